@@ -1,0 +1,138 @@
+"""What a backend is: one endpoint of one model, asked one request at a time.
+
+Everything above (cache, scheduling, engine) speaks in these records. A backend knows nothing of queues, limits or
+retries: it sends one request once and returns a `Reply` or raises a `BackendError`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the answer is drawn. `None` leaves a parameter out of the call, which is not the same as any value.
+
+    Attributes:
+        max_tokens: upper bound of the answer, in tokens; the backend picks the parameter name the model takes.
+        extra: further body fields as a JSON object's text, e.g. '{"reasoning_effort": "none"}'; "" for none.
+    """
+
+    max_tokens: int = 1024
+    temperature: float | None = 0.0
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to one model: everything that determines the answer, nothing that does not.
+
+    Attributes:
+        revision: tells apart different weights served under one model name; "" where there is only one.
+        response_format: the `response_format` field as JSON text; "" for none.
+        draw: tells apart repeated samples of the same request at temperature > 0; never sent to the server.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    revision: str = ""
+    response_format: str = ""
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call as the server counted them; `cached_tokens` is the part of the prompt it had cached."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer.
+
+    Attributes:
+        finish_reason: "stop" or "length", as the server said.
+        latency: seconds from sending to the last byte.
+        server: what the server says it is (model name and fingerprint), "" if it says nothing.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    latency: float
+    server: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitHints:
+    """What a provider's `x-ratelimit-*` headers say; any of them may be missing. `*_reset` is in seconds."""
+
+    requests_limit: int | None = None
+    requests_remaining: int | None = None
+    requests_reset: float | None = None
+    tokens_limit: int | None = None
+    tokens_remaining: int | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A completion, and what its headers told about the provider's limits (None where they told nothing)."""
+
+    completion: Completion
+    hints: LimitHints | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What a server answers when asked who it is.
+
+    Attributes:
+        models: names it serves.
+        context: the longest prompt plus answer in tokens, if it says so.
+    """
+
+    models: tuple[str, ...]
+    context: int | None = None
+
+
+class Backend(Protocol):
+    """One endpoint. Implementations are safe to call from many coroutines at once."""
+
+    @property
+    def name(self) -> str:
+        """A label for events and messages: host and port, never a credential."""
+        ...
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        """Send the request once; `time_limit` in seconds. Raises a `BackendError`."""
+        ...
+
+    async def probe(self) -> ServerInfo:
+        """Ask the server who it is, without spending anything. Raises a `BackendError`."""
+        ...
+
+    async def load(self) -> Mapping[str, float]:
+        """The server's own gauges ("running", "waiting", "preemptions"); empty where it has none to show."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and processes; idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""The tasks of the demo: short plain texts written for metaspo."""

@@ -1,0 +1,1 @@
+"""Strategies: who proposes prompts."""

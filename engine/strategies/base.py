@@ -1,0 +1,123 @@
+"""What a strategy is: it proposes prompts; the loops around it score and select.
+
+A strategy holds no state between calls and draws nothing at random except from the `rng` it is handed (seeded by run
+seed and address), so that a run replays to the digit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol, TypeVar
+
+from metaspo.backends import Message
+from metaspo.engine.tasks.base import Example
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """An optimizer's answer that cannot be read; `str()` says what is missing."""
+
+
+class NoProposal(Exception):
+    """This candidate brings no prompt; `str()` says why (nothing to learn from, every draw malformed)."""
+
+
+class Ask(Protocol):
+    """Calls the optimizer model at its temperature."""
+
+    async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+        """Ask and read the answer; drawn again (bounded) while `parse` raises `Malformed`, then `NoProposal`.
+
+        `step` names the call within the candidate's address, e.g. "analyze" or "generate".
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One example answered wrongly: what was shown, what came back, what would have been right."""
+
+    example: Example
+    response: str
+    prediction: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """What a strategy may know of one source task: its current best user prompt and how that one fared.
+
+    Attributes:
+        score: of (system prompt, user prompt) on the train split, 0 to 1.
+        failures: every wrongly answered train example under that pair, in the order of the split.
+        answer_rule: one sentence that says how an answer must look.
+    """
+
+    name: str
+    user_prompt: str
+    score: float
+    train: tuple[Example, ...]
+    failures: tuple[Failure, ...]
+    answer_rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InnerContext:
+    """One candidate of the inner loop: a better user prompt for one task under a fixed system prompt.
+
+    Attributes:
+        candidate: 1-based number of this candidate among its siblings, which all have the same parent.
+        show: how many failures to show (all of them if there are fewer).
+    """
+
+    address: str
+    candidate: int
+    show: int
+    rng: Random
+    system_prompt: str
+    task: TaskView
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterContext:
+    """One candidate of the outer loop: a better system prompt for all tasks at once.
+
+    Attributes:
+        show: how many failures of each task to show.
+        tasks: every source task with its best user prompt under the incumbent system prompt.
+    """
+
+    address: str
+    candidate: int
+    show: int
+    rng: Random
+    system_prompt: str
+    tasks: tuple[TaskView, ...]
+    ask: Ask
+
+
+class InnerStrategy(Protocol):
+    """Proposes user prompts. `name` is what a config calls it; `describe()` one line for the run's report."""
+
+    @property
+    def name(self) -> str: ...
+
+    def describe(self) -> str: ...
+
+    async def propose(self, context: InnerContext, /) -> str:
+        """A user prompt that holds `{question}` exactly once. Raises `NoProposal`."""
+        ...
+
+
+class OuterStrategy(Protocol):
+    """Proposes system prompts."""
+
+    @property
+    def name(self) -> str: ...
+
+    def describe(self) -> str: ...
+
+    async def propose(self, context: OuterContext, /) -> str:
+        """A system prompt. Raises `NoProposal`."""
+        ...

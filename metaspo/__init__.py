@@ -1,0 +1,1 @@
+"""metaspo optimizes system prompts."""
