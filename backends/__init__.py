@@ -29,8 +29,24 @@ from metaspo.backends.errors import (
     UnknownModel,
     Unreachable,
 )
+from metaspo.backends.local import LocalModel, LocalServerFailed
+from metaspo.backends.model_files import (
+    DEFAULT_MODEL,
+    LocalModelFacts,
+    ModelFileUnavailable,
+    fetch_model,
+    local_models,
+    local_revision,
+    models_folder,
+)
+from metaspo.backends.model_sources import Progress
+from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, load_models, model_facts
+from metaspo.backends.openai_api import OpenAIAPI
+from metaspo.backends.openai_compatible import OpenAICompatible
+from metaspo.backends.simulated import Scripted, Simulated
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AccessDenied",
     "Backend",
     "BackendError",
@@ -40,20 +56,38 @@ __all__ = [
     "FatalError",
     "HalfAnswer",
     "LimitHints",
+    "LocalModel",
+    "LocalModelFacts",
+    "LocalServerFailed",
     "Message",
+    "ModelFacts",
+    "ModelFactsError",
+    "ModelFileUnavailable",
+    "OpenAIAPI",
+    "OpenAICompatible",
     "Overloaded",
+    "Progress",
     "RateLimited",
     "Reply",
     "Request",
     "RequestRejected",
     "Role",
     "Sampling",
+    "Scripted",
     "ServerFault",
     "ServerInfo",
+    "Simulated",
     "SlowDown",
+    "TierLimits",
     "TimedOut",
     "TransientError",
     "UnknownModel",
     "Unreachable",
     "Usage",
+    "fetch_model",
+    "load_models",
+    "local_models",
+    "local_revision",
+    "model_facts",
+    "models_folder",
 ]

@@ -1,5 +1,43 @@
 """Content-addressed store of completions."""
 
 from metaspo.cache.base import Entry, Store, StoreError
+from metaspo.cache.care import (
+    CacheCheck,
+    CacheInfo,
+    EntryGroup,
+    PruneFilter,
+    PruneReport,
+    cache_info,
+    prune_cache,
+    verify_cache,
+)
+from metaspo.cache.disk import DiskStore, StoreStatistics
+from metaspo.cache.key import KEY_VERSION, explain_key, request_key
+from metaspo.cache.memory import MemoryStore
+from metaspo.cache.rows import Row
+from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
-__all__ = ["Entry", "Store", "StoreError"]
+__all__ = [
+    "KEY_VERSION",
+    "CacheCheck",
+    "CacheInfo",
+    "DiskStore",
+    "Entry",
+    "EntryGroup",
+    "ExportReport",
+    "ImportReport",
+    "MemoryStore",
+    "PruneFilter",
+    "PruneReport",
+    "Row",
+    "Store",
+    "StoreError",
+    "StoreStatistics",
+    "cache_info",
+    "explain_key",
+    "export_cache",
+    "import_cache",
+    "prune_cache",
+    "request_key",
+    "verify_cache",
+]

@@ -1,1 +1,51 @@
-"""The optimization."""
+"""The optimization: config, tasks, strategies, the two loops, journal and report."""
+
+from metaspo.engine.api import (
+    Prepared,
+    evaluate,
+    open_for,
+    optimize,
+    optimize_many,
+    prepare,
+)
+from metaspo.engine.config import ConfigError, RunConfig
+from metaspo.engine.config_file import load_config
+from metaspo.engine.journal import read_journal, selections
+from metaspo.engine.plan import Calls, LanePlan, Plan, count_calls, plan_run
+from metaspo.engine.prompts import PromptError, PromptPair
+from metaspo.engine.result import EvaluationReport, Gain, RunReport, RunResult, TestScore
+from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, find_run, find_runs
+from metaspo.engine.summary import report_data
+from metaspo.engine.watcher import Watcher
+
+__all__ = [
+    "Calls",
+    "ConfigError",
+    "EvaluationReport",
+    "Gain",
+    "LanePlan",
+    "Plan",
+    "Prepared",
+    "PromptError",
+    "PromptPair",
+    "RunConfig",
+    "RunDirectory",
+    "RunDirectoryError",
+    "RunReport",
+    "RunResult",
+    "TestScore",
+    "Watcher",
+    "count_calls",
+    "evaluate",
+    "find_run",
+    "find_runs",
+    "load_config",
+    "open_for",
+    "optimize",
+    "optimize_many",
+    "plan_run",
+    "prepare",
+    "read_journal",
+    "report_data",
+    "selections",
+]

@@ -1,1 +1,57 @@
-"""Who may call when."""
+"""Who may call when: lanes, queues, limits, retries, budgets, and the gateway over them."""
+
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.budget import Budget
+from metaspo.scheduling.errors import BudgetExhausted, LaneStopped, RunStopped, Unavailable
+from metaspo.scheduling.events import (
+    BudgetReached,
+    ConcurrencyChanged,
+    EndpointDown,
+    EndpointUp,
+    Event,
+    HeldBack,
+    LaneGaveUp,
+    LimitsLearned,
+    Retried,
+    Waiting,
+)
+from metaspo.scheduling.gateway import Gateway
+from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.settings import LaneSettings, Prices
+from metaspo.scheduling.statistics import (
+    AccountStatistics,
+    EndpointStatistics,
+    GatewayStatistics,
+    LaneStatistics,
+    LaneUse,
+)
+
+__all__ = [
+    "Account",
+    "AccountStatistics",
+    "Budget",
+    "BudgetExhausted",
+    "BudgetReached",
+    "ConcurrencyChanged",
+    "EndpointDown",
+    "EndpointStatistics",
+    "EndpointUp",
+    "Event",
+    "Gateway",
+    "GatewayStatistics",
+    "HeldBack",
+    "Lane",
+    "LaneGaveUp",
+    "LaneSettings",
+    "LaneStatistics",
+    "LaneStopped",
+    "LaneUse",
+    "LimitsLearned",
+    "Prices",
+    "Priority",
+    "Retried",
+    "RunStopped",
+    "Unavailable",
+    "Waiting",
+]

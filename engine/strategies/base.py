@@ -98,10 +98,17 @@ class OuterContext:
 
 
 class InnerStrategy(Protocol):
-    """Proposes user prompts. `name` is what a config calls it; `describe()` one line for the run's report."""
+    """Proposes user prompts. `name` is what a config calls it; `describe()` one line for the run's report.
+
+    `calls_optimizer` is the number of optimizer calls one candidate makes when no answer is malformed; 0 for a
+    strategy that needs no optimizer model.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def calls_optimizer(self) -> int: ...
 
     def describe(self) -> str: ...
 
@@ -111,10 +118,13 @@ class InnerStrategy(Protocol):
 
 
 class OuterStrategy(Protocol):
-    """Proposes system prompts."""
+    """Proposes system prompts; see `InnerStrategy` for the attributes."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def calls_optimizer(self) -> int: ...
 
     def describe(self) -> str: ...
 

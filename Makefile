@@ -1,0 +1,54 @@
+# metaspo: `make demo` runs the main job from nothing, `make test` the tests. Needs Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: help demo test test-slow test-model lint types check vllm-check constraints clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,bench,dev]'
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run  ## optimize a system prompt against a real model on this machine (ARGS=--small for less)
+	@$(BIN)/metaspo demo $(ARGS)
+
+test: $(VENV)/.dev  ## lint, types and the default tests
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest -q $(ARGS)
+
+test-slow: $(VENV)/.dev  ## the tests that take minutes
+	$(BIN)/pytest -q -m slow $(ARGS)
+
+test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
+	$(BIN)/pytest -q -m model $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy --strict, tests included
+	@$(BIN)/python tools/link_types.py
+	$(BIN)/mypy -p metaspo
+	$(BIN)/mypy tests tools
+
+vllm-check: $(VENV)/.run  ## a run against a real vLLM on this machine's CPU (installs 3 GB beside .venv; see docs/vllm.md)
+	$(BIN)/python tools/vllm_check.py $(ARGS)
+
+constraints: $(VENV)/.dev  ## pin what is installed now
+	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable > constraints.txt
+
+clean:  ## remove what the set-up made
+	rm -rf $(VENV) .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,68 @@
+"""What response headers say about waiting and limits. Every one of them may be missing or wrong; none is required."""
+
+import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from metaspo.backends.base import LimitHints
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of a duration as Go prints it ("6m0s", "20ms", "1m26.4s") or of a plain number; None if neither."""
+    text = text.strip()
+    pieces = _PIECE.findall(text)
+    if pieces and "".join(number + unit for number, unit in pieces) == text:
+        return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    return _seconds(text)
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `retry-after-ms`, or `retry-after` in seconds or as a date; None if neither says.
+
+    A date is taken relative to the response's own `date`, so that no clock of ours has a part in it.
+    """
+    milliseconds = _seconds(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "")
+    seconds = _seconds(text)
+    if seconds is not None:
+        return seconds
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):  # no date, or one with a time zone and one without
+        return None
+    return max(0.0, wait.total_seconds())
+
+
+def parse_limit_hints(headers: Mapping[str, str]) -> LimitHints | None:
+    """The `x-ratelimit-*` headers for requests and tokens; None if there is none of them."""
+    hints = LimitHints(
+        requests_limit=_count(headers.get("x-ratelimit-limit-requests")),
+        requests_remaining=_count(headers.get("x-ratelimit-remaining-requests")),
+        requests_reset=_reset(headers.get("x-ratelimit-reset-requests")),
+        tokens_limit=_count(headers.get("x-ratelimit-limit-tokens")),
+        tokens_remaining=_count(headers.get("x-ratelimit-remaining-tokens")),
+        tokens_reset=_reset(headers.get("x-ratelimit-reset-tokens")),
+    )
+    return None if hints == LimitHints() else hints
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return max(0.0, value) if math.isfinite(value) else None
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text.strip()) else None
+
+
+def _reset(text: str | None) -> float | None:
+    return None if text is None else parse_duration(text)

@@ -1,0 +1,96 @@
+"""What a request is known by: SHA-256 of one canonical text of everything that determines its answer.
+
+The canonical text is compact JSON (no spaces, nothing escaped that need not be) of the object `explain_key` shows, its
+names in alphabetical order, encoded as UTF-8; a lone surrogate, which UTF-8 cannot hold, is encoded as UTF-8 would if
+it were a character. JSON strings and arrays keep every boundary, so no two requests have one text. In detail:
+
+* What is left out (`None`, "", no stop strings) is `null`, which no value is.
+* Texts are compared as they are: two Unicode normal forms of one word are two texts.
+* `temperature` and `top_p` are floating-point values, written as Python's `repr` writes them: 0, 0.0 and -0.0 are one
+  value. Whole numbers are JSON numbers.
+* `response_format` and `sampling.extra` count by what they say: spaces, the order of names and the spelling of strings
+  and floats (1e2, 100.0) do not matter. 1 and 1.0 stay apart, because servers may tell them apart.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from typing import NoReturn
+
+import orjson
+
+from metaspo.backends import Request
+
+KEY_VERSION = 1
+"""Part of every key: raised when the canonical text of any request changes, so that old entries are never mistaken."""
+
+
+def request_key(request: Request) -> str:
+    """The request's key: 64 hexadecimal digits, the same in every process and on every machine.
+
+    Raises `ValueError` if `response_format` or `sampling.extra` is not JSON, or a number is not finite.
+    """
+    return sha256(_canonical(_parts(request))).hexdigest()
+
+
+def explain_key(request: Request) -> dict[str, object]:
+    """What went into the request's key, and the key itself under "key".
+
+    Raises `ValueError` as `request_key` does.
+    """
+    parts = _parts(request)
+    return {"key": sha256(_canonical(parts)).hexdigest(), **parts}
+
+
+def _parts(request: Request) -> dict[str, object]:
+    """Everything that determines the answer; names in alphabetical order, as the canonical text has them."""
+    sampling = request.sampling
+    return {
+        "draw": request.draw,
+        "extra": _json_text(sampling.extra, "sampling.extra"),
+        "key_version": KEY_VERSION,
+        "max_tokens": sampling.max_tokens,
+        "messages": [[message.role, message.content] for message in request.messages],
+        "model": request.model,
+        "response_format": _json_text(request.response_format, "response_format"),
+        "revision": request.revision or None,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "temperature": _float_text(sampling.temperature, "sampling.temperature"),
+        "top_p": _float_text(sampling.top_p, "sampling.top_p"),
+    }
+
+
+def _canonical(parts: Mapping[str, object]) -> bytes:
+    """The canonical text. orjson writes the same as json and is faster, but refuses surrogates and big numbers."""
+    try:
+        return orjson.dumps(parts)
+    except orjson.JSONEncodeError:
+        text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _float_text(value: float | None, name: str) -> str | None:
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}: give a finite number, or leave it out.")
+    return repr(value + 0.0)  # makes a float of an int, and 0.0 of -0.0
+
+
+@lru_cache(maxsize=256)
+def _json_text(text: str, name: str) -> str | None:
+    """One text for everything that says the same; "" is nothing said."""
+    if not text:
+        return None
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{name} is not JSON ({error}): {text[:80]!r}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

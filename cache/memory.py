@@ -1,0 +1,46 @@
+"""A store that forgets when the process ends: for tests, and for runs with the cache turned off."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from metaspo.cache.base import Entry, StoreError
+
+
+class MemoryStore:
+    """Keeps entries in a dictionary. A run on it is never resumed, but still asks no question twice."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore entries={len(self._entries)}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries there are. Does not suspend. Raises `StoreError` after `aclose`."""
+        self._require_open()
+        entries = self._entries
+        return {key: entries[key] for key in keys if key in entries}
+
+    async def put(self, key: str, entry: Entry) -> Entry:
+        """Keep an entry unless there is one; returns the one kept. Raises `StoreError` after `aclose`."""
+        self._require_open()
+        return self._entries.setdefault(key, entry)
+
+    async def aclose(self) -> None:
+        """Forget everything; idempotent."""
+        self._closed = True
+        self._entries.clear()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreError("This memory store is closed; make a new one.")

@@ -1,0 +1,188 @@
+"""Caches as files to share or to move: JSON lines, compressed with gzip.
+
+The first line is `{"metaspo_cache_snapshot": 1}`; every other one is an object with the key of an entry and its fields.
+There is no request in it, and no credential. The same entries in the same order give the same bytes.
+"""
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from metaspo.backends import Completion, Usage
+from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.database import add_first, connect, explained, open_cache
+from metaspo.cache.record import BadRecord, dump_json, encode_entry, load_json
+from metaspo.cache.rows import Row, read_rows
+
+SNAPSHOT_VERSION = 1
+_MARK = "metaspo_cache_snapshot"
+_BATCH = 200
+_LONGEST_LINE = 64 * 2**20
+_KEY = re.compile("[0-9a-f]{64}")
+_FIELDS = {
+    "key": str,
+    "text": str,
+    "finish_reason": str,
+    "prompt_tokens": int,
+    "completion_tokens": int,
+    "cached_tokens": int,
+    "latency": float,
+    "server": str,
+    "model": str,
+    "revision": str,
+    "run": str,
+    "created": float,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written to a snapshot; `bad` rows were left out because they cannot be read."""
+
+    entries: int
+    bad: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What a snapshot brought.
+
+    Attributes:
+        added: entries that were not there before.
+        kept: entries of which there was one before, which stays.
+    """
+
+    added: int
+    kept: int
+
+
+def export_cache(folder: Path, target: Path) -> ExportReport:
+    """Write everything that can be read to a new file, which appears when it is complete. Raises `StoreError`."""
+    if target.exists():
+        raise StoreError(f"{target} exists already: name a new file for the snapshot.")
+    draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
+    try:
+        report = _write(draft, _rows(folder))
+        draft.rename(target)
+    except OSError as error:
+        raise StoreError(f"The snapshot {target} could not be written ({error}).") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    return report
+
+
+def import_cache(folder: Path, source: Path) -> ImportReport:
+    """Add the entries of a snapshot that are not there yet; the cache is made if there is none. Raises `StoreError`.
+
+    Importing twice is importing once. Of a snapshot that is cut short, what comes before the cut is imported.
+    """
+    added = kept = 0
+    items = _read(source)
+    first = list(islice(items, _BATCH))  # before the folder is made: the snapshot may be no snapshot
+    with closing(open_cache(folder)) as cache:
+        for batch in chain([first], iter(lambda: list(islice(items, _BATCH)), [])):
+            with explained(folder):
+                found = add_first(cache, batch)
+            new = sum(before is None for before in found)
+            added += new
+            kept += len(found) - new
+    return ImportReport(added=added, kept=kept)
+
+
+def _rows(folder: Path) -> Iterator[Row]:
+    with closing(connect(folder, salvage=True)) as connection, explained(folder):
+        yield from read_rows(connection)
+
+
+def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
+    entries = bad = 0
+    with path.open("xb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.write(dump_json({_MARK: SNAPSHOT_VERSION}) + b"\n")
+        for row in rows:
+            if row.entry is None:
+                bad += 1
+            else:
+                file.write(dump_json(_to_line(row.key, row.entry)) + b"\n")
+                entries += 1
+    return ExportReport(entries=entries, bad=bad)
+
+
+def _read(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The entries of a snapshot as keys and records."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
+                content = load_json(line)
+                if number == 1:
+                    _check_header(path, content)
+                else:
+                    key, entry = _from_line(content)
+                    yield key, encode_entry(key, entry)
+    except FileNotFoundError as error:
+        raise StoreError(f"There is no snapshot {path}.") from error
+    except (OSError, EOFError, zlib.error, BadRecord) as error:
+        raise StoreError(
+            f"{path} is damaged or no snapshot, after line {number} ({error}): get a whole copy and import it again."
+        ) from error
+    if number == 0:
+        raise StoreError(f"{path} is empty: get a whole copy and import it again.")
+
+
+def _check_header(path: Path, content: object) -> None:
+    if not isinstance(content, dict) or _MARK not in content:
+        raise BadRecord("its first line is not that of a snapshot")
+    if content[_MARK] != SNAPSHOT_VERSION:
+        raise StoreError(
+            f"{path} has snapshot format {content[_MARK]}, this metaspo reads format {SNAPSHOT_VERSION}: "
+            "use the version of metaspo that wrote it."
+        )
+
+
+def _to_line(key: str, entry: Entry) -> dict[str, object]:
+    completion = entry.completion
+    usage = completion.usage
+    return {
+        "key": key,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "latency": completion.latency,
+        "server": completion.server,
+        "model": entry.model,
+        "revision": entry.revision,
+        "run": entry.run,
+        "created": entry.created,
+    }
+
+
+def _from_line(content: object) -> tuple[str, Entry]:
+    if not isinstance(content, dict) or {name: type(value) for name, value in content.items()} != _FIELDS:
+        raise BadRecord("its fields are not those of an entry")
+    if not _KEY.fullmatch(content["key"]):
+        raise BadRecord("its key is not 64 hexadecimal digits")
+    usage = Usage(content["prompt_tokens"], content["completion_tokens"], content["cached_tokens"])
+    completion = Completion(
+        text=content["text"],
+        finish_reason=content["finish_reason"],
+        usage=usage,
+        latency=content["latency"],
+        server=content["server"],
+    )
+    entry = Entry(
+        completion=completion,
+        model=content["model"],
+        revision=content["revision"],
+        run=content["run"],
+        created=content["created"],
+    )
+    return content["key"], entry

@@ -1,0 +1,57 @@
+"""What an error of the database means to a user: one sentence saying what, where, and what to do."""
+
+import sqlite3
+from pathlib import Path
+
+import diskcache
+
+from metaspo.cache.base import StoreError
+
+DatabaseErrors = (sqlite3.Error, diskcache.Timeout, OSError)
+"""All that reading or writing the database raises."""
+
+_WHERE_TO_LOOK = {
+    sqlite3.SQLITE_FULL: "has no room left: free some space on its disk",
+    sqlite3.SQLITE_IOERR: "could not be read or written: look for a full disk, a quota or a failing disk",
+    sqlite3.SQLITE_READONLY: "may not be written: make folder and files writable, or name another folder",
+    sqlite3.SQLITE_PERM: "may not be opened: correct the permissions of folder and files, or name another folder",
+    sqlite3.SQLITE_CANTOPEN: "could not be opened: see that the folder is there and writable, or name another folder",
+    sqlite3.SQLITE_CORRUPT: "is damaged: `metaspo cache export` saves what can still be read; "
+    "import that into a new folder",
+    sqlite3.SQLITE_NOTADB: "is damaged or not a database: restore it from a snapshot, or name another folder",
+    sqlite3.SQLITE_BUSY: "was held by another process for too long: wait for it or end it, then try again",
+    sqlite3.SQLITE_LOCKED: "was held by another process for too long: wait for it or end it, then try again",
+}
+
+
+def explain(folder: Path, error: BaseException) -> StoreError:
+    """The `StoreError` that tells a user about an error of the database in a folder."""
+    cause = _first_cause(error)
+    advice = _WHERE_TO_LOOK.get(_code(cause), "could not be used: see the reason given")
+    return StoreError(f"The cache in {folder} {advice} ({cause}).")
+
+
+def bad_entry(folder: Path, key: str, reason: str) -> StoreError:
+    """The `StoreError` for a row that is there but must not be used."""
+    return StoreError(
+        f"The cache in {folder} holds a bad entry {key[:12]}… ({reason}): `metaspo cache verify` lists all of them, "
+        "`metaspo cache prune --bad` removes them, and they are then asked for again."
+    )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The error that began it: diskcache hides it behind its own `Timeout` or behind a failed ROLLBACK."""
+    first = error
+    while isinstance(first.__context__, (sqlite3.Error, OSError)):
+        first = first.__context__
+    return first
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code for the error; 0 where there is none that fits."""
+    if isinstance(error, PermissionError):
+        return sqlite3.SQLITE_PERM
+    if isinstance(error, FileNotFoundError):
+        return sqlite3.SQLITE_CANTOPEN
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

@@ -1,0 +1,137 @@
+"""Batched writing: answers wait in memory while one worker thread commits those before them in one transaction."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import anyio
+
+from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.database import BytesCache, add_first
+from metaspo.cache.recent import RecentEntries
+from metaspo.cache.record import BadRecord, decode_entry, encode_entry
+from metaspo.cache.trouble import DatabaseErrors, bad_entry, explain
+
+BATCH = 100
+"""Answers per transaction at most; those who wait for them are all woken in one turn of the loop."""
+
+
+class _Write:
+    """An answer on its way to disk; `settled` is set once `kept` or `error` is."""
+
+    __slots__ = ("data", "entry", "error", "kept", "settled")
+
+    def __init__(self, entry: Entry, data: bytes) -> None:
+        self.entry = entry
+        self.data = data
+        self.settled = anyio.Event()
+        self.kept: Entry | None = None
+        self.error: StoreError | None = None
+
+
+class BatchWriter:
+    """Writes to a diskcache from a worker thread, one batch at a time, in the order of the puts.
+
+    A task of its own runs only while there is something to write; `aclose` waits for it. What a failed transaction
+    held stays here and is tried again with the next put, and at last by `aclose`.
+    """
+
+    def __init__(self, cache: BytesCache, folder: Path, recent: RecentEntries) -> None:
+        self._cache = cache
+        self._folder = folder
+        self._recent = recent
+        self._writes: dict[str, _Write] = {}
+        self._task: asyncio.Task[None] | None = None
+        # One thread for all batches: a connection belongs to a thread, and opening one costs as much as ten puts.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
+        self._closed = False
+        self._failure: StoreError | None = None
+        self.written = 0
+
+    @property
+    def waiting(self) -> int:
+        """Number of answers that are not on disk yet."""
+        return len(self._writes)
+
+    def unwritten(self) -> dict[str, Entry]:
+        """The answers that are not on disk yet."""
+        return {key: write.entry for key, write in self._writes.items()}
+
+    async def put(self, key: str, entry: Entry) -> Entry:
+        """Write an entry unless there is one; returns the one on disk. Cancelling only ends the waiting."""
+        write = self._writes.get(key)
+        if write is None:
+            write = self._writes[key] = _Write(entry, encode_entry(key, entry))
+        self._start()
+        await write.settled.wait()
+        if write.error is not None:
+            raise StoreError(str(write.error)) from write.error
+        assert write.kept is not None
+        return write.kept
+
+    async def aclose(self) -> None:
+        """Write what is waiting; idempotent. Raises `StoreError` if that fails, and gives up on it."""
+        with anyio.CancelScope(shield=True):
+            if self._task is not None:
+                await asyncio.wait([self._task])
+            if self._closed:
+                return
+            self._closed = True
+            if self._writes:
+                await asyncio.wait([self._start()])
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
+            self._thread.shutdown()
+        if self._failure is not None:
+            raise StoreError(f"{len(self._writes)} answers are not kept. {self._failure}") from self._failure
+
+    def _start(self) -> asyncio.Task[None]:
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(), name=f"cache writer of {self._folder}")
+        return self._task
+
+    async def _drain(self) -> None:
+        self._failure = None
+        try:
+            while self._writes:
+                await self._commit(dict(islice(self._writes.items(), BATCH)))
+        except DatabaseErrors as error:
+            self._fail(explain(self._folder, error))
+        except BaseException:
+            self._fail(StoreError(f"Writing to the cache in {self._folder} was broken off."))
+            raise
+        finally:
+            self._task = None
+
+    async def _commit(self, batch: Mapping[str, _Write]) -> None:
+        items = [(key, write.data) for key, write in batch.items()]
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, add_first, self._cache, items)
+        for (key, write), before in zip(batch.items(), found, strict=True):
+            del self._writes[key]
+            self._settle(key, write, before)
+
+    def _settle(self, key: str, write: _Write, before: bytes | BadRecord | None) -> None:
+        """Hand the canonical entry to those who wait for it; `before` is what was on disk already."""
+        try:
+            write.kept = write.entry if before is None else _decode(key, before)
+        except BadRecord as error:
+            write.error = bad_entry(self._folder, key, str(error))
+        else:
+            self._recent.add(key, write.kept)
+            self.written += before is None
+        write.settled.set()
+
+    def _fail(self, error: StoreError) -> None:
+        """Tell everyone who waits, and keep the answers for the next try."""
+        self._failure = error
+        for key, write in self._writes.items():
+            write.error = error
+            write.settled.set()
+            self._writes[key] = _Write(write.entry, write.data)
+
+
+def _decode(key: str, before: bytes | BadRecord) -> Entry:
+    if isinstance(before, BadRecord):
+        raise before
+    return decode_entry(key, before)

@@ -1,0 +1,249 @@
+"""The library's front: prepare a config, optimize, evaluate."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+from metaspo.engine.concurrent import gather
+from metaspo.engine.config import ConfigError, RunConfig
+from metaspo.engine.config_file import load_config, parse_config
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.final import score_given
+from metaspo.engine.gateways import LaneNames, open_gateway
+from metaspo.engine.journal import FileJournal, Journal, MemoryJournal
+from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.prompts import check_system_prompt, check_user_prompt
+from metaspo.engine.result import EvaluationReport, RunReport
+from metaspo.engine.run import run
+from metaspo.engine.run_directory import RunDirectory, run_directory
+from metaspo.engine.scope import Scope
+from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.suggest import nearest
+from metaspo.engine.summary import summarize
+from metaspo.engine.tasks import Notice, Task, load_tasks
+from metaspo.engine.watcher import Watcher
+from metaspo.scheduling import Account, Budget, Gateway, RunStopped
+
+ConfigLike = RunConfig | Path | str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A validated config with its data loaded: everything a run needs before the first call.
+
+    Attributes:
+        folder: where the config's relative paths of `cache` and `runs` start.
+        notices: what the data's owner should know, e.g. examples left out.
+    """
+
+    config: RunConfig
+    tasks: tuple[Task, ...]
+    folder: Path
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def directory(self) -> RunDirectory | None:
+        """Where the run is kept; None for one that is kept in memory only (`runs = ""`)."""
+        if not self.config.runs:
+            return None
+        return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
+
+
+def prepare(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> Prepared:
+    """Validate a config (a TOML file's path, a mapping, or a `RunConfig`) and load its tasks.
+
+    Paths of data are relative to the config file (else to the current folder), `cache` and `runs` to `folder` (the
+    current one by default).
+
+    Raises:
+        ConfigError: for a config that cannot be used, with file and key.
+        TaskError: for data that cannot be used, with file and line.
+    """
+    data_folder = Path()
+    if isinstance(config, Path | str):
+        data_folder = Path(config).parent
+        config = load_config(Path(config), overrides=overrides)
+    elif isinstance(config, Mapping):
+        config = parse_config({**config, **(overrides or {})})
+    notices: list[Notice] = []
+    tasks = load_tasks(config.tasks, base_dir=data_folder, seed=config.seed, notify=notices.append)
+    _check_strategies(config)
+    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices))
+
+
+async def optimize(
+    config: ConfigLike | Prepared, *, gateway: Gateway | None = None, watcher: Watcher | None = None
+) -> RunReport:
+    """Optimize a system prompt and its user prompts; run again after an interruption to go on where it stopped.
+
+    Args:
+        config: a TOML file's path, a mapping, a `RunConfig`, or what `prepare` returned.
+        gateway: one of your own with lanes "base" and "optimizer", in place of the one that the config describes.
+        watcher: is told how the run goes.
+
+    Raises:
+        ConfigError, TaskError: for a user's mistake, before anything is spent.
+        RunStopped: when the run cannot go on now; everything paid for is kept, and the next call goes on from it.
+        StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
+    """
+    prepared = config if isinstance(config, Prepared) else prepare(config)
+    if gateway is not None:
+        return await run_prepared(prepared, gateway, LaneNames(), watcher=watcher or Watcher())
+    async with open_for([prepared]) as (own, names):
+        return await run_prepared(prepared, own, names[0], watcher=watcher or Watcher())
+
+
+async def optimize_many(
+    prepared: Sequence[Prepared], *, watcher: Callable[[Prepared], Watcher]
+) -> list[RunReport | RunStopped]:
+    """Several runs over shared lanes: one run's waits are filled with another's work.
+
+    A run that has to stop does not stop the others: its place in the results holds the reason.
+    """
+
+    async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | RunStopped:
+        try:
+            return await run_prepared(item, gateway, names, watcher=watcher(item))
+        except RunStopped as stop:
+            return stop
+
+    async with open_for(prepared) as (gateway, names):
+        return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
+
+
+async def evaluate(
+    config: ConfigLike | Prepared,
+    *,
+    system_prompt: str | None = None,
+    user_prompts: Mapping[str, str] | None = None,
+    split: Literal["train", "test"] = "test",
+    gateway: Gateway | None = None,
+    watcher: Watcher | None = None,
+) -> EvaluationReport:
+    """Score a prompt pair on every task of a config.
+
+    Args:
+        system_prompt: the config's own if left out.
+        user_prompts: by task name; a task's first user prompt where left out.
+        split: "test" or "train".
+
+    Raises:
+        as `optimize`, and `PromptError` for a prompt that cannot be used.
+    """
+    prepared = config if isinstance(config, Prepared) else prepare(config)
+    system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
+    users = _user_prompts(prepared.tasks, user_prompts or {})
+    started = anyio.current_time()
+    async with _gateway_or(gateway, prepared) as (used, names):
+        scope = make_scope(
+            prepared, used, names, journal=MemoryJournal(), watcher=watcher or Watcher(), name="evaluate"
+        )
+        scores = await score_given(scope, system, users, split=split)
+    return EvaluationReport(
+        scores=tuple(scores), usage=scope.account.statistics(), seconds=anyio.current_time() - started
+    )
+
+
+@asynccontextmanager
+async def open_for(prepared: Sequence[Prepared]) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
+    """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
+    folder = prepared[0].folder
+    environment = environment_with_dotenv(folder)
+    async with open_gateway([p.config for p in prepared], environment=environment, folder=folder) as opened:
+        yield opened
+
+
+async def run_prepared(prepared: Prepared, gateway: Gateway, names: LaneNames, *, watcher: Watcher) -> RunReport:
+    """One run through an open gateway, with its directory held from start to end."""
+    started = anyio.current_time()
+    directory = prepared.directory
+    with _journal(directory, prepared.config) as journal:
+        name = directory.name if directory else prepared.config.name
+        scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name)
+        result, why = None, ""
+        try:
+            result = await run(scope)
+        except RunStopped as stop:
+            why = str(stop)
+            raise
+        finally:
+            usage, seconds = scope.account.statistics(), anyio.current_time() - started
+            if directory:
+                directory.write_summary(summarize(result, usage, seconds=seconds, stopped=why))
+        if directory:
+            directory.write_result(result)
+    return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
+
+
+def make_scope(
+    prepared: Prepared, gateway: Gateway, names: LaneNames, *, journal: Journal, watcher: Watcher, name: str
+) -> Scope:
+    """What the steps of one run share."""
+    config = prepared.config
+    budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
+    optimizer = (
+        model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
+        if config.optimizer
+        else None
+    )
+    return Scope(
+        config=config,
+        tasks=prepared.tasks,
+        inner=inner_strategy(config.inner.strategy),
+        outer=outer_strategy(config.outer.strategy),
+        base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
+        optimizer=optimizer,
+        gateway=gateway,
+        account=Account(name, budget=budget),
+        journal=journal,
+        watcher=watcher,
+    )
+
+
+@contextmanager
+def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Journal]:
+    if directory is None:
+        yield MemoryJournal()
+        return
+    with directory.held():
+        directory.write_config(config)
+        journal = FileJournal(directory.journal)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+@asynccontextmanager
+async def _gateway_or(gateway: Gateway | None, prepared: Prepared) -> AsyncIterator[tuple[Gateway, LaneNames]]:
+    if gateway is not None:
+        yield gateway, LaneNames()
+        return
+    async with open_for([prepared]) as (own, names):
+        yield own, names[0]
+
+
+def _check_strategies(config: RunConfig) -> None:
+    strategies = (
+        ("inner", inner_strategy(config.inner.strategy), config.inner.candidates),
+        ("outer", outer_strategy(config.outer.strategy), config.outer.candidates),
+    )
+    for loop, strategy, candidates in strategies:
+        if strategy.calls_optimizer and candidates and config.iterations and config.optimizer is None:
+            raise ConfigError(
+                f"optimizer: is missing: the {loop} loop's strategy '{strategy.name}' asks an optimizer model; "
+                'add an [optimizer] table, or choose strategy = "embedded"'
+            )
+
+
+def _user_prompts(tasks: Sequence[Task], given: Mapping[str, str]) -> dict[str, str]:
+    known = {task.name: task.user_prompt for task in tasks}
+    for name, prompt in given.items():
+        if name not in known:
+            raise ConfigError(f"user prompt for '{name}': there is no such task{nearest(name, known)}")
+        known[name] = check_user_prompt(prompt)
+    return known

@@ -1,0 +1,51 @@
+"""Run coroutines side by side and collect their results by position."""
+
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; results in the order given, whichever finishes first.
+
+    The first failure cancels the rest and is raised as it is, not wrapped in a group: callers handle a stop of the
+    run or a user's mistake where they would without concurrency.
+    """
+    pending = list(coroutines)
+    results: dict[int, T] = {}
+
+    async def collect(position: int, coroutine: Coroutine[Any, Any, T]) -> None:
+        results[position] = await coroutine
+
+    try:
+        async with anyio.create_task_group() as group:
+            for position, coroutine in enumerate(pending):
+                group.start_soon(collect, position, coroutine)
+    except BaseExceptionGroup as failures:
+        raise first_leaf(failures) from None
+    finally:
+        for coroutine in pending:
+            coroutine.close()  # those that a cancellation kept from starting
+    return [results[position] for position in range(len(pending))]
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure inside a group, however deep."""
+    for inner in group.exceptions:
+        return first_leaf(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    raise AssertionError("a group is never empty")
+
+
+async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Two coroutines side by side, of different results; fails as `gather` does."""
+    results: dict[str, Any] = {}
+
+    async def keep(name: str, coroutine: Coroutine[Any, Any, Any]) -> None:
+        results[name] = await coroutine
+
+    await gather([keep("first", first), keep("second", second)])
+    return results["first"], results["second"]

@@ -1,0 +1,83 @@
+"""Reads a config from a TOML file, with errors that name file and key."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from metaspo.engine.config import ConfigError, RunConfig
+from metaspo.engine.suggest import nearest
+
+SECRET_PREFIXES = ("sk-", "hf_")
+
+
+def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read and validate a config file; `overrides` (dotted keys) win over the file. Raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    for key, value in (overrides or {}).items():
+        _put(raw, key.split("."), value)
+    raw.setdefault("name", path.stem)
+    return parse_config(raw, source=str(path))
+
+
+def parse_config(raw: Mapping[str, Any], *, source: str = "config") -> RunConfig:
+    """Validate a config given as a mapping; `source` stands in messages. Raises `ConfigError`."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(fault)}" for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(fault: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"{key}: is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    if isinstance(given, str | int | float | bool) and not str(given).startswith(SECRET_PREFIXES):
+        shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"
+        message = f"{message} (it is {shown})"
+    return f"{key}: {message}" if key else message
+
+
+def _is_branch_label(part: int | str) -> bool:
+    """Pydantic names the branch of a union in a fault's place, e.g. `literal['auto']`: no key of the file."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "str", "constrained-int", "function-before"))
+
+
+def _known_keys(place: Iterable[int | str]) -> list[str]:
+    """The keys that the table at a place of the config may hold; [] where there is no table."""
+    model: type[BaseModel] | None = RunConfig
+    for part in place:
+        if isinstance(part, int) or model is None or part not in model.model_fields:
+            continue
+        model = _table_in(model.model_fields[part].annotation)
+    return sorted(model.model_fields) if model else []
+
+
+def _table_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: object) -> None:
+    """Set a dotted key, making the tables on the way."""
+    for key in keys[:-1]:
+        raw = raw.setdefault(key, {})
+    raw[keys[-1]] = value

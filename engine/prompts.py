@@ -1,0 +1,50 @@
+"""Prompts: the pair that is optimized, and how it becomes the messages of a request."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaspo.backends import Message
+from metaspo.engine.tasks.base import PLACEHOLDER
+
+Roles = Literal["separate", "merged"]
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPair:
+    """One system prompt and one user prompt: what a task's examples are answered under."""
+
+    system: str
+    user: str
+
+
+def check_user_prompt(prompt: str) -> str:
+    """Return the prompt. Raises `PromptError` unless it holds the placeholder exactly once and something beside it."""
+    count = prompt.count(PLACEHOLDER)
+    if count != 1:
+        raise PromptError(f"a user prompt must hold {PLACEHOLDER} exactly once, this one holds it {count} times")
+    return prompt
+
+
+def check_system_prompt(prompt: str) -> str:
+    """Return the prompt. Raises `PromptError` if it is empty or holds the question placeholder."""
+    if not prompt.strip():
+        raise PromptError("a system prompt must not be empty")
+    if PLACEHOLDER in prompt:
+        raise PromptError(f"a system prompt is the same for every question, so it must not hold {PLACEHOLDER}")
+    return prompt
+
+
+def render(pair: PromptPair, question: str, *, roles: Roles = "separate") -> tuple[Message, ...]:
+    """The messages that put a question under a prompt pair.
+
+    "separate" sends the system prompt in the system role; "merged" puts both into one user message, for models
+    without a system role.
+    """
+    asked = pair.user.replace(PLACEHOLDER, question)
+    if roles == "merged":
+        return (Message("user", f"{pair.system}\n\n{asked}"),)
+    return (Message("system", pair.system), Message("user", asked))

@@ -1,0 +1,58 @@
+"""What a run has found so far: one system prompt, and the kept user prompts of each source task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metaspo.engine.scoring import Scorecard
+from metaspo.engine.strategies.base import TaskView
+from metaspo.engine.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first."""
+
+    task: Task
+    kept: tuple[Scorecard, ...]
+
+    def view(self) -> TaskView:
+        """What a strategy may see: the best user prompt and its failures."""
+        best = self.kept[0]
+        return TaskView(
+            name=self.task.name,
+            user_prompt=best.pair.user,
+            score=score_of(best),
+            train=self.task.train,
+            failures=best.failures,
+            answer_rule=self.task.answer_format.describe(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """The incumbent: its system prompt, and every source task with its kept user prompts."""
+
+    system: str
+    tasks: tuple[TaskState, ...]
+
+    @property
+    def meta_score(self) -> float:
+        """What the outer loop raises: the plain mean over all (task, kept user prompt) nodes."""
+        return meta_score([card for state in self.tasks for card in state.kept])
+
+
+def score_of(card: Scorecard) -> float:
+    """The score of a valid card; an invalid one must never get as far as a selection."""
+    if card.score is None or card.invalid:
+        raise AssertionError(f"a pair of task '{card.task}' without a valid score reached a selection")
+    return card.score
+
+
+def meta_score(cards: Sequence[Scorecard]) -> float:
+    """The plain mean of the cards' scores."""
+    return sum(map(score_of, cards)) / len(cards)
+
+
+def ranked(cards: Sequence[Scorecard], *, keep: int) -> tuple[Scorecard, ...]:
+    """The best `keep` by score, best first; ties go to the earlier position."""
+    return tuple(sorted(cards, key=score_of, reverse=True)[:keep])

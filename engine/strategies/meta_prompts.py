@@ -1,0 +1,81 @@
+"""Fills in the meta-prompts of `meta_prompts.toml` and reads what comes back."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from string import Template
+from typing import Literal
+
+from metaspo.backends import Message
+from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
+from metaspo.engine.strategies.base import Failure, Malformed
+from metaspo.engine.tasks.base import PLACEHOLDER
+
+Level = Literal["user", "system"]
+Section = Literal["user", "system", "blocks"]
+
+
+@cache
+def _texts() -> dict[str, dict[str, str]]:
+    return tomllib.loads(files(__package__).joinpath("meta_prompts.toml").read_text(encoding="utf-8"))
+
+
+def fill(section: Section, name: str, slots: Mapping[str, str]) -> str:
+    """One text with its slots filled in. Raises `KeyError` for a missing slot."""
+    return Template(_texts()[section][name]).substitute(slots).strip()
+
+
+def meta_messages(level: Level, step: str, slots: Mapping[str, str]) -> tuple[Message, ...]:
+    """The messages of one optimizer call: the prompt writer's role for this level, and the step's request."""
+    return (Message("system", fill(level, "role", {})), Message("user", fill(level, step, slots)))
+
+
+def failure_block(failure: Failure, *, system_prompt: str, user_prompt: str) -> str:
+    """One wrong answer as the optimizer sees it: system, user, response, parsed prediction, label."""
+    slots = {
+        "system_prompt": system_prompt,
+        "user_message": user_prompt.replace(PLACEHOLDER, failure.example.question),
+        "response": failure.response.strip(),
+        "prediction": failure.prediction if failure.prediction is not None else "(not in the required form)",
+        "answers": " or ".join(failure.example.answers),
+    }
+    return fill("blocks", "failure", slots)
+
+
+def join_blocks(blocks: Sequence[str]) -> str:
+    """Several blocks, one after the other."""
+    return "\n\n".join(blocks)
+
+
+def read_tag(text: str, tag: str) -> str:
+    """What stands in the one `<tag>…</tag>` of an answer. Raises `Malformed` if it is missing, empty or repeated."""
+    found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+    if len(found) != 1:
+        raise Malformed(f"expected <{tag}>…</{tag}> once, found it {len(found)} times")
+    inside = str(found[0]).strip()
+    if not inside or f"<{tag}>" in inside:
+        raise Malformed(f"<{tag}> holds no usable text")
+    return inside
+
+
+def read_user_prompt(text: str) -> str:
+    """The user prompt in an answer. Raises `Malformed`, also when the placeholder is not there exactly once."""
+    try:
+        return check_user_prompt(read_tag(text, "user_prompt"))
+    except PromptError as error:
+        raise Malformed(str(error)) from error
+
+
+def read_system_prompt(text: str) -> str:
+    """The system prompt in an answer. Raises `Malformed`."""
+    try:
+        return check_system_prompt(read_tag(text, "system_prompt"))
+    except PromptError as error:
+        raise Malformed(str(error)) from error
+
+
+def read_analysis(text: str) -> str:
+    """The analysis in an answer. Raises `Malformed`."""
+    return read_tag(text, "analysis")

@@ -1,0 +1,94 @@
+"""Worked examples: failures with their right answers, as a block of a prompt that can be read back from its text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from metaspo.engine.strategies.base import Failure, TaskView
+from metaspo.engine.tasks.base import PLACEHOLDER
+
+LONGEST_INPUT: Final = 400  # characters; a longer text would crowd out the prompt around it
+
+_HEADING: Final = "Worked examples:"
+_TURN: Final = "Now the next one:"
+_INPUT: Final = "Input: "
+_OUTPUT: Final = "Output: "
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedExample:
+    """A question and its right answer, one line each."""
+
+    question: str
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{_INPUT}{self.question}\n{_OUTPUT}{self.answer}"
+
+
+def draw_for_system(tasks: Sequence[TaskView], *, size: int, show: int, rng: Random) -> tuple[WorkedExample, ...]:
+    """Up to `size` failures of all tasks as they were asked: one of each task in a random order, then round again.
+
+    Args:
+        show: how many failures of each task may be drawn from.
+    """
+    pools = [_pool(task.failures, split_user(task.user_prompt)[1], limit=show, rng=rng) for task in tasks]
+    rng.shuffle(pools)
+    rounds = [pool[position] for position in range(show) for pool in pools if position < len(pool)]
+    return tuple(rounds[:size])
+
+
+def draw_for_user(task: TaskView, *, size: int, rng: Random) -> tuple[WorkedExample, ...]:
+    """Up to `size` failures of one task, the bare questions: the instruction stands beside them in the user prompt."""
+    return tuple(_pool(task.failures, PLACEHOLDER, limit=size, rng=rng))
+
+
+def join_system(text: str, examples: Sequence[WorkedExample]) -> str:
+    """A system prompt that ends in the examples; the text alone if there are none."""
+    return "\n\n".join([text, _HEADING, *map(str, examples)]) if examples else text
+
+
+def split_system(prompt: str) -> tuple[str, tuple[WorkedExample, ...]]:
+    """Undo `join_system`; the whole prompt and () where it does not end in such a block."""
+    text, _, block = prompt.rpartition(f"\n\n{_HEADING}\n\n")
+    examples = _read(block)
+    return (text, examples) if examples and text else (prompt, ())
+
+
+def join_user(examples: Sequence[WorkedExample], text: str) -> str:
+    """A user prompt that begins with the examples; the text alone if there are none."""
+    return "\n\n".join([_HEADING, *map(str, examples), _TURN, text]) if examples else text
+
+
+def split_user(prompt: str) -> tuple[tuple[WorkedExample, ...], str]:
+    """Undo `join_user`; () and the whole prompt where it does not begin with such a block."""
+    block, _, text = prompt.partition(f"\n\n{_TURN}\n\n")
+    examples = _read(block.removeprefix(f"{_HEADING}\n\n")) if block.startswith(_HEADING) else ()
+    return (examples, text) if examples and text else ((), prompt)
+
+
+def _pool(failures: Sequence[Failure], user_prompt: str, *, limit: int, rng: Random) -> list[WorkedExample]:
+    examples = [_worked(failure, user_prompt) for failure in failures]
+    usable = [example for example in examples if example is not None]
+    return rng.sample(usable, min(limit, len(usable)))
+
+
+def _worked(failure: Failure, user_prompt: str) -> WorkedExample | None:
+    """None if it is too long, empty, or would bring a second question placeholder into the prompt."""
+    question = " ".join(user_prompt.replace(PLACEHOLDER, failure.example.question).split())
+    answer = " ".join(failure.example.answers[0].split())
+    if not question or not answer or len(question) > LONGEST_INPUT or PLACEHOLDER in question + answer:
+        return None
+    return WorkedExample(question, answer)
+
+
+def _read(block: str) -> tuple[WorkedExample, ...]:
+    """The examples of a block; () if anything in it is something else."""
+    examples = []
+    for part in block.split("\n\n"):
+        question, separator, answer = part.partition(f"\n{_OUTPUT}")
+        if not separator or not question.startswith(_INPUT) or "\n" in question + answer:
+            return ()
+        examples.append(WorkedExample(question.removeprefix(_INPUT), answer))
+    return tuple(examples)

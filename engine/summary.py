@@ -1,0 +1,52 @@
+"""What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from metaspo.engine.result import RunReport, RunResult
+from metaspo.scheduling import AccountStatistics
+
+
+def report_data(report: RunReport) -> dict[str, Any]:
+    """A finished run as plain data, in the shape of its directory's files."""
+    summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
+    directory = report.directory
+    return {
+        "name": directory.name if directory else report.result.name,
+        "directory": str(directory) if directory else "",
+        "result": report.result.as_json(),
+        "summary": summary,
+    }
+
+
+def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:
+    """Plain data for `summary.json`.
+
+    Args:
+        result: None for a session that did not get to the end.
+        seconds: wall time of the session.
+        stopped: why it did not, "" if it was interrupted or finished.
+    """
+    summary: dict[str, Any] = {
+        "finished": result is not None,
+        "stopped": stopped,
+        "seconds": round(seconds, 3),
+        "usage": asdict(usage),
+    }
+    if result is not None:
+        summary["scores"] = [
+            {
+                "task": row.task,
+                "role": row.role,
+                "metric": row.metric,
+                "stage": row.stage,
+                "prompt": row.prompt,
+                "score": row.score,
+                "examples": row.examples,
+                "malformed": row.malformed,
+                "failed": row.failed,
+            }
+            for row in result.tests
+        ]
+        summary["gains"] = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in result.gains]
+    return summary

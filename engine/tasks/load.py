@@ -1,0 +1,189 @@
+"""From a task's spec to a `Task`: read, check every answer, leave out what is too long, sample."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Task
+from metaspo.engine.tasks.cells import answers_of, question_of
+from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.numberwords import digits_for_words
+from metaspo.engine.tasks.sources import read_rows
+from metaspo.engine.tasks.spec import DataSource, SampleOrder, TaskSpec
+
+NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked"]
+Split = Literal["train", "test"]
+
+_MOST_LABELS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something about a task's data that is no error but that its owner should know.
+
+    Attributes:
+        count: how many examples it is about.
+        message: one sentence.
+    """
+
+    task: str
+    kind: NoticeKind
+    count: int
+    message: str
+
+
+Notify = Callable[[Notice], None]
+
+
+def ignore(_notice: Notice, /) -> None:
+    """Takes a notice and does nothing with it."""
+
+
+def load_tasks(specs: Sequence[TaskSpec], *, base_dir: Path, seed: int, notify: Notify = ignore) -> tuple[Task, ...]:
+    """Every task, in the order given. Raises `TaskError`, also where two have one name."""
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise TaskError(f"tasks.name: {name!r} is the name of {names.count(name)} tasks; give each its own")
+    return tuple(load_task(spec, base_dir=base_dir, seed=seed, notify=notify) for spec in specs)
+
+
+def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ignore) -> Task:
+    """Read and check a task's data; blocks on files and, for a dataset, on the network.
+
+    Every row is checked, also those that are not sampled: whether data are accepted does not depend on the seed.
+
+    Args:
+        base_dir: the config file's folder, where relative paths start.
+        seed: the run's; the sample depends on it, the task's name, the split and the question only.
+        notify: called with each `Notice`.
+
+    Raises:
+        TaskError: the data or the spec is wrong; one line with file and line or key.
+    """
+    try:
+        return _load(spec, base_dir, seed, notify)
+    except TaskError as error:
+        raise TaskError(f"{error} [task {spec.name!r}]") from error
+
+
+def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
+    raw_train = _read(spec, spec.train, base_dir)
+    raw_test = _read(spec, spec.test, base_dir)
+    answer_format = _format(spec, (*raw_train, *raw_test))
+    metric = build_metric(spec.metric_name(), base_dir=base_dir)
+    train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
+    test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
+    _notice_overlap(spec, train, test, notify)
+    return Task(
+        name=spec.name,
+        role=spec.role,
+        train=train,
+        test=test,
+        answer_format=answer_format,
+        metric=metric,
+        user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
+    )
+
+
+def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Example, ...]:
+    """The rows of one split with their answers as they stand in the data."""
+    if source is None:
+        return ()
+    examples = tuple(
+        Example(question_of(row, spec.columns), answers_of(row, spec.columns), row.where)
+        for row in read_rows(source, base_dir=base_dir)
+    )
+    if not examples:
+        raise TaskError(f"{source.path or source.dataset}: holds no examples")
+    return examples
+
+
+def _format(spec: TaskSpec, raw: Sequence[Example]) -> AnswerFormat:
+    labels: tuple[str, ...] = ()
+    if spec.answer.kind == "label" and not spec.answer.labels:
+        labels = _labels_in(raw, number_words=spec.answer.number_words)
+    try:
+        return build_format(spec.answer, labels=labels)
+    except ValueError as error:
+        raise TaskError(f"answer: {error}") from error
+
+
+def _labels_in(raw: Sequence[Example], *, number_words: bool) -> tuple[str, ...]:
+    """The distinct answers, sorted, in the spelling that comes first; case and outer space do not count."""
+    spellings: dict[str, str] = {}
+    for answer in (answer.strip() for example in raw for answer in example.answers):
+        if answer:
+            spellings.setdefault((digits_for_words(answer) if number_words else answer).casefold(), answer)
+    if len(spellings) > _MOST_LABELS:
+        raise TaskError(
+            f"answer: the data hold {len(spellings)} different answers, too many for labels; "
+            'set answer = "text" or list them in answer.labels'
+        )
+    return tuple(spellings[key] for key in sorted(spellings))
+
+
+def _canonical(spec: TaskSpec, answer_format: AnswerFormat, raw: Sequence[Example]) -> tuple[Example, ...]:
+    return tuple(Example(one.question, _accepted(spec, answer_format, one), one.where) for one in raw)
+
+
+def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> tuple[str, ...]:
+    accepted: dict[str, None] = {}
+    for answer in example.answers:
+        canonical = answer_format.canonical(answer)
+        if canonical is None:
+            raise TaskError(
+                f"{example.where}: the answer {answer!r} does not fit answer.kind = {spec.answer.kind!r} "
+                f"({answer_format.describe()}); mend the line or set another kind"
+            )
+        accepted[canonical] = None
+    if spec.metric_name() == "macro-f1" and len(accepted) > 1:
+        raise TaskError(f'{example.where}: {len(accepted)} accepted answers; metric = "macro-f1" takes one each')
+    return tuple(accepted)
+
+
+def _sampled(
+    spec: TaskSpec, split: Split, examples: Sequence[Example], seed: int, notify: Notify
+) -> tuple[Example, ...]:
+    size = spec.train_size if split == "train" else spec.test_size
+    limit = spec.max_question_chars
+    short = [one for one in examples if limit is None or len(one.question) <= limit]
+    if left_out := len(examples) - len(short):
+        if not short:
+            raise TaskError(f"max_question_chars: every question of {split} is longer than {limit}; raise it")
+        message = f"{left_out} of {len(examples)} {split} questions are longer than {limit} characters and left out"
+        notify(Notice(task=spec.name, kind="too-long", count=left_out, message=message))
+    if short and size is not None and f"{split}_size" in spec.model_fields_set and len(short) < size:
+        message = f"{split}_size asks for {size} examples, there are {len(short)}"
+        notify(Notice(task=spec.name, kind="fewer-than-asked", count=size - len(short), message=message))
+    return tuple(short[index] for index in draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}"))
+
+
+def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, key: str) -> list[int]:
+    """Positions of a sample, ascending; all of them where `size` is None or too large.
+
+    "random" takes the `size` questions whose SHA-256 together with the key is lowest. So a larger sample holds every
+    smaller one, and adding, removing or moving lines leaves the rest of the sample as it is: answers already paid for
+    stay in use.
+    """
+    positions = list(range(len(examples)))
+    if order == "head" or size is None:
+        return positions[:size]
+    tickets = [hashlib.sha256(f"{key}\n{one.question}".encode()).digest() for one in examples]
+    return sorted(sorted(positions, key=lambda position: tickets[position])[:size])
+
+
+def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
+    seen = {one.question.strip(): one.where for one in reversed(train)}
+    shared = [one for one in test if one.question.strip() in seen]
+    if shared:
+        first = shared[0]
+        message = (
+            f"{len(shared)} test questions are train questions too, so the test score flatters; "
+            f"the first is {first.where}, equal to {seen[first.question.strip()]}"
+        )
+        notify(Notice(task=spec.name, kind="in-both-splits", count=len(shared), message=message))

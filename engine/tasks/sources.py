@@ -1,0 +1,162 @@
+"""Readers of tables: JSON Lines, CSV, Parquet, Hugging Face datasets. Every bad line is reported with its number."""
+
+import codecs
+import csv
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO, Final
+
+from metaspo.engine.tasks.cells import Row
+from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.spec import DataSource
+
+
+def read_rows(source: DataSource, *, base_dir: Path) -> Iterator[Row]:
+    """The rows of a file, by its ending, or of a dataset. Relative paths start at `base_dir`. Raises `TaskError`.
+
+    Rows are named after the path as the config writes it, so that a run reads the same on another machine.
+    """
+    if source.path is None:
+        return _read_dataset(source, base_dir)
+    path = base_dir / Path(source.path).expanduser()
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise TaskError(f"{path}: cannot read files of this kind; use {', '.join(_READERS)}")
+    if not path.is_file():
+        raise TaskError(f"{path}: no such file (relative paths start at the config file's folder)")
+    return reader(path, source.path)
+
+
+def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
+    # Read as bytes: only "\n" ends a line there, whatever line separators the texts hold.
+    with _opened(path) as lines:
+        for number, raw in enumerate(lines, 1):
+            line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+            if line.strip():
+                yield Row(f"{shown}:{number}", _json_object(line, f"{shown}:{number}"))
+
+
+def _json_object(line: bytes, where: str) -> Mapping[str, object]:
+    try:
+        value: object = json.loads(line.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise TaskError(f"{where}: not UTF-8 text; save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise TaskError(f"{where}: not valid JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise TaskError(f'{where}: not a JSON object; write {{"question": …, "answer": …}} on every line')
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _read_csv(path: Path, shown: str) -> Iterator[Row]:
+    return _read_delimited(path, shown, ",")
+
+
+def _read_tsv(path: Path, shown: str) -> Iterator[Row]:
+    return _read_delimited(path, shown, "\t")
+
+
+def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
+    with _opened(path) as lines:
+        reader = csv.reader(_decoded(lines, shown), delimiter=delimiter, strict=True)
+        header: list[str] = []
+        first_line = 1
+        try:
+            for cells in reader:
+                where, first_line = f"{shown}:{first_line}", reader.line_num + 1
+                if not cells:
+                    continue
+                if header:
+                    yield Row(where, _named(header, cells, where))
+                else:
+                    header = _header(cells, where)
+        except csv.Error as error:
+            raise TaskError(f"{shown}:{first_line}: not valid CSV: {error}") from None
+
+
+def _decoded(lines: Iterator[bytes], shown: str) -> Iterator[str]:
+    for number, raw in enumerate(lines, 1):
+        try:
+            yield (raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw).decode()
+        except UnicodeDecodeError:
+            raise TaskError(f"{shown}:{number}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    if len(set(cells)) < len(cells) or "" in cells:
+        raise TaskError(f"{where}: the first line must name every column once, not: {', '.join(cells)}")
+    return cells
+
+
+def _named(header: list[str], cells: list[str], where: str) -> Mapping[str, object]:
+    if len(cells) != len(header):
+        raise TaskError(f"{where}: {len(cells)} cells under {len(header)} column names; put quotes around commas")
+    return dict(zip(header, cells, strict=True))
+
+
+def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
+    parquet = _optional("pyarrow.parquet", f"{shown}: reading Parquet files")
+    try:
+        with parquet.ParquetFile(path) as table:
+            rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                yield Row(f"{shown}:{number}", row)
+    except (OSError, importlib.import_module("pyarrow").ArrowException) as error:
+        raise TaskError(f"{shown}: not a readable Parquet file: {_first_line(error)}") from error
+
+
+def _read_dataset(source: DataSource, base_dir: Path) -> Iterator[Row]:
+    """Rows count from 0, as `datasets` does; class labels come as their names, a missing one as null."""
+    name = source.dataset or ""
+    library = _optional("datasets", f"dataset {name!r}: reading Hugging Face datasets")
+    local = name.startswith(("./", "../", "/"))
+    try:
+        table = library.load_dataset(str(base_dir / name) if local else name, source.config, split=source.split)
+    except (OSError, ValueError, ImportError) as error:
+        raise TaskError(f"dataset {name!r}: cannot be loaded: {_first_line(error)}") from error
+    names = {
+        column: feature.names for column, feature in table.features.items() if isinstance(feature, library.ClassLabel)
+    }
+    for number, row in enumerate(table):
+        named = {column: _class_name(row[column], of) for column, of in names.items()}
+        yield Row(f"{name}[{source.split}] row {number}", {**row, **named})
+
+
+def _class_name(value: int | None, names: list[str]) -> str | None:
+    return names[value] if value is not None and value >= 0 else None
+
+
+def _optional(module: str, purpose: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = module.partition(".")[0]
+        raise TaskError(f"{purpose} needs {missing}, which is not installed: pip install 'metaspo[data]'") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_READERS: Final[Mapping[str, Callable[[Path, str], Iterator[Row]]]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".parquet": _read_parquet,
+}

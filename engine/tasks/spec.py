@@ -1,0 +1,203 @@
+"""The `[[tasks]]` tables of a config: where a task's data lie and how its answers count."""
+
+import difflib
+import re
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole
+
+AnswerKind = Literal["letter", "integer", "label", "text"]
+SampleOrder = Literal["head", "random"]
+
+METRIC_NAMES: Final = ("accuracy", "exact-match", "macro-f1", "token-f1")
+_SHORTHANDS: Final = ("letter", "integer", "label", "text", "tagged")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_FIELD: Final = re.compile(r"\{[^{}]+\}")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(_Table):
+    """Where one split comes from: a file (`"train.jsonl"` for short) or a Hugging Face dataset.
+
+    Attributes:
+        path: .jsonl, .csv, .tsv or .parquet, relative to the config file.
+        dataset: a Hugging Face dataset's name, or a folder that begins with `./`, `../` or `/`.
+        config: the dataset's configuration, where it has several.
+        split: the dataset's split, slices such as `train[:200]` included.
+    """
+
+    path: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError('give either a file, "train.jsonl", or a dataset, {dataset = "squad", split = "train"}')
+        if self.dataset is not None and self.split is None:
+            raise ValueError('a dataset needs a split: add split = "train"')
+        if self.path is not None and (self.config or self.split):
+            raise ValueError("config and split belong to a dataset, not to a file: leave them out")
+        return self
+
+
+class Columns(_Table):
+    """Which columns hold the question and the answer; "answers.text" reaches into a nested column.
+
+    Attributes:
+        question: a column, or a template over columns such as "{context}\\n\\n{query}".
+        answer: a column of text, numbers, or lists of accepted answers.
+    """
+
+    question: str = Field(default="question", min_length=1)
+    answer: str = Field(default="answer", min_length=1)
+
+    @field_validator("question")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        if ("{" in value or "}" in value) and not _FIELD.search(value):
+            raise ValueError('a template names columns in braces, "{context}\\n\\n{query}"')
+        return value
+
+
+class AnswerSpec(_Table):
+    """How an answer looks: "letter", "integer", "label", "text" or "tagged" for short, or a table.
+
+    Attributes:
+        kind: what the answer is.
+        tag: the answer stands between `<tag>` and `</tag>`; true means "answer". "tagged" is tagged text.
+        labels: the label set of kind "label" (the data's own answers if left out); the option letters of "letter".
+        number_words: "three" counts as 3.
+    """
+
+    kind: AnswerKind = "text"
+    tag: str | None = None
+    labels: tuple[str, ...] = ()
+    number_words: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_shorthand(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in _SHORTHANDS:
+            raise ValueError(f"{value!r} is no answer format: use {_one_of(_SHORTHANDS, value)}")
+        return {"kind": "text", "tag": "answer"} if value == "tagged" else {"kind": value}
+
+    @field_validator("tag", mode="before")
+    @classmethod
+    def _from_flag(cls, value: object) -> object:
+        return ("answer" if value else None) if isinstance(value, bool) else value
+
+    @field_validator("tag")
+    @classmethod
+    def _tag_name(cls, value: str | None) -> str | None:
+        if value is not None and not _TAG.fullmatch(value):
+            raise ValueError(f'{value!r} is no tag name: give letters alone, without brackets, as in "answer"')
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _clean_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        labels = tuple(label.strip() for label in value)
+        if "" in labels:
+            raise ValueError("a label is empty: remove it")
+        if len({label.casefold() for label in labels}) < len(labels):
+            raise ValueError("a label occurs twice (case does not count): remove one")
+        return labels
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        if self.labels and self.kind not in ("label", "letter"):
+            raise ValueError(f'labels do not go with kind = "{self.kind}": remove them or set kind = "label"')
+        if self.kind == "letter" and any(not re.fullmatch("[A-Z]", label) for label in self.labels):
+            raise ValueError('the labels of kind = "letter" are single capitals, ["A", "B", "C"]')
+        if self.number_words and self.kind == "letter":
+            raise ValueError('number_words do not go with kind = "letter": remove them')
+        return self
+
+
+class TaskSpec(_Table):
+    """One `[[tasks]]` table.
+
+    Attributes:
+        train, test: a source task needs `train`, a target task `test`; a source without `test` is not tested.
+        train_size, test_size: how many examples at most; "all" takes every one.
+        sample: which ones where there are more: the first, or a draw that depends on the run's seed, the task's name
+            and the split only. A larger sample holds the smaller one of the same seed.
+        max_question_chars: longer questions are left out and counted.
+        metric: one of `METRIC_NAMES` or "package.module:function"; exact-match for text, else accuracy if left out.
+        user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
+            answer if left out.
+    """
+
+    name: str
+    role: TaskRole = "source"
+    train: DataSource | None = None
+    test: DataSource | None = None
+    columns: Columns = Columns()
+    train_size: int | None = Field(default=50, ge=1, strict=True)
+    test_size: int | None = Field(default=500, ge=1, strict=True)
+    sample: SampleOrder = "random"
+    max_question_chars: int | None = Field(default=None, ge=1, strict=True)
+    answer: AnswerSpec = AnswerSpec()
+    metric: str | None = None
+    user_prompt: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is no task name: use letters, digits, '.', '_' and '-' (it names files)")
+        return value
+
+    @field_validator("train_size", "test_size", mode="before")
+    @classmethod
+    def _all(cls, value: object) -> object:
+        return None if value == "all" else value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str | None) -> str | None:
+        if value is None or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value):
+            return value
+        raise ValueError(f'{value!r} is no metric: use {_one_of(METRIC_NAMES, value)} or "package.module:function"')
+
+    @field_validator("user_prompt")
+    @classmethod
+    def _one_placeholder(cls, value: str | None) -> str | None:
+        if value is not None and value.count(PLACEHOLDER) != 1:
+            raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {value.count(PLACEHOLDER)} times")
+        return value
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        needed = "train" if self.role == "source" else "test"
+        if getattr(self, needed) is None:
+            raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
+        if self.metric == "macro-f1" and self.answer.kind == "text":
+            raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
+        return self
+
+    def metric_name(self) -> str:
+        """The metric as given, or the default for the kind of answer."""
+        return self.metric or ("exact-match" if self.answer.kind == "text" else "accuracy")
+
+
+def _one_of(names: tuple[str, ...], given: str) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    nearest = difflib.get_close_matches(given, names, n=1)
+    return f'{listed} (did you mean "{nearest[0]}"?)' if nearest else listed

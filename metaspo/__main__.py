@@ -1,0 +1,5 @@
+"""`python -m metaspo`."""
+
+from metaspo.cli import main
+
+main()

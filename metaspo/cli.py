@@ -1,0 +1,239 @@
+"""The command line. Results go to standard output, everything else to standard error."""
+
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from metaspo import tables
+from metaspo.console import EXIT_CODES, ExitCode, err, out, run_async, say_error, told_plainly
+from metaspo.engine import (
+    ConfigError,
+    Prepared,
+    RunReport,
+    evaluate,
+    find_run,
+    find_runs,
+    optimize_many,
+    plan_run,
+    prepare,
+    report_data,
+)
+from metaspo.overrides import parse_overrides
+from metaspo.progress import ProgressDisplay
+from metaspo.scheduling import RunStopped
+
+app = typer.Typer(
+    name="metaspo",
+    help="Optimize the system prompt of a language model so that it works across many tasks.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="One or more TOML config files.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config file.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
+RUNS = Path(".metaspo/runs")
+
+
+def main() -> None:
+    """The `metaspo` command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"metaspo {version('metaspo')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
+) -> None:
+    """Write a commented starter config with a tiny task set that runs."""
+    target = folder / "metaspo.toml"
+    if target.exists():
+        say_error(f"{target}: is there already; choose another folder, or move it away")
+        raise typer.Exit(ExitCode.MISTAKE)
+    with as_file(files("metaspo").joinpath("starter")) as starter:
+        (folder / "tasks").mkdir(parents=True, exist_ok=True)
+        for source in sorted(starter.glob("**/*.*")):
+            (folder / source.relative_to(starter)).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    out.print(f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}")
+
+
+@app.command()
+def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
+    """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
+    with told_plainly():
+        prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
+        plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
+    if json:
+        tables.print_json(out, [tables.plan_data(name, found) for name, found in plans])
+        return
+    for name, found in plans:
+        tables.print_plan(out, name, found)
+
+
+@app.command()
+def optimize(configs: Configs, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Optimize. Several configs run together over shared servers and limits.
+
+    Started again with the same config, a run goes on where it stopped: every answer that was paid for is in the cache.
+    """
+    with told_plainly():
+        prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
+        _optimize(prepared, json=json, quiet=quiet)
+
+
+@app.command()
+def demo(
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="qwen2.5-coder-0.5b, smollm2, a GGUF file's path, or owner/repo:file.")
+    ] = "qwen2.5-coder-0.5b",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 42,
+    small: Annotated[bool, typer.Option("--small", help="A tenth of the work, to see that everything runs.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Optimize a system prompt against a real model on this machine: no API key, no GPU."""
+    with told_plainly(), as_file(files("metaspo.engine").joinpath("demo")) as folder:
+        overrides: dict[str, Any] = {"base.model": model, "seed": seed}
+        prepared = prepare(folder / ("small.toml" if small else "demo.toml"), overrides=overrides)
+        err.print(
+            f"The prompts are proposed by the embedded proposer: {tables.first_strategy(prepared)}.\n"
+            f"The base model is {model}, on this machine. The first time, the model file is fetched (up to 490 MB).",
+            highlight=False,
+        )
+        _optimize([prepared], json=json, quiet=quiet)
+
+
+def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
+    for item in prepared:
+        for notice in item.notices:
+            err.print(f"note: task {notice.task}: {notice.message}", highlight=False, markup=False)
+        if not quiet:
+            tables.print_start(err, item)
+    with ProgressDisplay(err, quiet=quiet) as display:
+        reports = run_async(optimize_many(prepared, watcher=lambda item: display.watcher(item.config.name)))
+    finished = [report for report in reports if isinstance(report, RunReport)]
+    if json:
+        tables.print_json(out, [report_data(report) for report in finished])
+    else:
+        for report in finished:
+            tables.print_report(out, report)
+    stops = [(item, stop) for item, stop in zip(prepared, reports, strict=True) if isinstance(stop, RunStopped)]
+    for item, stop in stops:
+        say_error(f"{item.config.name}: {stop}")
+    if stops:
+        raise stops[0][1]
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    config: Config,
+    system: Annotated[Path | None, typer.Option(metavar="FILE", help="System prompt; else the config's.")] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=FILE", help="A task's user prompt; its first one if left out. May be repeated."),
+    ] = None,
+    run: Annotated[str, typer.Option(metavar="RUN", help="Take the prompts that a finished run found.")] = "",
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    runs: RunsFolder = RUNS,
+    sets: Sets = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a prompt pair on a config's tasks."""
+    with told_plainly():
+        prepared = prepare(config, overrides=parse_overrides(sets))
+        system_prompt, user_prompts = _given_prompts(prepared, system, user or [], run, runs)
+        if split not in ("train", "test"):
+            raise ConfigError(f"--split: must be train or test, it is '{split}'")
+        chosen: Literal["train", "test"] = "train" if split == "train" else "test"
+        with ProgressDisplay(err, quiet=quiet) as display:
+            report = run_async(
+                evaluate(
+                    prepared,
+                    system_prompt=system_prompt,
+                    user_prompts=user_prompts,
+                    split=chosen,
+                    watcher=display.watcher(prepared.config.name),
+                )
+            )
+    if json:
+        tables.print_json(out, tables.evaluation_data(report))
+    else:
+        tables.print_evaluation(out, report)
+
+
+def _given_prompts(
+    prepared: Prepared, system: Path | None, user: list[str], run: str, runs: Path
+) -> tuple[str | None, dict[str, str]]:
+    """The prompts that the options name; files win over a run's."""
+    system_prompt, user_prompts = None, {}
+    if run:
+        result = tables.read_result(find_run(run, base=runs))
+        system_prompt = result["system_prompt"]
+        known = {task.name for task in prepared.tasks}
+        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in known}
+    for given in user:
+        task, _, path = given.partition("=")
+        user_prompts[task] = _read_prompt(Path(path), option="--user TASK=FILE")
+    return (_read_prompt(system, option="--system") if system else system_prompt), user_prompts
+
+
+def _read_prompt(path: Path, *, option: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
+
+
+@app.command()
+def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
+    """List the runs there are, the latest first."""
+    found = find_runs(folder)
+    if json:
+        tables.print_json(out, [tables.run_data(run) for run in found])
+    elif found:
+        tables.print_runs(out, found)
+    else:
+        err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its directory.")],
+    folder: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Show a run: scores before and after, prompts, calls, tokens, dollars, time."""
+    with told_plainly():
+        found = find_run(run, base=folder)
+    if json:
+        tables.print_json(out, tables.run_data(found))
+    else:
+        tables.print_run(out, found)

@@ -1,0 +1,85 @@
+"""What commands share: the two streams, exit codes, and how mistakes and stops are told."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from metaspo.backends import BackendError
+from metaspo.cache import StoreError
+from metaspo.engine import ConfigError, PromptError, RunDirectoryError
+from metaspo.engine.strategies import UnknownStrategy
+from metaspo.engine.tasks import TaskError
+from metaspo.scheduling import RunStopped
+
+T = TypeVar("T")
+
+
+class ExitCode(IntEnum):
+    """What a command's exit status says."""
+
+    OK = 0
+    FAILED = 1
+    MISTAKE = 2
+    STOPPED = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = (
+    "Exit status: 0 done; 1 a fault that is not yours; 2 a mistake in the config, the data or the command; "
+    "3 stopped cleanly (budget, server, key), run again to go on; 130 interrupted, run again to go on."
+)
+MISTAKES = (ConfigError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
+GO_ON = "Everything paid for is kept: run the same command again to go on from here."
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def say_error(message: str) -> None:
+    """One line per fault on standard error, without markup or a traceback."""
+    for line in message.splitlines():
+        err.print(f"[bold red]error:[/bold red] {_escape(line)}", highlight=False)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn a user's mistake or a stop into its sentence and exit status."""
+    try:
+        yield
+    except MISTAKES as error:
+        say_error(str(error))
+        raise typer.Exit(ExitCode.MISTAKE) from None
+    except RunStopped as stop:
+        say_error(str(stop))
+        err.print(GO_ON, highlight=False)
+        raise typer.Exit(ExitCode.STOPPED) from None
+    except (BackendError, StoreError) as error:
+        say_error(str(error))
+        raise typer.Exit(ExitCode.STOPPED) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        err.print(f"\nInterrupted. {GO_ON}", highlight=False)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; the first Ctrl-C or SIGTERM cancels cleanly, a second Ctrl-C is immediate."""
+
+    async def with_sigterm() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if sys.platform != "win32" and task is not None:
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        return await main
+
+    with asyncio.Runner() as runner:
+        return runner.run(with_sigterm())

@@ -1,0 +1,29 @@
+"""Reads `--set key=value`."""
+
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from metaspo.engine import ConfigError
+
+
+def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:
+    """Dotted keys to values. A value is read as TOML (`4`, `true`, `["a"]`), else taken as text.
+
+    Raises:
+        ConfigError: where there is no `=`.
+    """
+    overrides: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {text}: must be KEY=VALUE, e.g. --set outer.candidates=4")
+        overrides[key.strip()] = _value(value.strip())
+    return overrides
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

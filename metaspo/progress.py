@@ -1,0 +1,114 @@
+"""How a run's progress is shown: a bar on a terminal, a line now and then elsewhere. Always on standard error."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from metaspo.engine import Watcher
+
+LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+
+
+class Remaining(ProgressColumn):
+    """The time left at the speed so far."""
+
+    def render(self, task: Task) -> Text:
+        """Minutes and seconds, or a dash while nothing is known."""
+        left = task.time_remaining
+        return Text("ETA –:––" if left is None else f"ETA {int(left) // 60}:{int(left) % 60:02d}", style="cyan")
+
+
+class ProgressDisplay:
+    """Shows any number of runs; use as a context manager and hand `watcher(name)` to each run."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._bars: Progress | None = None
+        if console.is_terminal and not quiet:
+            self._bars = Progress(
+                TextColumn("[bold]{task.fields[run]}[/bold]"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                Remaining(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[best]}", style="green"),
+                TextColumn("{task.description}", style="dim"),
+                console=console,
+                speed_estimate_period=120,
+                refresh_per_second=4,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def watcher(self, name: str) -> Watcher:
+        """A watcher that shows one run."""
+        if self._quiet:
+            return Watcher()
+        return _Bar(self._bars, name) if self._bars else _Lines(self._console, name)
+
+
+class _Bar(Watcher):
+    def __init__(self, bars: Progress, name: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=None, run=name, best="")
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self._bars.update(self._task, total=base_calls + optimizer_calls)
+
+    def stage(self, name: str) -> None:
+        self._bars.update(self._task, description=name)
+
+    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self._bars.advance(self._task, base_calls + optimizer_calls)
+
+    def best(self, *, score: float, address: str) -> None:
+        self._bars.update(self._task, best=f"best {score:.1%}")
+
+    def finished(self) -> None:
+        self._bars.update(self._task, description="done", completed=self._bars.tasks[self._task].total or 0)
+
+
+class _Lines(Watcher):
+    """Stages and scores as they come, and how far the run is every few seconds."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._planned = 0
+        self._settled = 0
+        self._started = self._said = time.monotonic()
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self._planned = base_calls + optimizer_calls
+
+    def stage(self, name: str) -> None:
+        self._say(name)
+
+    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self._settled += base_calls + optimizer_calls
+        now = time.monotonic()
+        if now - self._said < LINE_EVERY:
+            return
+        left = (now - self._started) / self._settled * (self._planned - self._settled)
+        self._say(f"{self._settled} of at most {self._planned} calls, about {left / 60:.1f} min left")
+
+    def best(self, *, score: float, address: str) -> None:
+        self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,46 @@
+"""One run's purse and its counts, over all lanes of a gateway."""
+
+from typing import TYPE_CHECKING
+
+from metaspo.scheduling.budget import UNLIMITED, Budget, Purse
+from metaspo.scheduling.errors import BudgetExhausted
+from metaspo.scheduling.queue import PriorityQueue
+from metaspo.scheduling.statistics import AccountStatistics, LaneTally, add_up
+
+if TYPE_CHECKING:
+    from metaspo.scheduling.flight import Flight
+
+
+class Account:
+    """Whose requests these are: what they may spend, and what became of them.
+
+    Many runs share one gateway with an account each. An account whose budget is exhausted gets cached answers only.
+
+    Attributes:
+        exhausted: why nothing more can be spent; None while something can.
+        parked: requests that wait for a call to give back what it had reserved.
+    """
+
+    __slots__ = ("_tallies", "exhausted", "name", "parked", "purse")
+
+    def __init__(self, name: str = "", budget: Budget = UNLIMITED) -> None:
+        self.name = name
+        self.purse = Purse(budget)
+        self.exhausted: BudgetExhausted | None = None
+        self.parked: PriorityQueue[Flight] = PriorityQueue()
+        self._tallies: dict[str, LaneTally] = {}
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name!r} {self.purse} parked={len(self.parked)}>"
+
+    def tally(self, lane: str) -> LaneTally:
+        """The running counts on one lane."""
+        tally = self._tallies.get(lane)
+        if tally is None:
+            tally = self._tallies[lane] = LaneTally()
+        return tally
+
+    def statistics(self) -> AccountStatistics:
+        """What was done so far."""
+        lanes = {name: tally.snapshot() for name, tally in self._tallies.items()}
+        return AccountStatistics(name=self.name, lanes=lanes, total=add_up(lanes))

@@ -1,0 +1,108 @@
+"""What a run may spend: caps on calls, tokens and dollars over all lanes together.
+
+Every call reserves the most it can cost before it goes and is settled at what it did cost, so that parallel calls never
+overshoot a cap. A call that does not fit waits while others are out that may give something back; when none is, the cap
+is reached.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from metaspo.scheduling.errors import BudgetExhausted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Caps; None for no cap. Cached answers cost nothing."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    dollars: float | None = None
+
+
+class Cost(NamedTuple):
+    """What a call costs, or may cost at most."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float = 0.0
+
+    def plus(self, other: "Cost") -> "Cost":
+        """Both together."""
+        return Cost(self.calls + other.calls, self.tokens + other.tokens, self.dollars + other.dollars)
+
+    def minus(self, other: "Cost") -> "Cost":
+        """This without the other."""
+        return Cost(self.calls - other.calls, self.tokens - other.tokens, self.dollars - other.dollars)
+
+
+NOTHING = Cost()
+DOLLAR_SLACK = 1e-9  # sums of floats do not come out even
+
+
+class Purse:
+    """The books of one budget."""
+
+    __slots__ = ("budget", "out", "reserved", "spent")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.spent = NOTHING
+        self.reserved = NOTHING
+        self.out = 0  # reservations not settled yet
+
+    def __repr__(self) -> str:
+        return f"<Purse spent={tuple(self.spent)} reserved={tuple(self.reserved)} out={self.out} of {self.budget}>"
+
+    def reserve(self, most: Cost) -> bool:
+        """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap."""
+        if self.short_of(most) is not None:
+            return False
+        self.reserved = self.reserved.plus(most)
+        self.out += 1
+        return True
+
+    def settle(self, most: Cost, actual: Cost) -> None:
+        """A call that had reserved `most` is over and cost `actual`."""
+        self.out -= 1
+        self.reserved = self.reserved.minus(most) if self.out else NOTHING
+        self.spent = self.spent.plus(actual)
+
+    def short_of(self, most: Cost) -> str | None:
+        """The cap that such a call might overshoot, or None."""
+        budget = self.budget
+        if budget == UNLIMITED:
+            return None
+        needed = self.spent.plus(self.reserved).plus(most)
+        if budget.calls is not None and needed.calls > budget.calls:
+            return "calls"
+        if budget.tokens is not None and needed.tokens > budget.tokens:
+            return "tokens"
+        if budget.dollars is not None and needed.dollars > budget.dollars + DOLLAR_SLACK:
+            return "dollars"
+        return None
+
+    def exhausted(self, most: Cost, *, account: str) -> BudgetExhausted:
+        """The error for a call that does not fit although nothing is out."""
+        cap = self.short_of(most) or "calls"
+        limit: float = getattr(self.budget, cap)
+        spent: float = getattr(self.spent, cap)
+        need: float = getattr(most, cap)
+        show = _dollars if cap == "dollars" else _count
+        whose = f" of {account}" if account else ""
+        message = (
+            f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent and the next call may take"
+            f" {show(need)}; everything answered is kept, so raise the cap on {cap} and start the run again."
+        )
+        return BudgetExhausted(message, cap=cap, limit=limit, spent=spent)
+
+
+UNLIMITED = Budget()
+
+
+def _count(value: float) -> str:
+    return f"{int(value):,}"
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.4f}"

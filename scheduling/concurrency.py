@@ -1,0 +1,240 @@
+"""How many calls may be in flight at once: a fixed number, or one found by watching the server.
+
+`AutoConcurrency` doubles while doubling pays, then tries a larger and a smaller number from time to time and keeps what
+serves best; it cuts at refusals (429, 503) once per cool-down and takes no step while the server has faults. The rules
+for cuts, cool-down and "grow only if in use" follow inspect_ai's adaptive concurrency; the search by throughput is what
+a server needs that never refuses and only queues, as vLLM does.
+"""
+
+from math import ceil
+from typing import Literal, Protocol
+
+FIRST = 8
+CUT = 0.8
+COOL_DOWN = 15.0  # seconds in which further refusals do not cut again and successes do not count
+IN_USE = 0.8  # of the limit must be in flight for a measurement to say anything about the limit
+LEAST_ROUND = 24  # answers in a measurement, at least; else twice the limit
+DOUBLING_PAYS = 1.05
+STEP_UP = 1.5
+STEP_DOWN = 0.8
+STEP_NEAR_CEILING = 1.05
+UP_PAYS = 0.04  # of the relative step: half as much again in flight must bring 2% more
+DOWN_PAYS = 0.995  # fewer in flight are better if they serve as much
+CHANGED = 1.25  # a throughput this much off means that the server changed: look again at once
+MOST_REST = 4  # rounds between two trials, when trials keep failing
+CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
+
+
+class ConcurrencyControl(Protocol):
+    """Decides the number of calls in flight from what happens to them."""
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight now."""
+        ...
+
+    def on_success(self, now: float, *, in_flight: int) -> None:
+        """A call was answered (by the server, not the cache); `in_flight` is what was out before it came."""
+        ...
+
+    def on_refusal(self, now: float, *, retry_after: float) -> None:
+        """The server refused a call because it wants less."""
+        ...
+
+    def on_fault(self, now: float) -> None:
+        """The server failed at a call."""
+        ...
+
+    def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
+        """The server's gauges: calls it works on and has waiting, and preemptions since the last time."""
+        ...
+
+
+class FixedConcurrency:
+    """A number that nothing changes."""
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def __repr__(self) -> str:
+        return f"<FixedConcurrency {self._limit}>"
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight."""
+        return self._limit
+
+    def on_success(self, now: float, *, in_flight: int) -> None:
+        """Changes nothing."""
+
+    def on_refusal(self, now: float, *, retry_after: float) -> None:
+        """Changes nothing: the hold on the rate does."""
+
+    def on_fault(self, now: float) -> None:
+        """Changes nothing."""
+
+    def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
+        """Changes nothing."""
+
+
+Phase = Literal["start", "base", "up", "down"]
+
+
+class AutoConcurrency:
+    """Finds the smallest number of calls in flight that keeps the server at its best throughput."""
+
+    def __init__(self, *, most: int, first: int = FIRST) -> None:
+        self._most = max(1, most)
+        self._limit = min(first, self._most)
+        self._phase: Phase = "start"
+        self._base = self._limit
+        self._base_rate: float | None = None  # answers per second at the base limit
+        self._rest = 1  # rounds at the base before the next trial
+        self._rested = 0
+        self._next_trial: Phase = "up"
+        self._cool_until = 0.0
+        self._ceiling: float | None = None
+        self._ceiling_set = 0.0
+        self._server_full = False
+        # the measurement under way
+        self._skip = 0  # answers to calls that went out under the previous limit
+        self._began: float | None = None
+        self._count = 0
+        self._busy = 0
+
+    def __repr__(self) -> str:
+        rate = "?" if self._base_rate is None else f"{self._base_rate:.3g}/s"
+        return f"<AutoConcurrency limit={self._limit} phase={self._phase} base={self._base} at {rate}>"
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight now."""
+        return self._limit
+
+    def on_success(self, now: float, *, in_flight: int) -> None:
+        """Count towards the round's throughput, and take the next step when the round is over."""
+        if now < self._cool_until:
+            return
+        if self._skip > 0:
+            self._skip -= 1
+            return
+        if self._began is None:
+            self._began = now
+            return
+        self._count += 1
+        self._busy += in_flight >= IN_USE * self._limit
+        if self._count >= max(2 * self._limit, LEAST_ROUND) and now > self._began:
+            self._end_round(now)
+
+    def on_refusal(self, now: float, *, retry_after: float) -> None:
+        """Cut by a fifth, once per cool-down."""
+        if now < self._cool_until:
+            return
+        self._ceiling, self._ceiling_set = float(self._limit), now
+        self._cool_until = now + max(COOL_DOWN, retry_after)
+        self._settle_at(max(1, int(self._limit * CUT)), rate=None)
+
+    def on_fault(self, now: float) -> None:
+        """Measure anew: no step on the word of a failing server."""
+        self._restart_round(skip=0)
+
+    def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
+        """Do not grow while the server has enough waiting; shrink at once where it evicts running calls."""
+        self._server_full = waiting > max(1.0, running / 4)
+        if preempted > 0 and now >= self._cool_until:
+            self._cool_until = now + COOL_DOWN
+            self._settle_at(max(1, int(self._limit * CUT)), rate=None)
+
+    def _end_round(self, now: float) -> None:
+        assert self._began is not None
+        rate = self._count / (now - self._began)
+        if self._busy < IN_USE * self._count:
+            self._restart_round(skip=0)
+            return
+        match self._phase:
+            case "start":
+                self._after_start(rate)
+            case "base":
+                self._after_base(rate, now)
+            case "up" | "down":
+                self._after_trial(rate)
+
+    def _after_start(self, rate: float) -> None:
+        if self._base_rate is not None and rate < DOUBLING_PAYS * self._base_rate:
+            self._settle_at(self._base, rate=self._base_rate)
+        elif self._limit == self._most:
+            self._settle_at(self._limit, rate=rate)
+        else:
+            self._base, self._base_rate = self._limit, rate
+            self._move_to(min(2 * self._limit, self._most))
+
+    def _after_base(self, rate: float, now: float) -> None:
+        old = self._base_rate
+        changed = old is not None and not 1 / CHANGED < rate / old < CHANGED
+        self._base_rate = rate
+        self._rested += 1
+        if changed:
+            self._rest = 1
+        if self._rested < self._rest and not changed:
+            self._restart_round(skip=0)
+        elif self._next_trial == "up" and (step := self._step_up(now)) > self._base:
+            self._begin_trial("up", step)
+        elif self._base > 1:
+            self._begin_trial("down", min(self._base - 1, int(self._base * STEP_DOWN)))
+        else:
+            self._next_trial = "up"
+            self._restart_round(skip=0)
+
+    def _after_trial(self, rate: float) -> None:
+        assert self._base_rate is not None
+        step = abs(self._limit - self._base) / self._base
+        gain = rate / self._base_rate
+        if self._phase == "up":
+            accepted = gain >= 1 + UP_PAYS * step
+            self._next_trial = "up" if accepted else "down"
+        else:
+            accepted = gain >= DOWN_PAYS
+            self._next_trial = "down" if accepted else "up"
+        if accepted:
+            self._rest = 1
+            self._settle_at(self._limit, rate=rate)
+        else:
+            self._rest = min(self._rest + 1, MOST_REST)
+            self._settle_at(self._base, rate=self._base_rate)
+
+    def _step_up(self, now: float) -> int:
+        if self._server_full:
+            return self._base
+        factor = STEP_UP
+        if self._ceiling is not None:
+            if now - self._ceiling_set > CEILING_MEMORY:
+                self._ceiling = None
+            elif self._base * STEP_UP > self._ceiling * CUT:
+                factor = STEP_NEAR_CEILING
+        return min(max(self._base + 1, ceil(self._base * factor)), self._most)
+
+    def _begin_trial(self, phase: Phase, limit: int) -> None:
+        self._phase = phase
+        self._move_to(max(1, limit))
+
+    def _settle_at(self, limit: int, *, rate: float | None) -> None:
+        self._phase = "base"
+        self._base, self._base_rate = limit, rate
+        self._rested = 0
+        self._move_to(limit)
+
+    def _move_to(self, limit: int) -> None:
+        before, self._limit = self._limit, limit
+        self._restart_round(skip=0 if before == limit else max(before, limit))
+
+    def _restart_round(self, *, skip: int) -> None:
+        self._skip = skip
+        self._began = None
+        self._count = self._busy = 0
+
+
+def make_control(concurrency: int | Literal["auto"], *, most: int) -> ConcurrencyControl:
+    """The control for a lane's setting."""
+    return AutoConcurrency(most=most) if concurrency == "auto" else FixedConcurrency(concurrency)

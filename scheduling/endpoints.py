@@ -1,0 +1,137 @@
+"""Which replica takes a request, and which are at rest.
+
+A prefix always goes to the same replica while there is room (rendezvous hashing: Thaler and Ravishankar, 1998), so that
+each prefix is computed on few of them; a replica that already has more than its share gives the request to the next in
+the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum
+from hashlib import blake2b
+from math import ceil
+
+from metaspo.backends import Backend, Request
+
+LOAD_BOUND = 1.25  # times the mean load
+FAULTS_TO_REST = 3  # different requests failing in a row
+FIRST_REST = 1.0
+LONGEST_REST = 30.0
+PREFIXES_KEPT = 4096
+
+
+class Health(Enum):
+    """UP takes requests; DOWN takes none; TRIAL answered a probe and takes one request to show that it works."""
+
+    UP = "up"
+    DOWN = "down"
+    TRIAL = "trial"
+
+
+class Endpoint:
+    """One backend of a lane and what is known of its health.
+
+    Attributes:
+        in_flight: calls out to it now.
+        answered: calls it answered so far.
+        probing: a timer or a probe will look at it again.
+    """
+
+    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "probing")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.health = Health.UP
+        self.in_flight = 0
+        self.answered = 0
+        self.probing = False
+        self._failed_requests: set[str] = set()
+        self._rests = 0
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.backend.name} {self.health.value} in_flight={self.in_flight}>"
+
+    def succeed(self) -> bool:
+        """It answered a call; true if that ends a rest or a trial."""
+        self.answered += 1
+        recovered = self.health is not Health.UP
+        if recovered or self._failed_requests:
+            self.health = Health.UP
+            self._failed_requests.clear()
+            self._rests = 0
+        return recovered
+
+    def fail(self, key: str) -> bool:
+        """It failed at the request of that key; true if it should be rested: in a trial, or when several failed."""
+        self._failed_requests.add(key)
+        return self.health is Health.TRIAL or len(self._failed_requests) >= FAULTS_TO_REST
+
+    def rest(self) -> float:
+        """Take it out; returns the seconds until it should be probed. A rest goes on where it was already resting."""
+        self.health = Health.DOWN
+        self._failed_requests.clear()
+        wait = min(FIRST_REST * 2.0 ** min(self._rests, 30), LONGEST_REST)
+        self._rests += 1
+        return wait
+
+    def try_again(self) -> None:
+        """It answered a probe."""
+        self.health = Health.TRIAL
+
+
+class Endpoints:
+    """The replicas of one lane."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        if not backends:
+            raise ValueError("a lane needs at least one backend")
+        self.all = [Endpoint(backend) for backend in backends]
+        self._orders: OrderedDict[str, list[Endpoint]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Endpoints {self.all}>"
+
+    def pick(self, request: Request) -> Endpoint | None:
+        """The replica for a request; None if none can take it now."""
+        if len(self.all) == 1:
+            return self.all[0] if _takes(self.all[0]) else None
+        up = [endpoint for endpoint in self.all if _takes(endpoint)]
+        if not up:
+            return None
+        bound = ceil(LOAD_BOUND * (sum(endpoint.in_flight for endpoint in up) + 1) / len(up))
+        for endpoint in self._order(prefix_of(request)):
+            if _takes(endpoint) and endpoint.in_flight < bound:
+                return endpoint
+        return min(up, key=lambda endpoint: endpoint.in_flight)
+
+    def none_up(self) -> bool:
+        """Whether every replica is down."""
+        return all(endpoint.health is Health.DOWN for endpoint in self.all)
+
+    def _order(self, prefix: str) -> list[Endpoint]:
+        order = self._orders.get(prefix)
+        if order is None:
+            start = blake2b(prefix.encode("utf-8", "surrogatepass"), digest_size=8)
+            order = sorted(self.all, key=lambda endpoint: _weight(start.digest(), endpoint.backend.name), reverse=True)
+            self._orders[prefix] = order
+            if len(self._orders) > PREFIXES_KEPT:
+                self._orders.popitem(last=False)
+        else:
+            self._orders.move_to_end(prefix)
+        return order
+
+
+def prefix_of(request: Request) -> str:
+    """The part of a prompt that many requests share: the system message, or else the first one."""
+    for message in request.messages:
+        if message.role == "system":
+            return message.content
+    return request.messages[0].content if request.messages else ""
+
+
+def _takes(endpoint: Endpoint) -> bool:
+    return endpoint.health is Health.UP or (endpoint.health is Health.TRIAL and endpoint.in_flight == 0)
+
+
+def _weight(prefix: bytes, name: str) -> bytes:
+    return blake2b(prefix + name.encode(), digest_size=8).digest()

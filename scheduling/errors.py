@@ -1,0 +1,49 @@
+"""Why a run stops. Everything paid for is kept: the same run, started again, goes on from there.
+
+`str(error)` is one sentence that says why and what to do. A request that the server will never answer is not among
+these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
+"""
+
+
+class RunStopped(Exception):
+    """The run cannot go on now; raised as itself to requests that still waited when the gateway was closed."""
+
+
+class LaneStopped(RunStopped):
+    """No request to this lane can succeed until a person does something: bad key, exhausted credit, unknown model.
+
+    Attributes:
+        lane: the lane's name.
+    """
+
+    def __init__(self, message: str, *, lane: str) -> None:
+        super().__init__(message)
+        self.lane = lane
+
+
+class BudgetExhausted(RunStopped):
+    """The next call might overshoot a cap, and no call is out that could give something back.
+
+    Attributes:
+        cap: "calls", "tokens" or "dollars".
+        limit: the cap.
+        spent: what the account has spent of it.
+    """
+
+    def __init__(self, message: str, *, cap: str, limit: float, spent: float) -> None:
+        super().__init__(message)
+        self.cap = cap
+        self.limit = limit
+        self.spent = spent
+
+
+class Unavailable(RunStopped):
+    """A request used up its attempts, or nothing succeeded on the lane for as long as its patience lasts.
+
+    Attributes:
+        lane: the lane's name.
+    """
+
+    def __init__(self, message: str, *, lane: str) -> None:
+        super().__init__(message)
+        self.lane = lane

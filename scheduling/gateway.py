@@ -1,0 +1,227 @@
+"""The one door to all models: cached, deduplicated, within budget and limits, as many calls at once as pay.
+
+async with Gateway([Lane("base", [backend])], store=MemoryStore()) as gateway:
+    completion = await gateway.complete(request, lane="base")
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.cache import Entry, Store, request_key
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.events import Event
+from metaspo.scheduling.flight import BatchWaiter, Flight, FlightTable, SingleWaiter, Waiter
+from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.statistics import GatewayStatistics
+
+CHUNK = 256  # requests looked up and queued between two looks at the event loop
+CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed
+
+
+class Gateway:
+    """Completes requests over named lanes. Use it as an async context manager; nothing outlives the `async with`.
+
+    The store stays the caller's to close; the lanes' backends are closed with the gateway.
+    `on_event` is called on the event loop, soon after the event; `wall_clock` gives the time entries are stamped with.
+    """
+
+    def __init__(
+        self,
+        lanes: Iterable[Lane],
+        *,
+        store: Store,
+        on_event: Callable[[Event], None] | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lanes: dict[str, Lane] = {}
+        for lane in lanes:
+            if lane.name in self._lanes:
+                raise ValueError(f"two lanes are named {lane.name!r}")
+            self._lanes[lane.name] = lane
+        self._store = store
+        self._on_event = on_event
+        self._wall_clock = wall_clock
+        self._flights = FlightTable()
+        self._account = Account()
+        self._open = False
+        # Answers that came while a store was being asked, which may have missed them; empty for a store on the spot.
+        self._lookups = 0
+        self._fresh: dict[str, Completion] = {}
+
+    def __repr__(self) -> str:
+        return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
+
+    async def __aenter__(self) -> Self:
+        for lane in self._lanes.values():
+            lane.open(self._flights, keep=self._keep, listener=self._on_event)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Fail what waits, abort what costs compute, let in what is paid for (30 s at most), close the backends."""
+        if not self._open:
+            return
+        self._open = False
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values()))
+
+    async def complete(
+        self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> Completion:
+        """Answer one request, from the store if it is there, else by a call (one for all who ask the same).
+
+        Smaller priorities go first. Raises `RequestRejected` if the server will never answer it, `RunStopped` if the
+        run cannot go on, `StoreError`, and `ValueError` for a request that has no key.
+        """
+        target = self._lane(lane)
+        account = self._account if account is None else account
+        key = request_key(request)
+        flight = self._flights.get(key)
+        if flight is None:
+            found = await self._look_up((key,))
+            if found:
+                completion = found[key]
+                self._count_hits(target, account, (completion,))
+                return completion
+        waiter = SingleWaiter(account, asyncio.get_running_loop().create_future())
+        flight = self._join(key, request, target, waiter, priority)
+        try:
+            return await waiter.future
+        finally:
+            if waiter in flight.waiters:
+                flight.lane.leave(flight, waiter)
+
+    async def complete_many(
+        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> list[Completion | RequestRejected]:
+        """Answer requests, by position. A rejected one is returned in its place; any other failure is raised as by
+        `complete`, and what then still waits is withdrawn.
+        """
+        target = self._lane(lane)
+        account = self._account if account is None else account
+        batch = BatchWaiter(account, len(requests), asyncio.get_running_loop().create_future())
+        try:
+            for start in range(0, len(requests), CHUNK):
+                if start:
+                    await asyncio.sleep(0)
+                await self._add_to(batch, requests, range(start, min(start + CHUNK, len(requests))), target, priority)
+            batch.seal()
+            await batch.done
+        finally:
+            for flight in list(batch.positions):
+                flight.lane.leave(flight, batch)
+            if batch.done.done() and not batch.done.cancelled():
+                batch.done.exception()  # seen, even if another error is on its way
+        return [result for result in batch.results if result is not None]
+
+    async def lookup_many(self, requests: Sequence[Request]) -> dict[int, Completion]:
+        """The answers that are in the store already, by position. Calls nothing and counts nothing."""
+        found: dict[int, Completion] = {}
+        for start in range(0, len(requests), CHUNK):
+            keys = [request_key(request) for request in requests[start : start + CHUNK]]
+            answers = await self._look_up(keys)
+            found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
+            await asyncio.sleep(0)
+        return found
+
+    def statistics(self) -> GatewayStatistics:
+        """All lanes now."""
+        lanes = {name: lane.statistics() for name, lane in self._lanes.items()}
+        return GatewayStatistics(lanes=lanes, waiting=len(self._flights))
+
+    async def _add_to(
+        self, batch: BatchWaiter, requests: Sequence[Request], positions: range, lane: Lane, priority: Priority
+    ) -> None:
+        """Look part of a batch up, and put what is missing on its way."""
+        keys = {position: request_key(requests[position]) for position in positions}
+        found = await self._look_up(tuple(dict.fromkeys(keys.values())))
+        for position, key in keys.items():
+            if key in found:
+                batch.results[position] = found[key]
+                continue
+            flight = self._flights.get(key)
+            if flight is not None and flight in batch.positions:
+                batch.positions[flight].append(position)
+                batch.account.tally(lane.name).joined += 1
+                continue
+            flight = self._join(key, requests[position], lane, batch, priority)
+            batch.positions[flight] = [position]
+        self._count_hits(lane, batch.account, [found[key] for key in keys.values() if key in found])
+
+    def _join(self, key: str, request: Request, lane: Lane, waiter: Waiter, priority: Priority) -> Flight:
+        """Wait for the flight of this request, or start it."""
+        flight = self._flights.get(key)
+        if flight is not None:
+            waiter.account.tally(lane.name).joined += 1
+            flight.lane.join(flight, waiter, priority)
+            return flight
+        self._require_open()
+        if lane.stopped is not None:
+            raise lane.stopped
+        if waiter.account.exhausted is not None:
+            raise waiter.account.exhausted
+        flight = Flight(key, request, lane=lane, priority=priority)
+        flight.waiters.append(waiter)
+        self._flights.add(flight)
+        lane.submit(flight)
+        return flight
+
+    async def _look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
+        self._lookups += 1
+        try:
+            entries = await self._store.get_many(keys)
+            found = {key: entry.completion for key, entry in entries.items()}
+            if self._fresh:
+                found.update((key, self._fresh[key]) for key in keys if key in self._fresh)
+        finally:
+            self._lookups -= 1
+            if not self._lookups:
+                self._fresh.clear()
+        return found
+
+    async def _keep(self, flight: Flight, completion: Completion) -> Completion:
+        """Store an answer; returns the canonical one."""
+        request = flight.request
+        payer = flight.account
+        entry = Entry(
+            completion=completion,
+            model=request.model,
+            revision=request.revision,
+            run=payer.name if payer is not None else "",
+            created=self._wall_clock(),
+        )
+        kept = (await self._store.put(flight.key, entry)).completion
+        if self._lookups:
+            self._fresh[flight.key] = kept
+        return kept
+
+    def _count_hits(self, lane: Lane, account: Account, completions: Sequence[Completion]) -> None:
+        tally = account.tally(lane.name)
+        tally.hits += len(completions)
+        prices = lane.settings.prices
+        if prices is not None:
+            tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
+
+    def _lane(self, name: str) -> Lane:
+        self._require_open()
+        try:
+            return self._lanes[name]
+        except KeyError:
+            known = ", ".join(sorted(self._lanes)) or "none"
+            raise ValueError(f"there is no lane named {name!r}; the lanes are: {known}") from None
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("the gateway is not open: use it inside its `async with`")

@@ -1,0 +1,646 @@
+"""One model's lane: which request goes when, to which endpoint, and what becomes of it.
+
+There is no task per waiting request and nothing polls. Every change (a request came, a slot is free, a limit passed, an
+endpoint is back) schedules one run of `_pump`, which starts what may start now and, if the rate limit is what holds the
+first request back, sets one timer for when it no longer does. Only a call in flight has a task. These are plain asyncio
+tasks and timers, because a task group and a cancel scope per call would cost half as much as the call itself.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from metaspo.backends import (
+    Backend,
+    BackendError,
+    Completion,
+    FatalError,
+    LimitHints,
+    Reply,
+    SlowDown,
+    TimedOut,
+    TransientError,
+    Unreachable,
+    Usage,
+)
+from metaspo.scheduling import events, retry
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.budget import NOTHING, Cost
+from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
+from metaspo.scheduling.endpoints import Endpoint, Endpoints
+from metaspo.scheduling.errors import LaneStopped, RunStopped, Unavailable
+from metaspo.scheduling.estimate import TokenEstimator
+from metaspo.scheduling.flight import Flight, FlightTable, State, Waiter
+from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.queue import Priority, PriorityQueue
+from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.statistics import EndpointStatistics, LaneStatistics
+from metaspo.scheduling.watch import EndpointWatch, WatchHooks
+
+DEFAULTS = LaneSettings()
+OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is cancelled
+WAITING_STATES = frozenset({State.NEW, State.QUEUED, State.PARKED, State.BACKING_OFF})
+
+Keep = Callable[[Flight, Completion], Awaitable[Completion]]
+Listener = Callable[[events.Event], None]
+
+
+class Lane:
+    """One model: its endpoints, queue, limits and prices. Made by the user, driven by one `Gateway`."""
+
+    def __init__(self, name: str, backends: Sequence[Backend], settings: LaneSettings = DEFAULTS) -> None:
+        self.name = name
+        self.settings = settings
+        self.stopped: RunStopped | None = None
+        self._queue: PriorityQueue[Flight] = PriorityQueue()
+        self._endpoints = Endpoints(backends)
+        self._control: ConcurrencyControl = make_control(settings.concurrency, most=settings.max_concurrency)
+        self._estimator = TokenEstimator()
+        self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
+        self._tasks: set[asyncio.Task[Completion]] = set()
+        self._in_flight = 0
+        self._filled_to = 0
+        self._retrying = 0
+        self._answered = 0
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._limited_since: float | None = None
+        self._limited_seconds = 0.0
+        self._failing_since: float | None = None
+        self._patience_timer: asyncio.TimerHandle | None = None
+        self._last_error: BackendError | None = None
+
+    def __repr__(self) -> str:
+        limit = self._control.limit
+        return (
+            f"<Lane {self.name!r} queued={len(self._queue)} in_flight={self._in_flight}/{limit}"
+            f" retrying={self._retrying} answered={self._answered} stopped={self.stopped is not None}>"
+        )
+
+    # Opened and closed by the gateway
+
+    def open(self, flights: FlightTable, *, keep: Keep, listener: Listener | None) -> None:
+        """Take part in a running event loop. `keep` stores an answer and returns the canonical one."""
+        self._loop = asyncio.get_running_loop()
+        self._flights = flights
+        self._keep = keep
+        self._listener = listener
+        settings = self.settings
+        self._limits = RateLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            requests_per_day=settings.requests_per_day,
+            tokens_per_day=settings.tokens_per_day,
+            now=self._loop.time(),
+        )
+        hooks = WatchHooks(
+            has_work=self._has_work, probed=self._endpoint_probed, rested=self._endpoint_rested, fatal=self._stop
+        )
+        self._watch = EndpointWatch(self._endpoints, self._control, hooks)
+
+    async def aclose(self, *, grace: float) -> None:
+        """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
+        self._fail_waiting(RunStopped("The gateway was closed while requests were waiting; start the run again."))
+        for timer in (self._timer, self._patience_timer):
+            if timer is not None:
+                timer.cancel()
+        await self._watch.cancel()
+        for flight in self._flights:
+            if flight.lane is self and flight.state is State.FLYING and self.settings.charges == "compute":
+                self._abort(flight)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for endpoint in self._endpoints.all:
+            await endpoint.backend.aclose()
+
+    # Requests come and go
+
+    def submit(self, flight: Flight) -> None:
+        """Put a new flight into the queue."""
+        flight.ticket = self._queue.push(flight, priority=flight.priority)
+        self._enter(flight)
+        self._watch.work_came()
+
+    def join(self, flight: Flight, waiter: Waiter, priority: Priority) -> None:
+        """One more waits for a flight; if that one is more urgent, so is the flight."""
+        flight.waiters.append(waiter)
+        if priority < flight.priority and flight.ticket is not None:
+            flight.priority = priority
+            queued = self._queue.remove(flight.ticket)
+            ticket = self._queue.push(flight, priority=priority)
+            flight.ticket = ticket
+            if not queued:
+                self._queue.remove(ticket)  # it keeps the place for when it comes back
+
+    def leave(self, flight: Flight, waiter: Waiter) -> None:
+        """A waiter is gone; with the last one the flight loses its purpose."""
+        if waiter not in flight.waiters:
+            return
+        flight.waiters.remove(waiter)
+        if not flight.waiters:
+            self._withdraw(flight)
+        elif flight.state is State.PARKED and waiter.account is not flight.waiters[0].account:
+            self._unpark(flight, waiter.account)
+            self.requeue(flight)
+        elif flight.state is State.QUEUED and flight.payer is waiter.account:
+            self._settle(flight, NOTHING)
+
+    def requeue(self, flight: Flight) -> None:
+        """Put a flight back into its place."""
+        assert flight.ticket is not None
+        self._queue.put_back(flight, ticket=flight.ticket)
+        self._enter(flight)
+
+    def most(self, flight: Flight) -> Cost:
+        """The most that the flight's call can cost."""
+        prompt, completion = self._estimator.most(flight.size)
+        prices = self.settings.prices
+        return Cost(1, prompt + completion, prices.most(prompt, completion) if prices is not None else 0.0)
+
+    def account_exhausted(self, account: Account) -> None:
+        """Whoever waits for what only this account would have paid gets its error."""
+        error = account.exhausted
+        assert error is not None
+        for flight in self._flights:
+            if flight.state in WAITING_STATES and flight.account is account:
+                able = [waiter for waiter in flight.waiters if waiter.account.exhausted is None]
+                lane = flight.lane
+                if not able:
+                    lane._take_out(flight)
+                    self._flights.fail(flight, error)
+                else:
+                    flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
+                    if flight.state is State.PARKED:
+                        lane._unpark(flight, account)
+                        lane.requeue(flight)
+
+    def statistics(self) -> LaneStatistics:
+        """The lane now."""
+        now = self._loop.time()
+        requests, tokens = self._limits.requests, self._limits.tokens
+        return LaneStatistics(
+            name=self.name,
+            queued=len(self._queue),
+            in_flight=self._in_flight,
+            retrying=self._retrying,
+            concurrency=self._control.limit,
+            requests_in_minute=requests.used_in_minute(now),
+            requests_per_minute=requests.per_minute,
+            tokens_in_minute=tokens.used_in_minute(now),
+            tokens_per_minute=tokens.per_minute,
+            held=self._limits.held_for(now),
+            answered=self._answered,
+            stopped=str(self.stopped or ""),
+            endpoints=tuple(
+                EndpointStatistics(
+                    name=endpoint.backend.name,
+                    health=endpoint.health.value,
+                    in_flight=endpoint.in_flight,
+                    answered=endpoint.answered,
+                )
+                for endpoint in self._endpoints.all
+            ),
+        )
+
+    # The dispatcher
+
+    def _schedule_pump(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        try:
+            self._start_what_may(self._loop.time())
+        except BaseException as error:
+            self._fail_waiting(error)  # a mistake in here must not leave anybody waiting for ever
+            raise
+
+    def _start_what_may(self, now: float) -> None:
+        limited = False
+        while self._queue and self._in_flight < self._control.limit:
+            flight = self._queue.peek()
+            if not self._funded(flight):
+                continue
+            tokens = self._estimator.expected(flight.size)
+            wait = self._limits.wait(tokens, now)
+            if wait > self.settings.patience:
+                self._give_up(f"its rate limit is used up for the next {_duration(wait)}")
+                break
+            if wait > 0:
+                limited = True
+                self._pump_at(now + wait)
+                break
+            endpoint = self._endpoints.pick(flight.request)
+            if endpoint is None:
+                if self._endpoints.none_up():
+                    self._failing(now)
+                break
+            self._queue.pop()
+            self._launch(flight, endpoint, tokens, now)
+        self._note_limited(limited, now)
+        self._filled_to = self._in_flight
+
+    def _funded(self, flight: Flight) -> bool:
+        """Reserve the call against its account's budget; if that cannot be, the flight leaves the queue."""
+        account = flight.account
+        if flight.cost is not None or account is None:
+            return True
+        most = self.most(flight)
+        if account.exhausted is None and account.purse.reserve(most):
+            flight.cost, flight.payer = most, account
+            return True
+        if account.purse.out and account.exhausted is None:
+            assert flight.ticket is not None
+            self._queue.remove(flight.ticket)
+            flight.state = State.PARKED
+            flight.parked_ticket = account.parked.push(flight, priority=flight.priority)
+        else:
+            self._exhaust(account, most)
+        return False
+
+    def _launch(self, flight: Flight, endpoint: Endpoint, tokens: int, now: float) -> None:
+        limited = self._limiter_clock(now) - flight.limiter_then
+        flight.limiter_seconds += limited
+        flight.queue_seconds += now - flight.entered - limited
+        flight.state = State.FLYING
+        flight.sent = now
+        flight.endpoint = endpoint
+        flight.reservation = self._limits.reserve(tokens, now)
+        flight.guard = self._loop.call_at(now + self.settings.time_limit + OVERDUE, self._overdue, flight)
+        endpoint.in_flight += 1
+        self._in_flight += 1
+        flight.task = task = self._loop.create_task(self._fly(flight, endpoint))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._over, flight))
+
+    async def _fly(self, flight: Flight, endpoint: Endpoint) -> Completion:
+        reply = await endpoint.backend.complete(flight.request, time_limit=self.settings.time_limit)
+        payer = self._landed(flight, endpoint, reply)
+        completion = await self._keep(flight, reply.completion)
+        payer.tally(self.name).store_seconds += self._loop.time() - flight.landed_at
+        return completion
+
+    # What became of a call
+
+    def _landed(self, flight: Flight, endpoint: Endpoint, reply: Reply) -> Account:
+        """The answer is here: free the slot before the answer is kept. Returns the account that paid."""
+        now = flight.landed_at = self._loop.time()
+        usage = reply.completion.usage
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        self._free_slot(flight, endpoint)
+        flight.state = State.LANDED
+        self._answered += 1
+        self._failing_since = self._last_error = None
+        if endpoint.succeed():
+            self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=endpoint.backend.name))
+        assert flight.reservation is not None
+        self._limits.settle(flight.reservation, tokens=tokens, now=now)
+        self._hear(flight, reply.hints, now)
+        self._estimator.observe(flight.size, usage)
+        before = self._control.limit
+        # Many answers may come at one moment: what was in flight before the first of them is what counts.
+        self._control.on_success(now, in_flight=max(self._filled_to, self._in_flight + 1))
+        self._note_concurrency(before, now)
+        prices = self.settings.prices
+        dollars = prices.dollars(usage) if prices is not None else 0.0
+        payer = flight.payer
+        assert payer is not None
+        self._count_answer(flight, payer, usage, dollars)
+        self._settle(flight, Cost(1, tokens, dollars))
+        return payer
+
+    def _over(self, flight: Flight, task: "asyncio.Task[Completion]") -> None:
+        """A call's task has ended, one way or another."""
+        self._tasks.discard(task)
+        flight.task = None
+        if task.cancelled():
+            self._cancelled(flight)
+        elif (error := task.exception()) is None:
+            self._flights.finish(flight, task.result())
+        elif flight.state is State.LANDED:
+            self._flights.fail(flight, error)
+        else:
+            self._failed(flight, error)
+
+    def _cancelled(self, flight: Flight) -> None:
+        if flight.state is State.LANDED:
+            self._flights.fail(flight, RunStopped("The gateway was closed before an answer was kept."))
+        elif flight.overdue:
+            limit = self.settings.time_limit
+            self._failed(flight, TimedOut(f"{self.name} gave no answer within {limit:g} seconds."))
+        else:
+            assert flight.endpoint is not None
+            self._free_slot(flight, flight.endpoint)
+            self._charge_at_most(flight)
+            self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
+
+    def _failed(self, flight: Flight, error: BaseException) -> None:
+        """A call brought no answer: book it, and do what the table in `retry` says."""
+        now = self._loop.time()
+        assert flight.endpoint is not None
+        endpoint = flight.endpoint
+        self._free_slot(flight, endpoint)
+        if isinstance(error, BackendError) and not isinstance(error, FatalError):
+            self._last_error = error
+        if isinstance(error, BackendError) and retry.may_be_charged(error, charges=self.settings.charges):
+            self._charge_at_most(flight)
+        else:
+            self._settle(flight, NOTHING)
+        verdict = retry.judge(error, failures=flight.failures, quick_retries=flight.quick_retries, rng=self._rng)
+        if verdict.then == "again":
+            assert isinstance(error, TransientError)
+            self._slow_down(flight, error, verdict, now)
+            self._try_again(flight, endpoint, error, verdict, now)
+        elif verdict.then == "lane":
+            assert isinstance(error, FatalError)
+            self._stop(error)
+            self._flights.fail(flight, self.stopped or error)
+        else:
+            self._flights.fail(flight, error)
+        if self._failing_since is not None and now >= self._failing_since + self.settings.patience:
+            self._give_up(f"nothing succeeded for {_duration(now - self._failing_since)}")
+
+    def _slow_down(self, flight: Flight, error: TransientError, verdict: retry.Verdict, now: float) -> None:
+        """What a failed call means for the pace of the lane."""
+        assert flight.reservation is not None
+        if isinstance(error, Unreachable):
+            self._limits.give_back(flight.reservation, now)
+        else:
+            self._hear(flight, error.hints, now)
+        if isinstance(error, SlowDown):
+            self._limits.slow_down(now)
+        if verdict.hold:
+            self._limits.hold(verdict.wait, now)
+            self._emit(events.HeldBack(lane=self.name, at=now, wait=verdict.wait, reason=str(error)))
+        before = self._control.limit
+        if verdict.concurrency == "cut":
+            self._control.on_refusal(now, retry_after=error.retry_after or 0.0)
+        elif verdict.concurrency == "hold":
+            self._control.on_fault(now)
+        self._note_concurrency(before, now)
+
+    def _try_again(
+        self, flight: Flight, endpoint: Endpoint, error: TransientError, verdict: retry.Verdict, now: float
+    ) -> None:
+        """Bring a failed flight back into the queue, at once or later, or give up on it."""
+        rest = verdict.endpoint == "rest" or (verdict.endpoint == "count" and endpoint.fail(flight.key))
+        if rest:
+            self._watch.rest(endpoint, error)
+        counts = verdict.uses_attempt and not rest
+        if verdict.quick:
+            flight.quick_retries += 1
+        else:
+            flight.failures += 1
+            flight.attempts += counts
+        if not counts and not verdict.quick:
+            self._failing(now)
+        reason = self._reason_to_give_up(flight, error, counts=counts or verdict.quick, now=now)
+        if reason:
+            self._flights.fail(flight, self._unavailable(reason))
+        elif not flight.waiters:
+            self._flights.drop(flight)  # it was left to finish into the cache, and it has not
+            flight.state = State.OVER
+        else:
+            self._back_off(flight, 0.0 if verdict.hold else verdict.wait, error, now)
+
+    def _reason_to_give_up(self, flight: Flight, error: TransientError, *, counts: bool, now: float) -> str:
+        patience = self.settings.patience
+        if flight.attempts >= self.settings.attempts:
+            return f"a request failed {flight.attempts} times"
+        if error.retry_after is not None and error.retry_after > patience:
+            return f"it asks to wait for {_duration(error.retry_after)}"
+        if counts:
+            flight.refused_since = None
+        elif flight.refused_since is None:
+            flight.refused_since = now
+        elif now - flight.refused_since > patience:
+            return f"a request was refused for {_duration(now - flight.refused_since)}"
+        return ""
+
+    def _back_off(self, flight: Flight, wait: float, error: BackendError, now: float) -> None:
+        payer = flight.account
+        assert payer is not None
+        payer.tally(self.name).retries += 1
+        event = events.Retried(lane=self.name, at=now, attempt=flight.failures, wait=wait, reason=_describe(error))
+        self._emit(event)
+        if wait <= 0:
+            self.requeue(flight)
+            return
+        flight.state = State.BACKING_OFF
+        flight.backed_off_at = now
+        self._retrying += 1
+        flight.timer = self._loop.call_later(wait, self._come_back, flight)
+
+    def _come_back(self, flight: Flight) -> None:
+        self._retrying -= 1
+        flight.timer = None
+        flight.retry_seconds += self._loop.time() - flight.backed_off_at
+        self.requeue(flight)
+
+    def _overdue(self, flight: Flight) -> None:
+        """A backend did not keep its time limit."""
+        flight.overdue = True
+        if flight.task is not None:
+            flight.task.cancel()
+
+    # Giving up
+
+    def _failing(self, now: float) -> None:
+        """Nothing succeeds for a reason that is not a request's own: the lane's patience runs."""
+        if self._failing_since is None:
+            self._failing_since = now
+            if self._patience_timer is not None:
+                self._patience_timer.cancel()
+            self._patience_timer = self._loop.call_at(now + self.settings.patience, self._out_of_patience, now)
+
+    def _out_of_patience(self, since: float) -> None:
+        # Calls that are in flight may still succeed; if they fail, `_failed` gives up.
+        if self._failing_since == since and not self._in_flight:
+            self._give_up(f"nothing succeeded for {_duration(self._loop.time() - since)}")
+
+    def _give_up(self, reason: str) -> None:
+        error = self._unavailable(reason)
+        self._failing_since = None
+        self._emit(events.LaneGaveUp(lane=self.name, at=self._loop.time(), reason=str(error), final=False))
+        self._fail_waiting(error)
+
+    def _stop(self, error: FatalError) -> None:
+        """Nothing can succeed until a person does something."""
+        if self.stopped is None:
+            message = str(error) or f"The lane {self.name} cannot go on ({type(error).__name__})."
+            self.stopped = LaneStopped(message, lane=self.name)
+            self.stopped.__cause__ = error
+            self._emit(events.LaneGaveUp(lane=self.name, at=self._loop.time(), reason=message, final=True))
+        self._fail_waiting(self.stopped)
+
+    def _unavailable(self, reason: str) -> Unavailable:
+        last = f" (last: {_describe(self._last_error)})" if self._last_error is not None else ""
+        message = f"The lane {self.name} gave up: {reason}{last}; everything answered is kept, so start the run again."
+        return Unavailable(message, lane=self.name)
+
+    def _exhaust(self, account: Account, most: Cost) -> None:
+        if account.exhausted is None:
+            account.exhausted = account.purse.exhausted(most, account=account.name)
+            reason = str(account.exhausted)
+            self._emit(events.BudgetReached(lane=self.name, at=self._loop.time(), account=account.name, reason=reason))
+        self.account_exhausted(account)
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        """Fail every flight of this lane that is not out."""
+        for flight in self._flights:
+            if flight.lane is self and flight.state in WAITING_STATES:
+                self._take_out(flight)
+                self._flights.fail(flight, error)
+
+    def _withdraw(self, flight: Flight) -> None:
+        """Nobody waits for this flight any more."""
+        if flight.state in WAITING_STATES:
+            self._take_out(flight)
+            self._flights.drop(flight)
+            flight.state = State.OVER
+            self._schedule_pump()
+        elif flight.state is State.FLYING and self.settings.charges == "compute":
+            self._abort(flight)
+
+    def _abort(self, flight: Flight) -> None:
+        self._flights.drop(flight)
+        if flight.task is not None:
+            flight.task.cancel()
+
+    # Small parts
+
+    def _enter(self, flight: Flight) -> None:
+        now = self._loop.time()
+        flight.state = State.QUEUED
+        flight.entered = now
+        flight.limiter_then = self._limiter_clock(now)
+        self._schedule_pump()
+
+    def _take_out(self, flight: Flight) -> None:
+        """Remove a flight from wherever it waits, and release what it has reserved."""
+        if flight.state is State.QUEUED and flight.ticket is not None:
+            self._queue.remove(flight.ticket)
+        elif flight.state is State.PARKED and flight.account is not None:
+            self._unpark(flight, flight.account)
+        elif flight.timer is not None:
+            flight.timer.cancel()
+            flight.timer = None
+            self._retrying -= 1
+        flight.state = State.NEW
+        self._settle(flight, NOTHING)
+
+    def _unpark(self, flight: Flight, account: Account) -> None:
+        if flight.parked_ticket is not None:
+            account.parked.remove(flight.parked_ticket)
+            flight.parked_ticket = None
+
+    def _free_slot(self, flight: Flight, endpoint: Endpoint) -> None:
+        if flight.guard is not None:
+            flight.guard.cancel()
+            flight.guard = None
+        endpoint.in_flight -= 1
+        self._in_flight -= 1
+        self._schedule_pump()
+
+    def _settle(self, flight: Flight, actual: Cost) -> None:
+        """Close the flight's reservation, and let those start that waited for what it gives back."""
+        cost, payer = flight.cost, flight.payer
+        if cost is None or payer is None:
+            return
+        flight.cost = flight.payer = None
+        payer.purse.settle(cost, actual)
+        while payer.parked:
+            waiting = payer.parked.peek()
+            most = waiting.lane.most(waiting)
+            if not payer.purse.reserve(most):
+                if not payer.purse.out:
+                    self._exhaust(payer, most)
+                return
+            payer.parked.pop()
+            waiting.parked_ticket = None
+            waiting.cost, waiting.payer = most, payer
+            waiting.lane.requeue(waiting)
+
+    def _charge_at_most(self, flight: Flight) -> None:
+        """The call may have been worked on and paid for: count it at the most it can have cost."""
+        if flight.cost is not None and flight.payer is not None:
+            tally = flight.payer.tally(self.name)
+            tally.calls += 1
+            tally.dollars += flight.cost.dollars
+            self._settle(flight, flight.cost)
+
+    def _count_answer(self, flight: Flight, payer: Account, usage: Usage, dollars: float) -> None:
+        tally = payer.tally(self.name)
+        tally.calls += 1
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.completion_tokens += usage.completion_tokens
+        tally.cached_tokens += usage.cached_tokens
+        tally.dollars += dollars
+        tally.queue_seconds += flight.queue_seconds
+        tally.limiter_seconds += flight.limiter_seconds
+        tally.server_seconds += flight.landed_at - flight.sent
+        tally.retry_seconds += flight.retry_seconds
+
+    def _hear(self, flight: Flight, hints: LimitHints | None, now: float) -> None:
+        if hints is None or flight.reservation is None or not self._limits.hear(hints, flight.reservation, now):
+            return
+        requests, tokens = self._limits.requests.per_minute, self._limits.tokens.per_minute
+        event = events.LimitsLearned(lane=self.name, at=now, requests_per_minute=requests, tokens_per_minute=tokens)
+        self._emit(event)
+
+    def _pump_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._schedule_pump)
+
+    def _limiter_clock(self, now: float) -> float:
+        """Seconds for which the rate limit has held the first in the queue back, all together."""
+        since = self._limited_since
+        return self._limited_seconds + (now - since if since is not None else 0.0)
+
+    def _note_limited(self, limited: bool, now: float) -> None:
+        if limited:
+            if self._limited_since is None:
+                self._limited_since = now
+        elif self._limited_since is not None:
+            self._limited_seconds += now - self._limited_since
+            self._limited_since = None
+
+    def _note_concurrency(self, before: int, now: float) -> None:
+        after = self._control.limit
+        if after != before:
+            self._emit(events.ConcurrencyChanged(lane=self.name, at=now, before=before, after=after))
+
+    def _has_work(self) -> bool:
+        return bool(self._queue or self._in_flight or self._retrying)
+
+    def _endpoint_probed(self, endpoint: Endpoint) -> None:
+        self._schedule_pump()
+
+    def _endpoint_rested(self, endpoint: Endpoint, wait: float, error: BackendError) -> None:
+        now = self._loop.time()
+        name = endpoint.backend.name
+        self._emit(events.EndpointDown(lane=self.name, at=now, endpoint=name, wait=wait, reason=_describe(error)))
+        if self._endpoints.none_up():
+            self._emit(events.Waiting(lane=self.name, at=now, patience=self.settings.patience))
+        self._last_error = error
+
+    def _emit(self, event: events.Event) -> None:
+        if self._listener is not None:
+            self._loop.call_soon(self._listener, event)  # a listener that raises must not disturb the lane
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

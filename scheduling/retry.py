@@ -1,0 +1,122 @@
+"""What to do about a call that failed: one table from the error's class and the request's past, with no I/O.
+
+| error                     | again?  | after                        | uses an attempt | endpoint       | concurrency |
+|---------------------------|---------|------------------------------|-----------------|----------------|-------------|
+| RateLimited               | yes     | Retry-After, or back-off     | no              | -              | cut         |
+| SlowDown                  | yes     | Retry-After, or back-off     | no              | -              | cut, ramp   |
+| Overloaded                | yes     | Retry-After, or long back-off| no              | -              | cut         |
+| ServerFault               | yes     | Retry-After, or back-off     | yes             | counts against | hold        |
+| TimedOut                  | yes     | back-off                     | yes             | counts against | hold        |
+| HalfAnswer                | yes     | back-off                     | yes             | -              | hold        |
+| ConnectionLost, mid-answer| yes     | back-off                     | yes             | counts against | hold        |
+| ConnectionLost, before    | yes     | at once; 3 times, then as above | no, then yes | -              | -           |
+| Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
+| RequestRejected           | no: the request fails |
+| FatalError                | no: the lane stops |
+
+What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane; the other
+waits are the request's alone. A failure that gets its endpoint rested uses no attempt either: it was not the request's.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from metaspo.backends import (
+    BackendError,
+    ConnectionLost,
+    FatalError,
+    HalfAnswer,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ServerFault,
+    SlowDown,
+    TimedOut,
+    TransientError,
+    Unreachable,
+)
+
+FIRST_WAIT = 1.0
+LONGEST_WAIT = 60.0
+OVERLOAD_FACTOR = 2.0
+JITTER = 0.25
+QUICK_RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What follows from a failed call.
+
+    Attributes:
+        then: try "again", fail this "request", stop the "lane", or it was no failure of the call but a "bug".
+        wait: seconds before it goes into the queue again.
+        uses_attempt: whether it counts against the request.
+        endpoint: "rest" it, let it "count" against it, or "fine".
+        concurrency: "cut", "hold", or "fine".
+        hold: the provider counts what we send: nothing of the lane goes before `wait` is over.
+        quick: an immediate retry without penalty.
+    """
+
+    then: Literal["again", "request", "lane", "bug"]
+    wait: float = 0.0
+    uses_attempt: bool = False
+    endpoint: Literal["rest", "count", "fine"] = "fine"
+    concurrency: Literal["cut", "hold", "fine"] = "fine"
+    hold: bool = False
+    quick: bool = False
+
+
+def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) -> float:
+    """Seconds to wait after so many failures in a row: doubling, bounded, and up to a quarter shorter by chance."""
+    wait = min(first * 2.0 ** min(failures, 30), LONGEST_WAIT)
+    return wait * (1 - JITTER * rng.random())
+
+
+def judge(error: BaseException, *, failures: int, quick_retries: int, rng: random.Random) -> Verdict:
+    """The table above. `failures`: how often this request failed before, immediate retries not counted."""
+    match error:
+        case RequestRejected():
+            return Verdict(then="request")
+        case FatalError():
+            return Verdict(then="lane")
+        case RateLimited() | SlowDown():
+            return Verdict(then="again", wait=_wait(error, failures, rng), concurrency="cut", hold=True)
+        case Overloaded():
+            wait = _wait(error, failures, rng, FIRST_WAIT * OVERLOAD_FACTOR)
+            return Verdict(then="again", wait=wait, concurrency="cut")
+        case Unreachable():
+            return Verdict(then="again", endpoint="rest")
+        case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
+            return Verdict(then="again", quick=True)
+        case HalfAnswer():
+            return Verdict(then="again", wait=_wait(error, failures, rng), uses_attempt=True, concurrency="hold")
+        case ServerFault() | TimedOut() | ConnectionLost():
+            wait = _wait(error, failures, rng)
+            return Verdict(then="again", wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
+        case TransientError():
+            return Verdict(then="again", wait=_wait(error, failures, rng), uses_attempt=True)
+        case BackendError():
+            return Verdict(then="request")
+    return Verdict(then="bug")
+
+
+def may_be_charged(error: BackendError, *, charges: Literal["compute", "tokens"]) -> bool:
+    """Whether a failed call may have been worked on and paid for, so that the budget must count it at its most.
+
+    Refused and unreachable calls were not. A connection lost before any answer is a stale one in most cases; where
+    tokens cost money it is counted all the same.
+    """
+    match error:
+        case ConnectionLost(before_answer=True):
+            return charges == "tokens"
+        case TimedOut() | HalfAnswer() | ConnectionLost():
+            return True
+    return False
+
+
+def _wait(error: TransientError, failures: int, rng: random.Random, first: float = FIRST_WAIT) -> float:
+    if error.retry_after is not None:
+        # Never earlier than asked; the jitter spreads those that were told the same.
+        return error.retry_after * (1 + 0.05 * rng.random())
+    return back_off(failures, rng, first=first)

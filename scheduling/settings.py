@@ -1,0 +1,58 @@
+"""What a user sets for one lane."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaspo.backends import Usage
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Dollars per million tokens; `cached` is the price of prompt tokens the provider had cached."""
+
+    input: float
+    cached: float
+    output: float
+
+    def dollars(self, usage: Usage) -> float:
+        """What a call of this usage costs."""
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        prompt = fresh * self.input + usage.cached_tokens * self.cached
+        return (prompt + usage.completion_tokens * self.output) / MILLION
+
+    def most(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The most that so many tokens can cost, whatever the provider has cached."""
+        return (prompt_tokens * max(self.input, self.cached) + completion_tokens * self.output) / MILLION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """How hard a lane may be driven, and what it costs.
+
+    Attributes:
+        concurrency: calls in flight at once, all endpoints together; "auto" finds it by watching the throughput.
+        max_concurrency: upper bound for "auto".
+        requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day: the provider's limits; None where
+            there is none or it is to be learned from the answers' headers.
+        time_limit: seconds per attempt.
+        attempts: tries of one request that fail in a way that may be the request's own (half answers, timeouts, 5xx).
+            Refusals for the rate and outages do not use them up.
+        patience: seconds without any success, refused or unable to reach the server, after which the lane gives up.
+        prices: None for a lane that costs nothing per token.
+        charges: what a call costs the user: on "compute" lanes an unwanted call is aborted, on "tokens" lanes, where
+            it is paid for anyway, it is left to finish into the cache.
+    """
+
+    concurrency: int | Literal["auto"] = "auto"
+    max_concurrency: int = 256
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    requests_per_day: int | None = None
+    tokens_per_day: int | None = None
+    time_limit: float = 600.0
+    attempts: int = 8
+    patience: float = 900.0
+    prices: Prices | None = None
+    charges: Literal["compute", "tokens"] = "compute"

@@ -1,0 +1,129 @@
+"""Snapshots of what happened: frozen, safe to keep, made on demand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneUse:
+    """What one account did on one lane.
+
+    Attributes:
+        calls: calls that were answered, or may have been worked on without an answer coming through.
+        hits: requests answered from the cache.
+        joined: requests that waited for an equal one already on its way.
+        dollars: spent; calls without a whole answer count at their most.
+        dollars_saved: what the cache's answers would have cost again.
+        retries: calls that failed and were sent again.
+        failed: requests that got no answer.
+        queue_seconds, limiter_seconds, server_seconds, retry_seconds, store_seconds: where answered requests spent
+            their time, added up over requests: waiting for a slot or an endpoint, for the rate limit, for the server,
+            between tries, for the answer to be kept.
+    """
+
+    calls: int = 0
+    hits: int = 0
+    joined: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    dollars: float = 0.0
+    dollars_saved: float = 0.0
+    retries: int = 0
+    failed: int = 0
+    queue_seconds: float = 0.0
+    limiter_seconds: float = 0.0
+    server_seconds: float = 0.0
+    retry_seconds: float = 0.0
+    store_seconds: float = 0.0
+
+
+class LaneTally:
+    """The running counts behind a `LaneUse`."""
+
+    __slots__ = tuple(field.name for field in fields(LaneUse))
+
+    calls: int
+    hits: int
+    joined: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    dollars: float
+    dollars_saved: float
+    retries: int
+    failed: int
+    queue_seconds: float
+    limiter_seconds: float
+    server_seconds: float
+    retry_seconds: float
+    store_seconds: float
+
+    def __init__(self) -> None:
+        for field in fields(LaneUse):
+            setattr(self, field.name, field.default)
+
+    def snapshot(self) -> LaneUse:
+        """The counts as they are now."""
+        return LaneUse(**{field.name: getattr(self, field.name) for field in fields(LaneUse)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStatistics:
+    """What one account did, by lane, and all lanes together."""
+
+    name: str
+    lanes: Mapping[str, LaneUse]
+    total: LaneUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointStatistics:
+    """One replica: `health` is "up", "down" or "trial"."""
+
+    name: str
+    health: str
+    in_flight: int
+    answered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStatistics:
+    """One lane now.
+
+    Attributes:
+        queued: requests waiting for their turn; `retrying` ones wait out a back-off and are not among them.
+        concurrency: calls that may be in flight.
+        requests_in_minute, tokens_in_minute: reserved in the last 60 s, next to the limits in force (None: unlimited).
+        held: seconds for which a refusal still holds everything back.
+        answered: calls answered since the gateway was opened.
+        stopped: why the lane stopped for good; "" if it did not.
+    """
+
+    name: str
+    queued: int
+    in_flight: int
+    retrying: int
+    concurrency: int
+    requests_in_minute: int
+    requests_per_minute: int | None
+    tokens_in_minute: int
+    tokens_per_minute: int | None
+    held: float
+    answered: int
+    stopped: str
+    endpoints: tuple[EndpointStatistics, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatistics:
+    """All lanes now; `waiting` counts the different requests that are under way."""
+
+    lanes: Mapping[str, LaneStatistics]
+    waiting: int
+
+
+def add_up(uses: Mapping[str, LaneUse]) -> LaneUse:
+    """The sum over lanes."""
+    names = [field.name for field in fields(LaneUse)]
+    return LaneUse(**{name: sum(getattr(use, name) for use in uses.values()) for name in names})

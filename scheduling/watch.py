@@ -1,0 +1,138 @@
+"""Looks after a lane's endpoints: probes those at rest, and reads the gauges of those that show any."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from metaspo.backends import BackendError, FatalError, RequestRejected, TransientError
+from metaspo.scheduling.concurrency import ConcurrencyControl
+from metaspo.scheduling.endpoints import Endpoint, Endpoints, Health
+
+PROBE_LIMIT = 10.0  # seconds
+LOAD_PERIOD = 2.0  # seconds between two looks at the gauges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchHooks:
+    """What the watch asks of its lane and tells it.
+
+    Attributes:
+        has_work: whether anything waits or is in flight; without work nothing is probed or read.
+        probed: a rested endpoint answered a probe and may be tried.
+        rested: an endpoint was rested for so many seconds.
+        fatal: a probe found what only a person can mend.
+    """
+
+    has_work: Callable[[], bool]
+    probed: Callable[[Endpoint], None]
+    rested: Callable[[Endpoint, float, BackendError], None]
+    fatal: Callable[[FatalError], None]
+
+
+class EndpointWatch:
+    """Owns the timers and the short tasks that look at endpoints; `cancel` ends them all."""
+
+    def __init__(self, endpoints: Endpoints, control: ConcurrencyControl, hooks: WatchHooks) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._endpoints = endpoints
+        self._control = control
+        self._hooks = hooks
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = False
+        self._has_gauges = True
+        self._preemptions: dict[Endpoint, float] = {}
+
+    def rest(self, endpoint: Endpoint, error: BackendError) -> None:
+        """Send nothing to an endpoint until it answers a probe. One that is down already stays as it is."""
+        if endpoint.health is Health.DOWN:
+            return
+        self._rest(endpoint, error)
+
+    def work_came(self) -> None:
+        """Go on with what was left while there was no work."""
+        for endpoint in self._endpoints.all:
+            if endpoint.health is Health.DOWN and not endpoint.probing:
+                self._probe_soon(endpoint)
+        if self._has_gauges and not self._reading:
+            self._reading = True
+            self._later(LOAD_PERIOD, lambda: self._spawn(self._read_gauges()))
+
+    async def cancel(self) -> None:
+        """End everything that is under way."""
+        for timer in self._timers:
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _rest(self, endpoint: Endpoint, error: BackendError) -> None:
+        wait = endpoint.rest()
+        endpoint.probing = True
+        self._hooks.rested(endpoint, wait, error)
+        self._later(wait, lambda: self._probe_soon(endpoint))
+
+    def _probe_soon(self, endpoint: Endpoint) -> None:
+        endpoint.probing = self._hooks.has_work()
+        if endpoint.probing:
+            self._spawn(self._probe(endpoint))
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        try:
+            async with asyncio.timeout(PROBE_LIMIT):
+                await endpoint.backend.probe()
+        except TimeoutError:
+            self._rest(endpoint, TransientError(f"{endpoint.backend.name} did not answer a probe."))
+        except TransientError as error:
+            self._rest(endpoint, error)
+        except FatalError as error:
+            endpoint.probing = False
+            self._hooks.fatal(error)
+        except RequestRejected:
+            self._recover(endpoint)  # it answers, which is all that was asked
+        else:
+            self._recover(endpoint)
+
+    def _recover(self, endpoint: Endpoint) -> None:
+        endpoint.probing = False
+        endpoint.try_again()
+        self._hooks.probed(endpoint)
+
+    async def _read_gauges(self) -> None:
+        running = waiting = preempted = 0.0
+        seen = False
+        for endpoint in self._endpoints.all:
+            if endpoint.health is not Health.UP:
+                continue
+            try:
+                gauges = await endpoint.backend.load()
+            except BackendError:
+                seen = True  # not now, but perhaps the next time
+                continue
+            if not gauges:
+                continue
+            seen = True
+            running += gauges.get("running", 0.0)
+            waiting += gauges.get("waiting", 0.0)
+            total = gauges.get("preemptions", 0.0)
+            preempted += max(0.0, total - self._preemptions.get(endpoint, total))
+            self._preemptions[endpoint] = total
+        self._has_gauges = seen
+        self._reading = seen and self._hooks.has_work()
+        if seen:
+            self._control.on_load(self._loop.time(), running=running, waiting=waiting, preempted=preempted)
+        if self._reading:
+            self._later(LOAD_PERIOD, lambda: self._spawn(self._read_gauges()))
+
+    def _later(self, seconds: float, then: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers.discard(timer)
+            then()
+
+        timer = self._loop.call_later(seconds, fire)
+        self._timers.add(timer)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

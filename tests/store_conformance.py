@@ -1,0 +1,134 @@
+"""What every store must do. A store's test module subclasses `StoreConformance` and says how to open one."""
+
+import asyncio
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+import pytest
+
+from metaspo.backends import Completion, Usage
+from metaspo.cache import Entry, Store, StoreError
+
+
+def make_key(name: object) -> str:
+    """A key of the right form."""
+    return sha256(repr(name).encode()).hexdigest()
+
+
+def make_entry(text: str = "yes", *, model: str = "m", run: str = "", created: float = 1.8e9) -> Entry:
+    """An entry in which no two fields are alike."""
+    completion = Completion(
+        text=text, finish_reason="stop", usage=Usage(120, 7, 64), latency=0.41, server="server-1 fp_2"
+    )
+    return Entry(completion=completion, model=model, revision="r3", run=run, created=created)
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of what is in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+TEXTS = ["", "\0", "a\nb\r\n", "é", "e\u0301", "\U0001f600", "\ud800 alone", '"quoted", [1]', "x" * 1_000_000]
+
+
+class StoreConformance:
+    """The laws. `persistent`: whether entries outlive the store object."""
+
+    persistent = True
+
+    def open(self, folder: Path) -> Store:
+        """A store of what is kept in a folder."""
+        raise NotImplementedError
+
+    async def test_finds_what_was_put(self, tmp_path: Path) -> None:
+        """Every field of an entry comes back as it was."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            assert await store.put(make_key(1), make_entry()) == make_entry()
+            assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+    @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+    async def test_keeps_any_text(self, tmp_path: Path, text: str) -> None:
+        """An answer is kept whatever characters are in it."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            await store.put(make_key(1), make_entry(text))
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            found = await store.get_many([make_key(1)])
+        assert found == ({make_key(1): make_entry(text)} if self.persistent else {})
+
+    async def test_leaves_out_what_is_not_there(self, tmp_path: Path) -> None:
+        """A key without an entry is absent from the answer, and asking for nothing gives nothing."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            await store.put(make_key(1), make_entry())
+            assert await store.get_many([]) == {}
+            assert (await store.get_many([make_key(0), make_key(1), make_key(1)])).keys() == {make_key(1)}
+
+    async def test_finds_many_at_once(self, tmp_path: Path) -> None:
+        """A bulk look-up finds exactly the entries there are, each under its own key."""
+        entries = {make_key(number): make_entry(str(number)) for number in range(1_200)}
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            async with anyio.create_task_group() as group:
+                for key, entry in entries.items():
+                    group.start_soon(store.put, key, entry)
+            assert await store.get_many([make_key(number) for number in range(2_400)]) == entries
+
+    async def test_first_answer_wins(self, tmp_path: Path) -> None:
+        """A later answer never replaces an earlier one, and whoever brings it gets the earlier one."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            await store.put(make_key(1), make_entry("first"))
+            assert await store.put(make_key(1), make_entry("second")) == make_entry("first")
+            assert await store.get_many([make_key(1)]) == {make_key(1): make_entry("first")}
+
+    async def test_puts_at_once_agree(self, tmp_path: Path) -> None:
+        """Those who put different answers under one key at the same time all get the same one."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            kept = await asyncio.gather(*(store.put(make_key(1), make_entry(str(n))) for n in range(20)))
+            assert kept == [make_entry("0")] * 20
+            assert await store.get_many([make_key(1)]) == {make_key(1): make_entry("0")}
+
+    async def test_get_many_does_not_suspend(self, tmp_path: Path) -> None:
+        """A look-up finishes at its first step, so that a hit costs no turn of the event loop."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            await store.put(make_key(1), make_entry())
+            with pytest.raises(StopIteration) as returned:
+                store.get_many([make_key(1), make_key(2)]).send(None)
+            assert returned.value.value == {make_key(1): make_entry()}
+
+    async def test_cancelled_put_is_kept(self, tmp_path: Path) -> None:
+        """An answer was paid for: it is kept even if nobody waits for that any more."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            async with anyio.create_task_group() as group:
+                group.start_soon(store.put, make_key(1), make_entry("paid"))
+                await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            assert await store.put(make_key(1), make_entry("later")) == make_entry("paid")
+
+    async def test_closing_finishes_what_was_begun(self, tmp_path: Path) -> None:
+        """Puts that wait when the store is closed get their answer, and it is kept."""
+        store = self.open(tmp_path / "cache")
+        puts = [asyncio.create_task(store.put(make_key(n), make_entry(str(n)))) for n in range(500)]
+        await anyio.lowlevel.checkpoint()
+        await store.aclose()
+        assert [put.done() for put in puts] == [True] * 500
+        assert await asyncio.gather(*puts) == [make_entry(str(n)) for n in range(500)]
+        if self.persistent:
+            async with aclosing(self.open(tmp_path / "cache")) as again:
+                assert len(await again.get_many([make_key(n) for n in range(500)])) == 500
+
+    async def test_closed_store_refuses(self, tmp_path: Path) -> None:
+        """Closing twice is closing once; afterwards nothing is read or kept silently."""
+        store = self.open(tmp_path / "cache")
+        await store.aclose()
+        await store.aclose()
+        with pytest.raises(StoreError, match="closed"):
+            await store.get_many([make_key(1)])
+        with pytest.raises(StoreError, match="closed"):
+            await store.put(make_key(1), make_entry())
+
+    async def test_leaves_no_task_behind(self, tmp_path: Path) -> None:
+        """No task outlives the store."""
+        before = asyncio.all_tasks()
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            await store.put(make_key(1), make_entry())
+        assert asyncio.all_tasks() == before

@@ -1,0 +1,275 @@
+"""The tools tell the truth about a cache, delete only what they were told to, and move it without loss."""
+
+import gzip
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from store_conformance import TEXTS, make_entry, make_key, names_in
+
+from metaspo.backends import Usage
+from metaspo.cache import (
+    DiskStore,
+    Entry,
+    PruneFilter,
+    StoreError,
+    cache_info,
+    export_cache,
+    import_cache,
+    prune_cache,
+    verify_cache,
+)
+
+ENTRIES: dict[str, Entry] = {
+    make_key("a1"): make_entry("one", model="a", run="first", created=100.0),
+    make_key("a2"): make_entry("two", model="a", run="second", created=200.0),
+    make_key("a3"): make_entry("three", model="a", run="second", created=300.0),
+    make_key("b1"): make_entry("four", model="b", run="first", created=400.0),
+}
+
+
+async def keep(folder: Path, entries: dict[str, Entry]) -> None:
+    """Put entries into a cache, one after the other."""
+    async with DiskStore(folder) as store:
+        for key, entry in entries.items():
+            await store.put(key, entry)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+async def kept(folder: Path, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """Those of the entries that are in a cache, as they are there."""
+    async with DiskStore(folder) as store:
+        return await store.get_many(list(entries))
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    """A cache that holds `ENTRIES`."""
+    await keep(tmp_path / "cache", ENTRIES)
+    return tmp_path / "cache"
+
+
+async def test_info_adds_up(folder: Path) -> None:
+    """Entries and tokens are summed for each model and run."""
+    big = replace(make_entry(model="a", run="first"), revision="r3")
+    big = replace(big, completion=replace(big.completion, usage=Usage(1_000, 100, 10)))
+    await keep(folder, {make_key("big"): big})
+    info = cache_info(folder)
+    assert (info.entries, info.bad, info.format) == (5, 0, 1)
+    assert info.size == size_of(folder)
+    told = [
+        (g.model, g.revision, g.run, g.entries, g.prompt_tokens, g.cached_tokens, g.completion_tokens)
+        for g in info.groups
+    ]
+    assert told == [
+        ("a", "r3", "first", 2, 1_120, 74, 107),
+        ("a", "r3", "second", 2, 240, 128, 14),
+        ("b", "r3", "first", 1, 120, 64, 7),
+    ]
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        (size,) = connection.execute("SELECT sum(length(value)) FROM Cache").fetchone()
+    assert sum(group.size for group in info.groups) == size
+
+
+async def test_sound_cache_is_called_sound(folder: Path) -> None:
+    """Nothing is wrong with a cache that only its store wrote."""
+    check = verify_cache(folder)
+    assert (check.sound, check.entries, check.bad, check.damage) == (True, 4, (), ())
+
+
+async def test_verify_names_the_bad_row(folder: Path) -> None:
+    """Of a row that was changed key and reason are told; the others count as sound."""
+    with closing(sqlite3.connect(folder / "cache.db")) as connection, connection:
+        connection.execute("UPDATE Cache SET value = substr(value, 2) WHERE key = ?", (make_key("a2"),))
+    check = verify_cache(folder)
+    assert (check.sound, check.entries, check.damage) == (False, 3, ())
+    assert [row.key for row in check.bad] == [make_key("a2")]
+    assert "format" in check.bad[0].problem
+    assert cache_info(folder).bad == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "gone"),
+    [
+        (PruneFilter(model="a"), {"a1", "a2", "a3"}),
+        (PruneFilter(run="first"), {"a1", "b1"}),
+        (PruneFilter(before=300.0), {"a1", "a2"}),
+        (PruneFilter(model="a", before=200.0), {"a1"}),
+        (PruneFilter(model="b", run="second"), set()),
+        (PruneFilter(bad=True), set()),
+    ],
+)
+async def test_prune_removes_what_fits_and_nothing_else(folder: Path, what: PruneFilter, gone: set[str]) -> None:
+    """Without `delete` it only counts; with it exactly the entries that fit all conditions go."""
+    planned = prune_cache(folder, what)
+    assert (planned.entries, planned.deleted) == (len(gone), False)
+    assert await kept(folder, ENTRIES) == ENTRIES
+    done = prune_cache(folder, what, delete=True)
+    assert (done.entries, done.size, done.deleted) == (planned.entries, planned.size, True)
+    left = {key: entry for key, entry in ENTRIES.items() if key not in {make_key(name) for name in gone}}
+    assert await kept(folder, ENTRIES) == left
+    assert verify_cache(folder).sound
+
+
+def test_prune_must_be_told_what() -> None:
+    """A filter that says nothing, or two things at once, is refused rather than taken for everything."""
+    with pytest.raises(ValueError, match="what to remove"):
+        PruneFilter()
+    with pytest.raises(ValueError, match="what to remove"):
+        PruneFilter(model="a", bad=True)
+
+
+async def test_prune_gives_room_back(tmp_path: Path) -> None:
+    """What was removed no longer takes room on disk."""
+    await keep(tmp_path / "cache", {make_key(n): make_entry("x" * 100_000, model=str(n % 2)) for n in range(20)})
+    before = cache_info(tmp_path / "cache").size
+    prune_cache(tmp_path / "cache", PruneFilter(model="0"), delete=True)
+    assert cache_info(tmp_path / "cache").size < 0.6 * before
+
+
+async def test_prune_beside_an_open_store(folder: Path) -> None:
+    """Pruning while a run uses the cache removes the entries, and the run goes on."""
+    async with DiskStore(folder, memory_bytes=0) as store:
+        assert len(await store.get_many(list(ENTRIES))) == 4
+        assert prune_cache(folder, PruneFilter(model="a"), delete=True).entries == 3
+        assert len(await store.get_many(list(ENTRIES))) == 1
+        await store.put(make_key("new"), make_entry())
+    assert verify_cache(folder).entries == 2
+
+
+async def test_snapshot_moves_everything(tmp_path: Path) -> None:
+    """Export and import bring every entry, of any text, to another folder as it was."""
+    entries = {make_key(text): make_entry(text, created=float(n)) for n, text in enumerate(TEXTS)}
+    await keep(tmp_path / "here", entries)
+    exported = export_cache(tmp_path / "here", tmp_path / "snapshot.jsonl.gz")
+    imported = import_cache(tmp_path / "there", tmp_path / "snapshot.jsonl.gz")
+    assert (exported.entries, exported.bad) == (imported.added, imported.kept) == (len(TEXTS), 0)
+    assert await kept(tmp_path / "there", entries) == entries
+    assert names_in(tmp_path) == {"here", "there", "snapshot.jsonl.gz"}
+
+
+async def test_snapshot_of_many_entries(tmp_path: Path) -> None:
+    """Several batches arrive whole."""
+    entries = {make_key(n): make_entry(str(n)) for n in range(1_001)}
+    async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
+        for key, entry in entries.items():
+            group.start_soon(store.put, key, entry)
+    export_cache(tmp_path / "here", tmp_path / "snapshot.gz")
+    assert import_cache(tmp_path / "there", tmp_path / "snapshot.gz").added == 1_001
+    assert await kept(tmp_path / "there", entries) == entries
+
+
+async def test_import_never_replaces(folder: Path, tmp_path: Path) -> None:
+    """An entry that is there stays canonical; importing again adds nothing."""
+    await keep(tmp_path / "there", {make_key("a1"): make_entry("mine")})
+    export_cache(folder, tmp_path / "snapshot.gz")
+    first = import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
+    again = import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
+    assert (first.added, first.kept, again.added, again.kept) == (3, 1, 0, 4)
+    assert await kept(tmp_path / "there", ENTRIES) == {**ENTRIES, make_key("a1"): make_entry("mine")}
+
+
+async def test_same_cache_gives_same_bytes(folder: Path, tmp_path: Path) -> None:
+    """A snapshot can be compared and pinned by its hash: neither its name nor the time is in it."""
+    export_cache(folder, tmp_path / "one.gz")
+    export_cache(folder, tmp_path / "other.gz")
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "other.gz").read_bytes()
+
+
+async def test_snapshot_is_readable_by_others(folder: Path, tmp_path: Path) -> None:
+    """It is gzipped JSON lines with names for everything."""
+    export_cache(folder, tmp_path / "snapshot.gz")
+    header, *lines = map(json.loads, gzip.decompress((tmp_path / "snapshot.gz").read_bytes()).splitlines())
+    assert header == {"metaspo_cache_snapshot": 1}
+    assert {line["key"]: line["text"] for line in lines} == {k: e.completion.text for k, e in ENTRIES.items()}
+
+
+async def test_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
+    """A file that is there is left alone, and a failed export leaves none."""
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(StoreError, match="exists already"):
+        export_cache(folder, tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "..."
+    with pytest.raises(StoreError, match="could not be written"):
+        export_cache(folder, tmp_path / "missing" / "snapshot.gz")
+    with pytest.raises(StoreError, match="There is no cache in"):
+        export_cache(tmp_path / "nowhere", tmp_path / "snapshot.gz")
+    assert names_in(tmp_path) == {"cache", "thesis.tex"}
+
+
+def zipped(*lines: object) -> bytes:
+    """A snapshot written by hand."""
+    return gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+HEADER = {"metaspo_cache_snapshot": 1}
+LINE = {
+    "key": make_key(1),
+    "text": "t",
+    "finish_reason": "stop",
+    "prompt_tokens": 1,
+    "completion_tokens": 2,
+    "cached_tokens": 0,
+    "latency": 0.5,
+    "server": "",
+    "model": "m",
+    "revision": "",
+    "run": "",
+    "created": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"plain text", "damaged or no snapshot"),
+        (zipped([1]), "first line"),
+        (zipped(LINE), "first line"),
+        (zipped({"metaspo_cache_snapshot": 2}), "snapshot format 2"),
+        (zipped(HEADER, {**LINE, "key": "../x"}), "after line 2.*key"),
+        (zipped(HEADER, {**LINE, "more": 1}), "fields"),
+        (zipped(HEADER, {**LINE, "latency": "0"}), "fields"),
+        (zipped(HEADER, LINE)[:-9], "damaged"),
+    ],
+)
+def test_bad_snapshot_is_refused_with_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    """What is no snapshot ends in a sentence that names the file."""
+    (tmp_path / "snapshot.gz").write_bytes(content)
+    with pytest.raises(StoreError, match=reason) as trouble:
+        import_cache(tmp_path / "cache", tmp_path / "snapshot.gz")
+    assert str(tmp_path / "snapshot.gz") in str(trouble.value)
+
+
+async def test_cut_snapshot_brings_what_it_holds(tmp_path: Path) -> None:
+    """Entries before the cut are imported, and the message says that the rest is missing."""
+    entries = {make_key(n): make_entry(f"{n} {make_key(n)}") for n in range(2_000)}
+    async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
+        for key, entry in entries.items():
+            group.start_soon(store.put, key, entry)
+    export_cache(tmp_path / "here", tmp_path / "snapshot.gz")
+    whole = (tmp_path / "snapshot.gz").read_bytes()
+    (tmp_path / "snapshot.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(StoreError, match="whole copy"):
+        import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
+    found = await kept(tmp_path / "there", entries)
+    assert len(found) >= 1_000
+    assert found == {key: entries[key] for key in found}
+
+
+def test_a_missing_cache_is_named(tmp_path: Path) -> None:
+    """The tools make no cache where there is none."""
+    for tool in (cache_info, verify_cache):
+        with pytest.raises(StoreError, match="There is no cache in"):
+            tool(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(StoreError, match="There is no snapshot"):
+        import_cache(tmp_path / "cache", tmp_path / "none.gz")

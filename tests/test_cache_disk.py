@@ -1,0 +1,172 @@
+"""DiskStore keeps what every store must, in a private folder, without side files, and in batches."""
+
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import diskcache
+import pytest
+from store_conformance import StoreConformance, make_entry, make_key, names_in
+
+from metaspo.cache import DiskStore, Store, StoreError
+from metaspo.cache.database import SETTINGS
+from metaspo.cache.writer import BATCH
+
+
+class TestDiskStore(StoreConformance):
+    """The common laws."""
+
+    def open(self, folder: Path) -> Store:
+        """A store with a usual memory layer."""
+        return DiskStore(folder)
+
+
+class TestDiskStoreWithoutMemory(StoreConformance):
+    """The common laws hold for what is read from disk alone."""
+
+    def open(self, folder: Path) -> Store:
+        """A store that remembers nothing."""
+        return DiskStore(folder, memory_bytes=0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that does not exist yet."""
+    return tmp_path / "some" / "cache"
+
+
+def mode_of(folder: Path) -> int:
+    """Who may do what with a folder."""
+    return stat.S_IMODE(folder.stat().st_mode)
+
+
+async def put_all(store: DiskStore, names: range) -> None:
+    """Put an entry for each name, all at once."""
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(store.put, make_key(name), make_entry(str(name)))
+
+
+async def test_folder_is_private_and_holds_one_database(folder: Path) -> None:
+    """Nobody but the owner can read the folder, and even a huge answer makes no file of its own."""
+    async with DiskStore(folder) as store:
+        await store.put(make_key(1), make_entry("x" * 5_000_000))
+    assert mode_of(folder) == 0o700
+    assert names_in(folder) == {"cache.db"}
+
+
+async def test_nothing_is_evicted(folder: Path) -> None:
+    """Settings that would throw entries away are off, on disk too, whatever another program set them to."""
+    async with DiskStore(folder) as store:
+        await store.put(make_key(1), make_entry())
+    with diskcache.Cache(str(folder), size_limit=1, cull_limit=10, eviction_policy="least-recently-stored"):
+        pass
+    async with DiskStore(folder) as store:
+        await put_all(store, range(300))
+        assert len(await store.get_many([make_key(name) for name in range(300)])) == 300
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        settings = dict(connection.execute("SELECT key, value FROM Settings"))
+    assert {name: settings[name] for name in SETTINGS} == SETTINGS
+
+
+async def test_writes_are_batched(folder: Path) -> None:
+    """A thousand answers that come at once take a few transactions, not a thousand."""
+    async with DiskStore(folder) as store:
+        with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
+            seen: set[int] = set()
+            async with anyio.create_task_group() as group:
+                for name in range(1_000):
+                    group.start_soon(store.put, make_key(name), make_entry())
+                while len(seen) == 0 or store.statistics().waiting:
+                    seen.add(connection.execute("SELECT count(*) FROM Cache").fetchone()[0])
+                    await anyio.lowlevel.checkpoint()
+            assert {number % BATCH for number in seen} == {0}
+        assert store.statistics().written == 1_000
+
+
+async def test_put_returns_only_when_it_is_on_disk(folder: Path) -> None:
+    """What `put` returned can be read by everybody else."""
+    async with DiskStore(folder) as store:
+        await store.put(make_key(1), make_entry())
+        async with DiskStore(folder) as other:
+            assert await other.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+
+async def test_other_process_s_answer_is_canonical(folder: Path) -> None:
+    """Of two stores of one folder the one that comes second gets the first one's answer, and counts none written."""
+    async with DiskStore(folder) as one, DiskStore(folder) as other:
+        await one.put(make_key(1), make_entry("one"))
+        assert await other.put(make_key(1), make_entry("other")) == make_entry("one")
+        assert (one.statistics().written, other.statistics().written) == (1, 0)
+
+
+async def test_statistics_tell_where_entries_were_found(folder: Path) -> None:
+    """Hits in memory, hits on disk and misses are counted apart."""
+    async with DiskStore(folder) as store:
+        await put_all(store, range(3))
+    async with DiskStore(folder) as store:
+        await store.get_many([make_key(0), make_key(1), make_key("none")])
+        await store.get_many([make_key(0)])
+        told = store.statistics()
+        assert (told.memory_hits, told.disk_hits, told.misses, told.remembered) == (1, 2, 1, 2)
+        assert "disk_hits=2" in repr(store)
+
+
+async def test_task_runs_only_while_there_is_something_to_write(folder: Path) -> None:
+    """An idle store has no task, so that a forgotten one keeps no loop from ending."""
+    async with DiskStore(folder) as store:
+        idle = anyio.get_running_tasks()
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.put, make_key(1), make_entry())
+            await anyio.lowlevel.checkpoint()
+            assert "cache writer" in str(anyio.get_running_tasks())
+        assert anyio.get_running_tasks() == idle
+
+
+async def test_cancelled_close_still_writes(folder: Path) -> None:
+    """Closing inside a cancelled scope, as at Ctrl-C, writes what is waiting all the same."""
+    with anyio.CancelScope() as scope:
+        async with DiskStore(folder) as store, anyio.create_task_group() as group:
+            group.start_soon(store.put, make_key(1), make_entry())
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    async with DiskStore(folder) as store:
+        assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forward"])
+async def test_clock_may_jump(folder: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """Nothing is decided by the clock: entries of any date are found and kept after it jumped by 30 years."""
+    dates = [0.0, 1.8e9, 9e9]
+    now = time.time
+    async with DiskStore(folder, memory_bytes=0) as store:
+        for date in dates:
+            await store.put(make_key(date), make_entry(created=date))
+        monkeypatch.setattr(time, "time", lambda: now() + jump)
+        await store.put(make_key("after"), make_entry())
+        assert len(await store.get_many([make_key(date) for date in dates])) == 3
+    async with DiskStore(folder) as store:
+        assert len(await store.get_many([make_key(name) for name in [*dates, "after"]])) == 4
+
+
+def test_refuses_a_folder_of_other_things(tmp_path: Path) -> None:
+    """A folder with other files is left as it is."""
+    (tmp_path / "thesis.tex").write_text("...")
+    mode = mode_of(tmp_path)
+    with pytest.raises(StoreError, match=r"thesis\.tex.*name a folder"):
+        DiskStore(tmp_path)
+    assert names_in(tmp_path) == {"thesis.tex"}
+    assert mode_of(tmp_path) == mode
+
+
+def test_refuses_another_program_s_cache(folder: Path) -> None:
+    """Somebody else's diskcache is not touched."""
+    with diskcache.Cache(str(folder)) as foreign:
+        foreign["a"] = 1
+    before = (folder / "cache.db").read_bytes()
+    with pytest.raises(StoreError, match="another program's database"):
+        DiskStore(folder)
+    assert (folder / "cache.db").read_bytes() == before

@@ -1,0 +1,17 @@
+"""MemoryStore keeps what every store must, but not beyond its life."""
+
+from pathlib import Path
+
+from store_conformance import StoreConformance
+
+from metaspo.cache import MemoryStore, Store
+
+
+class TestMemoryStore(StoreConformance):
+    """The common laws."""
+
+    persistent = False
+
+    def open(self, folder: Path) -> Store:
+        """A new store; the folder does not matter."""
+        return MemoryStore()

@@ -1,0 +1,89 @@
+"""A record comes back as it was put in, or not at all."""
+
+import zlib
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_conformance import make_entry, make_key
+
+from metaspo.backends import Completion, Usage
+from metaspo.cache import Entry
+from metaspo.cache.record import BadRecord, decode_entry, encode_entry
+
+KEY = make_key("record")
+any_text = st.text(st.characters(codec=None), max_size=20)  # lone surrogates included
+counts = st.integers(0, 2**40)
+seconds = st.floats(0, 1e12)
+entries = st.builds(
+    Entry,
+    completion=st.builds(
+        Completion,
+        text=any_text,
+        finish_reason=any_text,
+        usage=st.builds(Usage, counts, counts, counts),
+        latency=seconds,
+        server=any_text,
+    ),
+    model=any_text,
+    revision=any_text,
+    run=any_text,
+    created=seconds,
+)
+
+
+def sealed(body: bytes, *, version: bytes = b"1", key: str = KEY) -> bytes:
+    """A record with a right checksum, written by hand."""
+    return version + zlib.crc32(key.encode() + body).to_bytes(4, "big") + body
+
+
+@given(entries)
+def test_every_entry_comes_back(entry: Entry) -> None:
+    """Decoding undoes encoding, for any text."""
+    assert decode_entry(KEY, encode_entry(KEY, entry)) == entry
+
+
+@given(entries, st.integers(0, 10**6), st.integers(1, 255))
+def test_any_changed_byte_is_noticed(entry: Entry, place: int, flip: int) -> None:
+    """A record with one wrong byte is refused, never read as something else."""
+    data = bytearray(encode_entry(KEY, entry))
+    data[place % len(data)] ^= flip
+    with pytest.raises(BadRecord):
+        decode_entry(KEY, bytes(data))
+
+
+def test_record_of_another_key_is_refused() -> None:
+    """A record that was moved under another key is not that key's answer."""
+    with pytest.raises(BadRecord, match="checksum"):
+        decode_entry(make_key("other"), encode_entry(KEY, make_entry()))
+
+
+def test_layout_is_as_described() -> None:
+    """Version, checksum and array stand where the module's description says."""
+    body = b'["yes","stop",120,7,64,0.41,"server-1 fp_2","m","r3","",1800000000.0]'
+    assert encode_entry(KEY, make_entry()) == sealed(body)
+
+
+GOOD = ["t", "stop", 1, 2, 3, 0.5, "s", "m", "r", "run", 1.0]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "format is b''"),
+        (sealed(orjson.dumps(GOOD), version=b"2"), "format is b'2'"),
+        (sealed(orjson.dumps(GOOD))[:-1], "checksum"),
+        (sealed(b"cos\nsystem"), "not JSON"),
+        (sealed(b"\xff"), "not JSON"),
+        (sealed(b"{}"), "fields"),
+        (sealed(orjson.dumps(GOOD[:-1])), "fields"),
+        (sealed(orjson.dumps([*GOOD, 1])), "fields"),
+        (sealed(orjson.dumps([*GOOD[:2], True, *GOOD[3:]])), "fields"),
+        (sealed(orjson.dumps([None, *GOOD[1:]])), "fields"),
+    ],
+)
+def test_what_is_no_entry_is_refused_with_a_reason(data: bytes, reason: str) -> None:
+    """Anything else than an entry's own fields is refused, and the reason is told."""
+    with pytest.raises(BadRecord, match=reason):
+        decode_entry(KEY, data)

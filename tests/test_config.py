@@ -1,0 +1,101 @@
+"""Configs: what is refused, and how it is said."""
+
+from pathlib import Path
+
+import pytest
+
+from metaspo.engine import ConfigError, load_config
+
+GOOD = """
+[base]
+model = "m"
+endpoints = ["http://127.0.0.1:8000/v1"]
+
+[[tasks]]
+name = "a"
+role = "source"
+train = "a.jsonl"
+user_prompt = "Q: {question}"
+"""
+
+
+def config_file(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_file(folder, text))
+    return str(caught.value)
+
+
+def test_defaults_are_the_papers(tmp_path: Path) -> None:
+    config = load_config(config_file(tmp_path, GOOD))
+    assert (config.iterations, config.inner.candidates, config.inner.failures, config.inner.keep) == (3, 3, 3, 3)
+    assert (config.outer.candidates, config.outer.failures, config.seed) == (9, 2, 42)
+
+
+def test_a_config_is_named_after_its_file(tmp_path: Path) -> None:
+    assert load_config(config_file(tmp_path, GOOD)).name == "run"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key", "hint"),
+    [
+        ("[outer]\ncandidate = 4\n", "outer.candidate", "candidates"),
+        ("[budget]\ndollar = 4\n", "budget.dollar", "dollars"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, wrong: str, key: str, hint: str) -> None:
+    message = refusal(tmp_path, GOOD + wrong)
+    assert message == f"{tmp_path / 'run.toml'}: {key}: unknown key (did you mean '{hint}'?)"
+
+
+def test_an_unknown_key_inside_a_task_is_named_with_its_task(tmp_path: Path) -> None:
+    assert "tasks.0.metrik: unknown key (did you mean 'metric'?)" in refusal(tmp_path, GOOD + 'metrik = "accuracy"\n')
+
+
+def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "iterations = -1\nsed = 1\n" + GOOD)
+    assert [line.split(": ")[1] for line in message.splitlines()] == ["iterations", "sed"]
+
+
+def test_a_number_where_it_cannot_be_is_shown(tmp_path: Path) -> None:
+    assert "(it is -1)" in refusal(tmp_path, "iterations = -1\n" + GOOD)
+
+
+def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
+    assert "line 2" in refusal(tmp_path, "seed = 1\nseed seed\n")
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; `metaspo init DIR`"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_a_key_itself_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    message = refusal(tmp_path, GOOD.replace('model = "m"', 'model = "m"\napi_key_env = "sk-live-123456"'))
+    assert "NAME of an environment variable" in message
+    assert "sk-live" not in message
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    assert "two tasks are named 'a'" in refusal(tmp_path, GOOD + GOOD[GOOD.index("[[tasks]]") :])
+
+
+def test_a_system_prompt_must_not_hold_the_placeholder(tmp_path: Path) -> None:
+    assert "system_prompt: a system prompt is the same for every question" in refusal(
+        tmp_path, 'system_prompt = "Answer {question}"\n' + GOOD
+    )
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    config = load_config(config_file(tmp_path, GOOD), overrides={"outer.candidates": 4, "base.model": "other"})
+    assert (config.outer.candidates, config.base.model) == (4, "other")
+
+
+def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"outer\.candidats: unknown key \(did you mean 'candidates'\?\)"):
+        load_config(config_file(tmp_path, GOOD), overrides={"outer.candidats": 4})

@@ -1,0 +1,167 @@
+"""A run selects what the plain sequential oracle selects, whatever the timing and however often it is interrupted."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import Oracle
+from world import World, make_config, make_task
+
+from metaspo.backends import Request, Simulated
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.engine import Prepared, RunConfig, RunResult, Watcher, selections
+from metaspo.engine.api import make_scope
+from metaspo.engine.gateways import LaneNames
+from metaspo.engine.journal import MemoryJournal
+from metaspo.engine.run import run
+from metaspo.engine.tasks import Task
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+DECISIVE = ("address", "kept", "system", "chosen", "score", "candidates")
+
+
+def tasks_of(count: int) -> tuple[Task, ...]:
+    sources = [make_task(name, train=4 + n) for n, name in enumerate("abcd"[:count])]
+    return (*sources, make_task("unseen", role="target"))
+
+
+def comparable(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Selections without the wording of why a candidate is invalid."""
+    plain = {}
+    for address, said in found.items():
+        rows = [{**row, "invalid": True} if "invalid" in row else row for row in said.get("candidates", [])]
+        plain[address] = {**said, **({"candidates": rows} if rows else {})}
+    return plain
+
+
+class Runs:
+    """Sessions of one run over one store: undisturbed, or cancelled after so many virtual seconds."""
+
+    def __init__(self, config: RunConfig, tasks: Sequence[Task], world: World, *, timing: int, width: int) -> None:
+        self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
+        self.world, self.timing, self.width = world, timing, width
+        self.store, self.journal = MemoryStore(), MemoryJournal()
+        self.answered: list[Request] = []
+
+    def session(self, *, stop_after: float | None = None) -> RunResult | None:
+        """One process's worth of work; None if it was cancelled."""
+        self.timing += 1
+        return run_virtual(self._session(stop_after))
+
+    async def _session(self, stop_after: float | None) -> RunResult | None:
+        backends = [
+            Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1.0), seed=self.timing) for _ in range(2)
+        ]
+        lanes = [
+            Lane(name, [backend], LaneSettings(concurrency=self.width))
+            for name, backend in zip(("base", "optimizer"), backends, strict=True)
+        ]
+        async with Gateway(lanes, store=self.store) as gateway:
+            scope = make_scope(
+                self.prepared, gateway, LaneNames(), journal=self.journal, watcher=Watcher(), name="test"
+            )
+            try:
+                async with asyncio.timeout(stop_after):
+                    return await run(scope)
+            except TimeoutError:
+                return None
+
+    def _answer(self, request: Request) -> str:
+        self.answered.append(request)
+        return self.world.answer(request)
+
+
+SIZES = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10**6),
+        "iterations": st.integers(1, 3),
+        "inner": st.fixed_dictionaries({"candidates": st.integers(0, 3), "keep": st.integers(1, 3)}),
+        "outer": st.fixed_dictionaries({"candidates": st.integers(0, 4), "failures": st.integers(1, 2)}),
+        "redraws": st.integers(0, 2),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sizes=SIZES, world=st.integers(0, 10**6), timing=st.integers(0, 10**6), width=st.integers(1, 40))
+def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
+    sizes: dict[str, Any], world: int, timing: int, width: int
+) -> None:
+    config, tasks = make_config(sizes), tasks_of(1 + world % 3)
+    oracle = Oracle(config, list(tasks), World(world).answer)
+    oracle.run()
+    runs = Runs(config, tasks, World(world), timing=timing, width=width)
+    assert runs.session() is not None
+    assert comparable(selections(runs.journal.events)) == comparable(oracle.selections)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sizes=SIZES, world=st.integers(0, 10**6), stops=st.lists(st.floats(0.1, 30), min_size=1, max_size=4))
+def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
+    sizes: dict[str, Any], world: int, stops: list[float]
+) -> None:
+    config, tasks = make_config(sizes), tasks_of(2)
+    undisturbed = Runs(config, tasks, World(world), timing=1, width=8)
+    result = undisturbed.session()
+    disturbed = Runs(config, tasks, World(world), timing=2, width=5)
+    for stop in stops:
+        disturbed.session(stop_after=stop)
+    assert disturbed.session() == result
+    assert selections(disturbed.journal.events) == selections(undisturbed.journal.events)
+    assert sorted(map(repr, disturbed.answered)) == sorted(map(repr, undisturbed.answered))
+
+
+def test_running_a_finished_run_again_makes_no_call() -> None:
+    runs = Runs(make_config(), tasks_of(3), World(3), timing=1, width=8)
+    first = runs.session()
+    calls = len(runs.answered)
+    assert calls > 0
+    assert runs.session() == first
+    assert len(runs.answered) == calls
+
+
+def test_other_seeds_draw_other_prompts() -> None:
+    found = []
+    for seed in (1, 2):
+        runs = Runs(make_config({"seed": seed}), tasks_of(2), World(5), timing=1, width=8)
+        result = runs.session()
+        assert result is not None
+        found.append(result.user_prompts)
+    assert found[0] != found[1]
+
+
+def test_no_failures_ask_for_no_analysis() -> None:
+    class Perfect(World):
+        def base(self, request: Request) -> str:
+            return "yes" if int(request.messages[-1].content.split("number ")[1].split(" ")[0]) % 2 == 0 else "no"
+
+    runs = Runs(make_config(), tasks_of(2), Perfect(1), timing=1, width=8)
+    assert runs.session() is not None
+    assert {request.model for request in runs.answered} == {"answerer"}
+
+
+def test_a_malformed_proposal_is_never_scored() -> None:
+    world = World(1, malformed=1.0)
+    tasks = (make_task("a", train=30), make_task("b", train=30))  # enough that both have failures
+    runs = Runs(make_config({"redraws": 2}), tasks, world, timing=1, width=8)
+    result = runs.session()
+    assert result is not None
+    assert result.system_prompt == result.first_system_prompt
+    prompts = {request.messages[0].content for request in runs.answered if request.model == "answerer"}
+    assert prompts == {"You are a helpful assistant."}
+    draws = [request.draw for request in runs.answered if request.model == "writer"]
+    assert len(draws) == len(set(draws))
+    assert len(draws) == 2 * (2 * 2 + 3) * 3  # iterations x (tasks x inner + outer candidates) x draws
+
+
+def test_random_draws_do_not_touch_the_shared_generator() -> None:
+    random.seed(1)
+    before = random.getstate()
+    runs = Runs(make_config(), tasks_of(2), World(2), timing=1, width=8)
+    assert runs.session() is not None
+    assert random.getstate() == before

@@ -1,0 +1,124 @@
+"""The retry table: complete, bounded, and the same for the same draws."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.backends import (
+    AccessDenied,
+    BackendError,
+    ConnectionLost,
+    CreditExhausted,
+    FatalError,
+    HalfAnswer,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ServerFault,
+    SlowDown,
+    TimedOut,
+    TransientError,
+    UnknownModel,
+    Unreachable,
+)
+from metaspo.scheduling.retry import LONGEST_WAIT, QUICK_RETRIES, Verdict, back_off, judge, may_be_charged
+
+EXAMPLES: list[BackendError] = [
+    RateLimited("x"),
+    SlowDown("x"),
+    Overloaded("x"),
+    ServerFault("x"),
+    Unreachable("x"),
+    ConnectionLost("x", before_answer=True),
+    ConnectionLost("x", before_answer=False),
+    TimedOut("x"),
+    HalfAnswer("x"),
+    RequestRejected("x"),
+    AccessDenied("x"),
+    CreditExhausted("x"),
+    UnknownModel("x"),
+]
+
+
+def all_subclasses(kind: type) -> set[type]:
+    """The class's descendants."""
+    return {kind} | {leaf for child in kind.__subclasses__() for leaf in all_subclasses(child)}
+
+
+def verdict(error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0) -> Verdict:
+    """The table's word for a fresh generator."""
+    return judge(error, failures=failures, quick_retries=quick_retries, rng=random.Random(seed))
+
+
+def test_every_error_of_a_backend_is_in_the_table() -> None:
+    """A class added to the backends must be added here, and so be thought about."""
+    families: set[type] = {BackendError, TransientError, FatalError}
+    assert {type(error) for error in EXAMPLES} | families == {
+        kind for kind in all_subclasses(BackendError) if kind.__module__ == "metaspo.backends.errors"
+    }
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+def test_only_transient_errors_are_tried_again(error: BackendError) -> None:
+    """Rejected requests fail, fatal errors stop the lane, everything else goes again."""
+    expected = (
+        "again" if isinstance(error, TransientError) else "lane" if isinstance(error, FatalError) else "request"
+    )
+    assert verdict(error).then == expected
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+def test_every_retry_waits_uses_an_attempt_or_is_bounded_otherwise(error: BackendError) -> None:
+    """Nothing may spin: an immediate retry is counted, or its endpoint is rested."""
+    result = verdict(error)
+    if result.then == "again" and result.wait == 0:
+        assert result.quick or result.endpoint == "rest"
+
+
+def test_refusals_for_the_rate_use_no_attempt_and_cut() -> None:
+    """They are about us together, not about the request."""
+    for error in (RateLimited("x"), SlowDown("x"), Overloaded("x")):
+        result = verdict(error)
+        assert result.concurrency == "cut"
+        assert not result.uses_attempt
+        assert result.hold == (not isinstance(error, Overloaded))
+
+
+def test_a_stale_connection_is_retried_at_once_a_few_times() -> None:
+    """And after that like any other fault."""
+    error = ConnectionLost("x", before_answer=True)
+    assert [verdict(error, quick_retries=n).quick for n in range(QUICK_RETRIES + 1)] == [True] * QUICK_RETRIES + [False]
+    late = verdict(error, quick_retries=QUICK_RETRIES)
+    assert late.uses_attempt
+    assert late.wait > 0
+
+
+@given(st.floats(0, 1e5), st.integers(0, 100), st.integers(0, 10_000))
+def test_retry_after_is_kept(retry_after: float, failures: int, seed: int) -> None:
+    """Never earlier than the server asked, and not much later."""
+    wait = verdict(RateLimited("x", retry_after=retry_after), failures=failures, seed=seed).wait
+    assert retry_after <= wait <= 1.05 * retry_after
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_back_off_is_bounded_and_drawn_from_the_given_generator(failures: int, seed: int) -> None:
+    """However often it failed."""
+    wait = back_off(failures, random.Random(seed))
+    assert 0 < wait <= LONGEST_WAIT
+    assert wait == back_off(failures, random.Random(seed))
+
+
+def test_a_mistake_of_ours_is_no_verdict_on_the_request() -> None:
+    """An error that is no BackendError is a bug, and is raised as it is."""
+    assert verdict(ZeroDivisionError()).then == "bug"
+
+
+def test_what_may_have_been_worked_on_is_charged() -> None:
+    """Refusals cost nothing; a lost answer may; a stale connection only counts where tokens cost money."""
+    charged = {type(error).__name__ for error in EXAMPLES if may_be_charged(error, charges="compute")}
+    assert charged == {"TimedOut", "HalfAnswer", "ConnectionLost"}
+    stale = ConnectionLost("x", before_answer=True)
+    assert not may_be_charged(stale, charges="compute")
+    assert may_be_charged(stale, charges="tokens")

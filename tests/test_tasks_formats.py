@@ -1,0 +1,232 @@
+"""Answers are read out of any text, or found malformed; never an error, never a guess beyond the rule."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.engine.tasks import AnswerFormat, AnswerSpec, Integer, Label, Letter, Tagged, Text, build_format
+
+FORMATS: Sequence[AnswerFormat] = (
+    Letter(),
+    Letter(("A", "B", "C")),
+    Integer(),
+    Integer(number_words=True),
+    Label(("yes", "no")),
+    Label(("entailment", "non-entailment", "3", "not sure"), number_words=True),
+    Text(),
+    Text(number_words=True),
+    Tagged(Letter()),
+    Tagged(Integer()),
+    Tagged(Label(("yes", "no")), "verdict"),
+    Tagged(Text()),
+)
+PIECES = (
+    *("<answer>", "</answer>", "</answer", "<ANSWER >", "<verdict>", "</verdict>", "A", "b", "(C)", "I", "3", "-4"),
+    *("1,234", "5.0", "6.5", "three", "twenty-one", "yes", "no", "non-entailment", "entailment", "not  sure", "no-one"),
+    *("answer is", "option", " ", "\n", ".", "-", "−", "_", "'", "İ", "ſ", "ß"),
+)
+texts = st.one_of(st.text(), st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))).map("".join))
+formats = st.sampled_from(FORMATS)
+
+
+def _gold(answer_format: AnswerFormat) -> st.SearchStrategy[str]:
+    """Answers as data may hold them, for one format."""
+    match answer_format.inner if isinstance(answer_format, Tagged) else answer_format:
+        case Letter(letters=letters):
+            return st.sampled_from(letters).flatmap(
+                lambda one: st.sampled_from([one, one.lower(), f" ({one})", f"{one}."])
+            )
+        case Integer():
+            return st.integers().flatmap(lambda one: st.sampled_from([f"{one}", f"{one:,}", f" {one}.0"]))
+        case Label(labels=labels):
+            return st.sampled_from(labels).flatmap(lambda one: st.sampled_from([one, one.upper(), f" {one}\n"]))
+        case _:
+            return texts.filter(lambda text: answer_format.canonical(text) is not None)
+
+
+formats_with_gold = formats.flatmap(lambda one: st.tuples(st.just(one), _gold(one)))
+
+
+@given(formats, texts)
+def test_no_text_is_an_error_and_what_is_read_is_canonical(answer_format: AnswerFormat, text: str) -> None:
+    for read in (answer_format.parse(text), answer_format.canonical(text)):
+        assert read is None or (read and answer_format.canonical(read) == read)
+
+
+@given(formats_with_gold, st.text(alphabet="xyz .\n"), st.text(alphabet="xyz .\n"))
+def test_a_gold_answer_comes_back_from_a_completion(given: tuple[AnswerFormat, str], before: str, after: str) -> None:
+    answer_format, answer = given
+    gold = answer_format.canonical(answer)
+    assert gold is not None
+    if isinstance(answer_format, Tagged):
+        completion = f"{before}<{answer_format.tag}> {gold}\n</{answer_format.tag}>{after}"
+    else:
+        completion = f"\n{gold} "
+    assert answer_format.parse(completion) == gold
+
+
+@given(st.lists(st.integers(), min_size=1))
+def test_the_last_tag_wins(numbers: list[int]) -> None:
+    completion = " then ".join(f"<answer>{number}</answer>" for number in numbers)
+    assert Tagged(Integer()).parse(completion) == str(numbers[-1])
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["", "B", "answer: B", "<answer>B", "<answer>A</answer> or <answer>B", "</answer>B<answer>", "<answer></answer>"],
+)
+def test_a_missing_an_unclosed_last_and_an_empty_tag_are_malformed(completion: str) -> None:
+    assert Tagged(Letter()).parse(completion) is None
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<answer>B</answer>",
+        "<Answer> (B) </ANSWER >",
+        "in <answer> tags: <answer>B</answer>",
+        "<answer>B</answer></answer>",
+    ],
+)
+def test_a_tag_is_read_whatever_its_case_and_what_is_around_it(completion: str) -> None:
+    assert Tagged(Letter()).parse(completion) == "B"
+
+
+def test_an_answer_that_holds_the_tag_cannot_be_gold() -> None:
+    assert Tagged(Text()).canonical("write <answer>x</answer>") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("(b)", "B"),
+        ("b. Because", "B"),
+        ("**C**", "C"),
+        ("D) Bonwill's curve", "D"),
+        ("The correct answer is A because of it", "A"),
+        ("Answer: c", "C"),
+        ("A patient with fever: (B)", "B"),
+        ("Vitamin C is low, so I choose (A).", "A"),
+        ("I think that B fits", "B"),
+        ("A patient has fever", None),
+        ("Option A is right", "A"),
+        ("the option(s) given", None),
+        ("none of them", None),
+        ("It's U.S. law", None),
+        ("", None),
+    ],
+)
+def test_option_letters(text: str, letter: str | None) -> None:
+    assert Letter().parse(text) == letter
+
+
+def test_letters_outside_the_options_are_passed_over() -> None:
+    assert Letter(("A", "B")).parse("(E) or (B)") == "B"
+    assert Letter(("A", "B")).canonical("E") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5", "5"),
+        ("I count 12 of 15.", "12"),
+        ("1,234,567 people", "1234567"),
+        ("1,2,3", "1"),
+        ("1,234,5", "1"),
+        ("-7", "-7"),
+        ("\u22127 degrees", "-7"),
+        ("COVID-19", "19"),
+        ("3-5", "3"),
+        ("4.0 stars", "4"),
+        ("4.5 stars of 5", None),
+        ("007", "7"),
+        ("-0", "0"),
+        ("5.", "5"),
+        ("three", None),
+        ("", None),
+    ],
+)
+def test_the_first_number_counts_if_it_is_whole(text: str, number: str | None) -> None:
+    assert Integer().parse(text) == number
+
+
+@given(st.integers())
+def test_separators_do_not_change_an_integer(number: int) -> None:
+    for written in (f"{number}", f"{number:,}", f"about {number:,} of them"):
+        assert Integer().parse(written) == str(number)
+
+
+def test_a_number_of_any_length_is_read() -> None:
+    assert Integer().parse("9" * 10_000) == "9" * 10_000
+
+
+def test_number_words_count_only_where_asked_for() -> None:
+    assert Integer(number_words=True).parse("There are twenty-three.") == "23"
+    assert Integer().parse("There are twenty-three.") is None
+    assert Label(("3", "blue"), number_words=True).parse("Three of them") == "3"
+    assert Label(("one", "two"), number_words=True).parse("exactly 2") == "two"
+    assert Text(number_words=True).parse(" Three ") == "3"
+    assert Text().parse(" Three ") == "Three"
+
+
+@pytest.mark.parametrize("answer", ["5 stars", "4.5", "five", "", "1,2"])
+def test_gold_integers_are_integers_and_nothing_else(answer: str) -> None:
+    assert Integer().canonical(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("YES!", "yes"),
+        ("I know that yes, no", "yes"),
+        ("no-one said so", None),
+        ("a semi-yes", None),
+        ("yes/no", "yes"),
+        ("**No**", "no"),
+        ("_no_", "no"),
+        ("nothing", None),
+        ("Not   sure, yes", "not sure"),
+        ("", None),
+    ],
+)
+def test_the_first_label_word_counts(text: str, label: str | None) -> None:
+    assert Label(("yes", "no", "not sure")).parse(text) == label
+
+
+@pytest.mark.parametrize("hyphen", ["-", "\u2010", "\u2011"])
+def test_the_longest_label_at_a_place_counts_whatever_the_order_of_the_labels(hyphen: str) -> None:
+    for labels in (("entailment", "non-entailment"), ("non-entailment", "entailment")):
+        assert Label(labels).parse(f"It is non{hyphen}entailment.") == "non-entailment"
+    for labels in (("not", "not sure"), ("not sure", "not")):
+        assert Label(labels).parse("I am not sure.") == "not sure"
+
+
+def test_labels_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match="'Yes' would be read as 'yes'"):
+        Label(("yes", "Yes"))
+    with pytest.raises(ValueError, match="told apart"):
+        Label(("one", "1"), number_words=True)
+
+
+def test_the_instruction_names_the_labels_and_the_tag() -> None:
+    rule = build_format(AnswerSpec.model_validate({"kind": "label", "labels": ["cat", "dog"], "tag": True})).describe()
+    assert all(word in rule for word in ("cat", "dog", "<answer>", "</answer>"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("letter", Letter()),
+        ("integer", Integer()),
+        ("text", Text()),
+        ("tagged", Tagged(Text())),
+        ({"kind": "letter", "labels": ["A", "B"], "tag": "choice"}, Tagged(Letter(("A", "B")), "choice")),
+        ({"kind": "integer", "number_words": True, "tag": False}, Integer(number_words=True)),
+        ({"kind": "label", "labels": ["x", "y"]}, Label(("x", "y"))),
+    ],
+)
+def test_a_config_names_every_format(given: object, expected: AnswerFormat) -> None:
+    assert build_format(AnswerSpec.model_validate(given)) == expected

@@ -1,0 +1,188 @@
+"""A spec and its files become a task: every answer checked, the sample a function of seed, name, split and question."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks
+from metaspo.engine.tasks.load import draw
+
+
+def _write(path: Path, rows: Sequence[tuple[str, object]]) -> None:
+    lines = [json.dumps({"question": question, "answer": answer}) for question, answer in rows]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _spec(**keys: object) -> TaskSpec:
+    return TaskSpec.model_validate({"name": "mine", "train": "train.jsonl", **keys})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    _write(
+        tmp_path / "train.jsonl", [(f"train question {number}", "Yes" if number % 2 else "no") for number in range(30)]
+    )
+    _write(tmp_path / "test.jsonl", [(f"test question {number}", "yes") for number in range(30)])
+    return tmp_path
+
+
+def _questions(task: Task) -> list[str]:
+    return [example.question for example in task.train]
+
+
+def test_labels_left_out_are_the_answers_of_the_data(folder: Path) -> None:
+    task = load_task(_spec(answer="label", test="test.jsonl"), base_dir=folder, seed=1)
+    assert task.answer_format == Label(("no", "Yes"))
+    assert {answer for example in (*task.train, *task.test) for answer in example.answers} == {"no", "Yes"}
+
+
+def test_number_words_and_digits_are_one_label_where_they_count_as_such(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("q1", "2"), ("q2", "Two"), ("q3", "one")])
+    task = load_task(_spec(answer={"kind": "label", "number_words": True}), base_dir=tmp_path, seed=1)
+    assert [example.answers for example in task.train] == [("2",), ("2",), ("one",)]
+
+
+def test_the_first_user_prompt_says_how_to_answer_unless_given(folder: Path) -> None:
+    task = load_task(_spec(answer="label"), base_dir=folder, seed=1)
+    assert task.user_prompt == "{question}\n\nAnswer with one of: no, Yes."
+    given = load_task(_spec(answer="label", user_prompt="Q: {question}"), base_dir=folder, seed=1)
+    assert given.user_prompt == "Q: {question}"
+
+
+def test_a_sample_does_not_depend_on_the_other_tasks_nor_their_order(folder: Path) -> None:
+    specs = [_spec(name=name, train_size=5) for name in ("a", "b", "c")]
+    forward = load_tasks(specs, base_dir=folder, seed=7)
+    backward = load_tasks(specs[::-1], base_dir=folder, seed=7)[::-1]
+    alone = [load_task(spec, base_dir=folder, seed=7) for spec in specs]
+    assert list(map(_questions, forward)) == list(map(_questions, backward)) == list(map(_questions, alone))
+    assert len({tuple(_questions(task)) for task in forward}) == 3
+
+
+def test_a_sample_depends_on_the_seed_and_the_split(folder: Path) -> None:
+    spec = _spec(test="train.jsonl", train_size=5, test_size=5)
+    task, other = (load_task(spec, base_dir=folder, seed=seed) for seed in (1, 2))
+    assert len({task.train, task.test, other.train, other.test}) == 4
+
+
+def test_head_takes_the_first(folder: Path) -> None:
+    task = load_task(_spec(train_size=3, sample="head"), base_dir=folder, seed=1)
+    assert [example.where for example in task.train] == ["train.jsonl:1", "train.jsonl:2", "train.jsonl:3"]
+
+
+questions = st.lists(st.text(), unique=True)
+
+
+@given(questions, st.integers(1, 20), st.integers(1, 20), st.text())
+def test_a_larger_sample_holds_the_smaller_one_in_the_order_of_the_file(
+    texts: list[str], one: int, other: int, key: str
+) -> None:
+    examples = [Example(text, ("x",)) for text in texts]
+    small, large = (draw(examples, size, order="random", key=key) for size in sorted((one, other)))
+    assert set(small) <= set(large)
+    assert large == sorted(set(large))
+    assert len(large) == min(max(one, other), len(examples))
+
+
+@given(questions, st.integers(1, 20))
+def test_moving_lines_does_not_change_which_questions_are_drawn(texts: list[str], size: int) -> None:
+    def drawn(order: list[str]) -> set[str]:
+        examples = [Example(text, ("x",)) for text in order]
+        return {order[position] for position in draw(examples, size, order="random", key="k")}
+
+    assert drawn(texts) == drawn(sorted(texts)) == drawn(texts[::-1])
+
+
+def test_every_question_is_drawn_about_equally_often() -> None:
+    """2000 draws of 5 of 20: each question 500 times, give or take five standard deviations (about 19 each)."""
+    examples = [Example(f"question {number}", ("x",)) for number in range(20)]
+    counts = [0] * 20
+    for seed in range(2000):
+        for position in draw(examples, 5, order="random", key=f"{seed}/mine/train"):
+            counts[position] += 1
+    assert all(abs(count - 500) < 100 for count in counts)
+
+
+def test_long_questions_are_left_out_before_sampling_and_counted(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("x" * length, "a") for length in range(1, 11)])
+    notices: list[Notice] = []
+    spec = _spec(train_size=4, max_question_chars=4)
+    task = load_task(spec, base_dir=tmp_path, seed=1, notify=notices.append)
+    assert [len(example.question) for example in task.train] == [1, 2, 3, 4]
+    assert [(notice.kind, notice.count) for notice in notices] == [("too-long", 6)]
+
+
+def test_a_split_with_long_questions_only_is_an_error(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("xxxxx", "a")])
+    with pytest.raises(TaskError, match="max_question_chars: every question of train"):
+        load_task(_spec(max_question_chars=4), base_dir=tmp_path, seed=1)
+
+
+def test_questions_in_both_splits_are_noticed_and_kept(folder: Path) -> None:
+    _write(folder / "train.jsonl", [("one", "yes"), ("two", "no"), ("three", "no"), ("two", "no")])
+    _write(folder / "test.jsonl", [("new", "yes"), ("two ", "no"), ("three", "no")])
+    notices: list[Notice] = []
+    task = load_task(_spec(test="test.jsonl"), base_dir=folder, seed=1, notify=notices.append)
+    (notice,) = notices
+    assert (notice.task, notice.kind, notice.count) == ("mine", "in-both-splits", 2)
+    assert "test.jsonl:2, equal to train.jsonl:2" in notice.message
+    assert len(task.test) == 3
+
+
+def test_a_size_asked_for_and_not_there_is_noticed(folder: Path) -> None:
+    notices: list[Notice] = []
+    load_task(_spec(train_size=40), base_dir=folder, seed=1, notify=notices.append)
+    load_task(_spec(), base_dir=folder, seed=1, notify=notices.append)
+    assert [(notice.kind, notice.count) for notice in notices] == [("fewer-than-asked", 10)]
+
+
+def test_equal_answers_are_kept_once(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("q", ["Paris", " Paris ", "paris"])])
+    assert load_task(_spec(), base_dir=tmp_path, seed=1).train == (Example("q", ("Paris", "paris"), "train.jsonl:1"),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer", "message"),
+    [
+        ({"answer": "integer"}, "4.5", "train.jsonl:2: the answer '4.5' does not fit answer.kind = 'integer'"),
+        ({"answer": "letter"}, "AB", "train.jsonl:2: the answer 'AB' does not fit"),
+        ({"answer": {"kind": "label", "labels": ["1"]}}, "2", "train.jsonl:2: the answer '2' does not fit"),
+        ({"answer": "tagged"}, "<answer>", "train.jsonl:2: the answer '<answer>' does not fit"),
+        ({"answer": "label"}, " ", "train.jsonl:2: the answer ' ' does not fit"),
+        ({"answer": "integer", "metric": "macro-f1"}, ["1", "2"], "train.jsonl:2: 2 accepted answers"),
+        (
+            {"answer": {"kind": "label", "labels": ["1", "one"], "number_words": True}},
+            "1",
+            "answer: label 'one' would be",
+        ),
+        ({"metric": "no_such_module_xyz:fn"}, "1", "metric: cannot import 'no_such_module_xyz'"),
+    ],
+)
+def test_data_that_do_not_fit_are_told_with_line_and_task(
+    keys: dict[str, object], answer: object, message: str, tmp_path: Path
+) -> None:
+    _write(tmp_path / "train.jsonl", [("q1", "1") if keys.get("answer") != "letter" else ("q1", "A"), ("q2", answer)])
+    with pytest.raises(TaskError) as caught:
+        load_task(_spec(train_size=1, sample="head", **keys), base_dir=tmp_path, seed=1)
+    assert str(caught.value).startswith(message)
+    assert str(caught.value).endswith("[task 'mine']")
+
+
+def test_too_many_different_answers_are_no_labels(tmp_path: Path) -> None:
+    _write(tmp_path / "train.jsonl", [("q", f"answer {number}") for number in range(101)])
+    with pytest.raises(TaskError, match="101 different answers"):
+        load_task(_spec(answer="label"), base_dir=tmp_path, seed=1)
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("\n")
+    with pytest.raises(TaskError, match=r"train\.jsonl: holds no examples"):
+        load_task(_spec(), base_dir=tmp_path, seed=1)
+
+
+def test_two_tasks_of_one_name_are_an_error(folder: Path) -> None:
+    with pytest.raises(TaskError, match="'mine' is the name of 2 tasks"):
+        load_tasks([_spec(), _spec()], base_dir=folder, seed=1)

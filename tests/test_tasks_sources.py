@@ -1,0 +1,202 @@
+"""Rows come out of every kind of file with their line numbers; what is wrong with a file is told by line."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.engine.tasks import Columns, DataSource, TaskError
+from metaspo.engine.tasks.cells import Row, answers_of, cell_text, question_of
+from metaspo.engine.tasks.sources import read_rows
+
+
+def _rows(path: Path, content: bytes) -> list[Row]:
+    path.write_bytes(content)
+    return list(read_rows(DataSource(path=path.name), base_dir=path.parent))
+
+
+def _error(path: Path, content: bytes) -> str:
+    with pytest.raises(TaskError) as caught:
+        _rows(path, content)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_jsonl_bears_a_mark_blank_lines_and_windows_line_ends(tmp_path: Path) -> None:
+    content = '\ufeff{"question": "q1"}\r\n\r\n  \n{"question": "q\u20282"}'.encode()
+    assert _rows(tmp_path / "x.jsonl", content) == [
+        Row("x.jsonl:1", {"question": "q1"}),
+        Row("x.jsonl:4", {"question": "q\u20282"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b'{"question": "x" "answer": 1}', "not valid JSON: Expecting ',' delimiter at column 18"),
+        (b'{"question": "x", "answer": NaN}', "NaN is not a JSON value"),
+        (b'["x"]', "not a JSON object"),
+        (b'{"question": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"question": "x"', "not valid JSON"),
+    ],
+)
+def test_a_bad_jsonl_line_is_told_by_its_number(line: bytes, what: str, tmp_path: Path) -> None:
+    message = _error(tmp_path / "x.jsonl", b'{"question": "fine"}\n\n' + line + b"\n")
+    assert message.startswith("x.jsonl:3: ")
+    assert what in message
+
+
+@given(st.lists(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.none() | st.lists(st.text()))))
+def test_jsonl_rows_are_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: Sequence[Mapping[str, object]]
+) -> None:
+    content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+    read = _rows(tmp_path_factory.mktemp("jsonl") / "x.jsonl", content)
+    assert [row.cells for row in read] == list(rows)
+
+
+def test_csv_rows_carry_the_line_they_begin_on(tmp_path: Path) -> None:
+    content = '\ufeffquestion,answer\r\n"two\r\nlines, one ""cell""",5\r\n\r\nplain,6\r\n'.encode()
+    assert _rows(tmp_path / "x.csv", content) == [
+        Row("x.csv:2", {"question": 'two\r\nlines, one "cell"', "answer": "5"}),
+        Row("x.csv:5", {"question": "plain", "answer": "6"}),
+    ]
+
+
+def test_tsv_is_parted_by_tabs(tmp_path: Path) -> None:
+    assert _rows(tmp_path / "x.tsv", b"question\tanswer\na, b\tc\n") == [
+        Row("x.tsv:2", {"question": "a, b", "answer": "c"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "what"),
+    [
+        (b"question,answer\nfine,1\na,b,c\n", "x.csv:3: ", "3 cells under 2 column names"),
+        (b"question,question\n", "x.csv:1: ", "every column once"),
+        (b'question,answer\nfine,1\n"open,2\n', "x.csv:3: ", "not valid CSV"),
+        (b"question,answer\nfine,1\n\xff,2\n", "x.csv:3: ", "not UTF-8"),
+    ],
+)
+def test_a_bad_csv_line_is_told_by_its_number(content: bytes, where: str, what: str, tmp_path: Path) -> None:
+    message = _error(tmp_path / "x.csv", content)
+    assert message.startswith(where)
+    assert what in message
+
+
+def test_parquet_rows_come_with_nested_columns_and_numbers(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, object]] = [
+        {"q": "x", "answers": {"text": ["a", "b"]}, "n": 1.0},
+        {"q": "y", "answers": {"text": ["c"]}, "n": None},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
+    read = list(read_rows(DataSource(path="x.parquet"), base_dir=tmp_path))
+    assert read == [Row("x.parquet:1", rows[0]), Row("x.parquet:2", rows[1])]
+    assert answers_of(read[0], Columns(answer="answers.text")) == ("a", "b")
+    assert answers_of(read[0], Columns(answer="n")) == ("1",)
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert _error(tmp_path / "x.parquet", b"question,answer").startswith("x.parquet: not a readable Parquet file")
+
+
+@pytest.mark.parametrize(
+    ("source", "library"),
+    [(DataSource(path="x.parquet"), "pyarrow"), (DataSource(dataset="squad", split="train"), "datasets")],
+)
+def test_a_missing_library_is_named_with_the_command(
+    source: DataSource, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.parquet").touch()
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    with pytest.raises(TaskError, match=rf"needs {library}, .*pip install 'metaspo\[data\]'"):
+        list(read_rows(source, base_dir=tmp_path))
+
+
+def test_a_local_dataset_comes_with_the_names_of_its_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"q": datasets.Value("string"), "y": datasets.ClassLabel(names=["neg", "pos"])})
+    rows = [{"q": "good", "y": 1}, {"q": "unlabelled", "y": -1}]
+    (tmp_path / "mine").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "mine" / "train.parquet")
+    read = list(read_rows(DataSource(dataset="./mine", split="train"), base_dir=tmp_path))
+    assert [row.cells["y"] for row in read] == ["pos", None]
+    assert [row.where for row in read] == ["./mine[train] row 0", "./mine[train] row 1"]
+    with pytest.raises(TaskError, match=r"'\./mine': cannot be loaded: Unknown split"):
+        list(read_rows(DataSource(dataset="./mine", split="tst"), base_dir=tmp_path))
+
+
+def test_a_missing_file_and_an_unknown_kind_of_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="no such file"):
+        list(read_rows(DataSource(path="none.jsonl"), base_dir=tmp_path))
+    with pytest.raises(TaskError, match=r"use \.jsonl, \.csv, \.tsv, \.parquet"):
+        list(read_rows(DataSource(path="x.xlsx"), base_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        (5.0, "5"),
+        ("5", "5"),
+        ("5.0", "5.0"),
+        (0.25, "0.25"),
+        (-3, "-3"),
+        (True, "true"),
+        ("", ""),
+        (10**30, "1" + "0" * 30),
+    ],
+)
+def test_numbers_become_text_without_a_fraction_of_zero(value: object, text: str) -> None:
+    assert cell_text(value) == text
+
+
+@given(st.integers(-(2**53), 2**53))
+def test_an_integer_reads_the_same_whether_written_whole_or_as_a_float(number: int) -> None:
+    assert cell_text(number) == cell_text(float(number)) == str(number)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), {"a": 1}, ["a"], b"x", "\ud800"])
+def test_what_is_no_text_and_no_number_is_refused_by_name(value: object) -> None:
+    row = Row("f:7", {"question": value, "answer": {"deep": value}})
+    with pytest.raises(TaskError, match="f:7: column 'question' "):
+        question_of(row, Columns())
+    if not isinstance(value, list):
+        with pytest.raises(TaskError, match=r"f:7: column 'answer\.deep' "):
+            answers_of(row, Columns(answer="answer.deep"))
+
+
+def test_a_template_fills_in_columns() -> None:
+    row = Row("f:1", {"context": "C {query}", "query": "Q", "n": 2})
+    assert question_of(row, Columns(question="{context}\n\n{query} ({n})")) == "C {query}\n\nQ (2)"
+
+
+def test_a_column_with_a_dot_in_its_name_comes_before_a_nested_one() -> None:
+    row = Row("f:1", {"a.b": "flat", "a": {"b": "nested"}})
+    assert answers_of(row, Columns(answer="a.b")) == ("flat",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "what"),
+    [
+        ({"Question": "x", "answer": 1}, "f:3: no column 'question'; there are: Question, answer"),
+        ({"question": " \n", "answer": 1}, "f:3: the question .* is empty"),
+        ({"question": "x", "answer": []}, "f:3: the list of answers .* is empty"),
+        ({"question": "x", "answer": ["a", None]}, "f:3: column 'answer' is missing"),
+        ({"question": "x"}, "f:3: no column 'answer'"),
+    ],
+)
+def test_a_row_without_a_question_or_an_answer_is_told(cells: Mapping[str, object], what: str) -> None:
+    row = Row("f:3", cells)
+    with pytest.raises(TaskError, match=what):
+        (question_of(row, Columns()), answers_of(row, Columns()))

@@ -1,0 +1,148 @@
+"""The virtual clock: jumps where it may, waits where it must, and calls a standstill by its name."""
+
+import asyncio
+import threading
+import time
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from metaspo.backends.virtual_time import Deadlock, VirtualTimeLoop, real_wait, run_virtual
+
+
+def test_a_day_of_sleep_takes_no_time() -> None:
+    """The clock starts at 0 and moves by exactly what was slept."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        times = [loop.time()]
+        for seconds in (1.5, 86_400.0, 3e6):
+            await anyio.sleep(seconds)
+            times.append(loop.time())
+        return times
+
+    began = time.monotonic()
+    assert run_virtual(main()) == pytest.approx([0.0, 1.5, 86_401.5, 3_086_401.5])
+    assert time.monotonic() - began < 5
+
+
+@given(st.lists(st.floats(0, 1e7), max_size=30))
+def test_sleepers_wake_in_the_order_of_their_times(delays: list[float]) -> None:
+    """Timers fire in order, at or after their time, whatever the delays."""
+    woken: list[tuple[float, float]] = []
+
+    async def sleeper(delay: float) -> None:
+        await asyncio.sleep(delay)
+        woken.append((delay, asyncio.get_running_loop().time()))
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for delay in delays:
+                group.create_task(sleeper(delay))
+
+    run_virtual(main())
+    assert [delay for delay, _ in woken] == sorted(delays)
+    assert all(at == pytest.approx(delay) for delay, at in woken)
+
+
+def test_time_limits_work() -> None:
+    """anyio's cancel scopes see the virtual clock."""
+
+    async def main() -> tuple[bool, float]:
+        with anyio.move_on_after(7) as scope:
+            await anyio.sleep_forever()
+        return scope.cancelled_caught, asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == (True, 7.0)
+
+
+@pytest.mark.parametrize("kind", ["anyio", "executor"])
+def test_the_clock_stands_while_a_thread_is_out(kind: str) -> None:
+    """A timer does not overtake a worker thread that still works in real time."""
+
+    def work() -> str:
+        time.sleep(0.05)
+        return "done"
+
+    async def main() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        with anyio.fail_after(10):
+            result = await anyio.to_thread.run_sync(work) if kind == "anyio" else await loop.run_in_executor(None, work)
+        at = loop.time()
+        await anyio.sleep(1000)  # idle threads do not hold the clock
+        return result, at
+
+    assert run_virtual(main()) == ("done", 0.0)
+
+
+def test_a_standstill_is_a_deadlock_that_names_the_waiters() -> None:
+    """Nothing to do and nothing to wait for raises, and says where each task stands."""
+
+    async def wait_for_nobody() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        await asyncio.create_task(wait_for_nobody(), name="lonely")
+
+    with pytest.raises(Deadlock, match=r"lonely: .*wait_for_nobody"):
+        run_virtual(main())
+
+
+def test_a_call_from_a_foreign_thread_still_wakes_the_loop() -> None:
+    """A thread that the loop does not know of gets a moment of real time before a deadlock is called."""
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+        timer = threading.Timer(0.05, lambda: loop.call_soon_threadsafe(future.set_result, 5))
+        timer.start()
+        result = await future
+        timer.join()
+        return result
+
+    assert run_virtual(main()) == 5
+
+
+def test_real_sockets_work_beside_virtual_timers() -> None:
+    """A loopback exchange completes although a timer far away is pending all the while."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> bytes:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        async with server:
+            host, port = server.sockets[0].getsockname()
+            with anyio.fail_after(3600):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(b"hello\n")
+                answer = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+        return answer
+
+    assert run_virtual(main()) == b"hello\n"
+
+
+def test_jump_always_moves() -> None:
+    """However late it is, a jump is never lost in rounding."""
+    loop = VirtualTimeLoop()
+    try:
+        loop.jump(1e15)
+        before = loop.time()
+        loop.jump(1e-12)
+        assert loop.time() > before
+    finally:
+        loop.close()
+
+
+def test_how_long_a_standstill_waits_in_real_time() -> None:
+    """Threads are always waited for; sockets hold a timer only for a moment; a bare timer is jumped to at once."""
+    assert real_wait(threads=0, sockets=False, timer=True) == 0
+    assert 0 < real_wait(threads=0, sockets=True, timer=True) < 0.1
+    assert real_wait(threads=1, sockets=False, timer=True) > 1
+    assert real_wait(threads=0, sockets=False, timer=False) > 0

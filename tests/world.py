@@ -1,0 +1,103 @@
+"""A small world with known answers: tasks, and what base and optimizer model say to any request.
+
+Every answer is a function of the request alone. The base model is right more often the more of a task's skill words its
+prompts hold; the optimizer writes prompts that hold skill words drawn by its messages and draw index, and now and then
+something malformed.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from metaspo.backends import Request
+from metaspo.engine import RunConfig
+from metaspo.engine.tasks import Example, Task, TaskRole
+from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.spec import AnswerSpec
+
+SKILLS = ("careful", "brief", "literal", "patient", "exact", "curious")
+
+
+def fraction(*parts: str) -> float:
+    """A number in [0, 1) that depends on the texts alone."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Answers of both models; `malformed` is the share of malformed optimizer answers."""
+
+    seed: int
+    malformed: float = 0.15
+
+    def answer(self, request: Request) -> str:
+        """What the model named in the request says."""
+        return self.optimizer(request) if request.model == "writer" else self.base(request)
+
+    def base(self, request: Request) -> str:
+        """`yes` or `no`; sometimes neither, which is malformed."""
+        text = "\n".join(message.content for message in request.messages)
+        number = int(re.findall(r"number (\d+)", text)[-1])
+        skilled = sum(skill in text for skill in SKILLS) / len(SKILLS)
+        luck = fraction(str(self.seed), "base", text)
+        if luck > 0.97:
+            return "I would rather not say."
+        right = luck < 0.35 + 0.5 * skilled
+        return "yes" if (number % 2 == 0) == right else "no"
+
+    def optimizer(self, request: Request) -> str:
+        """An analysis or a prompt, in tags."""
+        text = "\n".join(message.content for message in request.messages)
+        rng = Random(fraction(str(self.seed), "optimizer", text, str(request.draw)))
+        if rng.random() < self.malformed:
+            return "Let me think about that."
+        skills = " ".join(rng.sample(SKILLS, rng.randint(1, 4)))
+        if "between <analysis> and </analysis>" in text:
+            return f"<analysis>It should be more {skills}.</analysis>"
+        if "complete new user prompt" in text:
+            return f"<user_prompt>Be {skills}. Is {{question}} even?</user_prompt>"
+        return f"<system_prompt>You are {skills}.</system_prompt>"
+
+
+def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4) -> Task:
+    """A task that asks whether numbers are even."""
+    spec = AnswerSpec(kind="label", labels=("yes", "no"))
+    answer_format = build_format(spec)
+
+    def split(kind: str, size: int) -> tuple[Example, ...]:
+        return tuple(
+            Example(f"{name} {kind} number {n}", ("yes" if n % 2 == 0 else "no",), f"{name}.{kind}:{n + 1}")
+            for n in range(size)
+        )
+
+    return Task(
+        name=name,
+        role=role,
+        train=split("train", train),
+        test=split("test", test),
+        answer_format=answer_format,
+        metric=build_metric("accuracy", base_dir=Path()),
+        user_prompt=f"About {name}: is {{question}} even?",
+    )
+
+
+def make_config(changes: dict[str, Any] | None = None) -> RunConfig:
+    """A config for the world, kept in memory; its `[[tasks]]` are a placeholder for tasks made by `make_task`."""
+    raw: dict[str, Any] = {
+        "name": "world",
+        "seed": 7,
+        "iterations": 2,
+        "cache": "",
+        "runs": "",
+        "base": {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 8},
+        "optimizer": {"model": "writer", "endpoints": ["http://127.0.0.1:1/v1"]},
+        "inner": {"candidates": 2, "keep": 2},
+        "outer": {"candidates": 3},
+        "tasks": [{"name": "a", "role": "source", "train": "a.jsonl", "user_prompt": "{question}"}],
+    }
+    return RunConfig.model_validate({**raw, **(changes or {})})
