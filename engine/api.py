@@ -1,13 +1,14 @@
 """The library's front: prepare a config, optimize, evaluate."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 
+from metaspo.backends import Progress
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.config_file import load_config, parse_config
@@ -15,6 +16,7 @@ from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.final import score_given
 from metaspo.engine.gateways import LaneNames, open_gateway
 from metaspo.engine.journal import FileJournal, Journal, MemoryJournal
+from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.result import EvaluationReport, RunReport
@@ -26,7 +28,7 @@ from metaspo.engine.suggest import nearest
 from metaspo.engine.summary import summarize
 from metaspo.engine.tasks import Notice, Task, load_tasks
 from metaspo.engine.watcher import Watcher
-from metaspo.scheduling import Account, Budget, Gateway, RunStopped
+from metaspo.scheduling import Account, Budget, Event, Gateway, RunStopped
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
 
@@ -93,25 +95,28 @@ async def optimize(
     prepared = config if isinstance(config, Prepared) else prepare(config)
     if gateway is not None:
         return await run_prepared(prepared, gateway, LaneNames(), watcher=watcher or Watcher())
-    async with open_for([prepared]) as (own, names):
-        return await run_prepared(prepared, own, names[0], watcher=watcher or Watcher())
+    events = LaneEvents()
+    async with open_for([prepared], on_event=events) as (own, names):
+        return await run_prepared(prepared, own, names[0], watcher=watcher or Watcher(), events=events)
 
 
 async def optimize_many(
-    prepared: Sequence[Prepared], *, watcher: Callable[[Prepared], Watcher]
+    prepared: Sequence[Prepared], *, watcher: Callable[[Prepared], Watcher], progress: Progress | None = None
 ) -> list[RunReport | RunStopped]:
     """Several runs over shared lanes: one run's waits are filled with another's work.
 
-    A run that has to stop does not stop the others: its place in the results holds the reason.
+    A run that has to stop does not stop the others: its place in the results holds the reason. `progress` is told how
+    far the download of a local model's file is, in bytes.
     """
 
     async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | RunStopped:
         try:
-            return await run_prepared(item, gateway, names, watcher=watcher(item))
+            return await run_prepared(item, gateway, names, watcher=watcher(item), events=events)
         except RunStopped as stop:
             return stop
 
-    async with open_for(prepared) as (gateway, names):
+    events = LaneEvents()
+    async with open_for(prepared, on_event=events, progress=progress) as (gateway, names):
         return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
 
 
@@ -123,6 +128,7 @@ async def evaluate(
     split: Literal["train", "test"] = "test",
     gateway: Gateway | None = None,
     watcher: Watcher | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationReport:
     """Score a prompt pair on every task of a config.
 
@@ -138,7 +144,7 @@ async def evaluate(
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
     users = _user_prompts(prepared.tasks, user_prompts or {})
     started = anyio.current_time()
-    async with _gateway_or(gateway, prepared) as (used, names):
+    async with _gateway_or(gateway, prepared, progress) as (used, names):
         scope = make_scope(
             prepared, used, names, journal=MemoryJournal(), watcher=watcher or Watcher(), name="evaluate"
         )
@@ -149,15 +155,30 @@ async def evaluate(
 
 
 @asynccontextmanager
-async def open_for(prepared: Sequence[Prepared]) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
+async def open_for(
+    prepared: Sequence[Prepared],
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    progress: Progress | None = None,
+) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
     folder = prepared[0].folder
     environment = environment_with_dotenv(folder)
-    async with open_gateway([p.config for p in prepared], environment=environment, folder=folder) as opened:
+    configs = [item.config for item in prepared]
+    async with open_gateway(
+        configs, environment=environment, folder=folder, on_event=on_event, progress=progress
+    ) as opened:
         yield opened
 
 
-async def run_prepared(prepared: Prepared, gateway: Gateway, names: LaneNames, *, watcher: Watcher) -> RunReport:
+async def run_prepared(
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    watcher: Watcher,
+    events: LaneEvents | None = None,
+) -> RunReport:
     """One run through an open gateway, with its directory held from start to end."""
     started = anyio.current_time()
     directory = prepared.directory
@@ -166,7 +187,8 @@ async def run_prepared(prepared: Prepared, gateway: Gateway, names: LaneNames, *
         scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name)
         result, why = None, ""
         try:
-            result = await run(scope)
+            with events.heard_by(journal, watcher) if events else nullcontext():
+                result = await run(scope)
         except RunStopped as stop:
             why = str(stop)
             raise
@@ -219,11 +241,13 @@ def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Jour
 
 
 @asynccontextmanager
-async def _gateway_or(gateway: Gateway | None, prepared: Prepared) -> AsyncIterator[tuple[Gateway, LaneNames]]:
+async def _gateway_or(
+    gateway: Gateway | None, prepared: Prepared, progress: Progress | None
+) -> AsyncIterator[tuple[Gateway, LaneNames]]:
     if gateway is not None:
         yield gateway, LaneNames()
         return
-    async with open_for([prepared]) as (own, names):
+    async with open_for([prepared], progress=progress) as (own, names):
         yield own, names[0]
 
 

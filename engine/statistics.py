@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RESAMPLES = 4_000
 
@@ -33,6 +34,9 @@ def paired_gain_interval(
     Raises:
         ValueError: if the shapes differ or a task has no examples.
     """
+    import numpy as np  # here: scipy.stats takes a second to import, which no other command should wait for
+    from scipy.stats import bootstrap
+
     if [len(task) for task in before] != [len(task) for task in after] or not all(map(len, before)):
         raise ValueError("before and after must hold grades of the same examples, at least one per task")
     differences = [np.asarray(b, float) - np.asarray(a, float) for a, b in zip(before, after, strict=True)]
@@ -41,7 +45,7 @@ def paired_gain_interval(
         point = float(np.mean([task.mean() for task in differences]))
         return Interval(point, point)
 
-    def mean_of_means(*tasks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    def mean_of_means(*tasks: "NDArray[np.float64]", axis: int) -> "NDArray[np.float64]":
         means: NDArray[np.float64] = np.mean([task.mean(axis=axis) for task in tasks], axis=0)
         return means
 

@@ -1,5 +1,7 @@
 """Who is told how a run goes."""
 
+from metaspo.scheduling import Event
+
 
 class Watcher:
     """Is told how a run goes; this one ignores it. A progress display overrides what it shows."""
@@ -15,6 +17,9 @@ class Watcher:
 
     def best(self, *, score: float, address: str) -> None:
         """The incumbent's mean score over the source tasks' train splits, whenever it is selected."""
+
+    def lane(self, event: Event) -> None:
+        """Something changed on a lane: an endpoint went down, a limit was hit, a call is tried again."""
 
     def finished(self) -> None:
         """The run has its result."""

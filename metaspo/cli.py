@@ -137,7 +137,9 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
         if not quiet:
             tables.print_start(err, item)
     with ProgressDisplay(err, quiet=quiet) as display:
-        reports = run_async(optimize_many(prepared, watcher=lambda item: display.watcher(item.config.name)))
+        reports = run_async(
+            optimize_many(prepared, watcher=lambda item: display.watcher(item.config.name), progress=display.downloaded)
+        )
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:
         tables.print_json(out, [report_data(report) for report in finished])
@@ -181,6 +183,7 @@ def evaluate_command(
                     user_prompts=user_prompts,
                     split=chosen,
                     watcher=display.watcher(prepared.config.name),
+                    progress=display.downloaded,
                 )
             )
     if json:

@@ -9,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from metaspo.engine import Watcher
+from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+LONG_WAIT = 20.0  # seconds of being held back that are worth a line
 
 
 class Remaining(ProgressColumn):
@@ -29,6 +31,7 @@ class ProgressDisplay:
         self._console = console
         self._quiet = quiet
         self._bars: Progress | None = None
+        self._tenths = 0  # of the model's file, as last said
         if console.is_terminal and not quiet:
             self._bars = Progress(
                 TextColumn("[bold]{task.fields[run]}[/bold]"),
@@ -54,6 +57,13 @@ class ProgressDisplay:
         if self._bars:
             self._bars.stop()
 
+    def downloaded(self, done: int, total: int) -> None:
+        """Shows how far a model's file has been fetched, in bytes."""
+        tenths = 10 * done // max(total, 1)
+        if not self._quiet and tenths > self._tenths:
+            self._tenths = tenths
+            self._console.print(f"fetching the model: {done >> 20} of {total >> 20} MiB", highlight=False)
+
     def watcher(self, name: str) -> Watcher:
         """A watcher that shows one run."""
         if self._quiet:
@@ -61,8 +71,33 @@ class ProgressDisplay:
         return _Bar(self._bars, name) if self._bars else _Lines(self._console, name)
 
 
-class _Bar(Watcher):
+class _Said(Watcher):
+    """Says in a line what a person has to know of the lanes; the rest is in the journal."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+
+    def lane(self, event: Event) -> None:
+        match event:
+            case EndpointDown(endpoint=endpoint, reason=reason):
+                self._say(f"{endpoint} does not answer, others take over or it is waited for: {reason}")
+            case EndpointUp(endpoint=endpoint):
+                self._say(f"{endpoint} answers again")
+            case Waiting(lane=lane, patience=patience):
+                self._say(f"no endpoint of lane {lane} answers; waiting up to {patience:.0f} s")
+            case HeldBack(lane=lane, wait=wait, reason=reason) if wait >= LONG_WAIT:
+                self._say(f"lane {lane} is held back for {wait:.0f} s: {reason}")
+            case _:
+                pass
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True, markup=False)
+
+
+class _Bar(_Said):
     def __init__(self, bars: Progress, name: str) -> None:
+        super().__init__(bars.console, name)
         self._bars = bars
         self._task = bars.add_task("starting", total=None, run=name, best="")
 
@@ -82,12 +117,11 @@ class _Bar(Watcher):
         self._bars.update(self._task, description="done", completed=self._bars.tasks[self._task].total or 0)
 
 
-class _Lines(Watcher):
+class _Lines(_Said):
     """Stages and scores as they come, and how far the run is every few seconds."""
 
     def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
+        super().__init__(console, name)
         self._planned = 0
         self._settled = 0
         self._started = self._said = time.monotonic()
@@ -111,4 +145,4 @@ class _Lines(Watcher):
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
-        self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True, markup=False)
+        super()._say(text)

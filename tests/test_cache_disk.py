@@ -70,6 +70,7 @@ async def test_nothing_is_evicted(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "cache.db")) as connection:
         settings = dict(connection.execute("SELECT key, value FROM Settings"))
     assert {name: settings[name] for name in SETTINGS} == SETTINGS
+    assert (settings["eviction_policy"], settings["cull_limit"], settings["statistics"]) == ("none", 0, 0)
 
 
 async def test_writes_are_batched(folder: Path) -> None:
@@ -130,11 +131,13 @@ async def test_cancelled_close_still_writes(folder: Path) -> None:
     """Closing inside a cancelled scope, as at Ctrl-C, writes what is waiting all the same."""
     with anyio.CancelScope() as scope:
         async with DiskStore(folder) as store, anyio.create_task_group() as group:
-            group.start_soon(store.put, make_key(1), make_entry())
+            for name in range(5 * BATCH):
+                group.start_soon(store.put, make_key(name), make_entry())
             await anyio.lowlevel.checkpoint()
             scope.cancel()
+    assert store.unwritten() == {}
     async with DiskStore(folder) as store:
-        assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+        assert len(await store.get_many([make_key(name) for name in range(5 * BATCH)])) == 5 * BATCH
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forward"])

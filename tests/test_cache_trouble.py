@@ -261,6 +261,14 @@ async def test_truncated_database(folder: Path, size: int) -> None:
     assert not looks_sound(folder)
 
 
+async def test_empty_file_is_called_cut_short(folder: Path) -> None:
+    """A file of no bytes is not another program's, and no new cache is made of it."""
+    await fill(folder, count=1)
+    os.truncate(folder / "cache.db", 0)
+    with pytest.raises(StoreError, match="cut short to nothing"):
+        DiskStore(folder)
+
+
 async def test_what_is_left_of_a_truncated_database_can_be_saved(folder: Path, tmp_path: Path) -> None:
     """The answers before the cut are exported and can be imported elsewhere."""
     await fill(folder)

@@ -1,0 +1,225 @@
+"""Budgets: never overshot by parallel calls, used up to the last call that fits, and a clean stop."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaspo.backends import Completion, HalfAnswer, RateLimited, Reply, Request, Usage
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Account, Budget, BudgetExhausted, BudgetReached, Event, Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling.budget import Cost, Purse
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
+
+PRICES = Prices(input=1_000.0, cached=500.0, output=2_000.0)
+
+
+class CountingServer(Server):
+    """Books what it would charge."""
+
+    def __init__(self, *, latency: float = 1.0) -> None:
+        super().__init__(latency=latency)
+        self.tokens = 0
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        reply = await super().complete(request, time_limit=time_limit)
+        usage = reply.completion.usage
+        self.tokens += usage.prompt_tokens + usage.completion_tokens
+        return reply
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 40),
+    st.integers(0, 3_000),
+    st.floats(0, 2),
+    st.integers(1, 32),
+    st.sampled_from(["calls", "tokens", "dollars"]),
+)
+def test_parallel_calls_never_overshoot_a_cap(
+    calls: int, tokens: int, dollars: float, concurrency: int, cap: str
+) -> None:
+    """Whatever the cap and however many run at once; and what is spent is what the server charged."""
+    budget = Budget(
+        calls=calls if cap == "calls" else None,
+        tokens=tokens if cap == "tokens" else None,
+        dollars=dollars if cap == "dollars" else None,
+    )
+
+    async def main() -> None:
+        server, account = CountingServer(), Account("run", budget)
+        lane = Lane("lane", [server], LaneSettings(concurrency=concurrency, prices=PRICES))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with pytest.raises(BudgetExhausted) as stop:
+                await gateway.complete_many([ask(number) for number in range(200)], lane="lane", account=account)
+        assert stop.value.cap == cap
+        spent = account.purse.spent
+        assert spent.calls == len(server.calls) == len(server.finished)
+        assert spent.tokens == server.tokens
+        assert spent.calls <= calls or cap != "calls"
+        assert spent.tokens <= tokens or cap != "tokens"
+        assert spent.dollars <= dollars + 1e-9 or cap != "dollars"
+        assert account.purse.out == 0
+
+    run_virtual(main())
+
+
+def test_a_cap_on_calls_is_used_to_the_last_one() -> None:
+    """10 allowed, 10 made."""
+
+    async def main() -> None:
+        server, account = Server(), Account("run", Budget(calls=10))
+        events: list[Event] = []
+        lane = Lane("lane", [server], LaneSettings(concurrency=4))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            with pytest.raises(BudgetExhausted, match=r"10 of 10 calls.*raise the cap on calls"):
+                await gateway.complete_many([ask(number) for number in range(50)], lane="lane", account=account)
+            await asyncio.sleep(0)
+        assert len(server.finished) == 10
+        assert sum(isinstance(event, BudgetReached) for event in events) == 1
+
+    run_virtual(main())
+
+
+def test_a_call_waits_for_what_others_may_give_back() -> None:
+    """Worst cases of four calls do not fit together, but one after the other all do."""
+
+    async def main() -> None:
+        server = CountingServer()
+        account = Account("run", Budget(tokens=4_000))
+        lane = Lane("lane", [server], LaneSettings(concurrency=4))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            requests = [ask(number, max_tokens=3_000) for number in range(4)]
+            await gateway.complete_many(requests, lane="lane", account=account)
+        assert server.peak == 1
+        assert now() == pytest.approx(4.0)
+
+    run_virtual(main())
+
+
+def test_one_accounts_cap_does_not_stop_the_other() -> None:
+    """Two runs on one gateway: the poor one stops, the rich one goes on, also with what both wanted."""
+
+    async def main() -> None:
+        server = Server()
+        poor, rich = Account("poor", Budget(calls=3)), Account("rich")
+        async with Gateway([Lane("lane", [server], LaneSettings(concurrency=2))], store=MemoryStore()) as gateway:
+            shared = [ask(number) for number in range(10)]
+            first = asyncio.create_task(gateway.complete_many(shared, lane="lane", account=poor))
+            second = asyncio.create_task(gateway.complete_many(shared, lane="lane", account=rich))
+            third = asyncio.create_task(gateway.complete_many([ask(50)], lane="lane", account=poor))
+            results = await asyncio.gather(first, second, third, return_exceptions=True)
+        assert len(results[1]) == 10  # type: ignore[arg-type]
+        assert isinstance(results[2], BudgetExhausted)
+        assert len(server.finished) == 10
+        assert poor.purse.spent.calls == 3
+        assert rich.purse.spent.calls == 7
+
+    run_virtual(main())
+
+
+def test_an_exhausted_account_still_gets_what_is_stored() -> None:
+    """Cached answers cost nothing."""
+
+    async def main() -> None:
+        account = Account("run", Budget(calls=1))
+        async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+            first = await gateway.complete(ask(1), lane="lane", account=account)
+            for _ in range(2):
+                with pytest.raises(BudgetExhausted):
+                    await gateway.complete(ask(2), lane="lane", account=account)
+            assert await gateway.complete(ask(1), lane="lane", account=account) == first
+
+    run_virtual(main())
+
+
+def test_a_cap_spans_all_lanes() -> None:
+    """Calls to two lanes are counted together."""
+
+    async def main() -> None:
+        servers = [Server("a"), Server("b")]
+        account = Account("run", Budget(calls=7))
+        lanes = [Lane(server.name, [server], LaneSettings(concurrency=3)) for server in servers]
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            tasks = [
+                asyncio.create_task(
+                    gateway.complete_many([ask(number, system=name) for number in range(9)], lane=name, account=account)
+                )
+                for name in ("a", "b")
+            ]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(result, BudgetExhausted) for result in results)
+        assert sum(len(server.finished) for server in servers) == 7
+
+    run_virtual(main())
+
+
+def test_a_cancelled_waiter_gives_its_reservation_back() -> None:
+    """What was parked behind a call that is dropped from the queue goes on."""
+
+    async def main() -> None:
+        server = Server()
+        account = Account("run", Budget(tokens=4_000))
+        settings = LaneSettings(concurrency=1, requests_per_minute=2)
+        async with Gateway([Lane("lane", [server], settings)], store=MemoryStore()) as gateway:
+            first, second, third = (
+                asyncio.create_task(gateway.complete(ask(number, max_tokens=3_000), lane="lane", account=account))
+                for number in range(3)
+            )
+            await first
+            await asyncio.sleep(1)  # the second has its reservation and waits for the rate limit
+            second.cancel()
+            assert isinstance(await third, Completion)
+        assert server.finished == ["question 0", "question 2"]
+
+    run_virtual(main())
+
+
+def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
+    """A 429 costs nothing; half an answer may have cost everything it could."""
+
+    async def main() -> None:
+        server = Server()
+        errors = iter([RateLimited("429"), HalfAnswer("half")])
+
+        def fail(request: Request) -> None:
+            error = next(errors, None)
+            if error is not None:
+                raise error
+
+        server.plan = fail
+        account = Account("run", Budget(calls=10))
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            await gateway.complete(ask(1), lane="lane", account=account)
+        assert account.purse.spent.calls == 2
+        assert account.purse.spent.tokens > 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
+
+    run_virtual(main())
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.booleans()), max_size=50))
+def test_a_purse_never_promises_more_than_it_has(steps: list[tuple[int, int, bool]]) -> None:
+    """Spent and reserved together stay within the cap, and settling everything leaves no reservation."""
+    purse = Purse(Budget(tokens=200))
+    out: list[Cost] = []
+    for most, share, settle in steps:
+        if settle and out:
+            cost = out.pop(0)
+            purse.settle(cost, Cost(1, min(share, cost.tokens), 0.0))
+        elif purse.reserve(Cost(1, most, 0.0)):
+            out.append(Cost(1, most, 0.0))
+        assert purse.spent.tokens + purse.reserved.tokens <= 200
+        assert purse.reserved.tokens == sum(cost.tokens for cost in out)
+    for cost in out:
+        purse.settle(cost, cost)
+    assert purse.reserved == Cost()
+    assert purse.out == 0
+
+
+def test_prices_are_dollars_per_million_tokens() -> None:
+    """Cached prompt tokens at their own price."""
+    prices = Prices(input=0.15, cached=0.075, output=0.60)
+    assert prices.dollars(Usage(1_000_000, 500_000, 400_000)) == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.5 * 0.60)
+    assert prices.most(1_000_000, 500_000) >= prices.dollars(Usage(1_000_000, 500_000, 0))

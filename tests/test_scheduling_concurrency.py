@@ -1,0 +1,189 @@
+"""Automatic concurrency: finds what the server can use, follows it when it changes, and backs off when told to."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaspo.backends import Overloaded, Request
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
+from metaspo.scheduling.concurrency import COOL_DOWN, FIRST, AutoConcurrency, FixedConcurrency, make_control
+from scheduling_world import Server, SlotServer, ask, now
+
+
+class BatchServer(Server):
+    """A step takes longer the more calls are in it: answers per second rise with the load and level off."""
+
+    def __init__(self, *, base: float, per_call: float) -> None:
+        super().__init__("batch")
+        self.base = base
+        self.per_call = per_call
+
+    async def work(self, request: Request) -> None:
+        for _ in range(10):
+            await asyncio.sleep((self.base + self.per_call * self.running) / 10)
+
+
+class BoundedServer(SlotServer):
+    """Has room for a few more than it works on, and refuses the rest with a 503."""
+
+    def __init__(self, *, slots: int, room: int, latency: float = 1.0) -> None:
+        super().__init__("bounded", slots=slots, latency=latency)
+        self.refused = 0
+        self.plan = self._admit
+        self.room = room
+
+    def _admit(self, request: Request) -> None:
+        if self.running > self.slots + self.room:
+            self.refused += 1
+            raise Overloaded("full")
+
+
+def seconds_for(server: Server, calls: int, setting: LaneSettings, events: list[Event] | None = None) -> float:
+    """Virtual seconds that so many calls take."""
+
+    async def main() -> float:
+        listener = events.append if events is not None else None
+        async with Gateway([Lane("lane", [server], setting)], store=MemoryStore(), on_event=listener) as gateway:
+            await gateway.complete_many([ask(number) for number in range(calls)], lane="lane")
+            return now()
+
+    return run_virtual(main())
+
+
+AUTO = LaneSettings(concurrency="auto", max_concurrency=256)
+
+
+@pytest.mark.parametrize("slots", [1, 5, 24, 48, 100, 200])
+def test_auto_comes_near_the_best_fixed_number_for_a_server_with_slots(slots: int) -> None:
+    """Within 5% of all slots busy all the time, start included, given work for 200 rounds."""
+    calls = slots * 200
+    best = calls / slots
+    assert seconds_for(SlotServer(slots=slots), calls, AUTO) <= 1.05 * best
+
+
+@pytest.mark.parametrize(("base", "per_call"), [(0.5, 0.01), (1.0, 0.05), (0.2, 0.002)])
+def test_auto_comes_near_the_best_fixed_number_for_a_server_that_batches(base: float, per_call: float) -> None:
+    """Within 5% of the best of seven fixed numbers, where the gain of a larger batch fades slowly."""
+    fixed = min(
+        seconds_for(BatchServer(base=base, per_call=per_call), 20_000, LaneSettings(concurrency=number))
+        for number in (32, 128, 256)
+    )
+    assert seconds_for(BatchServer(base=base, per_call=per_call), 20_000, AUTO) <= 1.05 * fixed
+
+
+@pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (100, 50)])
+def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
+    """Soon after its slots double or halve, it is used to 90% again."""
+
+    async def main() -> float:
+        server = SlotServer(slots=before)
+        async with Gateway([Lane("lane", [server], AUTO)], store=MemoryStore()) as gateway:
+            batch = asyncio.create_task(gateway.complete_many([ask(number) for number in range(30_000)], lane="lane"))
+            await asyncio.sleep(60)
+            server.slots = after
+            await asyncio.sleep(40)
+            answered = len(server.finished)
+            await asyncio.sleep(40)
+            rate = (len(server.finished) - answered) / 40
+            batch.cancel()
+        return rate
+
+    assert run_virtual(main()) >= 0.9 * after
+
+
+def test_auto_lives_with_a_bounded_queue() -> None:
+    """A server that refuses above its bound gets few refusals and stays at work."""
+    server, events = BoundedServer(slots=32, room=8), list[Event]()
+    took = seconds_for(server, 8_000, AUTO, events)
+    assert took <= 1.25 * 8_000 / 32
+    assert server.refused <= 0.03 * 8_000
+    assert any(isinstance(event, ConcurrencyChanged) and event.after < event.before for event in events)
+
+
+def test_a_storm_of_refusals_cuts_once() -> None:
+    """All answers of one moment tell the same thing; the next cut is a cool-down later."""
+    control = AutoConcurrency(most=256)
+    for _ in range(50):
+        control.on_refusal(10.0, retry_after=0.0)
+    assert control.limit == int(FIRST * 0.8)
+    control.on_refusal(10.0 + COOL_DOWN, retry_after=0.0)
+    assert control.limit < int(FIRST * 0.8)
+
+
+def test_retry_after_lengthens_the_cool_down() -> None:
+    """No growth and no second cut before the server's own time is over."""
+    control = AutoConcurrency(most=256)
+    control.on_refusal(0.0, retry_after=100.0)
+    limit = control.limit
+    feed(control, start=1.0, end=99.0, rate=50.0)
+    control.on_refusal(99.0, retry_after=0.0)
+    assert control.limit == limit
+
+
+def feed(control: AutoConcurrency, *, start: float, end: float, rate: float, used: float = 1.0) -> None:
+    """Answers at a steady rate, with a share of the limit in flight."""
+    at = start
+    while at < end:
+        control.on_success(at, in_flight=max(1, int(control.limit * used)))
+        at += 1 / rate
+
+
+def test_it_does_not_grow_unless_it_is_used() -> None:
+    """With little to do, a higher limit would be a guess."""
+    control = AutoConcurrency(most=256)
+    feed(control, start=0.0, end=100.0, rate=20.0, used=0.5)
+    assert control.limit == FIRST
+
+
+def test_it_does_not_grow_on_the_word_of_a_failing_server() -> None:
+    """A fault in every round keeps the limit where it is, and does not cut it."""
+    control = AutoConcurrency(most=256)
+    for second in range(100):
+        feed(control, start=second, end=second + 0.9, rate=20.0)
+        control.on_fault(second + 0.95)
+    assert control.limit == FIRST
+
+
+def test_gauges_stop_growth_and_preemptions_cut() -> None:
+    """A server whose own queue is long needs no more; one that evicts needs less."""
+    control = AutoConcurrency(most=256)
+    control.on_load(0.0, running=8, waiting=20, preempted=0)
+    control.on_load(1.0, running=8, waiting=20, preempted=3)
+    assert control.limit == int(FIRST * 0.8)
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(1, 64),
+    st.lists(st.tuples(st.sampled_from("sssssrfl"), st.floats(0, 5)), max_size=300),
+)
+def test_the_limit_stays_within_its_bounds(most: int, steps: list[tuple[str, float]]) -> None:
+    """Whatever happens, at least one call may go and never more than allowed."""
+    control = AutoConcurrency(most=most)
+    at = 0.0
+    for what, gap in steps:
+        at += gap
+        match what:
+            case "s":
+                for _ in range(30):
+                    control.on_success(at, in_flight=control.limit)
+            case "r":
+                control.on_refusal(at, retry_after=gap)
+            case "f":
+                control.on_fault(at)
+            case _:
+                control.on_load(at, running=gap, waiting=gap * gap, preempted=gap - 4)
+        assert 1 <= control.limit <= most
+
+
+def test_a_fixed_number_stays() -> None:
+    """Whatever the server says."""
+    control = make_control(7, most=3)
+    assert isinstance(control, FixedConcurrency)
+    control.on_refusal(0.0, retry_after=9.0)
+    control.on_load(0.0, running=1, waiting=100, preempted=5)
+    assert control.limit == 7

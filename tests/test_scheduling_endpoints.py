@@ -1,0 +1,354 @@
+"""Replicas: a prefix stays with its replica, no replica gets too much, a failing one is rested and comes back."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.backends import (
+    AccessDenied,
+    HalfAnswer,
+    Overloaded,
+    RateLimited,
+    Request,
+    RequestRejected,
+    ServerFault,
+    Unreachable,
+)
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import (
+    EndpointDown,
+    EndpointUp,
+    Event,
+    Gateway,
+    HeldBack,
+    Lane,
+    LaneGaveUp,
+    LaneSettings,
+    LaneStopped,
+    Unavailable,
+    Waiting,
+)
+from metaspo.scheduling.endpoints import LOAD_BOUND, Endpoints
+from scheduling_world import Server, ask, now
+
+
+def refuse_connections(request: Request | None = None) -> None:
+    """As a server that is gone."""
+    raise Unreachable("connection refused")
+
+
+def servers(count: int, *, latency: float = 1.0) -> list[Server]:
+    """Replicas of one model."""
+    return [Server(f"replica{number}", latency=latency) for number in range(count)]
+
+
+@given(st.integers(1, 8), st.lists(st.integers(0, 3), min_size=1, max_size=80))
+def test_no_replica_gets_more_than_its_share(count: int, prefixes: list[int]) -> None:
+    """Each pick leaves the load within the bound of the mean, however skewed the prefixes are."""
+    endpoints = Endpoints(servers(count))
+    for number, prefix in enumerate(prefixes, start=1):
+        endpoint = endpoints.pick(ask(number, system=f"prefix {prefix}"))
+        assert endpoint is not None
+        endpoint.in_flight += 1
+        assert endpoint.in_flight <= LOAD_BOUND * number / count + 1
+
+
+def test_a_prefix_stays_where_it_is() -> None:
+    """With room everywhere, one prefix goes to one replica, and many prefixes are spread."""
+    endpoints = Endpoints(servers(4))
+    homes = {}
+    for prefix in range(200):
+        picked = {id(endpoints.pick(ask(number, system=f"prefix {prefix}"))) for number in range(5)}
+        assert len(picked) == 1
+        homes[prefix] = picked.pop()
+    assert min(Counter(homes.values()).values()) >= 25
+
+
+def test_losing_a_replica_moves_only_its_own_prefixes() -> None:
+    """The others keep what they have computed."""
+    endpoints = Endpoints(servers(4))
+    requests = [ask(0, system=f"prefix {number}") for number in range(100)]
+    before = [endpoints.pick(request) for request in requests]
+    gone = endpoints.all[0]
+    gone.rest()
+    after = [endpoints.pick(request) for request in requests]
+    assert gone not in after
+    assert all(new is old for old, new in zip(before, after, strict=True) if old is not gone)
+
+
+def test_requests_without_a_system_message_are_known_by_their_first_one() -> None:
+    """Two different questions may live on different replicas; the same one does not move."""
+    endpoints = Endpoints(servers(8))
+    assert len({id(endpoints.pick(ask(number))) for number in range(40)}) > 1
+    assert endpoints.pick(ask(3)) is endpoints.pick(ask(3))
+
+
+def run_batch(
+    replicas: list[Server], count: int, settings: LaneSettings, *, later: dict[float, tuple[int, bool]] | None = None
+) -> tuple[float, list[Event]]:
+    """Complete `count` requests; `later` maps a time to (replica, whether it works from then on)."""
+
+    async def change(at: float, replica: int, works: bool) -> None:
+        await asyncio.sleep(at)
+        replicas[replica].plan = (lambda request: None) if works else refuse_connections
+        replicas[replica].probe_plan = (lambda: None) if works else refuse_connections
+
+    async def main() -> tuple[float, list[Event]]:
+        events: list[Event] = []
+        gateway = Gateway([Lane("lane", replicas, settings)], store=MemoryStore(), on_event=events.append)
+        async with gateway, asyncio.TaskGroup() as group:
+            for at, (replica, works) in (later or {}).items():
+                group.create_task(change(at, replica, works))
+            await gateway.complete_many([ask(number, system=f"{number % 9}") for number in range(count)], lane="lane")
+            took = now()
+        return took, events
+
+    return run_virtual(main())
+
+
+EIGHT = LaneSettings(concurrency=8)
+
+
+def test_a_dying_replicas_requests_go_elsewhere_and_it_comes_back() -> None:
+    """Down at 5 s, back at 40 s: everything is answered, and it works again in the end."""
+    replicas = servers(2)
+    took, events = run_batch(replicas, 800, EIGHT, later={5.0: (0, False), 40.0: (0, True)})
+    assert took == pytest.approx(100, rel=0.1)
+    assert [type(event) for event in events if isinstance(event, EndpointDown | EndpointUp)][0] is EndpointDown
+    ups = [event.at for event in events if isinstance(event, EndpointUp)]
+    assert len(ups) == 1
+    assert 40 <= ups[0] <= 75
+    assert any(at > ups[0] for _, at in replicas[0].calls)
+
+
+def test_a_resting_replica_is_probed_with_growing_pauses() -> None:
+    """It is not hammered, and gets no request while it is down."""
+    replicas = servers(2)
+    run_batch(replicas, 1_600, EIGHT, later={5.0: (0, False)})
+    assert 6 <= replicas[0].probes <= 15
+    assert sum(at > 10 for _, at in replicas[0].calls) == 0
+
+
+def test_when_all_are_down_the_run_waits_and_goes_on() -> None:
+    """Ten minutes of outage cost ten minutes and no result."""
+    replicas = servers(1)
+    took, events = run_batch(replicas, 80, EIGHT, later={3.5: (0, False), 600.0: (0, True)})
+    assert 600 <= took <= 650
+    assert any(isinstance(event, Waiting) for event in events)
+    assert len(replicas[0].finished) == 80
+
+
+def test_patience_ends_in_a_clean_stop_that_says_why() -> None:
+    """Nobody is left hanging; a later request waits anew."""
+
+    async def main() -> None:
+        server = Server()
+        server.plan = server.probe_plan = refuse_connections
+        events: list[Event] = []
+        lane = Lane("lane", [server], LaneSettings(patience=60, concurrency=2))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            tasks = [asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in range(5)]
+            for task in tasks:
+                with pytest.raises(Unavailable, match=r"60 seconds.*connection refused.*start the run again"):
+                    await task
+            assert now() == pytest.approx(60, abs=1)
+            with pytest.raises(Unavailable):
+                await gateway.complete(ask(9), lane="lane")
+            assert now() == pytest.approx(120, abs=2)
+            server.plan, server.probe_plan = (lambda request: None), (lambda: None)
+            assert (await gateway.complete(ask(9), lane="lane")).text == "question 9"
+            await asyncio.sleep(0)
+        assert [event.final for event in events if isinstance(event, LaneGaveUp)] == [False, False]
+
+    run_virtual(main())
+
+
+def test_an_outage_uses_up_no_attempts() -> None:
+    """Five minutes of 500s for everybody are the server's trouble, not eight requests' own."""
+
+    async def main() -> None:
+        server = Server()
+
+        def fault(request: Request) -> None:
+            if now() < 300:
+                raise ServerFault("500")
+
+        server.plan = fault
+        lane = Lane("lane", [server], LaneSettings(concurrency=8, attempts=3))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            results = await gateway.complete_many([ask(number) for number in range(40)], lane="lane")
+        assert len(results) == 40
+        assert len(server.calls) < 100
+        assert now() < 400
+
+    run_virtual(main())
+
+
+def test_one_poisonous_request_does_not_take_the_server_down() -> None:
+    """It fails alone, after its attempts, while the others are served by an endpoint that stays up."""
+
+    async def main() -> None:
+        server, events = Server(), list[Event]()
+
+        def poison(request: Request) -> None:
+            if request.messages[-1].content == "question 0":
+                raise ServerFault("500")
+
+        server.plan = poison
+        lane = Lane("lane", [server], LaneSettings(concurrency=2, attempts=4))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            bad = asyncio.create_task(gateway.complete(ask(0), lane="lane"))
+            await gateway.complete_many([ask(number) for number in range(1, 100)], lane="lane")
+            with pytest.raises(Unavailable, match="failed 4 times"):
+                await bad
+        assert not any(isinstance(event, EndpointDown) for event in events)
+
+    run_virtual(main())
+
+
+def test_a_refusal_for_the_rate_holds_the_whole_lane() -> None:
+    """Nobody else calls before the time the provider named is over."""
+
+    async def main() -> None:
+        server, events = Server(), list[Event]()
+        refusals = iter([RateLimited("429", retry_after=30.0)])
+
+        def refuse_once(request: Request) -> None:
+            error = next(refusals, None)
+            if error is not None:
+                raise error
+
+        server.plan = refuse_once
+        lane = Lane("lane", [server], LaneSettings(concurrency=1))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            await gateway.complete_many([ask(number) for number in range(5)], lane="lane")
+        times = [at for _, at in server.calls]
+        assert times[0] == 0.0
+        assert all(at >= 30 for at in times[1:])
+        assert [text for text, _ in server.calls[:2]] == ["question 0", "question 0"]
+        assert any(isinstance(event, HeldBack) for event in events)
+
+    run_virtual(main())
+
+
+def test_a_wait_of_hours_is_a_stop_at_once() -> None:
+    """The day's requests are used up: say so now, not after fifteen minutes."""
+
+    async def main() -> None:
+        server = Server()
+
+        def refuse(request: Request) -> None:
+            raise RateLimited("Requests per day are used up.", retry_after=5 * 3600.0)
+
+        server.plan = refuse
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            with pytest.raises(Unavailable, match=r"5\.\d hours"):
+                await gateway.complete_many([ask(number) for number in range(30)], lane="lane")
+        assert now() == 0.0
+
+    run_virtual(main())
+
+
+def test_our_own_day_limit_is_a_stop_at_once_too() -> None:
+    """What was answered before is kept."""
+
+    async def main() -> None:
+        server = Server()
+        lane = Lane("lane", [server], LaneSettings(requests_per_day=5, concurrency=1))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with pytest.raises(Unavailable, match="hours"):
+                await gateway.complete_many([ask(number) for number in range(9)], lane="lane")
+        assert len(server.finished) == 5
+
+    run_virtual(main())
+
+
+def test_endless_refusals_end_with_the_lanes_patience() -> None:
+    """503s do not use up attempts, but do not go on for ever either."""
+
+    async def main() -> None:
+        server = Server()
+
+        def refuse(request: Request) -> None:
+            raise Overloaded("full")
+
+        server.plan = refuse
+        lane = Lane("lane", [server], LaneSettings(patience=120, attempts=2))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with pytest.raises(Unavailable, match="Overloaded"):
+                await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
+        assert 120 <= now() <= 200
+
+    run_virtual(main())
+
+
+def test_half_answers_do_not_rest_an_endpoint() -> None:
+    """It answers; only not well."""
+
+    async def main() -> None:
+        server, events = Server(), list[Event]()
+        seen: Counter[str] = Counter()
+
+        def halve_first(request: Request) -> None:
+            text = request.messages[-1].content
+            seen[text] += 1
+            if seen[text] == 1:
+                raise HalfAnswer("abort")
+
+        server.plan = halve_first
+        lane = Lane("lane", [server], LaneSettings(concurrency=8))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            await gateway.complete_many([ask(number) for number in range(50)], lane="lane")
+        assert not any(isinstance(event, EndpointDown) for event in events)
+
+    run_virtual(main())
+
+
+def test_a_probe_that_is_denied_stops_the_lane() -> None:
+    """The server is back, but does not want us."""
+
+    async def main() -> None:
+        server = Server()
+        server.plan = refuse_connections
+
+        def deny() -> None:
+            raise AccessDenied("The key was withdrawn.")
+
+        server.probe_plan = deny
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            with pytest.raises(LaneStopped, match="withdrawn"):
+                await gateway.complete(ask(1), lane="lane")
+
+    run_virtual(main())
+
+
+def test_a_probe_that_is_rejected_is_an_answer() -> None:
+    """A server without a list of models is still a server."""
+
+    async def main() -> None:
+        server = Server()
+        outcomes = iter([Unreachable("gone")])
+
+        def fail_once(request: Request) -> None:
+            error = next(outcomes, None)
+            if error is not None:
+                raise error
+
+        def reject() -> None:
+            raise RequestRejected("404")
+
+        server.plan, server.probe_plan = fail_once, reject
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
+
+    run_virtual(main())
+
+
+def test_a_lane_needs_an_endpoint() -> None:
+    """Saying so when it is made beats waiting for ever."""
+    with pytest.raises(ValueError, match="backend"):
+        Lane("lane", [])
