@@ -3,6 +3,7 @@
 from metaspo.engine.api import (
     Prepared,
     evaluate,
+    explain_example,
     open_for,
     optimize,
     optimize_many,
@@ -37,6 +38,7 @@ __all__ = [
     "Watcher",
     "count_calls",
     "evaluate",
+    "explain_example",
     "find_run",
     "find_runs",
     "load_config",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import anyio
 
 from metaspo.backends import Progress
+from metaspo.cache import explain_key
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.config_file import load_config, parse_config
@@ -18,7 +19,7 @@ from metaspo.engine.gateways import LaneNames, open_gateway
 from metaspo.engine.journal import FileJournal, Journal, MemoryJournal
 from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.prompts import check_system_prompt, check_user_prompt
+from metaspo.engine.prompts import PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.result import EvaluationReport, RunReport
 from metaspo.engine.run import run
 from metaspo.engine.run_directory import RunDirectory, run_directory
@@ -154,6 +155,24 @@ async def evaluate(
     )
 
 
+def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> dict[str, object]:
+    """What goes into the cache key of one example under the first prompts (of a source's train split, a target's test).
+
+    Raises:
+        ConfigError: when there is no such task or example.
+    """
+    names = [known.name for known in prepared.tasks]
+    if task and task not in names:
+        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+    chosen = prepared.tasks[names.index(task) if task else 0]
+    examples = chosen.train if chosen.role == "source" else chosen.test
+    if not 1 <= number <= len(examples):
+        raise ConfigError(f"task '{chosen.name}' has examples 1 to {len(examples)}, there is no number {number}")
+    model = model_of(prepared.config.base, lane="base", temperature=BASE_TEMPERATURE)
+    pair = PromptPair(prepared.config.system_prompt, chosen.user_prompt)
+    return explain_key(model.request(render(pair, examples[number - 1].question, roles=prepared.config.roles)))
+
+
 @asynccontextmanager
 async def open_for(
     prepared: Sequence[Prepared],
@@ -194,7 +213,7 @@ async def run_prepared(
             raise
         finally:
             usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            if directory:
+            if directory and (result or not directory.result.exists()):  # a finished run stays so, whatever a rerun does
                 directory.write_summary(summarize(result, usage, seconds=seconds, stopped=why))
         if directory:
             directory.write_result(result)
@@ -269,5 +288,8 @@ def _user_prompts(tasks: Sequence[Task], given: Mapping[str, str]) -> dict[str, 
     for name, prompt in given.items():
         if name not in known:
             raise ConfigError(f"user prompt for '{name}': there is no such task{nearest(name, known)}")
-        known[name] = check_user_prompt(prompt)
+        try:
+            known[name] = check_user_prompt(prompt)
+        except PromptError as error:
+            raise PromptError(f"user prompt for '{name}': {error}") from None
     return known

@@ -5,11 +5,11 @@ runs of one config have the same ones, whatever their timing. A run that is star
 says its selections once more.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import anyio
 import orjson
 
 
@@ -26,13 +26,14 @@ class FileJournal:
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("ab", buffering=0)
-        self._start = anyio.current_time()
+        self._clock = asyncio.get_running_loop().time  # lanes write from callbacks, where anyio knows no event loop
+        self._start = self._clock()
         if self._file.tell() and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")  # a kill in mid-line: the next line starts on its own
 
     def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
         """Append one event, with the seconds since this process opened the journal."""
-        elapsed = round(anyio.current_time() - self._start, 3)
+        elapsed = round(self._clock() - self._start, 3)
         line = {"event": event, "address": address, **data, "t": elapsed}
         self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 

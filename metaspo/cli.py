@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from metaspo import tables
-from metaspo.console import EXIT_CODES, ExitCode, err, out, run_async, say_error, told_plainly
+from metaspo.cache_commands import cache_app
+from metaspo.console import EXIT_CODES, GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
 from metaspo.engine import (
     ConfigError,
     Prepared,
@@ -46,6 +47,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
 RUNS = Path(".metaspo/runs")
+
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:
@@ -150,7 +153,8 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
     for item, stop in stops:
         say_error(f"{item.config.name}: {stop}")
     if stops:
-        raise stops[0][1]
+        err.print(GO_ON, highlight=False)
+        raise typer.Exit(ExitCode.STOPPED)
 
 
 @app.command(name="evaluate")
@@ -219,12 +223,13 @@ def _read_prompt(path: Path, *, option: str) -> str:
 def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
     """List the runs there are, the latest first."""
     found = find_runs(folder)
-    if json:
-        tables.print_json(out, [tables.run_data(run) for run in found])
-    elif found:
-        tables.print_runs(out, found)
-    else:
-        err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False)
+    with told_plainly():
+        if json:
+            tables.print_json(out, [tables.run_data(run) for run in found])
+        elif found:
+            tables.print_runs(out, found)
+        else:
+            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False)
 
 
 @app.command()
@@ -236,7 +241,7 @@ def show(
     """Show a run: scores before and after, prompts, calls, tokens, dollars, time."""
     with told_plainly():
         found = find_run(run, base=folder)
-    if json:
-        tables.print_json(out, tables.run_data(found))
-    else:
-        tables.print_run(out, found)
+        if json:
+            tables.print_json(out, tables.run_data(found))
+        else:
+            tables.print_run(out, found)

@@ -38,8 +38,10 @@ EXIT_CODES = (
 MISTAKES = (ConfigError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
 GO_ON = "Everything paid for is kept: run the same command again to go on from here."
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+WIDTH = 120  # of tables where there is no terminal
+
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else WIDTH)
 
 
 def say_error(message: str) -> None:

@@ -13,6 +13,7 @@ from metaspo.engine import EvaluationReport, Plan, Prepared, RunDirectory, RunDi
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 
 Data = dict[str, Any]
+TEXT_COLUMNS = ("role", "metric", "state", "run")
 
 
 def print_json(out: Console, data: object) -> None:
@@ -97,7 +98,7 @@ def plan_data(name: str, plan: Plan) -> Data:
 
 def print_plan(out: Console, name: str, plan: Plan) -> None:
     """A plan as a table."""
-    table = _table(f"{name}: at most", "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes")
+    table = make_table(f"{name}: at most", "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes")
     for lane in (plan.base, plan.optimizer):
         if lane is not None:
             table.add_row(
@@ -150,7 +151,7 @@ def print_run_data(out: Console, data: Data) -> None:
 
 def _scores(rows: list[Data]) -> Table:
     """Before and after, task by task; further kept prompts of a task are left to `result.json`."""
-    table = _table("test splits", "task", "role", "metric", "before", "after", "change", "malformed", "failed")
+    table = make_table("test splits", "task", "role", "metric", "before", "after", "change", "malformed", "failed")
     first = {(row["task"], row["stage"]): row for row in rows if row["prompt"] == 0}
     for task in dict.fromkeys(row["task"] for row in rows):
         before, after = first.get((task, "before")), first.get((task, "after"))
@@ -179,7 +180,7 @@ def _print_gain(out: Console, gain: Data) -> None:
 
 
 def _print_usage(out: Console, summary: Data) -> None:
-    table = _table(
+    table = make_table(
         "this session", "lane", "calls", "from cache", "tokens in", "tokens out", "dollars", "saved by cache", "retries"
     )
     for lane, use in summary["usage"]["lanes"].items():
@@ -205,7 +206,7 @@ def _print_usage(out: Console, summary: Data) -> None:
 
 def print_runs(out: Console, runs: list[RunDirectory]) -> None:
     """One line a run."""
-    table = _table(None, "run", "state", "train", "target gain", "dollars", "seconds")
+    table = make_table(None, "run", "state", "train", "target gain", "dollars", "seconds")
     for run in runs:
         result, summary = read_json(run, part="result"), read_json(run, part="summary")
         gain = next((gain for gain in summary.get("gains", []) if gain["role"] == "target"), None)
@@ -228,7 +229,7 @@ def evaluation_data(report: EvaluationReport) -> Data:
 
 def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
-    table = _table("scores", "task", "role", "metric", "score", "examples", "malformed", "failed")
+    table = make_table("scores", "task", "role", "metric", "score", "examples", "malformed", "failed")
     for row in report.scores:
         score = "–" if row.score is None else f"{row.score:.1%}"
         table.add_row(row.task, row.role, row.metric, score, f"{row.examples}", f"{row.malformed}", f"{row.failed}")
@@ -240,11 +241,12 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     )
 
 
-def _table(title: str | None, *columns: str) -> Table:
+def make_table(title: str | None, *columns: str) -> Table:
+    """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        numeric = number and column not in ("role", "metric", "state")
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=not number)
+        text = not number or column in TEXT_COLUMNS
+        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     return table
 
 

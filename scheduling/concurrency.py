@@ -13,15 +13,16 @@ FIRST = 8
 CUT = 0.8
 COOL_DOWN = 15.0  # seconds in which further refusals do not cut again and successes do not count
 IN_USE = 0.8  # of the limit must be in flight for a measurement to say anything about the limit
-LEAST_ROUND = 24  # answers in a measurement, at least; else twice the limit
+LEAST_ROUND = 12  # answers in a measurement, at least; else as many as the limit; twice that for a trial
+LEAST_SKIP = 4
 DOUBLING_PAYS = 1.05
 STEP_UP = 1.5
-STEP_DOWN = 0.8
+STEP_DOWN = 0.85
 STEP_NEAR_CEILING = 1.05
 UP_PAYS = 0.04  # of the relative step: half as much again in flight must bring 2% more
 DOWN_PAYS = 0.995  # fewer in flight are better if they serve as much
 CHANGED = 1.25  # a throughput this much off means that the server changed: look again at once
-MOST_REST = 4  # rounds between two trials, when trials keep failing
+MOST_REST = 8  # rounds between two trials, when trials keep failing
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
 
 
@@ -82,6 +83,49 @@ class FixedConcurrency:
 Phase = Literal["start", "base", "up", "down"]
 
 
+class Meter:
+    """Measures answers per second over one round, between two pauses in the stream of answers.
+
+    Servers that batch answer in bursts; a round that began or ended within one would be off by a whole burst. So the
+    answers to calls of the time before are skipped first, which tells how far apart answers are on average, and the
+    round begins and ends where two are at least half of that apart.
+    """
+
+    __slots__ = ("_began", "_busy", "_count", "_first", "_last", "_skip", "_skipped", "_target")
+
+    def __init__(self, *, skip: int, target: int) -> None:
+        self._skip = skip
+        self._target = target
+        self._skipped = 0
+        self._count = 0
+        self._busy = 0
+        self._first = self._last = 0.0
+        self._began: float | None = None
+
+    def add(self, now: float, *, in_use: bool) -> float | None:
+        """Count an answer; returns the answers per second when the round is over."""
+        last, self._last = self._last, now
+        if self._began is None:
+            if self._skipped == 0:
+                self._first = now
+            if self._skipped < self._skip:
+                self._skipped += 1
+                return None
+            if now - last < (now - self._first) / (self._skipped + 1) / 2 or now <= last:
+                self._skipped += 1
+                return None
+            self._began = last
+        elif self._count >= self._target and now - last > (last - self._began) / self._count / 2:
+            return self._count / (last - self._began)
+        self._count += 1
+        self._busy += in_use
+        return None
+
+    def in_use(self) -> bool:
+        """Whether the limit was the bottleneck for most of the round."""
+        return self._busy >= IN_USE * self._count
+
+
 class AutoConcurrency:
     """Finds the smallest number of calls in flight that keeps the server at its best throughput."""
 
@@ -98,11 +142,7 @@ class AutoConcurrency:
         self._ceiling: float | None = None
         self._ceiling_set = 0.0
         self._server_full = False
-        # the measurement under way
-        self._skip = 0  # answers to calls that went out under the previous limit
-        self._began: float | None = None
-        self._count = 0
-        self._busy = 0
+        self._meter = self._new_meter(skip=self._limit)
 
     def __repr__(self) -> str:
         rate = "?" if self._base_rate is None else f"{self._base_rate:.3g}/s"
@@ -117,16 +157,9 @@ class AutoConcurrency:
         """Count towards the round's throughput, and take the next step when the round is over."""
         if now < self._cool_until:
             return
-        if self._skip > 0:
-            self._skip -= 1
-            return
-        if self._began is None:
-            self._began = now
-            return
-        self._count += 1
-        self._busy += in_flight >= IN_USE * self._limit
-        if self._count >= max(2 * self._limit, LEAST_ROUND) and now > self._began:
-            self._end_round(now)
+        rate = self._meter.add(now, in_use=in_flight >= IN_USE * self._limit)
+        if rate is not None:
+            self._end_round(rate, now)
 
     def on_refusal(self, now: float, *, retry_after: float) -> None:
         """Cut by a fifth, once per cool-down."""
@@ -147,10 +180,8 @@ class AutoConcurrency:
             self._cool_until = now + COOL_DOWN
             self._settle_at(max(1, int(self._limit * CUT)), rate=None)
 
-    def _end_round(self, now: float) -> None:
-        assert self._began is not None
-        rate = self._count / (now - self._began)
-        if self._busy < IN_USE * self._count:
+    def _end_round(self, rate: float, now: float) -> None:
+        if not self._meter.in_use():
             self._restart_round(skip=0)
             return
         match self._phase:
@@ -230,9 +261,11 @@ class AutoConcurrency:
         self._restart_round(skip=0 if before == limit else max(before, limit))
 
     def _restart_round(self, *, skip: int) -> None:
-        self._skip = skip
-        self._began = None
-        self._count = self._busy = 0
+        self._meter = self._new_meter(skip=skip)
+
+    def _new_meter(self, *, skip: int) -> Meter:
+        rounds = 1 if self._phase == "start" else 2  # a doubling shows clearly, a trial does not
+        return Meter(skip=max(skip, LEAST_SKIP), target=max(rounds * self._limit, rounds * LEAST_ROUND))
 
 
 def make_control(concurrency: int | Literal["auto"], *, most: int) -> ConcurrencyControl:

@@ -69,6 +69,7 @@ class Flight:
         "entered",
         "failures",
         "guard",
+        "keeps_slot",
         "key",
         "landed_at",
         "lane",
@@ -111,6 +112,7 @@ class Flight:
         self.timer: asyncio.TimerHandle | None = None
         self.guard: asyncio.TimerHandle | None = None
         self.overdue = False
+        self.keeps_slot = False
         self.failures = 0
         self.attempts = 0
         self.quick_retries = 0

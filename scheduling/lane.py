@@ -60,6 +60,7 @@ class Lane:
         self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._in_flight = 0
+        self._kept_slots = 0  # of calls that a full server refused, until they may try again
         self._filled_to = 0
         self._retrying = 0
         self._answered = 0
@@ -223,7 +224,7 @@ class Lane:
 
     def _start_what_may(self, now: float) -> None:
         limited = False
-        while self._queue and self._in_flight < self._control.limit:
+        while self._queue and self._in_flight + self._kept_slots < self._control.limit:
             flight = self._queue.peek()
             if not self._funded(flight):
                 continue
@@ -407,6 +408,7 @@ class Lane:
             self._flights.drop(flight)  # it was left to finish into the cache, and it has not
             flight.state = State.OVER
         else:
+            flight.keeps_slot = verdict.keeps_slot
             self._back_off(flight, 0.0 if verdict.hold else verdict.wait, error, now)
 
     def _reason_to_give_up(self, flight: Flight, error: TransientError, *, counts: bool, now: float) -> str:
@@ -435,13 +437,18 @@ class Lane:
         flight.state = State.BACKING_OFF
         flight.backed_off_at = now
         self._retrying += 1
+        self._kept_slots += flight.keeps_slot
         flight.timer = self._loop.call_later(wait, self._come_back, flight)
 
     def _come_back(self, flight: Flight) -> None:
-        self._retrying -= 1
-        flight.timer = None
+        self._end_back_off(flight)
         flight.retry_seconds += self._loop.time() - flight.backed_off_at
         self.requeue(flight)
+
+    def _end_back_off(self, flight: Flight) -> None:
+        flight.timer = None
+        self._retrying -= 1
+        self._kept_slots -= flight.keeps_slot
 
     def _overdue(self, flight: Flight) -> None:
         """A backend did not keep its time limit."""
@@ -530,8 +537,7 @@ class Lane:
             self._unpark(flight, flight.account)
         elif flight.timer is not None:
             flight.timer.cancel()
-            flight.timer = None
-            self._retrying -= 1
+            self._end_back_off(flight)
         flight.state = State.NEW
         self._settle(flight, NOTHING)
 

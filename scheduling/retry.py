@@ -55,6 +55,7 @@ class Verdict:
         endpoint: "rest" it, let it "count" against it, or "fine".
         concurrency: "cut", "hold", or "fine".
         hold: the provider counts what we send: nothing of the lane goes before `wait` is over.
+        keeps_slot: the server is full: the call keeps its slot while it waits, or the whole queue would be refused.
         quick: an immediate retry without penalty.
     """
 
@@ -64,6 +65,7 @@ class Verdict:
     endpoint: Literal["rest", "count", "fine"] = "fine"
     concurrency: Literal["cut", "hold", "fine"] = "fine"
     hold: bool = False
+    keeps_slot: bool = False
     quick: bool = False
 
 
@@ -84,7 +86,7 @@ def judge(error: BaseException, *, failures: int, quick_retries: int, rng: rando
             return Verdict(then="again", wait=_wait(error, failures, rng), concurrency="cut", hold=True)
         case Overloaded():
             wait = _wait(error, failures, rng, FIRST_WAIT * OVERLOAD_FACTOR)
-            return Verdict(then="again", wait=wait, concurrency="cut")
+            return Verdict(then="again", wait=wait, concurrency="cut", keeps_slot=True)
         case Unreachable():
             return Verdict(then="again", endpoint="rest")
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:

@@ -34,7 +34,7 @@ class Server:
 
     Attributes:
         plan: called with the server and the request as a call arrives; raises what the call should fail with at once.
-        calls: text and time of every call that arrived; finished: texts of those answered.
+        calls: text and time of every call that arrived; finished, finished_at: texts and times of those answered.
         peak: most calls at once; cancelled: calls dropped by the client.
     """
 
@@ -45,6 +45,7 @@ class Server:
         self.probe_plan: Callable[[], None] = _nothing
         self.calls: list[tuple[str, float]] = []
         self.finished: list[str] = []
+        self.finished_at: list[float] = []
         self.probes = 0
         self.running = 0
         self.peak = 0
@@ -62,6 +63,7 @@ class Server:
             self.plan(request)
             await self.work(request)
         self.finished.append(text)
+        self.finished_at.append(now())
         return answer(text, latency=self.latency)
 
     async def work(self, request: Request) -> None:

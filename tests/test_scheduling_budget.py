@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from metaspo.backends import Completion, HalfAnswer, RateLimited, Reply, Request, Usage
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
-from metaspo.scheduling import Account, Budget, BudgetExhausted, BudgetReached, Event, Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling import (
+    Account,
+    Budget,
+    BudgetExhausted,
+    BudgetReached,
+    Event,
+    Gateway,
+    Lane,
+    LaneSettings,
+    Prices,
+)
 from metaspo.scheduling.budget import Cost, Purse
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 

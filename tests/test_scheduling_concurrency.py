@@ -23,8 +23,8 @@ class BatchServer(Server):
         self.per_call = per_call
 
     async def work(self, request: Request) -> None:
-        for _ in range(10):
-            await asyncio.sleep((self.base + self.per_call * self.running) / 10)
+        for _ in range(3):
+            await asyncio.sleep((self.base + self.per_call * self.running) / 3)
 
 
 class BoundedServer(SlotServer):
@@ -57,22 +57,28 @@ def seconds_for(server: Server, calls: int, setting: LaneSettings, events: list[
 AUTO = LaneSettings(concurrency="auto", max_concurrency=256)
 
 
-@pytest.mark.parametrize("slots", [1, 5, 24, 48, 100, 200])
+def rate_of(server: Server, calls: int, setting: LaneSettings) -> float:
+    """Answers per second over the last three quarters of so many calls, but for the very end where work runs out."""
+    seconds_for(server, calls, setting)
+    first, last = calls // 4, calls - 2 * server.peak
+    return (last - first) / (server.finished_at[last] - server.finished_at[first])
+
+
+@pytest.mark.parametrize("slots", [1, 5, 24, 48, 100])
 def test_auto_comes_near_the_best_fixed_number_for_a_server_with_slots(slots: int) -> None:
-    """Within 5% of all slots busy all the time, start included, given work for 200 rounds."""
-    calls = slots * 200
-    best = calls / slots
-    assert seconds_for(SlotServer(slots=slots), calls, AUTO) <= 1.05 * best
+    """Once it has settled, all slots are busy 95% of the time."""
+    assert rate_of(SlotServer(slots=slots), 100 * slots + 200, AUTO) >= 0.95 * slots
 
 
-@pytest.mark.parametrize(("base", "per_call"), [(0.5, 0.01), (1.0, 0.05), (0.2, 0.002)])
+@pytest.mark.parametrize(("base", "per_call"), [(0.5, 0.01), (1.0, 0.1), (0.2, 0.0)])
 def test_auto_comes_near_the_best_fixed_number_for_a_server_that_batches(base: float, per_call: float) -> None:
-    """Within 5% of the best of seven fixed numbers, where the gain of a larger batch fades slowly."""
-    fixed = min(
-        seconds_for(BatchServer(base=base, per_call=per_call), 20_000, LaneSettings(concurrency=number))
-        for number in (32, 128, 256)
+    """Within 5% of the best of three fixed numbers, also where the gain of a larger batch fades slowly."""
+    best = max(
+        rate_of(BatchServer(base=base, per_call=per_call), 3_000, LaneSettings(concurrency=number, max_concurrency=64))
+        for number in (8, 32, 64)
     )
-    assert seconds_for(BatchServer(base=base, per_call=per_call), 20_000, AUTO) <= 1.05 * fixed
+    auto = LaneSettings(max_concurrency=64)
+    assert rate_of(BatchServer(base=base, per_call=per_call), 3_000, auto) >= 0.95 * best
 
 
 @pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (100, 50)])
@@ -82,7 +88,7 @@ def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
     async def main() -> float:
         server = SlotServer(slots=before)
         async with Gateway([Lane("lane", [server], AUTO)], store=MemoryStore()) as gateway:
-            batch = asyncio.create_task(gateway.complete_many([ask(number) for number in range(30_000)], lane="lane"))
+            batch = asyncio.create_task(gateway.complete_many([ask(number) for number in range(15_000)], lane="lane"))
             await asyncio.sleep(60)
             server.slots = after
             await asyncio.sleep(40)
@@ -98,9 +104,9 @@ def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
 def test_auto_lives_with_a_bounded_queue() -> None:
     """A server that refuses above its bound gets few refusals and stays at work."""
     server, events = BoundedServer(slots=32, room=8), list[Event]()
-    took = seconds_for(server, 8_000, AUTO, events)
-    assert took <= 1.25 * 8_000 / 32
-    assert server.refused <= 0.03 * 8_000
+    took = seconds_for(server, 4_000, AUTO, events)
+    assert took <= 1.25 * 4_000 / 32
+    assert server.refused <= 0.03 * 4_000
     assert any(isinstance(event, ConcurrencyChanged) and event.after < event.before for event in events)
 
 

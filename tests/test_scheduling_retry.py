@@ -63,9 +63,7 @@ def test_every_error_of_a_backend_is_in_the_table() -> None:
 @pytest.mark.parametrize("error", EXAMPLES, ids=repr)
 def test_only_transient_errors_are_tried_again(error: BackendError) -> None:
     """Rejected requests fail, fatal errors stop the lane, everything else goes again."""
-    expected = (
-        "again" if isinstance(error, TransientError) else "lane" if isinstance(error, FatalError) else "request"
-    )
+    expected = "again" if isinstance(error, TransientError) else "lane" if isinstance(error, FatalError) else "request"
     assert verdict(error).then == expected
 
 

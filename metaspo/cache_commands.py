@@ -1,0 +1,180 @@
+"""`metaspo cache`: what is in the cache, whether it is sound, moving it, and clearing it out."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.markup import escape
+
+from metaspo import tables
+from metaspo.backends import Usage, model_facts
+from metaspo.cache import (
+    CacheInfo,
+    EntryGroup,
+    PruneFilter,
+    cache_info,
+    export_cache,
+    import_cache,
+    prune_cache,
+    verify_cache,
+)
+from metaspo.console import ExitCode, err, out, say_error, told_plainly
+from metaspo.engine import ConfigError, explain_example, prepare
+
+CACHE = Path(".metaspo/cache")
+
+cache_app = typer.Typer(
+    help="Look into the cache, check it, move it, clear it out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Option("--cache", metavar="DIR", help="Folder of the cache.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
+
+
+@cache_app.command()
+def info(folder: Folder = CACHE, json: Json = False) -> None:
+    """Entries, size, tokens, and what asking again would cost, by model and run."""
+    with told_plainly():
+        found = cache_info(folder)
+    rows = [_group_data(group) for group in found.groups]
+    if json:
+        tables.print_json(
+            out,
+            {
+                "folder": str(folder),
+                "format": found.format,
+                "entries": found.entries,
+                "bytes": found.size,
+                "bad": found.bad,
+                "groups": rows,
+            },
+        )
+        return
+    _print_info(found, rows)
+
+
+def _group_data(group: EntryGroup) -> tables.Data:
+    facts = model_facts(group.model)
+    usage = Usage(group.prompt_tokens, group.completion_tokens, group.cached_tokens)
+    return {
+        "model": group.model,
+        "revision": group.revision,
+        "run": group.run,
+        "entries": group.entries,
+        "bytes": group.size,
+        "prompt_tokens": group.prompt_tokens,
+        "completion_tokens": group.completion_tokens,
+        "dollars": facts.cost(usage) if facts else None,
+    }
+
+
+def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
+    table = tables.make_table(None, "model", "run", "entries", "KiB", "tokens in", "tokens out", "worth")
+    for row in rows:
+        worth = "–" if row["dollars"] is None else f"${row['dollars']:.4f}"
+        table.add_row(
+            escape(row["model"] + (f" ({row['revision']})" if row["revision"] else "")),
+            escape(row["run"]),
+            f"{row['entries']:,}",
+            f"{row['bytes'] / 1024:,.0f}",
+            f"{row['prompt_tokens']:,}",
+            f"{row['completion_tokens']:,}",
+            worth,
+        )
+    out.print(table)
+    out.print(
+        f"{found.entries:,} entries, {found.size / 2**20:,.1f} MiB on disk. "
+        '"worth" is what asking again would cost, at the prices known for a model.',
+        highlight=False,
+    )
+    if found.bad:
+        err.print(f"{found.bad:,} rows cannot be used: `metaspo cache verify` lists them.", highlight=False)
+
+
+@cache_app.command()
+def verify(folder: Folder = CACHE) -> None:
+    """Read every entry and check the database. Exit status 1 if something is wrong."""
+    with told_plainly():
+        check = verify_cache(folder)
+    out.print(f"{check.entries:,} entries are sound.", highlight=False)
+    for row in check.bad:
+        say_error(f"row {row.rowid} (key {row.key[:16] or 'unreadable'}): {row.problem}")
+    for finding in check.damage:
+        say_error(f"database: {finding}")
+    if check.bad or check.damage:
+        err.print("`metaspo cache export FILE` saves what can be read; `prune --bad --yes` removes the rest.")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@cache_app.command(name="export")
+def export_command(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.gz.")],
+    folder: Folder = CACHE,
+) -> None:
+    """Write a snapshot to share or to move: JSON lines, compressed. No key or address is in it."""
+    with told_plainly():
+        report = export_cache(folder, target)
+    bad = f"; {report.bad:,} rows could not be read" if report.bad else ""
+    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False)
+
+
+@cache_app.command(name="import")
+def import_command(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot that `export` wrote.")],
+    folder: Folder = CACHE,
+) -> None:
+    """Add a snapshot's entries; those that are there already stay as they are."""
+    with told_plainly():
+        report = import_cache(folder, source)
+    out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
+
+
+@cache_app.command()
+def prune(
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only entries of this model.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Only entries that this run paid for.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only entries older than this: 30d, 12h, P1DT6H.")
+    ] = None,
+    bad: Annotated[bool, typer.Option("--bad", help="Rows that cannot be used, and nothing else.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove them; without it, only count.")] = False,
+    folder: Folder = CACHE,
+) -> None:
+    """Remove entries by model, run or age. Counts only, unless --yes is given."""
+    with told_plainly():
+        before = None if older_than is None else time.time() - _age(older_than).total_seconds()
+        try:
+            what = PruneFilter(model=model, run=run, before=before, bad=bad)
+        except ValueError as error:
+            raise ConfigError(f"{error} (--model, --run, --older-than, or --bad)") from None
+        report = prune_cache(folder, what, delete=yes)
+    done = "Removed" if report.deleted else "Would remove"
+    hint = "" if report.deleted else " Add --yes to remove them."
+    out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
+
+
+def _age(text: str) -> timedelta:
+    """ "30d", "12h", "45m", or any ISO 8601 duration. Raises `ConfigError`."""
+    plain = text.strip().lower()
+    iso = {"d": f"P{plain[:-1]}D", "h": f"PT{plain[:-1]}H", "m": f"PT{plain[:-1]}M"}.get(plain[-1:], text)
+    try:
+        return TypeAdapter(timedelta).validate_python(iso if plain[:-1].isdigit() else text)
+    except ValidationError:
+        raise ConfigError(f"--older-than {text}: give an age such as 30d, 12h or 45m") from None
+
+
+@cache_app.command()
+def key(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config file.")],
+    task: Annotated[str, typer.Option(help="Task; the first one if left out.")] = "",
+    example: Annotated[int, typer.Option(help="Number of the train example (of a target: test), from 1.")] = 1,
+) -> None:
+    """Explain a cache key: everything that goes into the key of one example under the config's first prompts."""
+    with told_plainly():
+        explained = explain_example(prepare(config), task=task, number=example)
+    tables.print_json(out, explained)

@@ -1,0 +1,266 @@
+"""Runs from the command line against a real server: interrupted, resumed, capped, piped."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer, Refusal
+from command_line import Ended, apart, end, here, result_bytes, start, write_project
+from world import World
+
+from metaspo.backends import Request
+from metaspo.engine import read_journal, selections
+
+WORLD = World(3, malformed=0.1)
+KEY = "sk-planted-4711-never-to-be-seen"
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer(WORLD.answer) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a config `run.toml`; commands run there."""
+    write_project(tmp_path, server.url)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Counter[str]]:
+    """The result of a run that nothing disturbs, and how often it had each body answered.
+
+    A body may come several times: draws of one request differ in nothing that is sent.
+    """
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with ChatServer(WORLD.answer) as running:
+        write_project(folder, running.url)
+        assert apart("optimize", "run.toml", folder=folder).code == 0
+        return result_bytes(folder), running.answered
+
+
+def journal_of(folder: Path) -> list[dict[str, object]]:
+    (path,) = folder.glob(".metaspo/runs/*/journal.jsonl")
+    return read_journal(path)
+
+
+def interrupted(ended: Ended) -> None:
+    """Exit status 130 and one message that says how to go on."""
+    assert ended.code == 130
+    assert ended.err.count("Interrupted") == 1
+    assert "run the same command again" in ended.err
+    assert ended.errors == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_pays_only_for_what_is_missing(
+    project: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]], stop: signal.Signals
+) -> None:
+    server.hold_after(60)
+    running = start("optimize", "run.toml", folder=project)
+    server.wait_for(asked=61, answered=60)
+    running.send_signal(stop)
+    interrupted(end(running))
+    assert server.calls == 60
+    server.release()
+    assert here("optimize", "run.toml").code == 0
+    assert (result_bytes(project), server.answered) == undisturbed
+    assert selections(journal_of(project))
+
+
+def test_a_killed_run_repeats_at_most_what_was_in_flight(
+    project: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]]
+) -> None:
+    running = start("optimize", "run.toml", folder=project)
+    server.wait_for(answered=80)
+    running.kill()
+    assert end(running).code == -signal.SIGKILL
+    assert here("optimize", "run.toml").code == 0
+    assert result_bytes(project) == undisturbed[0]
+    assert set(server.answered) == set(undisturbed[1])
+    assert (server.answered - undisturbed[1]).total() <= 2 * 4  # the concurrency of both lanes
+    assert selections(journal_of(project))
+
+
+def test_a_finished_run_makes_no_call_when_run_again(project: Path, server: ChatServer) -> None:
+    first = here("optimize", "run.toml", "--json")
+    calls, result = server.calls, result_bytes(project)
+    assert (first.code, first.data[0]["summary"]["usage"]["total"]["calls"]) == (0, calls)
+    before = selections(journal_of(project))
+    again = here("optimize", "run.toml", "--json")
+    assert again.code == 0
+    assert server.calls == calls
+    assert again.data[0]["summary"]["usage"]["total"]["calls"] == 0
+    assert again.data[0]["result"] == first.data[0]["result"]
+    assert result_bytes(project) == result
+    assert selections(journal_of(project)) == before
+
+
+def test_a_second_process_on_the_same_run_is_turned_away(project: Path, server: ChatServer) -> None:
+    server.hold_after(5)
+    first = start("optimize", "run.toml", folder=project)
+    server.wait_for(answered=5)
+    second = apart("optimize", "run.toml", folder=project)
+    assert second.code == 2
+    assert len(second.errors) == 1
+    assert "going on in another process" in second.errors[0]
+    server.release()
+    assert end(first).code == 0
+
+
+def test_a_cap_on_calls_is_never_passed_and_a_higher_one_goes_on(
+    project: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]]
+) -> None:
+    capped = here("optimize", "run.toml", "--set", "budget.calls=50")
+    assert capped.code == 3
+    assert len(capped.errors) == 1
+    assert "50" in capped.errors[0]
+    assert 40 < sum(server.asked.values()) <= 50
+    assert not list(project.glob(".metaspo/runs/*/result.json"))
+    assert here("optimize", "run.toml", "--set", "budget.calls=5000").code == 0
+    assert (result_bytes(project), server.answered) == undisturbed
+
+
+def test_a_plan_spends_nothing_and_bounds_the_calls(project: Path, server: ChatServer) -> None:
+    plan = here("plan", "run.toml", "--json")
+    assert (plan.code, server.calls) == (0, 0)
+    assert not (project / ".metaspo").exists()
+    assert here("optimize", "run.toml").code == 0
+    calls = {role: lane["calls"] for role, lane in plan.data[0]["lanes"].items()}
+    asked = {role: sum(f'"{model}"' in body for body in server.asked) for role, model in MODELS.items()}
+    assert 0 < asked["base"] <= calls["base"]
+    assert 0 < asked["optimizer"] <= calls["optimizer"] + count_malformed(project)
+
+
+MODELS = {"base": "answerer", "optimizer": "writer"}
+
+
+def count_malformed(folder: Path) -> int:
+    return sum(event["event"] == "malformed" for event in journal_of(folder))
+
+
+def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starter_answer(request: Request) -> str:
+        asked = request.messages[-1].content
+        words = {"urgent": "urgent", "indoors": "indoors", "small": "small"}
+        return next((answer for word, answer in words.items() if word in asked), "")
+
+    monkeypatch.chdir(tmp_path)
+    assert here("init", "new").code == 0
+    with ChatServer(starter_answer) as running:
+        changes = ["base.backend=openai-compatible", "base.model=m", f'base.endpoints=["{running.url}"]']
+        sets = [word for change in changes for word in ("--set", change)]
+        plan = here("plan", "new/metaspo.toml", "--json", *sets)
+        done = here("optimize", "new/metaspo.toml", "--json", *sets)
+        assert (plan.code, done.code) == (0, 0)
+        assert 0 < running.calls <= plan.data[0]["lanes"]["base"]["calls"]
+    (found,) = done.data
+    assert {row["task"] for row in found["summary"]["scores"]} == {"urgency", "place", "size"}
+    again = here("init", "new")
+    assert (again.code, len(again.errors)) == (2, 1)
+
+
+def test_a_run_directory_holds_what_it_promises(project: Path) -> None:
+    assert here("optimize", "run.toml").code == 0
+    (run,) = project.glob(".metaspo/runs/*")
+    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
+        "config.json",
+        "journal.jsonl",
+        "prompts",
+        "result.json",
+        "summary.json",
+    }
+    shown = here("show", run.name[:6], "--json").data
+    system = (run / "prompts" / "system.txt").read_text(encoding="utf-8")
+    assert system == shown["result"]["system_prompt"] + "\n"
+    for task in ("a", "b"):
+        pasted = (run / "prompts" / f"user.{task}.txt").read_text(encoding="utf-8")
+        assert pasted == shown["result"]["user_prompts"][task][0] + "\n"
+    listed = here("runs", "--json").data
+    assert [row["name"] for row in listed] == [run.name]
+    assert here("show", run.name).code == here("runs").code == 0
+
+
+def test_prompts_of_a_run_score_the_same_when_evaluated(project: Path, server: ChatServer) -> None:
+    done = here("optimize", "run.toml", "--json").data[0]
+    calls = server.calls
+    evaluated = here("evaluate", "run.toml", "--run", done["name"], "--json")
+    assert evaluated.code == 0
+    after = {row["task"]: row["score"] for row in done["result"]["tests"] if (row["stage"], row["prompt"]) == ("after", 0)}
+    assert {row["task"]: row["score"] for row in evaluated.data["scores"]} == after
+    assert server.calls == calls
+
+
+def test_a_finished_run_stays_finished_when_a_rerun_is_interrupted(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml").code == 0
+    (run,) = project.glob(".metaspo/runs/*")
+    for entry in project.glob(".metaspo/cache"):
+        entry.rename(project / "lost")
+    server.hold_after(3)
+    running = start("optimize", "run.toml", folder=project)
+    server.wait_for(asked=server.calls + 4)
+    running.send_signal(signal.SIGINT)
+    interrupted(end(running))
+    shown = here("show", run.name, "--json").data
+    assert shown["summary"]["finished"]
+    assert "Not finished" not in here("show", run.name).out
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_the_api_key_is_sent_and_written_nowhere(
+    tmp_path: Path, server: ChatServer, where: str
+) -> None:
+    write_project(tmp_path, server.url, lane='api_key_env = "PLANTED_KEY"')
+    environment = {"PLANTED_KEY": KEY} if where == "environment" else {}
+    if where == ".env":
+        (tmp_path / ".env").write_text(f"PLANTED_KEY={KEY}\n", encoding="utf-8")
+    quoting = Refusal(401, "invalid_api_key", f"Incorrect API key provided: {KEY}")
+    server.refuse = lambda _request, before: None if before < 60 else quoting
+    stopped = apart("optimize", "run.toml", folder=tmp_path, environment=environment)
+    assert stopped.code == 3
+    server.refuse = lambda _request, _before: None
+    ended = apart("optimize", "run.toml", "--json", folder=tmp_path, environment=environment)
+    assert ended.code == 0
+    assert server.keys == {f"Bearer {KEY}"}
+    for text in (stopped.out, stopped.err, ended.out, ended.err):
+        assert KEY not in text
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".env"]
+    assert len(written) > 5
+    assert [path for path in written if KEY.encode() in path.read_bytes()] == []
+
+
+def test_help_of_every_command_exits_with_0() -> None:
+    for command in ([], ["init"], ["plan"], ["optimize"], ["demo"], ["evaluate"], ["runs"], ["show"]):
+        helped = here(*command, "--help")
+        assert helped.code == 0
+        assert "Usage:" in helped.out
+
+
+def test_results_go_to_standard_output_and_everything_else_to_standard_error(project: Path) -> None:
+    done = apart("optimize", "run.toml", folder=project)
+    assert done.code == 0
+    assert "iteration 1 of 2" in done.err
+    assert "iteration 1 of 2" not in done.out
+    assert "system prompt" in done.out
+    quiet = apart("optimize", "run.toml", "--quiet", "--json", folder=project)
+    assert quiet.err == ""
+    assert len(quiet.data) == 1
+
+
+def test_a_closed_pipe_is_no_traceback(project: Path) -> None:
+    assert here("optimize", "run.toml").code == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "metaspo", "runs"], cwd=project, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert "Traceback" not in ended.stderr
