@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,16 +10,17 @@ import anyio
 
 from metaspo.backends import Progress
 from metaspo.cache import explain_key
+from metaspo.engine.checks import check_config, check_sources
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ConfigError, RunConfig
-from metaspo.engine.config_file import load_config, parse_config
+from metaspo.engine.config_file import load_config, parse_config, with_overrides
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.final import score_given
 from metaspo.engine.gateways import LaneNames, open_gateway
 from metaspo.engine.journal import FileJournal, Journal, MemoryJournal
 from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.prompts import PromptPair, check_system_prompt, check_user_prompt, render
+from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.result import EvaluationReport, RunReport
 from metaspo.engine.run import run
 from metaspo.engine.run_directory import RunDirectory, run_directory
@@ -66,15 +67,17 @@ def prepare(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None, f
         ConfigError: for a config that cannot be used, with file and key.
         TaskError: for data that cannot be used, with file and line.
     """
-    data_folder = Path()
+    data_folder, source = Path(), "config"
     if isinstance(config, Path | str):
-        data_folder = Path(config).parent
+        data_folder, source = Path(config).parent, str(config)
         config = load_config(Path(config), overrides=overrides)
     elif isinstance(config, Mapping):
-        config = parse_config({**config, **(overrides or {})})
+        config = parse_config(with_overrides(config, overrides or {}))
+    elif overrides:
+        config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
     notices: list[Notice] = []
     tasks = load_tasks(config.tasks, base_dir=data_folder, seed=config.seed, notify=notices.append)
-    _check_strategies(config)
+    check_config(config, source=source)
     return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices))
 
 
@@ -116,6 +119,9 @@ async def optimize_many(
         except RunStopped as stop:
             return stop
 
+    if not prepared:
+        return []
+    _check_apart(prepared)
     events = LaneEvents()
     async with open_for(prepared, on_event=events, progress=progress) as (gateway, names):
         return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
@@ -199,6 +205,7 @@ async def run_prepared(
     events: LaneEvents | None = None,
 ) -> RunReport:
     """One run through an open gateway, with its directory held from start to end."""
+    check_sources(prepared.config, prepared.tasks)
     started = anyio.current_time()
     directory = prepared.directory
     with _journal(directory, prepared.config) as journal:
@@ -213,7 +220,8 @@ async def run_prepared(
             raise
         finally:
             usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            if directory and (result or not directory.result.exists()):  # a finished run stays so, whatever a rerun does
+            # A finished run stays finished, whatever becomes of a rerun.
+            if directory and (result or not directory.result.exists()):
                 directory.write_summary(summarize(result, usage, seconds=seconds, stopped=why))
         if directory:
             directory.write_result(result)
@@ -266,21 +274,17 @@ async def _gateway_or(
     if gateway is not None:
         yield gateway, LaneNames()
         return
-    async with open_for([prepared], progress=progress) as (own, names):
+    base_only = prepared.config.model_copy(update={"optimizer": None})  # its key need not be there to evaluate
+    async with open_for([replace(prepared, config=base_only)], progress=progress) as (own, names):
         yield own, names[0]
 
 
-def _check_strategies(config: RunConfig) -> None:
-    strategies = (
-        ("inner", inner_strategy(config.inner.strategy), config.inner.candidates),
-        ("outer", outer_strategy(config.outer.strategy), config.outer.candidates),
-    )
-    for loop, strategy, candidates in strategies:
-        if strategy.calls_optimizer and candidates and config.iterations and config.optimizer is None:
-            raise ConfigError(
-                f"optimizer: is missing: the {loop} loop's strategy '{strategy.name}' asks an optimizer model; "
-                'add an [optimizer] table, or choose strategy = "embedded"'
-            )
+def _check_apart(prepared: Sequence[Prepared]) -> None:
+    """Raises `ConfigError` if two of the runs are one and the same."""
+    directories = [item.directory for item in prepared]
+    for item, directory in zip(prepared, directories, strict=True):
+        if directory is not None and directories.count(directory) > 1:
+            raise ConfigError(f"{item.config.name}: the same run is given twice; name it once")
 
 
 def _user_prompts(tasks: Sequence[Task], given: Mapping[str, str]) -> dict[str, str]:

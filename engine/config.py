@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from metaspo.backends.base_url import parse_base_url
 from metaspo.engine.prompts import PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
@@ -60,6 +61,13 @@ class ModelTable(Table):
     def _is_a_name(cls, value: str) -> str:
         if value and not value.replace("_", "").isalnum():
             raise ValueError("must be the NAME of an environment variable; a key itself never belongs in a config")
+        return value
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_base_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for endpoint in value:
+            parse_base_url(endpoint)
         return value
 
     @model_validator(mode="after")
@@ -115,6 +123,9 @@ class RunConfig(Table):
     iterations: int = Field(default=3, ge=0)
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     roles: Roles = "separate"
+    early_rejection: bool = Field(
+        default=True, description="stop scoring a candidate once it cannot be selected any more; changes no selection"
+    )
     redraws: int = Field(default=3, ge=0, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None

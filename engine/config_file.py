@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,10 +27,23 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for key, value in (overrides or {}).items():
-        _put(raw, key.split("."), value)
+    raw = with_overrides(raw, overrides or {})
     raw.setdefault("name", path.stem)
     return parse_config(raw, source=str(path))
+
+
+def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with dotted keys set, and the tables on the way made. Raises `ConfigError` where there is another value."""
+    changed = deepcopy(dict(raw))
+    for dotted, value in overrides.items():
+        *tables, last = dotted.split(".")
+        table = changed
+        for key in tables:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {dotted}: '{key}' is not a table, so nothing can be set in it")
+        table[last] = value
+    return changed
 
 
 def parse_config(raw: Mapping[str, Any], *, source: str = "config") -> RunConfig:
@@ -74,10 +88,3 @@ def _table_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)
-
-
-def _put(raw: dict[str, Any], keys: list[str], value: object) -> None:
-    """Set a dotted key, making the tables on the way."""
-    for key in keys[:-1]:
-        raw = raw.setdefault(key, {})
-    raw[keys[-1]] = value

@@ -7,12 +7,12 @@ from typing import Literal
 from metaspo.engine import priorities
 from metaspo.engine.address import join
 from metaspo.engine.concurrent import gather
+from metaspo.engine.node import score
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.result import Gain, Stage, TestScore
 from metaspo.engine.scope import Scope
 from metaspo.engine.state import RunState
 from metaspo.engine.statistics import paired_gain_interval
-from metaspo.engine.steps import score
 from metaspo.engine.tasks import Task, TaskRole
 
 
@@ -56,9 +56,8 @@ async def _score_pair(
     position = [other.name for other in scope.tasks].index(task.name)
     priority = priorities.final(stage=stage, task=position, prompt=prompt)
     address = join(split, stage, f"task={task.name}", f"prompt={prompt}")
-    card = await score(
-        scope, pair, task, examples=task.train if split == "train" else task.test, address=address, priority=priority
-    )
+    examples = task.train if split == "train" else task.test
+    card = await score(scope, pair, task, examples=examples, address=address, priority=priority)
     return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage, prompt=prompt)
 
 

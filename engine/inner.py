@@ -2,31 +2,63 @@
 
 MetaSPO (arXiv 2505.09666, and its code): all candidates start from the task's best user prompt, each is scored on the
 whole train split, and the best `keep` of old and new stay. Ours, beyond it: a proposal equal to a prompt that is
-already there is not listed twice, and a candidate under which the server refused an example cannot be kept.
+already there is not listed twice, a candidate under which the server refused an example cannot be kept, and one that
+cannot be kept any more is not scored to the end.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join, rng_at
+from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
+from metaspo.engine.node import Node
 from metaspo.engine.prompts import PromptPair
+from metaspo.engine.rejection import Contest, InnerBar, Recall, hard_and_easy, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import TaskState, ranked
-from metaspo.engine.steps import asker, score
-from metaspo.engine.strategies.base import InnerContext, NoProposal
+from metaspo.engine.strategies import InnerContext, NoProposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round for one task; `position` is the task's place among the source tasks."""
+
+    scope: Scope
+    state: TaskState
+    system: str
+    iteration: int
+    position: int
+    bar: InnerBar
+    recall: Recall
+
+    @property
+    def address(self) -> str:
+        """Where the round's candidates and its selection are."""
+        return join(f"iter={self.iteration}", "inner", f"task={self.state.task.name}")
 
 
 async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: int, position: int) -> TaskState:
-    """One round for one task; `position` is the task's place among the source tasks."""
-    address = join(f"iter={iteration}", "inner", f"task={state.task.name}")
-    proposed = await gather(
-        _candidate(scope, state, system, iteration, position, join(address, f"cand={number}"), number)
-        for number in range(1, scope.config.inner.candidates + 1)
+    """One round for one task; the state with the prompts that are kept."""
+    keep = scope.config.inner.keep
+    candidates = scope.config.inner.candidates
+    this = Round(
+        scope=scope,
+        state=state,
+        system=system,
+        iteration=iteration,
+        position=position,
+        bar=InnerBar(state.kept, keep=keep),
+        recall=Recall(candidates),
     )
-    kept = select(state.kept, proposed, keep=scope.config.inner.keep)
-    scope.journal.write("select", address, {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]})
+    proposed = await gather(_candidate(this, number) for number in range(1, candidates + 1))
+    kept = select(state.kept, proposed, keep=keep)
+    scope.journal.write(
+        "select", this.address, {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
+    )
     return replace(state, kept=kept)
 
 
@@ -39,27 +71,56 @@ def select(kept: tuple[Scorecard, ...], proposed: list[Scorecard | None], *, kee
     return ranked(cards, keep=keep)
 
 
-async def _candidate(
-    scope: Scope, state: TaskState, system: str, iteration: int, position: int, address: str, number: int
-) -> Scorecard | None:
-    """Propose one user prompt and score it; None if the strategy brought none."""
-    priority = priorities.inner(iteration, task=position, candidate=number)
+async def _candidate(this: Round, number: int) -> Scorecard | None:
+    """Propose one user prompt and score it; None if there is none, or if it is out."""
+    scope, address = this.scope, join(this.address, f"cand={number}")
     context = InnerContext(
         address=address,
         candidate=number,
         show=scope.config.inner.failures,
         rng=rng_at(scope.config.seed, address),
-        system_prompt=system,
-        task=state.view(),
-        ask=asker(scope, address, priority=priority),
+        system_prompt=this.system,
+        task=this.state.view(),
+        ask=asker(
+            scope,
+            address,
+            priority=priorities.inner(this.iteration, task=this.position, candidate=number),
+            live=lambda: this.recall.done(number),
+        ),
     )
-    examples = state.task.train
     try:
         prompt = await scope.inner.propose(context)
     except NoProposal as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
-        scope.watcher.settled(base_calls=len(examples))
+        scope.watcher.settled(base_calls=len(this.state.task.train))
+        this.recall.done(number)
         return None
     scope.journal.write("proposal", address, {"user": prompt})
-    pair = PromptPair(system, prompt)
-    return await score(scope, pair, state.task, examples=examples, address=join(address, "score"), priority=priority)
+    return await _score(this, number, PromptPair(this.system, prompt), address=address)
+
+
+async def _score(this: Round, number: int, pair: PromptPair, *, address: str) -> Scorecard | None:
+    """Score a candidate; None as soon as it cannot be kept any more."""
+    scope, task = this.scope, this.state.task
+    node = Node(scope, pair, task, examples=task.train, address=join(address, "score"))
+    parts = [
+        (priorities.inner(this.iteration, task=this.position, candidate=number, part=part), rows)
+        for part, rows in enumerate(hard_and_easy(this.state.kept[0]))
+    ]
+
+    def finished(cards: Sequence[Scorecard]) -> None:
+        if not cards[0].invalid:
+            this.bar.finished(number, cards[0])
+
+    contest = Contest(
+        number=number,
+        recall=this.recall,
+        rejects=partial(this.bar.rejects, number) if scope.config.early_rejection else None,
+        finished=finished,
+    )
+    cards = await score_unless_out([node], [parts], contest)
+    if cards is None:
+        scope.journal.write("rejected", address, {"bound": node.bound, "unasked": node.missing})
+        scope.watcher.settled(base_calls=node.missing)
+        return None
+    return cards[0]

@@ -2,60 +2,85 @@
 
 MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumbent and is scored with every kept user
 prompt of every source task; the meta score is the plain mean over these nodes; the best candidate replaces the
-incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are.
+incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
+and one that cannot be selected any more is not scored to the end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join, rng_at
+from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
+from metaspo.engine.node import Node
 from metaspo.engine.prompts import PromptPair
+from metaspo.engine.rejection import Contest, OuterBar, Recall, hard_and_easy, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import RunState, TaskState, meta_score, ranked
-from metaspo.engine.steps import asker, score
-from metaspo.engine.strategies.base import NoProposal, OuterContext
+from metaspo.engine.strategies import NoProposal, OuterContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round over system candidates."""
+
+    scope: Scope
+    state: RunState
+    iteration: int
+    bar: OuterBar
+    recall: Recall
+
+    @property
+    def address(self) -> str:
+        """Where the round's candidates and its selection are."""
+        return join(f"iter={self.iteration}", "outer")
+
+    @property
+    def nodes(self) -> list[tuple[int, int, TaskState, Scorecard]]:
+        """(task position, prompt position, task, incumbent's card) of all that a candidate is scored on."""
+        return [
+            (position, prompt, task, card)
+            for position, task in enumerate(self.state.tasks)
+            for prompt, card in enumerate(task.kept)
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A proposed system prompt and its scorecards, one list per task in the order of the kept user prompts.
+    """A fully scored system prompt: its cards in the order of the round's nodes.
 
     Attributes:
         invalid: why it cannot be selected, "" if it can.
     """
 
     number: int
-    system: str = ""
-    cards: tuple[tuple[Scorecard, ...], ...] = ()
-    invalid: str = ""
+    system: str
+    cards: tuple[Scorecard, ...]
 
     @property
-    def meta_score(self) -> float | None:
-        """The mean over all nodes; None for an invalid candidate."""
-        return None if self.invalid else meta_score([card for cards in self.cards for card in cards])
+    def invalid(self) -> str:
+        """The first refusal by the server; "" if there is none."""
+        return next((card.invalid for card in self.cards if card.invalid), "")
+
+    @property
+    def meta_score(self) -> float:
+        """The mean over all nodes of a valid candidate."""
+        return meta_score(self.cards)
 
 
 async def outer_loop(scope: Scope, state: RunState, *, iteration: int) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
-    address = join(f"iter={iteration}", "outer")
-    candidates = await gather(
-        _candidate(scope, state, iteration, join(address, f"cand={number}"), number)
-        for number in range(1, scope.config.outer.candidates + 1)
-    )
-    winner = select(candidates, incumbent=state.meta_score)
+    candidates = scope.config.outer.candidates
+    bar, recall = OuterBar(state.meta_score), Recall(candidates)
+    this = Round(scope=scope, state=state, iteration=iteration, bar=bar, recall=recall)
+    found = await gather(_candidate(this, number) for number in range(1, candidates + 1))
+    winner = select([candidate for candidate in found if candidate], incumbent=state.meta_score)
     new = adopt(state, winner) if winner else state
-    scope.journal.write(
-        "select",
-        address,
-        {
-            "system": new.system,
-            "chosen": winner.number if winner else 0,
-            "score": new.meta_score,
-            "candidates": [_row(candidate) for candidate in candidates],
-        },
-    )
+    chosen = winner.number if winner else 0
+    scope.journal.write("select", this.address, {"system": new.system, "chosen": chosen, "score": new.meta_score})
     return new
 
 
@@ -63,66 +88,79 @@ def select(candidates: list[Candidate], *, incumbent: float) -> Candidate | None
     """The best candidate strictly above the incumbent's meta score, ties to the earlier one; None if there is none."""
     best, best_score = None, incumbent
     for candidate in candidates:
-        score = candidate.meta_score
-        if score is not None and score > best_score:
-            best, best_score = candidate, score
+        if not candidate.invalid and candidate.meta_score > best_score:
+            best, best_score = candidate, candidate.meta_score
     return best
 
 
 def adopt(state: RunState, winner: Candidate) -> RunState:
     """Make the winner the incumbent: its cards replace the old ones, each task's prompts ranked anew under it."""
-    tasks = tuple(
-        replace(task, kept=ranked(cards, keep=len(cards)))
-        for task, cards in zip(state.tasks, winner.cards, strict=True)
-    )
-    return RunState(system=winner.system, tasks=tasks)
+    cards = iter(winner.cards)
+    tasks = []
+    for task in state.tasks:
+        own = [next(cards) for _ in task.kept]
+        tasks.append(replace(task, kept=ranked(own, keep=len(own))))
+    return RunState(system=winner.system, tasks=tuple(tasks))
 
 
-async def _candidate(scope: Scope, state: RunState, iteration: int, address: str, number: int) -> Candidate:
+async def _candidate(this: Round, number: int) -> Candidate | None:
+    """Propose one system prompt and score it; None if there is none, or if it is out."""
+    scope, address = this.scope, join(this.address, f"cand={number}")
     context = OuterContext(
         address=address,
         candidate=number,
         show=scope.config.outer.failures,
         rng=rng_at(scope.config.seed, address),
-        system_prompt=state.system,
-        tasks=tuple(task.view() for task in state.tasks),
-        ask=asker(scope, address, priority=priorities.outer(iteration, candidate=number)),
+        system_prompt=this.state.system,
+        tasks=tuple(task.view() for task in this.state.tasks),
+        ask=asker(
+            scope,
+            address,
+            priority=priorities.outer(this.iteration, candidate=number),
+            live=lambda: this.recall.done(number),
+        ),
     )
     try:
         system = await scope.outer.propose(context)
     except NoProposal as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
-        scope.watcher.settled(base_calls=sum(len(task.task.train) * len(task.kept) for task in state.tasks))
-        return Candidate(number=number, invalid=str(reason))
+        scope.watcher.settled(base_calls=sum(len(task.task.train) for _, _, task, _ in this.nodes))
+        this.recall.done(number)
+        return None
     scope.journal.write("proposal", address, {"system": system})
-    cards = await gather(
-        _score_task(scope, task, system, iteration, address, number, position)
-        for position, task in enumerate(state.tasks)
+    return await _score(this, number, system, address=address)
+
+
+async def _score(this: Round, number: int, system: str, *, address: str) -> Candidate | None:
+    """Score a candidate on all nodes; None as soon as it cannot be selected any more."""
+    scope = this.scope
+    nodes, parts = [], []
+    for position, prompt, task, card in this.nodes:
+        place = join(address, "score", f"task={task.task.name}", f"prompt={prompt}")
+        pair = PromptPair(system, card.pair.user)
+        nodes.append(Node(scope, pair, task.task, examples=task.task.train, address=place))
+        priority = partial(priorities.outer, this.iteration, candidate=number, task=position, prompt=prompt)
+        parts.append([(priority(part=part), rows) for part, rows in enumerate(hard_and_easy(card))])
+
+    def finished(cards: Sequence[Scorecard]) -> None:
+        candidate = Candidate(number=number, system=system, cards=tuple(cards))
+        if not candidate.invalid:
+            this.bar.finished(number, candidate.meta_score)
+
+    contest = Contest(
+        number=number,
+        recall=this.recall,
+        rejects=partial(this.bar.rejects, number) if scope.config.early_rejection else None,
+        finished=finished,
     )
-    invalid = next((card.invalid for row in cards for card in row if card.invalid), "")
-    return Candidate(number=number, system=system, cards=tuple(cards), invalid=invalid)
-
-
-async def _score_task(
-    scope: Scope, state: TaskState, system: str, iteration: int, address: str, number: int, position: int
-) -> tuple[Scorecard, ...]:
-    """One task's kept user prompts under a candidate system prompt."""
-    return tuple(
-        await gather(
-            score(
-                scope,
-                PromptPair(system, kept.pair.user),
-                state.task,
-                examples=state.task.train,
-                address=join(address, "score", f"task={state.task.name}", f"prompt={prompt}"),
-                priority=priorities.outer(iteration, candidate=number, task=position, prompt=prompt),
-            )
-            for prompt, kept in enumerate(state.kept)
-        )
-    )
-
-
-def _row(candidate: Candidate) -> dict[str, object]:
-    if candidate.invalid:
-        return {"cand": candidate.number, "invalid": candidate.invalid}
-    return {"cand": candidate.number, "score": candidate.meta_score}
+    cards = await score_unless_out(nodes, parts, contest)
+    if cards is None:
+        unasked = sum(node.missing for node in nodes)
+        bound = sum(node.bound for node in nodes) / len(nodes)
+        scope.journal.write("rejected", address, {"bound": bound, "unasked": unasked})
+        scope.watcher.settled(base_calls=unasked)
+        return None
+    candidate = Candidate(number=number, system=system, cards=tuple(cards))
+    worth = {"invalid": candidate.invalid} if candidate.invalid else {"score": candidate.meta_score}
+    scope.journal.write("candidate", address, worth)
+    return candidate

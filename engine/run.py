@@ -11,13 +11,13 @@ from metaspo.engine.address import join
 from metaspo.engine.concurrent import both, gather
 from metaspo.engine.final import gains, score_after, score_before
 from metaspo.engine.inner import inner_loop
+from metaspo.engine.node import score
 from metaspo.engine.outer import outer_loop
 from metaspo.engine.plan import count_calls
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.result import RunResult, TestScore
 from metaspo.engine.scope import Scope
 from metaspo.engine.state import RunState, TaskState
-from metaspo.engine.steps import score
 from metaspo.engine.tasks import TaskError
 
 

@@ -36,6 +36,11 @@ class Outcome:
     grade: float | None = None
     reason: str = ""
 
+    @property
+    def graded(self) -> Graded | None:
+        """What the metric sees of it; None for a failed one."""
+        return None if self.status is Status.FAILED else Graded(self.prediction, self.example.answers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorecard:
@@ -96,9 +101,5 @@ def judge(
 
 def total(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:
     """The metric over the answered examples; None if there are none."""
-    graded = [
-        Graded(outcome.prediction, outcome.example.answers)
-        for outcome in outcomes
-        if outcome.status is not Status.FAILED
-    ]
+    graded = [graded for outcome in outcomes if (graded := outcome.graded) is not None]
     return metric.aggregate(graded) if graded else None

@@ -40,10 +40,12 @@ def paired_gain_interval(
     if [len(task) for task in before] != [len(task) for task in after] or not all(map(len, before)):
         raise ValueError("before and after must hold grades of the same examples, at least one per task")
     differences = [np.asarray(b, float) - np.asarray(a, float) for a, b in zip(before, after, strict=True)]
-    # scipy wants at least two observations; one example, or all differences equal, leaves nothing to resample.
-    if all(np.ptp(task) == 0 for task in differences) or min(map(len, differences)) < 2:
+    if all(np.ptp(task) == 0 for task in differences):
         point = float(np.mean([task.mean() for task in differences]))
         return Interval(point, point)
+
+    # scipy wants at least two observations; one example written twice is resampled to what it is.
+    differences = [np.repeat(task, 2) if len(task) == 1 else task for task in differences]
 
     def mean_of_means(*tasks: "NDArray[np.float64]", axis: int) -> "NDArray[np.float64]":
         means: NDArray[np.float64] = np.mean([task.mean(axis=axis) for task in tasks], axis=0)

@@ -1,5 +1,6 @@
 """The command line. Results go to standard output, everything else to standard error."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from metaspo import tables
+from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
 from metaspo.console import EXIT_CODES, GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
 from metaspo.engine import (
     ConfigError,
     Prepared,
+    PromptError,
     RunReport,
     evaluate,
     find_run,
@@ -22,6 +25,7 @@ from metaspo.engine import (
     prepare,
     report_data,
 )
+from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
 from metaspo.scheduling import RunStopped
@@ -49,6 +53,7 @@ RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder 
 RUNS = Path(".metaspo/runs")
 
 app.add_typer(cache_app, name="cache")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
@@ -207,16 +212,22 @@ def _given_prompts(
         known = {task.name for task in prepared.tasks}
         user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in known}
     for given in user:
-        task, _, path = given.partition("=")
-        user_prompts[task] = _read_prompt(Path(path), option="--user TASK=FILE")
-    return (_read_prompt(system, option="--system") if system else system_prompt), user_prompts
+        task, equals, path = given.partition("=")
+        if not equals:
+            raise ConfigError(f"--user {given}: must be TASK=FILE, e.g. --user sports=prompt.txt")
+        user_prompts[task] = _read_prompt(Path(path), option=f"--user {task}", check=check_user_prompt)
+    if system:
+        system_prompt = _read_prompt(system, option="--system", check=check_system_prompt)
+    return system_prompt, user_prompts
 
 
-def _read_prompt(path: Path, *, option: str) -> str:
+def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str:
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
+        return check(path.read_text(encoding="utf-8").removesuffix("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
+    except PromptError as error:
+        raise PromptError(f"{option}: {path}: {error}") from None
 
 
 @app.command()

@@ -22,7 +22,8 @@ STEP_NEAR_CEILING = 1.05
 UP_PAYS = 0.04  # of the relative step: half as much again in flight must bring 2% more
 DOWN_PAYS = 0.995  # fewer in flight are better if they serve as much
 CHANGED = 1.25  # a throughput this much off means that the server changed: look again at once
-MOST_REST = 8  # rounds between two trials, when trials keep failing
+MOST_REST = 4  # rounds between two trials, when trials keep failing
+UPS_PER_DOWN = 4  # a trial of fewer costs throughput, one of more does not
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
 
 
@@ -137,7 +138,7 @@ class AutoConcurrency:
         self._base_rate: float | None = None  # answers per second at the base limit
         self._rest = 1  # rounds at the base before the next trial
         self._rested = 0
-        self._next_trial: Phase = "up"
+        self._ups = UPS_PER_DOWN  # trials of more since the last one of fewer
         self._cool_until = 0.0
         self._ceiling: float | None = None
         self._ceiling_set = 0.0
@@ -210,13 +211,11 @@ class AutoConcurrency:
             self._rest = 1
         if self._rested < self._rest and not changed:
             self._restart_round(skip=0)
-        elif self._next_trial == "up" and (step := self._step_up(now)) > self._base:
-            self._begin_trial("up", step)
-        elif self._base > 1:
+        elif self._ups >= UPS_PER_DOWN and self._base > 1:
             self._begin_trial("down", min(self._base - 1, int(self._base * STEP_DOWN)))
         else:
-            self._next_trial = "up"
-            self._restart_round(skip=0)
+            self._ups += 1
+            self._begin_trial("up", self._step_up(now))
 
     def _after_trial(self, rate: float) -> None:
         assert self._base_rate is not None
@@ -224,10 +223,10 @@ class AutoConcurrency:
         gain = rate / self._base_rate
         if self._phase == "up":
             accepted = gain >= 1 + UP_PAYS * step
-            self._next_trial = "up" if accepted else "down"
+            self._ups = 1 if accepted else self._ups
         else:
             accepted = gain >= DOWN_PAYS
-            self._next_trial = "down" if accepted else "up"
+            self._ups = self._ups if accepted else 0
         if accepted:
             self._rest = 1
             self._settle_at(self._limit, rate=rate)
@@ -247,6 +246,10 @@ class AutoConcurrency:
         return min(max(self._base + 1, ceil(self._base * factor)), self._most)
 
     def _begin_trial(self, phase: Phase, limit: int) -> None:
+        if limit == self._base:
+            self._rested = 0
+            self._restart_round(skip=0)
+            return
         self._phase = phase
         self._move_to(max(1, limit))
 

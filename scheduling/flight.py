@@ -199,7 +199,7 @@ class SingleWaiter:
 class BatchWaiter:
     """One call of `complete_many`: answers by position, no task and no future per request."""
 
-    __slots__ = ("account", "done", "positions", "results", "sealed")
+    __slots__ = ("_room", "account", "done", "positions", "results", "sealed")
 
     def __init__(self, account: Account, size: int, done: "asyncio.Future[None]") -> None:
         self.account = account
@@ -207,6 +207,7 @@ class BatchWaiter:
         self.positions: dict[Flight, list[int]] = {}
         self.done = done
         self.sealed = False
+        self._room: asyncio.Future[None] | None = None
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """Put the answer where it belongs."""
@@ -216,21 +217,30 @@ class BatchWaiter:
         """A rejected request is a result; every other error ends the batch."""
         if isinstance(error, RequestRejected):
             self._put(flight, error)
-        else:
-            self.positions.pop(flight, None)
-            if not self.done.done():
-                self.done.set_exception(error)
+            return
+        self.positions.pop(flight, None)
+        if not self.done.done():
+            self.done.set_exception(error)
+        self._wake()
+
+    async def wait_for_room(self, most: int) -> None:
+        """Return when fewer than `most` are under way, or none of them matters any more."""
+        while len(self.positions) >= most and not self.done.done():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
 
     def seal(self) -> None:
         """All requests are on their way: the batch is done when nothing is missing."""
         self.sealed = True
-        self._wake_if_complete()
+        self._wake()
 
     def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
         for position in self.positions.pop(flight, ()):
             self.results[position] = result
-        self._wake_if_complete()
+        self._wake()
 
-    def _wake_if_complete(self) -> None:
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
         if self.sealed and not self.positions and not self.done.done():
             self.done.set_result(None)

@@ -22,6 +22,7 @@ from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.statistics import GatewayStatistics
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
+BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
 CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed
 
 
@@ -116,6 +117,9 @@ class Gateway:
             for start in range(0, len(requests), CHUNK):
                 if start:
                     await asyncio.sleep(0)
+                    await batch.wait_for_room(BATCH_WINDOW)
+                if batch.done.done():
+                    break
                 await self._add_to(batch, requests, range(start, min(start + CHUNK, len(requests))), target, priority)
             batch.seal()
             await batch.done
@@ -126,14 +130,23 @@ class Gateway:
                 batch.done.exception()  # seen, even if another error is on its way
         return [result for result in batch.results if result is not None]
 
-    async def lookup_many(self, requests: Sequence[Request]) -> dict[int, Completion]:
-        """The answers that are in the store already, by position. Calls nothing and counts nothing."""
+    async def lookup_many(
+        self, requests: Sequence[Request], *, lane: str = "", account: Account | None = None
+    ) -> dict[int, Completion]:
+        """The answers that are in the store already, by position. Calls nothing.
+
+        They are counted as hits of the account if a lane is named.
+        """
         found: dict[int, Completion] = {}
         for start in range(0, len(requests), CHUNK):
             keys = [request_key(request) for request in requests[start : start + CHUNK]]
             answers = await self._look_up(keys)
             found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
-            await asyncio.sleep(0)
+            if len(requests) > CHUNK:
+                await asyncio.sleep(0)
+        if lane:
+            payer = self._account if account is None else account
+            self._count_hits(self._lane(lane), payer, list(found.values()))
         return found
 
     def statistics(self) -> GatewayStatistics:

@@ -16,23 +16,19 @@ from metaspo.backends import (
     BackendError,
     Completion,
     FatalError,
-    LimitHints,
     Reply,
-    SlowDown,
     TimedOut,
     TransientError,
-    Unreachable,
-    Usage,
 )
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.budget import NOTHING, Cost
-from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
+from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.endpoints import Endpoint, Endpoints
 from metaspo.scheduling.errors import LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import Flight, FlightTable, State, Waiter
-from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.funding import Funding, unpark
+from metaspo.scheduling.pace import Pace
 from metaspo.scheduling.queue import Priority, PriorityQueue
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.statistics import EndpointStatistics, LaneStatistics
@@ -55,8 +51,9 @@ class Lane:
         self.stopped: RunStopped | None = None
         self._queue: PriorityQueue[Flight] = PriorityQueue()
         self._endpoints = Endpoints(backends)
-        self._control: ConcurrencyControl = make_control(settings.concurrency, most=settings.max_concurrency)
-        self._estimator = TokenEstimator()
+        estimator = TokenEstimator()
+        self._pace = Pace(name, settings, estimator, emit=self._emit)
+        self._funding = Funding(name, settings, estimator, on_exhausted=self._exhaust)
         self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._in_flight = 0
@@ -66,14 +63,12 @@ class Lane:
         self._answered = 0
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
-        self._limited_since: float | None = None
-        self._limited_seconds = 0.0
         self._failing_since: float | None = None
         self._patience_timer: asyncio.TimerHandle | None = None
         self._last_error: BackendError | None = None
 
     def __repr__(self) -> str:
-        limit = self._control.limit
+        limit = self._pace.control.limit
         return (
             f"<Lane {self.name!r} queued={len(self._queue)} in_flight={self._in_flight}/{limit}"
             f" retrying={self._retrying} answered={self._answered} stopped={self.stopped is not None}>"
@@ -87,18 +82,10 @@ class Lane:
         self._flights = flights
         self._keep = keep
         self._listener = listener
-        settings = self.settings
-        self._limits = RateLimits(
-            requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute,
-            requests_per_day=settings.requests_per_day,
-            tokens_per_day=settings.tokens_per_day,
-            now=self._loop.time(),
-        )
         hooks = WatchHooks(
             has_work=self._has_work, probed=self._endpoint_probed, rested=self._endpoint_rested, fatal=self._stop
         )
-        self._watch = EndpointWatch(self._endpoints, self._control, hooks)
+        self._watch = EndpointWatch(self._endpoints, self._pace.control, hooks)
 
     async def aclose(self, *, grace: float) -> None:
         """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
@@ -145,10 +132,10 @@ class Lane:
         if not flight.waiters:
             self._withdraw(flight)
         elif flight.state is State.PARKED and waiter.account is not flight.waiters[0].account:
-            self._unpark(flight, waiter.account)
+            unpark(flight, waiter.account)
             self.requeue(flight)
         elif flight.state is State.QUEUED and flight.payer is waiter.account:
-            self._settle(flight, NOTHING)
+            self._funding.release(flight)
 
     def requeue(self, flight: Flight) -> None:
         """Put a flight back into its place."""
@@ -158,9 +145,7 @@ class Lane:
 
     def most(self, flight: Flight) -> Cost:
         """The most that the flight's call can cost."""
-        prompt, completion = self._estimator.most(flight.size)
-        prices = self.settings.prices
-        return Cost(1, prompt + completion, prices.most(prompt, completion) if prices is not None else 0.0)
+        return self._funding.most(flight)
 
     def account_exhausted(self, account: Account) -> None:
         """Whoever waits for what only this account would have paid gets its error."""
@@ -176,24 +161,24 @@ class Lane:
                 else:
                     flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
                     if flight.state is State.PARKED:
-                        lane._unpark(flight, account)
+                        unpark(flight, account)
                         lane.requeue(flight)
 
     def statistics(self) -> LaneStatistics:
         """The lane now."""
         now = self._loop.time()
-        requests, tokens = self._limits.requests, self._limits.tokens
+        requests, tokens = self._pace.limits.requests, self._pace.limits.tokens
         return LaneStatistics(
             name=self.name,
             queued=len(self._queue),
             in_flight=self._in_flight,
             retrying=self._retrying,
-            concurrency=self._control.limit,
+            concurrency=self._pace.control.limit,
             requests_in_minute=requests.used_in_minute(now),
             requests_per_minute=requests.per_minute,
             tokens_in_minute=tokens.used_in_minute(now),
             tokens_per_minute=tokens.per_minute,
-            held=self._limits.held_for(now),
+            held=self._pace.limits.held_for(now),
             answered=self._answered,
             stopped=str(self.stopped or ""),
             endpoints=tuple(
@@ -224,12 +209,13 @@ class Lane:
 
     def _start_what_may(self, now: float) -> None:
         limited = False
-        while self._queue and self._in_flight + self._kept_slots < self._control.limit:
+        while self._queue and self._in_flight + self._kept_slots < self._pace.control.limit:
             flight = self._queue.peek()
-            if not self._funded(flight):
+            if not self._funding.reserve(flight):
+                if flight.state is State.PARKED and flight.ticket is not None:
+                    self._queue.remove(flight.ticket)
                 continue
-            tokens = self._estimator.expected(flight.size)
-            wait = self._limits.wait(tokens, now)
+            wait = self._pace.wait(flight.size, now)
             if wait > self.settings.patience:
                 self._give_up(f"its rate limit is used up for the next {_duration(wait)}")
                 break
@@ -243,36 +229,15 @@ class Lane:
                     self._failing(now)
                 break
             self._queue.pop()
-            self._launch(flight, endpoint, tokens, now)
-        self._note_limited(limited, now)
+            self._launch(flight, endpoint, now)
+        self._pace.note_limited(limited, now)
         self._filled_to = self._in_flight
 
-    def _funded(self, flight: Flight) -> bool:
-        """Reserve the call against its account's budget; if that cannot be, the flight leaves the queue."""
-        account = flight.account
-        if flight.cost is not None or account is None:
-            return True
-        most = self.most(flight)
-        if account.exhausted is None and account.purse.reserve(most):
-            flight.cost, flight.payer = most, account
-            return True
-        if account.purse.out and account.exhausted is None:
-            assert flight.ticket is not None
-            self._queue.remove(flight.ticket)
-            flight.state = State.PARKED
-            flight.parked_ticket = account.parked.push(flight, priority=flight.priority)
-        else:
-            self._exhaust(account, most)
-        return False
-
-    def _launch(self, flight: Flight, endpoint: Endpoint, tokens: int, now: float) -> None:
-        limited = self._limiter_clock(now) - flight.limiter_then
-        flight.limiter_seconds += limited
-        flight.queue_seconds += now - flight.entered - limited
+    def _launch(self, flight: Flight, endpoint: Endpoint, now: float) -> None:
+        self._pace.launch(flight, now)
         flight.state = State.FLYING
         flight.sent = now
         flight.endpoint = endpoint
-        flight.reservation = self._limits.reserve(tokens, now)
         flight.guard = self._loop.call_at(now + self.settings.time_limit + OVERDUE, self._overdue, flight)
         endpoint.in_flight += 1
         self._in_flight += 1
@@ -292,29 +257,16 @@ class Lane:
     def _landed(self, flight: Flight, endpoint: Endpoint, reply: Reply) -> Account:
         """The answer is here: free the slot before the answer is kept. Returns the account that paid."""
         now = flight.landed_at = self._loop.time()
-        usage = reply.completion.usage
-        tokens = usage.prompt_tokens + usage.completion_tokens
+        # Many answers may come at one moment: what was out before the first of them is what counts.
+        in_flight = max(self._filled_to, self._in_flight)
         self._free_slot(flight, endpoint)
         flight.state = State.LANDED
         self._answered += 1
         self._failing_since = self._last_error = None
         if endpoint.succeed():
             self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=endpoint.backend.name))
-        assert flight.reservation is not None
-        self._limits.settle(flight.reservation, tokens=tokens, now=now)
-        self._hear(flight, reply.hints, now)
-        self._estimator.observe(flight.size, usage)
-        before = self._control.limit
-        # Many answers may come at one moment: what was in flight before the first of them is what counts.
-        self._control.on_success(now, in_flight=max(self._filled_to, self._in_flight + 1))
-        self._note_concurrency(before, now)
-        prices = self.settings.prices
-        dollars = prices.dollars(usage) if prices is not None else 0.0
-        payer = flight.payer
-        assert payer is not None
-        self._count_answer(flight, payer, usage, dollars)
-        self._settle(flight, Cost(1, tokens, dollars))
-        return payer
+        self._pace.answered(flight, reply, now, in_flight=in_flight)
+        return self._funding.book_answer(flight, reply.completion.usage)
 
     def _over(self, flight: Flight, task: "asyncio.Task[Completion]") -> None:
         """A call's task has ended, one way or another."""
@@ -338,7 +290,7 @@ class Lane:
         else:
             assert flight.endpoint is not None
             self._free_slot(flight, flight.endpoint)
-            self._charge_at_most(flight)
+            self._funding.book_at_most(flight)
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
     def _failed(self, flight: Flight, error: BaseException) -> None:
@@ -350,13 +302,13 @@ class Lane:
         if isinstance(error, BackendError) and not isinstance(error, FatalError):
             self._last_error = error
         if isinstance(error, BackendError) and retry.may_be_charged(error, charges=self.settings.charges):
-            self._charge_at_most(flight)
+            self._funding.book_at_most(flight)
         else:
-            self._settle(flight, NOTHING)
+            self._funding.release(flight)
         verdict = retry.judge(error, failures=flight.failures, quick_retries=flight.quick_retries, rng=self._rng)
         if verdict.then == "again":
             assert isinstance(error, TransientError)
-            self._slow_down(flight, error, verdict, now)
+            self._pace.failed(flight, error, verdict, now)
             self._try_again(flight, endpoint, error, verdict, now)
         elif verdict.then == "lane":
             assert isinstance(error, FatalError)
@@ -366,25 +318,6 @@ class Lane:
             self._flights.fail(flight, error)
         if self._failing_since is not None and now >= self._failing_since + self.settings.patience:
             self._give_up(f"nothing succeeded for {_duration(now - self._failing_since)}")
-
-    def _slow_down(self, flight: Flight, error: TransientError, verdict: retry.Verdict, now: float) -> None:
-        """What a failed call means for the pace of the lane."""
-        assert flight.reservation is not None
-        if isinstance(error, Unreachable):
-            self._limits.give_back(flight.reservation, now)
-        else:
-            self._hear(flight, error.hints, now)
-        if isinstance(error, SlowDown):
-            self._limits.slow_down(now)
-        if verdict.hold:
-            self._limits.hold(verdict.wait, now)
-            self._emit(events.HeldBack(lane=self.name, at=now, wait=verdict.wait, reason=str(error)))
-        before = self._control.limit
-        if verdict.concurrency == "cut":
-            self._control.on_refusal(now, retry_after=error.retry_after or 0.0)
-        elif verdict.concurrency == "hold":
-            self._control.on_fault(now)
-        self._note_concurrency(before, now)
 
     def _try_again(
         self, flight: Flight, endpoint: Endpoint, error: TransientError, verdict: retry.Verdict, now: float
@@ -526,7 +459,7 @@ class Lane:
         now = self._loop.time()
         flight.state = State.QUEUED
         flight.entered = now
-        flight.limiter_then = self._limiter_clock(now)
+        flight.limiter_then = self._pace.limited_seconds(now)
         self._schedule_pump()
 
     def _take_out(self, flight: Flight) -> None:
@@ -534,17 +467,12 @@ class Lane:
         if flight.state is State.QUEUED and flight.ticket is not None:
             self._queue.remove(flight.ticket)
         elif flight.state is State.PARKED and flight.account is not None:
-            self._unpark(flight, flight.account)
+            unpark(flight, flight.account)
         elif flight.timer is not None:
             flight.timer.cancel()
             self._end_back_off(flight)
         flight.state = State.NEW
-        self._settle(flight, NOTHING)
-
-    def _unpark(self, flight: Flight, account: Account) -> None:
-        if flight.parked_ticket is not None:
-            account.parked.remove(flight.parked_ticket)
-            flight.parked_ticket = None
+        self._funding.release(flight)
 
     def _free_slot(self, flight: Flight, endpoint: Endpoint) -> None:
         if flight.guard is not None:
@@ -554,74 +482,10 @@ class Lane:
         self._in_flight -= 1
         self._schedule_pump()
 
-    def _settle(self, flight: Flight, actual: Cost) -> None:
-        """Close the flight's reservation, and let those start that waited for what it gives back."""
-        cost, payer = flight.cost, flight.payer
-        if cost is None or payer is None:
-            return
-        flight.cost = flight.payer = None
-        payer.purse.settle(cost, actual)
-        while payer.parked:
-            waiting = payer.parked.peek()
-            most = waiting.lane.most(waiting)
-            if not payer.purse.reserve(most):
-                if not payer.purse.out:
-                    self._exhaust(payer, most)
-                return
-            payer.parked.pop()
-            waiting.parked_ticket = None
-            waiting.cost, waiting.payer = most, payer
-            waiting.lane.requeue(waiting)
-
-    def _charge_at_most(self, flight: Flight) -> None:
-        """The call may have been worked on and paid for: count it at the most it can have cost."""
-        if flight.cost is not None and flight.payer is not None:
-            tally = flight.payer.tally(self.name)
-            tally.calls += 1
-            tally.dollars += flight.cost.dollars
-            self._settle(flight, flight.cost)
-
-    def _count_answer(self, flight: Flight, payer: Account, usage: Usage, dollars: float) -> None:
-        tally = payer.tally(self.name)
-        tally.calls += 1
-        tally.prompt_tokens += usage.prompt_tokens
-        tally.completion_tokens += usage.completion_tokens
-        tally.cached_tokens += usage.cached_tokens
-        tally.dollars += dollars
-        tally.queue_seconds += flight.queue_seconds
-        tally.limiter_seconds += flight.limiter_seconds
-        tally.server_seconds += flight.landed_at - flight.sent
-        tally.retry_seconds += flight.retry_seconds
-
-    def _hear(self, flight: Flight, hints: LimitHints | None, now: float) -> None:
-        if hints is None or flight.reservation is None or not self._limits.hear(hints, flight.reservation, now):
-            return
-        requests, tokens = self._limits.requests.per_minute, self._limits.tokens.per_minute
-        event = events.LimitsLearned(lane=self.name, at=now, requests_per_minute=requests, tokens_per_minute=tokens)
-        self._emit(event)
-
     def _pump_at(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._schedule_pump)
-
-    def _limiter_clock(self, now: float) -> float:
-        """Seconds for which the rate limit has held the first in the queue back, all together."""
-        since = self._limited_since
-        return self._limited_seconds + (now - since if since is not None else 0.0)
-
-    def _note_limited(self, limited: bool, now: float) -> None:
-        if limited:
-            if self._limited_since is None:
-                self._limited_since = now
-        elif self._limited_since is not None:
-            self._limited_seconds += now - self._limited_since
-            self._limited_since = None
-
-    def _note_concurrency(self, before: int, now: float) -> None:
-        after = self._control.limit
-        if after != before:
-            self._emit(events.ConcurrencyChanged(lane=self.name, at=now, before=before, after=after))
 
     def _has_work(self) -> bool:
         return bool(self._queue or self._in_flight or self._retrying)

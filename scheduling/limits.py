@@ -9,6 +9,8 @@ Everything here is synchronous and takes the time as an argument (seconds).
 """
 
 from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
 
 from metaspo.backends import LimitHints
 
@@ -21,6 +23,13 @@ RAMP_GROWTH = 1.5  # per RAMP_PERIOD, as the provider's rule has it
 RAMP_PERIOD = 900.0
 RAMP_OVER = 4.0  # times the rate that was too much: the ramp is forgotten
 RAMP_COOL_DOWN = 15.0  # one storm of refusals cuts once
+SQUEEZE = 1.1  # the pace is divided by this when the provider refuses what we thought was due ...
+MOST_SQUEEZE = 16.0
+RELAX = 0.98  # ... and the divisor shrinks by this much a minute without refusals
+LEARN_FROM = 0.02  # of a limit must be used between two headers to tell how the provider counts
+LEARN_BELOW = 0.95  # of the most that was ever left: above it, nothing presses
+LEARN_DOWN = 0.98  # we may be counting too much: a little less each time nearly all is left
+MOST_CHARGE = 32.0
 SLACK = 1e-6  # rounding of floats, in units of whatever is counted
 
 
@@ -50,6 +59,11 @@ class Bucket:
         """Take without asking; a negative amount gives back."""
         self._refill(now)
         self._level = min(self._level - amount, self._cap)
+
+    def change_rate(self, rate: float, now: float) -> None:
+        """Refill at another rate from now on."""
+        self._refill(now)
+        self.rate = rate
 
     def lower_to(self, level: float, now: float) -> None:
         """Hold no more than `level`, which may be negative."""
@@ -121,21 +135,53 @@ class Window:
         self._slot = max(slot, self._slot)
 
 
+class Taken(NamedTuple):
+    """One reservation in a quota: the amount, what it was charged as, where it was counted, and `Quota.taken` then."""
+
+    amount: int
+    charged: int
+    minute_slot: int
+    day_slot: int
+    taken: int
+
+
+class Heard(NamedTuple):
+    """What a header told: so much remained at that time, when so much had been taken."""
+
+    at: float
+    remaining: int
+    taken: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one call has reserved: to be settled once, when it is known what it used."""
+
+    at: float
+    requests: Taken
+    tokens: Taken
+
+
 class Quota:
     """Requests, or tokens, under a minute limit and a day limit, either of which may be None.
 
     Attributes:
         per_minute: the limit in force: the smaller of the one set and the one learned from headers.
         taken: everything ever reserved; tells how much of it a header cannot have seen.
+        charge: how many the provider counts for one of ours. OpenAI counts a guess from the prompt's length and all of
+            `max_tokens`, whatever the answer takes; the headers show it.
     """
 
-    __slots__ = ("_bucket", "_day", "_minute", "_set", "per_day", "per_minute", "taken")
+    __slots__ = ("_bucket", "_day", "_fullest", "_heard", "_minute", "_set", "charge", "per_day", "per_minute", "taken")
 
     def __init__(self, *, per_minute: int | None, per_day: int | None, now: float) -> None:
         self.per_minute: int | None = None
         self.per_day = per_day
         self.taken = 0
+        self.charge = 1.0
         self._set = per_minute
+        self._heard: Heard | None = None
+        self._fullest = 0  # the most that a header said remained: how much the provider lets us save up
         self._bucket: Bucket | None = None
         self._minute = Window(period=MINUTE)
         self._day = Window(period=DAY) if per_day is not None else None
@@ -145,30 +191,35 @@ class Quota:
     def wait(self, amount: int, now: float) -> float:
         """Seconds until `amount` may be reserved."""
         wait = 0.0
+        charged = ceil(amount * self.charge)
         if self._bucket is not None and self.per_minute is not None:
-            amount_paced = min(amount, self.per_minute)
-            wait = max(self._bucket.wait(amount_paced, now), self._minute.wait(amount, self.per_minute, now))
+            paced = self._bucket.wait(min(charged, self.per_minute), now)
+            wait = max(paced, self._minute.wait(charged, self.per_minute, now))
         if self._day is not None and self.per_day is not None:
-            wait = max(wait, self._day.wait(amount, self.per_day, now))
+            wait = max(wait, self._day.wait(charged, self.per_day, now))
         return wait
 
-    def take(self, amount: int, now: float) -> tuple[int, int]:
-        """Reserve; returns the slots it was counted in."""
+    def take(self, amount: int, now: float) -> Taken:
+        """Reserve; returns what to correct when it is known what was used."""
+        charged = ceil(amount * self.charge)
         self.taken += amount
         if self._bucket is not None:
-            self._bucket.take(amount, now)
-        return self._minute.take(amount, now), self._day.take(amount, now) if self._day is not None else 0
+            self._bucket.take(charged, now)
+        day = self._day.take(charged, now) if self._day is not None else 0
+        return Taken(amount, charged, self._minute.take(charged, now), day, self.taken)
 
-    def correct(self, slots: tuple[int, int], change: int, now: float) -> None:
+    def correct(self, taken: Taken, used: int, now: float) -> None:
         """Change what was reserved to what was used."""
+        change = ceil(used * self.charge) - taken.charged
         if self._bucket is not None:
             self._bucket.take(change, now)
-        self._minute.correct(slots[0], change, now)
+        self._minute.correct(taken.minute_slot, change, now)
         if self._day is not None:
-            self._day.correct(slots[1], change, now)
+            self._day.correct(taken.day_slot, change, now)
+        self.taken += used - taken.amount
 
     def used_in_minute(self, now: float) -> int:
-        """What was reserved in the last 60 seconds."""
+        """What was reserved in the last 60 seconds, as the provider counts it."""
         self._minute.take(0, now)
         return self._minute.used
 
@@ -180,49 +231,61 @@ class Quota:
         self._limit_to(limit, now)
         return True
 
-    def feed_back(self, remaining: int, *, taken_then: int, age: float, now: float) -> None:
-        """Lower the bucket to what the provider has left for us.
+    def feed_back(self, remaining: int, *, taken_then: int, at: float, now: float) -> None:
+        """Lower the bucket to what the provider has left for us, and learn how it counts.
 
-        `remaining` was true `age` seconds ago, when `taken` was `taken_then`; both have moved on since.
+        `remaining` was true at the time `at`, when `taken` was `taken_then`; both have moved on since.
         """
         if self._bucket is None or self.per_minute is None:
             return
-        left = remaining + self.per_minute / MINUTE * age - (self.taken - taken_then)
+        self._learn_charge(Heard(at, remaining, taken_then), self.per_minute)
+        refilled = self.per_minute / MINUTE * (now - at)
+        left = remaining + refilled - (self.taken - taken_then) * self.charge
         self._bucket.lower_to(min(left, self.per_minute), now)
+
+    def squeeze(self, divisor: float, now: float) -> None:
+        """Divide the pace."""
+        if self._bucket is not None and self.per_minute is not None:
+            self._bucket.change_rate(_pace(self.per_minute) / divisor, now)
 
     def drain(self, now: float) -> None:
         """The provider says there is nothing left."""
         if self._bucket is not None:
             self._bucket.lower_to(0.0, now)
 
+    def _learn_charge(self, heard: Heard, limit: int) -> None:
+        """Compare what the provider counted between two headers with what we reserved."""
+        self._fullest = max(self._fullest, heard.remaining)
+        before = self._heard
+        if before is None or heard.at < before.at:
+            self._heard = heard
+            return
+        reserved = heard.taken - before.taken
+        if reserved < LEARN_FROM * limit:
+            return
+        self._heard = heard
+        refilled = limit / MINUTE * (heard.at - before.at)
+        if heard.remaining > LEARN_BELOW * self._fullest:
+            self.charge = max(1.0, self.charge * LEARN_DOWN)
+        elif before.remaining + refilled <= self._fullest:  # else some of the refill may have been lost
+            self.charge = min(max((before.remaining + refilled - heard.remaining) / reserved, 1.0), MOST_CHARGE)
+
     def _limit_to(self, limit: int, now: float) -> None:
-        rate = limit * (1 - HEADROOM) / MINUTE
         burst = max(1.0, limit * HEADROOM)
         if self._bucket is None:
-            self._bucket = Bucket(rate=rate, burst=burst, now=now)
+            self._bucket = Bucket(rate=_pace(limit), burst=burst, now=now)
         else:
-            self._bucket.wait(0, now)
-            self._bucket.rate = rate
+            self._bucket.change_rate(_pace(limit), now)
             self._bucket.burst = burst
         self.per_minute = limit
-
-
-@dataclass(slots=True)
-class Reservation:
-    """What one call has reserved: to be settled once, when it is known what it used."""
-
-    tokens: int
-    at: float
-    request_slots: tuple[int, int]
-    token_slots: tuple[int, int]
-    requests_taken: int
-    tokens_taken: int
+        self._heard = None
+        self._fullest = 0
 
 
 class RateLimits:
     """All rate limits of one lane."""
 
-    __slots__ = ("_held_until", "_ramp", "_ramp_base", "_ramp_since", "requests", "tokens")
+    __slots__ = ("_held_until", "_ramp", "_ramp_base", "_ramp_since", "_squeeze", "_squeezed_at", "requests", "tokens")
 
     def __init__(
         self,
@@ -239,6 +302,8 @@ class RateLimits:
         self._ramp: Bucket | None = None
         self._ramp_base = 0.0
         self._ramp_since = 0.0
+        self._squeeze = 1.0
+        self._squeezed_at = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -248,6 +313,10 @@ class RateLimits:
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call of so many tokens may go; 0.0 if it may now. Ask for the first in the queue only."""
+        if self._squeeze > 1 and now - self._squeezed_at > MINUTE:
+            self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._squeezed_at) / MINUTE))
+            self._squeezed_at = now
+            self._change_pace(now)
         wait = max(self.requests.wait(1, now), self.tokens.wait(tokens, now), self._held_until - now, 0.0)
         if self._ramp is not None:
             wait = max(wait, self._ramp_wait(now))
@@ -255,34 +324,32 @@ class RateLimits:
 
     def reserve(self, tokens: int, now: float) -> Reservation:
         """Count a call that goes now."""
-        request_slots = self.requests.take(1, now)
-        token_slots = self.tokens.take(tokens, now)
         if self._ramp is not None:
             self._ramp.take(1, now)
-        return Reservation(tokens, now, request_slots, token_slots, self.requests.taken, self.tokens.taken)
+        return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now))
 
     def settle(self, reservation: Reservation, *, tokens: int, now: float) -> None:
         """Replace the reserved tokens by those used."""
-        self.tokens.correct(reservation.token_slots, tokens - reservation.tokens, now)
+        self.tokens.correct(reservation.tokens, tokens, now)
 
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call never reached the provider: nothing was used. (Refused calls do count.)"""
-        self.requests.correct(reservation.request_slots, -1, now)
-        self.tokens.correct(reservation.token_slots, -reservation.tokens, now)
+        self.requests.correct(reservation.requests, 0, now)
+        self.tokens.correct(reservation.tokens, 0, now)
 
     def hear(self, hints: LimitHints, reservation: Reservation, now: float) -> bool:
         """Take in what an answer's headers told; true if a limit changed."""
-        age = now - reservation.at
+        at = reservation.at
         changed = False
         if hints.requests_limit is not None and not counts_days(hints):
             changed |= self.requests.learn(hints.requests_limit, now)
             if hints.requests_remaining is not None:
-                then = reservation.requests_taken
-                self.requests.feed_back(hints.requests_remaining, taken_then=then, age=age, now=now)
+                then = reservation.requests.taken
+                self.requests.feed_back(hints.requests_remaining, taken_then=then, at=at, now=now)
         if hints.tokens_limit is not None:
             changed |= self.tokens.learn(hints.tokens_limit, now)
         if hints.tokens_remaining is not None:
-            self.tokens.feed_back(hints.tokens_remaining, taken_then=reservation.tokens_taken, age=age, now=now)
+            self.tokens.feed_back(hints.tokens_remaining, taken_then=reservation.tokens.taken, at=at, now=now)
         return changed
 
     def hold(self, seconds: float, now: float) -> None:
@@ -290,6 +357,14 @@ class RateLimits:
         self._held_until = max(self._held_until, now + seconds)
         self.requests.drain(now)
         self.tokens.drain(now)
+
+    def refused(self, reservation: Reservation, now: float) -> None:
+        """The provider refused a call that we thought was due: it counts otherwise, or others share the limit."""
+        if reservation.at < self._squeezed_at:
+            return  # sent before the last refusal was heard: it tells nothing new
+        self._squeeze = min(self._squeeze * SQUEEZE, MOST_SQUEEZE)
+        self._squeezed_at = now
+        self._change_pace(now)
 
     def slow_down(self, now: float) -> None:
         """The provider says the traffic grew too fast: go on at a lower rate that grows by half in 15 minutes."""
@@ -304,6 +379,10 @@ class RateLimits:
         """Seconds that the provider's refusal still holds everything back."""
         return max(0.0, self._held_until - now)
 
+    def _change_pace(self, now: float) -> None:
+        self.requests.squeeze(self._squeeze, now)
+        self.tokens.squeeze(self._squeeze, now)
+
     def _ramp_wait(self, now: float) -> float:
         assert self._ramp is not None
         growth = RAMP_GROWTH ** ((now - self._ramp_since) / RAMP_PERIOD)
@@ -313,6 +392,11 @@ class RateLimits:
         wait = self._ramp.wait(1, now)
         self._ramp.rate = self._ramp_base * growth
         return wait
+
+
+def _pace(per_minute: int) -> float:
+    """Per second, a little below the limit."""
+    return per_minute * (1 - HEADROOM) / MINUTE
 
 
 def counts_days(hints: LimitHints) -> bool:

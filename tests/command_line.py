@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from metaspo.cli import app
 
 LIMIT = 90.0
+EXHAUSTIVE = "early_rejection = false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,12 @@ def task_table(name: str, *, role: str = "source", test: bool = True) -> str:
     )
 
 
-def write_project(folder: Path, url: str, *, lane: str = "", head: str = "") -> Path:
-    """A config with two source tasks and a target one, and their data; returns the config's path."""
+def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUSTIVE) -> Path:
+    """A config with two source tasks and a target one, and their data; returns the config's path.
+
+    Unless `head` says otherwise every candidate is scored to the end, so that which calls are made does not depend on
+    timing.
+    """
     for name in ("a", "b", "unseen"):
         write_data(folder, name, train=6, test=4)
     models = "".join(

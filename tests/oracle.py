@@ -74,17 +74,14 @@ class Oracle:
         best = (system, kept)
         best_score = meta(kept)
         chosen = 0
-        rows: list[dict[str, Any]] = []
         for number in range(1, self.config.outer.candidates + 1):
             prompt = self.propose_system(kept, system, f"{address}/cand={number}")
             if prompt is None:
-                rows.append({"cand": number, "invalid": True})
                 continue
             scored = {
                 task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
             }
             score = meta(scored)
-            rows.append({"cand": number, "score": score})
             if score > best_score:
                 ranked = {name: sorted(nodes, key=lambda node: -node.score) for name, nodes in scored.items()}
                 best, best_score, chosen = (prompt, ranked), score, number
@@ -93,7 +90,6 @@ class Oracle:
             "system": best[0],
             "chosen": chosen,
             "score": meta(best[1]),
-            "candidates": rows,
         }
         return best
 

@@ -12,9 +12,8 @@ ANSWER_TOKENS = 5
 
 def ask(number: int, *, system: str = "", max_tokens: int = 16) -> Request:
     """A request of its own for each number."""
-    messages = (Message("user", f"question {number}"),)
-    if system:
-        messages = (Message("system", system), *messages)
+    question = Message("user", f"question {number}")
+    messages = (Message("system", system), question) if system else (question,)
     return Request(model="m", messages=messages, sampling=Sampling(max_tokens=max_tokens))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["backends", "cache", "scheduling", "engine", "metaspo"]
+ORDER = ["backends", "cache", "scheduling", "engine", "bench", "metaspo"]
 
 
 def modules(folder: str) -> list[Path]:

@@ -220,6 +220,13 @@ async def test_the_servers_words_are_passed_on_where_they_help() -> None:
     assert "maximum context length is 2048 tokens" in str(caught)
 
 
+async def test_a_long_story_from_the_server_is_cut_short() -> None:
+    """A stack trace or a page of HTML does not fill the terminal."""
+    text = str(await ask("compatible", response(400, error(message="It went wrong. " * 500))))
+    assert "It went wrong." in text
+    assert len(text) < 400
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_connection_closed_before_any_byte_is_told_apart(kind: str) -> None:
     """A stale keep-alive: nothing of an answer had come."""

@@ -1,5 +1,6 @@
 """Runs from the command line against a real server: interrupted, resumed, capped, piped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,25 @@ def test_an_interrupted_run_pays_only_for_what_is_missing(
     assert here("optimize", "run.toml").code == 0
     assert (result_bytes(project), server.answered) == undisturbed
     assert selections(journal_of(project))
+
+
+def test_an_interrupted_run_that_drops_candidates_early_asks_no_example_twice(
+    tmp_path: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which examples of a dropped candidate are asked depends on timing; what is selected does not."""
+    write_project(tmp_path, server.url, head="")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        before = server.calls
+        server.hold_after(50)
+        running = start("optimize", "run.toml", folder=tmp_path)
+        server.wait_for(asked=before + 51, answered=before + 50)
+        running.send_signal(signal.SIGINT)
+        interrupted(end(running))
+    server.release()
+    assert here("optimize", "run.toml").code == 0
+    assert json.loads(result_bytes(tmp_path)) == json.loads(undisturbed[0])
+    assert {count for body, count in server.answered.items() if '"answerer"' in body} == {1}
 
 
 def test_a_killed_run_repeats_at_most_what_was_in_flight(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 
 from metaspo.backends import Completion, HalfAnswer, RateLimited, Reply, Request, Usage
 from metaspo.backends.virtual_time import run_virtual
@@ -21,7 +22,6 @@ from metaspo.scheduling import (
     Prices,
 )
 from metaspo.scheduling.budget import Cost, Purse
-from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 
 PRICES = Prices(input=1_000.0, cached=500.0, output=2_000.0)
 

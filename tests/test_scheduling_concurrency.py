@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scheduling_world import Server, SlotServer, ask, now
 
 from metaspo.backends import Overloaded, Request
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
 from metaspo.scheduling.concurrency import COOL_DOWN, FIRST, AutoConcurrency, FixedConcurrency, make_control
-from scheduling_world import Server, SlotServer, ask, now
 
 
 class BatchServer(Server):
@@ -148,8 +148,8 @@ def test_it_does_not_grow_unless_it_is_used() -> None:
 def test_it_does_not_grow_on_the_word_of_a_failing_server() -> None:
     """A fault in every round keeps the limit where it is, and does not cut it."""
     control = AutoConcurrency(most=256)
-    for second in range(100):
-        feed(control, start=second, end=second + 0.9, rate=20.0)
+    for second in range(200):
+        feed(control, start=second, end=second + 0.9, rate=10.0)
         control.on_fault(second + 0.95)
     assert control.limit == FIRST
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scheduling_world import Server, ask, now
 
 from metaspo.backends import (
     AccessDenied,
@@ -33,7 +34,6 @@ from metaspo.scheduling import (
     Waiting,
 )
 from metaspo.scheduling.endpoints import LOAD_BOUND, Endpoints
-from scheduling_world import Server, ask, now
 
 
 def refuse_connections(request: Request | None = None) -> None:
@@ -118,7 +118,7 @@ def test_a_dying_replicas_requests_go_elsewhere_and_it_comes_back() -> None:
     replicas = servers(2)
     took, events = run_batch(replicas, 800, EIGHT, later={5.0: (0, False), 40.0: (0, True)})
     assert took == pytest.approx(100, rel=0.1)
-    assert [type(event) for event in events if isinstance(event, EndpointDown | EndpointUp)][0] is EndpointDown
+    assert next(type(event) for event in events if isinstance(event, EndpointDown | EndpointUp)) is EndpointDown
     ups = [event.at for event in events if isinstance(event, EndpointUp)]
     assert len(ups) == 1
     assert 40 <= ups[0] <= 75

@@ -5,6 +5,7 @@ import contextlib
 
 import anyio
 import pytest
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, SlotServer, ask, now
 
 from metaspo.backends import (
     AccessDenied,
@@ -21,7 +22,6 @@ from metaspo.backends import (
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
 from metaspo.scheduling import Account, Event, Gateway, Lane, LaneSettings, LaneStopped, Prices, Retried, Unavailable
-from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, SlotServer, ask, now
 
 ONE_AT_A_TIME = LaneSettings(concurrency=1)
 

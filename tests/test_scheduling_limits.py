@@ -149,7 +149,7 @@ def test_headers_never_raise_a_limit_that_was_set() -> None:
 def test_a_provider_that_has_counted_more_is_believed() -> None:
     """Little left in the headers makes us wait for the refill."""
     quota = Quota(per_minute=6_000, per_day=None, now=0.0)
-    quota.feed_back(0, taken_then=quota.taken, age=0.0, now=0.0)
+    quota.feed_back(0, taken_then=quota.taken, at=0.0, now=0.0)
     assert quota.wait(100, 0.0) == pytest.approx(100 / 99, rel=0.05)
 
 
@@ -161,7 +161,7 @@ def test_an_old_header_is_brought_up_to_date() -> None:
     for _ in range(30):
         now += quota.wait(100, now)
         quota.take(100, now)
-    quota.feed_back(3_000, taken_then=then, age=now, now=now)
+    quota.feed_back(3_000, taken_then=then, at=0.0, now=now)
     assert quota.wait(100, now) <= 1.5
 
 

@@ -44,7 +44,8 @@ EXAMPLES: list[BackendError] = [
 
 def all_subclasses(kind: type) -> set[type]:
     """The class's descendants."""
-    return {kind} | {leaf for child in kind.__subclasses__() for leaf in all_subclasses(child)}
+    children: list[type] = kind.__subclasses__()
+    return {kind}.union(*(all_subclasses(child) for child in children))
 
 
 def verdict(error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0) -> Verdict:

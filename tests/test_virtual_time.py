@@ -8,6 +8,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from metaspo.backends.virtual_time import Deadlock, VirtualTimeLoop, real_wait, run_virtual
 
 

@@ -59,6 +59,14 @@ class Metric(Protocol):
         """A whole split, 0 to 1 (for most metrics the mean of `grade`)."""
         ...
 
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        """What `aggregate` can still reach: an upper bound for every way the missing predictions (None) may turn out.
+
+        `answers` are the accepted answers of all examples. The bound is exact to the last bit: no completion of the
+        split aggregates to more, rounding included, and with nothing missing it equals `aggregate`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:

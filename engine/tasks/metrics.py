@@ -34,6 +34,9 @@ class Accuracy:
     def aggregate(self, graded: Sequence[Graded], /) -> float:
         return _mean(self, graded)
 
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        return _best_mean(self, graded)
+
 
 @dataclass(frozen=True, slots=True)
 class MacroF1:
@@ -58,6 +61,15 @@ class MacroF1:
         hits = Counter(right for right, said in zip(gold, predicted, strict=True) if right == said)
         return fmean(2 * hits[label] / (golds[label] + predictions[label]) for label in sorted(golds))
 
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        """Missing predictions taken as right.
+
+        Every label's F1 is 2 TP / (gold + predicted). With its gold count fixed it grows with TP and falls with false
+        alarms; a right answer adds the one and none of the other, for its own label and for all others, so that all
+        right is best for every label at once.
+        """
+        return self.aggregate([one or Graded(right[0], right) for one, right in zip(graded, answers, strict=True)])
+
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
@@ -72,6 +84,9 @@ class ExactMatch:
 
     def aggregate(self, graded: Sequence[Graded], /) -> float:
         return _mean(self, graded)
+
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        return _best_mean(self, graded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +103,9 @@ class TokenF1:
 
     def aggregate(self, graded: Sequence[Graded], /) -> float:
         return _mean(self, graded)
+
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        return _best_mean(self, graded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,9 @@ class UserMetric:
 
     def aggregate(self, graded: Sequence[Graded], /) -> float:
         return _mean(self, graded)
+
+    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
+        return _best_mean(self, graded)
 
 
 def build_metric(name: str, *, base_dir: Path) -> Metric:
@@ -151,6 +172,11 @@ def _mean(metric: Metric, graded: Sequence[Graded]) -> float:
     if not graded:
         raise ValueError(f"{metric.name} needs at least one example")
     return math.fsum(metric.grade(one) for one in graded) / len(graded)
+
+
+def _best_mean(metric: Metric, graded: Sequence[Graded | None]) -> float:
+    """The mean with 1 in every missing place; fsum and the division round monotonically, so it is a bound as floats."""
+    return math.fsum(1.0 if one is None else metric.grade(one) for one in graded) / len(graded)
 
 
 def _import(path: str, base_dir: Path) -> MetricFunction:

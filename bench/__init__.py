@@ -1,0 +1,5 @@
+"""Benchmarks: what metaspo costs, how near it comes to what servers allow, and the simulated servers they run on."""
+
+from metaspo.bench.report import Report
+
+__all__ = ["Report"]

@@ -1,0 +1,146 @@
+"""Exact early rejection: a candidate is dropped as soon as even a perfect remainder could not get it selected.
+
+The bars below are what is known of a round so far; they are synchronous and know nothing of calls. A candidate that
+they reject would not be selected with all its examples scored either, so selections are those of full scoring, in
+whatever order answers come in. Which candidates are rejected, and how early, may depend on that order; that a finished
+run started again makes no call holds all the same, because of the `Recall` gate.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from metaspo.engine.concurrent import gather
+from metaspo.engine.node import Node, Part
+from metaspo.engine.scoring import Scorecard
+from metaspo.engine.state import score_of
+
+
+class OuterBar:
+    """The outer loop keeps the best candidate strictly above the incumbent, the earlier one of equals."""
+
+    def __init__(self, incumbent: float) -> None:
+        self._incumbent = incumbent
+        self._best = incumbent
+        self._best_number = 0
+
+    def rejects(self, number: int, bound: float) -> bool:
+        """Whether a candidate that can reach `bound` at most is out."""
+        if bound <= self._incumbent or bound < self._best:
+            return True
+        return bound == self._best and 0 < self._best_number < number
+
+    def finished(self, number: int, score: float) -> None:
+        """A candidate has its final score."""
+        if score > self._best or (score == self._best and 0 < number < self._best_number):
+            self._best, self._best_number = score, number
+
+
+class InnerBar:
+    """The inner loop keeps the best `keep` prompts of old and new, the earlier ones of equals."""
+
+    def __init__(self, kept: Sequence[Scorecard], *, keep: int) -> None:
+        self._keep = keep
+        self._old = len(kept)
+        self._known = {card.pair.user: (score_of(card), position) for position, card in enumerate(kept)}
+
+    def rejects(self, number: int, bound: float) -> bool:
+        """Whether at least `keep` prompts are ahead of candidate `number` (from 1) even at its best."""
+        position = self._old + number - 1
+        ahead = sum(score > bound or (score == bound and place < position) for score, place in self._known.values())
+        return ahead >= self._keep
+
+    def finished(self, number: int, card: Scorecard) -> None:
+        """A candidate has its final score. A prompt that is there twice counts once, at the earlier place."""
+        place = self._old + number - 1
+        _, known = self._known.get(card.pair.user, (0.0, place))
+        self._known[card.pair.user] = (score_of(card), min(place, known))
+
+
+class Recall:
+    """Lets no candidate of a round ask the base model before all have taken what the cache has for them.
+
+    What rejected a candidate in an earlier, interrupted or finished, session is then known again before it could ask
+    for the rest. A candidate that waits for the optimizer model has nothing in the cache to wait for.
+    """
+
+    def __init__(self, candidates: int) -> None:
+        self._recalling = set(range(1, candidates + 1))
+        self._all_done = anyio.Event()
+
+    def done(self, number: int) -> None:
+        """A candidate has taken what there is, asks the optimizer, or brings no proposal; idempotent."""
+        self._recalling.discard(number)
+        if not self._recalling:
+            self._all_done.set()
+
+    async def wait(self) -> None:
+        """Until all are done."""
+        await self._all_done.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """What one candidate's scoring has to know of its round.
+
+    Attributes:
+        rejects: whether a candidate with this best mean within reach is out; None switches early rejection off.
+        finished: is told the cards of a candidate that was scored to the end.
+    """
+
+    number: int
+    recall: Recall
+    rejects: Callable[[float], bool] | None
+    finished: Callable[[Sequence[Scorecard]], None]
+
+
+async def score_unless_out(
+    nodes: Sequence[Node], parts: Sequence[Sequence[Part]], contest: Contest
+) -> list[Scorecard] | None:
+    """Score a candidate on its nodes, all at once, each in its parts; None as soon as it is out."""
+    rejects = contest.rejects
+    if rejects is None:
+        await gather(node.ask(rows) for node, rows in zip(nodes, parts, strict=True))
+        return _finish(nodes, contest)
+    for node in nodes:
+        await node.recall()
+    bounds = [node.bound for node in nodes]
+    if not any(node.missing for node in nodes):
+        cards = _finish(nodes, contest)
+        contest.recall.done(contest.number)
+        return cards
+    contest.recall.done(contest.number)
+    await contest.recall.wait()
+    with anyio.CancelScope() as scoring:
+
+        def hear(position: int) -> None:
+            bounds[position] = nodes[position].bound
+            if rejects(sum(bounds) / len(bounds)):
+                scoring.cancel()
+
+        hear(0)
+        await gather(
+            node.ask(rows, heard=partial(hear, position))
+            for position, (node, rows) in enumerate(zip(nodes, parts, strict=True))
+        )
+        return _finish(nodes, contest)
+    return None
+
+
+def _finish(nodes: Sequence[Node], contest: Contest) -> list[Scorecard]:
+    cards = [node.card() for node in nodes]
+    contest.finished(cards)
+    return cards
+
+
+def hard_and_easy(card: Scorecard) -> tuple[list[int], list[int]]:
+    """The examples that a pair got wrong, and those it got right, each in the split's order.
+
+    A candidate that must beat the pair is best asked the hard ones first: it has to mend some of them, and one that
+    mends none is out as soon as they are answered.
+    """
+    hard = [position for position, outcome in enumerate(card.outcomes) if outcome.grade != 1]
+    easy = [position for position, outcome in enumerate(card.outcomes) if outcome.grade == 1]
+    return hard, easy

@@ -1,0 +1,107 @@
+"""How fast a lane goes: its rate limits and its number of calls in flight, and what both learn from each call."""
+
+from collections.abc import Callable
+
+from metaspo.backends import Reply, SlowDown, TransientError, Unreachable
+from metaspo.scheduling import events
+from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
+from metaspo.scheduling.estimate import Size, TokenEstimator
+from metaspo.scheduling.flight import Flight
+from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.retry import Verdict
+from metaspo.scheduling.settings import LaneSettings
+
+
+class Pace:
+    """The limits of one lane. Synchronous; takes the time as an argument and tells changes to `emit`."""
+
+    def __init__(
+        self, lane: str, settings: LaneSettings, estimator: TokenEstimator, *, emit: Callable[[events.Event], None]
+    ) -> None:
+        self.control: ConcurrencyControl = make_control(settings.concurrency, most=settings.max_concurrency)
+        self.limits = RateLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            requests_per_day=settings.requests_per_day,
+            tokens_per_day=settings.tokens_per_day,
+        )
+        self._lane = lane
+        self._estimator = estimator
+        self._emit = emit
+        self._limited_since: float | None = None
+        self._limited_seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Pace {self.control} {self.limits}>"
+
+    def wait(self, size: Size, now: float) -> float:
+        """Seconds until the rate limits let a request of that size go; 0.0 if they do now."""
+        return self.limits.wait(self._estimator.expected(size), now)
+
+    def launch(self, flight: Flight, now: float) -> None:
+        """A call goes now: reserve it, and book for how long the rate limit held it back."""
+        limited = self.limited_seconds(now) - flight.limiter_then
+        flight.limiter_seconds += limited
+        flight.queue_seconds += now - flight.entered - limited
+        flight.reservation = self.limits.reserve(self._estimator.expected(flight.size), now)
+
+    def answered(self, flight: Flight, reply: Reply, now: float, *, in_flight: int) -> None:
+        """A call was answered while so many were out."""
+        usage = reply.completion.usage
+        assert flight.reservation is not None
+        self.limits.settle(flight.reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
+        self._hear(flight, reply, now)
+        self._estimator.observe(flight.size, usage)
+        before = self.control.limit
+        self.control.on_success(now, in_flight=in_flight)
+        self._tell_concurrency(before, now)
+
+    def failed(self, flight: Flight, error: TransientError, verdict: Verdict, now: float) -> None:
+        """A call failed in a way that may pass."""
+        assert flight.reservation is not None
+        if isinstance(error, Unreachable):
+            self.limits.give_back(flight.reservation, now)
+        self._hear(flight, error, now)
+        if isinstance(error, SlowDown):
+            self.limits.slow_down(now)
+        elif verdict.hold:
+            self.limits.refused(flight.reservation, now)
+        if verdict.hold:
+            self.limits.hold(verdict.wait, now)
+            self._emit(events.HeldBack(lane=self._lane, at=now, wait=verdict.wait, reason=str(error)))
+        before = self.control.limit
+        if verdict.concurrency == "cut":
+            self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
+        elif verdict.concurrency == "hold":
+            self.control.on_fault(now)
+        self._tell_concurrency(before, now)
+
+    def limited_seconds(self, now: float) -> float:
+        """A clock that runs while the rate limit is what holds the first in the queue back."""
+        since = self._limited_since
+        return self._limited_seconds + (now - since if since is not None else 0.0)
+
+    def note_limited(self, limited: bool, now: float) -> None:
+        """Let that clock run, or stop it."""
+        if limited and self._limited_since is None:
+            self._limited_since = now
+        elif not limited and self._limited_since is not None:
+            self._limited_seconds += now - self._limited_since
+            self._limited_since = None
+
+    def _hear(self, flight: Flight, source: Reply | TransientError, now: float) -> None:
+        if source.hints is None or flight.reservation is None:
+            return
+        if self.limits.hear(source.hints, flight.reservation, now):
+            event = events.LimitsLearned(
+                lane=self._lane,
+                at=now,
+                requests_per_minute=self.limits.requests.per_minute,
+                tokens_per_minute=self.limits.tokens.per_minute,
+            )
+            self._emit(event)
+
+    def _tell_concurrency(self, before: int, now: float) -> None:
+        after = self.control.limit
+        if after != before:
+            self._emit(events.ConcurrencyChanged(lane=self._lane, at=now, before=before, after=after))

@@ -1,0 +1,156 @@
+"""Every mistake of a user's gets one `error:` line that names file, key or line and says what to do; exit status 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Ended, here, write_project
+
+DEAD = "http://127.0.0.1:9/v1"  # nothing listens there; no test here gets as far as a call
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a good config `run.toml`; commands run there."""
+    write_project(tmp_path, DEAD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(project: Path, old: str, new: str) -> None:
+    path = project / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def mistake(ended: Ended, *says: str) -> None:
+    """One error line that says all of it, exit status 2, nothing on standard output."""
+    assert (ended.code, ended.out, len(ended.errors)) == (2, "", 1), ended
+    for part in says:
+        assert part in ended.errors[0]
+
+
+def test_a_missing_config() -> None:
+    mistake(here("optimize", "nowhere.toml"), "nowhere.toml", "metaspo init")
+
+
+def test_a_config_that_is_not_toml(project: Path) -> None:
+    (project / "bad.toml").write_text("a = = 1\n", encoding="utf-8")
+    mistake(here("plan", "bad.toml"), "bad.toml", "line 1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("candidates = 3", "candidate = 3", ("run.toml", "outer.candidate", "candidates")),
+        ("iterations = 2", "iterations = -2", ("run.toml", "iterations", "-2")),
+        ("max_tokens = 64", "max_tokens = 'many'", ("run.toml", "base.max_tokens")),
+        ("a.train.jsonl", "gone.jsonl", ("gone.jsonl", "no such file", "'a'")),
+        ("[inner]\n", "[inner]\nstrategy = 'metaspro'\n", ("inner.strategy", "metaspro", "metaspo")),
+        ("concurrency = 4", "concurrency = 4\ntier = 77", ("base", "tier 77")),
+        ('endpoints = ["http://127.0.0.1:9/v1"]', 'endpoints = ["localhost:9"]', ("base.endpoints", "http://")),
+        ('endpoints = ["http://127.0.0.1:9/v1"]', "", ("base", "endpoints")),
+        ('model = "writer"', 'model = "writer"\napi_key_env = "sk-not-a-name"', ("optimizer.api_key_env", "NAME")),
+        ("is {question} even?", "is it even?", ("user_prompt", "{question}")),
+        ('metric = "accuracy"', 'metric = "accuracies"', ("metric", "accuracy")),
+        ("seed = 7", 'seed = 7\nsystem_prompt = " "', ("system_prompt", "empty")),
+        ("seed = 7", 'seed = 7\nsystem_prompt = "{question}"', ("system_prompt", "{question}")),
+        ('name = "b"', 'name = "a"', ("two tasks", "'a'")),
+    ],
+)
+def test_a_bad_key(project: Path, old: str, new: str, says: tuple[str, ...]) -> None:
+    edit(project, old, new)
+    mistake(here("optimize", "run.toml"), *says)
+    assert not (project / ".metaspo").exists()
+
+
+def test_a_missing_optimizer(project: Path) -> None:
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    before, _, rest = text.partition("[optimizer]")
+    (project / "run.toml").write_text(before + rest[rest.index("[inner]") :], encoding="utf-8")
+    mistake(here("optimize", "run.toml"), "run.toml", "optimizer", "embedded")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{not json", "not valid JSON"),
+        (json.dumps({"question": "x number 1"}), "answer"),
+        (json.dumps({"question": "x number 1", "answer": "perhaps"}), "perhaps"),
+        (json.dumps({"question": "half a pair \ud800 number 1", "answer": "yes"}), "surrogate"),
+    ],
+)
+def test_a_bad_line_of_data(project: Path, line: str, says: str) -> None:
+    with (project / "a.train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    mistake(here("optimize", "run.toml"), "a.train.jsonl:7", says)
+
+
+def test_a_key_that_is_not_set(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    edit(project, "concurrency = 4", 'concurrency = 4\napi_key_env = "SOME_KEY"')
+    mistake(here("optimize", "run.toml"), "SOME_KEY", ".env")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--system", "gone.txt"], ("--system", "gone.txt")),
+        (["--system", "empty.txt"], ("empty.txt", "empty")),
+        (["--user", "a=gone.txt"], ("--user", "gone.txt")),
+        (["--user", "a=plain.txt"], ("plain.txt", "{question}")),
+        (["--user", "c=good.txt"], ("'c'", "no such task")),
+        (["--user", "a"], ("--user a", "TASK=FILE")),
+        (["--run", "nobody"], ("nobody", "metaspo runs")),
+        (["--split", "dev"], ("--split", "dev")),
+        (["--set", "seed"], ("--set seed", "KEY=VALUE")),
+        (["--set", "seed.x=1"], ("--set seed.x",)),
+        (["--set", "tasks.0.name=x"], ("--set tasks.0.name", "tasks")),
+        (["--set", "sed=1"], ("sed", "seed")),
+    ],
+)
+def test_a_bad_option_of_evaluate(project: Path, options: list[str], says: tuple[str, ...]) -> None:
+    (project / "empty.txt").write_text("\n", encoding="utf-8")
+    (project / "good.txt").write_text("So: {question}\n", encoding="utf-8")
+    (project / "plain.txt").write_text("No place for it.\n", encoding="utf-8")
+    mistake(here("evaluate", "run.toml", *options), *says)
+
+
+def test_an_unknown_run() -> None:
+    mistake(here("show", "nobody"), "nobody", "metaspo runs")
+
+
+def test_a_run_directory_that_cannot_be_written(project: Path) -> None:
+    (project / "file").write_text("", encoding="utf-8")
+    mistake(here("optimize", "run.toml", "--set", "runs=file/runs"), "file/runs", "`runs`")
+
+
+def test_a_spoilt_run_directory(project: Path) -> None:
+    spoilt = project / ".metaspo" / "runs" / "old"
+    spoilt.mkdir(parents=True)
+    (spoilt / "config.json").write_text("{}", encoding="utf-8")
+    (spoilt / "summary.json").write_text("{half", encoding="utf-8")
+    for command in (["runs"], ["runs", "--json"], ["show", "old"], ["show", "old", "--json"]):
+        mistake(here(*command), "summary.json")
+
+
+def test_the_same_run_twice_in_one_command() -> None:
+    mistake(here("optimize", "run.toml", "run.toml"), "run", "twice")
+
+
+def test_several_faults_get_a_line_each(project: Path) -> None:
+    edit(project, "candidates = 2", "candidats = 2")
+    edit(project, "candidates = 3", "candidats = 3")
+    ended = here("plan", "run.toml")
+    assert ended.code == 2
+    assert [error.split(":")[1].strip() for error in ended.errors] == ["inner.candidats", "outer.candidats"]
+
+
+def test_nothing_to_optimize_on_is_said(project: Path) -> None:
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    tables = text.split("[[tasks]]")
+    (project / "run.toml").write_text(
+        tables[0].replace("iterations = 2", "iterations = 0") + "[[tasks]]" + tables[3], encoding="utf-8"
+    )
+    mistake(here("optimize", "run.toml"), "source", "evaluate")

@@ -1,0 +1,272 @@
+"""The Python API: one's own gateway, evaluation, completions alone, several runs over shared lanes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import write_data
+from world import SKILLS, World, make_config, make_task
+
+from metaspo import (
+    Account,
+    Budget,
+    ConfigError,
+    Gateway,
+    Lane,
+    LaneSettings,
+    MemoryStore,
+    Message,
+    PromptPair,
+    Request,
+    RunReport,
+    RunStopped,
+    Watcher,
+    evaluate,
+    optimize,
+    prepare,
+)
+from metaspo.backends import Completion, RequestRejected, Simulated
+from metaspo.engine import PromptError, optimize_many
+from metaspo.engine.prompts import render
+
+Answer = Callable[[Request], str]
+
+
+def gateway_of(answer: Answer, *, calls: list[Request] | None = None) -> Gateway:
+    """A gateway with lanes "base" and "optimizer" over simulated models."""
+
+    def noted(request: Request) -> str:
+        if calls is not None:
+            calls.append(request)
+        return answer(request)
+
+    lanes = [Lane(name, [Simulated(noted)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
+    return Gateway(lanes, store=MemoryStore())
+
+
+def mapping(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A config as a mapping, with data on file."""
+    tasks = []
+    for name, role in (("a", "source"), ("b", "source"), ("unseen", "target")):
+        write_data(folder, name, train=6, test=4)
+        train = {"train": str(folder / f"{name}.train.jsonl")} if role == "source" else {}
+        tasks.append(
+            {
+                "name": name,
+                "role": role,
+                **train,
+                "test": str(folder / f"{name}.test.jsonl"),
+                "answer": {"kind": "label", "labels": ["yes", "no"]},
+                "user_prompt": f"About {name}: is {{question}} even?",
+            }
+        )
+    model = {"endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 64}
+    return {
+        "seed": 7,
+        "iterations": 1,
+        "cache": "",
+        "runs": "",
+        "base": {"model": "answerer", **model},
+        "optimizer": {"model": "writer", **model},
+        "inner": {"candidates": 2, "keep": 2},
+        "outer": {"candidates": 2},
+        "tasks": tasks,
+        **changes,
+    }
+
+
+async def test_a_mapping_and_a_gateway_of_ones_own_are_enough(tmp_path: Path) -> None:
+    async with gateway_of(World(1).answer) as gateway:
+        report = await optimize(mapping(tmp_path), gateway=gateway)
+    assert report.directory is None
+    assert set(report.result.user_prompts) == {"a", "b"}
+    assert {score.task for score in report.result.tests} == {"a", "b", "unseen"}
+    assert report.usage.total.calls > 0
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl"] * 6
+
+
+async def test_an_evaluation_scores_exactly_the_prompts_given(tmp_path: Path) -> None:
+    calls: list[Request] = []
+    users = {"a": "For a: {question}?"}
+    async with gateway_of(World(1).answer, calls=calls) as gateway:
+        report = await evaluate(mapping(tmp_path), system_prompt="Be exact.", user_prompts=users, gateway=gateway)
+    asked = {(call.messages[0].content, call.messages[1].content) for call in calls}
+    expected = set()
+    for name, user in (("a", users["a"]), ("b", "About b: is {question} even?"), ("unseen", "About unseen: is {question} even?")):
+        for number in range(4):
+            system, asked_user = render(PromptPair("Be exact.", user), f"{name} test number {number}")
+            expected.add((system.content, asked_user.content))
+    assert asked == expected
+    assert [row.task for row in report.scores] == ["a", "b", "unseen"]
+    assert {row.stage for row in report.scores} == {"given"}
+
+
+async def test_the_train_split_is_evaluated_on_demand(tmp_path: Path) -> None:
+    async with gateway_of(World(1).answer) as gateway:
+        report = await evaluate(mapping(tmp_path), split="train", gateway=gateway)
+    assert [(row.task, row.examples) for row in report.scores] == [("a", 6), ("b", 6)]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "error"),
+    [
+        ({"system_prompt": ""}, PromptError),
+        ({"user_prompts": {"a": "no place"}}, PromptError),
+        ({"user_prompts": {"c": "{question}"}}, ConfigError),
+    ],
+)
+async def test_prompts_that_cannot_be_used_are_refused_before_a_call(
+    tmp_path: Path, prompts: dict[str, Any], error: type[Exception]
+) -> None:
+    calls: list[Request] = []
+    async with gateway_of(World(1).answer, calls=calls) as gateway:
+        with pytest.raises(error):
+            await evaluate(mapping(tmp_path), gateway=gateway, **prompts)
+    assert calls == []
+
+
+async def test_an_evaluation_needs_no_optimizers_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with ChatServer(World(1).answer) as server:
+        raw = mapping(tmp_path)
+        raw["base"]["endpoints"] = [server.url]
+        raw["optimizer"] = {**raw["optimizer"], "api_key_env": "NO_SUCH_KEY"}
+        assert len((await evaluate(raw)).scores) == 3
+        with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
+            await optimize(raw)
+
+
+async def test_completions_alone_are_cached_counted_and_capped() -> None:
+    requests = [Request(model="m", messages=(Message("user", f"{n % 5}"),)) for n in range(20)]
+    calls: list[Request] = []
+    account = Account("mine", budget=Budget(calls=5))
+    async with gateway_of(lambda request: request.messages[0].content * 2, calls=calls) as gateway:
+        answers = await gateway.complete_many(requests, lane="base", account=account)
+        again = await gateway.complete(requests[0], lane="base", account=account)
+        with pytest.raises(RunStopped):
+            await gateway.complete(Request(model="m", messages=(Message("user", "new"),)), lane="base", account=account)
+    texts = [answer.text for answer in answers if isinstance(answer, Completion)]
+    assert texts == [f"{n % 5}" * 2 for n in range(20)]
+    assert again.text == "00"
+    assert len(calls) == account.statistics().total.calls == 5
+
+
+async def test_a_request_the_server_refuses_comes_back_in_its_place() -> None:
+    refused = RequestRejected("too long")
+    model = Simulated(lambda request: "fine", faults=lambda request, _: refused if request.draw else None)
+    requests = [Request(model="m", messages=(Message("user", "q"),), draw=draw) for draw in (0, 1)]
+    async with Gateway([Lane("base", [model])], store=MemoryStore()) as gateway:
+        first, second = await gateway.complete_many(requests, lane="base")
+    assert isinstance(first, Completion)
+    assert isinstance(second, RequestRejected)
+
+
+@contextmanager
+def shared_server() -> Iterator[ChatServer]:
+    with ChatServer(World(1).answer) as server:
+        yield server
+
+
+async def test_of_several_runs_one_may_stop_and_the_others_finish(tmp_path: Path) -> None:
+    with shared_server() as server:
+
+        def raw(**changes: Any) -> dict[str, Any]:
+            made = mapping(tmp_path, **changes)
+            for role in ("base", "optimizer"):
+                made[role]["endpoints"] = [server.url]
+            return made
+
+        configs = [raw(name="poor", budget={"calls": 20}, seed=1), raw(name="rich", seed=2)]
+        poor, rich = await optimize_many([prepare(config) for config in configs], watcher=lambda _: Watcher())
+        alone = await optimize(raw(name="rich", seed=2))
+    assert isinstance(poor, RunStopped)
+    assert "poor" in str(poor)
+    assert isinstance(rich, RunReport)
+    assert rich.result == alone.result
+
+
+async def test_no_runs_are_no_work() -> None:
+    assert await optimize_many([], watcher=lambda _: Watcher()) == []
+
+
+def test_overrides_reach_into_tables_of_every_kind_of_config(tmp_path: Path) -> None:
+    overrides = {"outer.candidates": 5, "budget.calls": 9}
+    raw = mapping(tmp_path)
+    for given in (raw, prepare(raw).config):
+        config = prepare(given, overrides=overrides).config
+        assert (config.outer.candidates, config.budget.calls, config.inner.candidates) == (5, 9, 2)
+    assert raw["outer"] == {"candidates": 2}
+
+
+# Variants of a run
+
+
+async def systems_and_result(changes: dict[str, Any], **world: Any) -> tuple[list[Request], RunReport]:
+    from metaspo.engine import Prepared
+
+    tasks = (make_task("a", train=20), make_task("b", train=20), make_task("unseen", role="target"))
+    calls: list[Request] = []
+    async with gateway_of(World(3, **world).answer, calls=calls) as gateway:
+        prepared = Prepared(config=make_config(changes), tasks=tasks, folder=Path())
+        return calls, await optimize(prepared, gateway=gateway)
+
+
+async def test_merged_roles_send_the_base_model_one_user_message() -> None:
+    calls, report = await systems_and_result({"roles": "merged"})
+    base = [call for call in calls if call.model == "answerer"]
+    assert base
+    assert {tuple(message.role for message in call.messages) for call in base} == {("user",)}
+    assert any(call.messages[0].content.startswith(f"{report.result.system_prompt}\n\n") for call in base)
+
+
+async def test_without_an_inner_loop_user_prompts_stay_and_the_system_prompt_may_change() -> None:
+    calls, report = await systems_and_result({"inner": {"candidates": 0}}, malformed=0.0)
+    prompts = {name: ("About %s: is {question} even?" % name,) for name in ("a", "b")}
+    assert report.result.user_prompts == prompts
+    assert report.result.system_prompt != report.result.first_system_prompt
+    assert not any("complete new user prompt" in call.messages[-1].content for call in calls)
+
+
+async def test_without_an_outer_loop_the_system_prompt_stays_and_user_prompts_may_change() -> None:
+    calls, report = await systems_and_result({"outer": {"candidates": 0}}, malformed=0.0)
+    assert report.result.system_prompt == report.result.first_system_prompt
+    assert any(prompts[0].startswith("Be ") for prompts in report.result.user_prompts.values())
+    systems = {call.messages[0].content for call in calls if call.model == "answerer"}
+    assert systems == {report.result.first_system_prompt}
+
+
+async def test_a_source_without_a_test_split_is_optimized_on_and_not_tested() -> None:
+    from metaspo.engine import Prepared
+
+    tasks = (make_task("a", test=0), make_task("b"), make_task("unseen", role="target"))
+    async with gateway_of(World(3).answer) as gateway:
+        report = await optimize(Prepared(config=make_config(), tasks=tasks, folder=Path()), gateway=gateway)
+    assert "a" in report.result.user_prompts
+    assert {row.task for row in report.result.tests} == {"b", "unseen"}
+    assert [gain.tasks for gain in report.result.gains] == [1, 1]
+
+
+async def test_without_a_baseline_there_is_no_gain_to_report() -> None:
+    _, report = await systems_and_result({"test": {"baseline": False}})
+    assert report.result.gains == ()
+    assert {row.stage for row in report.result.tests} == {"after"}
+
+
+async def test_the_gain_is_the_mean_over_tasks_of_after_minus_before() -> None:
+    _, report = await systems_and_result({}, malformed=0.0)
+    assert any(skill in report.result.system_prompt for skill in SKILLS)
+    scores = {(row.task, row.stage): row.score or 0.0 for row in report.result.tests if row.prompt == 0}
+    for gain in report.result.gains:
+        names = ("unseen",) if gain.role == "target" else ("a", "b")
+        expected = sum(scores[name, "after"] - scores[name, "before"] for name in names) / len(names)
+        assert gain.gain == pytest.approx(expected)
+        assert gain.interval.low <= gain.gain <= gain.interval.high
+
+
+async def test_the_final_train_score_is_never_below_the_first() -> None:
+    for seed in range(5):
+        _, report = await systems_and_result({"seed": seed})
+        assert report.result.train_after >= report.result.train_before or report.result.system_prompt

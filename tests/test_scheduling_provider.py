@@ -1,0 +1,151 @@
+"""A lane against a provider that enforces limits its own way: the limit is used, and hardly a call is refused."""
+
+import random
+
+import pytest
+from scheduling_world import Server, now
+
+from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply, Request, Sampling, Usage
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+RPM, TPM = 500, 200_000
+CALLS = 1_600
+
+
+class Provider(Server):
+    """Continuously refilling limits, as OpenAI's behave; refused calls cost nothing more than themselves.
+
+    Attributes:
+        declared: whether it counts the prompt's characters / 4 and all of `max_tokens` instead of the tokens used.
+        depth: seconds of quota it lets somebody save up.
+    """
+
+    def __init__(self, *, declared: bool, depth: float, headers: bool, tpm: int = TPM) -> None:
+        super().__init__("provider", latency=2.0)
+        self.declared = declared
+        self.depth = depth
+        self.headers = headers
+        self.tpm = tpm
+        self.refused_at: list[float] = []
+        self.charged: list[tuple[float, int]] = []
+        self._requests = RPM / 60 * depth
+        self._tokens = tpm / 60 * depth
+        self._at = 0.0
+        self._rng = random.Random(7)
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        chars = sum(len(message.content) for message in request.messages)
+        usage = Usage(chars // 5 + 8, self._rng.randint(20, 120))
+        cost = (
+            chars // 4 + request.sampling.max_tokens if self.declared else usage.prompt_tokens + usage.completion_tokens
+        )
+        self._admit(cost)
+        hints = self._hints()
+        await self.work(request)
+        self.finished_at.append(now())
+        completion = Completion(text="x", finish_reason="stop", usage=usage, latency=self.latency)
+        return Reply(completion, hints)
+
+    def _admit(self, cost: int) -> None:
+        passed, self._at = now() - self._at, now()
+        self._requests = min(RPM / 60 * self.depth, self._requests + RPM / 60 * passed)
+        self._tokens = min(self.tpm / 60 * self.depth, self._tokens + self.tpm / 60 * passed)
+        missing = max((1 - self._requests) / RPM, (cost - self._tokens) / self.tpm) * 60
+        if missing > 1e-9:
+            self.refused_at.append(now())
+            raise RateLimited("429", retry_after=missing, hints=self._hints())
+        self._requests -= 1
+        self._tokens -= cost
+        self.charged.append((now(), cost))
+
+    def _hints(self) -> LimitHints | None:
+        if not self.headers:
+            return None
+        return LimitHints(
+            requests_limit=RPM,
+            requests_remaining=int(self._requests),
+            tokens_limit=self.tpm,
+            tokens_remaining=int(self._tokens),
+        )
+
+    def use(self, start: float) -> float:
+        """The share of the token limit that was charged from `start` until work ran out."""
+        end = self.charged[-1][0]
+        return sum(cost for at, cost in self.charged if start <= at < end) / (end - start) * 60 / self.tpm
+
+
+class Shrinking(Provider):
+    """Halves its limit after a minute."""
+
+    async def work(self, request: Request) -> None:
+        if now() > 60:
+            self.tpm = TPM // 2
+        await super().work(request)
+
+
+def run_against(provider: Provider, settings: LaneSettings) -> None:
+    """Send calls of very different lengths, all at once."""
+    rng = random.Random(3)
+    requests = [
+        Request(
+            model="m",
+            messages=(Message("user", f"{number} " + "w " * rng.randint(200, 2_500)),),
+            sampling=Sampling(max_tokens=512),
+        )
+        for number in range(CALLS)
+    ]
+
+    async def main() -> None:
+        async with Gateway([Lane("lane", [provider], settings)], store=MemoryStore()) as gateway:
+            await gateway.complete_many(requests, lane="lane")
+
+    run_virtual(main())
+
+
+SET = LaneSettings(requests_per_minute=RPM, tokens_per_minute=TPM, charges="tokens")
+UNSET = LaneSettings(charges="tokens")
+
+
+@pytest.mark.parametrize("depth", [60, 2])
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_provider_that_counts_what_is_used(depth: float, headers: bool) -> None:
+    """97% of the limit is used, not one call is refused, with headers or without."""
+    provider = Provider(declared=False, depth=depth, headers=headers)
+    run_against(provider, SET)
+    assert provider.use(30.0) >= 0.97
+    assert not provider.refused_at
+
+
+def test_a_provider_that_counts_what_is_declared_and_says_so() -> None:
+    """The headers teach how it counts before the first refusal."""
+    provider = Provider(declared=True, depth=60, headers=True)
+    run_against(provider, SET)
+    assert provider.use(120.0) >= 0.97
+    assert not provider.refused_at
+
+
+@pytest.mark.parametrize("depth", [60, 2])
+def test_a_provider_that_counts_what_is_declared_and_says_nothing(depth: float) -> None:
+    """Only refusals can teach how it counts: a handful is enough."""
+    provider = Provider(declared=True, depth=depth, headers=False)
+    run_against(provider, SET)
+    assert len(provider.refused_at) <= 15
+    assert provider.use(60.0) >= 0.85
+
+
+def test_limits_nobody_set_are_learned_from_the_headers() -> None:
+    """Without any setting the first answers tell."""
+    provider = Provider(declared=False, depth=60, headers=True)
+    run_against(provider, UNSET)
+    assert provider.use(60.0) >= 0.97
+    assert len(provider.refused_at) <= 1
+
+
+def test_a_limit_that_shrinks_while_running_is_followed() -> None:
+    """Half the limit from one minute to the next: the headers tell, and it is kept."""
+    provider = Shrinking(declared=False, depth=60, headers=True)
+    run_against(provider, SET)
+    assert provider.use(120.0) == pytest.approx(1.0, abs=0.03)
+    assert len(provider.refused_at) <= 2

@@ -1,0 +1,160 @@
+"""Check metaspo's promises against a real vLLM on this machine's CPU: `make vllm-check`; docs/vllm.md tells the rest.
+
+Everything goes through the front door: `metaspo init`, `metaspo optimize`, and the gateway of the Python API.
+"""
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from vllm_grouping import LEAST_HIT_RATE, run_grouped
+from vllm_runs import Ended, Runs
+from vllm_server import Figures, Server, SetupFailed, ensure_environment, ensure_model, running
+
+from metaspo.backends import BackendError
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".cache" / "vllm-check"
+OWN_VENV = ROOT / ".venv-vllm"
+LEAST_CALLS = 300
+RESTART_AFTER = 100  # requests answered
+
+out = Console(soft_wrap=True, highlight=False)
+
+
+class Promises:
+    """What was promised, and whether it held."""
+
+    def __init__(self) -> None:
+        self.broken = 0
+
+    def hold(self, promise: str, *, held: bool, seen: str = "") -> None:
+        """Note and print one."""
+        self.broken += not held
+        mark = "[green]ok[/green]    " if held else "[bold red]BROKEN[/bold red]"
+        out.print(f"  {mark} {promise}{escape(f' ({seen})') if seen and not held else ''}")
+
+
+def main(
+    venv: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An environment with vLLM, taken as it is; else .venv-vllm, made if need be."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Also: stop and start the server in mid-run.")] = False,
+    grouping: Annotated[bool, typer.Option("--grouping", help="Also: the hit rate of the prefix cache.")] = False,
+) -> None:
+    """Run metaspo against a real vLLM on the CPU, and check what it promises. Exit status 1 if a promise broke."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped on the way out
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    promises = Promises()
+    try:
+        out.print(f"vLLM comes from {venv or f'{OWN_VENV}, which takes minutes and 3 GB to make if it is not there'}.")
+        python = venv / "bin" / "python" if venv else ensure_environment(OWN_VENV)
+        model = ensure_model(python)
+        check_runs(promises, Server(python, model, WORK / "vllm.log"), restart=restart)
+        if grouping:
+            check_grouping(promises, python, model)
+    except (SetupFailed, BackendError) as error:
+        out.print(f"[bold red]error:[/bold red] {escape(str(error))}")
+        raise typer.Exit(1) from None
+    out.print(f"What is left of the check is in {WORK}")
+    out.print(f"[bold red]{promises.broken} promises broke.[/bold red]" if promises.broken else "Every promise held.")
+    raise typer.Exit(min(promises.broken, 1))
+
+
+def check_runs(promises: Promises, server: Server, *, restart: bool) -> None:
+    """The bilevel run: fresh, again, under a wrong name, without a server; and, if wanted, with one that goes away."""
+    runs = Runs(WORK / "runs", server.url)
+    out.print("Starting vLLM: half a minute, the first time several.")
+    with running(server) as seconds:
+        out.print(f"vLLM is ready at {server.url} after {seconds:.0f} s")
+        first = check_fresh(promises, runs, server)
+        check_replay(promises, runs, server, first)
+        check_sentence(promises, "a wrong model name", runs.optimize(cache="other", set_=["base.model=no-such-model"]))
+        if restart:
+            check_restart(promises, runs, server, first)
+    stopped = runs.optimize(cache="other", set_=["base.patience=5"])
+    check_sentence(promises, "a stopped server", stopped)
+
+
+def check_fresh(promises: Promises, runs: Runs, server: Server) -> Ended:
+    """A run from an empty cache."""
+    out.print("A bilevel run from an empty cache:")
+    first = runs.optimize(cache="cache")
+    report(first, server.figures())
+    promises.hold("the run ends with a result", held=first.status == 0, seen=first.errors)
+    promises.hold(f"it makes at least {LEAST_CALLS} calls", held=first.calls >= LEAST_CALLS, seen=str(first.calls))
+    promises.hold("every example gets an answer", held=first.failed == 0, seen=f"{first.failed} failed")
+    return first
+
+
+def check_replay(promises: Promises, runs: Runs, server: Server, first: Ended) -> None:
+    """The same run again, over the cache of the first."""
+    out.print("The same again:")
+    before = server.figures()
+    second = runs.optimize(cache="cache")
+    asked = server.figures().since(before).ended
+    report(second, None)
+    promises.hold("no call is made", held=second.calls == 0 and asked == 0, seen=f"{second.calls}, server: {asked}")
+    promises.hold("the result is the same", held=second.status == 0 and second.result == first.result)
+
+
+def check_sentence(promises: Promises, mistake: str, ended: Ended) -> None:
+    """A run that cannot go on: exit status 3, one sentence, what to do, and no traceback."""
+    out.print(f"With {mistake}, after {ended.seconds:.1f} s, exit status {ended.status}:")
+    out.print("".join(f"    {line}\n" for line in ended.errors.splitlines()), end="", markup=False)
+    errors = [line for line in ended.errors.splitlines() if line.startswith("error:")]
+    plain = ended.status == 3 and len(errors) == 1 and "Traceback" not in ended.errors
+    promises.hold("the run stops with one clear sentence", held=plain)
+
+
+def check_restart(promises: Promises, runs: Runs, server: Server, first: Ended) -> None:
+    """A run whose server is stopped and started again on the way."""
+    out.print(f"A run from an empty cache, the server stopped after {RESTART_AFTER} answers and started again:")
+    started = server.figures()
+    with runs.optimizing(cache="interrupted") as run:
+        run.wait_until(lambda: server.figures().since(started).ended >= RESTART_AFTER)
+        server.stop()
+        seconds = server.start()
+        ended = run.wait()
+    report(ended, None)
+    again = runs.optimize(cache="interrupted")
+    out.print(
+        f"  the server was away for {seconds:.0f} s, {ended.retries} calls were sent again; undisturbed it took "
+        f"{first.calls} calls; the results are {'the same' if ended.result == first.result else 'not the same'}"
+        " (vLLM's greedy decoding does not always repeat itself)"
+    )
+    promises.hold("the run waits and goes on", held=ended.status == 0 and ended.retries > 0, seen=ended.errors)
+    promises.hold("every example gets an answer", held=ended.failed == 0, seen=f"{ended.failed} failed")
+    promises.hold("and every answer is kept", held=again.calls == 0 and again.result == ended.result)
+
+
+def check_grouping(promises: Promises, python: Path, model: Path) -> None:
+    """Requests put in interleaved over their prefixes, with a priority for each prefix."""
+    server = Server(python, model, WORK / "vllm-grouping.log", options=("--num-gpu-blocks-override", "256"))
+    with running(server):
+        out.print("400 requests over 20 prefixes, put in interleaved, with room for 8,192 tokens in the KV cache:")
+        seconds = run_grouped(server.url, by_prefix=True)
+        figures = server.figures()
+    out.print(
+        f"  {seconds:.1f} s, {400 / seconds:.1f} requests/s; of {figures.queried} prompt tokens {figures.hit} were "
+        f"found in the prefix cache: hit rate {figures.hit_rate:.3f}"
+    )
+    promises.hold(f"the hit rate is at least {LEAST_HIT_RATE}", held=figures.hit_rate >= LEAST_HIT_RATE)
+
+
+def report(ended: Ended, figures: Figures | None) -> None:
+    """What a run took."""
+    rate = f", {ended.calls / ended.seconds:.1f} requests/s" if ended.calls else ""
+    prefix = f", prefix cache hit rate {figures.hit_rate:.2f}" if figures else ""
+    out.print(f"  {ended.seconds:.1f} s, {ended.calls} calls, {ended.hits} from the cache{rate}{prefix}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
