@@ -44,7 +44,7 @@ types: $(VENV)/.dev  ## mypy --strict, tests included
 	$(BIN)/mypy -p metaspo
 	$(BIN)/mypy tests tools
 
-vllm-check: $(VENV)/.run  ## a run against a real vLLM on this machine's CPU (installs 3 GB beside .venv; see docs/vllm.md)
+vllm-check: $(VENV)/.run  ## run against a real vLLM on this CPU, no GPU (3 GB into .venv-vllm; ARGS="--restart --grouping" for all of it)
 	$(BIN)/python tools/vllm_check.py $(ARGS)
 
 constraints: $(VENV)/.dev  ## pin what is installed now

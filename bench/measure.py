@@ -4,7 +4,7 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -30,6 +30,14 @@ def timed(work: Callable[[], object]) -> Timing:
     gc.collect()
     cpu, wall = time.process_time(), time.perf_counter()
     work()
+    return Timing(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+async def timed_async(work: Callable[[], Awaitable[object]]) -> Timing:
+    """As `timed`, within a running event loop."""
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    await work()
     return Timing(time.process_time() - cpu, time.perf_counter() - wall)
 
 

@@ -95,12 +95,17 @@ class _Sequence:
 
 
 class SimulatedVLLM:
-    """One server as a backend; several make a lane of replicas. Time is the event loop's."""
+    """One server as a backend; several make a lane of replicas. Time is the event loop's.
+
+    Attributes:
+        answered_at: when each answer was ready, in seconds.
+    """
 
     def __init__(
         self, answer: Callable[[Request], str], model: VLLMModel | None = None, *, name: str = "simulated-vllm"
     ) -> None:
         self.model = model or VLLMModel()
+        self.answered_at: list[float] = []
         self._answer = answer
         self._name = name
         self._cache = KVCache(self.model.kv_blocks)
@@ -113,7 +118,7 @@ class SimulatedVLLM:
         # Of the steps that are computed now: when they began, how long each takes, how many; None while idle.
         self._began = self._each = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._answered = self._refused = self._prompt_tokens = self._computed = self._most_running = 0
+        self._refused = self._prompt_tokens = self._computed = self._most_running = 0
         self._busy = 0.0
 
     def __repr__(self) -> str:
@@ -174,7 +179,7 @@ class SimulatedVLLM:
     def statistics(self) -> VLLMStatistics:
         """What it did so far."""
         return VLLMStatistics(
-            answered=self._answered,
+            answered=len(self.answered_at),
             refused=self._refused,
             prompt_tokens=self._prompt_tokens,
             computed_tokens=self._computed,
@@ -191,9 +196,7 @@ class SimulatedVLLM:
         if model.queue_bound is not None and self._queued() + self._running >= model.queue_bound:
             self._refused += 1
             raise Overloaded(f"{self._name} has {model.queue_bound} requests already.")
-        text = "\x1e".join(message.content for message in request.messages)
-        keys = block_keys(text, block_chars=model.block_tokens * CHARS_PER_TOKEN)
-        keys = keys[: usage.prompt_tokens // model.block_tokens]
+        keys = prompt_blocks(request, usage.prompt_tokens, model)
         blocks = ceil((usage.prompt_tokens + usage.completion_tokens) / model.block_tokens)
         loop = asyncio.get_running_loop()
         sequence = _Sequence(keys, blocks - len(keys), usage, loop.create_future())
@@ -249,10 +252,11 @@ class SimulatedVLLM:
         self._timer = loop.call_at(self._began + count * self._each, self._boundary, count)
 
     def _end_due(self) -> None:
+        now = asyncio.get_running_loop().time()
         while self._ends and (self._ends[0][0] <= self._step or self._ends[0][2].gone):
             sequence = heappop(self._ends)[2]
             if not sequence.gone:
-                self._answered += 1
+                self.answered_at.append(now)
                 self._release(sequence)
                 sequence.done.set_result(None)
 
@@ -288,3 +292,10 @@ class SimulatedVLLM:
         self._number += 1
         heappush(self._ends, (self._step + max(1, sequence.usage.completion_tokens), self._number, sequence))
         return prompt - sequence.cached
+
+
+def prompt_blocks(request: Request, prompt_tokens: int, model: VLLMModel) -> tuple[int, ...]:
+    """Keys of the whole KV blocks of a request's prompt."""
+    text = "\x1e".join(message.content for message in request.messages)
+    keys = block_keys(text, block_chars=model.block_tokens * CHARS_PER_TOKEN)
+    return keys[: prompt_tokens // model.block_tokens]

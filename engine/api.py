@@ -17,21 +17,22 @@ from metaspo.engine.config_file import load_config, parse_config, with_overrides
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.final import score_given
 from metaspo.engine.gateways import LaneNames, open_gateway
-from metaspo.engine.journal import FileJournal, Journal, MemoryJournal
+from metaspo.engine.journal import FileJournal, Journal, MemoryJournal, read_journal
 from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.result import EvaluationReport, RunReport
 from metaspo.engine.run import run
-from metaspo.engine.run_directory import RunDirectory, run_directory
+from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, run_directory
 from metaspo.engine.scope import Scope
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.suggest import nearest
-from metaspo.engine.summary import summarize
-from metaspo.engine.tasks import Notice, Task, load_tasks
+from metaspo.engine.summary import all_sessions, session_data, summarize
+from metaspo.engine.tasks import MetricError, Notice, Task, TaskError, load_tasks
 from metaspo.engine.watcher import Watcher
 from metaspo.scheduling import Account, Budget, Event, Gateway, RunStopped
 
+ENDS_ONE_RUN = (MetricError, RunDirectoryError, RunStopped, TaskError)  # and leaves runs beside it alone
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
 
 
@@ -106,18 +107,18 @@ async def optimize(
 
 async def optimize_many(
     prepared: Sequence[Prepared], *, watcher: Callable[[Prepared], Watcher], progress: Progress | None = None
-) -> list[RunReport | RunStopped]:
+) -> list[RunReport | Exception]:
     """Several runs over shared lanes: one run's waits are filled with another's work.
 
     A run that has to stop does not stop the others: its place in the results holds the reason. `progress` is told how
     far the download of a local model's file is, in bytes.
     """
 
-    async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | RunStopped:
+    async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
         try:
             return await run_prepared(item, gateway, names, watcher=watcher(item), events=events)
-        except RunStopped as stop:
-            return stop
+        except ENDS_ONE_RUN as reason:
+            return reason
 
     if not prepared:
         return []
@@ -220,9 +221,13 @@ async def run_prepared(
             raise
         finally:
             usage, seconds = scope.account.statistics(), anyio.current_time() - started
+            journal.write("session", "", session_data(usage, seconds=seconds))
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
-                directory.write_summary(summarize(result, usage, seconds=seconds, stopped=why))
+                spent = all_sessions(read_journal(directory.journal))
+                directory.write_summary(
+                    {**summarize(result, usage, seconds=seconds, stopped=why), "all_sessions": spent}
+                )
         if directory:
             directory.write_result(result)
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)

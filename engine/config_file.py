@@ -33,7 +33,7 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with dotted keys set, and the tables on the way made. Raises `ConfigError` where there is another value."""
+    """A copy with dotted keys set, tables on the way made. Raises `ConfigError` where there is another value."""
     changed = deepcopy(dict(raw))
     for dotted, value in overrides.items():
         *tables, last = dotted.split(".")

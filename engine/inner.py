@@ -15,7 +15,7 @@ from metaspo.engine.address import join, rng_at
 from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
-from metaspo.engine.prompts import PromptPair
+from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
 from metaspo.engine.rejection import Contest, InnerBar, Recall, hard_and_easy, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
@@ -89,8 +89,8 @@ async def _candidate(this: Round, number: int) -> Scorecard | None:
         ),
     )
     try:
-        prompt = await scope.inner.propose(context)
-    except NoProposal as reason:
+        prompt = check_user_prompt(await scope.inner.propose(context))
+    except (NoProposal, PromptError) as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
         scope.watcher.settled(base_calls=len(this.state.task.train))
         this.recall.done(number)

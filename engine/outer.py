@@ -15,7 +15,7 @@ from metaspo.engine.address import join, rng_at
 from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
-from metaspo.engine.prompts import PromptPair
+from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt
 from metaspo.engine.rejection import Contest, OuterBar, Recall, hard_and_easy, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
@@ -121,8 +121,8 @@ async def _candidate(this: Round, number: int) -> Candidate | None:
         ),
     )
     try:
-        system = await scope.outer.propose(context)
-    except NoProposal as reason:
+        system = check_system_prompt(await scope.outer.propose(context))
+    except (NoProposal, PromptError) as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
         scope.watcher.settled(base_calls=sum(len(task.task.train) for _, _, task, _ in this.nodes))
         this.recall.done(number)

@@ -113,6 +113,8 @@ async def score_unless_out(
         return cards
     contest.recall.done(contest.number)
     await contest.recall.wait()
+    if rejects(sum(bounds) / len(bounds)):
+        return None  # before anything is asked: a cancelled scope would still let its tasks take their first step
     with anyio.CancelScope() as scoring:
 
         def hear(position: int) -> None:
@@ -120,7 +122,6 @@ async def score_unless_out(
             if rejects(sum(bounds) / len(bounds)):
                 scoring.cancel()
 
-        hear(0)
         await gather(
             node.ask(rows, heard=partial(hear, position))
             for position, (node, rows) in enumerate(zip(nodes, parts, strict=True))

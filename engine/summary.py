@@ -1,5 +1,6 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,21 @@ def report_data(report: RunReport) -> dict[str, Any]:
         "result": report.result.as_json(),
         "summary": summary,
     }
+
+
+SPENT = ("calls", "prompt_tokens", "completion_tokens", "dollars")
+
+
+def session_data(usage: AccountStatistics, *, seconds: float) -> dict[str, float]:
+    """What a session spent, for the journal."""
+    return {**{name: getattr(usage.total, name) for name in SPENT}, "seconds": round(seconds, 3)}
+
+
+def all_sessions(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What all sessions of a journal spent together; one that was killed did not come to write its line."""
+    sessions = [event for event in events if event["event"] == "session"]
+    spent = {name: sum(event[name] for event in sessions) for name in (*SPENT, "seconds")}
+    return {"sessions": len(sessions), **spent}
 
 
 def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:

@@ -154,12 +154,19 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
     else:
         for report in finished:
             tables.print_report(out, report)
-    stops = [(item, stop) for item, stop in zip(prepared, reports, strict=True) if isinstance(stop, RunStopped)]
-    for item, stop in stops:
-        say_error(f"{item.config.name}: {stop}")
-    if stops:
+    _tell_ends(prepared, [None if isinstance(report, RunReport) else report for report in reports])
+
+
+def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> None:
+    """Say why runs did not get to their end, if any did not, and exit accordingly."""
+    for item, reason in zip(prepared, reasons, strict=True):
+        if reason is not None:
+            say_error(f"{item.config.name}: {reason}")
+    if any(isinstance(reason, RunStopped) for reason in reasons):
         err.print(GO_ON, highlight=False)
         raise typer.Exit(ExitCode.STOPPED)
+    if any(reasons):
+        raise typer.Exit(ExitCode.MISTAKE)
 
 
 @app.command(name="evaluate")

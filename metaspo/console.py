@@ -15,7 +15,7 @@ from metaspo.backends import BackendError
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
-from metaspo.engine.tasks import TaskError
+from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import RunStopped
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ EXIT_CODES = (
     "Exit status: 0 done; 1 a fault that is not yours; 2 a mistake in the config, the data or the command; "
     "3 stopped cleanly (budget, server, key), run again to go on; 130 interrupted, run again to go on."
 )
-MISTAKES = (ConfigError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
+MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
 GO_ON = "Everything paid for is kept: run the same command again to go on from here."
 
 WIDTH = 120  # of tables where there is no terminal

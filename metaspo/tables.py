@@ -202,6 +202,13 @@ def _print_usage(out: Console, summary: Data) -> None:
             shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
             out.print(f"{lane}: its requests' time went to {shares}.", highlight=False, markup=False)
     out.print(f"Wall time: {summary['seconds']:,.1f} s", highlight=False)
+    spent = summary.get("all_sessions", {})
+    if spent.get("sessions", 0) > 1:
+        out.print(
+            f"All {spent['sessions']} sessions of this run together: {spent['calls']:,} calls, "
+            f"${spent['dollars']:.4f}, {spent['seconds']:,.1f} s",
+            highlight=False,
+        )
 
 
 def print_runs(out: Console, runs: list[RunDirectory]) -> None:

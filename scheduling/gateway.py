@@ -100,9 +100,11 @@ class Gateway:
         flight = self._join(key, request, target, waiter, priority)
         try:
             return await waiter.future
-        finally:
-            if waiter in flight.waiters:
-                flight.lane.leave(flight, waiter)
+        except asyncio.CancelledError:
+            flight.lane.leave(flight, waiter)
+            if waiter.future.done() and not waiter.future.cancelled():
+                waiter.future.exception()  # seen, though nobody is left to tell
+            raise
 
     async def complete_many(
         self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
@@ -204,15 +206,14 @@ class Gateway:
                 self._fresh.clear()
         return found
 
-    async def _keep(self, flight: Flight, completion: Completion) -> Completion:
+    async def _keep(self, flight: Flight, payer: Account, completion: Completion) -> Completion:
         """Store an answer; returns the canonical one."""
         request = flight.request
-        payer = flight.account
         entry = Entry(
             completion=completion,
             model=request.model,
             revision=request.revision,
-            run=payer.name if payer is not None else "",
+            run=payer.name,
             created=self._wall_clock(),
         )
         kept = (await self._store.put(flight.key, entry)).completion

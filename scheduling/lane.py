@@ -7,7 +7,6 @@ tasks and timers, because a task group and a cancel scope per call would cost ha
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -18,18 +17,18 @@ from metaspo.backends import (
     FatalError,
     Reply,
     TimedOut,
-    TransientError,
 )
-from metaspo.scheduling import events, retry
+from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.endpoints import Endpoint, Endpoints
-from metaspo.scheduling.errors import LaneStopped, RunStopped, Unavailable
+from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import Flight, FlightTable, State, Waiter
 from metaspo.scheduling.funding import Funding, unpark
 from metaspo.scheduling.pace import Pace
 from metaspo.scheduling.queue import Priority, PriorityQueue
+from metaspo.scheduling.recovery import Recovery, describe, duration
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.statistics import EndpointStatistics, LaneStatistics
 from metaspo.scheduling.watch import EndpointWatch, WatchHooks
@@ -38,7 +37,7 @@ DEFAULTS = LaneSettings()
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is cancelled
 WAITING_STATES = frozenset({State.NEW, State.QUEUED, State.PARKED, State.BACKING_OFF})
 
-Keep = Callable[[Flight, Completion], Awaitable[Completion]]
+Keep = Callable[[Flight, Account, Completion], Awaitable[Completion]]
 Listener = Callable[[events.Event], None]
 
 
@@ -48,51 +47,59 @@ class Lane:
     def __init__(self, name: str, backends: Sequence[Backend], settings: LaneSettings = DEFAULTS) -> None:
         self.name = name
         self.settings = settings
-        self.stopped: RunStopped | None = None
         self._queue: PriorityQueue[Flight] = PriorityQueue()
         self._endpoints = Endpoints(backends)
         estimator = TokenEstimator()
         self._pace = Pace(name, settings, estimator, emit=self._emit)
         self._funding = Funding(name, settings, estimator, on_exhausted=self._exhaust)
-        self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._in_flight = 0
-        self._kept_slots = 0  # of calls that a full server refused, until they may try again
-        self._filled_to = 0
-        self._retrying = 0
+        self._filled_to = 0  # calls in flight when the dispatcher last had its turn
         self._answered = 0
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
-        self._failing_since: float | None = None
-        self._patience_timer: asyncio.TimerHandle | None = None
-        self._last_error: BackendError | None = None
 
     def __repr__(self) -> str:
-        limit = self._pace.control.limit
         return (
-            f"<Lane {self.name!r} queued={len(self._queue)} in_flight={self._in_flight}/{limit}"
-            f" retrying={self._retrying} answered={self._answered} stopped={self.stopped is not None}>"
+            f"<Lane {self.name!r} queued={len(self._queue)} in_flight={self._in_flight}/{self._pace.control.limit}"
+            f" answered={self._answered} endpoints={self._endpoints.all}>"
         )
+
+    @property
+    def stopped(self) -> RunStopped | None:
+        """Why nothing can be asked of this lane any more; None while it can."""
+        return self._recovery.ended
 
     # Opened and closed by the gateway
 
     def open(self, flights: FlightTable, *, keep: Keep, listener: Listener | None) -> None:
-        """Take part in a running event loop. `keep` stores an answer and returns the canonical one."""
+        """Take part in a running event loop. `keep` stores an answer that an account paid for and returns the
+        canonical one."""
         self._loop = asyncio.get_running_loop()
         self._flights = flights
         self._keep = keep
         self._listener = listener
         hooks = WatchHooks(
-            has_work=self._has_work, probed=self._endpoint_probed, rested=self._endpoint_rested, fatal=self._stop
+            has_work=self._has_work, probed=self._endpoint_probed, rested=self._endpoint_rested, fatal=self._fatal
         )
         self._watch = EndpointWatch(self._endpoints, self._pace.control, hooks)
+        self._recovery = Recovery(
+            self.name,
+            self.settings,
+            flights=flights,
+            pace=self._pace,
+            funding=self._funding,
+            watch=self._watch,
+            requeue=self.requeue,
+            fail_waiting=self._fail_waiting,
+            emit=self._emit,
+        )
 
     async def aclose(self, *, grace: float) -> None:
         """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
-        self._fail_waiting(RunStopped("The gateway was closed while requests were waiting; start the run again."))
-        for timer in (self._timer, self._patience_timer):
-            if timer is not None:
-                timer.cancel()
+        self._recovery.close(RunStopped("The gateway was closed while requests were waiting; start the run again."))
+        if self._timer is not None:
+            self._timer.cancel()
         await self._watch.cancel()
         for flight in self._flights:
             if flight.lane is self and flight.state is State.FLYING and self.settings.charges == "compute":
@@ -172,7 +179,7 @@ class Lane:
             name=self.name,
             queued=len(self._queue),
             in_flight=self._in_flight,
-            retrying=self._retrying,
+            retrying=self._recovery.retrying,
             concurrency=self._pace.control.limit,
             requests_in_minute=requests.used_in_minute(now),
             requests_per_minute=requests.per_minute,
@@ -209,7 +216,7 @@ class Lane:
 
     def _start_what_may(self, now: float) -> None:
         limited = False
-        while self._queue and self._in_flight + self._kept_slots < self._pace.control.limit:
+        while self._queue and self._in_flight + self._recovery.kept_slots < self._pace.control.limit:
             flight = self._queue.peek()
             if not self._funding.reserve(flight):
                 if flight.state is State.PARKED and flight.ticket is not None:
@@ -217,7 +224,7 @@ class Lane:
                 continue
             wait = self._pace.wait(flight.size, now)
             if wait > self.settings.patience:
-                self._give_up(f"its rate limit is used up for the next {_duration(wait)}")
+                self._recovery.give_up(f"its rate limit is used up for the next {duration(wait)}")
                 break
             if wait > 0:
                 limited = True
@@ -226,7 +233,7 @@ class Lane:
             endpoint = self._endpoints.pick(flight.request)
             if endpoint is None:
                 if self._endpoints.none_up():
-                    self._failing(now)
+                    self._recovery.failing(now)
                 break
             self._queue.pop()
             self._launch(flight, endpoint, now)
@@ -237,6 +244,7 @@ class Lane:
         self._pace.launch(flight, now)
         flight.state = State.FLYING
         flight.sent = now
+        flight.overdue = False
         flight.endpoint = endpoint
         flight.guard = self._loop.call_at(now + self.settings.time_limit + OVERDUE, self._overdue, flight)
         endpoint.in_flight += 1
@@ -248,7 +256,7 @@ class Lane:
     async def _fly(self, flight: Flight, endpoint: Endpoint) -> Completion:
         reply = await endpoint.backend.complete(flight.request, time_limit=self.settings.time_limit)
         payer = self._landed(flight, endpoint, reply)
-        completion = await self._keep(flight, reply.completion)
+        completion = await self._keep(flight, payer, reply.completion)
         payer.tally(self.name).store_seconds += self._loop.time() - flight.landed_at
         return completion
 
@@ -262,7 +270,7 @@ class Lane:
         self._free_slot(flight, endpoint)
         flight.state = State.LANDED
         self._answered += 1
-        self._failing_since = self._last_error = None
+        self._recovery.succeeded()
         if endpoint.succeed():
             self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=endpoint.backend.name))
         self._pace.answered(flight, reply, now, in_flight=in_flight)
@@ -281,6 +289,11 @@ class Lane:
         else:
             self._failed(flight, error)
 
+    def _failed(self, flight: Flight, error: BaseException) -> None:
+        assert flight.endpoint is not None
+        self._free_slot(flight, flight.endpoint)
+        self._recovery.failed(flight, flight.endpoint, error)
+
     def _cancelled(self, flight: Flight) -> None:
         if flight.state is State.LANDED:
             self._flights.fail(flight, RunStopped("The gateway was closed before an answer was kept."))
@@ -293,136 +306,13 @@ class Lane:
             self._funding.book_at_most(flight)
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
-    def _failed(self, flight: Flight, error: BaseException) -> None:
-        """A call brought no answer: book it, and do what the table in `retry` says."""
-        now = self._loop.time()
-        assert flight.endpoint is not None
-        endpoint = flight.endpoint
-        self._free_slot(flight, endpoint)
-        if isinstance(error, BackendError) and not isinstance(error, FatalError):
-            self._last_error = error
-        if isinstance(error, BackendError) and retry.may_be_charged(error, charges=self.settings.charges):
-            self._funding.book_at_most(flight)
-        else:
-            self._funding.release(flight)
-        verdict = retry.judge(error, failures=flight.failures, quick_retries=flight.quick_retries, rng=self._rng)
-        if verdict.then == "again":
-            assert isinstance(error, TransientError)
-            self._pace.failed(flight, error, verdict, now)
-            self._try_again(flight, endpoint, error, verdict, now)
-        elif verdict.then == "lane":
-            assert isinstance(error, FatalError)
-            self._stop(error)
-            self._flights.fail(flight, self.stopped or error)
-        else:
-            self._flights.fail(flight, error)
-        if self._failing_since is not None and now >= self._failing_since + self.settings.patience:
-            self._give_up(f"nothing succeeded for {_duration(now - self._failing_since)}")
-
-    def _try_again(
-        self, flight: Flight, endpoint: Endpoint, error: TransientError, verdict: retry.Verdict, now: float
-    ) -> None:
-        """Bring a failed flight back into the queue, at once or later, or give up on it."""
-        rest = verdict.endpoint == "rest" or (verdict.endpoint == "count" and endpoint.fail(flight.key))
-        if rest:
-            self._watch.rest(endpoint, error)
-        counts = verdict.uses_attempt and not rest
-        if verdict.quick:
-            flight.quick_retries += 1
-        else:
-            flight.failures += 1
-            flight.attempts += counts
-        if not counts and not verdict.quick:
-            self._failing(now)
-        reason = self._reason_to_give_up(flight, error, counts=counts or verdict.quick, now=now)
-        if reason:
-            self._flights.fail(flight, self._unavailable(reason))
-        elif not flight.waiters:
-            self._flights.drop(flight)  # it was left to finish into the cache, and it has not
-            flight.state = State.OVER
-        else:
-            flight.keeps_slot = verdict.keeps_slot
-            self._back_off(flight, 0.0 if verdict.hold else verdict.wait, error, now)
-
-    def _reason_to_give_up(self, flight: Flight, error: TransientError, *, counts: bool, now: float) -> str:
-        patience = self.settings.patience
-        if flight.attempts >= self.settings.attempts:
-            return f"a request failed {flight.attempts} times"
-        if error.retry_after is not None and error.retry_after > patience:
-            return f"it asks to wait for {_duration(error.retry_after)}"
-        if counts:
-            flight.refused_since = None
-        elif flight.refused_since is None:
-            flight.refused_since = now
-        elif now - flight.refused_since > patience:
-            return f"a request was refused for {_duration(now - flight.refused_since)}"
-        return ""
-
-    def _back_off(self, flight: Flight, wait: float, error: BackendError, now: float) -> None:
-        payer = flight.account
-        assert payer is not None
-        payer.tally(self.name).retries += 1
-        event = events.Retried(lane=self.name, at=now, attempt=flight.failures, wait=wait, reason=_describe(error))
-        self._emit(event)
-        if wait <= 0:
-            self.requeue(flight)
-            return
-        flight.state = State.BACKING_OFF
-        flight.backed_off_at = now
-        self._retrying += 1
-        self._kept_slots += flight.keeps_slot
-        flight.timer = self._loop.call_later(wait, self._come_back, flight)
-
-    def _come_back(self, flight: Flight) -> None:
-        self._end_back_off(flight)
-        flight.retry_seconds += self._loop.time() - flight.backed_off_at
-        self.requeue(flight)
-
-    def _end_back_off(self, flight: Flight) -> None:
-        flight.timer = None
-        self._retrying -= 1
-        self._kept_slots -= flight.keeps_slot
-
     def _overdue(self, flight: Flight) -> None:
         """A backend did not keep its time limit."""
         flight.overdue = True
         if flight.task is not None:
             flight.task.cancel()
 
-    # Giving up
-
-    def _failing(self, now: float) -> None:
-        """Nothing succeeds for a reason that is not a request's own: the lane's patience runs."""
-        if self._failing_since is None:
-            self._failing_since = now
-            if self._patience_timer is not None:
-                self._patience_timer.cancel()
-            self._patience_timer = self._loop.call_at(now + self.settings.patience, self._out_of_patience, now)
-
-    def _out_of_patience(self, since: float) -> None:
-        # Calls that are in flight may still succeed; if they fail, `_failed` gives up.
-        if self._failing_since == since and not self._in_flight:
-            self._give_up(f"nothing succeeded for {_duration(self._loop.time() - since)}")
-
-    def _give_up(self, reason: str) -> None:
-        error = self._unavailable(reason)
-        self._failing_since = None
-        self._emit(events.LaneGaveUp(lane=self.name, at=self._loop.time(), reason=str(error), final=False))
-        self._fail_waiting(error)
-
-    def _stop(self, error: FatalError) -> None:
-        """Nothing can succeed until a person does something."""
-        if self.stopped is None:
-            message = str(error) or f"The lane {self.name} cannot go on ({type(error).__name__})."
-            self.stopped = LaneStopped(message, lane=self.name)
-            self.stopped.__cause__ = error
-            self._emit(events.LaneGaveUp(lane=self.name, at=self._loop.time(), reason=message, final=True))
-        self._fail_waiting(self.stopped)
-
-    def _unavailable(self, reason: str) -> Unavailable:
-        last = f" (last: {_describe(self._last_error)})" if self._last_error is not None else ""
-        message = f"The lane {self.name} gave up: {reason}{last}; everything answered is kept, so start the run again."
-        return Unavailable(message, lane=self.name)
+    # Nobody can pay, nobody waits
 
     def _exhaust(self, account: Account, most: Cost) -> None:
         if account.exhausted is None:
@@ -468,9 +358,8 @@ class Lane:
             self._queue.remove(flight.ticket)
         elif flight.state is State.PARKED and flight.account is not None:
             unpark(flight, flight.account)
-        elif flight.timer is not None:
-            flight.timer.cancel()
-            self._end_back_off(flight)
+        else:
+            self._recovery.end_back_off(flight)
         flight.state = State.NEW
         self._funding.release(flight)
 
@@ -488,7 +377,10 @@ class Lane:
         self._timer = self._loop.call_at(when, self._schedule_pump)
 
     def _has_work(self) -> bool:
-        return bool(self._queue or self._in_flight or self._retrying)
+        return bool(self._queue or self._in_flight or self._recovery.retrying)
+
+    def _fatal(self, error: FatalError) -> None:
+        self._recovery.stop(error)
 
     def _endpoint_probed(self, endpoint: Endpoint) -> None:
         self._schedule_pump()
@@ -496,21 +388,11 @@ class Lane:
     def _endpoint_rested(self, endpoint: Endpoint, wait: float, error: BackendError) -> None:
         now = self._loop.time()
         name = endpoint.backend.name
-        self._emit(events.EndpointDown(lane=self.name, at=now, endpoint=name, wait=wait, reason=_describe(error)))
+        self._emit(events.EndpointDown(lane=self.name, at=now, endpoint=name, wait=wait, reason=describe(error)))
         if self._endpoints.none_up():
             self._emit(events.Waiting(lane=self.name, at=now, patience=self.settings.patience))
-        self._last_error = error
+        self._recovery.note(error)
 
     def _emit(self, event: events.Event) -> None:
         if self._listener is not None:
             self._loop.call_soon(self._listener, event)  # a listener that raises must not disturb the lane
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -73,7 +73,7 @@ class EndpointWatch:
         self._later(wait, lambda: self._probe_soon(endpoint))
 
     def _probe_soon(self, endpoint: Endpoint) -> None:
-        endpoint.probing = self._hooks.has_work()
+        endpoint.probing = endpoint.health is Health.DOWN and self._hooks.has_work()
         if endpoint.probing:
             self._spawn(self._probe(endpoint))
 
@@ -95,7 +95,8 @@ class EndpointWatch:
 
     def _recover(self, endpoint: Endpoint) -> None:
         endpoint.probing = False
-        endpoint.try_again()
+        if endpoint.health is Health.DOWN:  # else a call that was out has shown meanwhile that it works
+            endpoint.try_again()
         self._hooks.probed(endpoint)
 
     async def _read_gauges(self) -> None:

@@ -5,13 +5,16 @@ Every command is checked for what holds of all of them: no control characters of
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+import tomllib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomllib
 from typer.testing import CliRunner
 
 from metaspo.cli import app
@@ -29,7 +32,7 @@ class Ended:
     err: str
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Any:  # noqa: ANN401 - whatever the command printed
         """Standard output as JSON: all of it, or it fails."""
         return json.loads(self.out)
 
@@ -122,6 +125,18 @@ def write_project(folder: Path, url: str, *, lane: str = "", head: str = EXHAUST
     path = folder / "run.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def wait_until_kept(folder: Path, entries: int) -> None:
+    """Wait until another process has put so many answers into the cache of a folder."""
+    database = f"file:{folder / '.metaspo' / 'cache' / 'cache.db'}?mode=ro"
+    deadline = time.monotonic() + LIMIT
+    found = -1
+    while found != entries:
+        assert time.monotonic() < deadline, f"{found} of {entries} answers are kept"
+        time.sleep(0.005)
+        with closing(sqlite3.connect(database, uri=True)) as connection:
+            (found,) = connection.execute("SELECT count(*) FROM Cache").fetchone()
 
 
 def result_bytes(folder: Path) -> bytes:

@@ -1,7 +1,7 @@
 """The Python API: one's own gateway, evaluation, completions alone, several runs over shared lanes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from metaspo import (
     prepare,
 )
 from metaspo.backends import Completion, RequestRejected, Simulated
-from metaspo.engine import PromptError, optimize_many
+from metaspo.engine import Prepared, PromptError, optimize_many
 from metaspo.engine.prompts import render
 
 Answer = Callable[[Request], str]
@@ -47,7 +47,7 @@ def gateway_of(answer: Answer, *, calls: list[Request] | None = None) -> Gateway
     return Gateway(lanes, store=MemoryStore())
 
 
-def mapping(folder: Path, **changes: Any) -> dict[str, Any]:
+def mapping(folder: Path, **changes: object) -> dict[str, Any]:
     """A config as a mapping, with data on file."""
     tasks = []
     for name, role in (("a", "source"), ("b", "source"), ("unseen", "target")):
@@ -85,7 +85,7 @@ async def test_a_mapping_and_a_gateway_of_ones_own_are_enough(tmp_path: Path) ->
     assert set(report.result.user_prompts) == {"a", "b"}
     assert {score.task for score in report.result.tests} == {"a", "b", "unseen"}
     assert report.usage.total.calls > 0
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl"] * 6
+    assert [path for path in os.listdir(tmp_path) if not path.endswith(".jsonl")] == []
 
 
 async def test_an_evaluation_scores_exactly_the_prompts_given(tmp_path: Path) -> None:
@@ -95,7 +95,11 @@ async def test_an_evaluation_scores_exactly_the_prompts_given(tmp_path: Path) ->
         report = await evaluate(mapping(tmp_path), system_prompt="Be exact.", user_prompts=users, gateway=gateway)
     asked = {(call.messages[0].content, call.messages[1].content) for call in calls}
     expected = set()
-    for name, user in (("a", users["a"]), ("b", "About b: is {question} even?"), ("unseen", "About unseen: is {question} even?")):
+    for name, user in (
+        ("a", users["a"]),
+        ("b", "About b: is {question} even?"),
+        ("unseen", "About unseen: is {question} even?"),
+    ):
         for number in range(4):
             system, asked_user = render(PromptPair("Be exact.", user), f"{name} test number {number}")
             expected.add((system.content, asked_user.content))
@@ -164,16 +168,10 @@ async def test_a_request_the_server_refuses_comes_back_in_its_place() -> None:
     assert isinstance(second, RequestRejected)
 
 
-@contextmanager
-def shared_server() -> Iterator[ChatServer]:
-    with ChatServer(World(1).answer) as server:
-        yield server
-
-
 async def test_of_several_runs_one_may_stop_and_the_others_finish(tmp_path: Path) -> None:
-    with shared_server() as server:
+    with ChatServer(World(1).answer) as server:
 
-        def raw(**changes: Any) -> dict[str, Any]:
+        def raw(**changes: object) -> dict[str, Any]:
             made = mapping(tmp_path, **changes)
             for role in ("base", "optimizer"):
                 made[role]["endpoints"] = [server.url]
@@ -204,12 +202,10 @@ def test_overrides_reach_into_tables_of_every_kind_of_config(tmp_path: Path) -> 
 # Variants of a run
 
 
-async def systems_and_result(changes: dict[str, Any], **world: Any) -> tuple[list[Request], RunReport]:
-    from metaspo.engine import Prepared
-
+async def systems_and_result(changes: dict[str, Any], malformed: float = 0.15) -> tuple[list[Request], RunReport]:
     tasks = (make_task("a", train=20), make_task("b", train=20), make_task("unseen", role="target"))
     calls: list[Request] = []
-    async with gateway_of(World(3, **world).answer, calls=calls) as gateway:
+    async with gateway_of(World(3, malformed=malformed).answer, calls=calls) as gateway:
         prepared = Prepared(config=make_config(changes), tasks=tasks, folder=Path())
         return calls, await optimize(prepared, gateway=gateway)
 
@@ -224,7 +220,7 @@ async def test_merged_roles_send_the_base_model_one_user_message() -> None:
 
 async def test_without_an_inner_loop_user_prompts_stay_and_the_system_prompt_may_change() -> None:
     calls, report = await systems_and_result({"inner": {"candidates": 0}}, malformed=0.0)
-    prompts = {name: ("About %s: is {question} even?" % name,) for name in ("a", "b")}
+    prompts = {name: (f"About {name}: is {{question}} even?",) for name in ("a", "b")}
     assert report.result.user_prompts == prompts
     assert report.result.system_prompt != report.result.first_system_prompt
     assert not any("complete new user prompt" in call.messages[-1].content for call in calls)
@@ -239,8 +235,6 @@ async def test_without_an_outer_loop_the_system_prompt_stays_and_user_prompts_ma
 
 
 async def test_a_source_without_a_test_split_is_optimized_on_and_not_tested() -> None:
-    from metaspo.engine import Prepared
-
     tasks = (make_task("a", test=0), make_task("b"), make_task("unseen", role="target"))
     async with gateway_of(World(3).answer) as gateway:
         report = await optimize(Prepared(config=make_config(), tasks=tasks, folder=Path()), gateway=gateway)
@@ -266,7 +260,7 @@ async def test_the_gain_is_the_mean_over_tasks_of_after_minus_before() -> None:
         assert gain.interval.low <= gain.gain <= gain.interval.high
 
 
-async def test_the_final_train_score_is_never_below_the_first() -> None:
+async def test_no_outer_round_lowers_the_incumbents_score() -> None:
     for seed in range(5):
-        _, report = await systems_and_result({"seed": seed})
-        assert report.result.train_after >= report.result.train_before or report.result.system_prompt
+        _, report = await systems_and_result({"seed": seed, "inner": {"candidates": 0}})
+        assert report.result.train_after >= report.result.train_before

@@ -10,9 +10,9 @@ from world import SKILLS, World, fraction, make_config, make_task
 
 from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
 from metaspo.engine import Calls, Prepared, RunConfig, RunReport, Watcher, count_calls, optimize, plan_run
 from metaspo.engine.tasks import Task
-from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 PAPER: dict[str, Any] = {
@@ -101,7 +101,11 @@ def test_outer_loop_only_takes_the_papers_calls() -> None:
     ],
 )
 def test_a_run_where_nothing_ends_early_asks_for_exactly_what_was_planned(changes: dict[str, Any]) -> None:
-    config, tasks, watcher = make_config({"early_rejection": False, **changes}), tasks_of(2, 1, train=12, test=5), Counting()
+    config, tasks, watcher = (
+        make_config({"early_rejection": False, **changes}),
+        tasks_of(2, 1, train=12, test=5),
+        Counting(),
+    )
     calls = count_calls(config, tasks)
     report = run_of(config, tasks, Prolific(1), watcher)
     lanes = report.usage.lanes

@@ -74,7 +74,9 @@ def test_a_directory_is_named_after_its_config(tmp_path: Path) -> None:
     assert found.path == tmp_path / f"my.run-{print_of({})}"
 
 
-@pytest.mark.parametrize(("text", "name"), [("a b/c", "a-b-c"), ("../..", "unnamed"), ("", "unnamed"), ("x.y_z", "x.y_z")])
+@pytest.mark.parametrize(
+    ("text", "name"), [("a b/c", "a-b-c"), ("../..", "unnamed"), ("", "unnamed"), ("x.y_z", "x.y_z")]
+)
 def test_a_file_name_never_leaves_its_folder(text: str, name: str) -> None:
     assert file_name(text) == name
 

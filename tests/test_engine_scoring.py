@@ -33,9 +33,7 @@ def outcomes(*answers: str | RequestRejected) -> tuple[Outcome, ...]:
 
 def card(*answers: str | RequestRejected, user: str = "{question}") -> Scorecard:
     found = outcomes(*answers)
-    return Scorecard(
-        task="a", pair=PromptPair("s", user), outcomes=found, score=total(found, metric=TASK.metric)
-    )
+    return Scorecard(task="a", pair=PromptPair("s", user), outcomes=found, score=total(found, metric=TASK.metric))
 
 
 def test_each_kind_of_answer_has_its_status_and_grade() -> None:

@@ -20,17 +20,18 @@ def world(rng: Random, *, tasks: int, size: int, gain: float) -> tuple[list[list
 
 
 def test_the_interval_covers_the_true_gain_about_as_often_as_it_says() -> None:
-    rng, runs, gain = Random(20), 200, 0.15
+    rng, runs, gain = Random(20), 120, 0.15
     covered = 0
     for seed in range(runs):
         interval = paired_gain_interval(*world(rng, tasks=3, size=60, gain=gain), seed=seed)
         covered += interval.low <= gain <= interval.high
-    low, high = binom.ppf([0.0005, 0.9995], runs, 0.94)  # a percentile bootstrap of this size is a little narrow
+    # A percentile bootstrap of this size is a little narrow.
+    low, high = (float(binom.ppf(q, runs, 0.94)) for q in (0.0005, 0.9995))
     assert low <= covered <= high
 
 
 def test_no_gain_is_hardly_ever_called_one() -> None:
-    rng, runs = Random(21), 200
+    rng, runs = Random(21), 120
     wrongly = sum(
         paired_gain_interval(*world(rng, tasks=3, size=60, gain=0.0), seed=seed).low > 0 for seed in range(runs)
     )
@@ -46,7 +47,9 @@ def test_pairing_narrows_the_interval() -> None:
     assert paired.high - paired.low < (unpaired.high - unpaired.low) / 2
 
 
-@pytest.mark.parametrize(("before", "after", "gain"), [([1, 0, 1], [1, 0, 1], 0.0), ([0, 0], [1, 1], 1.0), ([0], [1], 1.0)])
+@pytest.mark.parametrize(
+    ("before", "after", "gain"), [([1, 0, 1], [1, 0, 1], 0.0), ([0, 0], [1, 1], 1.0), ([0], [1], 1.0)]
+)
 def test_differences_that_are_all_equal_give_a_point(before: list[float], after: list[float], gain: float) -> None:
     assert paired_gain_interval([before], [after]) == Interval(gain, gain)
 

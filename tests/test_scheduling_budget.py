@@ -187,6 +187,25 @@ def test_a_cancelled_waiter_gives_its_reservation_back() -> None:
     run_virtual(main())
 
 
+def test_who_leaves_does_not_pay() -> None:
+    """A request that waits for the rate limit is paid by whoever still wants it when it goes."""
+
+    async def main() -> None:
+        server, leaver, stayer = Server(), Account("leaver"), Account("stayer")
+        settings = LaneSettings(concurrency=1, requests_per_minute=2)
+        async with Gateway([Lane("lane", [server], settings)], store=MemoryStore()) as gateway:
+            await gateway.complete(ask(0), lane="lane")
+            first = asyncio.create_task(gateway.complete(ask(1), lane="lane", account=leaver))
+            second = asyncio.create_task(gateway.complete(ask(1), lane="lane", account=stayer))
+            await asyncio.sleep(1)
+            first.cancel()
+            await second
+        assert (leaver.purse.spent.calls, leaver.purse.out) == (0, 0)
+        assert (stayer.purse.spent.calls, stayer.purse.out) == (1, 0)
+
+    run_virtual(main())
+
+
 def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
     """A 429 costs nothing; half an answer may have cost everything it could."""
 
@@ -209,6 +228,7 @@ def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
     run_virtual(main())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.booleans()), max_size=50))
 def test_a_purse_never_promises_more_than_it_has(steps: list[tuple[int, int, bool]]) -> None:
     """Spent and reserved together stay within the cap, and settling everything leaves no reservation."""

@@ -74,11 +74,11 @@ def test_auto_comes_near_the_best_fixed_number_for_a_server_with_slots(slots: in
 def test_auto_comes_near_the_best_fixed_number_for_a_server_that_batches(base: float, per_call: float) -> None:
     """Within 5% of the best of three fixed numbers, also where the gain of a larger batch fades slowly."""
     best = max(
-        rate_of(BatchServer(base=base, per_call=per_call), 3_000, LaneSettings(concurrency=number, max_concurrency=64))
+        rate_of(BatchServer(base=base, per_call=per_call), 2_000, LaneSettings(concurrency=number, max_concurrency=64))
         for number in (8, 32, 64)
     )
     auto = LaneSettings(max_concurrency=64)
-    assert rate_of(BatchServer(base=base, per_call=per_call), 3_000, auto) >= 0.95 * best
+    assert rate_of(BatchServer(base=base, per_call=per_call), 2_000, auto) >= 0.95 * best
 
 
 @pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (100, 50)])
@@ -99,6 +99,16 @@ def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
         return rate
 
     assert run_virtual(main()) >= 0.9 * after
+
+
+def test_auto_does_not_pile_calls_up_in_the_servers_queue() -> None:
+    """More in flight than pays is stepped back from: answers would only take longer."""
+    server, events = SlotServer(slots=24), list[Event]()
+    seconds_for(server, 24 * 60, AUTO, events)
+    changes = [event for event in events if isinstance(event, ConcurrencyChanged)]
+    overshoot = next(number for number, event in enumerate(changes) if event.after > 48)
+    assert changes[overshoot + 1].after <= 48
+    assert all(event.after <= 48 for event in changes[overshoot + 1 :])
 
 
 def test_auto_lives_with_a_bounded_queue() -> None:
@@ -162,7 +172,7 @@ def test_gauges_stop_growth_and_preemptions_cut() -> None:
     assert control.limit == int(FIRST * 0.8)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 64),
     st.lists(st.tuples(st.sampled_from("sssssrfl"), st.floats(0, 5)), max_size=300),

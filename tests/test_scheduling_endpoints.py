@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import Server, ask, now
 
@@ -46,6 +46,7 @@ def servers(count: int, *, latency: float = 1.0) -> list[Server]:
     return [Server(f"replica{number}", latency=latency) for number in range(count)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.lists(st.integers(0, 3), min_size=1, max_size=80))
 def test_no_replica_gets_more_than_its_share(count: int, prefixes: list[int]) -> None:
     """Each pick leaves the load within the bound of the mean, however skewed the prefixes are."""
@@ -304,6 +305,29 @@ def test_half_answers_do_not_rest_an_endpoint() -> None:
         async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
             await gateway.complete_many([ask(number) for number in range(50)], lane="lane")
         assert not any(isinstance(event, EndpointDown) for event in events)
+
+    run_virtual(main())
+
+
+def test_a_call_that_was_out_may_show_that_a_resting_endpoint_works() -> None:
+    """It is up again at once, and the probe that was planned does no harm."""
+
+    async def main() -> None:
+        server, events = Server(latency=5), list[Event]()
+
+        def refuse_second(request: Request) -> None:
+            if request.messages[-1].content == "question 1" and now() < 1:
+                raise Unreachable("refused")
+
+        server.plan = refuse_second
+        server.probe_plan = refuse_connections
+        lane = Lane("lane", [server], LaneSettings(concurrency=2))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            await gateway.complete_many([ask(number) for number in range(6)], lane="lane")
+            await asyncio.sleep(100)
+            assert gateway.statistics().lanes["lane"].endpoints[0].health == "up"
+        assert len([event for event in events if isinstance(event, EndpointUp)]) == 1
+        assert now() < 130
 
     run_virtual(main())
 

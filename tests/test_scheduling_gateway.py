@@ -21,7 +21,19 @@ from metaspo.backends import (
 )
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
-from metaspo.scheduling import Account, Event, Gateway, Lane, LaneSettings, LaneStopped, Prices, Retried, Unavailable
+from metaspo.scheduling import (
+    Account,
+    Event,
+    Gateway,
+    Lane,
+    LaneSettings,
+    LaneStopped,
+    Prices,
+    Retried,
+    RunStopped,
+    Unavailable,
+)
+from metaspo.scheduling.gateway import BATCH_WINDOW, CHUNK
 
 ONE_AT_A_TIME = LaneSettings(concurrency=1)
 
@@ -175,6 +187,29 @@ def test_the_last_waiter_lets_a_paid_call_finish_into_the_store() -> None:
             assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
             assert now() == at
         assert (len(server.calls), server.cancelled) == (1, 0)
+
+    run_virtual(main())
+
+
+def test_a_paid_call_that_nobody_waits_for_is_not_tried_again() -> None:
+    """If it fails, it is forgotten; a later request starts anew."""
+
+    async def main() -> None:
+        server = Server(latency=2)
+
+        async def work(request: Request) -> None:
+            await asyncio.sleep(2)
+            if now() < 10:
+                raise HalfAnswer("half")
+
+        server.work = work  # type: ignore[method-assign]
+        async with gateway_over(server, settings=LaneSettings(concurrency=1, charges="tokens")) as gateway:
+            with anyio.move_on_after(1):
+                await gateway.complete(ask(1), lane="lane")
+            await asyncio.sleep(20)
+            assert len(server.calls) == 1
+            assert gateway.statistics().waiting == 0
+            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
     run_virtual(main())
 
@@ -461,7 +496,7 @@ def test_a_cancelled_run_closes_within_its_grace() -> None:
 
     async def main() -> None:
         server = Server(latency=10_000)
-        settings = LaneSettings(concurrency=1, charges="tokens", time_limit=20_000)
+        settings = LaneSettings(concurrency=1, charges="tokens", time_limit=10_000)
         with anyio.move_on_after(1):
             async with gateway_over(server, settings=settings) as gateway:
                 await gateway.complete(ask(1), lane="lane")
@@ -488,18 +523,103 @@ def test_a_listener_that_raises_does_not_disturb_the_lane() -> None:
 
 
 def test_lookup_many_tells_what_is_there_without_asking() -> None:
-    """By position; nothing is called and nothing counted."""
+    """By position; nothing is called, and hits are counted only for a lane that uses them."""
 
     async def main() -> None:
         server = Server()
         async with gateway_over(server) as gateway:
             await gateway.complete_many([ask(1), ask(3)], lane="lane")
-            found = await gateway.lookup_many([ask(number) for number in range(5)])
+            requests, account = [ask(number) for number in range(5)], Account()
+            found = await gateway.lookup_many(requests)
+            assert account.statistics().total.hits == 0
+            assert await gateway.lookup_many(requests, lane="lane", account=account) == found
+            assert account.statistics().total.hits == 2
         assert {position: completion.text for position, completion in found.items()} == {
             1: "question 1",
             3: "question 3",
         }
         assert len(server.calls) == 2
+
+    run_virtual(main())
+
+
+def test_a_stopped_lane_sends_nothing_again() -> None:
+    """A call that was out when the lane stopped, and fails later, is not retried on it."""
+
+    async def main() -> None:
+        server = Server()
+
+        async def work(request: Request) -> None:
+            await asyncio.sleep(1 if request.messages[-1].content == "question 0" else 2)
+            raise AccessDenied("no") if request.messages[-1].content == "question 0" else HalfAnswer("half")
+
+        server.work = work  # type: ignore[method-assign]
+        async with gateway_over(server, settings=LaneSettings(concurrency=2)) as gateway:
+            results = await asyncio.gather(
+                *(gateway.complete(ask(number), lane="lane") for number in range(2)), return_exceptions=True
+            )
+            assert [type(result) for result in results] == [LaneStopped, LaneStopped]
+            await asyncio.sleep(100)
+        assert len(server.calls) == 2
+
+    run_virtual(main())
+
+
+def test_a_paid_call_that_fails_while_closing_is_not_tried_again() -> None:
+    """Its waiter is told, and closing does not hang."""
+
+    async def main() -> None:
+        server = Server()
+
+        async def work(request: Request) -> None:
+            await asyncio.sleep(5)
+            raise HalfAnswer("half")
+
+        server.work = work  # type: ignore[method-assign]
+        async with gateway_over(server, settings=LaneSettings(charges="tokens")) as gateway:
+            task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+            await asyncio.sleep(1)
+        with pytest.raises(RunStopped, match="closed"):
+            await task
+        assert now() == pytest.approx(5.0)
+        assert len(server.calls) == 1
+
+    run_virtual(main())
+
+
+def test_closing_during_a_back_off_fails_the_waiter() -> None:
+    """Nobody waits for a timer that will not fire."""
+
+    async def main() -> None:
+        server = Server()
+
+        def halve(request: Request) -> None:
+            raise HalfAnswer("half")
+
+        server.plan = halve
+        async with gateway_over(server) as gateway:
+            task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+            await asyncio.sleep(0.1)
+            assert gateway.statistics().lanes["lane"].retrying == 1
+        with pytest.raises(RunStopped, match="closed"):
+            await task
+
+    run_virtual(main())
+
+
+def test_a_huge_batch_is_let_in_bit_by_bit() -> None:
+    """10,000 requests at once never have more than a window of them under way, and all are answered."""
+
+    async def main() -> None:
+        most = 0
+        async with gateway_over(Server(), settings=LaneSettings(concurrency=1_000)) as gateway:
+            batch = asyncio.create_task(gateway.complete_many([ask(n) for n in range(10_000)], lane="lane"))
+            while not batch.done():
+                await asyncio.sleep(0.5)
+                most = max(most, gateway.statistics().waiting)
+            assert len(await batch) == 10_000
+        assert 1_000 < most <= BATCH_WINDOW + CHUNK
+        assert now() <= 12
 
     run_virtual(main())
 

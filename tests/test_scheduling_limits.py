@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
-from metaspo.scheduling.limits import RAMP_CUT, Quota, RateLimits, Window, counts_days
+from metaspo.scheduling.limits import RAMP_CUT, RateLimits, counts_days
+from metaspo.scheduling.quota import Quota
+from metaspo.scheduling.window import Window
 
 
 def run_arrivals(limits: RateLimits, arrivals: list[tuple[float, int]]) -> list[tuple[float, int]]:
@@ -202,6 +204,7 @@ def run_arrivals_from(limits: RateLimits, now: float, end: float) -> list[float]
     return sent
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50)), max_size=60))
 def test_a_window_counts_at_least_the_truth(steps: list[tuple[float, int]]) -> None:
     """What it says was used in the last minute is never less than what was, nor than a little more time holds."""

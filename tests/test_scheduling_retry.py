@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import (
@@ -94,6 +94,7 @@ def test_a_stale_connection_is_retried_at_once_a_few_times() -> None:
     assert late.wait > 0
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e5), st.integers(0, 100), st.integers(0, 10_000))
 def test_retry_after_is_kept(retry_after: float, failures: int, seed: int) -> None:
     """Never earlier than the server asked, and not much later."""
@@ -101,6 +102,7 @@ def test_retry_after_is_kept(retry_after: float, failures: int, seed: int) -> No
     assert retry_after <= wait <= 1.05 * retry_after
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_back_off_is_bounded_and_drawn_from_the_given_generator(failures: int, seed: int) -> None:
     """However often it failed."""

@@ -6,7 +6,7 @@ import time
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends.virtual_time import Deadlock, VirtualTimeLoop, real_wait, run_virtual
@@ -28,6 +28,7 @@ def test_a_day_of_sleep_takes_no_time() -> None:
     assert time.monotonic() - began < 5
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e7), max_size=30))
 def test_sleepers_wake_in_the_order_of_their_times(delays: list[float]) -> None:
     """Timers fire in order, at or after their time, whatever the delays."""
@@ -44,7 +45,7 @@ def test_sleepers_wake_in_the_order_of_their_times(delays: list[float]) -> None:
 
     run_virtual(main())
     assert [delay for delay, _ in woken] == sorted(delays)
-    assert all(at == pytest.approx(delay) for delay, at in woken)
+    assert all(at == pytest.approx(delay, abs=1e-8) for delay, at in woken)
 
 
 def test_time_limits_work() -> None:

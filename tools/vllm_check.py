@@ -56,6 +56,7 @@ def main(
     try:
         out.print(f"vLLM comes from {venv or f'{OWN_VENV}, which takes minutes and 3 GB to make if it is not there'}.")
         python = venv / "bin" / "python" if venv else ensure_environment(OWN_VENV)
+        out.print("The model is SmolLM2-135M, which takes a minute to fetch and convert if it is not there.")
         model = ensure_model(python)
         check_runs(promises, Server(python, model, WORK / "vllm.log"), restart=restart)
         if grouping:
@@ -101,7 +102,8 @@ def check_replay(promises: Promises, runs: Runs, server: Server, first: Ended) -
     second = runs.optimize(cache="cache")
     asked = server.figures().since(before).ended
     report(second, None)
-    promises.hold("no call is made", held=second.calls == 0 and asked == 0, seen=f"{second.calls}, server: {asked}")
+    seen = f"{second.calls} by metaspo's count, {asked} by the server's"
+    promises.hold("no call is made", held=second.calls == 0 and asked == 0, seen=seen)
     promises.hold("the result is the same", held=second.status == 0 and second.result == first.result)
 
 
@@ -120,19 +122,19 @@ def check_restart(promises: Promises, runs: Runs, server: Server, first: Ended) 
     started = server.figures()
     with runs.optimizing(cache="interrupted") as run:
         run.wait_until(lambda: server.figures().since(started).ended >= RESTART_AFTER)
-        server.stop()
-        seconds = server.start()
+        away = server.stop() + server.start()
         ended = run.wait()
     report(ended, None)
     again = runs.optimize(cache="interrupted")
     out.print(
-        f"  the server was away for {seconds:.0f} s, {ended.retries} calls were sent again; undisturbed it took "
+        f"  the server was away for {away:.0f} s, {ended.retries} calls were sent again; undisturbed it took "
         f"{first.calls} calls; the results are {'the same' if ended.result == first.result else 'not the same'}"
         " (vLLM's greedy decoding does not always repeat itself)"
     )
     promises.hold("the run waits and goes on", held=ended.status == 0 and ended.retries > 0, seen=ended.errors)
     promises.hold("every example gets an answer", held=ended.failed == 0, seen=f"{ended.failed} failed")
-    promises.hold("and every answer is kept", held=again.calls == 0 and again.result == ended.result)
+    kept = again.calls == 0 and again.result == ended.result
+    promises.hold("and every answer is kept", held=kept, seen=f"{again.calls} calls when it was run again")
 
 
 def check_grouping(promises: Promises, python: Path, model: Path) -> None:

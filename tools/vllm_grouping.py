@@ -11,7 +11,7 @@ PREFIXES = 20
 QUESTIONS = 20  # for each prefix
 IN_FLIGHT = 8
 LEAST_HIT_RATE = 0.85
-RULES = 44  # sentences of a system prompt: with them it is some 575 tokens long
+RULES = 40  # sentences of a system prompt: with them, a request is some 600 tokens long
 
 
 def run_grouped(url: str, *, by_prefix: bool) -> float:
@@ -34,6 +34,6 @@ async def _ask_all(url: str, *, by_prefix: bool) -> float:
 
 
 def _request(prefix: int, question: int) -> Request:
-    rules = " ".join(f"In house {prefix} rule {rule} comes before any other rule." for rule in range(RULES))
+    rules = " ".join(f"In house {10 + prefix} rule {rule} comes before any other rule." for rule in range(RULES))
     messages = (Message("system", rules), Message("user", f"Which rule comes after rule {question}?"))
     return Request(model="smollm2", messages=messages, sampling=Sampling(max_tokens=8))

@@ -114,17 +114,22 @@ class Server:
             time.sleep(1)
         return time.monotonic() - began
 
-    def stop(self) -> None:
-        """Ask it to end (SIGTERM), and end it and its children by force if it does not; idempotent."""
+    def stop(self) -> float:
+        """Ask it to end (SIGTERM), and end it and its children by force if it does not; returns the seconds that took.
+
+        Does nothing for a server that is not running.
+        """
+        began = time.monotonic()
         process, self._process = self._process, None
         if process is None:
-            return
+            return 0.0
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_LIMIT)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        return time.monotonic() - began
 
     def get(self, path: str) -> str | None:
         """A page of the server's, None if there is none to be had now."""

@@ -20,7 +20,7 @@ OUTER: Mapping[str, Callable[[], OuterStrategy]] = {"embedded": EmbeddedOuter, "
 
 
 class UnknownStrategy(ValueError):
-    """No strategy has this name; `str()` lists those there are."""
+    """No strategy has this name, or it cannot be loaded; `str()` says which, and lists those there are."""
 
 
 def inner_strategy(name: str) -> InnerStrategy:
@@ -37,7 +37,10 @@ def _make(name: str, own: Mapping[str, Callable[[], S]], *, group: str) -> S:
     if name in own:
         return own[name]()
     for point in entry_points(group=group, name=name):
-        factory: Callable[[], S] = point.load()
+        try:
+            factory: Callable[[], S] = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
         return factory()
     known = sorted({*own, *(point.name for point in entry_points(group=group))})
     raise UnknownStrategy(f"there is no strategy '{name}'{nearest(name, known)}; known: {', '.join(known)}")

@@ -1,0 +1,153 @@
+"""Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`.
+
+    python -m metaspo.bench.clients NAME URL CALLS
+
+sends them with `AT_ONCE` in flight and prints the microseconds of CPU and of wall time per call, after a warm-up.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import aiohttp
+import orjson
+
+from metaspo.backends import Message, OpenAICompatible, Request, Sampling
+from metaspo.bench.measure import Timing, timed_async
+from metaspo.bench.workload import filler
+from metaspo.cache import DiskStore
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+AT_ONCE = 64
+WARM_UP = 256
+MODEL = "bench"
+
+Ask = Callable[[Request], Awaitable[object]]
+Batch = Callable[[list[Request]], Awaitable[object]]
+
+
+def make_requests(count: int, *, start: int = 0) -> list[Request]:
+    """Requests of about 1.2 KB, no two alike."""
+    system = Message("system", filler(150))
+    return [
+        Request(
+            model=MODEL,
+            messages=(system, Message("user", f"Statement {number}: {filler(120)}")),
+            sampling=Sampling(max_tokens=64),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def chat_messages(request: Request) -> list[dict[str, str]]:
+    """A request's messages as plain data."""
+    return [{"role": message.role, "content": message.content} for message in request.messages]
+
+
+async def run_all(ask: Ask, requests: Iterable[Request]) -> None:
+    """Send all, `AT_ONCE` in flight: as many tasks, each sending one after the other."""
+    rest = iter(requests)
+
+    async def worker() -> None:
+        for request in rest:
+            await ask(request)
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+
+
+@asynccontextmanager
+async def bare(url: str) -> AsyncIterator[Batch]:
+    """aiohttp and orjson, nothing else."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
+
+        async def ask(request: Request) -> str:
+            body = {"model": MODEL, "messages": chat_messages(request), "max_tokens": 64, "temperature": 0.0}
+            async with session.post(f"{url}/chat/completions", data=orjson.dumps(body)) as response:
+                answer: str = orjson.loads(await response.read())["choices"][0]["message"]["content"]
+                return answer
+
+        yield partial(run_all, ask)
+
+
+@asynccontextmanager
+async def gateway(url: str) -> AsyncIterator[Batch]:
+    """metaspo's whole gateway: key, cache miss, single flight, queue, limits, HTTP, store on disk."""
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+        settings = LaneSettings(concurrency=AT_ONCE, requests_per_minute=10**9, tokens_per_minute=10**12)
+        lane = Lane("base", [OpenAICompatible(url)], settings)
+        async with DiskStore(Path(folder)) as store, Gateway([lane], store=store) as opened:
+            yield partial(opened.complete_many, lane="base")
+
+
+@asynccontextmanager
+async def openai_sdk(url: str) -> AsyncIterator[Batch]:
+    """The openai SDK with its retries off."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+
+        async def ask(request: Request) -> object:
+            return await client.chat.completions.create(
+                model=MODEL, messages=chat_messages(request), max_tokens=64, temperature=0.0  # type: ignore[arg-type]
+            )
+
+        yield partial(run_all, ask)
+
+
+@asynccontextmanager
+async def litellm(url: str) -> AsyncIterator[Batch]:
+    """litellm, where it is installed."""
+    module = import_module("litellm")
+
+    async def ask(request: Request) -> object:
+        answer: object = await module.acompletion(
+            model=f"openai/{MODEL}",
+            api_base=url,
+            api_key="none",
+            messages=chat_messages(request),
+            max_tokens=64,
+            temperature=0.0,
+            num_retries=0,
+        )
+        return answer
+
+    yield partial(run_all, ask)
+
+
+CLIENTS = {"bare aiohttp + orjson": bare, "metaspo": gateway, "openai SDK": openai_sdk, "litellm": litellm}
+NEEDS = {"litellm": "litellm"}
+
+
+async def measure(name: str, url: str, calls: int) -> dict[str, float]:
+    """Microseconds per call: fresh; and for metaspo also the same calls again, out of its cache."""
+    async with CLIENTS[name](url) as batch:
+        await batch(make_requests(WARM_UP))
+        requests = make_requests(calls, start=WARM_UP)
+        found = _per_call("", await timed_async(partial(batch, requests)), calls)
+        if name == "metaspo":
+            found |= _per_call("cached ", await timed_async(partial(batch, requests)), calls)
+    return found
+
+
+def _per_call(kind: str, timing: Timing, calls: int) -> dict[str, float]:
+    return {f"{kind}cpu": 1e6 * timing.cpu / calls, f"{kind}wall": 1e6 * timing.wall / calls}
+
+
+def main() -> None:
+    """Measure one client and print what was found as JSON."""
+    name, url, calls = sys.argv[1:]
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {1})  # the server has the other one
+    found = asyncio.run(measure(name, url, int(calls)))
+    sys.stdout.buffer.write(orjson.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""No schedule whatever can do a run's work faster than this on the simulated servers.
+
+Stages follow one another, so their bounds add up. Within a stage a candidate's evaluations cannot begin before its
+optimizer calls are through (its release), and then there are two limits:
+
+* work: what is released late has to be done late. For every j, the stage lasts at least until the j-th release plus the
+  server seconds of the candidates released then or later, shared evenly by all replicas. The server seconds of an
+  evaluation are at least one `max_num_seqs`-th of a step and `sequence_seconds` for each token of the answer, and
+  `prompt_seconds` for each token of the prompt that no cache can hold: what follows the last whole block, and each
+  different block once, as if one cache of endless size served all replicas.
+* path: after its release a candidate takes at least as long as its longest answer takes on an idle server.
+
+The j-th release is no earlier than the j-th shortest chain of optimizer latencies, nor than the rate limits let the
+calls of any j candidates through.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from metaspo.backends import Request
+from metaspo.backends.chat_format import estimate_usage
+from metaspo.bench.simulated_openai import MINUTE, OpenAIModel
+from metaspo.bench.simulated_vllm import VLLMModel, prompt_blocks
+from metaspo.bench.work import Stage, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Seconds that all the work takes at least, and how many of them the servers alone would take."""
+
+    seconds: float
+    server_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What one candidate needs.
+
+    Attributes:
+        chain: latencies of its optimizer calls, one after the other.
+        seconds: of a server, beside those of `blocks`.
+        path: seconds of its longest answer on an idle server.
+    """
+
+    chain: tuple[float, ...]
+    counted: tuple[int, ...]
+    seconds: float
+    blocks: frozenset[int]
+    path: float
+
+
+class BoundFinder:
+    """Finds bounds of stages one after the other; remembers which prompt blocks were computed already."""
+
+    def __init__(
+        self, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, answer: Callable[[Request], str]
+    ) -> None:
+        self._server = server
+        self._replicas = replicas
+        self._optimizer = optimizer
+        self._answer = answer
+        self._computed: set[int] = set()
+
+    def bound(self, stages: Sequence[Stage]) -> Bound:
+        """All stages together."""
+        found = [self._stage(stage) for stage in stages]
+        return Bound(sum(bound.seconds for bound in found), sum(bound.server_seconds for bound in found))
+
+    def _stage(self, stage: Stage) -> Bound:
+        loads = sorted((self._load(unit) for unit in stage.units), key=lambda load: sum(load.chain))
+        block_seconds = self._server.block_tokens * self._server.prompt_seconds
+        shares = Counter(block for load in loads for block in load.blocks - self._computed)
+        alone = [load.seconds + block_seconds * sum(shares[block] == 1 for block in load.blocks) for load in loads]
+        first_here = []
+        for load in loads:  # in the order of release: a block counts where it is needed first
+            first_here.append(load.seconds + block_seconds * len(load.blocks - self._computed))
+            self._computed |= load.blocks
+        least_alone = sorted(alone)
+        limited = self._limited_releases(loads)
+        seconds = 0.0
+        for j, load in enumerate(loads):
+            release = sum(load.chain)
+            seconds = max(seconds, release + load.path, release + sum(first_here[j:]) / self._replicas)
+            work = sum(least_alone[: len(loads) - j]) / self._replicas
+            seconds = max(seconds, limited[j] + max(work, min(other.path for other in loads)))
+        return Bound(seconds, sum(first_here) / self._replicas)
+
+    def _load(self, unit: Unit) -> _Load:
+        model = self._server
+        seconds, path, blocks = 0.0, 0.0, set()
+        for request in unit.evaluations:
+            usage = estimate_usage(request, self._answer(request))
+            keys = prompt_blocks(request, usage.prompt_tokens, model)
+            blocks.update(keys)
+            tail = model.prompt_seconds * (usage.prompt_tokens - len(keys) * model.block_tokens)
+            steps = max(1, usage.completion_tokens)
+            seconds += tail + steps * (model.step_seconds / model.max_num_seqs + model.sequence_seconds)
+            path = max(path, tail + steps * (model.step_seconds + model.sequence_seconds))
+        return _Load(
+            chain=tuple(self._latency(call) for call in unit.optimizer),
+            counted=tuple(map(self._optimizer.tokens, unit.optimizer)),
+            seconds=seconds,
+            blocks=frozenset(blocks),
+            path=path + 2 * model.network_seconds,
+        )
+
+    def _latency(self, call: Request) -> float:
+        return self._optimizer.latency(call, estimate_usage(call, self._answer(call)).completion_tokens)
+
+    def _limited_releases(self, loads: Sequence[_Load]) -> list[float]:
+        """The earliest time of the j-th release that the rate limits allow."""
+        model = self._optimizer
+        last = min((load.chain[-1] for load in loads if load.chain), default=0.0)
+        largest = max((tokens for load in loads for tokens in load.counted), default=0)
+        tokens = sorted(sum(load.counted) for load in loads)
+        calls = sorted(len(load.counted) for load in loads)
+        return [
+            last
+            + max(
+                _granted(sum(tokens[: j + 1]), largest, model.tokens_per_minute, model.burst_seconds),
+                _granted(sum(calls[: j + 1]), 1, model.requests_per_minute, model.burst_seconds),
+            )
+            for j in range(len(loads))
+        ]
+
+
+def _granted(amount: int, last: int, per_minute: int | None, burst: float) -> float:
+    """Seconds until a full bucket has let so much through, the last call of it being no larger than `last`."""
+    if per_minute is None:
+        return 0.0
+    rate = per_minute / MINUTE
+    held = max(1.0, rate * burst)
+    return max(0.0, (amount - last + min(last, held) - held) / rate)

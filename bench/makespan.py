@@ -1,0 +1,129 @@
+"""How long a run takes on simulated servers, beside other schedules of the same work and the least that any can take.
+
+Everything runs on virtual time, so figures are the same on every machine, to the digit.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.lower_bound import BoundFinder
+from metaspo.bench.report import Report, Row
+from metaspo.bench.schedules import OPTIMIZER_AT_ONCE, Asker, Schedule, one_by_one, with_barriers
+from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
+from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.work import Stage, work_of
+from metaspo.bench.workload import PAPER, Size, answer, make_run
+from metaspo.cache import MemoryStore
+from metaspo.engine import optimize
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+REPLICAS = (1, 4, 16)
+TIERS = (1, 3, 5)
+OVERFULL = 1.25  # times the places on the servers: what a user who knows them would set
+SERVER_LIMITED = 0.8  # share of the bound that is the servers' own work
+
+Concurrency = int | Literal["auto"]
+
+
+def makespan(
+    *,
+    size: Size = PAPER,
+    replicas: Sequence[int] = REPLICAS,
+    tiers: Sequence[int] = TIERS,
+    server: VLLMModel | None = None,
+) -> Report:
+    """Every number of replicas with every usage tier."""
+    server = server or VLLMModel()
+    stages = asyncio.run(work_of(make_run(size)))
+    rows = [_cell(size, stages, server, count, tier) for count in replicas for tier in tiers]
+    evaluations = sum(len(unit.evaluations) for stage in stages for unit in stage.units)
+    calls = sum(len(unit.optimizer) for stage in stages for unit in stage.units)
+    return Report(
+        scenario="makespan",
+        title=f"Makespan, simulated: {evaluations:,} evaluations on vLLM, {calls:,} calls to GPT-4o mini",
+        rows=rows,
+        parameters={
+            "one simulated vLLM": server.as_data(),
+            **{f"simulated GPT-4o mini, tier {tier}": GPT_4O_MINI[tier].as_data() for tier in tiers},
+        },
+        notes=(
+            "Times over the bound, which no schedule can beat: 1.00 is the best there can be.",
+            f"fixed: {OVERFULL} times the places on the servers and {OPTIMIZER_AT_ONCE} optimizer calls at once; "
+            "auto: both found by metaspo.",
+            "barriers: gather with semaphores of those sizes and a barrier after each kind of call; "
+            "one by one: the reference's batches of 50.",
+            f"Servers are the limit where their share of the bound is at least {SERVER_LIMITED:.0%}; "
+            "the rest is waiting for the optimizer model, in which no work is there to be done.",
+        ),
+    )
+
+
+def _cell(size: Size, stages: Sequence[Stage], server: VLLMModel, replicas: int, tier: int) -> Row:
+    optimizer = GPT_4O_MINI[tier]
+    finder = BoundFinder(server=server, replicas=replicas, optimizer=optimizer, answer=answer)
+    bound = finder.bound(stages)
+    places = round(OVERFULL * replicas * server.max_num_seqs)
+    fixed = ours(size, server=server, replicas=replicas, optimizer=optimizer, concurrency=places)
+    auto = ours(size, server=server, replicas=replicas, optimizer=optimizer, concurrency="auto")
+    barriers = theirs(with_barriers, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
+    reference = theirs(one_by_one, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
+    return {
+        "replicas": replicas,
+        "tier": tier,
+        "bound s": bound.seconds,
+        "servers' share": bound.server_seconds / bound.seconds,
+        "ours fixed s": fixed,
+        "ours fixed": fixed / bound.seconds,
+        "ours auto": auto / bound.seconds,
+        "barriers": barriers / bound.seconds,
+        "one by one": reference / bound.seconds,
+    }
+
+
+def ours(
+    size: Size, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, concurrency: Concurrency
+) -> float:
+    """Virtual seconds of the whole engine."""
+
+    async def main() -> float:
+        servers = _servers(server, replicas)
+        base = LaneSettings(concurrency=concurrency, max_concurrency=2 * replicas * server.max_num_seqs)
+        limits = LaneSettings(
+            concurrency="auto" if concurrency == "auto" else OPTIMIZER_AT_ONCE,
+            requests_per_minute=optimizer.requests_per_minute,
+            tokens_per_minute=optimizer.tokens_per_minute,
+            requests_per_day=optimizer.requests_per_day,
+            charges="tokens",
+        )
+        lanes = [Lane("base", servers, base), Lane("optimizer", [SimulatedOpenAI(answer, optimizer)], limits)]
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            await optimize(make_run(size), gateway=gateway)
+            return asyncio.get_running_loop().time()
+
+    return run_virtual(main())
+
+
+def theirs(
+    schedule: Schedule,
+    stages: Sequence[Stage],
+    *,
+    server: VLLMModel,
+    replicas: int,
+    optimizer: OpenAIModel,
+    at_once: int,
+) -> float:
+    """Virtual seconds of the same work under another schedule."""
+
+    async def main() -> float:
+        asker = Asker(_servers(server, replicas), SimulatedOpenAI(answer, optimizer), at_once=at_once)
+        await schedule(asker, stages)
+        return asyncio.get_running_loop().time()
+
+    return run_virtual(main())
+
+
+def _servers(model: VLLMModel, count: int) -> list[SimulatedVLLM]:
+    return [SimulatedVLLM(answer, replace(model), name=f"vllm-{number}") for number in range(1, count + 1)]

@@ -1,0 +1,75 @@
+"""The work of a run as stages: what has to be asked, and what has to wait for what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.bench.instant import InstantModel
+from metaspo.bench.workload import answer
+from metaspo.cache import MemoryStore
+from metaspo.engine import Prepared, optimize, priorities
+from metaspo.scheduling import Account, Gateway, Lane, Priority
+
+
+@dataclass(slots=True)
+class Unit:
+    """One candidate: optimizer calls one after the other, then evaluations in any order."""
+
+    optimizer: list[Request] = field(default_factory=list)
+    evaluations: list[Request] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Stage:
+    """Units that are independent of each other; all of them wait for all of the stage before."""
+
+    name: str
+    units: list[Unit]
+
+
+async def work_of(prepared: Prepared) -> list[Stage]:
+    """What a run asks when its models answer as `workload.answer` does."""
+    model = InstantModel(answer)
+    recorder = _Recorder([Lane("base", [model]), Lane("optimizer", [model])], store=MemoryStore())
+    async with recorder:
+        await optimize(prepared, gateway=recorder)
+    return recorder.stages()
+
+
+class _Recorder(Gateway):
+    """Notes what is asked, by the priorities it is asked with."""
+
+    def __init__(self, lanes: Sequence[Lane], *, store: MemoryStore) -> None:
+        super().__init__(lanes, store=store)
+        self._units: dict[tuple[int, int], dict[Priority, Unit]] = {}
+
+    async def complete(
+        self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> Completion:
+        """As the gateway; optimizer calls."""
+        self._unit(priority).optimizer.append(request)
+        return await super().complete(request, lane=lane, account=account, priority=priority)
+
+    async def complete_many(
+        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> list[Completion | RequestRejected]:
+        """As the gateway; evaluations."""
+        self._unit(priority).evaluations.extend(requests)
+        return await super().complete_many(requests, lane=lane, account=account, priority=priority)
+
+    def stages(self) -> list[Stage]:
+        """All that was noted, in the order in which a run comes to it."""
+        stages = []
+        for (iteration, phase), units in sorted(self._units.items()):
+            name = f"iteration {iteration}, {'outer' if phase == priorities.OUTER else 'inner'} loop"
+            name = {0: "first prompts", priorities.LAST: "test splits"}.get(iteration, name)
+            stages.append(Stage(name, [unit for _, unit in sorted(units.items())]))
+        return stages
+
+    def _unit(self, priority: Priority) -> Unit:
+        iteration, phase, candidate, *_, task, prompt = priority
+        if iteration == priorities.LAST:
+            place: Priority = (task, prompt)
+        else:
+            place = (candidate,) if phase == priorities.OUTER else (candidate, task)
+        return self._units.setdefault((iteration, phase), {}).setdefault(place, Unit())

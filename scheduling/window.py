@@ -1,0 +1,109 @@
+"""The two ways to count against a limit: a bucket that paces, and a window that never forgets too early.
+
+Synchronous; the time (seconds) is an argument.
+"""
+
+WINDOW_SLOTS = 240  # a window forgets in steps of period / 240
+SLACK = 1e-6  # rounding of floats, in units of whatever is counted
+
+
+class Bucket:
+    """Refills continuously at `rate` per second; holds at most `burst`, or what the call that waits needs."""
+
+    __slots__ = ("_cap", "_level", "_updated", "burst", "rate")
+
+    def __init__(self, *, rate: float, burst: float, now: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._cap = burst
+        self._level = burst
+        self._updated = now
+
+    def __repr__(self) -> str:
+        return f"<Bucket rate={self.rate:g}/s level={self._level:g} of {self._cap:g}>"
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may be taken; 0.0 if it may be now. The bucket saves up for the amount last asked."""
+        self._cap = max(self.burst, amount)
+        self._refill(now)
+        missing = amount - self._level
+        return 0.0 if missing <= SLACK else missing / self.rate
+
+    def take(self, amount: float, now: float) -> None:
+        """Take without asking; a negative amount gives back."""
+        self._refill(now)
+        self._level = min(self._level - amount, self._cap)
+
+    def change_rate(self, rate: float, now: float) -> None:
+        """Refill at another rate from now on."""
+        self._refill(now)
+        self.rate = rate
+
+    def lower_to(self, level: float, now: float) -> None:
+        """Hold no more than `level`, which may be negative."""
+        self._refill(now)
+        self._level = min(self._level, level)
+
+    def _refill(self, now: float) -> None:
+        self._level = min(self._cap, self._level + self.rate * (now - self._updated))
+        self._updated = now
+
+
+class Window:
+    """Counts what was taken in the last `period` seconds, never less than the truth, in bounded memory.
+
+    Time is cut into slots; what was taken in a slot is forgotten a whole period after that slot's end.
+    """
+
+    __slots__ = ("_counts", "_slot", "_width", "period", "used")
+
+    def __init__(self, *, period: float) -> None:
+        self.period = period
+        self.used = 0
+        self._width = period / WINDOW_SLOTS
+        self._counts = [0] * (WINDOW_SLOTS + 1)
+        self._slot = 0
+
+    def __repr__(self) -> str:
+        return f"<Window used={self.used} in {self.period:g} s>"
+
+    def wait(self, amount: int, limit: int, now: float) -> float:
+        """Seconds until `amount` more fits into the limit; an amount above the limit waits for an empty window."""
+        self._advance(now)
+        excess = self.used + min(amount, limit) - limit
+        if excess <= 0:
+            return 0.0
+        size = len(self._counts)
+        for age in range(size - 1, -1, -1):
+            slot = self._slot - age
+            excess -= self._counts[slot % size]
+            if excess <= 0:
+                return max((slot + 1) * self._width + self.period - now, SLACK)
+        raise AssertionError("a window's slots do not add up to what it has used")
+
+    def take(self, amount: int, now: float) -> int:
+        """Count an amount; returns the slot it was counted in."""
+        self._advance(now)
+        self._counts[self._slot % len(self._counts)] += amount
+        self.used += amount
+        return self._slot
+
+    def correct(self, slot: int, change: int, now: float) -> None:
+        """Change what was counted in a slot, unless that is forgotten already."""
+        self._advance(now)
+        size = len(self._counts)
+        if self._slot - slot < size:
+            self._counts[slot % size] += change
+            self.used += change
+
+    def _advance(self, now: float) -> None:
+        slot = int(now / self._width)
+        size = len(self._counts)
+        if slot - self._slot >= size:
+            self._counts = [0] * size
+            self.used = 0
+        else:
+            for passed in range(self._slot + 1, slot + 1):
+                self.used -= self._counts[passed % size]
+                self._counts[passed % size] = 0
+        self._slot = max(slot, self._slot)

@@ -1,0 +1,249 @@
+"""Strategies: MetaSPO's own shows what it should; an installed package's plugs into either loop by its name."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+from world import World, make_config, make_task
+
+from metaspo import Gateway, Lane, MemoryStore, Message, Request, RunReport, optimize, prepare
+from metaspo.backends import Simulated
+from metaspo.engine import ConfigError, Prepared
+from metaspo.engine.strategies import (
+    Failure,
+    InnerContext,
+    NoProposal,
+    OuterContext,
+    TaskView,
+    UnknownStrategy,
+    inner_strategy,
+    outer_strategy,
+)
+from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.tasks import Example
+
+T = TypeVar("T")
+
+PLUGIN = """
+class Inner:
+    name = "shouting"
+    calls_optimizer = 0
+
+    def describe(self):
+        return "writes user prompts in capitals"
+
+    async def propose(self, context):
+        return "CANDIDATE " + str(context.candidate) + ": {question}"
+
+
+class Outer:
+    name = "shouting"
+    calls_optimizer = 0
+
+    def describe(self):
+        return "writes system prompts in capitals"
+
+    async def propose(self, context):
+        return "BE CAREFUL BRIEF " + str(context.candidate)
+
+
+class Careless(Inner):
+    async def propose(self, context):
+        return "NO PLACE FOR THE QUESTION"
+
+
+class Silent(Outer):
+    async def propose(self, context):
+        return " "
+"""
+POINTS = """
+[metaspo.inner_strategies]
+shouting = shouting_strategies:Inner
+careless = shouting_strategies:Careless
+lost = shouting_strategies:Nobody
+
+[metaspo.outer_strategies]
+shouting = shouting_strategies:Outer
+silent = shouting_strategies:Silent
+gone = no_such_module_anywhere:Outer
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that offers strategies, as an installer leaves it."""
+    (tmp_path / "shouting_strategies.py").write_text(PLUGIN, encoding="utf-8")
+    info = tmp_path / "shouting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(POINTS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+class Optimizer:
+    """Answers every question of a strategy, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+        self.asked.append((step, messages[-1].content))
+        return parse(
+            "<analysis>ANALYSIS</analysis><user_prompt>NEW {question}</user_prompt><system_prompt>NEW</system_prompt>"
+        )
+
+
+def view(name: str, failures: int) -> TaskView:
+    found = tuple(
+        Failure(example=Example(f"{name}-q{n}", (f"{name}-a{n}",)), response=f"{name}-r{n}", prediction=None)
+        for n in range(failures)
+    )
+    return TaskView(
+        name=name, user_prompt=f"{name}: {{question}}", score=0.5, train=(), failures=found, answer_rule=f"{name}-rule"
+    )
+
+
+def inner_context(ask: Optimizer, *, failures: int, show: int = 3, seed: int = 1) -> InnerContext:
+    return InnerContext(
+        address="x", candidate=1, show=show, rng=Random(seed), system_prompt="SYSTEM", task=view("a", failures), ask=ask
+    )
+
+
+def outer_context(ask: Optimizer, *, failures: Sequence[int], seed: int = 1) -> OuterContext:
+    tasks = tuple(view(name, count) for name, count in zip("abc", failures, strict=False))
+    return OuterContext(
+        address="x", candidate=1, show=2, rng=Random(seed), system_prompt="SYSTEM", tasks=tasks, ask=ask
+    )
+
+
+def shown(text: str, *, task: str = "a") -> set[int]:
+    """Which of a task's failures a text shows."""
+    return {n for n in range(9) if f"{task}-q{n}" in text and f"{task}-a{n}" in text and f"{task}-r{n}" in text}
+
+
+async def test_an_inner_candidate_takes_one_analysis_and_one_rewrite_of_the_same_failures() -> None:
+    ask = Optimizer()
+    assert await FailureAnalysisInner().propose(inner_context(ask, failures=8)) == "NEW {question}"
+    (first, analysis), (second, rewrite) = ask.asked
+    assert (first, second) == ("analyze", "generate")
+    assert len(shown(analysis)) == 3
+    assert shown(rewrite) == shown(analysis)
+    assert "ANALYSIS" in rewrite
+    assert "a-rule" in rewrite
+
+
+async def test_with_fewer_failures_all_of_them_are_shown() -> None:
+    ask = Optimizer()
+    await FailureAnalysisInner().propose(inner_context(ask, failures=2))
+    assert shown(ask.asked[0][1]) == {0, 1}
+
+
+async def test_other_places_show_other_failures_and_the_same_place_the_same() -> None:
+    seen = []
+    for seed in (1, 1, 2, 3, 4):
+        ask = Optimizer()
+        await FailureAnalysisInner().propose(inner_context(ask, failures=9, seed=seed))
+        seen.append(ask.asked[0][1])
+    assert seen[0] == seen[1]
+    assert len(set(seen)) > 1
+
+
+async def test_an_outer_candidate_sees_failures_of_every_task_and_its_rewrite_only_the_analysis() -> None:
+    ask = Optimizer()
+    assert await FailureAnalysisOuter().propose(outer_context(ask, failures=(5, 1, 5))) == "NEW"
+    (_, analysis), (_, rewrite) = ask.asked
+    assert [len(shown(analysis, task=task)) for task in "abc"] == [2, 1, 2]
+    assert [len(shown(rewrite, task=task)) for task in "abc"] == [0, 0, 0]
+    assert "ANALYSIS" in rewrite
+    assert "SYSTEM" in rewrite
+
+
+async def test_failures_of_tasks_are_shuffled_together() -> None:
+    orders = set()
+    for seed in range(12):
+        ask = Optimizer()
+        await FailureAnalysisOuter().propose(outer_context(ask, failures=(2, 2), seed=seed))
+        text = ask.asked[0][1]
+        orders.add(tuple(sorted("ab", key=lambda task: text.index(f"{task}-q"))))
+    assert orders == {("a", "b"), ("b", "a")}
+
+
+async def test_no_failures_are_no_question() -> None:
+    ask = Optimizer()
+    with pytest.raises(NoProposal, match="no failures"):
+        await FailureAnalysisInner().propose(inner_context(ask, failures=0))
+    with pytest.raises(NoProposal, match="no failures"):
+        await FailureAnalysisOuter().propose(outer_context(ask, failures=(0, 0)))
+    assert ask.asked == []
+
+
+@pytest.mark.parametrize("make", [inner_strategy, outer_strategy])
+def test_an_unknown_name_lists_the_known_ones(make: Callable[[str], object]) -> None:
+    with pytest.raises(UnknownStrategy, match=r"did you mean 'metaspo'.*embedded, metaspo"):
+        make("metaspoo")
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_strategy_is_found_by_its_name_and_listed() -> None:
+    assert inner_strategy("shouting").describe() == "writes user prompts in capitals"
+    assert outer_strategy("shouting").describe() == "writes system prompts in capitals"
+    with pytest.raises(UnknownStrategy, match="careless, embedded, lost, metaspo, shouting"):
+        inner_strategy("whispering")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("loop", "name"), [("inner", "lost"), ("outer", "gone")])
+def test_a_strategy_that_cannot_be_loaded_is_named(loop: str, name: str, tmp_path: Path) -> None:
+    table = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"]}
+    (tmp_path / "t.jsonl").write_text('{"question": "q", "answer": "yes"}\n', encoding="utf-8")
+    tasks = [{"name": "t", "role": "source", "train": str(tmp_path / "t.jsonl")}]
+    with pytest.raises(ConfigError, match=f"{loop}.strategy.*'{name}'.*cannot be loaded"):
+        prepare({"base": table, "optimizer": table, loop: {"strategy": name}, "tasks": tasks})
+
+
+async def run_with(changes: dict[str, Any]) -> tuple[list[Request], RunReport]:
+    tasks = (make_task("a", train=20), make_task("b", train=20), make_task("unseen", role="target"))
+    calls: list[Request] = []
+
+    def answer(request: Request) -> str:
+        calls.append(request)
+        return World(3, malformed=0.0).answer(request)
+
+    lanes = [Lane(name, [Simulated(answer)]) for name in ("base", "optimizer")]
+    async with Gateway(lanes, store=MemoryStore()) as gateway:
+        config = make_config({"early_rejection": False, **changes})
+        return calls, await optimize(Prepared(config=config, tasks=tasks, folder=Path()), gateway=gateway)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("loop", ["inner", "outer"])
+async def test_a_strategy_plugs_into_one_loop_and_leaves_the_other_alone(loop: str) -> None:
+    calls, report = await run_with({loop: {"strategy": "shouting", "candidates": 2}})
+    users = {call.messages[1].content.split(":")[0] for call in calls if call.model == "answerer"}
+    systems = {call.messages[0].content for call in calls if call.model == "answerer"}
+    assert ({"CANDIDATE 1", "CANDIDATE 2"} <= users) == (loop == "inner")
+    assert ({"BE CAREFUL BRIEF 1", "BE CAREFUL BRIEF 2"} <= systems) == (loop == "outer")
+    meta = [call.messages[-1].content for call in calls if call.model == "writer"]
+    assert any("complete new user prompt" in text for text in meta) == (loop == "outer")
+    assert meta
+    assert "capitals" in report.result.strategies[loop]
+    assert "capitals" not in report.result.strategies["outer" if loop == "inner" else "inner"]
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("plugged", [{"inner": {"strategy": "careless"}}, {"outer": {"strategy": "silent"}}])
+async def test_a_prompt_that_cannot_be_used_is_never_scored_whoever_proposed_it(plugged: dict[str, Any]) -> None:
+    calls, report = await run_with(plugged)
+    texts = ["\n".join(message.content for message in call.messages) for call in calls if call.model == "answerer"]
+    assert not any("NO PLACE" in text for text in texts)
+    assert all(call.messages[0].content.strip() for call in calls)
+    assert report.result.system_prompt.strip()
+
+
+@pytest.mark.usefixtures("installed")
+async def test_a_run_whose_strategies_ask_nobody_needs_no_optimizer() -> None:
+    plugged = {"strategy": "shouting", "candidates": 2}
+    calls, _ = await run_with({"inner": plugged, "outer": plugged, "optimizer": None})
+    assert {call.model for call in calls} == {"answerer"}
