@@ -1,9 +1,4 @@
-"""Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`.
-
-    python -m metaspo.bench.clients NAME URL CALLS
-
-sends them with `AT_ONCE` in flight and prints the microseconds of CPU and of wall time per call, after a warm-up.
-"""
+"""Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`."""
 
 import asyncio
 import os
@@ -12,8 +7,8 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import orjson
@@ -23,6 +18,9 @@ from metaspo.bench.measure import Timing, timed_async
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam
 
 AT_ONCE = 64
 WARM_UP = 256
@@ -94,35 +92,13 @@ async def openai_sdk(url: str) -> AsyncIterator[Batch]:
     async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
 
         async def ask(request: Request) -> object:
-            return await client.chat.completions.create(
-                model=MODEL, messages=chat_messages(request), max_tokens=64, temperature=0.0  # type: ignore[arg-type]
-            )
+            messages = cast("list[ChatCompletionMessageParam]", chat_messages(request))
+            return await client.chat.completions.create(model=MODEL, messages=messages, max_tokens=64, temperature=0.0)
 
         yield partial(run_all, ask)
 
 
-@asynccontextmanager
-async def litellm(url: str) -> AsyncIterator[Batch]:
-    """litellm, where it is installed."""
-    module = import_module("litellm")
-
-    async def ask(request: Request) -> object:
-        answer: object = await module.acompletion(
-            model=f"openai/{MODEL}",
-            api_base=url,
-            api_key="none",
-            messages=chat_messages(request),
-            max_tokens=64,
-            temperature=0.0,
-            num_retries=0,
-        )
-        return answer
-
-    yield partial(run_all, ask)
-
-
-CLIENTS = {"bare aiohttp + orjson": bare, "metaspo": gateway, "openai SDK": openai_sdk, "litellm": litellm}
-NEEDS = {"litellm": "litellm"}
+CLIENTS = {"bare aiohttp + orjson": bare, "metaspo": gateway, "openai SDK": openai_sdk}
 
 
 async def measure(name: str, url: str, calls: int) -> dict[str, float]:
@@ -141,13 +117,9 @@ def _per_call(kind: str, timing: Timing, calls: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure one client and print what was found as JSON."""
+    """Measure the client that the arguments name (name, URL, calls) and print what was found as JSON."""
     name, url, calls = sys.argv[1:]
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the server has the other one
     found = asyncio.run(measure(name, url, int(calls)))
     sys.stdout.buffer.write(orjson.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

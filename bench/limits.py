@@ -52,7 +52,7 @@ CASES = (
 )
 
 
-def limits(*, minutes: int = MINUTES, requests: int = REQUESTS, fixed: Sequence[int] = FIXED) -> Report:
+def measure_limits(*, minutes: int = MINUTES, requests: int = REQUESTS, fixed: Sequence[int] = FIXED) -> Report:
     """Rate limits first, then concurrency."""
     server = VLLMModel()
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)

@@ -88,7 +88,8 @@ class BoundFinder:
 
     def _load(self, unit: Unit) -> _Load:
         model = self._server
-        seconds, path, blocks = 0.0, 0.0, set()
+        seconds = path = 0.0
+        blocks: set[int] = set()
         for request in unit.evaluations:
             usage = estimate_usage(request, self._answer(request))
             keys = prompt_blocks(request, usage.prompt_tokens, model)

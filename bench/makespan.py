@@ -28,7 +28,7 @@ SERVER_LIMITED = 0.8  # share of the bound that is the servers' own work
 Concurrency = int | Literal["auto"]
 
 
-def makespan(
+def measure_makespan(
     *,
     size: Size = PAPER,
     replicas: Sequence[int] = REPLICAS,
@@ -83,9 +83,7 @@ def _cell(size: Size, stages: Sequence[Stage], server: VLLMModel, replicas: int,
     }
 
 
-def ours(
-    size: Size, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, concurrency: Concurrency
-) -> float:
+def ours(size: Size, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, concurrency: Concurrency) -> float:
     """Virtual seconds of the whole engine."""
 
     async def main() -> float:

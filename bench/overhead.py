@@ -9,42 +9,47 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from pathlib import Path
 
 import orjson
 
-from metaspo.bench.clients import AT_ONCE, CLIENTS, NEEDS
+from metaspo.bench import peers
+from metaspo.bench.clients import AT_ONCE, CLIENTS
 from metaspo.bench.measure import spread
 from metaspo.bench.report import Report, Row
 
 CALLS = 4_000
 TURNS = 5
 BARE = "bare aiohttp + orjson"
-LIMIT = 300.0  # seconds for one client
+LIMIT = 600.0  # seconds for one client
+OURS = "from metaspo.bench.clients import main; main()"
+
+Command = Sequence[str]
+Found = dict[str, float]
 
 
-def overhead(*, calls: int = CALLS, turns: int = TURNS) -> Report:
-    """Every client that is installed, in turns."""
-    names = [name for name in CLIENTS if find_spec(NEEDS.get(name, "metaspo")) is not None]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Path | None = None) -> Report:
+    """Our clients and, under a Python that has them, other people's; all in turns."""
+    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in CLIENTS}
+    if peers_python is not None:
+        script = [str(peers_python), peers.__file__]
+        commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
+    found: dict[str, list[Found]] = {name: [] for name in commands}
     with fast_server() as url:
         for _ in range(turns):
-            for name in names:
-                found[name].append(_measure(name, url, calls))
+            for name, command in commands.items():
+                found[name].append(orjson.loads(_output([*command, url, str(calls)])))
     bare = [one["cpu"] for one in found[BARE]]
-    rows = [_row(name, [one["cpu"] for one in found[name]], [one["wall"] for one in found[name]], bare) for name in names]
-    cached = found["metaspo"]
-    rows.insert(
-        names.index("metaspo") + 1,
-        _row("metaspo, cached", [one["cached cpu"] for one in cached], [one["cached wall"] for one in cached], bare),
-    )
-    missing = sorted(set(CLIENTS) - set(names))
+    rows = []
+    for name, measured in found.items():
+        rows.append(_row(name, measured, bare))
+        if name == "metaspo":
+            again = [{"cpu": one["cached cpu"], "wall": one["cached wall"]} for one in measured]
+            rows.append(_row("metaspo, cached", again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
         "metaspo: key, cache miss, single flight, queue, limits, HTTP, store on disk. The aim is a ratio of at most 2.",
     ]
-    if missing:
-        notes.append(f"Not installed: {', '.join(missing)} (pip install 'metaspo[peers]').")
     return Report(scenario="overhead", title="CPU per call", rows=rows, notes=notes)
 
 
@@ -63,19 +68,17 @@ def fast_server() -> Iterator[str]:
         process.communicate()
 
 
-def _measure(name: str, url: str, calls: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "metaspo.bench.clients", name, url, str(calls)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT)  # noqa: S603  # our own words
-    found: dict[str, float] = orjson.loads(done.stdout)
-    return found
+def _output(command: Command) -> bytes:
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT).stdout  # noqa: S603  # our own
 
 
-def _row(name: str, cpu: Sequence[float], wall: Sequence[float], bare: Sequence[float]) -> Row:
+def _row(name: str, found: Sequence[Found], bare: Sequence[float]) -> Row:
+    cpu = [one["cpu"] for one in found]
     return {
         "client": name,
         "cpu us (least)": spread(cpu).least,
         "cpu us (median)": spread(cpu).middle,
-        "wall us (median)": spread(wall).middle,
+        "wall us (median)": spread(one["wall"] for one in found).middle,
         "cpu ratio (least)": spread(cpu).least / spread(bare).least,
         "cpu ratio (median)": spread(one / other for one, other in zip(cpu, bare, strict=True)).middle,
     }

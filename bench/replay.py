@@ -68,7 +68,7 @@ def finish_run(size: Size, *, folder: Path) -> FinishedRun:
     return FinishedRun(prepared, store, report, model.requests)
 
 
-def replay(*, size: Size = PAPER, turns: int = TURNS) -> Report:
+def measure_replay(*, size: Size = PAPER, turns: int = TURNS) -> Report:
     """Replays and bare loops in turns, and the ratios of their times."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         run = finish_run(size, folder=Path(folder))

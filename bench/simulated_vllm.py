@@ -148,9 +148,7 @@ class SimulatedVLLM:
             self._leave(sequence)
         await anyio.sleep(self.model.network_seconds)
         usage = Usage(sequence.usage.prompt_tokens, sequence.usage.completion_tokens, sequence.cached)
-        completion = Completion(
-            text=text, finish_reason="stop", usage=usage, latency=clock() - sent, server=self._name
-        )
+        completion = Completion(text=text, finish_reason="stop", usage=usage, latency=clock() - sent, server=self._name)
         return Reply(completion)
 
     async def probe(self) -> ServerInfo:
@@ -246,9 +244,7 @@ class SimulatedVLLM:
         count = 1 if admitted else self._ends[0][0] - self._step
         self._began = loop.time()
         model = self.model
-        self._each = (
-            model.step_seconds + model.sequence_seconds * self._running + model.prompt_seconds * computed
-        )
+        self._each = model.step_seconds + model.sequence_seconds * self._running + model.prompt_seconds * computed
         self._timer = loop.call_at(self._began + count * self._each, self._boundary, count)
 
     def _end_due(self) -> None:

@@ -52,6 +52,7 @@ class ModelTable(Table):
     time_limit: float = Field(default=600, gt=0, description="seconds for one attempt")
     attempts: int = Field(default=8, ge=1)
     patience: float = Field(default=900, gt=0, description="seconds to wait while nothing answers")
+    first_patience: float = Field(default=15, gt=0, description="the same for a server that has never answered")
     prices: PriceTable | None = None
     context: int | None = Field(default=None, ge=256, description="context of a local model, in tokens")
     threads: int | None = Field(default=None, ge=1, description="threads of a local model")

@@ -43,6 +43,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         time_limit=table.time_limit,
         attempts=table.attempts,
         patience=table.patience,
+        first_patience=table.first_patience,
         prices=_prices(table, facts),
         charges="tokens" if table.backend == "openai" else "compute",
     )

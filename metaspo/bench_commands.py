@@ -1,5 +1,6 @@
 """`metaspo bench`: what metaspo costs, and how near it comes to what servers and limits allow."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +9,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from metaspo import tables
-from metaspo.bench import Report, makespan, replay
-from metaspo.console import out
+from metaspo.bench import (
+    LiveTarget,
+    Report,
+    measure_limits,
+    measure_live,
+    measure_makespan,
+    measure_overhead,
+    measure_replay,
+    measure_scale,
+)
+from metaspo.console import out, run_async, told_plainly
+from metaspo.engine import ConfigError
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.scheduling import Prices
 
 bench_app = typer.Typer(
     help="Measure what metaspo costs, and how near it comes to what servers and limits allow.",
@@ -21,17 +34,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Turns = Annotated[int, typer.Option(min=1, help="Measurements of each contender; they take turns.")]
 
 
-@bench_app.command(name="replay")
-def replay_command(turns: Turns = 7, json: Json = False) -> None:
+@bench_app.command()
+def replay(turns: Turns = 7, json: Json = False) -> None:
     """What it costs to run a finished run of the paper's size again: the whole engine on a full cache.
 
     Measured against a bare loop of key, diskcache read and decoding over the same records. Takes half a minute.
     """
-    show(replay(turns=turns), json=json)
+    show(measure_replay(turns=turns), json=json)
 
 
-@bench_app.command(name="makespan")
-def makespan_command(
+@bench_app.command()
+def makespan(
     replicas: Annotated[
         list[int] | None, typer.Option(min=1, help="Servers; may be repeated. Else 1, 4 and 16.")
     ] = None,
@@ -44,7 +57,83 @@ def makespan_command(
 
     On virtual time: the same figures on every machine. All nine cells take some minutes.
     """
-    show(makespan(replicas=replicas or (1, 4, 16), tiers=tier or (1, 3, 5)), json=json)
+    show(measure_makespan(replicas=replicas or (1, 4, 16), tiers=tier or (1, 3, 5)), json=json)
+
+
+@bench_app.command()
+def overhead(
+    calls: Annotated[int, typer.Option(min=100, help="Calls of each client in each turn.")] = 4000,
+    turns: Turns = 5,
+    peers_python: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A Python with litellm, dspy, gepa or promptolution, to measure them too."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """CPU time that one call costs the client: metaspo's whole gateway beside bare aiohttp and other clients.
+
+    On one fast local server, 64 calls in flight. Takes a minute or two, and longer with --peers-python (they need a
+    Python of their own, since they want other versions of shared packages).
+    """
+    show(measure_overhead(calls=calls, turns=turns, peers_python=peers_python), json=json)
+
+
+@bench_app.command()
+def limits(json: Json = False) -> None:
+    """How much of a rate limit is used without a refusal, and whether `auto` finds the best concurrency.
+
+    Against simulated servers on virtual time: the same figures on every machine. Takes a minute or two.
+    """
+    show(measure_limits(), json=json)
+
+
+@bench_app.command()
+def scale(
+    full: Annotated[bool, typer.Option("--full", help="Also a million evaluations, which takes minutes.")] = False,
+    json: Json = False,
+) -> None:
+    """Whether time per evaluation and memory stay flat: runs of 1,000 to 100,000 evaluations, and a million."""
+    show(measure_scale((1_000, 10_000, 100_000, 1_000_000) if full else (1_000, 10_000, 100_000)), json=json)
+
+
+@bench_app.command()
+def live(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Base URL, e.g. http://127.0.0.1:8000/v1.")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model's name on the server.")],
+    calls: Annotated[int, typer.Option(min=1, help="At most so many calls, all levels together.")] = 400,
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, help="A level to try; may be repeated. Else 1, 4, 16 and 64.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=32, help="Length of a prompt, about.")] = 250,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Upper bound of an answer.")] = 32,
+    api_key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")] = "",
+    input_price: Annotated[float | None, typer.Option(min=0, help="Dollars per million prompt tokens.")] = None,
+    output_price: Annotated[float, typer.Option(min=0, help="Dollars per million answer tokens.")] = 0.0,
+    dollars_per_hour: Annotated[float | None, typer.Option(min=0, help="What the server costs as it runs.")] = None,
+    json: Json = False,
+) -> None:
+    """Your own server: throughput, latency, prefix-cache hits and cost at several concurrencies, and which to set.
+
+    Sends real requests, up to --calls of them. What is paid by token costs money.
+    """
+    with told_plainly():
+        key = environment_with_dotenv(Path()).get(api_key_env, "").strip() if api_key_env else None
+        if api_key_env and not key:
+            raise ConfigError(f"{api_key_env} is not set: set it in the environment or in .env")
+        prices = None
+        if input_price is not None:
+            prices = Prices(input=input_price, cached=input_price, output=output_price)
+        target = LiveTarget(
+            url=url,
+            model=model,
+            api_key=key,
+            prices=prices,
+            dollars_per_hour=dollars_per_hour,
+            prompt_tokens=prompt_tokens,
+            max_tokens=max_tokens,
+        )
+        report = run_async(measure_live(target, levels=concurrency or (1, 4, 16, 64), calls=calls))
+    show(report, json=json)
 
 
 def show(report: Report, *, json: bool) -> None:

@@ -24,6 +24,7 @@ DOWN_PAYS = 0.995  # fewer in flight are better if they serve as much
 CHANGED = 1.25  # a throughput this much off means that the server changed: look again at once
 MOST_REST = 4  # rounds between two trials, when trials keep failing
 UPS_PER_DOWN = 4  # a trial of fewer costs throughput, one of more does not
+ENOUGH_WAITING = 0.1  # of those running: with so many in line the server never idles, and more would only wait
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
 
 
@@ -176,7 +177,7 @@ class AutoConcurrency:
 
     def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
         """Do not grow while the server has enough waiting; shrink at once where it evicts running calls."""
-        self._server_full = waiting > max(1.0, running / 4)
+        self._server_full = waiting > max(1.0, running * ENOUGH_WAITING)
         if preempted > 0 and now >= self._cool_until:
             self._cool_until = now + COOL_DOWN
             self._settle_at(max(1, int(self._limit * CUT)), rate=None)

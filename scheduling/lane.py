@@ -390,7 +390,7 @@ class Lane:
         name = endpoint.backend.name
         self._emit(events.EndpointDown(lane=self.name, at=now, endpoint=name, wait=wait, reason=describe(error)))
         if self._endpoints.none_up():
-            self._emit(events.Waiting(lane=self.name, at=now, patience=self.settings.patience))
+            self._emit(events.Waiting(lane=self.name, at=now, patience=self._recovery.patience))
         self._recovery.note(error)
 
     def _emit(self, event: events.Event) -> None:

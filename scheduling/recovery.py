@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from metaspo.backends import BackendError, FatalError, TransientError
+from metaspo.backends import BackendError, FatalError, TransientError, Unreachable
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.endpoints import Endpoint
 from metaspo.scheduling.errors import LaneStopped, RunStopped, Unavailable
@@ -51,6 +51,7 @@ class Recovery:
         self._emit = emit
         self._loop = asyncio.get_running_loop()
         self._rng = random.Random(f"retries of {lane}")  # nothing but waiting times depends on its draws
+        self._heard = False  # whether a server of this lane has ever shown signs of life
         self._failing_since: float | None = None
         self._last_error: BackendError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -58,10 +59,12 @@ class Recovery:
     def succeeded(self) -> None:
         """A call was answered: whatever was wrong is over."""
         self._failing_since = self._last_error = None
+        self._heard = True
 
     def failed(self, flight: Flight, endpoint: Endpoint, error: BaseException) -> None:
         """A call brought no answer (its slot is free already): book it, and do what the table says."""
         now = self._loop.time()
+        self._heard = self._heard or not isinstance(error, Unreachable)
         if isinstance(error, BackendError) and retry.may_be_charged(error, charges=self._settings.charges):
             self._funding.book_at_most(flight)
         else:
@@ -76,7 +79,7 @@ class Recovery:
             self._flights.fail(flight, self.ended or error)
         else:
             self._flights.fail(flight, error)
-        if self._failing_since is not None and now >= self._failing_since + self._settings.patience:
+        if self._failing_since is not None and now >= self._failing_since + self.patience:
             self.give_up(f"nothing succeeded for {duration(now - self._failing_since)}")
 
     def stop(self, error: FatalError) -> None:
@@ -108,7 +111,7 @@ class Recovery:
             self._failing_since = now
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(now + self._settings.patience, self._out_of_patience, now)
+            self._timer = self._loop.call_at(now + self.patience, self._out_of_patience, now)
 
     def note(self, error: BackendError) -> None:
         """Remember what to tell if the lane gives up."""
@@ -150,7 +153,7 @@ class Recovery:
             self._back_off(flight, 0.0 if verdict.hold else verdict.wait, error, now)
 
     def _reason_to_give_up(self, flight: Flight, error: TransientError, *, counts: bool, now: float) -> str:
-        patience = self._settings.patience
+        patience = self.patience
         if flight.attempts >= self._settings.attempts:
             return f"a request failed {flight.attempts} times"
         if error.retry_after is not None and error.retry_after > patience:
@@ -183,7 +186,15 @@ class Recovery:
         flight.retry_seconds += self._loop.time() - flight.backed_off_at
         self._requeue(flight)
 
+    @property
+    def patience(self) -> float:
+        patience = self._settings.patience
+        return patience if self._heard else min(patience, self._settings.first_patience)
+
     def _out_of_patience(self, since: float) -> None:
+        if self._failing_since == since and self._loop.time() < since + self.patience:  # it was heard of meanwhile
+            self._timer = self._loop.call_at(since + self.patience, self._out_of_patience, since)
+            return
         # Calls that are in flight may still succeed; if they fail, `failed` gives up.
         out = any(flight.state is State.FLYING and flight.lane.name == self._lane for flight in self._flights)
         if self._failing_since == since and not out:

@@ -40,6 +40,7 @@ class LaneSettings:
         attempts: tries of one request that fail in a way that may be the request's own (half answers, timeouts, 5xx).
             Refusals for the rate and outages do not use them up.
         patience: seconds without any success, refused or unable to reach the server, after which the lane gives up.
+        first_patience: the same for a lane whose server was never heard of: most likely its address is wrong.
         prices: None for a lane that costs nothing per token.
         charges: what a call costs the user: on "compute" lanes an unwanted call is aborted, on "tokens" lanes, where
             it is paid for anyway, it is left to finish into the cache.
@@ -54,5 +55,6 @@ class LaneSettings:
     time_limit: float = 600.0
     attempts: int = 8
     patience: float = 900.0
+    first_patience: float = 15.0
     prices: Prices | None = None
     charges: Literal["compute", "tokens"] = "compute"

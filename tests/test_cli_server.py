@@ -135,7 +135,6 @@ def test_a_connection_dropped_now_and_then_is_nobodys_error(project: Path, serve
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the lane waits out its whole patience also for a server that never answered", run=False)
 def test_a_server_that_is_not_there_is_told_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience is for a server that has answered before; one that never did is most likely a wrong address."""
     with socket.socket() as nobody:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scheduling_world import Server, ask, now
+from scheduling_world import Server, SlotServer, ask, now
 
 from metaspo.backends import (
     AccessDenied,
@@ -150,7 +150,7 @@ def test_patience_ends_in_a_clean_stop_that_says_why() -> None:
         server = Server()
         server.plan = server.probe_plan = refuse_connections
         events: list[Event] = []
-        lane = Lane("lane", [server], LaneSettings(patience=60, concurrency=2))
+        lane = Lane("lane", [server], LaneSettings(patience=60, first_patience=60, concurrency=2))
         async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
             tasks = [asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in range(5)]
             for task in tasks:
@@ -164,6 +164,27 @@ def test_patience_ends_in_a_clean_stop_that_says_why() -> None:
             assert (await gateway.complete(ask(9), lane="lane")).text == "question 9"
             await asyncio.sleep(0)
         assert [event.final for event in events if isinstance(event, LaneGaveUp)] == [False, False]
+
+    run_virtual(main())
+
+
+def test_a_server_never_heard_of_gets_less_patience_than_one_that_is_down() -> None:
+    """A wrong address is told in seconds; an outage is waited out."""
+
+    async def main() -> None:
+        server = Server()
+        lane = Lane("lane", [server], LaneSettings(patience=600, first_patience=15, concurrency=2))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            server.plan = server.probe_plan = refuse_connections
+            with pytest.raises(Unavailable, match="15 seconds"):
+                await gateway.complete(ask(1), lane="lane")
+            server.plan, server.probe_plan = (lambda request: None), (lambda: None)
+            await gateway.complete(ask(2), lane="lane")
+            server.plan = server.probe_plan = refuse_connections
+            before = now()
+            with pytest.raises(Unavailable):
+                await gateway.complete(ask(3), lane="lane")
+            assert now() - before >= 600
 
     run_virtual(main())
 
@@ -330,6 +351,44 @@ def test_a_call_that_was_out_may_show_that_a_resting_endpoint_works() -> None:
         assert now() < 130
 
     run_virtual(main())
+
+
+def test_a_call_that_reached_nobody_uses_nothing_of_the_limit() -> None:
+    """After an outage the rate limit is as full as before."""
+
+    async def main() -> None:
+        server = Server()
+        server.plan = server.probe_plan = refuse_connections
+        lane = Lane("lane", [server], LaneSettings(concurrency=1, requests_per_minute=1, patience=10))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with pytest.raises(Unavailable):
+                await gateway.complete(ask(1), lane="lane")
+            assert gateway.statistics().lanes["lane"].requests_in_minute == 0
+
+    run_virtual(main())
+
+
+class GaugedServer(SlotServer):
+    """Shows how many it works on and has waiting."""
+
+    async def load(self) -> dict[str, float]:
+        return {"running": min(self.running, self.slots), "waiting": max(0, self.running - self.slots)}
+
+
+def test_a_server_that_shows_its_queue_is_not_tried_with_more() -> None:
+    """Once its own queue is long enough, no trial of more calls is made."""
+
+    async def main() -> int:
+        server = GaugedServer(slots=24, latency=4.0)
+        lane = Lane("lane", [server], LaneSettings(concurrency="auto"))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            batch = asyncio.create_task(gateway.complete_many([ask(number) for number in range(4_000)], lane="lane"))
+            await asyncio.sleep(150)
+            server.peak = 0
+            await batch
+        return server.peak
+
+    assert run_virtual(main()) <= 32
 
 
 def test_a_probe_that_is_denied_stops_the_lane() -> None:

@@ -1,0 +1,84 @@
+"""Time and memory of runs that get longer and longer: both should stay flat for each evaluation.
+
+Every size is a process of its own: a run on a model that answers at once, its answers stored in a cache on disk, its
+journal written to a file. Runs grow by iterations, so that nothing but their length changes.
+"""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from metaspo.bench.instant import InstantModel
+from metaspo.bench.measure import peak_memory, timed
+from metaspo.bench.report import Report, Row
+from metaspo.bench.workload import BASE, Size, answer, make_run
+from metaspo.cache import DiskStore
+from metaspo.engine import count_calls, optimize
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+EVALUATIONS = (1_000, 10_000, 100_000)
+FULL = (*EVALUATIONS, 1_000_000)
+LIMIT = 7200.0  # seconds for one size
+
+
+def measure_scale(evaluations: Sequence[int] = EVALUATIONS) -> Report:
+    """One run of at least each size."""
+    rows = [_in_a_process(count) for count in evaluations]
+    return Report(
+        scenario="scale",
+        title="Longer runs on a model that answers at once",
+        rows=rows,
+        notes=(
+            "us: of all of metaspo for one evaluation, fresh, stored on disk. MiB: the most the process ever held.",
+        ),
+    )
+
+
+def size_of_run(evaluations: int) -> Size:
+    """The shortest run with at least so many evaluations."""
+    size = Size(test=0, train=20, iterations=1)
+    while (calls := count_calls(make_run(size).config, make_run(size).tasks).base) < evaluations:
+        missing = max(1, (evaluations - calls) * size.iterations // calls)
+        size = Size(test=0, train=20, iterations=size.iterations + missing)
+    return size
+
+
+def one_run(evaluations: int) -> Row:
+    """Make a run of that size in this process."""
+    model = InstantModel(answer)
+    size = size_of_run(evaluations)
+
+    async def main(folder: Path) -> None:
+        settings = LaneSettings(concurrency=256)
+        lanes = [Lane(name, [model], settings) for name in ("base", "optimizer")]
+        async with DiskStore(folder / "cache") as store, Gateway(lanes, store=store) as gateway:
+            await optimize(make_run(size, folder=folder), gateway=gateway)
+
+    before = peak_memory()
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+        timing = timed(lambda: asyncio.run(main(Path(folder))))
+    made = model.calls[BASE]
+    return {
+        "evaluations": made,
+        "cpu us/evaluation": 1e6 * timing.cpu / made,
+        "wall us/evaluation": 1e6 * timing.wall / made,
+        "peak MiB": peak_memory() / 2**20,
+        "MiB over start": (peak_memory() - before) / 2**20,
+    }
+
+
+def _in_a_process(evaluations: int) -> Row:
+    command = [sys.executable, "-c", "from metaspo.bench.scale import main; main()", str(evaluations)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT)  # noqa: S603  # our own words
+    row: Row = orjson.loads(done.stdout)
+    return row
+
+
+def main() -> None:
+    """Measure one size, the first argument, and print the row as JSON."""
+    sys.stdout.buffer.write(orjson.dumps(one_run(int(sys.argv[1]))))
