@@ -208,21 +208,23 @@ class SimulatedOpenAI:
         meters = self._meters or self._open(now)
         amounts = {name: tokens if name == "tokens" else 1 for name in meters}
         for name, meter in meters.items():
-            wait = meter.wait(amounts[name], now)
-            if wait > 0:
-                self.refusals[name] += 1
-                for other in ("requests", "day"):
-                    if other in meters:
-                        meters[other].count_refusal(now)
-                return RateLimited(
-                    f"{self._name}: rate limit reached for {name}.", retry_after=wait, hints=self._hints(now)
-                )
+            if meter.wait(amounts[name], now) > 0:
+                return self._rate_limited(name, amounts[name], now)
         if model.slow_down_above is not None and self._granted_since(now - 1) >= model.slow_down_above:
             self.refusals["slow_down"] += 1
             return SlowDown(f"{self._name}: the rate of requests grew too fast.", hints=self._hints(now))
         for name, meter in meters.items():
             meter.take(amounts[name], now)
         return None
+
+    def _rate_limited(self, name: str, amount: int, now: float) -> RateLimited:
+        """Count the refusal, and say when the call would be let through if nobody else called."""
+        self.refusals[name] += 1
+        for counted in ("requests", "day"):
+            if counted in self._meters:
+                self._meters[counted].count_refusal(now)
+        wait = self._meters[name].wait(amount, now)
+        return RateLimited(f"{self._name}: rate limit reached for {name}.", retry_after=wait, hints=self._hints(now))
 
     def _granted_since(self, when: float) -> int:
         return len(self.granted) - bisect_right(self.granted, (when, sys.maxsize))

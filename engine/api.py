@@ -58,26 +58,32 @@ class Prepared:
         return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
 
 
-def prepare(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None, folder: Path | None = None) -> Prepared:
+def prepare(
+    config: ConfigLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    data_folder: Path | None = None,
+) -> Prepared:
     """Validate a config (a TOML file's path, a mapping, or a `RunConfig`) and load its tasks.
 
-    Paths of data are relative to the config file (else to the current folder), `cache` and `runs` to `folder` (the
-    current one by default).
+    Paths of data are relative to `data_folder` (the config file's by default, else the current one), `cache` and
+    `runs` to `folder` (the current one by default).
 
     Raises:
         ConfigError: for a config that cannot be used, with file and key.
         TaskError: for data that cannot be used, with file and line.
     """
-    data_folder, source = Path(), "config"
+    beside, source = Path(), "config"
     if isinstance(config, Path | str):
-        data_folder, source = Path(config).parent, str(config)
+        beside, source = Path(config).parent, str(config)
         config = load_config(Path(config), overrides=overrides)
     elif isinstance(config, Mapping):
         config = parse_config(with_overrides(config, overrides or {}))
     elif overrides:
         config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
     notices: list[Notice] = []
-    tasks = load_tasks(config.tasks, base_dir=data_folder, seed=config.seed, notify=notices.append)
+    tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
     check_config(config, source=source)
     return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices))
 

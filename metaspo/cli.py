@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from importlib.metadata import version
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +24,8 @@ from metaspo.engine import (
     prepare,
     report_data,
 )
+from metaspo.engine.config_file import with_overrides
+from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
@@ -51,6 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
 RUNS = Path(".metaspo/runs")
+STARTER = Path(__file__).resolve().parent / "starter"
 
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
@@ -85,10 +87,9 @@ def init(
     if target.exists():
         say_error(f"{target}: is there already; choose another folder, or move it away")
         raise typer.Exit(ExitCode.MISTAKE)
-    with as_file(files("metaspo").joinpath("starter")) as starter:
-        (folder / "tasks").mkdir(parents=True, exist_ok=True)
-        for source in sorted(starter.glob("**/*.*")):
-            (folder / source.relative_to(starter)).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    for source in sorted(STARTER.glob("**/*.*")):
+        (folder / source.relative_to(STARTER)).write_bytes(source.read_bytes())
     out.print(f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}")
 
 
@@ -127,12 +128,12 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Optimize a system prompt against a real model on this machine: no API key, no GPU."""
-    with told_plainly(), as_file(files("metaspo.engine").joinpath("demo")) as folder:
-        overrides: dict[str, Any] = {"base.model": model, "seed": seed}
-        prepared = prepare(folder / ("small.toml" if small else "demo.toml"), overrides=overrides)
+    with told_plainly():
+        config = with_overrides(demo_config(small=small), {"base.model": model, "seed": seed})
+        prepared = prepare(config, data_folder=DEMO_FOLDER)
         err.print(
-            f"The prompts are proposed by the embedded proposer: {tables.first_strategy(prepared)}.\n"
-            f"The base model is {model}, on this machine. The first time, the model file is fetched (up to 490 MB).",
+            f"A real run on this machine: {model} answers the examples. No language model that fits here can write\n"
+            "prompts: the embedded proposer does. The first time, the model's file is fetched (up to 490 MB).",
             highlight=False,
         )
         _optimize([prepared], json=json, quiet=quiet)

@@ -47,11 +47,6 @@ def run_data(run: RunDirectory) -> Data:
     return {"name": run.name, "directory": str(run.path), **parts}
 
 
-def first_strategy(prepared: Prepared) -> str:
-    """Who proposes the system prompts."""
-    return outer_strategy(prepared.config.outer.strategy).describe()
-
-
 def print_start(err: Console, prepared: Prepared) -> None:
     """What is about to run, and where it will be kept."""
     config = prepared.config

@@ -1,0 +1,174 @@
+"""Benchmarks say what is true of any run: replays call nothing, bounds are never beaten, limits never exceeded."""
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from command_line import here
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.backends import Request
+from metaspo.bench import Report, VLLMModel, measure_makespan, measure_overhead, measure_replay, measure_scale
+from metaspo.bench.clients import make_requests
+from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
+from metaspo.bench.live import recommended, shared_out
+from metaspo.bench.lower_bound import BoundFinder
+from metaspo.bench.makespan import ours, theirs
+from metaspo.bench.replay import finish_run
+from metaspo.bench.schedules import one_by_one, with_barriers
+from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel
+from metaspo.bench.work import work_of
+from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
+from metaspo.engine import count_calls
+
+SMALL = Size(tasks=2, train=6, test=10, iterations=2, inner=2, keep=2, outer=3)
+SERVER = VLLMModel(max_num_seqs=8, kv_blocks=2000)
+
+
+def figures(report: Report) -> list[float]:
+    return [value for row in report.rows for value in row.values() if isinstance(value, float)]
+
+
+def test_the_papers_size_is_what_the_paper_asks() -> None:
+    run = make_run(PAPER)
+    calls = count_calls(run.config, run.tasks)
+    assert (calls.base, calls.optimizer) == (24_200, 126)
+
+
+def test_no_two_requests_of_the_workload_are_alike_and_all_planned_ones_are_made() -> None:
+    run = make_run(SMALL)
+    stages = asyncio.run(work_of(run))
+    asked = [request for stage in stages for unit in stage.units for request in (*unit.optimizer, *unit.evaluations)]
+    assert len(asked) == len(set(asked))
+    made = Counter(request.model for request in asked)
+    planned = count_calls(run.config, run.tasks)
+    assert (made[BASE], made[OPTIMIZER]) == (planned.base, planned.optimizer)
+
+
+def test_a_replay_makes_no_call_and_the_bare_loop_reads_every_record(tmp_path: Path) -> None:
+    run = finish_run(SMALL, folder=tmp_path)
+    run.replay()  # raises if it calls or selects anything else
+    assert run.bare_loop() == sum(len(answer(request)) for request in run.requests)
+
+
+def test_a_replay_that_has_to_call_is_found_out(tmp_path: Path) -> None:
+    run = finish_run(SMALL, folder=tmp_path)
+    with pytest.raises(AssertionError, match="made"):
+        replace(run, store=tmp_path / "empty").replay()
+
+
+def test_the_replay_report_is_relative_to_the_bare_loop() -> None:
+    report = measure_replay(size=SMALL, turns=2)
+    bare, replayed = report.rows
+    assert bare["cpu ratio (median)"] == 1
+    assert replayed["cpu ratio (median)"] > 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("tier", [1, 3])
+def test_no_schedule_beats_the_lower_bound(replicas: int, tier: int) -> None:
+    optimizer = GPT_4O_MINI[tier]
+    stages = asyncio.run(work_of(make_run(SMALL)))
+    finder = BoundFinder(server=SERVER, replicas=replicas, optimizer=optimizer, answer=answer)
+    bound = finder.bound(stages).seconds
+    for concurrency in (4, 64, 1000):
+        found = ours(SMALL, server=SERVER, replicas=replicas, optimizer=optimizer, concurrency=concurrency)
+        assert found >= bound
+    for schedule in (one_by_one, with_barriers):
+        found = theirs(schedule, stages, server=SERVER, replicas=replicas, optimizer=optimizer, at_once=1000)
+        assert found >= bound
+
+
+def test_the_bound_is_nearly_reached_where_one_server_is_all_there_is_to_wait_for() -> None:
+    instant = OpenAIModel(first_seconds=0.0, token_seconds=0.0)
+    server = VLLMModel(max_num_seqs=1, network_seconds=0.0, kv_blocks=100_000)
+    stages = asyncio.run(work_of(make_run(SMALL)))
+    bound = BoundFinder(server=server, replicas=1, optimizer=instant, answer=answer).bound(stages).seconds
+    found = theirs(one_by_one, stages, server=server, replicas=1, optimizer=instant, at_once=1)
+    assert bound <= found <= 1.001 * bound
+
+
+def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() -> None:
+    reports = [measure_makespan(size=SMALL, replicas=(2,), tiers=(3,), server=SERVER) for _ in range(2)]
+    assert reports[0].rows == reports[1].rows
+    (row,) = reports[0].rows
+    assert "simulated" in reports[0].title
+    assert row["one by one"] > row["ours fixed"] >= 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case.name)
+def test_no_lane_is_granted_more_than_the_limit(case: LimitCase) -> None:
+    row = limit_row(case, minutes=2)
+    assert 0.5 < row["share"] <= 1.001  # type: ignore[operator]
+
+
+def test_limits_reports_every_case() -> None:
+    report = measure_limits(minutes=2, requests=600, fixed=(64, 256))
+    assert [row["case"] for row in report.rows][: len(CASES)] == [case.name for case in CASES]
+    assert all(figure >= 0 for figure in figures(report))
+
+
+def test_overhead_measures_every_client_on_the_fast_server() -> None:
+    report = measure_overhead(calls=100, turns=1)
+    names = [row["client"] for row in report.rows]
+    assert names == ["bare aiohttp + orjson", "metaspo", "metaspo, cached", "openai SDK"]
+    assert all(figure > 0 for figure in figures(report))
+
+
+def test_requests_of_clients_are_all_different() -> None:
+    requests = [*make_requests(50), *make_requests(50, start=50)]
+    assert len(set(requests)) == len(requests)
+
+
+def test_scale_makes_at_least_the_evaluations_asked_for() -> None:
+    (row,) = measure_scale((500,)).rows
+    assert row["evaluations"] >= 500  # type: ignore[operator]
+
+
+@given(calls=st.integers(1, 2000), levels=st.lists(st.integers(1, 256), min_size=1, max_size=8))
+def test_live_never_plans_more_calls_than_allowed(calls: int, levels: list[int]) -> None:
+    shares = shared_out(calls, levels)
+    assert 1 <= sum(shares.values()) <= calls
+    assert set(shares) <= set(levels)
+
+
+def test_live_recommends_the_smallest_concurrency_that_serves_nearly_the_most() -> None:
+    assert recommended([(1, 10.0), (4, 38.5), (16, 40.0), (64, 39.0)]) == 4
+
+
+def test_live_asks_no_more_than_it_may_and_says_what_it_found(tmp_path: Path) -> None:
+    def yes(_: Request) -> str:
+        return "yes"
+
+    with ChatServer(yes) as server:
+        options = ["--model", "m", "--calls", "40", "--concurrency", "1", "--concurrency", "8", "--json"]
+        ended = here("bench", "live", server.url, *options, "--input-price", "1", "--output-price", "2")
+        assert server.calls == sum(row["calls"] for row in ended.data["rows"]) <= 40
+    assert [row["concurrency"] for row in ended.data["rows"]] == [1, 8]
+    assert all(row["$/1000"] > 0 and row["p95 s"] >= row["p50 s"] > 0 for row in ended.data["rows"])
+    assert any("Recommended: concurrency" in note for note in ended.data["notes"])
+
+
+def test_live_says_plainly_that_there_is_no_server() -> None:
+    ended = here("bench", "live", "http://127.0.0.1:9/v1", "--model", "m")
+    assert ended.code == 3
+    assert len(ended.errors) == 1
+
+
+def test_every_scenario_says_what_it_measures() -> None:
+    for scenario in ("replay", "makespan", "overhead", "limits", "scale", "live"):
+        ended = here("bench", scenario, "--help")
+        assert ended.code == 0
+        assert len(ended.out.splitlines()) > 5
+
+
+def test_a_report_is_plain_data_with_its_machine() -> None:
+    report = Report(scenario="s", title="t", rows=[{"a": 1}], parameters={"p": SERVER.as_data()})
+    data = json.loads(json.dumps(report.as_data()))
+    assert data["rows"] == [{"a": 1}]
+    assert data["machine"]["cores"] >= 1
