@@ -52,7 +52,9 @@ CASES = (
 )
 
 
-def measure_limits(*, minutes: int = MINUTES, requests: int = REQUESTS, fixed: Sequence[int] = FIXED) -> Report:
+def measure_limits(
+    *, minutes: int = MINUTES, requests: int = REQUESTS, fixed: Sequence[int] = FIXED, change_at: float = CHANGE_AT
+) -> Report:
     """Rate limits first, then concurrency."""
     server = VLLMModel()
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)
@@ -60,8 +62,8 @@ def measure_limits(*, minutes: int = MINUTES, requests: int = REQUESTS, fixed: S
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     found = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], found))
-    rows.append(_change_row("auto, places halved", server, half, requests, best[half]))
-    rows.append(_change_row("auto, places doubled", half, server, requests, best[server]))
+    rows.append(_change_row("auto, places halved", server, half, requests, best[half], change_at))
+    rows.append(_change_row("auto, places doubled", half, server, requests, best[server], change_at))
     return Report(
         scenario="limits",
         title="Limits used and concurrency found, simulated",
@@ -70,7 +72,7 @@ def measure_limits(*, minutes: int = MINUTES, requests: int = REQUESTS, fixed: S
         notes=(
             f"Rate limits: what was granted per minute after the first {CALIBRATION:g} s, and refusals (429) since.",
             "Concurrency: answers per second, beside those of the best fixed concurrency on the same requests.",
-            f"Places changed after {CHANGE_AT:g} s: seconds until {WINDOW:g} s of answers came at {NEAR:.0%} of the "
+            f"Places changed after {change_at:g} s: seconds until {WINDOW:g} s of answers came at {NEAR:.0%} of the "
             "best rate that is possible then.",
         ),
     )
@@ -123,9 +125,9 @@ async def _ask(gateway: Gateway, requests: Sequence[Request]) -> None:
     await gateway.complete_many(requests, lane="api")
 
 
-def _change_row(name: str, old: VLLMModel, new: VLLMModel, requests: int, best: float) -> Row:
-    times = _answer_times(old, LaneSettings(), 2 * requests, then=new)
-    after = times[bisect_left(times, CHANGE_AT) :]
+def _change_row(name: str, old: VLLMModel, new: VLLMModel, requests: int, best: float, at: float) -> Row:
+    times = _answer_times(old, LaneSettings(), 2 * requests, then=new, change_at=at)
+    after = times[bisect_left(times, at) :]
     seconds = _seconds_until(after, NEAR * best)
     return _row(name, "answers/s", best, _rate(after), seconds=seconds)
 
@@ -135,14 +137,14 @@ def _best_rate(server: VLLMModel, requests: int, fixed: Sequence[int]) -> float:
 
 
 def _answer_times(
-    model: VLLMModel, settings: LaneSettings, requests: int, *, then: VLLMModel | None = None
+    model: VLLMModel, settings: LaneSettings, requests: int, *, then: VLLMModel | None = None, change_at: float = 0.0
 ) -> list[float]:
-    """When each answer was ready; the server's parameters are `then` after `CHANGE_AT`."""
+    """When each answer was ready; the server's parameters are `then` after `change_at` seconds."""
     server = SimulatedVLLM(answer, model)
 
     async def change() -> None:
         if then is not None:
-            await asyncio.sleep(CHANGE_AT)
+            await asyncio.sleep(change_at)
             server.change(then)
 
     async def main() -> None:
@@ -179,7 +181,7 @@ def _seconds_until(times: Sequence[float], rate: float) -> float | None:
     for start, _ in pairwise(times):
         first, last = bisect_left(times, start), bisect_left(times, start + WINDOW)
         if start + WINDOW <= times[-1] and (last - first) / WINDOW >= rate:
-            return start - CHANGE_AT
+            return start - times[0]
     return None
 
 

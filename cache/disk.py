@@ -47,9 +47,11 @@ class DiskStore:
     or call `aclose`. A power cut may lose the last seconds of answers, a killed process none that `put` returned.
     """
 
-    def __init__(self, folder: Path, *, memory_bytes: int = MEMORY_BYTES, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(
+        self, folder: Path | str, *, memory_bytes: int = MEMORY_BYTES, busy_timeout: float = BUSY_TIMEOUT
+    ) -> None:
         """Open the folder. `busy_timeout`: seconds to wait for other processes that write. Raises `StoreError`."""
-        self._folder = folder
+        self._folder = folder = Path(folder).expanduser()
         self._recent = RecentEntries(memory_bytes)
         self._memory_hits = self._disk_hits = self._misses = 0
         cache = open_cache(folder, busy_timeout=busy_timeout)

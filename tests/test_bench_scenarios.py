@@ -26,7 +26,7 @@ from metaspo.bench.work import work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
 from metaspo.engine import count_calls
 
-SMALL = Size(tasks=2, train=6, test=10, iterations=2, inner=2, keep=2, outer=3)
+SMALL = Size(tasks=2, train=16, test=10, iterations=2, inner=2, keep=2, outer=3)
 SERVER = VLLMModel(max_num_seqs=8, kv_blocks=2000)
 
 
@@ -108,7 +108,7 @@ def test_no_lane_is_granted_more_than_the_limit(case: LimitCase) -> None:
 
 
 def test_limits_reports_every_case() -> None:
-    report = measure_limits(minutes=2, requests=600, fixed=(64, 256))
+    report = measure_limits(minutes=2, requests=600, fixed=(64, 256), change_at=3.0)
     assert [row["case"] for row in report.rows][: len(CASES)] == [case.name for case in CASES]
     assert all(figure >= 0 for figure in figures(report))
 

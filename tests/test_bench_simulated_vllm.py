@@ -144,7 +144,7 @@ def test_block_keys_are_equal_exactly_as_far_as_texts_begin_alike(texts: list[st
         assert (key == same) == (texts[0][: 4 * number] == texts[1][: 4 * number])
 
 
-@given(prompts=st.lists(st.text("ab", min_size=4, max_size=24), min_size=1, max_size=30), blocks=st.integers(6, 20))
+@given(prompts=st.lists(st.text("ab", min_size=4, max_size=24), min_size=1, max_size=30), blocks=st.integers(7, 20))
 def test_the_cache_never_holds_more_blocks_than_there_are(prompts: list[str], blocks: int) -> None:
     cache = KVCache(blocks)
     held: list[tuple[int, ...]] = []

@@ -1,0 +1,65 @@
+"""The README's own examples run as they are shown, but for the address of the server."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+
+from metaspo.engine import load_config
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+SHOWN = "http://127.0.0.1:8000/v1"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run_script(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_config_shown_is_a_config(tmp_path: Path) -> None:
+    (shown,) = blocks("toml")
+    path = tmp_path / "reviews.toml"
+    path.write_text(shown, encoding="utf-8")
+    config = load_config(path)
+    assert config.optimizer is not None
+    assert (config.optimizer.tier, config.budget.dollars, config.iterations) == (1, 5.0, 3)
+
+
+def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
+    with ChatServer(lambda _request: "urgent, indoors, small") as server:
+        init = [sys.executable, "-m", "metaspo", "init", "my-run"]
+        subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        config = tmp_path / "my-run" / "metaspo.toml"
+        text = config.read_text(encoding="utf-8")
+        text = text.replace('backend = "local"', f'endpoints = ["{server.url}"]', 1)
+        config.write_text(text, encoding="utf-8")
+        printed = run_script(blocks("python")[0], tmp_path)
+    assert "You are" in printed
+    assert "target" in printed
+    assert "('urgency', 0.5)" in printed
+
+
+def test_the_gateway_on_its_own_as_shown(tmp_path: Path) -> None:
+    with ChatServer(lambda request: "4" if "2 + 2" in request.messages[-1].content else "8") as server:
+        code = blocks("python")[1].replace(SHOWN, server.url)
+        first = run_script(code, tmp_path)
+        second = run_script(code, tmp_path)
+        assert server.asked.total() == 2
+    assert "text='4'" in first
+    assert "text='8'" in second
+
+
+@pytest.mark.parametrize("command", re.findall(r"^(metaspo \w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+def test_every_command_shown_exists(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
