@@ -53,12 +53,17 @@ CASES = (
 
 
 def measure_limits(
-    *, minutes: int = MINUTES, requests: int = REQUESTS, fixed: Sequence[int] = FIXED, change_at: float = CHANGE_AT
+    *,
+    cases: Sequence[LimitCase] = CASES,
+    minutes: int = MINUTES,
+    requests: int = REQUESTS,
+    fixed: Sequence[int] = FIXED,
+    change_at: float = CHANGE_AT,
 ) -> Report:
     """Rate limits first, then concurrency."""
     server = VLLMModel()
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)
-    rows = [limit_row(case, minutes=minutes) for case in CASES]
+    rows = [limit_row(case, minutes=minutes) for case in cases]
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     found = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], found))

@@ -4,8 +4,10 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 
@@ -25,20 +27,32 @@ class Spread:
     middle: float
 
 
-def timed(work: Callable[[], object]) -> Timing:
-    """One turn, from a heap that was just collected."""
+@contextmanager
+def settled_heap() -> Iterator[None]:
+    """A heap without garbage, in which the collector passes over what a contender makes and not over what the
+    benchmark holds besides."""
     gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return Timing(time.process_time() - cpu, time.perf_counter() - wall)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def timed(work: Callable[[], object]) -> Timing:
+    """One turn on a settled heap."""
+    with settled_heap():
+        cpu, wall = time.process_time(), time.perf_counter()
+        work()
+        return Timing(time.process_time() - cpu, time.perf_counter() - wall)
 
 
 async def timed_async(work: Callable[[], Awaitable[object]]) -> Timing:
     """As `timed`, within a running event loop."""
-    gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
-    await work()
-    return Timing(time.process_time() - cpu, time.perf_counter() - wall)
+    with settled_heap():
+        cpu, wall = time.process_time(), time.perf_counter()
+        await work()
+        return Timing(time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def take_turns(contenders: Mapping[str, Callable[[], object]], *, turns: int) -> dict[str, list[Timing]]:
@@ -58,5 +72,9 @@ def spread(values: Iterable[float]) -> Spread:
 
 def peak_memory() -> int:
     """The most memory this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would tell of the parent what a child held before its program was loaded
+        (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -23,11 +24,13 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 EVALUATIONS = (1_000, 10_000, 100_000)
 FULL = (*EVALUATIONS, 1_000_000)
+# So many examples that no prompt gets all of them right: then there would be nothing left to do.
+ITERATION = Size(tasks=2, train=60, test=0, iterations=1, outer=3)
 LIMIT = 7200.0  # seconds for one size
 
 
 def measure_scale(evaluations: Sequence[int] = EVALUATIONS) -> Report:
-    """One run of at least each size."""
+    """One run of about each size."""
     rows = [_in_a_process(count) for count in evaluations]
     return Report(
         scenario="scale",
@@ -40,12 +43,17 @@ def measure_scale(evaluations: Sequence[int] = EVALUATIONS) -> Report:
 
 
 def size_of_run(evaluations: int) -> Size:
-    """The shortest run with at least so many evaluations."""
-    size = Size(test=0, train=20, iterations=1)
-    while (calls := count_calls(make_run(size).config, make_run(size).tasks).base) < evaluations:
-        missing = max(1, (evaluations - calls) * size.iterations // calls)
-        size = Size(test=0, train=20, iterations=size.iterations + missing)
+    """The shortest run for which so many evaluations are planned (at least 1,560, which is one iteration)."""
+    size = ITERATION
+    while (planned := _planned(size)) < evaluations:
+        missing = max(1, (evaluations - planned) * size.iterations // planned)
+        size = replace(size, iterations=size.iterations + missing)
     return size
+
+
+def _planned(size: Size) -> int:
+    run = make_run(size)
+    return count_calls(run.config, run.tasks).base
 
 
 def one_run(evaluations: int) -> Row:

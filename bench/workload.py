@@ -5,7 +5,6 @@ evaluations and 126 optimizer calls, no two of them alike.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -75,11 +74,6 @@ def make_run(size: Size = PAPER, *, folder: Path | None = None) -> Prepared:
 def answer(request: Request) -> str:
     """What the model named in the request says."""
     return _optimizer(request) if request.model == OPTIMIZER else _base(request)
-
-
-def evaluations(requests: Mapping[str, int]) -> int:
-    """How many of these calls, counted by model, were evaluations."""
-    return requests.get(BASE, 0)
 
 
 def fraction(*parts: str) -> float:

@@ -16,6 +16,7 @@ from metaspo.cache.key import KEY_VERSION, explain_key, request_key
 from metaspo.cache.memory import MemoryStore
 from metaspo.cache.rows import Row
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
+from metaspo.cache.tolerant import TolerantStore
 
 __all__ = [
     "KEY_VERSION",
@@ -33,6 +34,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreStatistics",
+    "TolerantStore",
     "cache_info",
     "explain_key",
     "export_cache",

@@ -1,18 +1,19 @@
-"""Caches as files to share or to move: JSON lines, compressed with gzip.
+"""Caches as files to share or to move: JSON lines, compressed with Zstandard (`.jsonl.zst`).
 
 The first line is `{"metaspo_cache_snapshot": 1}`; every other one is an object with the key of an entry and its fields.
 There is no request in it, and no credential. The same entries in the same order give the same bytes.
 """
 
-import gzip
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
 
 from metaspo.backends import Completion, Usage
 from metaspo.cache.base import Entry, StoreError
@@ -24,6 +25,8 @@ SNAPSHOT_VERSION = 1
 _MARK = "metaspo_cache_snapshot"
 _BATCH = 200
 _LONGEST_LINE = 64 * 2**20
+_PIECE = 2**10
+"""Bytes unpacked at a time: even a file made to burst becomes 32 MiB of them at most."""
 _KEY = re.compile("[0-9a-f]{64}")
 _FIELDS = {
     "key": str,
@@ -84,10 +87,10 @@ def import_cache(folder: Path, source: Path) -> ImportReport:
     Importing twice is importing once. Of a snapshot that is cut short, what comes before the cut is imported.
     """
     added = kept = 0
-    items = _read(source)
-    first = list(islice(items, _BATCH))  # before the folder is made: the snapshot may be no snapshot
+    batches = _batches(_read(source))
+    first = next(batches)  # before the folder is made: the snapshot may be no snapshot
     with closing(open_cache(folder)) as cache:
-        for batch in chain([first], iter(lambda: list(islice(items, _BATCH)), [])):
+        for batch in chain([first], batches):
             with explained(folder):
                 found = add_first(cache, batch)
             new = sum(before is None for before in found)
@@ -103,7 +106,8 @@ def _rows(folder: Path) -> Iterator[Row]:
 
 def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
     entries = bad = 0
-    with path.open("xb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+    packer = zstandard.ZstdCompressor(write_checksum=True)
+    with path.open("xb") as raw, packer.stream_writer(raw, closefd=False) as file:
         file.write(dump_json({_MARK: SNAPSHOT_VERSION}) + b"\n")
         for row in rows:
             if row.entry is None:
@@ -114,26 +118,65 @@ def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
     return ExportReport(entries=entries, bad=bad)
 
 
+def _batches(items: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Items in lists, the last one perhaps empty; what came before an error is not held back by it."""
+    batch: list[tuple[str, bytes]] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except StoreError:
+        if batch:
+            yield batch
+        raise
+    yield batch
+
+
 def _read(path: Path) -> Iterator[tuple[str, bytes]]:
     """The entries of a snapshot as keys and records."""
     number = 0
     try:
-        with gzip.open(path, "rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
+        with path.open("rb") as file:
+            for number, line in enumerate(_lines(file), start=1):
                 content = load_json(line)
                 if number == 1:
                     _check_header(path, content)
                 else:
                     key, entry = _from_line(content)
                     yield key, encode_entry(key, entry)
+        if not number:
+            raise BadRecord("nothing is in it")
     except FileNotFoundError as error:
         raise StoreError(f"There is no snapshot {path}.") from error
-    except (OSError, EOFError, zlib.error, BadRecord) as error:
-        raise StoreError(
-            f"{path} is damaged or no snapshot, after line {number} ({error}): get a whole copy and import it again."
-        ) from error
-    if number == 0:
-        raise StoreError(f"{path} is empty: get a whole copy and import it again.")
+    except (OSError, zstandard.ZstdError, BadRecord) as error:
+        raise _bad_snapshot(path, number, error) from error
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Unpacked lines. Raises `ZstdError` for what is not zstd, `BadRecord` if the end is missing."""
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    while piece := file.read(_PIECE):
+        *lines, rest = (rest + unpacker.decompress(piece)).split(b"\n")
+        yield from lines
+        if len(rest) > _LONGEST_LINE:
+            raise BadRecord("its next line is too long for an entry")
+    if rest or not unpacker.eof:
+        raise BadRecord("the end is missing")
+
+
+def _bad_snapshot(path: Path, lines: int, error: Exception) -> StoreError:
+    if lines <= 1:
+        return StoreError(
+            f"{path} is no snapshot, or only the start of one ({error}): "
+            "name a whole file that `metaspo cache export` wrote."
+        )
+    return StoreError(
+        f"{path} is damaged or cut short after line {lines} ({error}): what comes before is imported; "
+        "get a whole copy and import it again."
+    )
 
 
 def _check_header(path: Path, content: object) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import anyio
 
 from metaspo.backends import Progress
-from metaspo.cache import explain_key
+from metaspo.cache import StoreError, explain_key
 from metaspo.engine.checks import check_config, check_sources
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ConfigError, RunConfig
@@ -29,7 +29,7 @@ from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.suggest import nearest
 from metaspo.engine.summary import all_sessions, session_data, summarize
 from metaspo.engine.tasks import MetricError, Notice, Task, TaskError, load_tasks
-from metaspo.engine.watcher import Watcher
+from metaspo.engine.watcher import Warn, Watcher, log_warning
 from metaspo.scheduling import Account, Budget, Event, Gateway, RunStopped
 
 ENDS_ONE_RUN = (MetricError, RunDirectoryError, RunStopped, TaskError)  # and leaves runs beside it alone
@@ -106,18 +106,23 @@ async def optimize(
     prepared = config if isinstance(config, Prepared) else prepare(config)
     if gateway is not None:
         return await run_prepared(prepared, gateway, LaneNames(), watcher=watcher or Watcher())
+    watcher = watcher or Watcher()
     events = LaneEvents()
-    async with open_for([prepared], on_event=events) as (own, names):
-        return await run_prepared(prepared, own, names[0], watcher=watcher or Watcher(), events=events)
+    async with open_for([prepared], on_event=events, warn=watcher.warn) as (own, names):
+        return await run_prepared(prepared, own, names[0], watcher=watcher, events=events)
 
 
 async def optimize_many(
-    prepared: Sequence[Prepared], *, watcher: Callable[[Prepared], Watcher], progress: Progress | None = None
+    prepared: Sequence[Prepared],
+    *,
+    watcher: Callable[[Prepared], Watcher],
+    progress: Progress | None = None,
+    warn: Warn = log_warning,
 ) -> list[RunReport | Exception]:
     """Several runs over shared lanes: one run's waits are filled with another's work.
 
     A run that has to stop does not stop the others: its place in the results holds the reason. `progress` is told how
-    far the download of a local model's file is, in bytes.
+    far the download of a local model's file is, in bytes; `warn` that the cache failed, if the runs go on without.
     """
 
     async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
@@ -130,7 +135,7 @@ async def optimize_many(
         return []
     _check_apart(prepared)
     events = LaneEvents()
-    async with open_for(prepared, on_event=events, progress=progress) as (gateway, names):
+    async with open_for(prepared, on_event=events, progress=progress, warn=warn) as (gateway, names):
         return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
 
 
@@ -157,11 +162,10 @@ async def evaluate(
     prepared = config if isinstance(config, Prepared) else prepare(config)
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
     users = _user_prompts(prepared.tasks, user_prompts or {})
+    watcher = watcher or Watcher()
     started = anyio.current_time()
-    async with _gateway_or(gateway, prepared, progress) as (used, names):
-        scope = make_scope(
-            prepared, used, names, journal=MemoryJournal(), watcher=watcher or Watcher(), name="evaluate"
-        )
+    async with _gateway_or(gateway, prepared, progress, watcher.warn) as (used, names):
+        scope = make_scope(prepared, used, names, journal=MemoryJournal(), watcher=watcher, name="evaluate")
         scores = await score_given(scope, system, users, split=split)
     return EvaluationReport(
         scores=tuple(scores), usage=scope.account.statistics(), seconds=anyio.current_time() - started
@@ -192,13 +196,14 @@ async def open_for(
     *,
     on_event: Callable[[Event], None] | None = None,
     progress: Progress | None = None,
+    warn: Warn = log_warning,
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
     folder = prepared[0].folder
     environment = environment_with_dotenv(folder)
     configs = [item.config for item in prepared]
     async with open_gateway(
-        configs, environment=environment, folder=folder, on_event=on_event, progress=progress
+        configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn
     ) as opened:
         yield opened
 
@@ -222,7 +227,7 @@ async def run_prepared(
         try:
             with events.heard_by(journal, watcher) if events else nullcontext():
                 result = await run(scope)
-        except RunStopped as stop:
+        except (RunStopped, StoreError) as stop:
             why = str(stop)
             raise
         finally:
@@ -280,13 +285,13 @@ def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Jour
 
 @asynccontextmanager
 async def _gateway_or(
-    gateway: Gateway | None, prepared: Prepared, progress: Progress | None
+    gateway: Gateway | None, prepared: Prepared, progress: Progress | None, warn: Warn
 ) -> AsyncIterator[tuple[Gateway, LaneNames]]:
     if gateway is not None:
         yield gateway, LaneNames()
         return
     base_only = prepared.config.model_copy(update={"optimizer": None})  # its key need not be there to evaluate
-    async with open_for([replace(prepared, config=base_only)], progress=progress) as (own, names):
+    async with open_for([replace(prepared, config=base_only)], progress=progress, warn=warn) as (own, names):
         yield own, names[0]
 
 

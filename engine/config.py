@@ -135,6 +135,9 @@ class RunConfig(Table):
     test: TestTable = TestTable()
     budget: BudgetTable = BudgetTable()
     cache: str = Field(default=".metaspo/cache", description='folder of the cache; "" keeps it in memory only')
+    cache_failure: Literal["stop", "continue"] = Field(
+        default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"
+    )
     runs: str = Field(default=".metaspo/runs", description="folder that run directories are made in")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
 

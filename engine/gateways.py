@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaspo.backends import Progress
-from metaspo.cache import DiskStore, MemoryStore, Store
+from metaspo.cache import DiskStore, MemoryStore, Store, StoreError, TolerantStore
 from metaspo.engine.config import ConfigError, ModelTable, RunConfig
 from metaspo.engine.lanes import make_lane
+from metaspo.engine.watcher import Warn, log_warning
 from metaspo.scheduling import Event, Gateway
 
 
@@ -40,9 +41,21 @@ def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str,
     return names, tables
 
 
-def open_store(cache: str, *, folder: Path) -> Store:
-    """The store that a config's `cache` names: a folder, relative to `folder`, or "" for memory only."""
-    return DiskStore(folder / Path(cache).expanduser()) if cache else MemoryStore()
+def open_store(cache: str, *, folder: Path, on_failure: Warn | None = None) -> Store:
+    """The store that a config's `cache` names: a folder, relative to `folder`, or "" for memory only.
+
+    A cache that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
+    """
+    if not cache:
+        return MemoryStore()
+    try:
+        store = DiskStore(folder / Path(cache).expanduser())
+    except StoreError as error:
+        if on_failure is None:
+            raise
+        on_failure(f"Going on without a cache: what this run is answered is forgotten at its end. {error}")
+        return MemoryStore()
+    return store if on_failure is None else TolerantStore(store, warn=on_failure)
 
 
 @asynccontextmanager
@@ -53,23 +66,26 @@ async def open_gateway(
     folder: Path,
     on_event: Callable[[Event], None] | None = None,
     progress: Progress | None = None,
+    warn: Warn = log_warning,
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """A gateway for runs that go on together, and each one's lanes in it.
 
-    `on_event` is told what the lanes do, `progress` how far the download of a local model's file is. Nothing is
-    sent and no local model is started before the first request that the cache cannot answer.
+    `on_event` is told what the lanes do, `progress` how far the download of a local model's file is, `warn` that the
+    cache cannot be used, in runs that go on nevertheless. Nothing is sent and no local model is started before the
+    first request that the cache cannot answer.
 
     Raises:
         ConfigError: when a key is missing or the configs name different caches.
-        StoreError: when the cache cannot be opened.
+        StoreError: when the cache cannot be used, unless all configs say to go on then.
     """
     caches = {config.cache for config in configs}
     if len(caches) > 1:
         raise ConfigError(f"runs that go on together share one cache, these name several: {', '.join(sorted(caches))}")
     cache = caches.pop()
+    tolerant = all(config.cache_failure == "continue" for config in configs)
     names, tables = name_lanes(configs)
     lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
-    store = open_store(cache, folder=folder)
+    store = open_store(cache, folder=folder, on_failure=warn if tolerant else None)
     try:
         async with Gateway(lanes, store=store, on_event=on_event) as gateway:
             yield gateway, names

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from metaspo.engine.journal import read_journal
 from metaspo.engine.result import RunReport, RunResult
+from metaspo.engine.run_directory import RunDirectory
 from metaspo.scheduling import AccountStatistics
 
 
@@ -12,6 +14,8 @@ def report_data(report: RunReport) -> dict[str, Any]:
     """A finished run as plain data, in the shape of its directory's files."""
     summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
     directory = report.directory
+    if directory:
+        summary["all_sessions"] = all_sessions(read_journal(RunDirectory(directory).journal))
     return {
         "name": directory.name if directory else report.result.name,
         "directory": str(directory) if directory else "",

@@ -1,10 +1,20 @@
 """Who is told how a run goes."""
 
+import logging
+from collections.abc import Callable
+
 from metaspo.scheduling import Event
+
+Warn = Callable[[str], None]
+
+
+def log_warning(text: str) -> None:
+    """Where warnings go if nobody takes them: the logger "metaspo", whose warnings Python shows on standard error."""
+    logging.getLogger("metaspo").warning(text)
 
 
 class Watcher:
-    """Is told how a run goes; this one ignores it. A progress display overrides what it shows."""
+    """Is told how a run goes; this one ignores it, all but warnings. A progress display overrides what it shows."""
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         """The run starts; at most so many calls are ahead."""
@@ -20,6 +30,10 @@ class Watcher:
 
     def lane(self, event: Event) -> None:
         """Something changed on a lane: an endpoint went down, a limit was hit, a call is tried again."""
+
+    def warn(self, text: str) -> None:
+        """Something the user has to know, though the run goes on: a sentence for the log unless you show it."""
+        log_warning(text)
 
     def finished(self) -> None:
         """The run has its result."""

@@ -19,6 +19,8 @@ from metaspo.bench import (
     measure_replay,
     measure_scale,
 )
+from metaspo.bench.makespan import REPLICAS, TIERS
+from metaspo.bench.simulated_openai import GPT_4O_MINI
 from metaspo.console import out, run_async, told_plainly
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
@@ -57,7 +59,12 @@ def makespan(
 
     On virtual time: the same figures on every machine. All nine cells take some minutes.
     """
-    show(measure_makespan(replicas=replicas or (1, 4, 16), tiers=tier or (1, 3, 5)), json=json)
+    with told_plainly():
+        unknown = set(tier or ()) - set(GPT_4O_MINI)
+        if unknown:
+            known = ", ".join(map(str, GPT_4O_MINI))
+            raise ConfigError(f"--tier {min(unknown)}: there are figures for {known}")
+    show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS), json=json)
 
 
 @bench_app.command()
@@ -92,7 +99,7 @@ def scale(
     full: Annotated[bool, typer.Option("--full", help="Also a million evaluations, which takes minutes.")] = False,
     json: Json = False,
 ) -> None:
-    """Whether time per evaluation and memory stay flat: runs of 1,000 to 100,000 evaluations, and a million."""
+    """Whether time per evaluation and memory stay flat: runs of some 1,000 to 100,000 evaluations."""
     show(measure_scale((1_000, 10_000, 100_000, 1_000_000) if full else (1_000, 10_000, 100_000)), json=json)
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from metaspo import tables
 from metaspo.backends import Usage, model_facts
 from metaspo.cache import (
+    CacheCheck,
     CacheInfo,
     EntryGroup,
     PruneFilter,
@@ -97,23 +98,40 @@ def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
 
 
 @cache_app.command()
-def verify(folder: Folder = CACHE) -> None:
+def verify(folder: Folder = CACHE, json: Json = False) -> None:
     """Read every entry and check the database. Exit status 1 if something is wrong."""
     with told_plainly():
         check = verify_cache(folder)
+    if json:
+        tables.print_json(out, _check_data(check))
+    else:
+        _print_check(check)
+    if not check.sound:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_data(check: CacheCheck) -> tables.Data:
+    return {
+        "sound": check.sound,
+        "entries": check.entries,
+        "bad": [{"row": row.rowid, "key": row.key, "problem": row.problem} for row in check.bad],
+        "damage": list(check.damage),
+    }
+
+
+def _print_check(check: CacheCheck) -> None:
     out.print(f"{check.entries:,} entries are sound.", highlight=False)
     for row in check.bad:
         say_error(f"row {row.rowid} (key {row.key[:16] or 'unreadable'}): {row.problem}")
     for finding in check.damage:
         say_error(f"database: {finding}")
-    if check.bad or check.damage:
+    if not check.sound:
         err.print("`metaspo cache export FILE` saves what can be read; `prune --bad --yes` removes the rest.")
-        raise typer.Exit(ExitCode.FAILED)
 
 
 @cache_app.command(name="export")
 def export_command(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.gz.")],
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.zst.")],
     folder: Folder = CACHE,
 ) -> None:
     """Write a snapshot to share or to move: JSON lines, compressed. No key or address is in it."""

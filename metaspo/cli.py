@@ -147,7 +147,12 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
             tables.print_start(err, item)
     with ProgressDisplay(err, quiet=quiet) as display:
         reports = run_async(
-            optimize_many(prepared, watcher=lambda item: display.watcher(item.config.name), progress=display.downloaded)
+            optimize_many(
+                prepared,
+                watcher=lambda item: display.watcher(item.config.name),
+                progress=display.downloaded,
+                warn=display.warn,
+            )
         )
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:

@@ -1,6 +1,7 @@
 """What commands share: the two streams, exit codes, and how mistakes and stops are told."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -33,7 +34,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES = (
     "Exit status: 0 done; 1 a fault that is not yours; 2 a mistake in the config, the data or the command; "
-    "3 stopped cleanly (budget, server, key), run again to go on; 130 interrupted, run again to go on."
+    "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
 GO_ON = "Everything paid for is kept: run the same command again to go on from here."
@@ -83,5 +84,6 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
         return await main
 
+    gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
     with asyncio.Runner() as runner:
         return runner.run(with_sigterm())

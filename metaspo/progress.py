@@ -64,6 +64,10 @@ class ProgressDisplay:
             self._tenths = tenths
             self._console.print(f"fetching the model: {done >> 20} of {total >> 20} MiB", highlight=False)
 
+    def warn(self, text: str) -> None:
+        """Shows what has to be known even where no progress is shown."""
+        self._console.print(f"warning: {text}", highlight=False, markup=False)
+
     def watcher(self, name: str) -> Watcher:
         """A watcher that shows one run."""
         if self._quiet:
@@ -77,6 +81,9 @@ class _Said(Watcher):
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = name
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
 
     def lane(self, event: Event) -> None:
         match event:

@@ -35,6 +35,7 @@ from metaspo.scheduling.watch import EndpointWatch, WatchHooks
 
 DEFAULTS = LaneSettings()
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is cancelled
+UNKEPT = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 WAITING_STATES = frozenset({State.NEW, State.QUEUED, State.PARKED, State.BACKING_OFF})
 
 Keep = Callable[[Flight, Account, Completion], Awaitable[Completion]]
@@ -54,6 +55,7 @@ class Lane:
         self._funding = Funding(name, settings, estimator, on_exhausted=self._exhaust)
         self._tasks: set[asyncio.Task[Completion]] = set()
         self._in_flight = 0
+        self._unkept = 0  # answers that are here and not in the store yet
         self._filled_to = 0  # calls in flight when the dispatcher last had its turn
         self._answered = 0
         self._pumping = False
@@ -216,7 +218,7 @@ class Lane:
 
     def _start_what_may(self, now: float) -> None:
         limited = False
-        while self._queue and self._in_flight + self._recovery.kept_slots < self._pace.control.limit:
+        while self._queue and self._has_room():
             flight = self._queue.peek()
             if not self._funding.reserve(flight):
                 if flight.state is State.PARKED and flight.ticket is not None:
@@ -240,6 +242,14 @@ class Lane:
         self._pace.note_limited(limited, now)
         self._filled_to = self._in_flight
 
+    def _has_room(self) -> bool:
+        """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
+        those that the store has not kept yet."""
+        limit = self._pace.control.limit
+        if self._in_flight + self._recovery.kept_slots >= limit:
+            return False
+        return self._in_flight + self._unkept < limit + max(limit, UNKEPT)
+
     def _launch(self, flight: Flight, endpoint: Endpoint, now: float) -> None:
         self._pace.launch(flight, now)
         flight.state = State.FLYING
@@ -256,7 +266,12 @@ class Lane:
     async def _fly(self, flight: Flight, endpoint: Endpoint) -> Completion:
         reply = await endpoint.backend.complete(flight.request, time_limit=self.settings.time_limit)
         payer = self._landed(flight, endpoint, reply)
-        completion = await self._keep(flight, payer, reply.completion)
+        self._unkept += 1
+        try:
+            completion = await self._keep(flight, payer, reply.completion)
+        finally:
+            self._unkept -= 1
+            self._schedule_pump()
         payer.tally(self.name).store_seconds += self._loop.time() - flight.landed_at
         return completion
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import zstandard
 from store_conformance import TEXTS, make_entry, make_key, names_in
 
 from metaspo.backends import Usage
@@ -149,11 +150,11 @@ async def test_snapshot_moves_everything(tmp_path: Path) -> None:
     """Export and import bring every entry, of any text, to another folder as it was."""
     entries = {make_key(text): make_entry(text, created=float(n)) for n, text in enumerate(TEXTS)}
     await keep(tmp_path / "here", entries)
-    exported = export_cache(tmp_path / "here", tmp_path / "snapshot.jsonl.gz")
-    imported = import_cache(tmp_path / "there", tmp_path / "snapshot.jsonl.gz")
+    exported = export_cache(tmp_path / "here", tmp_path / "snapshot.jsonl.zst")
+    imported = import_cache(tmp_path / "there", tmp_path / "snapshot.jsonl.zst")
     assert (exported.entries, exported.bad) == (imported.added, imported.kept) == (len(TEXTS), 0)
     assert await kept(tmp_path / "there", entries) == entries
-    assert names_in(tmp_path) == {"here", "there", "snapshot.jsonl.gz"}
+    assert names_in(tmp_path) == {"here", "there", "snapshot.jsonl.zst"}
 
 
 async def test_snapshot_of_many_entries(tmp_path: Path) -> None:
@@ -162,33 +163,33 @@ async def test_snapshot_of_many_entries(tmp_path: Path) -> None:
     async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
         for key, entry in entries.items():
             group.start_soon(store.put, key, entry)
-    export_cache(tmp_path / "here", tmp_path / "snapshot.gz")
-    assert import_cache(tmp_path / "there", tmp_path / "snapshot.gz").added == 1_001
+    export_cache(tmp_path / "here", tmp_path / "snapshot.zst")
+    assert import_cache(tmp_path / "there", tmp_path / "snapshot.zst").added == 1_001
     assert await kept(tmp_path / "there", entries) == entries
 
 
 async def test_import_never_replaces(folder: Path, tmp_path: Path) -> None:
     """An entry that is there stays canonical; importing again adds nothing."""
     await keep(tmp_path / "there", {make_key("a1"): make_entry("mine")})
-    export_cache(folder, tmp_path / "snapshot.gz")
-    first = import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
-    again = import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
+    export_cache(folder, tmp_path / "snapshot.zst")
+    first = import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
+    again = import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
     assert (first.added, first.kept, again.added, again.kept) == (3, 1, 0, 4)
     assert await kept(tmp_path / "there", ENTRIES) == {**ENTRIES, make_key("a1"): make_entry("mine")}
 
 
 async def test_same_cache_gives_same_bytes(folder: Path, tmp_path: Path) -> None:
     """A snapshot can be compared and pinned by its hash: neither its name nor the time is in it."""
-    export_cache(folder, tmp_path / "one.gz")
-    export_cache(folder, tmp_path / "other.gz")
-    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "other.gz").read_bytes()
-    assert (tmp_path / "one.gz").read_bytes()[4:8] == bytes(4), "the time field of a gzip header"
+    export_cache(folder, tmp_path / "one.zst")
+    export_cache(folder, tmp_path / "other.zst")
+    assert (tmp_path / "one.zst").read_bytes() == (tmp_path / "other.zst").read_bytes()
 
 
 async def test_snapshot_is_readable_by_others(folder: Path, tmp_path: Path) -> None:
-    """It is gzipped JSON lines with names for everything."""
-    export_cache(folder, tmp_path / "snapshot.gz")
-    header, *lines = map(json.loads, gzip.decompress((tmp_path / "snapshot.gz").read_bytes()).splitlines())
+    """It is Zstandard-compressed JSON lines with names for everything."""
+    export_cache(folder, tmp_path / "snapshot.zst")
+    with zstandard.open(tmp_path / "snapshot.zst", "rt", encoding="utf-8") as file:
+        header, *lines = map(json.loads, file)
     assert header == {"metaspo_cache_snapshot": 1}
     assert {line["key"]: line["text"] for line in lines} == {k: e.completion.text for k, e in ENTRIES.items()}
 
@@ -200,15 +201,15 @@ async def test_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
         export_cache(folder, tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "..."
     with pytest.raises(StoreError, match="could not be written"):
-        export_cache(folder, tmp_path / "missing" / "snapshot.gz")
+        export_cache(folder, tmp_path / "missing" / "snapshot.zst")
     with pytest.raises(StoreError, match="There is no cache in"):
-        export_cache(tmp_path / "nowhere", tmp_path / "snapshot.gz")
+        export_cache(tmp_path / "nowhere", tmp_path / "snapshot.zst")
     assert names_in(tmp_path) == {"cache", "thesis.tex"}
 
 
 def zipped(*lines: object) -> bytes:
     """A snapshot written by hand."""
-    return gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    return zstandard.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
 
 HEADER = {"metaspo_cache_snapshot": 1}
@@ -231,23 +232,26 @@ LINE = {
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is empty"),
-        (b"plain text", "damaged or no snapshot"),
+        (b"", "only the start"),
+        (b"plain text", "is no snapshot"),
+        (gzip.compress(b"{}\n"), "is no snapshot"),
+        (zipped(), "only the start"),
         (zipped([1]), "first line"),
         (zipped(LINE), "first line"),
         (zipped({"metaspo_cache_snapshot": 2}), "snapshot format 2"),
         (zipped(HEADER, {**LINE, "key": "../x"}), "after line 2.*key"),
         (zipped(HEADER, {**LINE, "more": 1}), "fields"),
         (zipped(HEADER, {**LINE, "latency": "0"}), "fields"),
-        (zipped(HEADER, LINE)[:-9], "damaged"),
+        (zipped(HEADER, LINE)[:-9], "the end is missing"),
+        (zipped(HEADER, LINE, {**LINE, "text": "x" * 400_000})[:-1], "cut short after line 2.*whole copy"),
     ],
 )
 def test_bad_snapshot_is_refused_with_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     """What is no snapshot ends in a sentence that names the file."""
-    (tmp_path / "snapshot.gz").write_bytes(content)
+    (tmp_path / "snapshot.zst").write_bytes(content)
     with pytest.raises(StoreError, match=reason) as trouble:
-        import_cache(tmp_path / "cache", tmp_path / "snapshot.gz")
-    assert str(tmp_path / "snapshot.gz") in str(trouble.value)
+        import_cache(tmp_path / "cache", tmp_path / "snapshot.zst")
+    assert str(tmp_path / "snapshot.zst") in str(trouble.value)
 
 
 async def test_cut_snapshot_brings_what_it_holds(tmp_path: Path) -> None:
@@ -256,14 +260,15 @@ async def test_cut_snapshot_brings_what_it_holds(tmp_path: Path) -> None:
     async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
         for key, entry in entries.items():
             group.start_soon(store.put, key, entry)
-    export_cache(tmp_path / "here", tmp_path / "snapshot.gz")
-    whole = (tmp_path / "snapshot.gz").read_bytes()
-    (tmp_path / "snapshot.gz").write_bytes(whole[: len(whole) * 3 // 4])
-    with pytest.raises(StoreError, match="whole copy"):
-        import_cache(tmp_path / "there", tmp_path / "snapshot.gz")
+    export_cache(tmp_path / "here", tmp_path / "snapshot.zst")
+    whole = (tmp_path / "snapshot.zst").read_bytes()
+    (tmp_path / "snapshot.zst").write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(StoreError, match="whole copy") as trouble:
+        import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
     found = await kept(tmp_path / "there", entries)
     assert len(found) >= 1_000
     assert found == {key: entries[key] for key in found}
+    assert f"after line {len(found) + 1} " in str(trouble.value), "not an entry before the cut is left out"
 
 
 def test_a_missing_cache_is_named(tmp_path: Path) -> None:
@@ -273,4 +278,4 @@ def test_a_missing_cache_is_named(tmp_path: Path) -> None:
             tool(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
     with pytest.raises(StoreError, match="There is no snapshot"):
-        import_cache(tmp_path / "cache", tmp_path / "none.gz")
+        import_cache(tmp_path / "cache", tmp_path / "none.zst")

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 from store_conformance import make_entry, make_key
+from store_script import run_script
 
 from metaspo.cache import DiskStore, PruneFilter, StoreError, export_cache, import_cache, prune_cache, verify_cache
 from metaspo.cache.database import FORMAT
@@ -39,30 +39,6 @@ def change(folder: Path, *statements: str, values: tuple[object, ...] = ()) -> N
     with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement, values)
-
-
-def run_script(script: str, *arguments: object) -> str:
-    """What a Python script, run as a process of its own, writes to its standard output."""
-    command = [sys.executable, "-c", PREAMBLE + script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": TESTS}, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-TESTS = str(Path(__file__).parent)
-PREAMBLE = """
-import asyncio, os, resource, sys
-from pathlib import Path
-from metaspo.cache import DiskStore, StoreError
-from store_conformance import make_entry, make_key
-folder = Path(sys.argv[1])
-
-async def put(store, number):
-    try:
-        await store.put(make_key(number), make_entry("x" * 20_000))
-    except StoreError as error:
-        return str(error)
-"""
 
 
 def assert_one_sentence(text: str, folder: Path) -> None:

@@ -17,14 +17,24 @@ different kinds and sizes, so no preferred label serves several tasks:
             sentence_type  question, statement, command, without punctuation
             tense          past, future
 
-How they were chosen, so that the result can be judged: fourteen tasks were drafted and asked with a handful of system
-prompts. Two were left out, because no prompt moved the model off chance (inside or outside; an option letter out of
-three). Of four others the rarer labels were dropped for the same reason, leaving two or three. No example was kept or
-dropped for how the model answered it. The first user prompts name the answers, as a user's would, and say nothing
-else about the form of the answer. Tasks were paired by how often the model's answers under "You are a helpful
-assistant." held no label at all, and each pair was split by lot into one source and one target task (a task that was
-left over became a target), so that what there is to learn on the one side is worth learning on the other. Not every
-target gains: short answers help most tasks and cost accuracy on `emotion`.
+How they were chosen, so that the result can be judged. Texts were written before the model was asked; none was kept or
+dropped for how the model answered it (four were replaced for being too like another). Everything else was chosen after
+looking, test examples of later target tasks included, so the target texts are unseen by a run, not by its authors:
+
+- Fourteen tasks were drafted. Two were left out: inside or outside stayed at 50 to 54 percent under most prompts, and
+  an option letter out of three ranged from 8 to 50. Four others lost one label each (present, fear, health, tool), for
+  the model hardly told four apart.
+- The split is the third. The first, as drafted, and the second, a plain lot, gave the sources less to learn than the
+  targets, and were given up. In this one, tasks were paired by how often the default's answers held no label, and each
+  pair was split by lot. One pair was emotion and the option letter: when the latter was left out, emotion stayed a
+  target. sentence_type was left over and became a target.
+- The first user prompts are the second set. The first asked plain closed questions ("Is the review positive or
+  negative?"), and the one run that was finished with it brought no gain on the targets: -2.9 points, 95% interval -7.1
+  to 1.4 (seed 1, 12 train examples a task, 40 test examples of each target task, 8 candidates). These ask as people
+  write in a chat. Many answers to them under "You are a helpful assistant." name no label within 12 tokens.
+
+So what there is to learn is mostly form: to answer first and briefly. A gain here shows that this carries over to tasks
+that the run has not seen; it says little about longer answers or models that keep to the form by themselves.
 """
 
 from metaspo.engine.demo.preset import DEMO_FOLDER, demo_config

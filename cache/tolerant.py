@@ -1,0 +1,101 @@
+"""A store that outlives the trouble of another one: for runs whose user wants them to go on without storing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from metaspo.cache.base import Entry, Store, StoreError
+
+
+class TolerantStore:
+    """Another store as long as that one works; from its first failure on, answers are kept in memory.
+
+    `warn` is told once, in a sentence, when the other store fails first. When this store is closed, what it has in
+    memory is offered to the other one once more; `warn` is told if that fails too and answers are lost.
+    """
+
+    def __init__(self, store: Store, *, warn: Callable[[str], None]) -> None:
+        self._store = store
+        self._warn = warn
+        self._warned = False
+        self._storing = True
+        self._closed = False
+        self._kept: dict[str, Entry] = {}
+        self._unreadable: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<TolerantStore in_memory={len(self._kept)} of {self._store!r}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries there are; one that cannot be read counts as missing. Raises `StoreError` after `aclose`."""
+        self._require_open()
+        try:
+            found = await self._store.get_many(keys)
+        except StoreError as error:
+            self._tell(error)
+            found = await self._get_singly(keys)
+        return {**found, **{key: self._kept[key] for key in keys if key in self._kept}}
+
+    async def put(self, key: str, entry: Entry) -> Entry:
+        """Keep an entry, in memory if need be; returns the one kept first. Raises `StoreError` after `aclose`."""
+        self._require_open()
+        if self._storing and key not in self._unreadable and key not in self._kept:
+            try:
+                return await self._store.put(key, entry)
+            except StoreError as error:
+                self._storing = False
+                self._tell(error)
+        return self._kept.setdefault(key, entry)
+
+    async def aclose(self) -> None:
+        """Offer what is in memory to the other store once more, and close that; idempotent. Raises nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            failures = [error for error in await asyncio.gather(*map(self._offer, self._kept.items())) if error]
+            try:
+                await self._store.aclose()
+            except StoreError as error:
+                failures = failures or [error]
+        if failures:
+            self._warn(f"The next run asks again for {len(failures)} answers that could not be kept. {failures[0]}")
+        self._kept.clear()
+
+    async def _offer(self, item: tuple[str, Entry]) -> StoreError | None:
+        """Try to store what is in memory; returns why that failed."""
+        try:
+            await self._store.put(*item)
+        except StoreError as error:
+            return error
+        return None
+
+    async def _get_singly(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries beside those that cannot be read."""
+        found: dict[str, Entry] = {}
+        for key in keys:
+            try:
+                found.update(await self._store.get_many([key]))
+            except StoreError:
+                self._unreadable.add(key)
+        return found
+
+    def _tell(self, error: StoreError) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(f"Going on without storing, with answers kept in memory only. {error}")
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreError("This store is closed; open it anew.")

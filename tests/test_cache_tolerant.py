@@ -1,0 +1,113 @@
+"""A run whose user said so goes on when the cache fails, warned once; nothing that can still be kept is lost."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from store_conformance import StoreConformance, make_entry, make_key
+from store_script import run_script
+
+from metaspo.cache import DiskStore, Store, StoreError, TolerantStore
+
+
+def unexpected(text: str) -> None:
+    """A warning that nothing gives cause for."""
+    raise AssertionError(text)
+
+
+class TestTolerantStore(StoreConformance):
+    """Over a store that works it is that store."""
+
+    def open(self, folder: Path) -> Store:
+        """A store on disk."""
+        return TolerantStore(DiskStore(folder), warn=unexpected)
+
+
+class Broken:
+    """A store that can do nothing."""
+
+    async def get_many(self, keys: object) -> dict[str, object]:
+        """Fails."""
+        raise StoreError("It is broken.")
+
+    async def put(self, key: str, entry: object) -> object:
+        """Fails."""
+        raise StoreError("It is broken.")
+
+    async def aclose(self) -> None:
+        """Fails."""
+        raise StoreError("It is broken.")
+
+
+class TestTolerantStoreOverABrokenOne(StoreConformance):
+    """Over a store that does nothing but fail it is a store in memory."""
+
+    persistent = False
+
+    def open(self, folder: Path) -> Store:
+        """A store that nobody listens to."""
+        return TolerantStore(Broken(), warn=lambda _: None)  # type: ignore[arg-type]
+
+
+async def stored(folder: Path, count: int) -> int:
+    """How many of the first `count` entries are on disk."""
+    async with DiskStore(folder) as store:
+        return len(await store.get_many([make_key(number) for number in range(count)]))
+
+
+UP_TO_THE_LIMIT = """
+async def main():
+    told = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, -1))
+    async with TolerantStore(DiskStore(folder), warn=told.append) as store:
+        for number in range(40):
+            kept = await store.put(make_key(number), make_entry("x" * 20_000))
+            assert kept == await store.put(make_key(number), make_entry("later"))
+        keys = [make_key(number) for number in range(40)]
+        assert await store.get_many(keys) == {key: make_entry("x" * 20_000) for key in keys}
+        assert len(told) == 1
+        AT_THE_END
+    print(*told, sep="|")
+asyncio.run(main())
+"""
+
+
+async def test_at_a_file_size_limit_it_goes_on_and_warns_once(tmp_path: Path) -> None:
+    """All answers are there for the run, and what there was room for afterwards; how many are lost is told."""
+    told = run_script(UP_TO_THE_LIMIT.replace("AT_THE_END", "pass"), tmp_path / "cache").strip().split("|")
+    assert len(told) == 2
+    assert told[0].startswith("Going on without storing")
+    assert all(str(tmp_path / "cache") in text and "full disk" in text and "\n" not in text for text in told)
+    kept = await stored(tmp_path / "cache", 40)
+    assert 0 < kept < 40
+    assert f"asks again for {40 - kept} answers" in told[1]
+
+
+async def test_what_could_not_be_written_is_written_at_the_end_if_there_is_room_then(tmp_path: Path) -> None:
+    """A disk that is cleared while the run goes on costs nothing."""
+    clear = "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))"
+    told = run_script(UP_TO_THE_LIMIT.replace("AT_THE_END", clear), tmp_path / "cache").strip().split("|")
+    assert len(told) == 1
+    assert await stored(tmp_path / "cache", 40) == 40
+
+
+async def test_one_damaged_entry_leaves_the_others_readable_and_storing_on(tmp_path: Path) -> None:
+    """What is damaged is asked for again; everything else is still found and kept on disk."""
+    folder = tmp_path / "cache"
+    async with DiskStore(folder) as store:
+        await asyncio.gather(*(store.put(make_key(number), make_entry()) for number in range(10)))
+    with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE Cache SET value = x'00' WHERE key = ?", [make_key(3)])
+    told: list[str] = []
+    async with TolerantStore(DiskStore(folder), warn=told.append) as store:
+        found = await store.get_many([make_key(number) for number in range(10)])
+        assert found.keys() == {make_key(number) for number in range(10)} - {make_key(3)}
+        assert await store.put(make_key(3), make_entry("anew")) == make_entry("anew")
+        assert await store.get_many([make_key(3)]) == {make_key(3): make_entry("anew")}
+        await store.put(make_key(10), make_entry("ten"))
+        assert len(told) == 1
+    assert "bad entry" in told[0]
+    assert "asks again for 1 answers" in told[1]
+    async with DiskStore(folder) as store:
+        assert await store.get_many([make_key(10)]) == {make_key(10): make_entry("ten")}

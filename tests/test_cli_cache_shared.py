@@ -1,0 +1,31 @@
+"""Several metaspo processes on one cache folder."""
+
+from pathlib import Path
+
+from chat_server import ChatServer
+from command_line import apart, end, result_bytes, start, write_project
+from world import World
+
+from metaspo.cache import cache_info, verify_cache
+
+WORLD = World(3, malformed=0.1)
+
+
+def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(tmp_path: Path) -> None:
+    """The runs are two, the folder they keep answers in is one; a third process then finds all of it."""
+    folders = [tmp_path / name for name in ("alone", "left", "right", "later")]
+    shared = f'early_rejection = false\ncache = "{tmp_path / "shared"}"'
+    with ChatServer(WORLD.answer) as server:
+        for folder in folders:
+            folder.mkdir()
+            write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+        assert apart("optimize", "run.toml", folder=folders[0]).code == 0
+        alone = server.calls
+        running = [start("optimize", "run.toml", folder=folder) for folder in folders[1:3]]
+        assert [end(process).code for process in running] == [0, 0]
+        calls = server.calls
+        assert apart("optimize", "run.toml", folder=folders[3]).code == 0
+        assert server.calls == calls
+    assert len({result_bytes(folder) for folder in folders}) == 1
+    assert cache_info(tmp_path / "shared").entries == alone
+    assert verify_cache(tmp_path / "shared").sound

@@ -1,0 +1,101 @@
+"""`kill -9` at any moment: the same result, and a known bound on what is asked for again."""
+
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from chat_server import ChatServer
+from command_line import apart, end, result_bytes, start, write_project
+from world import World
+
+from metaspo.cache import verify_cache
+from metaspo.engine import read_journal, selections
+from metaspo.scheduling.lane import UNKEPT
+
+WORLD = World(3, malformed=0.1)
+COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.candidates=9")  # some 500 calls
+KILLS = 50
+CONCURRENCY = 4  # of each lane, as `write_project` sets it
+LANES = 2
+REPEATED = (CONCURRENCY + max(CONCURRENCY, UNKEPT)) * LANES
+"""Calls that a kill may repeat: those in flight, and the answers that are not on disk yet."""
+
+
+def finished_selections(folder: Path) -> dict[str, dict[str, object]]:
+    """What the journal of the only run in a folder says was selected; the same in every session, or this raises."""
+    (path,) = folder.glob(".metaspo/runs/*/journal.jsonl")
+    return selections(read_journal(path))
+
+
+class Undisturbed:
+    """A run that nothing happens to: its result, what it asked for, and how long it takes from its first words."""
+
+    def __init__(self, folder: Path) -> None:
+        with ChatServer(WORLD.answer) as server:
+            write_project(folder, server.url)
+            running = begin(folder)
+            began = time.monotonic()
+            assert end(running).code == 0
+            self.seconds = time.monotonic() - began
+            self.asked: Counter[str] = server.asked
+        self.result = result_bytes(folder)
+        self.selections = finished_selections(folder)
+
+
+def begin(folder: Path) -> subprocess.Popen[str]:
+    """A run that has read its config and data, and now opens its cache."""
+    running = start(*COMMAND, folder=folder)
+    assert running.stderr is not None
+    assert running.stderr.readline()
+    return running
+
+
+def killed(folder: Path, *, after: float) -> bool:
+    """Run for some seconds and kill; False if the run came to its end before."""
+    running = begin(folder)
+    try:
+        running.wait(after)
+    except subprocess.TimeoutExpired:
+        running.kill()
+    return end(running).code == -signal.SIGKILL
+
+
+def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random, kills: int) -> tuple[int, int]:
+    """Kill a run up to so many times and let it finish; how often it was killed, and how many calls were repeated."""
+    with ChatServer(WORLD.answer) as server:
+        write_project(folder, server.url)
+        done = 0
+        while done < kills and killed(folder, after=draw.uniform(0, undisturbed.seconds)):
+            done += 1
+        assert apart(*COMMAND, folder=folder).code == 0
+        assert set(server.asked) == set(undisturbed.asked)
+        repeated = server.asked.total() - undisturbed.asked.total()
+    assert result_bytes(folder) == undisturbed.result
+    assert finished_selections(folder) == undisturbed.selections
+    assert verify_cache(folder / ".metaspo" / "cache").sound
+    return done, repeated
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_random_moments_it_comes_to_the_same_and_repeats_little(tmp_path: Path) -> None:
+    """Whatever the moment, between the opening of the cache and the last word of the report."""
+    draw = Random(50)
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Undisturbed(tmp_path / "undisturbed")
+    killed_so_far = repeated_at_most = 0
+    for attempt in range(KILLS):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        done, repeated = kill_until_finished(folder, undisturbed, draw=draw, kills=KILLS - killed_so_far)
+        killed_so_far += done
+        assert repeated <= REPEATED * done, f"{repeated} calls repeated over {done} kills"
+        repeated_at_most = max(repeated_at_most, repeated)
+        if killed_so_far == KILLS:
+            break
+    assert killed_so_far == KILLS
+    assert repeated_at_most > 0, "no kill ever hit a call in flight: the moments were not random"

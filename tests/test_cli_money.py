@@ -1,0 +1,75 @@
+"""What a run cost and what the cache saved, in dollars, add up."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from command_line import here, write_project
+from world import World
+
+WORLD = World(3, malformed=0.1)
+PRICES = "prices = {input = 1.0, output = 2.0}"
+CALL = (20 * 1.0 + 3 * 2.0) / 1e6  # dollars: the server counts 20 tokens of prompt and 3 of answer
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, ChatServer]]:
+    """A config whose two models have prices, every candidate scored to the end, so that no call is given up."""
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url, lane=PRICES)
+        yield tmp_path, server
+
+
+def test_a_first_run_tells_what_was_spent_and_its_rerun_what_was_saved(project: tuple[Path, ChatServer]) -> None:
+    folder, server = project
+    first = here("optimize", "run.toml", "--json").data[0]["summary"]["usage"]["total"]
+    assert first["calls"] == server.calls
+    assert first["dollars"] == pytest.approx(server.calls * CALL)
+    assert first["dollars_saved"] == pytest.approx(first["hits"] * CALL)
+    report = here("optimize", "run.toml", "--json").data[0]
+    again = report["summary"]["usage"]["total"]
+    assert (again["calls"], again["dollars"]) == (0, 0)
+    # Every answer the first run got, by a call, from the cache, or together with another, now comes from the cache.
+    assert again["hits"] + again["joined"] == first["calls"] + first["hits"] + first["joined"]
+    assert again["dollars_saved"] == pytest.approx(again["hits"] * CALL)
+    assert again["dollars_saved"] >= first["dollars"]
+    shown = here("show", report["name"], "--json").data["summary"]
+    assert shown["usage"]["total"] == again
+    assert shown["all_sessions"]["dollars"] == pytest.approx(first["dollars"])
+    (written,) = folder.glob(".metaspo/runs/*/summary.json")
+    assert json.loads(written.read_bytes()) == shown
+
+
+def test_lanes_add_up_to_the_total(project: tuple[Path, ChatServer]) -> None:
+    usage = here("optimize", "run.toml", "--json").data[0]["summary"]["usage"]
+    for name in ("calls", "hits", "dollars", "dollars_saved"):
+        assert usage["total"][name] == pytest.approx(sum(lane[name] for lane in usage["lanes"].values()))
+    assert all(lane["dollars"] > 0 for lane in usage["lanes"].values())
+
+
+def test_people_are_told_the_same_as_programs(project: tuple[Path, ChatServer]) -> None:
+    assert here("optimize", "run.toml").code == 0
+    again = here("optimize", "run.toml")
+    report = here("runs", "--json").data[0]
+    shown = here("show", report["name"])
+    saved = report["summary"]["usage"]["lanes"]["base"]["dollars_saved"]
+    for text in (again.out, shown.out):
+        assert "saved by cache" in text
+        assert f"${saved:.4f}" in text
+        assert f"${report['summary']['all_sessions']['dollars']:.4f}" in text
+
+
+def test_an_interrupted_run_does_not_pay_twice(project: tuple[Path, ChatServer]) -> None:
+    """Capped, then finished: both sessions together cost what one would have."""
+    folder, server = project
+    assert here("optimize", "run.toml", "--set", "budget.calls=50").code == 3
+    summary = here("optimize", "run.toml", "--json").data[0]["summary"]
+    (written,) = folder.glob(".metaspo/runs/*/summary.json")
+    together = json.loads(written.read_bytes())["all_sessions"]
+    assert together["sessions"] == 2
+    assert together["calls"] == server.calls
+    assert together["dollars"] == pytest.approx(server.calls * CALL)
+    assert summary["usage"]["total"]["dollars"] < together["dollars"]
