@@ -70,7 +70,9 @@ class TolerantStore:
             except StoreError as error:
                 failures = failures or [error]
         if failures:
-            self._warn(f"The next run asks again for {len(failures)} answers that could not be kept. {failures[0]}")
+            self._warn(
+                f"{len(failures)} of the answers in memory could not be kept and will be asked for again. {failures[0]}"
+            )
         self._kept.clear()
 
     async def _offer(self, item: tuple[str, Entry]) -> StoreError | None:

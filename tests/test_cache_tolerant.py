@@ -81,7 +81,7 @@ async def test_at_a_file_size_limit_it_goes_on_and_warns_once(tmp_path: Path) ->
     assert all(str(tmp_path / "cache") in text and "full disk" in text and "\n" not in text for text in told)
     kept = await stored(tmp_path / "cache", 40)
     assert 0 < kept < 40
-    assert f"asks again for {40 - kept} answers" in told[1]
+    assert told[1].startswith(f"{40 - kept} of the answers")
 
 
 async def test_what_could_not_be_written_is_written_at_the_end_if_there_is_room_then(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ async def test_one_damaged_entry_leaves_the_others_readable_and_storing_on(tmp_p
         assert await store.put(make_key(3), make_entry("anew")) == make_entry("anew")
         assert await store.get_many([make_key(3)]) == {make_key(3): make_entry("anew")}
         await store.put(make_key(10), make_entry("ten"))
+        async with DiskStore(folder) as other:
+            assert await other.get_many([make_key(10)]) == {make_key(10): make_entry("ten")}
         assert len(told) == 1
     assert "bad entry" in told[0]
-    assert "asks again for 1 answers" in told[1]
-    async with DiskStore(folder) as store:
-        assert await store.get_many([make_key(10)]) == {make_key(10): make_entry("ten")}
+    assert told[1].startswith("1 of the answers")
