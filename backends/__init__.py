@@ -1,6 +1,7 @@
 """How to talk to one model."""
 
 from metaspo.backends.base import (
+    CONTENT_FILTER,
     Backend,
     Completion,
     LimitHints,
@@ -10,6 +11,7 @@ from metaspo.backends.base import (
     Role,
     Sampling,
     ServerInfo,
+    Startable,
     Usage,
 )
 from metaspo.backends.errors import (
@@ -46,6 +48,7 @@ from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.simulated import Scripted, Simulated
 
 __all__ = [
+    "CONTENT_FILTER",
     "DEFAULT_MODEL",
     "AccessDenied",
     "Backend",
@@ -78,6 +81,7 @@ __all__ = [
     "ServerInfo",
     "Simulated",
     "SlowDown",
+    "Startable",
     "TierLimits",
     "TimedOut",
     "TransientError",

@@ -6,9 +6,11 @@ retries: it sends one request once and returns a `Reply` or raises a `BackendErr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
+CONTENT_FILTER = "content_filter"
+"""The finish reason of an answer that the model or its provider refused to give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A whole answer.
+    """A whole answer, or a refusal that came as one: it is paid for like any other and would be the same again.
 
     Attributes:
-        finish_reason: "stop" or "length", as the server said.
+        text: the answer; of a refusal, what the model said about it or "".
+        finish_reason: "stop" or "length", as the server said, or `CONTENT_FILTER` for any refusal.
         latency: seconds from sending to the last byte.
         server: what the server says it is (model name and fingerprint), "" if it says nothing.
     """
@@ -135,4 +138,16 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and processes; idempotent."""
+        ...
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """What a backend also is if it has much to do before its first call, such as loading a model."""
+
+    async def start(self) -> None:
+        """Get ready, however long that takes; at once if it is already. Raises a `BackendError`.
+
+        A lane awaits it before the first call, so that it does not count against a call's time limit.
+        """
         ...

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import orjson
 
-from metaspo.backends.base import Completion, Reply, Request, Usage
-from metaspo.backends.errors import FatalError, HalfAnswer, RequestRejected
+from metaspo.backends.base import CONTENT_FILTER, Completion, Reply, Request, Usage
+from metaspo.backends.errors import FatalError, HalfAnswer
 from metaspo.backends.http_errors import Call, error_from_response
 from metaspo.backends.limit_headers import parse_limit_hints
 
@@ -14,6 +14,7 @@ TokenLimitParameter = Literal["max_tokens", "max_completion_tokens"]
 JsonObject = dict[str, Any]
 
 _BROKEN_OFF = frozenset({"abort", "aborted", "cancelled", "error"})
+_WHOLE = frozenset({"stop", "length"})
 
 
 def chat_body(
@@ -102,13 +103,13 @@ def _read_choice(answer: object, *, call: Call) -> tuple[str, str]:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise HalfAnswer(f"{call.endpoint} sent an answer without a choice.")
-    finish_reason, text = choice.get("finish_reason"), message.get("content")
-    if finish_reason == "content_filter" or (text is None and message.get("refusal")):
-        raise RequestRejected(f"{call.endpoint} filtered or refused the answer of {call.model}.")
+    finish_reason, text, refusal = choice.get("finish_reason"), message.get("content"), message.get("refusal")
     if not isinstance(finish_reason, str) or finish_reason in _BROKEN_OFF:
         raise HalfAnswer(f"{call.endpoint} broke off an answer of {call.model} before its end.")
-    if text is None and finish_reason == "length":
-        text = ""  # all of max_tokens went into reasoning: whole, and asking again would cost the same for nothing
+    if finish_reason == CONTENT_FILTER or (refusal and not text):
+        return refusal if isinstance(refusal, str) else "", CONTENT_FILTER
+    if text is None and finish_reason in _WHOLE:
+        text = ""  # all of it was reasoning: whole, and asking again would cost the same for nothing
     if not isinstance(text, str):
         raise HalfAnswer(f"{call.endpoint} sent an answer without text.")
     return text, finish_reason

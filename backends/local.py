@@ -1,5 +1,6 @@
 """The embedded model: llama.cpp's server in a subprocess of ours, spoken to like any other OpenAI-compatible server."""
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -34,7 +35,8 @@ class LocalModel:
     """A GGUF model on this machine. To be used within one event loop.
 
     The server starts with the first call (or `start`), is restarted once per call if it died, and ends with `aclose`
-    or with this process, however that ends. The terminal's Ctrl-C does not reach it: it stays until `aclose`.
+    or with this process, however that ends. A start goes on when whoever waits for it gives up; who comes next waits
+    for the same one. The terminal's Ctrl-C does not reach it: it stays until `aclose`.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class LocalModel:
         self._context = context
         self._start_limit = start_limit
         self._progress = progress
-        self._lock = anyio.Lock()
+        self._starting: asyncio.Task[OpenAICompatible] | None = None
         self._process: Process | None = None
         self._client: OpenAICompatible | None = None
         self._starts = 0
@@ -126,17 +128,27 @@ class LocalModel:
     async def aclose(self) -> None:
         """Stop the server and wait for its end; idempotent."""
         with anyio.CancelScope(shield=True):
-            async with self._lock:
-                await self._stop()
+            if self._starting is not None:
+                self._starting.cancel()
+                await asyncio.wait({self._starting})
+            await self._stop()
 
     async def _started(self) -> OpenAICompatible:
         if self._client is not None and self.is_running:
             return self._client
-        async with self._lock:
-            if self._client is None or not self.is_running:
-                await self._stop()
-                self._client = await self._launch()
-            return self._client
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.get_running_loop().create_task(self._start_anew())
+            self._starting.add_done_callback(_note_end)
+        start = self._starting
+        await asyncio.wait({start})  # which leaves the task alone if we are cancelled
+        if start.cancelled():
+            raise LocalServerFailed(f"{self.name} was closed while its server started.")
+        return start.result()
+
+    async def _start_anew(self) -> OpenAICompatible:
+        await self._stop()
+        self._client = client = await self._launch()
+        return client
 
     async def _has_died(self, client: OpenAICompatible) -> bool:
         """Whether the server behind `client` is gone; a broken connection may be noticed a little before its end."""
@@ -226,6 +238,11 @@ class LocalModel:
         if process.returncode is None:
             process.kill()
         await process.aclose()
+
+
+def _note_end(start: "asyncio.Task[OpenAICompatible]") -> None:
+    if not start.cancelled():
+        start.exception()  # seen, though everybody who waited for it may have given up
 
 
 def _usable_cores() -> int:

@@ -9,6 +9,7 @@ from metaspo.engine.api import (
     optimize_many,
     prepare,
 )
+from metaspo.engine.checks import check_optimizable
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.config_file import load_config
 from metaspo.engine.journal import read_journal, selections
@@ -36,6 +37,7 @@ __all__ = [
     "RunResult",
     "TestScore",
     "Watcher",
+    "check_optimizable",
     "count_calls",
     "evaluate",
     "explain_example",

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import anyio
 
-from metaspo.backends import Progress
-from metaspo.cache import StoreError, explain_key
-from metaspo.engine.checks import check_config, check_sources
+from metaspo.backends import BackendError, Progress
+from metaspo.cache import explain_key
+from metaspo.engine.checks import check_config, check_optimizable
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.config_file import load_config, parse_config, with_overrides
@@ -27,12 +27,19 @@ from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, run_di
 from metaspo.engine.scope import Scope
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.suggest import nearest
-from metaspo.engine.summary import all_sessions, session_data, summarize
+from metaspo.engine.summary import all_sessions, note_spending, summarize
 from metaspo.engine.tasks import MetricError, Notice, Task, TaskError, load_tasks
 from metaspo.engine.watcher import Warn, Watcher, log_warning
-from metaspo.scheduling import Account, Budget, Event, Gateway, RunStopped
+from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
 
-ENDS_ONE_RUN = (MetricError, RunDirectoryError, RunStopped, TaskError)  # and leaves runs beside it alone
+ENDS_ONE_RUN = (
+    BackendError,
+    ConfigError,
+    MetricError,
+    RunDirectoryError,
+    RunStopped,
+    TaskError,
+)  # and leaves runs beside it alone
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
 
 
@@ -43,12 +50,14 @@ class Prepared:
     Attributes:
         folder: where the config's relative paths of `cache` and `runs` start.
         notices: what the data's owner should know, e.g. examples left out.
+        source: the config's file, for messages.
     """
 
     config: RunConfig
     tasks: tuple[Task, ...]
     folder: Path
     notices: tuple[Notice, ...] = ()
+    source: str = "config"
 
     @property
     def directory(self) -> RunDirectory | None:
@@ -85,7 +94,7 @@ def prepare(
     notices: list[Notice] = []
     tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
     check_config(config, source=source)
-    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices))
+    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices), source=source)
 
 
 async def optimize(
@@ -134,6 +143,8 @@ async def optimize_many(
     if not prepared:
         return []
     _check_apart(prepared)
+    for item in prepared:
+        check_optimizable(item.config, item.tasks, source=item.source)
     events = LaneEvents()
     async with open_for(prepared, on_event=events, progress=progress, warn=warn) as (gateway, names):
         return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
@@ -217,22 +228,23 @@ async def run_prepared(
     events: LaneEvents | None = None,
 ) -> RunReport:
     """One run through an open gateway, with its directory held from start to end."""
-    check_sources(prepared.config, prepared.tasks)
+    check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     started = anyio.current_time()
     directory = prepared.directory
     with _journal(directory, prepared.config) as journal:
         name = directory.name if directory else prepared.config.name
-        scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name)
+        earlier = _spent(directory)
+        scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name, spent=earlier)
         result, why = None, ""
         try:
             with events.heard_by(journal, watcher) if events else nullcontext():
                 result = await run(scope)
-        except (RunStopped, StoreError) as stop:
+        except Exception as stop:
             why = str(stop)
             raise
         finally:
             usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            journal.write("session", "", session_data(usage, seconds=seconds))
+            note_spending(journal, scope.account, seconds=seconds)
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 spent = all_sessions(read_journal(directory.journal))
@@ -245,9 +257,16 @@ async def run_prepared(
 
 
 def make_scope(
-    prepared: Prepared, gateway: Gateway, names: LaneNames, *, journal: Journal, watcher: Watcher, name: str
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    journal: Journal,
+    watcher: Watcher,
+    name: str,
+    spent: Cost = NOTHING,
 ) -> Scope:
-    """What the steps of one run share."""
+    """What the steps of one run share; `spent` is what its earlier sessions took out of the budget."""
     config = prepared.config
     budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
     optimizer = (
@@ -263,10 +282,20 @@ def make_scope(
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
         gateway=gateway,
-        account=Account(name, budget=budget),
+        account=Account(name, budget, spent=spent),
         journal=journal,
         watcher=watcher,
+        started=anyio.current_time(),
     )
+
+
+def _spent(directory: RunDirectory | None) -> Cost:
+    """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
+    if directory is None or not directory.journal.exists():
+        return NOTHING
+    spent = all_sessions(read_journal(directory.journal))
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    return Cost(calls=int(spent["calls"]), tokens=int(tokens), dollars=spent["dollars"])
 
 
 @contextmanager

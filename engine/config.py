@@ -4,6 +4,7 @@ Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; 
 3 kept; outer loop 9 candidates from 2 failures per task; seed 42.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -60,7 +61,7 @@ class ModelTable(Table):
     @field_validator("api_key_env")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and not value.replace("_", "").isalnum():
+        if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
             raise ValueError("must be the NAME of an environment variable; a key itself never belongs in a config")
         return value
 
@@ -155,8 +156,6 @@ class RunConfig(Table):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
-        if self.iterations and not any(task.role == "source" for task in self.tasks):
-            raise ValueError('optimizing needs at least one task with role = "source"')
         return self
 
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.suggest import nearest
 
-SECRET_PREFIXES = ("sk-", "hf_")
+NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
 
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -63,7 +63,7 @@ def _explain(fault: ErrorDetails) -> str:
         return f"{key}: is missing"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
-    if isinstance(given, str | int | float | bool) and not str(given).startswith(SECRET_PREFIXES):
+    if isinstance(given, str | int | float | bool) and fault["loc"][-1:] not in NEVER_SHOWN:
         shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message

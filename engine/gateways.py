@@ -22,12 +22,12 @@ class LaneNames:
 
 
 def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str, ModelTable]]:
-    """The lanes of several runs: equal tables share one, others get a name of their own ("base 2")."""
+    """The lanes of several runs: tables that drive the same server share one, others get a name ("base 2")."""
     tables: dict[str, ModelTable] = {}
 
     def name_of(role: str, table: ModelTable) -> str:
         for name, known in tables.items():
-            if known == table:
+            if _driven(known) == _driven(table):
                 return name
         name = next(n for n in (role, *(f"{role} {i}" for i in range(2, len(tables) + 3))) if n not in tables)
         tables[name] = table
@@ -39,6 +39,19 @@ def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str,
         optimizer = name_of("optimizer", config.optimizer) if config.optimizer else "optimizer"
         names.append(LaneNames(base, optimizer))
     return names, tables
+
+
+def _driven(table: ModelTable) -> ModelTable:
+    """A table without what only tells how requests are made: limits and slots belong to the server, not to them."""
+    plain: dict[str, object] = {
+        "max_tokens": 1,
+        "temperature": None,
+        "top_p": None,
+        "stop": (),
+        "extra": {},
+        "revision": "",
+    }
+    return table.model_copy(update=plain)
 
 
 def open_store(cache: str, *, folder: Path, on_failure: Warn | None = None) -> Store:

@@ -120,7 +120,8 @@ async def _score(this: Round, number: int, pair: PromptPair, *, address: str) ->
     )
     cards = await score_unless_out([node], [parts], contest)
     if cards is None:
-        scope.journal.write("rejected", address, {"bound": node.bound, "unasked": node.missing})
+        why = {"invalid": node.refusal} if node.refusal else {"bound": node.bound}
+        scope.journal.write("rejected", address, {**why, "unasked": node.missing})
         scope.watcher.settled(base_calls=node.missing)
         return None
     return cards[0]

@@ -34,6 +34,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
     """
     facts = model_facts(table.model)
     limits = _tier_limits(table, facts)
+    prices = _prices(table, facts)
     return LaneSettings(
         concurrency=_local_parallel(table) if table.backend == "local" else table.concurrency,
         requests_per_minute=table.requests_per_minute or limits.get("requests_per_minute"),
@@ -44,25 +45,39 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         attempts=table.attempts,
         patience=table.patience,
         first_patience=table.first_patience,
-        prices=_prices(table, facts),
-        charges="tokens" if table.backend == "openai" else "compute",
+        prices=prices,
+        charges="compute" if prices is None and table.backend != "openai" else "tokens",
     )
 
 
-def model_of(table: ModelTable, *, lane: str, temperature: float) -> Model:
-    """How requests to a model are made; `temperature` is used where the table says nothing."""
+def model_of(table: ModelTable, *, lane: str, temperature: float | None) -> Model:
+    """How requests to a model are made; `temperature` is used where the table says nothing.
+
+    What the model's facts add (fixed parameters, no temperature) is part of the request, and so of its cache key.
+    """
+    facts = model_facts(table.model) if table.backend == "openai" else None
+    extra = {**(facts.extra if facts else {}), **table.extra}
+    if facts is not None and not facts.temperature:
+        temperature = None  # the model takes none
+    elif table.temperature is not None:
+        temperature = table.temperature
     return Model(
         lane=lane,
         name=table.model,
-        revision=table.revision or (local_revision(table.model) if table.backend == "local" else ""),
+        revision=table.revision or weights_of(table),
         sampling=Sampling(
             max_tokens=table.max_tokens,
-            temperature=temperature if table.temperature is None else table.temperature,
+            temperature=temperature,
             top_p=table.top_p,
             stop=table.stop,
-            extra=orjson.dumps(table.extra, option=orjson.OPT_SORT_KEYS).decode() if table.extra else "",
+            extra=orjson.dumps(extra, option=orjson.OPT_SORT_KEYS).decode() if extra else "",
         ),
     )
+
+
+def weights_of(table: ModelTable) -> str:
+    """What tells a local model's weights apart; "" for a server's."""
+    return local_revision(table.model) if table.backend == "local" and not table.revision else ""
 
 
 def make_lane(

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+import anyio
+
 from metaspo.backends import Completion, RequestRejected
 from metaspo.engine.concurrent import gather
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.scope import Scope
-from metaspo.engine.scoring import Outcome, Scorecard, judge, total
+from metaspo.engine.scoring import Outcome, Scorecard, Status, judge, total
+from metaspo.engine.summary import note_spending
 from metaspo.engine.tasks import Example, Graded, Task
 from metaspo.scheduling import Priority
 
@@ -34,6 +37,14 @@ class Node:
     def missing(self) -> int:
         """How many examples have no outcome yet."""
         return self._outcomes.count(None)
+
+    @property
+    def refusal(self) -> str:
+        """The first example that the server refused, and why; "" if there is none: such a pair cannot be selected."""
+        for outcome in self._outcomes:
+            if outcome is not None and outcome.status is Status.FAILED:
+                return f"{outcome.example.where}: {outcome.reason}"
+        return ""
 
     @property
     def bound(self) -> float:
@@ -88,6 +99,7 @@ class Node:
             task=self.task.name, pair=self._pair, outcomes=whole, score=total(whole, metric=self.task.metric)
         )
         self._scope.journal.write("score", self._address, _row(card))
+        note_spending(self._scope.journal, self._scope.account, seconds=anyio.current_time() - self._scope.started)
         return card
 
 

@@ -19,7 +19,7 @@ from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt
 from metaspo.engine.rejection import Contest, OuterBar, Recall, hard_and_easy, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
-from metaspo.engine.state import RunState, TaskState, meta_score, ranked
+from metaspo.engine.state import RunState, TaskState, mean, meta_score, ranked
 from metaspo.engine.strategies import NoProposal, OuterContext
 
 
@@ -156,8 +156,9 @@ async def _score(this: Round, number: int, system: str, *, address: str) -> Cand
     cards = await score_unless_out(nodes, parts, contest)
     if cards is None:
         unasked = sum(node.missing for node in nodes)
-        bound = sum(node.bound for node in nodes) / len(nodes)
-        scope.journal.write("rejected", address, {"bound": bound, "unasked": unasked})
+        refusal = next((node.refusal for node in nodes if node.refusal), "")
+        why = {"invalid": refusal} if refusal else {"bound": mean([node.bound for node in nodes])}
+        scope.journal.write("rejected", address, {**why, "unasked": unasked})
         scope.watcher.settled(base_calls=unasked)
         return None
     candidate = Candidate(number=number, system=system, cards=tuple(cards))

@@ -140,7 +140,7 @@ def _lane(table: ModelTable, calls: int, prompt: float, answer: float, *, second
         limits.append(calls / settings.requests_per_minute)
     if settings.tokens_per_minute:
         limits.append((tokens_in + tokens_out) / settings.tokens_per_minute)
-    free = table.backend in ("local", "simulated")
+    free = table.backend == "local"
     dollars = settings.prices.dollars(usage) if settings.prices else (0.0 if free else None)
     return LanePlan(
         model=table.model,

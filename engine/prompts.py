@@ -22,7 +22,7 @@ class PromptPair:
 
 
 def check_user_prompt(prompt: str) -> str:
-    """Return the prompt. Raises `PromptError` unless it holds the placeholder exactly once and something beside it."""
+    """Return the prompt. Raises `PromptError` unless it holds the placeholder exactly once."""
     count = prompt.count(PLACEHOLDER)
     if count != 1:
         raise PromptError(f"a user prompt must hold {PLACEHOLDER} exactly once, this one holds it {count} times")

@@ -15,7 +15,7 @@ import anyio
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node, Part
 from metaspo.engine.scoring import Scorecard
-from metaspo.engine.state import score_of
+from metaspo.engine.state import mean, score_of
 
 
 class OuterBar:
@@ -107,19 +107,23 @@ async def score_unless_out(
     for node in nodes:
         await node.recall()
     bounds = [node.bound for node in nodes]
+
+    def out() -> bool:
+        return rejects(mean(bounds)) or any(node.refusal for node in nodes)
+
     if not any(node.missing for node in nodes):
         cards = _finish(nodes, contest)
         contest.recall.done(contest.number)
         return cards
     contest.recall.done(contest.number)
     await contest.recall.wait()
-    if rejects(sum(bounds) / len(bounds)):
+    if out():
         return None  # before anything is asked: a cancelled scope would still let its tasks take their first step
     with anyio.CancelScope() as scoring:
 
         def hear(position: int) -> None:
             bounds[position] = nodes[position].bound
-            if rejects(sum(bounds) / len(bounds)):
+            if out():
                 scoring.cancel()
 
         await gather(

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from metaspo.engine.config import RunConfig
+from metaspo.engine.lanes import weights_of
 from metaspo.engine.result import RunResult
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
@@ -100,7 +101,7 @@ class RunDirectory:
         write_text(self.prompts / "system.txt", result.system_prompt)
         for task, prompts in result.user_prompts.items():
             for number, prompt in enumerate(prompts, 1):
-                suffix = "" if number == 1 else f".{number}"
+                suffix = "" if number == 1 else f"~{number}"
                 write_text(self.prompts / f"user.{file_name(task)}{suffix}.txt", prompt)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     limits or a higher budget.
     """
     models = {
-        name: table.model_dump(mode="json", include=WHAT_IS_ASKED)
+        name: {**table.model_dump(mode="json", include=WHAT_IS_ASKED), "weights": weights_of(table)}
         for name, table in (("base", config.base), ("optimizer", config.optimizer))
         if table is not None
     }
@@ -133,7 +134,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
             "role": task.role,
             "user_prompt": task.user_prompt,
             "metric": task.metric.name,
-            "answers": task.answer_format.describe(),
+            "answers": repr(task.answer_format),  # with what `describe` leaves out
             "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
         }
         for task in tasks

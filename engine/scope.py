@@ -27,7 +27,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """One run's surroundings; nothing in it changes while the run goes on, but what the account counts."""
+    """One run's surroundings; nothing in it changes while the run goes on, but what the account counts.
+
+    Attributes:
+        started: when this session began, on the event loop's clock.
+    """
 
     config: RunConfig
     tasks: tuple[Task, ...]
@@ -39,6 +43,7 @@ class Scope:
     account: Account
     journal: Journal
     watcher: Watcher
+    started: float
 
     @property
     def sources(self) -> tuple[Task, ...]:

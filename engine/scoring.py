@@ -9,6 +9,8 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies.base import Failure
 from metaspo.engine.tasks.base import AnswerFormat, Example, Graded, Metric
 
+CONTENT_FILTER = "content_filter"  # a refusal that was answered, and paid for
+
 
 class Status(StrEnum):
     """How one example ended."""
@@ -89,6 +91,10 @@ def judge(
     """Turn one answer into its outcome."""
     if isinstance(answer, RequestRejected):
         return Outcome(example=example, status=Status.FAILED, reason=str(answer))
+    if answer.finish_reason == CONTENT_FILTER:
+        return Outcome(
+            example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
+        )
     prediction = answer_format.parse(answer.text)
     return Outcome(
         example=example,

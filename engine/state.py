@@ -1,5 +1,6 @@
 """What a run has found so far: one system prompt, and the kept user prompts of each source task."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,15 @@ def score_of(card: Scorecard) -> float:
 
 def meta_score(cards: Sequence[Scorecard]) -> float:
     """The plain mean of the cards' scores."""
-    return sum(map(score_of, cards)) / len(cards)
+    return mean([score_of(card) for card in cards])
+
+
+def mean(scores: Sequence[float]) -> float:
+    """The plain mean to 12 decimals, so that equal means are ties whatever they are the mean of.
+
+    It grows with each score, rounding included: the mean of bounds is a bound.
+    """
+    return round(math.fsum(scores) / len(scores), 12)
 
 
 def ranked(cards: Sequence[Scorecard], *, keep: int) -> tuple[Scorecard, ...]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from metaspo.engine.journal import read_journal
+from metaspo.engine.journal import Journal, read_journal
 from metaspo.engine.result import RunReport, RunResult
 from metaspo.engine.run_directory import RunDirectory
-from metaspo.scheduling import AccountStatistics
+from metaspo.scheduling import Account, AccountStatistics
 
 
 def report_data(report: RunReport) -> dict[str, Any]:
@@ -27,16 +27,25 @@ def report_data(report: RunReport) -> dict[str, Any]:
 SPENT = ("calls", "prompt_tokens", "completion_tokens", "dollars")
 
 
-def session_data(usage: AccountStatistics, *, seconds: float) -> dict[str, float]:
-    """What a session spent, for the journal."""
-    return {**{name: getattr(usage.total, name) for name in SPENT}, "seconds": round(seconds, 3)}
+def note_spending(journal: Journal, account: Account, *, seconds: float) -> None:
+    """Journal what a session has spent so far."""
+    total = account.statistics().total
+    journal.write("spent", "", {**{name: getattr(total, name) for name in SPENT}, "seconds": round(seconds, 3)})
 
 
 def all_sessions(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """What all sessions of a journal spent together; one that was killed did not come to write its line."""
-    sessions = [event for event in events if event["event"] == "session"]
-    spent = {name: sum(event[name] for event in sessions) for name in (*SPENT, "seconds")}
-    return {"sessions": len(sessions), **spent}
+    """What all sessions of a journal spent together: the last that each said of itself before the next one started.
+
+    A session says it with every scorecard and at its end; of one that was killed, the calls after its last scorecard
+    are not known.
+    """
+    sessions: list[Mapping[str, Any]] = []
+    for event in events:
+        if event["event"] == "start":
+            sessions.append(dict.fromkeys((*SPENT, "seconds"), 0))
+        elif event["event"] == "spent" and sessions:
+            sessions[-1] = event
+    return {"sessions": len(sessions), **{name: sum(one[name] for one in sessions) for name in (*SPENT, "seconds")}}
 
 
 def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import typer
 from metaspo import tables
 from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
-from metaspo.console import EXIT_CODES, GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
+from metaspo.console import EXIT_CODES, GO_ON, RAISE_CAP, ExitCode, err, out, run_async, say_error, told_plainly
 from metaspo.engine import (
     ConfigError,
     Prepared,
     PromptError,
     RunReport,
+    check_optimizable,
     evaluate,
     find_run,
     find_runs,
@@ -29,7 +30,7 @@ from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
-from metaspo.scheduling import RunStopped
+from metaspo.scheduling import BudgetExhausted, RunStopped
 
 app = typer.Typer(
     name="metaspo",
@@ -98,6 +99,8 @@ def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
     """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
     with told_plainly():
         prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
+        for item in prepared:
+            check_optimizable(item.config, item.tasks, source=item.source)
         plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
     if json:
         tables.print_json(out, [tables.plan_data(name, found) for name, found in plans])
@@ -169,7 +172,8 @@ def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> Non
         if reason is not None:
             say_error(f"{item.config.name}: {reason}")
     if any(isinstance(reason, RunStopped) for reason in reasons):
-        err.print(GO_ON, highlight=False)
+        capped = all(isinstance(reason, BudgetExhausted) for reason in reasons if reason is not None)
+        err.print(RAISE_CAP if capped else GO_ON, highlight=False)
         raise typer.Exit(ExitCode.STOPPED)
     if any(reasons):
         raise typer.Exit(ExitCode.MISTAKE)

@@ -17,7 +17,7 @@ from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
-from metaspo.scheduling import RunStopped
+from metaspo.scheduling import BudgetExhausted, RunStopped
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ EXIT_CODES = (
     "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
+RAISE_CAP = "Everything paid for is kept: run the same command again with a higher cap in [budget] to go on from here."
 GO_ON = "Everything paid for is kept: run the same command again to go on from here."
 
 WIDTH = 120  # of tables where there is no terminal
@@ -65,7 +66,7 @@ def told_plainly() -> Iterator[None]:
         raise typer.Exit(ExitCode.MISTAKE) from None
     except RunStopped as stop:
         say_error(str(stop))
-        err.print(GO_ON, highlight=False)
+        err.print(RAISE_CAP if isinstance(stop, BudgetExhausted) else GO_ON, highlight=False)
         raise typer.Exit(ExitCode.STOPPED) from None
     except (BackendError, StoreError) as error:
         say_error(str(error))

@@ -212,14 +212,14 @@ def print_runs(out: Console, runs: list[RunDirectory]) -> None:
     for run in runs:
         result, summary = read_json(run, part="result"), read_json(run, part="summary")
         gain = next((gain for gain in summary.get("gains", []) if gain["role"] == "target"), None)
-        use = summary.get("usage", {}).get("total", {})
+        spent = summary.get("all_sessions", {})
         table.add_row(
             run.name,
             "finished" if result else "stopped" if summary.get("stopped") else "unfinished",
             f"{result['train_before']:.1%} → {result['train_after']:.1%}" if result else "",
             f"{100 * gain['gain']:+.1f}" if gain else "",
-            f"${use['dollars']:.4f}" if use else "",
-            f"{summary['seconds']:,.0f}" if summary else "",
+            f"${spent['dollars']:.4f}" if spent else "",
+            f"{spent['seconds']:,.0f}" if spent else "",
         )
     out.print(table)
 

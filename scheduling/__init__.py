@@ -1,7 +1,7 @@
 """Who may call when: lanes, queues, limits, retries, budgets, and the gateway over them."""
 
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.budget import Budget
+from metaspo.scheduling.budget import NOTHING, Budget, Cost
 from metaspo.scheduling.errors import BudgetExhausted, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.events import (
     BudgetReached,
@@ -28,12 +28,14 @@ from metaspo.scheduling.statistics import (
 )
 
 __all__ = [
+    "NOTHING",
     "Account",
     "AccountStatistics",
     "Budget",
     "BudgetExhausted",
     "BudgetReached",
     "ConcurrencyChanged",
+    "Cost",
     "EndpointDown",
     "EndpointStatistics",
     "EndpointUp",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from metaspo.scheduling.budget import UNLIMITED, Budget, Purse
+from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Purse
 from metaspo.scheduling.errors import BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
 from metaspo.scheduling.statistics import AccountStatistics, LaneTally, add_up
@@ -23,9 +23,11 @@ class Account:
 
     __slots__ = ("_tallies", "exhausted", "name", "parked", "purse")
 
-    def __init__(self, name: str = "", budget: Budget = UNLIMITED) -> None:
+    def __init__(self, name: str = "", budget: Budget = UNLIMITED, *, spent: Cost = NOTHING) -> None:
+        """`spent` is what earlier sessions of the same run took out of its budget already."""
         self.name = name
         self.purse = Purse(budget)
+        self.purse.spent = spent
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Flight] = PriorityQueue()
         self._tallies: dict[str, LaneTally] = {}

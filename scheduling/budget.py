@@ -2,7 +2,8 @@
 
 Every call reserves the most it can cost before it goes and is settled at what it did cost, so that parallel calls never
 overshoot a cap. A call that does not fit waits while others are out that may give something back; when none is, the cap
-is reached.
+is reached. The most is a certain bound (`TokenEstimator.most`), for English some four times what the prompt takes, so
+near a cap fewer calls go at once, and the run stops when less is left than one more call might take.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from enum import Enum
 from hashlib import blake2b
 from math import ceil
 
-from metaspo.backends import Backend, Request
+from metaspo.backends import Backend, Request, Startable
 
 LOAD_BOUND = 1.25  # times the mean load
 FAULTS_TO_REST = 3  # different requests failing in a row
@@ -21,8 +21,10 @@ PREFIXES_KEPT = 4096
 
 
 class Health(Enum):
-    """UP takes requests; DOWN takes none; TRIAL answered a probe and takes one request to show that it works."""
+    """COLD has yet to be started; UP takes requests; DOWN takes none; TRIAL answered a probe and takes one request to
+    show that it works."""
 
+    COLD = "cold"
     UP = "up"
     DOWN = "down"
     TRIAL = "trial"
@@ -35,16 +37,18 @@ class Endpoint:
         in_flight: calls out to it now.
         answered: calls it answered so far.
         probing: a timer or a probe will look at it again.
+        starting: it is being started.
     """
 
-    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "probing")
+    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "probing", "starting")
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.health = Health.UP
+        self.health = Health.COLD if isinstance(backend, Startable) else Health.UP
         self.in_flight = 0
         self.answered = 0
         self.probing = False
+        self.starting = False
         self._failed_requests: set[str] = set()
         self._rests = 0
 

@@ -1,25 +1,28 @@
 """How many tokens a request will take, before it is sent.
 
-Two answers: the most it can take (budgets reserve that, so that parallel calls never overshoot a cap) and what it is
-expected to take (rate limits reserve that, so that the limit is used), both learned from the usage that comes back.
+Two answers: the most it can take (budgets reserve that, so that parallel calls never overshoot a cap), which is certain
+and so far above the truth for most texts, and what it is expected to take (rate limits reserve that, so that the limit
+is used), which is learned from the usage that comes back.
 """
 
 from dataclasses import dataclass
-from math import ceil
 
 from metaspo.backends import Request, Usage
 
 TOKENS_PER_CHAR = 0.25  # the usual rule of thumb, until answers tell better
-TEMPLATE_TOKENS = 32  # a chat template's own words, per request ...
+TEMPLATE_TOKENS = 256  # a chat template's own words, per request: some bring a system prompt of their own ...
 MESSAGE_TOKENS = 8  # ... and per message
-TRUST_AFTER = 16  # answers seen before the learned bound replaces the certain one
-MARGIN = 1.25  # over the largest ratio seen
 LEARNING_RATE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long a request's prompt is, and how long its answer may be (tokens)."""
+    """How long a request's prompt is, and how long its answer may be (tokens).
+
+    Attributes:
+        chars: of the messages.
+        bytes: in UTF-8, of all that may become part of the prompt: the messages and the response format.
+    """
 
     chars: int
     bytes: int
@@ -29,22 +32,22 @@ class Size:
 
 def size_of(request: Request) -> Size:
     """Measure a request; O(1) for texts that are plain ASCII."""
-    chars = bytes_ = 0
+    chars = 0
+    bytes_ = _bytes(request.response_format)
     for message in request.messages:
-        content = message.content
-        chars += len(content)
-        bytes_ += len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
+        chars += len(message.content)
+        bytes_ += _bytes(message.content)
     return Size(chars, bytes_, len(request.messages), request.sampling.max_tokens)
 
 
 class TokenEstimator:
-    """Learns one lane's tokens per character and length of answers."""
+    """Learns one lane's tokens per character and length of answers, and what its chat template adds to a prompt."""
 
-    __slots__ = ("_answer_share", "_highest", "_ratio", "_seen")
+    __slots__ = ("_answer_share", "_ratio", "_seen", "_template")
 
     def __init__(self) -> None:
         self._ratio = TOKENS_PER_CHAR
-        self._highest = 0.0
+        self._template = TEMPLATE_TOKENS
         self._answer_share = 1.0
         self._seen = 0
 
@@ -55,13 +58,11 @@ class TokenEstimator:
     def most(self, size: Size) -> tuple[int, int]:
         """Upper bounds of prompt and completion tokens.
 
-        A token stands for at least one byte, so the bytes bound the prompt; once enough answers were seen, the largest
-        ratio among them, with a margin, bounds it more closely.
+        A token stands for at least one byte, so the bytes and the template's own tokens bound the prompt. Nothing seen
+        in other answers makes this closer: the next text may be in another script. A template found to be longer than
+        thought makes it wider.
         """
-        tokens = size.bytes
-        if self._seen >= TRUST_AFTER:
-            tokens = min(tokens, ceil(size.chars * self._highest * MARGIN))
-        return tokens + self._overhead(size), size.max_tokens
+        return size.bytes + self._template + MESSAGE_TOKENS * size.messages, size.max_tokens
 
     def expected(self, size: Size) -> int:
         """Prompt and completion tokens together, as such requests have taken so far (at first: all of `max_tokens`)."""
@@ -74,10 +75,9 @@ class TokenEstimator:
         if size.chars:
             ratio = usage.prompt_tokens / size.chars
             self._ratio += rate * (ratio - self._ratio)
-            bare = (usage.prompt_tokens - self._overhead(size)) / size.chars
-            self._highest = max(self._highest, bare)
         self._answer_share += rate * (usage.completion_tokens / max(size.max_tokens, 1) - self._answer_share)
+        self._template = max(self._template, usage.prompt_tokens - size.bytes - MESSAGE_TOKENS * size.messages)
 
-    @staticmethod
-    def _overhead(size: Size) -> int:
-        return TEMPLATE_TOKENS + MESSAGE_TOKENS * size.messages
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -82,7 +82,11 @@ class Lane:
         self._keep = keep
         self._listener = listener
         hooks = WatchHooks(
-            has_work=self._has_work, probed=self._endpoint_probed, rested=self._endpoint_rested, fatal=self._fatal
+            has_work=self._has_work,
+            ready=self._endpoint_ready,
+            rested=self._endpoint_rested,
+            fatal=self._fatal,
+            broken=self._fail_waiting,
         )
         self._watch = EndpointWatch(self._endpoints, self._pace.control, hooks)
         self._recovery = Recovery(
@@ -397,7 +401,7 @@ class Lane:
     def _fatal(self, error: FatalError) -> None:
         self._recovery.stop(error)
 
-    def _endpoint_probed(self, endpoint: Endpoint) -> None:
+    def _endpoint_ready(self, endpoint: Endpoint) -> None:
         self._schedule_pump()
 
     def _endpoint_rested(self, endpoint: Endpoint, wait: float, error: BackendError) -> None:

@@ -79,7 +79,7 @@ class AccountStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStatistics:
-    """One replica: `health` is "up", "down" or "trial"."""
+    """One replica: `health` is "cold", "up", "down" or "trial"."""
 
     name: str
     health: str

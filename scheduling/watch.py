@@ -1,10 +1,11 @@
-"""Looks after a lane's endpoints: probes those at rest, and reads the gauges of those that show any."""
+"""Looks after a lane's endpoints: starts cold ones, probes those at rest, and reads the gauges of those that show any."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
-from metaspo.backends import BackendError, FatalError, RequestRejected, TransientError
+from metaspo.backends import BackendError, FatalError, RequestRejected, Startable, TransientError
 from metaspo.scheduling.concurrency import ConcurrencyControl
 from metaspo.scheduling.endpoints import Endpoint, Endpoints, Health
 
@@ -18,15 +19,17 @@ class WatchHooks:
 
     Attributes:
         has_work: whether anything waits or is in flight; without work nothing is probed or read.
-        probed: a rested endpoint answered a probe and may be tried.
+        ready: an endpoint was started, or a rested one answered a probe and may be tried.
         rested: an endpoint was rested for so many seconds.
-        fatal: a probe found what only a person can mend.
+        fatal: a start or a probe found what only a person can mend.
+        broken: a start failed in a way that no backend should.
     """
 
     has_work: Callable[[], bool]
-    probed: Callable[[Endpoint], None]
+    ready: Callable[[Endpoint], None]
     rested: Callable[[Endpoint, float, BackendError], None]
     fatal: Callable[[FatalError], None]
+    broken: Callable[[BaseException], None]
 
 
 class EndpointWatch:
@@ -50,8 +53,10 @@ class EndpointWatch:
         self._rest(endpoint, error)
 
     def work_came(self) -> None:
-        """Go on with what was left while there was no work."""
+        """Start what is cold, and go on with what was left while there was no work."""
         for endpoint in self._endpoints.all:
+            if endpoint.health is Health.COLD and not endpoint.starting:
+                self._start(endpoint)
             if endpoint.health is Health.DOWN and not endpoint.probing:
                 self._probe_soon(endpoint)
         if self._has_gauges and not self._reading:
@@ -65,6 +70,27 @@ class EndpointWatch:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, endpoint: Endpoint) -> None:
+        """No clock runs meanwhile: neither a call's time limit nor the lane's patience."""
+        assert isinstance(endpoint.backend, Startable)
+        endpoint.starting = True
+        self._spawn(endpoint.backend.start()).add_done_callback(partial(self._started, endpoint))
+
+    def _started(self, endpoint: Endpoint, task: "asyncio.Task[None]") -> None:
+        endpoint.starting = False
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            endpoint.health = Health.UP
+            self._hooks.ready(endpoint)
+        elif isinstance(error, FatalError):
+            self._hooks.fatal(error)
+        elif isinstance(error, BackendError):
+            self._rest(endpoint, error)
+        else:
+            self._hooks.broken(error)
 
     def _rest(self, endpoint: Endpoint, error: BackendError) -> None:
         wait = endpoint.rest()
@@ -97,13 +123,14 @@ class EndpointWatch:
         endpoint.probing = False
         if endpoint.health is Health.DOWN:  # else a call that was out has shown meanwhile that it works
             endpoint.try_again()
-        self._hooks.probed(endpoint)
+        self._hooks.ready(endpoint)
 
     async def _read_gauges(self) -> None:
         running = waiting = preempted = 0.0
         seen = False
         for endpoint in self._endpoints.all:
             if endpoint.health is not Health.UP:
+                seen = seen or endpoint.health is Health.COLD  # it may have some once it is started
                 continue
             try:
                 gauges = await endpoint.backend.load()
@@ -133,7 +160,8 @@ class EndpointWatch:
         timer = self._loop.call_later(seconds, fire)
         self._timers.add(timer)
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

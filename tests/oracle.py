@@ -6,6 +6,7 @@ of random draws; loops, sampling order, scores, ties and redraws are written out
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import fsum
 from random import Random
 from typing import Any
 
@@ -164,7 +165,7 @@ class Oracle:
 def meta(kept: dict[str, list[Node]]) -> float:
     """The plain mean over all (task, user prompt) nodes."""
     scores = [node.score for nodes in kept.values() for node in nodes]
-    return sum(scores) / len(scores)
+    return round(fsum(scores) / len(scores), 12)
 
 
 def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from chat_server import ChatServer
-from command_line import apart, end, result_bytes, start, write_project
+from command_line import LIMIT, apart, end, result_bytes, start, write_project
 from world import World
 
 from metaspo.cache import verify_cache
@@ -54,13 +54,15 @@ def begin(folder: Path) -> subprocess.Popen[str]:
     return running
 
 
-def killed(folder: Path, *, after: float) -> bool:
-    """Run for some seconds and kill; False if the run came to its end before."""
+def killed(folder: Path, server: ChatServer, *, seconds: float, draw: Random) -> bool:
+    """Run and kill: after some of so many seconds, or among its next calls. False if the run came to its end before."""
+    by_calls, moment, calls = draw.random() < 0.5, draw.uniform(0, seconds), draw.randint(1, 60)
+    calls += server.asked.total()
     running = begin(folder)
-    try:
-        running.wait(after)
-    except subprocess.TimeoutExpired:
-        running.kill()
+    deadline = time.monotonic() + (LIMIT if by_calls else moment)
+    while running.poll() is None and time.monotonic() < deadline and not (by_calls and server.asked.total() >= calls):
+        time.sleep(0.001)
+    running.kill()
     return end(running).code == -signal.SIGKILL
 
 
@@ -69,7 +71,7 @@ def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random,
     with ChatServer(WORLD.answer) as server:
         write_project(folder, server.url)
         done = 0
-        while done < kills and killed(folder, after=draw.uniform(0, undisturbed.seconds)):
+        while done < kills and killed(folder, server, seconds=undisturbed.seconds, draw=draw):
             done += 1
         assert apart(*COMMAND, folder=folder).code == 0
         assert set(server.asked) == set(undisturbed.asked)
@@ -83,7 +85,7 @@ def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random,
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments_it_comes_to_the_same_and_repeats_little(tmp_path: Path) -> None:
-    """Whatever the moment, between the opening of the cache and the last word of the report."""
+    """Whatever the moment, between the opening of the cache and the end of the report."""
     draw = Random(50)
     (tmp_path / "undisturbed").mkdir()
     undisturbed = Undisturbed(tmp_path / "undisturbed")

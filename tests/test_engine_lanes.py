@@ -81,7 +81,7 @@ def configs(*pairs: tuple[dict[str, Any], dict[str, Any] | None]) -> list[RunCon
 
 def test_equal_tables_share_a_lane_and_different_ones_do_not() -> None:
     other = {**SERVER, "model": "n"}
-    names, tables = name_lanes(configs((SERVER, other), (SERVER, {**other, "max_tokens": 5}), (other, None)))
+    names, tables = name_lanes(configs((SERVER, other), (SERVER, {**other, "time_limit": 5}), (other, None)))
     assert names[0] == LaneNames("base", "optimizer")
     assert names[1] == LaneNames("base", "optimizer 2")
     assert names[2].base == "optimizer"
@@ -114,3 +114,10 @@ async def test_opening_a_gateway_calls_nobody(tmp_path: Path) -> None:
     async with open_gateway([make_config()], environment={}, folder=tmp_path) as (gateway, names):
         assert names == [LaneNames()]
         assert gateway.statistics().waiting == 0
+
+
+def test_tables_that_differ_only_in_how_requests_are_made_share_the_servers_limits() -> None:
+    longer = {**SERVER, "max_tokens": 2000, "temperature": 1.0, "extra": {"a": 1}}
+    names, tables = name_lanes(configs((SERVER, longer)))
+    assert names == [LaneNames("base", "base")]
+    assert len(tables) == 1

@@ -112,7 +112,7 @@ class TokenF1:
 class UserMetric:
     """A user's own function; the score of a split is the mean.
 
-    The function must depend on its arguments alone, or runs no longer replay. What it raises is passed on.
+    The function must depend on its arguments alone, or runs no longer replay. What it raises becomes a `MetricError`.
 
     Attributes:
         name: its import path.
@@ -123,8 +123,14 @@ class UserMetric:
     function: MetricFunction
 
     def grade(self, graded: Graded, /) -> float:
-        """Raises `MetricError` where the function returns no number from 0 to 1."""
-        score: object = self.function(graded.prediction, graded.answers)
+        """Raises `MetricError` where the function fails or returns no number from 0 to 1."""
+        try:
+            score: object = self.function(graded.prediction, graded.answers)
+        except Exception as error:
+            why = (
+                f"metric {self.name!r} failed on the prediction {graded.prediction!r}: {type(error).__name__}: {error}"
+            )
+            raise MetricError(why) from error
         if not isinstance(score, int | float) or not 0 <= score <= 1:
             raise MetricError(
                 f"metric {self.name!r} returned {score!r} for the prediction {graded.prediction!r}: "
