@@ -14,6 +14,7 @@ from metaspo.backends.base_url import parse_base_url
 from metaspo.engine.prompts import PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
+SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
 
@@ -63,6 +64,14 @@ class ModelTable(Table):
     def _is_a_name(cls, value: str) -> str:
         if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
             raise ValueError("must be the NAME of an environment variable; a key itself never belongs in a config")
+        return value
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_ours_alone(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ours = sorted(SET_BY_METASPO & value.keys())
+        if ours:
+            raise ValueError(f"must not hold '{ours[0]}': metaspo sets it itself, and counts on it")
         return value
 
     @field_validator("endpoints")

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from metaspo.backends import Completion, RequestRejected
+from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies.base import Failure
 from metaspo.engine.tasks.base import AnswerFormat, Example, Graded, Metric
-
-CONTENT_FILTER = "content_filter"  # a refusal that was answered, and paid for
 
 
 class Status(StrEnum):

@@ -21,7 +21,7 @@ class Size:
 
     Attributes:
         chars: of the messages.
-        bytes: in UTF-8, of all that may become part of the prompt: the messages and the response format.
+        bytes: in UTF-8, of all that may become part of the prompt: messages, response format, extra fields.
     """
 
     chars: int
@@ -33,7 +33,7 @@ class Size:
 def size_of(request: Request) -> Size:
     """Measure a request; O(1) for texts that are plain ASCII."""
     chars = 0
-    bytes_ = _bytes(request.response_format)
+    bytes_ = _bytes(request.response_format) + _bytes(request.sampling.extra)
     for message in request.messages:
         chars += len(message.content)
         bytes_ += _bytes(message.content)

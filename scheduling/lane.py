@@ -411,6 +411,7 @@ class Lane:
         if self._endpoints.none_up():
             self._emit(events.Waiting(lane=self.name, at=now, patience=self._recovery.patience))
         self._recovery.note(error)
+        self._schedule_pump()  # which notices when none is left
 
     def _emit(self, event: events.Event) -> None:
         if self._listener is not None:

@@ -1,4 +1,4 @@
-"""Looks after a lane's endpoints: starts cold ones, probes those at rest, and reads the gauges of those that show any."""
+"""Looks after a lane's endpoints: starts cold ones, probes those at rest, reads the gauges of those that have any."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -152,7 +152,7 @@ class EndpointWatch:
         if self._reading:
             self._later(LOAD_PERIOD, lambda: self._spawn(self._read_gauges()))
 
-    def _later(self, seconds: float, then: Callable[[], None]) -> None:
+    def _later(self, seconds: float, then: Callable[[], object]) -> None:
         def fire() -> None:
             self._timers.discard(timer)
             then()

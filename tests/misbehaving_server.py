@@ -34,12 +34,15 @@ def response(status: int, body: object, headers: Mapping[str, str] | None = None
     return Answer(raw=head.encode() + b"\r\n" + content)
 
 
-def chat(text: str | None = "hi", finish_reason: str | None = "stop") -> dict[str, object]:
+def chat(
+    text: str | None = "hi", finish_reason: str | None = "stop", *, refusal: str | None = None
+) -> dict[str, object]:
     """The body of a whole completion."""
+    message = {"role": "assistant", "content": text, "refusal": refusal}
     return {
         "model": "m-1",
         "system_fingerprint": "fp",
-        "choices": [{"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}],
+        "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
     }
 

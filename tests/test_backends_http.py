@@ -9,9 +9,11 @@ import pytest
 from misbehaving_server import Answer, chat, response, serving
 
 from metaspo.backends import (
+    CONTENT_FILTER,
     AccessDenied,
     Backend,
     BackendError,
+    Completion,
     ConnectionLost,
     CreditExhausted,
     FatalError,
@@ -33,6 +35,8 @@ from metaspo.backends import (
     Unreachable,
     Usage,
 )
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Account, Gateway, Lane
 
 KEY = "sk-verysecretkey1234"
 PROMPT = "The quick brown fox asks whether the lazy dog is a cat."
@@ -122,10 +126,11 @@ HALVES: list[tuple[bytes | dict[str, Any], type[BackendError]]] = [
     ({}, HalfAnswer),
     ({"choices": []}, HalfAnswer),
     ({"choices": [{"finish_reason": "stop"}]}, HalfAnswer),
-    (chat(None), HalfAnswer),
+    (chat(None, None), HalfAnswer),
+    (chat(None, "tool_calls"), HalfAnswer),
+    (chat(None, "abort", refusal="I am sorry, I"), HalfAnswer),
     (chat("half a te", "abort"), HalfAnswer),
     (chat("half a te", None), HalfAnswer),
-    (chat("", "content_filter"), RequestRejected),
     (error(429), RateLimited),
     (error("oops"), ServerFault),
 ]
@@ -140,14 +145,61 @@ async def test_half_an_answer_is_never_an_answer(
     assert type(await ask(kind, response(200, body))) is expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_an_answer_cut_off_by_length_is_whole(kind: str) -> None:
-    """Asking again would cost the same and end the same, even where not a word came."""
-    async with serving(response(200, chat(None, "length"))) as (url, _):
+async def completion_of(kind: str, body: dict[str, Any]) -> Completion:
+    """What a backend makes of a response with status 200."""
+    async with serving(response(200, body)) as (url, _):
         backend = make(kind, url)
-        completion = (await backend.complete(REQUEST, time_limit=30)).completion
-        await backend.aclose()
-    assert (completion.text, completion.finish_reason) == ("", "length")
+        try:
+            return (await backend.complete(REQUEST, time_limit=30)).completion
+        finally:
+            await backend.aclose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+async def test_an_answer_without_a_word_is_whole(kind: str, finish_reason: str) -> None:
+    """All of it was reasoning: asking again would cost the same and end the same."""
+    completion = await completion_of(kind, chat(None, finish_reason))
+    assert (completion.text, completion.finish_reason) == ("", finish_reason)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (chat("", "content_filter"), ""),
+        (chat(None, "content_filter"), ""),
+        (chat(None, "stop", refusal="I cannot help."), "I cannot help."),
+        (chat("", "stop", refusal="I cannot help."), "I cannot help."),
+        (chat("half of wh", "content_filter", refusal="I cannot."), "I cannot."),
+    ],
+)
+async def test_a_refusal_that_was_paid_for_is_an_answer(kind: str, body: dict[str, Any], text: str) -> None:
+    """With the usage that was charged, so that it can be booked and kept."""
+    completion = await completion_of(kind, body)
+    assert (completion.text, completion.finish_reason) == (text, CONTENT_FILTER)
+    assert completion.usage == Usage(7, 2, 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_refusal_is_paid_for_once(kind: str) -> None:
+    """Booked at what it took, and from then on answered from the store, by whichever run."""
+    first, second, store = Account("first"), Account("second"), MemoryStore()
+    async with serving(response(200, chat(None, refusal="I cannot help."))) as (url, seen):
+        for account in (first, second):
+            async with Gateway([Lane("lane", [make(kind, url)])], store=store) as gateway:
+                completion = await gateway.complete(REQUEST, lane="lane", account=account)
+                assert completion.finish_reason == CONTENT_FILTER
+        assert len(seen.bodies) == 1
+    assert (first.purse.spent.tokens, second.purse.spent.tokens) == (9, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_with_an_empty_refusal_is_an_answer(kind: str) -> None:
+    """Servers send the field along whether or not there is something in it."""
+    for refusal in (None, ""):
+        completion = await completion_of(kind, chat("yes", refusal=refusal))
+        assert (completion.text, completion.finish_reason) == ("yes", "stop")
 
 
 @pytest.mark.parametrize("kind", KINDS)

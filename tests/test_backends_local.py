@@ -1,5 +1,6 @@
 """The embedded model's server: starts when asked, is found dead and started again, and never outlives us."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ from metaspo.backends import (
     LocalServerFailed,
     Message,
     ModelFileUnavailable,
+    Progress,
     Request,
     RequestRejected,
     Sampling,
+    Startable,
 )
 
 SMALL = "smollm2"
@@ -82,6 +85,71 @@ async def test_what_never_started_closes_quietly() -> None:
     assert await model.load() == {}
     assert model.address is None
     assert model.name == "local/smollm2"
+
+
+class SlowSite:
+    """Where model files come from: takes until it is let go, and then has none.
+
+    Attributes:
+        asked: how often a file was asked for; cancelled: how often nobody wanted it any more.
+        came: somebody asks; go: it may answer.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.cancelled = 0
+        self.came, self.go = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self, model: str, *, progress: Progress | None) -> Path:
+        self.asked += 1
+        self.came.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        raise ModelFileUnavailable(f"There is no {model}.")
+
+
+@pytest.fixture
+def slow_site(monkeypatch: pytest.MonkeyPatch) -> SlowSite:
+    """In place of the network."""
+    pytest.importorskip("xllamacpp")
+    site = SlowSite()
+    monkeypatch.setattr("metaspo.backends.local.fetch_model", site.fetch)
+    return site
+
+
+async def test_a_start_outlives_the_caller_it_began_with(slow_site: SlowSite) -> None:
+    """Whoever asks next waits for the same start, and hears how it ended."""
+    model = LocalModel(SMALL)
+    assert isinstance(model, Startable), "so a lane starts it outside of its calls' time limit"
+    for _ in range(3):
+        impatient = asyncio.create_task(model.complete(HELLO, time_limit=1))
+        await asyncio.sleep(0)  # it waits for the start now
+        await slow_site.came.wait()
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+    others = [asyncio.create_task(call) for call in (model.complete(HELLO, time_limit=1), model.probe(), model.start())]
+    slow_site.go.set()
+    ends = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(end) for end in ends] == [ModelFileUnavailable] * 3
+    assert (slow_site.asked, slow_site.cancelled) == (1, 0)
+    with pytest.raises(ModelFileUnavailable):
+        await model.start()
+    assert slow_site.asked == 2, "a start that failed is not the last"
+    await model.aclose()
+
+
+async def test_closing_ends_a_start(slow_site: SlowSite) -> None:
+    """With an error for who waits for it, who has not been cancelled."""
+    model = LocalModel(SMALL)
+    waiting = asyncio.create_task(model.start())
+    await slow_site.came.wait()
+    await model.aclose()
+    assert slow_site.cancelled == 1
+    with pytest.raises(LocalServerFailed, match="closed while"):
+        await waiting
 
 
 @pytest.mark.model

@@ -99,3 +99,9 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
 def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"outer\.candidats: unknown key \(did you mean 'candidates'\?\)"):
         load_config(config_file(tmp_path, GOOD), overrides={"outer.candidats": 4})
+
+
+def test_extra_fields_cannot_undo_what_budgets_reserve(tmp_path: Path) -> None:
+    assert "base.extra: must not hold 'n'" in refusal(
+        tmp_path, GOOD.replace('model = "m"', 'model = "m"\nextra = {n = 4}')
+    )

@@ -1,13 +1,14 @@
 """Budgets: never overshot by parallel calls, used up to the last call that fits, and a clean stop."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 
-from metaspo.backends import Completion, HalfAnswer, RateLimited, Reply, Request, Usage
+from metaspo.backends import Completion, HalfAnswer, Message, RateLimited, Reply, Request, Usage
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
@@ -72,6 +73,37 @@ def test_parallel_calls_never_overshoot_a_cap(
         assert spent.tokens <= tokens or cap != "tokens"
         assert spent.dollars <= dollars + 1e-9 or cap != "dollars"
         assert account.purse.out == 0
+
+    run_virtual(main())
+
+
+class ByteServer(Server):
+    """Charges a token for each byte of the prompt and answers as long as it may, for long prompts."""
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        reply = await super().complete(request, time_limit=time_limit)
+        size = len(request.messages[-1].content.encode())
+        usage = Usage(size, request.sampling.max_tokens) if size > 100 else Usage(10, 5)
+        return replace(reply, completion=replace(reply.completion, usage=usage))
+
+
+@pytest.mark.parametrize("letter", ["x", "字"])
+@pytest.mark.parametrize("budget", [Budget(tokens=20_000), Budget(dollars=20.0)])
+def test_a_cap_holds_when_long_prompts_follow_short_ones(budget: Budget, letter: str) -> None:
+    """What a hundred short answers took bounds nothing that comes after them."""
+
+    async def main() -> None:
+        server, account = ByteServer(), Account("run", budget)
+        lane = Lane("lane", [server], LaneSettings(concurrency=64, prices=PRICES))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            await gateway.complete_many([ask(number) for number in range(100)], lane="lane", account=account)
+            long = [replace(ask(0), messages=(Message("user", letter * 1_500 + str(n)),)) for n in range(64)]
+            with pytest.raises(BudgetExhausted):
+                await gateway.complete_many(long, lane="lane", account=account)
+        spent = account.purse.spent
+        assert spent.calls > 100
+        assert budget.tokens is None or spent.tokens <= budget.tokens
+        assert budget.dollars is None or spent.dollars <= budget.dollars + 1e-9
 
     run_virtual(main())
 

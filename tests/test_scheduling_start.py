@@ -1,0 +1,136 @@
+"""Cold backends: started once, before the first call, at whatever length, on nobody's clock."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from scheduling_world import Server, ask, now
+
+from metaspo.backends import FatalError, Unreachable
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import EndpointDown, Event, Gateway, Lane, LaneSettings, LaneStopped, Unavailable
+
+HASTY = LaneSettings(concurrency=4, time_limit=60.0, patience=120.0)
+
+
+class ColdServer(Server):
+    """Takes `start_time` seconds to start, and then fails if `start_plan` raises.
+
+    Attributes:
+        starts: how often it was asked to start; started: whether it has.
+    """
+
+    def __init__(self, name: str = "cold", *, start_time: float) -> None:
+        super().__init__(name)
+        self.start_time = start_time
+        self.start_plan: Callable[[], None] = lambda: None
+        self.starts = 0
+        self.started = False
+
+    async def start(self) -> None:
+        self.starts += 1
+        await asyncio.sleep(self.start_time)
+        self.start_plan()
+        self.started = True
+
+
+def test_a_long_start_is_on_no_clock() -> None:
+    """An hour of download with a time limit of a minute: one start, no failed call, no rest, no lost patience."""
+
+    async def main() -> None:
+        server, events = ColdServer(start_time=3_600.0), list[Event]()
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore(), on_event=events.append) as gateway:
+            assert server.starts == 0, "nothing is started before there is something to ask"
+            await gateway.complete_many([ask(number) for number in range(8)], lane="lane")
+            assert now() == pytest.approx(3_602)
+            await gateway.complete(ask(100), lane="lane")
+        assert (server.starts, len(server.calls), server.cancelled) == (1, 9, 0)
+        assert events == []
+
+    run_virtual(main())
+
+
+def test_a_replica_that_starts_does_not_hold_up_the_others() -> None:
+    """It joins in when it is ready."""
+
+    async def main() -> None:
+        cold, warm = ColdServer(start_time=10.0), Server("warm")
+        async with Gateway([Lane("lane", [cold, warm], HASTY)], store=MemoryStore()) as gateway:
+            await gateway.complete_many([ask(number) for number in range(200)], lane="lane")
+        assert min(at for _, at in warm.calls) < 1
+        assert min(at for _, at in cold.calls) >= 10
+        assert cold.started
+
+    run_virtual(main())
+
+
+def test_a_start_that_cannot_succeed_stops_the_lane() -> None:
+    """With its own sentence, for all who wait."""
+
+    async def main() -> None:
+        def fail() -> None:
+            raise FatalError("There is no such model.")
+
+        server = ColdServer(start_time=5.0)
+        server.start_plan = fail
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore()) as gateway:
+            for _ in range(2):
+                with pytest.raises(LaneStopped, match="There is no such model"):
+                    await gateway.complete_many([ask(number) for number in range(8)], lane="lane")
+        assert (server.starts, server.calls) == (1, [])
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_start_that_may_succeed_later_rests_the_endpoint(comes_back: bool) -> None:
+    """A probe finds it when it is there; if none does, patience runs out."""
+
+    async def main() -> None:
+        def fail() -> None:
+            raise Unreachable("nobody there")
+
+        server, events = ColdServer(start_time=5.0), list[Event]()
+        server.start_plan = fail
+        server.probe_plan = server.probe_plan if comes_back else fail
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore(), on_event=events.append) as gateway:
+            if comes_back:
+                await gateway.complete(ask(0), lane="lane")
+            else:
+                with pytest.raises(Unavailable, match="nobody there"):
+                    await gateway.complete(ask(0), lane="lane")
+        assert isinstance(events[0], EndpointDown)
+
+    run_virtual(main())
+
+
+def test_a_mistake_in_a_start_leaves_nobody_waiting() -> None:
+    """It is raised as it is, and the next request starts anew."""
+
+    async def main() -> None:
+        server = ColdServer(start_time=5.0)
+        server.start_plan = lambda: [][0]
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore()) as gateway:
+            with pytest.raises(IndexError):
+                await gateway.complete(ask(0), lane="lane")
+            server.start_plan = lambda: None
+            await gateway.complete(ask(0), lane="lane")
+        assert server.starts == 2
+
+    run_virtual(main())
+
+
+def test_closing_does_not_wait_for_a_start() -> None:
+    """It is cancelled, and the backend closed."""
+
+    async def main() -> None:
+        server = ColdServer(start_time=3_600.0)
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore()) as gateway:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(10):
+                    await gateway.complete(ask(0), lane="lane")
+        assert now() == pytest.approx(10)
+        assert (server.started, server.closed) == (False, True)
+
+    run_virtual(main())
