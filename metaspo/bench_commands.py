@@ -12,6 +12,7 @@ from metaspo import tables
 from metaspo.bench import (
     LiveTarget,
     Report,
+    measure_lag,
     measure_limits,
     measure_live,
     measure_makespan,
@@ -43,6 +44,16 @@ def replay(turns: Turns = 7, json: Json = False) -> None:
     Measured against a bare loop of key, diskcache read and decoding over the same records. Takes half a minute.
     """
     show(measure_replay(turns=turns), json=json)
+
+
+@bench_app.command()
+def lag(
+    rate: Annotated[int, typer.Option(min=20, help="Fresh answers a second.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.5, help="For each row.")] = 5.0,
+    json: Json = False,
+) -> None:
+    """How long the event loop is held while answers come in and are kept on disk."""
+    show(measure_lag(rate=rate, seconds=seconds), json=json)
 
 
 @bench_app.command()

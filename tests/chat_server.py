@@ -58,6 +58,7 @@ class ChatServer:
         self._answer = answer
         self._changed = threading.Condition()
         self._hold_after: int | None = None
+        self._held = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -85,6 +86,12 @@ class ChatServer:
         """Answer what is held, and everything from now on."""
         self._hold_after = None
         self._loop.call_soon_threadsafe(self._released.set)
+
+    def wait_until_clients_hung_up(self) -> None:
+        """Wait until nobody who was left without an answer waits any more."""
+        with self._changed:
+            gone = self._changed.wait_for(lambda: self._held == 0, timeout=LIMIT)
+        assert gone, f"{self._held} still wait"
 
     def wait_for(self, *, asked: int = 0, answered: int = 0) -> None:
         """Wait until so many requests came and so many were answered in all."""
@@ -120,10 +127,19 @@ class ChatServer:
         if refusal is not None:
             return _refused(http, refusal)
         if self._hold_after is not None and self.calls >= self._hold_after:
-            await self._released.wait()
+            self._count_held(1)
+            try:
+                await self._released.wait()
+            finally:
+                self._count_held(-1)
         answer = self._answer(request)
         self._count(self.answered, text)
         return web.json_response(_completion(request, answer))
+
+    def _count_held(self, change: int) -> None:
+        with self._changed:
+            self._held += change
+            self._changed.notify_all()
 
     def _count(self, counter: Counter[str], text: str) -> None:
         with self._changed:

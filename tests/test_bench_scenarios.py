@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import Request
-from metaspo.bench import Report, VLLMModel, measure_makespan, measure_overhead, measure_replay, measure_scale
+from metaspo.bench import (
+    Report,
+    VLLMModel,
+    measure_lag,
+    measure_makespan,
+    measure_overhead,
+    measure_replay,
+    measure_scale,
+)
 from metaspo.bench.clients import make_requests
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
 from metaspo.bench.live import recommended, shared_out
@@ -180,3 +188,8 @@ def test_a_report_is_plain_data_with_its_machine() -> None:
     data = json.loads(json.dumps(report.as_data()))
     assert data["rows"] == [{"a": 1}]
     assert data["machine"]["cores"] >= 1
+
+
+def test_lag_is_measured_with_every_answer_kept() -> None:
+    rows = {row["what"]: row for row in measure_lag(rate=100, seconds=0.5).rows}
+    assert [row["answers/s"] for row in rows.values()] == [0, 100, 100]

@@ -79,6 +79,7 @@ def test_an_interrupted_run_pays_only_for_what_is_missing(
     running.send_signal(stop)
     interrupted(end(running))
     assert server.calls == 60
+    server.wait_until_clients_hung_up()
     server.release()
     assert here("optimize", "run.toml").code == 0
     assert (result_bytes(project), server.answered) == undisturbed
@@ -98,6 +99,7 @@ def test_an_interrupted_run_that_drops_candidates_early_pays_for_no_more(
         server.wait_for(answered=before + 50)
         running.send_signal(signal.SIGINT)
         interrupted(end(running))
+    server.wait_until_clients_hung_up()
     server.release()
     assert here("optimize", "run.toml").code == 0
     assert json.loads(result_bytes(tmp_path)) == json.loads(undisturbed[0])
@@ -113,6 +115,7 @@ def test_a_killed_run_repeats_nothing_that_was_kept(
     running = run_into(project, server, calls=80)
     running.kill()
     assert end(running).code == -signal.SIGKILL
+    server.wait_until_clients_hung_up()  # or one that is dead already might still be answered
     server.release()
     assert here("optimize", "run.toml").code == 0
     assert (result_bytes(project), server.answered) == undisturbed
