@@ -74,9 +74,11 @@ def local_revision(model: str | Path) -> str:
     facts = local_models().get(name)
     if facts is not None:
         return facts.sha256[:16]
-    if parse_hub_name(name) is not None and not Path(name).expanduser().exists():
-        return ""
-    return _hash_file(_own_file(name))[:16]
+    if _is_path(name):
+        return _hash_file(_own_file(name))[:16]
+    if parse_hub_name(name) is None:
+        raise _unknown(name, local_models())
+    return ""
 
 
 async def fetch_model(
@@ -99,10 +101,7 @@ async def fetch_model(
     if facts is None and _is_path(name):
         return _own_file(name)
     if facts is None and parse_hub_name(name) is None:
-        known = ", ".join(catalogue)
-        raise ModelFileUnavailable(
-            f"There is no local model {name!r}: give one of {known}, the path of a GGUF file, or owner/repo:file.gguf."
-        )
+        raise _unknown(name, catalogue)
     folder = models_folder() if folder is None else folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +117,13 @@ async def fetch_model(
 
 def _is_path(name: str) -> bool:
     return (name.lower().endswith(".gguf") and ":" not in name) or Path(name).expanduser().is_file()
+
+
+def _unknown(name: str, catalogue: Mapping[str, LocalModelFacts]) -> ModelFileUnavailable:
+    known = ", ".join(catalogue)
+    return ModelFileUnavailable(
+        f"There is no local model {name!r}: give one of {known}, the path of a GGUF file, or owner/repo:file.gguf."
+    )
 
 
 def _own_file(name: str) -> Path:

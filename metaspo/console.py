@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import typer
 from rich.console import Console
 
-from metaspo.backends import BackendError
+from metaspo.backends import BackendError, ModelFileUnavailable
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
@@ -68,6 +68,9 @@ def told_plainly() -> Iterator[None]:
         say_error(str(stop))
         err.print(RAISE_CAP if isinstance(stop, BudgetExhausted) else GO_ON, highlight=False)
         raise typer.Exit(ExitCode.STOPPED) from None
+    except ModelFileUnavailable as error:
+        say_error(str(error))
+        raise typer.Exit(ExitCode.MISTAKE) from None
     except (BackendError, StoreError) as error:
         say_error(str(error))
         raise typer.Exit(ExitCode.STOPPED) from None

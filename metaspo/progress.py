@@ -81,17 +81,21 @@ class _Said(Watcher):
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = name
+        self._down: set[str] = set()  # what is known to be down: probes fail again and again, which is no news
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
 
     def lane(self, event: Event) -> None:
         match event:
-            case EndpointDown(endpoint=endpoint, reason=reason):
-                self._say(f"{endpoint} does not answer, others take over or it is waited for: {reason}")
+            case EndpointDown(endpoint=endpoint, reason=reason) if endpoint not in self._down:
+                self._down.add(endpoint)
+                self._say(f"{endpoint} does not answer: {reason}")
             case EndpointUp(endpoint=endpoint):
+                self._down -= {endpoint, event.lane}
                 self._say(f"{endpoint} answers again")
-            case Waiting(lane=lane, patience=patience):
+            case Waiting(lane=lane, patience=patience) if lane not in self._down:
+                self._down.add(lane)
                 self._say(f"no endpoint of lane {lane} answers; waiting up to {patience:.0f} s")
             case HeldBack(lane=lane, wait=wait, reason=reason) if wait >= LONG_WAIT:
                 self._say(f"lane {lane} is held back for {wait:.0f} s: {reason}")

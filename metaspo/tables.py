@@ -166,7 +166,8 @@ def _print_gain(out: Console, gain: Data) -> None:
     interval = gain["interval"]
     unseen = "unseen target" if gain["role"] == "target" else "source"
     out.print(
-        f"Mean over {gain['tasks']} {unseen} tasks: {gain['before']:.1%} → {gain['after']:.1%}, "
+        f"Mean over {gain['tasks']} {unseen} task{'' if gain['tasks'] == 1 else 's'}: "
+        f"{gain['before']:.1%} → {gain['after']:.1%}, "
         f"{100 * gain['gain']:+.1f} points "
         f"(95% interval {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}): "
         f"{gain['verdict']}.",
