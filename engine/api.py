@@ -277,8 +277,8 @@ def make_scope(
     return Scope(
         config=config,
         tasks=prepared.tasks,
-        inner=inner_strategy(config.inner.strategy),
-        outer=outer_strategy(config.outer.strategy),
+        inner=inner_strategy(config.inner.strategy, config.inner.options),
+        outer=outer_strategy(config.outer.strategy, config.outer.options),
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
         gateway=gateway,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.lanes import lane_settings
+from metaspo.engine.plan import proposing
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
 
@@ -16,12 +17,12 @@ def check_config(config: RunConfig, *, source: str) -> None:
                 lane_settings(table)
             except ConfigError as error:
                 raise ConfigError(f"{source}: {role}.tier: {error}") from None
-    for loop, make, name in (
-        ("inner", inner_strategy, config.inner.strategy),
-        ("outer", outer_strategy, config.outer.strategy),
+    for loop, make, name, options in (
+        ("inner", inner_strategy, config.inner.strategy, config.inner.options),
+        ("outer", outer_strategy, config.outer.strategy, config.outer.options),
     ):
         try:
-            make(name)
+            make(name, options)
         except UnknownStrategy as error:
             raise ConfigError(f"{source}: {loop}.strategy: {error}") from None
 
@@ -33,13 +34,12 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
-    strategies = (
-        ("inner", inner_strategy(config.inner.strategy), config.inner.candidates),
-        ("outer", outer_strategy(config.outer.strategy), config.outer.candidates),
-    )
-    for loop, strategy, candidates in strategies:
-        if strategy.calls_optimizer and candidates and config.iterations and config.optimizer is None:
+    if config.optimizer is not None or not config.iterations:
+        return
+    work = proposing(config, [len(task.train) for task in tasks if task.role == "source"], kept=1)
+    for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
+        if asked.optimizer:
             raise ConfigError(
-                f"{source}: optimizer: is missing: the {loop} loop's strategy '{strategy.name}' asks an optimizer "
+                f"{source}: optimizer: is missing: the {loop} loop's strategy '{table.strategy}' asks an optimizer "
                 'model; add an [optimizer] table, or choose strategy = "embedded"'
             )

@@ -94,6 +94,7 @@ class InnerTable(Table):
     """The inner loop: user prompts of each source task."""
 
     strategy: str = "metaspo"
+    options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
     candidates: int = Field(default=3, ge=0, description="0 switches the inner loop off")
     failures: int = Field(default=3, ge=1, description="failures shown per candidate")
     keep: int = Field(default=3, ge=1, description="user prompts kept per task")
@@ -103,6 +104,7 @@ class OuterTable(Table):
     """The outer loop: the system prompt."""
 
     strategy: str = "metaspo"
+    options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
     candidates: int = Field(default=9, ge=0, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, description="failures of each task shown per candidate")
 

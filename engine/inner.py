@@ -12,6 +12,7 @@ from functools import partial
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join, rng_at
+from metaspo.engine.arena import Ground, Place, look
 from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
@@ -20,7 +21,7 @@ from metaspo.engine.rejection import Contest, InnerBar, Recall, hard_and_easy, s
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import TaskState, ranked
-from metaspo.engine.strategies import InnerContext, NoProposal
+from metaspo.engine.strategies import InnerContext, NoProposal, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,12 @@ async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: 
     """One round for one task; the state with the prompts that are kept."""
     keep = scope.config.inner.keep
     candidates = scope.config.inner.candidates
+    found: list[str] = []
+    if isinstance(scope.inner, Search) and candidates:
+        found = await look(scope.inner, _ground(scope, state, system=system, iteration=iteration, position=position))
+        state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
+        scope.watcher.settled(base_calls=(candidates - len(found)) * len(state.task.train))
+        candidates = len(found)
     this = Round(
         scope=scope,
         state=state,
@@ -54,7 +61,7 @@ async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: 
         bar=InnerBar(state.kept, keep=keep),
         recall=Recall(candidates),
     )
-    proposed = await gather(_candidate(this, number) for number in range(1, candidates + 1))
+    proposed = await gather(_candidate(this, number, found) for number in range(1, candidates + 1))
     kept = select(state.kept, proposed, keep=keep)
     scope.journal.write(
         "select", this.address, {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
@@ -71,9 +78,27 @@ def select(kept: tuple[Scorecard, ...], proposed: list[Scorecard | None], *, kee
     return ranked(cards, keep=keep)
 
 
-async def _candidate(this: Round, number: int) -> Scorecard | None:
-    """Propose one user prompt and score it; None if there is none, or if it is out."""
+def _ground(scope: Scope, state: TaskState, *, system: str, iteration: int, position: int) -> Ground:
+    """Where a search looks for user prompts: one task under the system prompt."""
+    return Ground(
+        scope=scope,
+        level="user",
+        address=join(f"iter={iteration}", "inner", f"task={state.task.name}"),
+        candidates=scope.config.inner.candidates,
+        tasks=(state.task,),
+        views=(state.view(),),
+        places=(Place(task=0, prompt=0, other=system),),
+        first=tuple((card,) for card in state.kept),
+        past=state.past,
+        priority=lambda number: priorities.inner(iteration, task=position, candidate=0, part=number),
+    )
+
+
+async def _candidate(this: Round, number: int, found: Sequence[str]) -> Scorecard | None:
+    """Score a user prompt that a search found, or propose one and score it; None if there is none, or it is out."""
     scope, address = this.scope, join(this.address, f"cand={number}")
+    if isinstance(scope.inner, Search):
+        return await _score(this, number, PromptPair(this.system, found[number - 1]), address=address)
     context = InnerContext(
         address=address,
         candidate=number,

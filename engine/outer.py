@@ -12,6 +12,7 @@ from functools import partial
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join, rng_at
+from metaspo.engine.arena import Ground, Place, look
 from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
@@ -20,7 +21,7 @@ from metaspo.engine.rejection import Contest, OuterBar, Recall, hard_and_easy, s
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import RunState, TaskState, mean, meta_score, ranked
-from metaspo.engine.strategies import NoProposal, OuterContext
+from metaspo.engine.strategies import NoProposal, OuterContext, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,17 @@ class Candidate:
 async def outer_loop(scope: Scope, state: RunState, *, iteration: int) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
     candidates = scope.config.outer.candidates
+    found: list[str] = []
+    if isinstance(scope.outer, Search) and candidates:
+        found = await look(scope.outer, _ground(scope, state, iteration=iteration))
+        state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
+        train = sum(len(task.task.train) * len(task.kept) for task in state.tasks)
+        scope.watcher.settled(base_calls=(candidates - len(found)) * train)
+        candidates = len(found)
     bar, recall = OuterBar(state.meta_score), Recall(candidates)
     this = Round(scope=scope, state=state, iteration=iteration, bar=bar, recall=recall)
-    found = await gather(_candidate(this, number) for number in range(1, candidates + 1))
-    winner = select([candidate for candidate in found if candidate], incumbent=state.meta_score)
+    scored = await gather(_candidate(this, number, found) for number in range(1, candidates + 1))
+    winner = select([candidate for candidate in scored if candidate], incumbent=state.meta_score)
     new = adopt(state, winner) if winner else state
     chosen = winner.number if winner else 0
     scope.journal.write("select", this.address, {"system": new.system, "chosen": chosen, "score": new.meta_score})
@@ -100,12 +108,33 @@ def adopt(state: RunState, winner: Candidate) -> RunState:
     for task in state.tasks:
         own = [next(cards) for _ in task.kept]
         tasks.append(replace(task, kept=ranked(own, keep=len(own))))
-    return RunState(system=winner.system, tasks=tuple(tasks))
+    return replace(state, system=winner.system, tasks=tuple(tasks))
 
 
-async def _candidate(this: Round, number: int) -> Candidate | None:
-    """Propose one system prompt and score it; None if there is none, or if it is out."""
+def _ground(scope: Scope, state: RunState, *, iteration: int) -> Ground:
+    """Where a search looks for system prompts: every task with its kept user prompts."""
+    cards = [
+        (position, prompt, card) for position, task in enumerate(state.tasks) for prompt, card in enumerate(task.kept)
+    ]
+    return Ground(
+        scope=scope,
+        level="system",
+        address=join(f"iter={iteration}", "outer"),
+        candidates=scope.config.outer.candidates,
+        tasks=tuple(task.task for task in state.tasks),
+        views=tuple(task.view() for task in state.tasks),
+        places=tuple(Place(task=position, prompt=prompt, other=card.pair.user) for position, prompt, card in cards),
+        first=(tuple(card for _, _, card in cards),),
+        past=state.past,
+        priority=lambda number: priorities.outer(iteration, candidate=0, part=number),
+    )
+
+
+async def _candidate(this: Round, number: int, found: Sequence[str]) -> Candidate | None:
+    """Score a system prompt that a search found, or propose one and score it; None if there is none, or it is out."""
     scope, address = this.scope, join(this.address, f"cand={number}")
+    if isinstance(scope.outer, Search):
+        return await _score(this, number, found[number - 1], address=address)
     context = OuterContext(
         address=address,
         candidate=number,

@@ -6,12 +6,13 @@ Tokens, dollars and minutes are estimates, from the lengths of the texts there a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from metaspo.backends import Usage
 from metaspo.engine.config import ModelTable, RunConfig
 from metaspo.engine.lanes import lane_settings
 from metaspo.engine.prompts import PromptPair, render
-from metaspo.engine.strategies.registry import inner_strategy, outer_strategy
+from metaspo.engine.strategies import Size, Work, inner_strategy, outer_strategy, round_work
 from metaspo.engine.tasks import Task
 
 CHARS_PER_TOKEN = 4.0
@@ -94,15 +95,41 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     kept = [min(config.inner.keep, 1 + n * config.inner.candidates) for n in range(1, config.iterations + 1)]
     final = {"kept": kept[-1] if kept else 1, "best": 1, "none": 0}[config.test.source]
     before = target_test + (test if config.test.source != "none" else 0) if config.test.baseline else 0
-    inner = inner_strategy(config.inner.strategy).calls_optimizer * config.inner.candidates * len(sources)
-    outer = outer_strategy(config.outer.strategy).calls_optimizer * config.outer.candidates
+    rounds = [proposing(config, [len(task.train) for task in sources], kept=count) for count in kept]
     return Calls(
         initial=train,
-        inner=config.iterations * config.inner.candidates * train,
-        outer=sum(config.outer.candidates * count * train for count in kept),
+        inner=config.iterations * config.inner.candidates * train + sum(work["inner"].base for work in rounds),
+        outer=sum(config.outer.candidates * count * train for count in kept)
+        + sum(work["outer"].base for work in rounds),
         test=final * test + target_test + before,
-        optimizer=config.iterations * (inner + outer),
+        optimizer=sum(work["inner"].optimizer + work["outer"].optimizer for work in rounds),
     )
+
+
+def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], Work]:
+    """What proposing takes in one iteration at most, scoring of what is proposed not counted.
+
+    Args:
+        trains: sizes of the source tasks' train splits.
+        kept: user prompts of a task when the outer loop starts.
+    """
+    inner = inner_strategy(config.inner.strategy, config.inner.options)
+    outer = outer_strategy(config.outer.strategy, config.outer.options)
+    rounds = [
+        round_work(inner, Size(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
+        for rows in trains
+    ]
+    whole = Size(
+        level="system",
+        candidates=config.outer.candidates,
+        tasks=len(trains),
+        nodes=kept * len(trains),
+        rows=kept * sum(trains),
+    )
+    return {
+        "inner": Work(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),
+        "outer": round_work(outer, whole),
+    }
 
 
 def plan_run(config: RunConfig, tasks: Sequence[Task]) -> Plan:

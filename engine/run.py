@@ -4,7 +4,7 @@ init -> [inner loop per source task, all at once -> outer loop] x iterations -> 
 first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join
@@ -105,4 +105,4 @@ async def _inner_loops(scope: Scope, state: RunState, *, iteration: int) -> RunS
         inner_loop(scope, task, system=state.system, iteration=iteration, position=position)
         for position, task in enumerate(state.tasks)
     )
-    return RunState(system=state.system, tasks=tuple(tasks))
+    return replace(state, tasks=tuple(tasks))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from metaspo.backends import Message, Request, Sampling
 from metaspo.engine.config import RunConfig
 from metaspo.engine.journal import Journal
-from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy
+from metaspo.engine.strategies import InnerStrategy, OuterStrategy, Search
 from metaspo.engine.tasks import Task
 from metaspo.engine.watcher import Watcher
 from metaspo.scheduling import Account, Gateway
@@ -35,8 +35,8 @@ class Scope:
 
     config: RunConfig
     tasks: tuple[Task, ...]
-    inner: InnerStrategy
-    outer: OuterStrategy
+    inner: InnerStrategy | Search
+    outer: OuterStrategy | Search
     base: Model
     optimizer: Model | None
     gateway: Gateway

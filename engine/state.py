@@ -11,10 +11,15 @@ from metaspo.engine.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
-    """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first."""
+    """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first.
+
+    Attributes:
+        past: user prompts that a search found for it in earlier iterations, oldest first, each once.
+    """
 
     task: Task
     kept: tuple[Scorecard, ...]
+    past: tuple[str, ...] = ()
 
     def view(self) -> TaskView:
         """What a strategy may see: the best user prompt and its failures."""
@@ -31,10 +36,15 @@ class TaskState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """The incumbent: its system prompt, and every source task with its kept user prompts."""
+    """The incumbent: its system prompt, and every source task with its kept user prompts.
+
+    Attributes:
+        past: system prompts that a search found in earlier iterations, oldest first, each once.
+    """
 
     system: str
     tasks: tuple[TaskState, ...]
+    past: tuple[str, ...] = ()
 
     @property
     def meta_score(self) -> float:

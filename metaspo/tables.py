@@ -56,8 +56,8 @@ def print_start(err: Console, prepared: Prepared) -> None:
     err.print(
         f"{config.name}: {roles.count('source')} source and {roles.count('target')} target tasks, base model "
         f"{config.base.model}, optimizer {optimizer}{where}\n"
-        f"  user prompts: {inner_strategy(config.inner.strategy).describe()}\n"
-        f"  system prompt: {outer_strategy(config.outer.strategy).describe()}",
+        f"  user prompts: {inner_strategy(config.inner.strategy, config.inner.options).describe()}\n"
+        f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}",
         highlight=False,
         markup=False,
     )

@@ -11,19 +11,31 @@ from metaspo.engine.strategies.base import (
     OuterStrategy,
     TaskView,
 )
-from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy
+from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
+from metaspo.engine.strategies.search import Arena, Rows, Search, Size, Trial, Work, Wrong, round_work
 
 __all__ = [
+    "Arena",
     "Ask",
     "Failure",
     "InnerContext",
     "InnerStrategy",
+    "Level",
     "Malformed",
     "NoProposal",
     "OuterContext",
     "OuterStrategy",
+    "Rows",
+    "Search",
+    "Size",
     "TaskView",
+    "Trial",
     "UnknownStrategy",
+    "Work",
+    "Wrong",
     "inner_strategy",
     "outer_strategy",
+    "round_work",
+    "strategy_names",
 ]

@@ -1,46 +1,87 @@
 """Strategies by name: our own, and those that installed packages offer through entry points.
 
 A package adds one with an entry point in the group `metaspo.inner_strategies` or `metaspo.outer_strategies` whose value
-is a class that takes no arguments.
+is a class: it is called with the loop's `options` as keyword arguments, with none if the config gives none.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
+from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.strategies.search import Search
 from metaspo.engine.suggest import nearest
 
 S = TypeVar("S")
 
-INNER: Mapping[str, Callable[[], InnerStrategy]] = {"embedded": EmbeddedInner, "metaspo": FailureAnalysisInner}
-OUTER: Mapping[str, Callable[[], OuterStrategy]] = {"embedded": EmbeddedOuter, "metaspo": FailureAnalysisOuter}
+SEARCHES: Mapping[str, Callable[..., Search]] = {}
+INNER: Mapping[str, Callable[..., InnerStrategy | Search]] = {
+    "embedded": EmbeddedInner,
+    "metaspo": FailureAnalysisInner,
+    **SEARCHES,
+}
+OUTER: Mapping[str, Callable[..., OuterStrategy | Search]] = {
+    "embedded": EmbeddedOuter,
+    "metaspo": FailureAnalysisOuter,
+    **SEARCHES,
+}
+GROUPS: Mapping[Level, str] = {"user": "metaspo.inner_strategies", "system": "metaspo.outer_strategies"}
 
 
 class UnknownStrategy(ValueError):
-    """No strategy has this name, or it cannot be loaded; `str()` says which, and lists those there are."""
+    """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
-def inner_strategy(name: str) -> InnerStrategy:
+def inner_strategy(name: str, options: Mapping[str, Any] | None = None) -> InnerStrategy | Search:
     """The inner-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _make(name, INNER, group="metaspo.inner_strategies")
+    return _usable(_make(name, INNER, options or {}, level="user"), level="user")
 
 
-def outer_strategy(name: str) -> OuterStrategy:
+def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> OuterStrategy | Search:
     """The outer-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _make(name, OUTER, group="metaspo.outer_strategies")
+    return _usable(_make(name, OUTER, options or {}, level="system"), level="system")
 
 
-def _make(name: str, own: Mapping[str, Callable[[], S]], *, group: str) -> S:
+def strategy_names(level: Level) -> list[str]:
+    """Every name that a loop's `strategy` can be, sorted."""
+    own = INNER if level == "user" else OUTER
+    return sorted({*own, *(point.name for point in entry_points(group=GROUPS[level]))})
+
+
+def _make(name: str, own: Mapping[str, Callable[..., S]], options: Mapping[str, Any], *, level: Level) -> S:
     if name in own:
-        return own[name]()
-    for point in entry_points(group=group, name=name):
+        return _with_options(name, own[name], options)
+    for point in entry_points(group=GROUPS[level], name=name):
         try:
-            factory: Callable[[], S] = point.load()
+            factory: Callable[..., S] = point.load()
         except (ImportError, AttributeError) as error:
             raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
-        return factory()
-    known = sorted({*own, *(point.name for point in entry_points(group=group))})
+        return _with_options(name, factory, options)
+    known = strategy_names(level)
     raise UnknownStrategy(f"there is no strategy '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+
+
+def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, Any]) -> S:
+    """Make a strategy; an option that it does not have, or that is out of range, is named."""
+    known = [parameter for parameter in inspect.signature(factory).parameters if parameter != "self"]
+    for option in options:
+        if option not in known:
+            there = f"its options: {', '.join(known)}" if known else "it has none"
+            raise UnknownStrategy(f"'{name}' has no option '{option}'{nearest(option, known)}; {there}")
+    try:
+        return factory(**options)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise UnknownStrategy(f"'{name}': {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def _usable(strategy: S, *, level: Level) -> S:
+    if isinstance(strategy, Search) and level not in strategy.levels:
+        raise UnknownStrategy(f"'{strategy.name}' does not look for {level} prompts")
+    return strategy
