@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test test-slow test-model lint types check vllm-check constraints clean
+.PHONY: help demo test test-slow test-model lint types simulate known-truth vllm-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,bench,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,bench,report,dev]'
 	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run  ## optimize a system prompt against a real model on this machine (ARGS=--small for less)
@@ -43,6 +43,12 @@ types: $(VENV)/.dev  ## mypy --strict, tests included
 	@$(BIN)/python tools/link_types.py
 	$(BIN)/mypy -p metaspo
 	$(BIN)/mypy tests tools
+
+simulate: $(VENV)/.dev  ## the whole engine on virtual time against servers with faults, 5,000 seeds (ARGS="--seed 7 --verbose": one)
+	$(BIN)/python tools/simulate.py $(if $(ARGS),$(ARGS),--seeds 5000)
+
+known-truth: $(VENV)/.dev  ## every strategy in a world whose truth is known, 20 seeds
+	$(BIN)/python tools/known_truth.py $(if $(ARGS),$(ARGS),--seeds 20)
 
 vllm-check: $(VENV)/.run  ## run against a real vLLM on this CPU, no GPU (3 GB into .venv-vllm; ARGS="--restart --grouping" for all of it)
 	$(BIN)/python tools/vllm_check.py $(ARGS)

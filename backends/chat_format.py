@@ -86,9 +86,17 @@ def read_reply(
         finish_reason=finish_reason,
         usage=_read_usage(answer, request=request, text=text),
         latency=latency,
-        server=" ".join(part for key in ("model", "system_fingerprint") if isinstance(part := answer.get(key), str)),
+        server=_server_of(answer),
     )
     return Reply(completion, parse_limit_hints(headers))
+
+
+def _server_of(answer: JsonObject) -> str:
+    """What the server says it is."""
+    model, fingerprint = answer.get("model"), answer.get("system_fingerprint")
+    if isinstance(model, str):
+        return f"{model} {fingerprint}" if isinstance(fingerprint, str) else model
+    return fingerprint if isinstance(fingerprint, str) else ""
 
 
 def _status_within(answer: JsonObject) -> int:

@@ -42,7 +42,11 @@ class ServerFault(TransientError):
 
 
 class Unreachable(TransientError):
-    """No connection: refused, name not resolved, TLS failed."""
+    """No connection: refused, name not resolved, TLS failed. `refused` is true if nobody listens at the address."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class ConnectionLost(TransientError):

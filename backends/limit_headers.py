@@ -5,10 +5,18 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from multidict import istr
+
 from metaspo.backends.base import LimitHints
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
+
+# `istr` has the lower-case form that aiohttp's headers are looked up by at hand.
+_HINTS = tuple(
+    istr(f"x-ratelimit-{what}-{thing}") for thing in ("requests", "tokens") for what in ("limit", "remaining", "reset")
+)
+_NO_HINTS = [None] * len(_HINTS)
 
 
 def parse_duration(text: str) -> float | None:
@@ -41,13 +49,16 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 def parse_limit_hints(headers: Mapping[str, str]) -> LimitHints | None:
     """The `x-ratelimit-*` headers for requests and tokens; None if there is none of them."""
+    texts = [headers.get(name) for name in _HINTS]
+    if texts == _NO_HINTS:
+        return None
     hints = LimitHints(
-        requests_limit=_count(headers.get("x-ratelimit-limit-requests")),
-        requests_remaining=_count(headers.get("x-ratelimit-remaining-requests")),
-        requests_reset=_reset(headers.get("x-ratelimit-reset-requests")),
-        tokens_limit=_count(headers.get("x-ratelimit-limit-tokens")),
-        tokens_remaining=_count(headers.get("x-ratelimit-remaining-tokens")),
-        tokens_reset=_reset(headers.get("x-ratelimit-reset-tokens")),
+        requests_limit=_count(texts[0]),
+        requests_remaining=_count(texts[1]),
+        requests_reset=_reset(texts[2]),
+        tokens_limit=_count(texts[3]),
+        tokens_remaining=_count(texts[4]),
+        tokens_reset=_reset(texts[5]),
     )
     return None if hints == LimitHints() else hints
 

@@ -9,6 +9,7 @@ import orjson
 from metaspo.backends.base import Reply, Request, ServerInfo
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter, call_of, chat_body, read_reply
+from metaspo.backends.deadlines import Deadlines, TimeLimit
 from metaspo.backends.errors import BackendError, ConnectionLost, HalfAnswer, TimedOut, Unreachable
 from metaspo.backends.http_errors import Call, error_from_response
 from metaspo.backends.prometheus import parse_load
@@ -16,6 +17,7 @@ from metaspo.backends.server_info import read_models
 
 _KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
 _CONNECT_LIMIT = 10.0
+_REFUSED = "connection refused"
 
 
 class OpenAICompatible:
@@ -42,6 +44,7 @@ class OpenAICompatible:
         self._limit_parameter = limit_parameter
         self._probe_limit = probe_limit
         self._session: aiohttp.ClientSession | None = None
+        self._deadlines = Deadlines(TimeLimit.expire)
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -89,6 +92,7 @@ class OpenAICompatible:
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
+        self._deadlines.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -102,18 +106,19 @@ class OpenAICompatible:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT),  # the rest is `TimeLimit`'s
             )
         return self._session
 
     async def _exchange(
         self, method: str, url: str, body: bytes | None, call: Call, time_limit: float
     ) -> tuple[int, Mapping[str, str], bytes]:
-        limits = aiohttp.ClientTimeout(total=time_limit, sock_connect=min(_CONNECT_LIMIT, time_limit))
         answer_begun = False
         try:
-            async with self._open().request(method, url, data=body, timeout=limits, allow_redirects=False) as response:
-                answer_begun = True
-                return response.status, response.headers, await response.read()
+            with TimeLimit(time_limit, self._deadlines):
+                async with self._open().request(method, url, data=body, allow_redirects=False) as response:
+                    answer_begun = True
+                    return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
 
@@ -121,7 +126,9 @@ class OpenAICompatible:
 def _connection_error(error: Exception, *, call: Call, time_limit: float, answer_begun: bool) -> BackendError:
     """The cases: no connection at all; too slow; not HTTP; broken before or within the answer."""
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
-        return Unreachable(f"{call.endpoint} cannot be reached ({_reason(error)}): is the server running?")
+        reason = _reason(error)
+        message = f"{call.endpoint} cannot be reached ({reason}): is the server running?"
+        return Unreachable(message, refused=reason == _REFUSED)
     if isinstance(error, TimeoutError):
         return TimedOut(f"{call.endpoint} gave no whole answer within {time_limit:g} seconds.")
     if isinstance(error, aiohttp.ClientResponseError):
@@ -140,5 +147,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no answer to the connection"
     if isinstance(error, OSError) and isinstance(error.__cause__, ConnectionRefusedError):
-        return "connection refused"
+        return _REFUSED
     return "no connection"

@@ -4,9 +4,12 @@ from metaspo.bench.lag import measure_lag
 from metaspo.bench.limits import measure_limits
 from metaspo.bench.live import LiveTarget, measure_live
 from metaspo.bench.makespan import measure_makespan
+from metaspo.bench.order import measure_order, measure_order_live
 from metaspo.bench.overhead import measure_overhead
+from metaspo.bench.racing import measure_racing
 from metaspo.bench.replay import measure_replay
 from metaspo.bench.report import Report
+from metaspo.bench.savings import measure_savings
 from metaspo.bench.scale import measure_scale
 from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
@@ -22,7 +25,11 @@ __all__ = [
     "measure_limits",
     "measure_live",
     "measure_makespan",
+    "measure_order",
+    "measure_order_live",
     "measure_overhead",
+    "measure_racing",
     "measure_replay",
+    "measure_savings",
     "measure_scale",
 ]

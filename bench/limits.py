@@ -22,8 +22,10 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 CALIBRATION = 60.0  # seconds at the start that do not count
 MINUTES = 4
 FIXED = (64, 128, 192, 256, 320, 512)
-REQUESTS = 6_000
+REPLICAS = (2, 4)
+REQUESTS = 6_000  # for each replica
 COUNTED = (0.5, 0.9)  # part of the answers whose rate is compared: after the search, before the queue runs dry
+MOST_PER_REPLICA = 256  # calls in flight that `auto` may try, as in the settings' default
 CHANGE_AT = 30.0  # seconds
 WINDOW = 10.0  # seconds of answers behind one rate
 NEAR = 0.9  # of the best rate
@@ -47,6 +49,8 @@ CASES = (
     LimitCase(name="tokens, tier 1, answers not counted", model=replace(TIER_1, counts_max_tokens=False)),
     LimitCase(name="tokens, tier 1, long max_tokens", model=TIER_1, max_tokens=1024),
     LimitCase(name="tokens, tier 1, limits not told", model=TIER_1, known=False),
+    LimitCase(name="tokens, tier 1, limits not told, long max_tokens", model=TIER_1, known=False, max_tokens=1024),
+    LimitCase(name="tokens, tier 1, half a second saved up", model=replace(TIER_1, burst_seconds=0.5)),
     LimitCase(name="tokens, tier 1, no headers", model=replace(TIER_1, shows_headers=False)),
     LimitCase(name="requests, tier 3", model=TIER_3, prompt_tokens=100),
 )
@@ -58,6 +62,7 @@ def measure_limits(
     minutes: int = MINUTES,
     requests: int = REQUESTS,
     fixed: Sequence[int] = FIXED,
+    replicas: Sequence[int] = REPLICAS,
     change_at: float = CHANGE_AT,
 ) -> Report:
     """Rate limits first, then concurrency."""
@@ -67,6 +72,7 @@ def measure_limits(
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
     found = _rate(_answer_times(server, LaneSettings(), requests))
     rows.append(_row("auto", "answers/s", best[server], found))
+    rows += [_replicas_row(server, count, requests, best[server]) for count in replicas]
     rows.append(_change_row("auto, places halved", server, half, requests, best[half], change_at))
     rows.append(_change_row("auto, places doubled", half, server, requests, best[server], change_at))
     return Report(
@@ -130,6 +136,13 @@ async def _ask(gateway: Gateway, requests: Sequence[Request]) -> None:
     await gateway.complete_many(requests, lane="api")
 
 
+def _replicas_row(server: VLLMModel, count: int, requests: int, best_of_one: float) -> Row:
+    """`auto` over several replicas, beside as many times the best rate of one."""
+    settings = LaneSettings(max_concurrency=MOST_PER_REPLICA * count)
+    found = _rate(_answer_times(server, settings, requests * count, replicas=count))
+    return _row(f"auto, {count} replicas", "answers/s", count * best_of_one, found)
+
+
 def _change_row(name: str, old: VLLMModel, new: VLLMModel, requests: int, best: float, at: float) -> Row:
     times = _answer_times(old, LaneSettings(), 2 * requests, then=new, change_at=at)
     after = times[bisect_left(times, at) :]
@@ -142,22 +155,29 @@ def _best_rate(server: VLLMModel, requests: int, fixed: Sequence[int]) -> float:
 
 
 def _answer_times(
-    model: VLLMModel, settings: LaneSettings, requests: int, *, then: VLLMModel | None = None, change_at: float = 0.0
+    model: VLLMModel,
+    settings: LaneSettings,
+    requests: int,
+    *,
+    replicas: int = 1,
+    then: VLLMModel | None = None,
+    change_at: float = 0.0,
 ) -> list[float]:
-    """When each answer was ready; the server's parameters are `then` after `change_at` seconds."""
-    server = SimulatedVLLM(answer, model)
+    """When each answer was ready; the servers' parameters are `then` after `change_at` seconds."""
+    servers = [SimulatedVLLM(answer, model, name=f"replica {number}") for number in range(replicas)]
 
     async def change() -> None:
         if then is not None:
             await asyncio.sleep(change_at)
-            server.change(then)
+            for server in servers:
+                server.change(then)
 
     async def main() -> None:
-        async with Gateway([Lane("api", [server], settings)], store=MemoryStore()) as gateway:
+        async with Gateway([Lane("api", servers, settings)], store=MemoryStore()) as gateway:
             await gather([_ask(gateway, _grouped(requests)), change()])
 
     run_virtual(main())
-    return server.answered_at
+    return sorted(at for server in servers for at in server.answered_at)
 
 
 def _grouped(count: int, *, group: int = 50) -> list[Request]:

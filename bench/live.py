@@ -131,7 +131,7 @@ async def _level(target: LiveTarget, concurrency: int, requests: Sequence[Reques
     backend = OpenAICompatible(target.url, api_key=target.api_key)
     # Retries are paid for as well: a server that refuses half of the calls is not asked twice as often.
     account = Account("live", Budget(calls=len(requests)))
-    before = await _prefix_counters(backend.base_url)
+    before = await prefix_counters(backend.base_url)
     async with Gateway([Lane("live", [backend], settings)], store=MemoryStore()) as gateway:
         started = anyio.current_time()
         answers = await gateway.complete_many(requests, lane="live", account=account)
@@ -144,11 +144,11 @@ async def _level(target: LiveTarget, concurrency: int, requests: Sequence[Reques
         seconds=seconds,
         retries=use.retries,
         dollars=use.dollars,
-        hit_rate=_hit_rate(before, await _prefix_counters(backend.base_url), [one.usage for one in completions]),
+        hit_rate=hit_rate(before, await prefix_counters(backend.base_url), [one.usage for one in completions]),
     )
 
 
-async def _prefix_counters(base_url: str) -> tuple[float, float] | None:
+async def prefix_counters(base_url: str) -> tuple[float, float] | None:
     """vLLM's counts of prompt tokens looked up and found in its prefix cache; None where it does not show them."""
     url = base_url.removesuffix("/v1") + "/metrics"
     try:
@@ -168,9 +168,11 @@ def _sum_of(text: str, name: str) -> float | None:
     return sum(values) if values else None
 
 
-def _hit_rate(
+def hit_rate(
     before: tuple[float, float] | None, after: tuple[float, float] | None, usages: Sequence[Usage]
 ) -> float | None:
+    """The share of prompt tokens found in the prefix cache: by the counters, else by the answers' usage; None if
+    neither tells."""
     if before is not None and after is not None and after[0] > before[0]:
         return (after[1] - before[1]) / (after[0] - before[0])
     prompt = sum(usage.prompt_tokens for usage in usages)

@@ -12,6 +12,9 @@ optimizer calls are through (its release), and then there are two limits:
 
 The j-th release is no earlier than the j-th shortest chain of optimizer latencies, nor than the rate limits let the
 calls of any j candidates through.
+
+Several runs on the same servers take at least as long as the longest of them would take alone, as the servers need for
+the work of all, and as the rate limits need to let all optimizer calls through.
 """
 
 from collections import Counter
@@ -66,6 +69,17 @@ class BoundFinder:
         """All stages together."""
         found = [self._stage(stage) for stage in stages]
         return Bound(sum(bound.seconds for bound in found), sum(bound.server_seconds for bound in found))
+
+    def together(self, runs: Sequence[Sequence[Stage]]) -> Bound:
+        """Several runs at once: the longest alone, or all work, or all optimizer calls through the rate limits."""
+        alone = [self._afresh().bound(stages).seconds for stages in runs]
+        work = sum(self.bound(stages).server_seconds for stages in runs)
+        everything = [self._load(unit) for stages in runs for stage in stages for unit in stage.units]
+        limited = self._limited_releases([load for load in everything if load.chain])
+        return Bound(max(*alone, work, limited[-1] if limited else 0.0), work)
+
+    def _afresh(self) -> "BoundFinder":
+        return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)
 
     def _stage(self, stage: Stage) -> Bound:
         loads = sorted((self._load(unit) for unit in stage.units), key=lambda load: sum(load.chain))

@@ -4,8 +4,9 @@ Everything runs on virtual time, so figures are the same on every machine, to th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from metaspo.backends.virtual_time import run_virtual
@@ -18,10 +19,13 @@ from metaspo.bench.work import Stage, work_of
 from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine import optimize
+from metaspo.engine.concurrent import gather
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 REPLICAS = (1, 4, 16)
 TIERS = (1, 3, 5)
+DOMAINS = 5  # runs in one process, each on tasks of its own
+DOMAINS_TIER = 3
 OVERFULL = 1.25  # times the places on the servers: what a user who knows them would set
 SERVER_LIMITED = 0.8  # share of the bound that is the servers' own work
 
@@ -33,17 +37,23 @@ def measure_makespan(
     size: Size = PAPER,
     replicas: Sequence[int] = REPLICAS,
     tiers: Sequence[int] = TIERS,
+    domains: int = DOMAINS,
     server: VLLMModel | None = None,
 ) -> Report:
-    """Every number of replicas with every usage tier."""
+    """Every number of replicas with every usage tier, for one run; and for several at once, on tier 3, if `domains` is
+    more than one."""
     server = server or VLLMModel()
-    stages = asyncio.run(work_of(make_run(size)))
-    rows = [_cell(size, stages, server, count, tier) for count in replicas for tier in tiers]
-    evaluations = sum(len(unit.evaluations) for stage in stages for unit in stage.units)
-    calls = sum(len(unit.optimizer) for stage in stages for unit in stage.units)
+    names = [f"domain{number}." for number in range(1, domains)]
+    works = {name: asyncio.run(work_of(make_run(size, domain=name))) for name in ("", *names)}
+    single = {"": works[""]}
+    rows = [_cell(size, single, server, count, tier) for count in replicas for tier in tiers]
+    if domains > 1:
+        rows.extend(_cell(size, works, server, count, DOMAINS_TIER) for count in replicas)
+    units = [unit for stage in works[""] for unit in stage.units]
+    evaluations, calls = sum(len(unit.evaluations) for unit in units), sum(len(unit.optimizer) for unit in units)
     return Report(
         scenario="makespan",
-        title=f"Makespan, simulated: {evaluations:,} evaluations on vLLM, {calls:,} calls to GPT-4o mini",
+        title=f"Makespan, simulated: runs of {evaluations:,} evaluations on vLLM, {calls:,} calls to GPT-4o mini",
         rows=rows,
         parameters={
             "one simulated vLLM": server.as_data(),
@@ -54,23 +64,26 @@ def measure_makespan(
             f"fixed: {OVERFULL} times the places on the servers and {OPTIMIZER_AT_ONCE} optimizer calls at once; "
             "auto: both found by metaspo.",
             "barriers: gather with semaphores of those sizes and a barrier after each kind of call; "
-            "one by one: the reference's batches of 50.",
+            "one by one: the reference's batches of 50. These two do several runs one after the other.",
             f"Servers are the limit where their share of the bound is at least {SERVER_LIMITED:.0%}; "
             "the rest is waiting for the optimizer model, in which no work is there to be done.",
         ),
     )
 
 
-def _cell(size: Size, stages: Sequence[Stage], server: VLLMModel, replicas: int, tier: int) -> Row:
+def _cell(size: Size, works: Mapping[str, Sequence[Stage]], server: VLLMModel, replicas: int, tier: int) -> Row:
+    """One row, for a run on each of the domains at once."""
     optimizer = GPT_4O_MINI[tier]
     finder = BoundFinder(server=server, replicas=replicas, optimizer=optimizer, answer=answer)
-    bound = finder.bound(stages)
+    stages = [stage for work in works.values() for stage in work]
+    bound = finder.together(list(works.values())) if len(works) > 1 else finder.bound(stages)
     places = round(OVERFULL * replicas * server.max_num_seqs)
-    fixed = ours(size, server=server, replicas=replicas, optimizer=optimizer, concurrency=places)
-    auto = ours(size, server=server, replicas=replicas, optimizer=optimizer, concurrency="auto")
+    run = partial(ours, size, server=server, replicas=replicas, optimizer=optimizer, domains=tuple(works))
+    fixed, auto = run(concurrency=places), run(concurrency="auto")
     barriers = theirs(with_barriers, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
     reference = theirs(one_by_one, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
     return {
+        "runs": len(works),
         "replicas": replicas,
         "tier": tier,
         "bound s": bound.seconds,
@@ -83,8 +96,16 @@ def _cell(size: Size, stages: Sequence[Stage], server: VLLMModel, replicas: int,
     }
 
 
-def ours(size: Size, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel, concurrency: Concurrency) -> float:
-    """Virtual seconds of the whole engine."""
+def ours(
+    size: Size,
+    *,
+    server: VLLMModel,
+    replicas: int,
+    optimizer: OpenAIModel,
+    concurrency: Concurrency,
+    domains: Sequence[str] = ("",),
+) -> float:
+    """Virtual seconds of the whole engine, with a run on each of the domains at once."""
 
     async def main() -> float:
         servers = _servers(server, replicas)
@@ -98,7 +119,7 @@ def ours(size: Size, *, server: VLLMModel, replicas: int, optimizer: OpenAIModel
         )
         lanes = [Lane("base", servers, base), Lane("optimizer", [SimulatedOpenAI(answer, optimizer)], limits)]
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            await optimize(make_run(size), gateway=gateway)
+            await gather(optimize(make_run(size, domain=domain), gateway=gateway) for domain in domains)
             return asyncio.get_running_loop().time()
 
     return run_virtual(main())

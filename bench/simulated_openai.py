@@ -199,6 +199,11 @@ class SimulatedOpenAI:
     async def aclose(self) -> None:
         """There is nothing to let go of."""
 
+    def change(self, model: OpenAIModel) -> None:
+        """Go on with other limits, from the next call on; they begin unused."""
+        self.model = model
+        self._meters = {}
+
     def _refuse(self, tokens: int, now: float) -> BackendError | None:
         """Count the call, or say why not."""
         model = self.model

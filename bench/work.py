@@ -47,14 +47,19 @@ class _Recorder(Gateway):
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> Completion:
         """As the gateway; optimizer calls."""
-        self._unit(priority).optimizer.append(request)
+        iteration, phase, candidate, _, task, prompt = priority
+        self._unit(iteration, phase, candidate, task, prompt).optimizer.append(request)
         return await super().complete(request, lane=lane, account=account, priority=priority)
 
     async def complete_many(
         self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> list[Completion | RequestRejected]:
         """As the gateway; evaluations."""
-        self._unit(priority).evaluations.extend(requests)
+        iteration, phase, _, task, prompt, candidate = priority
+        if iteration in (0, priorities.LAST):  # no candidates, and no parts
+            *_, task, prompt = priority
+            candidate = 0
+        self._unit(iteration, phase, candidate, task, prompt).evaluations.extend(requests)
         return await super().complete_many(requests, lane=lane, account=account, priority=priority)
 
     def stages(self) -> list[Stage]:
@@ -66,8 +71,7 @@ class _Recorder(Gateway):
             stages.append(Stage(name, [unit for _, unit in sorted(units.items())]))
         return stages
 
-    def _unit(self, priority: Priority) -> Unit:
-        iteration, phase, candidate, *_, task, prompt = priority
+    def _unit(self, iteration: int, phase: int, candidate: int, task: int, prompt: int) -> Unit:
         if iteration == priorities.LAST:
             place: Priority = (task, prompt)
         else:

@@ -47,13 +47,13 @@ class Size:
 PAPER = Size()
 
 
-def make_run(size: Size = PAPER, *, folder: Path | None = None) -> Prepared:
-    """A run of that size, kept under `folder`, or in memory only."""
-    tasks = tuple(_task(f"task{number}", size) for number in range(1, size.tasks + 1))
+def make_run(size: Size = PAPER, *, folder: Path | None = None, domain: str = "") -> Prepared:
+    """A run of that size, kept under `folder`, or in memory only; other domains have other tasks."""
+    tasks = tuple(_task(f"{domain}task{number}", size) for number in range(1, size.tasks + 1))
     nowhere = ["http://127.0.0.1:1/v1"]  # the gateway is the benchmark's own
     config = RunConfig.model_validate(
         {
-            "name": "bench",
+            "name": f"bench{domain}",
             "iterations": size.iterations,
             "cache": "",
             "runs": "runs" if folder else "",
@@ -91,14 +91,18 @@ def between(span: tuple[int, int], share: float) -> float:
     return span[0] + share * (span[1] - span[0])
 
 
+def verdict(asked: str, *, right: bool) -> str:
+    """The right or the wrong answer to a statement."""
+    found = _NUMBER.search(asked)
+    number = int(found[1]) if found else 0
+    return "yes" if (number % 2 == 0) == right else "no"
+
+
 def _base(request: Request) -> str:
     """Some thoughts, then yes or no; right more often under some system prompts than under others."""
     system, asked = request.messages[0].content, request.messages[-1].content
-    found = _NUMBER.search(asked)
-    number = int(found[1]) if found else 0
     luck = fraction(system, asked)
-    right = luck < 0.4 + 0.4 * _skill(system)
-    said = "yes" if (number % 2 == 0) == right else "no"
+    said = verdict(asked, right=luck < 0.4 + 0.4 * _skill(system))
     return f"{filler(between(ANSWER_TOKENS, (luck * 7919) % 1))} <answer>{said}</answer>"
 
 

@@ -1,6 +1,7 @@
 """Content-addressed store of completions."""
 
 from metaspo.cache.base import Entry, Store, StoreError
+from metaspo.cache.batch import BatchStore, put_all
 from metaspo.cache.care import (
     CacheCheck,
     CacheInfo,
@@ -20,6 +21,7 @@ from metaspo.cache.tolerant import TolerantStore
 
 __all__ = [
     "KEY_VERSION",
+    "BatchStore",
     "CacheCheck",
     "CacheInfo",
     "DiskStore",
@@ -40,6 +42,7 @@ __all__ = [
     "export_cache",
     "import_cache",
     "prune_cache",
+    "put_all",
     "request_key",
     "verify_cache",
 ]

@@ -7,16 +7,20 @@ entries away above a size and unpickle what it reads: `SETTINGS` turns the first
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import diskcache
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.record import BadRecord
 from metaspo.cache.trouble import DatabaseErrors, explain
+
+T = TypeVar("T")
 
 FORMAT = 1
 FILE = "cache.db"
@@ -25,6 +29,13 @@ BUSY_TIMEOUT = 60.0
 
 MODE_RAW = 1
 """diskcache's mark for a value that stands in the row as it is; all others mean pickles or side files."""
+
+ROWS_PER_STATEMENT = 100
+_INSERT = (
+    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
+    " VALUES "
+)
+_ROW = f"(?, 1, ?, NULL, ?, 0, NULL, 0, {MODE_RAW}, NULL, ?)"
 
 _APPLICATION_ID = 0x6D73706F
 """`mspo` in ASCII."""
@@ -84,6 +95,33 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
             self.close()
             raise
 
+    def add_missing(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
+        """Add those of at most `ROWS_PER_STATEMENT` items whose keys are not there; for each what was there before.
+
+        Two statements for all of them, within a transaction of the caller's: `add` takes two for each, and the thread
+        loses the interpreter's lock at every one.
+        """
+        before = self._values([key for key, _ in items])
+        found: list[bytes | BadRecord | None] = []
+        rows: list[object] = []
+        now = time.time()
+        for key, data in items:
+            value = before.get(key)
+            found.append(value)
+            if value is None:
+                before[key] = data
+                rows += (key, now, now, data)
+        if rows:
+            self._sql(_INSERT + ",".join([_ROW] * (len(rows) // _ROW.count("?"))), rows)
+        return found
+
+    def _values(self, keys: Sequence[str]) -> dict[str, bytes | BadRecord]:
+        """What is there under these keys."""
+        marks = ",".join("?" * len(keys))
+        # Question marks only: nothing from outside enters the text of the statement.
+        rows = self._sql(f"SELECT key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})", keys)  # noqa: S608
+        return {key: _value_or_problem(mode, value) for key, mode, value in rows}
+
     def require_in_place(self) -> None:
         """Raise `OSError` if the database was moved or removed: SQLite would go on writing to a file nobody finds."""
         folder = Path(self.directory)
@@ -96,6 +134,13 @@ def plain_value(mode: object, value: object) -> bytes:
     if mode != MODE_RAW or not isinstance(value, bytes):
         raise BadRecord(f"its value is not plain bytes (mode {mode!r})")
     return value
+
+
+def _value_or_problem(mode: object, value: object) -> bytes | BadRecord:
+    try:
+        return plain_value(mode, value)
+    except BadRecord as problem:
+        return problem
 
 
 @contextmanager
@@ -139,29 +184,24 @@ def connect(
         return _connect(folder, write=write, salvage=salvage, busy_timeout=busy_timeout)
 
 
-def add_first(cache: BytesCache, items: Iterable[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
+def add_first(cache: BytesCache, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
     """Add what is not there yet, in one transaction; for each item what was there before, None where nothing was.
 
     Raises what the database raises; then nothing was added.
     """
-    found: list[bytes | BadRecord | None] = []
     try:
         cache.require_in_place()
         with cache.transact():
-            for key, data in items:
-                found.append(None if cache.add(key, data) else _existing(cache, key))
+            found = [before for some in batched(items, ROWS_PER_STATEMENT) for before in cache.add_missing(some)]
     except DatabaseErrors:
         cache.close()  # rolls back what diskcache may have left open
         raise
     return found
 
 
-def _existing(cache: BytesCache, key: str) -> bytes | BadRecord:
-    try:
-        data: bytes = cache[key]
-    except BadRecord as error:
-        return error
-    return data
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most so many items."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _connect(folder: Path, *, write: bool, salvage: bool, busy_timeout: float) -> sqlite3.Connection:

@@ -1,7 +1,7 @@
 """The store of a cache folder: read on the event loop, written by one worker thread at a time."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from metaspo.cache.record import BadRecord, decode_entry
 from metaspo.cache.trouble import bad_entry
 from metaspo.cache.writer import BatchWriter
 
-MEMORY_BYTES = 64 * 2**20
+MEMORY_BYTES = 16 * 2**20
 _READ_TIMEOUT = 5.0
 """Seconds a read may hold the event loop: reads wait for nobody except while a crashed process's log is recovered."""
 
@@ -109,9 +109,25 @@ class DiskStore:
 
         A `put` that is cancelled is still written. One that failed is kept in memory and written with the next.
         """
+        result = (await self.put_many({key: entry}))[key]
+        if isinstance(result, StoreError):
+            raise StoreError(str(result)) from result  # others may wait for the same entry, and raise their own
+        return result
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        """As `put` for each; what could not be kept has the reason in its place."""
         self._require_open()
-        known = self._recent.get(key)
-        return known if known is not None else await self._writer.put(key, entry)
+        kept: dict[str, Entry | StoreError] = {}
+        new: dict[str, Entry] = {}
+        for key, entry in entries.items():
+            known = self._recent.get(key)
+            if known is None:
+                new[key] = entry
+            else:
+                kept[key] = known
+        if new:
+            kept.update(await self._writer.put_many(new))
+        return kept
 
     async def aclose(self) -> None:
         """Write what is pending and let go; idempotent. Raises `StoreError` if answers could not be written."""
@@ -125,11 +141,11 @@ class DiskStore:
         with explained(self._folder):
             for key, mode, value in _select(reader, keys):
                 try:
-                    entry = decode_entry(key, plain_value(mode, value))
+                    record = plain_value(mode, value)
+                    found[key] = decode_entry(key, record)
                 except BadRecord as error:
                     raise bad_entry(self._folder, key, str(error)) from error
-                found[key] = entry
-                self._recent.add(key, entry)
+                self._recent.add(key, record)
         self._disk_hits += len(found)
         self._misses += len(keys) - len(found)
         return found

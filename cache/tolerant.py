@@ -1,13 +1,14 @@
 """A store that outlives the trouble of another one: for runs whose user wants them to go on without storing."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import anyio
 
 from metaspo.cache.base import Entry, Store, StoreError
+from metaspo.cache.batch import put_all
 
 
 class TolerantStore:
@@ -49,14 +50,23 @@ class TolerantStore:
 
     async def put(self, key: str, entry: Entry) -> Entry:
         """Keep an entry, in memory if need be; returns the one kept first. Raises `StoreError` after `aclose`."""
+        return (await self.put_many({key: entry}))[key]
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
+        """As `put` for each; no error stands in the place of any."""
         self._require_open()
-        if self._storing and key not in self._unreadable and key not in self._kept:
-            try:
-                return await self._store.put(key, entry)
-            except StoreError as error:
-                self._storing = False
-                self._tell(error)
-        return self._kept.setdefault(key, entry)
+        stored: dict[str, Entry] = {}
+        if self._storing:
+            news = {key: entry for key, entry in entries.items() if not self._stays_here(key)}
+            for key, result in (await put_all(self._store, news)).items():
+                if isinstance(result, StoreError):
+                    self._storing = False
+                    self._tell(result)
+                else:
+                    stored[key] = result
+        return {
+            key: stored[key] if key in stored else self._kept.setdefault(key, entry) for key, entry in entries.items()
+        }
 
     async def aclose(self) -> None:
         """Offer what is in memory to the other store once more, and close that; idempotent. Raises nothing."""
@@ -74,6 +84,9 @@ class TolerantStore:
                 f"{len(failures)} of the answers in memory could not be kept and will be asked for again. {failures[0]}"
             )
         self._kept.clear()
+
+    def _stays_here(self, key: str) -> bool:
+        return key in self._unreadable or key in self._kept
 
     async def _offer(self, item: tuple[str, Entry]) -> StoreError | None:
         """Try to store what is in memory; returns why that failed."""

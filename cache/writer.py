@@ -17,18 +17,43 @@ from metaspo.cache.trouble import DatabaseErrors, bad_entry, explain
 BATCH = 100
 """Answers per transaction at most; those who wait for them are all woken in one turn of the loop."""
 
+GATHER = 0.005
+"""Seconds between two transactions, so that answers which come fast share them; a lone answer is written at once."""
+
+
+class _Waiter:
+    """Somebody who waits for some answers to be kept."""
+
+    __slots__ = ("done", "missing", "results")
+
+    def __init__(self, missing: int, done: "asyncio.Future[None]") -> None:
+        self.missing = missing
+        self.done = done
+        self.results: dict[str, Entry | StoreError] = {}
+
+    def resolve(self, key: str, result: Entry | StoreError) -> None:
+        """One of them is kept, or is not and why."""
+        self.results[key] = result
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result(None)
+
 
 class _Write:
-    """An answer on its way to disk; `settled` is set once `kept` or `error` is."""
+    """An answer on its way to disk, and who waits for it."""
 
-    __slots__ = ("data", "entry", "error", "kept", "settled")
+    __slots__ = ("data", "entry", "waiters")
 
     def __init__(self, entry: Entry, data: bytes) -> None:
         self.entry = entry
         self.data = data
-        self.settled = anyio.Event()
-        self.kept: Entry | None = None
-        self.error: StoreError | None = None
+        self.waiters: list[_Waiter] = []
+
+    def resolve(self, key: str, result: Entry | StoreError) -> None:
+        """Tell everyone who waits."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.resolve(key, result)
 
 
 class BatchWriter:
@@ -47,6 +72,7 @@ class BatchWriter:
         # One thread for all batches: a connection belongs to a thread, and opening one costs as much as ten puts.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
         self._closed = False
+        self._committed = -GATHER  # when the last transaction was, on the loop's clock
         self._failure: StoreError | None = None
         self.written = 0
 
@@ -59,17 +85,18 @@ class BatchWriter:
         """The answers that are not on disk yet."""
         return {key: write.entry for key, write in self._writes.items()}
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """Write an entry unless there is one; returns the one on disk. Cancelling only ends the waiting."""
-        write = self._writes.get(key)
-        if write is None:
-            write = self._writes[key] = _Write(entry, encode_entry(key, entry))
-        self._start()
-        await write.settled.wait()
-        if write.error is not None:
-            raise StoreError(str(write.error)) from write.error
-        assert write.kept is not None
-        return write.kept
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        """Write entries where there are none; returns those on disk, or why not. Cancelling only ends the waiting."""
+        waiter = _Waiter(len(entries), asyncio.get_running_loop().create_future())
+        for key, entry in entries.items():
+            write = self._writes.get(key)
+            if write is None:
+                write = self._writes[key] = _Write(entry, encode_entry(key, entry))
+            write.waiters.append(waiter)
+        if entries:
+            self._start()
+            await waiter.done
+        return waiter.results
 
     async def aclose(self) -> None:
         """Write what is waiting; idempotent. Raises `StoreError` if that fails, and gives up on it."""
@@ -93,9 +120,14 @@ class BatchWriter:
 
     async def _drain(self) -> None:
         self._failure = None
+        clock = asyncio.get_running_loop().time
         try:
             while self._writes:
+                wait = self._committed + GATHER - clock()
+                if wait > 0 and len(self._writes) < BATCH:
+                    await asyncio.sleep(wait)
                 await self._commit(dict(islice(self._writes.items(), BATCH)))
+                self._committed = clock()
         except DatabaseErrors as error:
             self._fail(explain(self._folder, error))
         except BaseException:
@@ -114,24 +146,18 @@ class BatchWriter:
     def _settle(self, key: str, write: _Write, before: bytes | BadRecord | None) -> None:
         """Hand the canonical entry to those who wait for it; `before` is what was on disk already."""
         try:
-            write.kept = write.entry if before is None else _decode(key, before)
+            if isinstance(before, BadRecord):
+                raise before
+            kept = write.entry if before is None else decode_entry(key, before)
         except BadRecord as error:
-            write.error = bad_entry(self._folder, key, str(error))
+            write.resolve(key, bad_entry(self._folder, key, str(error)))
         else:
-            self._recent.add(key, write.kept)
+            self._recent.add(key, write.data if before is None else before)
             self.written += before is None
-        write.settled.set()
+            write.resolve(key, kept)
 
     def _fail(self, error: StoreError) -> None:
         """Tell everyone who waits, and keep the answers for the next try."""
         self._failure = error
         for key, write in self._writes.items():
-            write.error = error
-            write.settled.set()
-            self._writes[key] = _Write(write.entry, write.data)
-
-
-def _decode(key: str, before: bytes | BadRecord) -> Entry:
-    if isinstance(before, BadRecord):
-        raise before
-    return decode_entry(key, before)
+            write.resolve(key, error)

@@ -27,7 +27,7 @@ from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, run_di
 from metaspo.engine.scope import Scope
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.suggest import nearest
-from metaspo.engine.summary import all_sessions, note_spending, summarize
+from metaspo.engine.summary import note_spending, of_journal, summarize, taken_from_budget
 from metaspo.engine.tasks import MetricError, Notice, Task, TaskError, load_tasks
 from metaspo.engine.watcher import Warn, Watcher, log_warning
 from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
@@ -247,10 +247,8 @@ async def run_prepared(
             note_spending(journal, scope.account, seconds=seconds)
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
-                spent = all_sessions(read_journal(directory.journal))
-                directory.write_summary(
-                    {**summarize(result, usage, seconds=seconds, stopped=why), "all_sessions": spent}
-                )
+                summary = summarize(result, usage, seconds=seconds, stopped=why)
+                directory.write_summary({**summary, **of_journal(read_journal(directory.journal))})
         if directory:
             directory.write_result(result)
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
@@ -293,9 +291,7 @@ def _spent(directory: RunDirectory | None) -> Cost:
     """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
     if directory is None or not directory.journal.exists():
         return NOTHING
-    spent = all_sessions(read_journal(directory.journal))
-    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
-    return Cost(calls=int(spent["calls"]), tokens=int(tokens), dollars=spent["dollars"])
+    return taken_from_budget(read_journal(directory.journal))
 
 
 @contextmanager

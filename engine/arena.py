@@ -1,7 +1,7 @@
 """The arena that a loop hands to a search: optimizer calls and scored prompts, at addresses below the round's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
@@ -27,9 +27,11 @@ from metaspo.engine.strategies import (
     round_work,
 )
 from metaspo.engine.tasks import Task
+from metaspo.engine.watcher import Watcher
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
+Cell = tuple[PromptPair, str, int]  # what an answer is to: a pair, and an example's task and row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,11 @@ class RoundArena:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._quiet = replace(ground.scope, watcher=Watcher())  # an answer that is looked at again is no progress
         self._calls = 0
+        self._seen = {
+            (card.pair, card.task, row) for cards in ground.first for card in cards for row in range(len(card.outcomes))
+        }
         self.evaluated = 0
         self.asked = 0
         self.first = tuple(self._trial(cards) for cards in ground.first)
@@ -153,20 +159,27 @@ class RoundArena:
     async def _score(self, address: str, prompt: str, rows: Rows) -> Trial | None:
         ground = self._ground
         priority = self._next()
-        nodes = []
+        nodes, cells = [], set()
         for place in ground.places:
-            task = ground.tasks[place.task]
+            task, pair = ground.tasks[place.task], self._pair(prompt, place)
             at = join(address, "score", f"task={task.name}", f"prompt={place.prompt}")
             examples = [task.train[row] for row in rows[place.task]]
             if examples:
-                nodes.append(Node(ground.scope, self._pair(prompt, place), task, examples=examples, address=at))
-        self.evaluated += sum(node.missing for node in nodes)
+                nodes.append(Node(self._quiet, pair, task, examples=examples, address=at))
+                cells |= {(pair, task.name, row) for row in rows[place.task]}
         await gather(node.ask([(priority, range(node.missing))]) for node in nodes)
+        self._settle(cells - self._seen)
         cards = [node.card() for node in nodes]
         refusal = next((card.invalid for card in cards if card.invalid), "")
         fate = {"invalid": refusal} if refusal else {"score": meta_score(cards)}
         ground.scope.journal.write("trial", address, {ground.level: prompt, **fate})
         return None if refusal else self._trial(cards)
+
+    def _settle(self, cells: set[Cell]) -> None:
+        """Count what was scored for the first time."""
+        self._seen |= cells
+        self.evaluated += len(cells)
+        self._ground.scope.watcher.settled(base_calls=len(cells))
 
     def _trial(self, cards: Sequence[Scorecard]) -> Trial:
         best = {card.task: card for card in reversed(cards)}

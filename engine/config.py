@@ -139,6 +139,12 @@ class RunConfig(Table):
     early_rejection: bool = Field(
         default=True, description="stop scoring a candidate once it cannot be selected any more; changes no selection"
     )
+    racing: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="also stop on statistical evidence: how often at most a round may select otherwise for it",
+    )
     redraws: int = Field(default=3, ge=0, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None

@@ -1,5 +1,6 @@
 """Reads a config from a TOML file, with errors that name file and key."""
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from metaspo.engine.config import ConfigError, RunConfig
+from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.suggest import nearest
 
 NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
@@ -46,19 +48,31 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
     return changed
 
 
-def parse_config(raw: Mapping[str, Any], *, source: str = "config") -> RunConfig:
-    """Validate a config given as a mapping; `source` stands in messages. Raises `ConfigError`."""
+def parse_config(
+    raw: Mapping[str, Any], *, source: str = "config", environment: Mapping[str, str] | None = None
+) -> RunConfig:
+    """Validate a config given as a mapping, the tasks of a `domain` filled in. Raises `ConfigError`.
+
+    Args:
+        source: stands in messages.
+        environment: where METASPO_DATA is looked up; the process's own if left out.
+    """
+    expanded = expand_domains(raw, source=source, environment=os.environ if environment is None else environment)
     try:
-        return RunConfig.model_validate(raw)
+        return RunConfig.model_validate(expanded)
     except ValidationError as error:
-        lines = [f"{source}: {_explain(fault)}" for fault in error.errors(include_url=False)]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(explain_faults(error, source=source, table=RunConfig)) from None
 
 
-def _explain(fault: ErrorDetails) -> str:
+def explain_faults(error: ValidationError, *, source: str, table: type[BaseModel]) -> str:
+    """One line per fault, each with file and key; `table` is what was validated."""
+    return "\n".join(f"{source}: {_explain(fault, table)}" for fault in error.errors(include_url=False))
+
+
+def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
     if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1]))}"
+        return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1], table))}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
     message = fault["msg"].removeprefix("Value error, ")
@@ -74,14 +88,15 @@ def _is_branch_label(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("int", "str", "constrained-int", "function-before"))
 
 
-def _known_keys(place: Iterable[int | str]) -> list[str]:
+def _known_keys(place: Iterable[int | str], table: type[BaseModel]) -> list[str]:
     """The keys that the table at a place of the config may hold; [] where there is no table."""
-    model: type[BaseModel] | None = RunConfig
+    model: type[BaseModel] | None = table
     for part in place:
         if isinstance(part, int) or model is None or part not in model.model_fields:
             continue
         model = _table_in(model.model_fields[part].annotation)
-    return sorted(model.model_fields) if model else []
+    keys = (*model.model_fields, *(DOMAIN_KEYS if model is RunConfig else ())) if model else ()
+    return sorted(keys)
 
 
 def _table_in(annotation: object) -> type[BaseModel] | None:

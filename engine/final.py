@@ -1,6 +1,7 @@
 """The test splits: what the optimized prompts are worth on examples, and tasks, that the loops never saw."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
@@ -12,7 +13,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.result import Gain, Stage, TestScore
 from metaspo.engine.scope import Scope
 from metaspo.engine.state import RunState
-from metaspo.engine.statistics import paired_gain_interval
+from metaspo.engine.statistics import mean_interval, paired_gain_interval, weighted_mean
 from metaspo.engine.tasks import Task, TaskRole
 
 
@@ -75,22 +76,36 @@ async def score_given(
 def gains(tests: Sequence[TestScore]) -> tuple[Gain, ...]:
     """Per role the mean gain over its tasks, best user prompt against first; none where nothing can be compared."""
     roles: tuple[TaskRole, ...] = ("target", "source")
-    return tuple(_gain(role, pairs) for role in roles if (pairs := _paired_grades(tests, role)))
+    return tuple(_gain(role, pairs) for role in roles if (pairs := _paired(tests, role)))
 
 
-def _gain(role: TaskRole, pairs: Sequence[tuple[list[float], list[float]]]) -> Gain:
-    before, after = [b for b, _ in pairs], [a for _, a in pairs]
+@dataclass(frozen=True, slots=True)
+class _Paired:
+    """One task's grades on the examples answered under both."""
+
+    weight: float
+    before: list[float]
+    after: list[float]
+
+
+def _gain(role: TaskRole, tasks: Sequence[_Paired]) -> Gain:
+    weights = [task.weight for task in tasks]
+    before, after = [task.before for task in tasks], [task.after for task in tasks]
+    several = len(tasks) > 1
     return Gain(
         role=role,
-        tasks=len(pairs),
-        before=fmean(map(fmean, before)),
-        after=fmean(map(fmean, after)),
-        interval=paired_gain_interval(before, after),
+        tasks=len(tasks),
+        before=weighted_mean([fmean(task) for task in before], weights),
+        after=weighted_mean([fmean(task) for task in after], weights),
+        interval=paired_gain_interval(before, after, weights=weights),
+        over_tasks=paired_gain_interval(before, after, weights=weights, over="tasks") if several else None,
+        before_interval=mean_interval(before, over="examples", weights=weights),
+        after_interval=mean_interval(after, over="examples", weights=weights),
     )
 
 
-def _paired_grades(tests: Sequence[TestScore], role: TaskRole) -> list[tuple[list[float], list[float]]]:
-    """Per task of a role its grades (before, after) on the examples answered under both, where there are any."""
+def _paired(tests: Sequence[TestScore], role: TaskRole) -> list[_Paired]:
+    """Per task of a role its grades on the examples answered both before and after, where there are any."""
     best = {(row.task, row.stage): row for row in tests if row.role == role and row.prompt == 0}
     pairs = []
     for (task, stage), row in best.items():
@@ -99,5 +114,5 @@ def _paired_grades(tests: Sequence[TestScore], role: TaskRole) -> list[tuple[lis
             continue
         both = [(b, a) for b, a in zip(row.grades, after.grades, strict=True) if b is not None and a is not None]
         if both:
-            pairs.append(([b for b, _ in both], [a for _, a in both]))
+            pairs.append(_Paired(row.weight, [b for b, _ in both], [a for _, a in both]))
     return pairs

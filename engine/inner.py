@@ -17,7 +17,8 @@ from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
 from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
-from metaspo.engine.rejection import Contest, InnerBar, Recall, hard_and_easy, score_unless_out
+from metaspo.engine.racing import Races, Standing, lay_track
+from metaspo.engine.rejection import Contest, InnerBar, Recall, note_rejection, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import TaskState, ranked
@@ -35,6 +36,7 @@ class Round:
     position: int
     bar: InnerBar
     recall: Recall
+    races: Races
 
     @property
     def address(self) -> str:
@@ -52,6 +54,10 @@ async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: 
         state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
         scope.watcher.settled(base_calls=(candidates - len(found)) * len(state.task.train))
         candidates = len(found)
+    address = join(f"iter={iteration}", "inner", f"task={state.task.name}")
+    track = lay_track(scope, address, [state.task], winners=min(keep, candidates))
+    old = [Standing.of(card.pair.user, [card]) for card in state.kept]
+    races = Races(track, old, keep=keep, exact=scope.config.early_rejection)
     this = Round(
         scope=scope,
         state=state,
@@ -60,13 +66,15 @@ async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: 
         position=position,
         bar=InnerBar(state.kept, keep=keep),
         recall=Recall(candidates),
+        races=races,
     )
     proposed = await gather(_candidate(this, number, found) for number in range(1, candidates + 1))
-    kept = select(state.kept, proposed, keep=keep)
-    scope.journal.write(
-        "select", this.address, {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
-    )
-    return replace(state, kept=kept)
+    out = races.raced_out()
+    here = [None if races.lost(number) else card for number, card in enumerate(proposed, start=1)]
+    kept = select(state.kept, here, keep=keep)
+    chosen = {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
+    scope.journal.write("select", address, {**chosen, "raced_out": out} if track else chosen)
+    return replace(state, kept=kept, raced_out=tuple(join(address, f"cand={number}") for number in out))
 
 
 def select(kept: tuple[Scorecard, ...], proposed: list[Scorecard | None], *, keep: int) -> tuple[Scorecard, ...]:
@@ -118,6 +126,7 @@ async def _candidate(this: Round, number: int, found: Sequence[str]) -> Scorecar
     except (NoProposal, PromptError) as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
         scope.watcher.settled(base_calls=len(this.state.task.train))
+        this.races.ended(number)
         this.recall.done(number)
         return None
     scope.journal.write("proposal", address, {"user": prompt})
@@ -128,25 +137,23 @@ async def _score(this: Round, number: int, pair: PromptPair, *, address: str) ->
     """Score a candidate; None as soon as it cannot be kept any more."""
     scope, task = this.scope, this.state.task
     node = Node(scope, pair, task, examples=task.train, address=join(address, "score"))
-    parts = [
-        (priorities.inner(this.iteration, task=this.position, candidate=number, part=part), rows)
-        for part, rows in enumerate(hard_and_easy(this.state.kept[0]))
-    ]
 
     def finished(cards: Sequence[Scorecard]) -> None:
         if not cards[0].invalid:
             this.bar.finished(number, cards[0])
+            this.races.ended(number, Standing.of(pair.user, cards, place=number))
 
     contest = Contest(
         number=number,
         recall=this.recall,
-        rejects=partial(this.bar.rejects, number) if scope.config.early_rejection else None,
+        prospect=this.races.enter(number, [node], rejects=partial(this.bar.rejects, number)),
         finished=finished,
     )
-    cards = await score_unless_out([node], [parts], contest)
+    rank = priorities.inner(this.iteration, task=this.position, candidate=number)
+    parts = this.races.parts(number, [this.state.kept[0]], [rank])
+    cards = await score_unless_out([node], parts, contest)
     if cards is None:
-        why = {"invalid": node.refusal} if node.refusal else {"bound": node.bound}
-        scope.journal.write("rejected", address, {**why, "unasked": node.missing})
-        scope.watcher.settled(base_calls=node.missing)
+        this.races.ended(number)
+        note_rejection(scope, address, [node], contest)
         return None
     return cards[0]

@@ -52,6 +52,10 @@ class Node:
         graded: list[Graded | None] = [None if outcome is None else outcome.graded for outcome in self._outcomes]
         return self.task.metric.best_case(graded, self._answers)
 
+    def outcome(self, row: int) -> Outcome | None:
+        """The outcome of one example, if it has one."""
+        return self._outcomes[row]
+
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
         scope = self._scope
@@ -96,7 +100,11 @@ class Node:
         if len(whole) < len(self._outcomes):
             raise AssertionError(f"{self._address}: a scorecard was asked for before its answers were there")
         card = Scorecard(
-            task=self.task.name, pair=self._pair, outcomes=whole, score=total(whole, metric=self.task.metric)
+            task=self.task.name,
+            pair=self._pair,
+            outcomes=whole,
+            score=total(whole, metric=self.task.metric),
+            weight=self.task.weight,
         )
         self._scope.journal.write("score", self._address, _row(card))
         note_spending(self._scope.journal, self._scope.account, seconds=anyio.current_time() - self._scope.started)

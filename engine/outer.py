@@ -1,27 +1,29 @@
 """The outer loop: a better system prompt for all tasks at once.
 
 MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumbent and is scored with every kept user
-prompt of every source task; the meta score is the plain mean over these nodes; the best candidate replaces the
+prompt of every source task; the meta score is the mean over these nodes; the best candidate replaces the
 incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
 and one that cannot be selected any more is not scored to the end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from metaspo.engine import priorities
 from metaspo.engine.address import join, rng_at
 from metaspo.engine.arena import Ground, Place, look
 from metaspo.engine.ask import asker
-from metaspo.engine.concurrent import gather
+from metaspo.engine.luck import bound_of, estimate_of
 from metaspo.engine.node import Node
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt
-from metaspo.engine.rejection import Contest, OuterBar, Recall, hard_and_easy, score_unless_out
+from metaspo.engine.racing import Races, Standing, lay_track
+from metaspo.engine.rejection import Contest, OuterBar, Recall, note_rejection, score_unless_out
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
-from metaspo.engine.state import RunState, TaskState, mean, meta_score, ranked
+from metaspo.engine.state import RunState, TaskState, meta_score, ranked
 from metaspo.engine.strategies import NoProposal, OuterContext, Search
+from metaspo.engine.waits import gather_at_barrier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Round:
     iteration: int
     bar: OuterBar
     recall: Recall
+    races: Races
 
     @property
     def address(self) -> str:
@@ -82,14 +85,28 @@ async def outer_loop(scope: Scope, state: RunState, *, iteration: int) -> RunSta
         train = sum(len(task.task.train) * len(task.kept) for task in state.tasks)
         scope.watcher.settled(base_calls=(candidates - len(found)) * train)
         candidates = len(found)
+    address = join(f"iter={iteration}", "outer")
     bar, recall = OuterBar(state.meta_score), Recall(candidates)
-    this = Round(scope=scope, state=state, iteration=iteration, bar=bar, recall=recall)
-    scored = await gather(_candidate(this, number, found) for number in range(1, candidates + 1))
-    winner = select([candidate for candidate in scored if candidate], incumbent=state.meta_score)
-    new = adopt(state, winner) if winner else state
-    chosen = winner.number if winner else 0
-    scope.journal.write("select", this.address, {"system": new.system, "chosen": chosen, "score": new.meta_score})
-    return new
+    track = lay_track(
+        scope, address, [task.task for task in state.tasks for _ in task.kept], winners=min(1, candidates)
+    )
+    incumbent = [card for task in state.tasks for card in task.kept]
+    old = [Standing.of(state.system, incumbent)]
+    races = Races(track, old, keep=1, exact=scope.config.early_rejection)
+    this = Round(scope=scope, state=state, iteration=iteration, bar=bar, recall=recall, races=races)
+    competing = [_candidate(this, number, found) for number in range(1, candidates + 1)]
+    scored = await gather_at_barrier(scope, address, competing)
+    out = races.raced_out()
+    here = [candidate for candidate in scored if candidate and not races.lost(candidate.number)]
+    winner = select(here, incumbent=state.meta_score)
+    new = adopt(state, winner, candidates=candidates) if winner else state
+    if winner:
+        cards = [candidate.cards if candidate and candidate in here else None for candidate in scored]
+        if luck := estimate_of(cards, incumbent, seed=scope.config.seed):
+            scope.journal.write("optimism", address, {**asdict(luck), "says": luck.sentence})
+    chosen = {"system": new.system, "chosen": winner.number if winner else 0, "score": new.meta_score}
+    scope.journal.write("select", address, {**chosen, "raced_out": out} if track else chosen)
+    return replace(new, raced_out=(*new.raced_out, *(join(address, f"cand={number}") for number in out)))
 
 
 def select(candidates: list[Candidate], *, incumbent: float) -> Candidate | None:
@@ -101,14 +118,16 @@ def select(candidates: list[Candidate], *, incumbent: float) -> Candidate | None
     return best
 
 
-def adopt(state: RunState, winner: Candidate) -> RunState:
-    """Make the winner the incumbent: its cards replace the old ones, each task's prompts ranked anew under it."""
+def adopt(state: RunState, winner: Candidate, *, candidates: int) -> RunState:
+    """Make the best of so many candidates the incumbent: its cards replace the old ones, each task's ranked anew."""
     cards = iter(winner.cards)
     tasks = []
     for task in state.tasks:
         own = [next(cards) for _ in task.kept]
         tasks.append(replace(task, kept=ranked(own, keep=len(own))))
-    return replace(state, system=winner.system, tasks=tuple(tasks))
+    old = [card for task in state.tasks for card in task.kept]
+    luck = bound_of(winner.cards, old, candidates=candidates, score=winner.meta_score)
+    return replace(state, system=winner.system, tasks=tuple(tasks), optimism=luck)
 
 
 def _ground(scope: Scope, state: RunState, *, iteration: int) -> Ground:
@@ -154,6 +173,7 @@ async def _candidate(this: Round, number: int, found: Sequence[str]) -> Candidat
     except (NoProposal, PromptError) as reason:
         scope.journal.write("proposal", address, {"none": str(reason)})
         scope.watcher.settled(base_calls=sum(len(task.task.train) for _, _, task, _ in this.nodes))
+        this.races.ended(number)
         this.recall.done(number)
         return None
     scope.journal.write("proposal", address, {"system": system})
@@ -163,32 +183,30 @@ async def _candidate(this: Round, number: int, found: Sequence[str]) -> Candidat
 async def _score(this: Round, number: int, system: str, *, address: str) -> Candidate | None:
     """Score a candidate on all nodes; None as soon as it cannot be selected any more."""
     scope = this.scope
-    nodes, parts = [], []
+    nodes, ranks = [], []
     for position, prompt, task, card in this.nodes:
         place = join(address, "score", f"task={task.task.name}", f"prompt={prompt}")
         pair = PromptPair(system, card.pair.user)
         nodes.append(Node(scope, pair, task.task, examples=task.task.train, address=place))
-        priority = partial(priorities.outer, this.iteration, candidate=number, task=position, prompt=prompt)
-        parts.append([(priority(part=part), rows) for part, rows in enumerate(hard_and_easy(card))])
+        ranks.append(priorities.outer(this.iteration, candidate=number, task=position, prompt=prompt))
 
     def finished(cards: Sequence[Scorecard]) -> None:
         candidate = Candidate(number=number, system=system, cards=tuple(cards))
         if not candidate.invalid:
             this.bar.finished(number, candidate.meta_score)
+            this.races.ended(number, Standing.of(system, cards, place=number))
 
     contest = Contest(
         number=number,
         recall=this.recall,
-        rejects=partial(this.bar.rejects, number) if scope.config.early_rejection else None,
+        prospect=this.races.enter(number, nodes, rejects=partial(this.bar.rejects, number)),
         finished=finished,
     )
+    parts = this.races.parts(number, [card for _, _, _, card in this.nodes], ranks)
     cards = await score_unless_out(nodes, parts, contest)
     if cards is None:
-        unasked = sum(node.missing for node in nodes)
-        refusal = next((node.refusal for node in nodes if node.refusal), "")
-        why = {"invalid": refusal} if refusal else {"bound": mean([node.bound for node in nodes])}
-        scope.journal.write("rejected", address, {**why, "unasked": unasked})
-        scope.watcher.settled(base_calls=unasked)
+        this.races.ended(number)
+        note_rejection(scope, address, nodes, contest)
         return None
     candidate = Candidate(number=number, system=system, cards=tuple(cards))
     worth = {"invalid": candidate.invalid} if candidate.invalid else {"score": candidate.meta_score}

@@ -1,7 +1,8 @@
-"""Which request goes first: what unlocks most work, then candidate by candidate.
+"""Which request goes first: what unlocks most work, and what tells most of a candidate.
 
-A priority is (iteration, phase, candidate, part, task, prompt): smaller goes first. Requests of one (system, user) pair
-share one priority, so they leave the queue together and a server finds their common prefix in its cache.
+A priority begins with (iteration, phase): smaller goes first. A candidate's evaluations of one (system, user) pair that
+are asked together share one priority, so they leave the queue together and a server finds their common prefix in its
+cache.
 """
 
 from typing import Literal
@@ -25,6 +26,27 @@ def inner(iteration: int, *, task: int, candidate: int, part: int = 0) -> Priori
 def outer(iteration: int, *, candidate: int, part: int = 0, task: int = 0, prompt: int = 0) -> Priority:
     """A candidate system prompt; the hard examples of all its nodes first, task by task, user prompt by user prompt."""
     return (iteration, OUTER, candidate, part, task, prompt)
+
+
+def node_by_node(first: Priority, *, part: int) -> Priority:
+    """The priority of a part of a candidate that is not raced: its hard examples (part 0) node by node, then the easy
+    ones, with all candidates of a round taking turns on each node.
+
+    A bound bites near the end of a candidate's examples. Candidate by candidate, these would be in flight by then; in
+    turn, they still wait (docs/benchmarks.md, "order").
+    """
+    iteration, phase, candidate, _, task, prompt = first
+    return (iteration, phase, part, task, prompt, candidate)
+
+
+def staggered(first: Priority, *, part: int, lead: int) -> Priority:
+    """The priority of a part of a raced candidate: each candidate is `lead` parts ahead of the one after it.
+
+    Candidate by candidate, the rest of one would be in flight before its first answers could drop it; all abreast, none
+    would be through in time to be the bar for those after it (docs/racing.md).
+    """
+    iteration, phase, candidate, _, task, prompt = first
+    return (iteration, phase, part + lead * candidate, candidate, task, prompt)
 
 
 def final(*, stage: Literal["before", "after", "given"], task: int, prompt: int = 0) -> Priority:

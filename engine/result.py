@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaspo.engine.scoring import Scorecard
-from metaspo.engine.statistics import Interval
-from metaspo.engine.tasks import TaskRole
+from metaspo.engine.statistics import Interval, Optimism, macro_f1_interval, score_interval
+from metaspo.engine.tasks import MacroF1, TaskRole
 from metaspo.scheduling import AccountStatistics
 
 Stage = Literal["before", "after", "given"]
@@ -22,6 +22,8 @@ class TestScore:
         score: the metric over the answered examples, 0 to 1; None if none was answered.
         malformed, failed: how many examples ended so.
         grades: per example 0 to 1, None where no answer could be had; in the order of the split.
+        interval: 95%, of the score with other examples of the task; None if none was answered.
+        weight: how much the task counts in a mean over tasks.
     """
 
     __test__ = False  # not a test class
@@ -38,6 +40,8 @@ class TestScore:
     malformed: int
     failed: int
     grades: tuple[float | None, ...]
+    interval: Interval | None = None
+    weight: float = 1.0
 
     @classmethod
     def of(cls, card: Scorecard, *, role: TaskRole, metric: str, stage: Stage, prompt: int = 0) -> "TestScore":
@@ -55,7 +59,19 @@ class TestScore:
             malformed=card.malformed,
             failed=card.failed,
             grades=tuple(outcome.grade for outcome in card.outcomes),
+            interval=_interval(card, metric),
+            weight=card.weight,
         )
+
+
+def _interval(card: Scorecard, metric: str) -> Interval | None:
+    """By the mean of the grades, but for macro-F1, which is none."""
+    answered = [graded for outcome in card.outcomes if (graded := outcome.graded)]
+    if not answered:
+        return None
+    if metric == MacroF1().name:
+        return macro_f1_interval([(graded.answers[0], graded.prediction) for graded in answered])
+    return score_interval([outcome.grade for outcome in card.outcomes if outcome.grade is not None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +82,11 @@ class Gain:
     and token-F1, the share of right answers for macro-F1.
 
     Attributes:
-        tasks: how many tasks it is the plain mean of.
+        tasks: how many tasks it is the mean of, each with its weight.
+        interval: of the gain with other examples of these tasks.
+        over_tasks: of the gain with other tasks of this kind; None for a single task.
+        before_interval, after_interval: of the scores by themselves, with other examples of these tasks. That these
+            overlap says nothing: the gain is of pairs.
     """
 
     role: TaskRole
@@ -74,6 +94,9 @@ class Gain:
     before: float
     after: float
     interval: Interval
+    over_tasks: Interval | None = None
+    before_interval: Interval | None = None
+    after_interval: Interval | None = None
 
     @property
     def gain(self) -> float:
@@ -99,6 +122,9 @@ class RunResult:
         user_prompts: per source task the kept user prompts, best first.
         train_before, train_after: the incumbent's mean score over the source tasks' train splits.
         strategies: one line each on who proposed the prompts.
+        raced_out: addresses of the candidates that were dropped on statistical evidence alone (`racing`).
+        optimism: how much of the system prompt's train score, in the round that chose it, is luck at most; None if
+            the first one was kept.
     """
 
     name: str
@@ -111,6 +137,8 @@ class RunResult:
     tests: tuple[TestScore, ...]
     gains: tuple[Gain, ...]
     strategies: dict[str, str]
+    raced_out: tuple[str, ...] = ()
+    optimism: Optimism | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""

@@ -19,6 +19,7 @@ from metaspo.engine.result import RunResult, TestScore
 from metaspo.engine.scope import Scope
 from metaspo.engine.state import RunState, TaskState
 from metaspo.engine.tasks import TaskError
+from metaspo.engine.waits import gather_at_barrier
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ async def run(scope: Scope) -> RunResult:
         tests=tests,
         gains=gains(tests),
         strategies={"inner": scope.inner.describe(), "outer": scope.outer.describe()},
+        raced_out=final.raced_out,
+        optimism=final.optimism,
     )
 
 
@@ -101,8 +104,10 @@ async def _initial(scope: Scope) -> RunState:
 
 async def _inner_loops(scope: Scope, state: RunState, *, iteration: int) -> RunState:
     """The inner loop of every source task, all at once."""
-    tasks = await gather(
+    loops = [
         inner_loop(scope, task, system=state.system, iteration=iteration, position=position)
         for position, task in enumerate(state.tasks)
-    )
-    return replace(state, tasks=tuple(tasks))
+    ]
+    tasks = await gather_at_barrier(scope, join(f"iter={iteration}", "inner"), loops)
+    out = [address for task in tasks for address in task.raced_out]
+    return replace(state, tasks=tuple(tasks), raced_out=(*state.raced_out, *out))

@@ -136,10 +136,13 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
             "metric": task.metric.name,
             "answers": repr(task.answer_format),  # with what `describe` leaves out
             "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
+            **({} if task.weight == 1 else {"weight": task.weight}),  # added later: a weight of 1 must rename no run
         }
         for task in tasks
     ]
     method = config.model_dump(mode="json", include=METHOD)
+    if config.racing is not None:
+        method["racing"] = config.racing
     text = orjson.dumps([method, models, data], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:8]
 

@@ -48,12 +48,14 @@ class Scorecard:
 
     Attributes:
         score: the metric over all examples that were answered, 0 to 1; None if none was.
+        weight: how much the task counts in a mean over tasks.
     """
 
     task: str
     pair: PromptPair
     outcomes: tuple[Outcome, ...]
     score: float | None
+    weight: float = 1.0
 
     @property
     def malformed(self) -> int:

@@ -1,10 +1,12 @@
 """What a run has found so far: one system prompt, and the kept user prompts of each source task."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metaspo.engine.scoring import Scorecard
+from metaspo.engine.statistics import Optimism
 from metaspo.engine.strategies.base import TaskView
 from metaspo.engine.tasks import Task
 
@@ -15,11 +17,13 @@ class TaskState:
 
     Attributes:
         past: user prompts that a search found for it in earlier iterations, oldest first, each once.
+        raced_out: addresses of candidates that statistics alone dropped in its last inner round.
     """
 
     task: Task
     kept: tuple[Scorecard, ...]
     past: tuple[str, ...] = ()
+    raced_out: tuple[str, ...] = ()
 
     def view(self) -> TaskView:
         """What a strategy may see: the best user prompt and its failures."""
@@ -40,15 +44,19 @@ class RunState:
 
     Attributes:
         past: system prompts that a search found in earlier iterations, oldest first, each once.
+        raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
+        optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
 
     system: str
     tasks: tuple[TaskState, ...]
     past: tuple[str, ...] = ()
+    raced_out: tuple[str, ...] = ()
+    optimism: Optimism | None = None
 
     @property
     def meta_score(self) -> float:
-        """What the outer loop raises: the plain mean over all (task, kept user prompt) nodes."""
+        """What the outer loop raises: the mean over all (task, kept user prompt) nodes."""
         return meta_score([card for state in self.tasks for card in state.kept])
 
 
@@ -60,18 +68,26 @@ def score_of(card: Scorecard) -> float:
 
 
 def meta_score(cards: Sequence[Scorecard]) -> float:
-    """The plain mean of the cards' scores."""
-    return mean([score_of(card) for card in cards])
+    """The mean of the cards' scores, each with its task's weight."""
+    return mean([score_of(card) for card in cards], weights=[card.weight for card in cards])
 
 
-def mean(scores: Sequence[float]) -> float:
-    """The plain mean to 12 decimals, so that equal means are ties whatever they are the mean of.
+def mean(scores: Sequence[float], *, weights: Sequence[float] | None = None) -> float:
+    """The weighted mean (plain, if no weights are given) to 12 decimals: equal means are ties, whatever of.
 
-    It grows with each score, rounding included: the mean of bounds is a bound.
+    It grows with each score, rounding included: the mean of bounds is a bound. Equal weights give the plain mean to
+    the last bit.
     """
-    return round(math.fsum(scores) / len(scores), 12)
+    if weights is None or len(set(weights)) == 1:
+        weights = [1.0] * len(scores)
+    return round(math.fsum(map(operator.mul, weights, scores)) / math.fsum(weights), 12)
+
+
+def comparable(card: Scorecard) -> float:
+    """The score of a valid card as prompts are ranked by it, rounded as the bounds are that it is held against."""
+    return mean([score_of(card)])
 
 
 def ranked(cards: Sequence[Scorecard], *, keep: int) -> tuple[Scorecard, ...]:
     """The best `keep` by score, best first; ties go to the earlier position."""
-    return tuple(sorted(cards, key=score_of, reverse=True)[:keep])
+    return tuple(sorted(cards, key=comparable, reverse=True)[:keep])

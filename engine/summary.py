@@ -1,13 +1,14 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from metaspo.engine.journal import Journal, read_journal
 from metaspo.engine.result import RunReport, RunResult
 from metaspo.engine.run_directory import RunDirectory
-from metaspo.scheduling import Account, AccountStatistics
+from metaspo.engine.waits import barriers
+from metaspo.scheduling import NOTHING, Account, AccountStatistics, Cost
 
 
 def report_data(report: RunReport) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def report_data(report: RunReport) -> dict[str, Any]:
     summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
     directory = report.directory
     if directory:
-        summary["all_sessions"] = all_sessions(read_journal(RunDirectory(directory).journal))
+        summary |= of_journal(read_journal(RunDirectory(directory).journal))
     return {
         "name": directory.name if directory else report.result.name,
         "directory": str(directory) if directory else "",
@@ -28,9 +29,24 @@ SPENT = ("calls", "prompt_tokens", "completion_tokens", "dollars")
 
 
 def note_spending(journal: Journal, account: Account, *, seconds: float) -> None:
-    """Journal what a session has spent so far."""
+    """Journal what a session has spent so far, and what that took out of its budget.
+
+    The two differ: calls still under way, which may yet come in after a stop, and calls without a whole answer count
+    against the budget at their most.
+    """
     total = account.statistics().total
-    journal.write("spent", "", {**{name: getattr(total, name) for name in SPENT}, "seconds": round(seconds, 3)})
+    spent = {name: getattr(total, name) for name in SPENT}
+    journal.write("spent", "", {**spent, "seconds": round(seconds, 3), "of_budget": account.taken()._asdict()})
+
+
+def of_journal(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a summary takes from the journal: things that may depend on how the run went, and so are in no result."""
+    luck = [event["says"] for event in events if event["event"] == "optimism"]
+    return {
+        "all_sessions": all_sessions(events),
+        "barriers": barriers(events),
+        "optimism_estimate": luck[-1] if luck else "",
+    }
 
 
 def all_sessions(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -39,13 +55,27 @@ def all_sessions(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     A session says it with every scorecard and at its end; of one that was killed, the calls after its last scorecard
     are not known.
     """
+    sessions = _last_said(events)
+    return {"sessions": len(sessions), **{name: sum(one[name] for one in sessions) for name in (*SPENT, "seconds")}}
+
+
+def taken_from_budget(events: Iterable[Mapping[str, Any]]) -> Cost:
+    """What all sessions of a journal took out of the run's budget, as far as it is known; see `all_sessions`."""
+    taken = NOTHING
+    for said in _last_said(events):
+        taken = taken.plus(Cost(**said.get("of_budget", {})))
+    return taken
+
+
+def _last_said(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last that each session of a journal said of what it spent; zeros for one that said nothing."""
     sessions: list[Mapping[str, Any]] = []
     for event in events:
         if event["event"] == "start":
             sessions.append(dict.fromkeys((*SPENT, "seconds"), 0))
         elif event["event"] == "spent" and sessions:
             sessions[-1] = event
-    return {"sessions": len(sessions), **{name: sum(one[name] for one in sessions) for name in (*SPENT, "seconds")}}
+    return sessions
 
 
 def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:
@@ -74,8 +104,10 @@ def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: fl
                 "examples": row.examples,
                 "malformed": row.malformed,
                 "failed": row.failed,
+                "interval": asdict(row.interval) if row.interval else None,
             }
             for row in result.tests
         ]
         summary["gains"] = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in result.gains]
+        summary["optimism"] = result.optimism.sentence if result.optimism else ""
     return summary

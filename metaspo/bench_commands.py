@@ -16,11 +16,17 @@ from metaspo.bench import (
     measure_limits,
     measure_live,
     measure_makespan,
+    measure_order,
+    measure_order_live,
     measure_overhead,
+    measure_racing,
     measure_replay,
+    measure_savings,
     measure_scale,
 )
-from metaspo.bench.makespan import REPLICAS, TIERS
+from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
+from metaspo.bench.order import LIVE_CALLS, TooFewCalls
+from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
 from metaspo.console import out, run_async, told_plainly
 from metaspo.engine import ConfigError
@@ -34,6 +40,8 @@ bench_app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
+Small = Annotated[bool, typer.Option("--small", help="Small runs instead of the paper's size.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Worlds of each kind; figures are means over them.")]
 Turns = Annotated[int, typer.Option(min=1, help="Measurements of each contender; they take turns.")]
 
 
@@ -64,18 +72,61 @@ def makespan(
     tier: Annotated[
         list[int] | None, typer.Option(help="GPT-4o mini's usage tier: 1, 3 or 5; may be repeated.")
     ] = None,
+    domains: Annotated[int, typer.Option(min=1, help="Runs at once in the last rows; 1 leaves these out.")] = DOMAINS,
     json: Json = False,
 ) -> None:
     """How long a run of the paper's size takes on simulated servers, beside other schedules and a lower bound.
 
-    On virtual time: the same figures on every machine. All nine cells take some minutes.
+    On virtual time: the same figures on every machine. All cells take several minutes, most of them for the rows with
+    several runs at once.
     """
     with told_plainly():
         unknown = set(tier or ()) - set(GPT_4O_MINI)
         if unknown:
             known = ", ".join(map(str, GPT_4O_MINI))
             raise ConfigError(f"--tier {min(unknown)}: there are figures for {known}")
-    show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS), json=json)
+    show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
+
+
+@bench_app.command()
+def savings(small: Small = False, seeds: Seeds = SEEDS, json: Json = False) -> None:
+    """Calls, dollars and GPU-seconds with and without deduplication, early rejection and racing (simulated).
+
+    On worlds whose candidates differ much or hardly in true quality. On virtual time: the same figures on every
+    machine. Takes some minutes, --small some seconds.
+    """
+    show(measure_savings(size=SMALL if small else LOOPS, seeds=seeds), json=json)
+
+
+@bench_app.command()
+def order(
+    small: Small = False,
+    seeds: Seeds = SEEDS,
+    url: Annotated[str, typer.Option(metavar="URL", help="Try it on this server, not on simulated ones.")] = "",
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model's name on that server.")] = "",
+    calls: Annotated[int, typer.Option(min=1, help="With --url: at most so many, all orders together.")] = LIVE_CALLS,
+    concurrency: Annotated[int, typer.Option(min=1, help="With --url: calls in flight.")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="With --url: upper bound of an answer.")] = 32,
+    api_key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")] = "",
+    json: Json = False,
+) -> None:
+    """In which order rows and candidates are best asked: early rejection against the server's prefix cache.
+
+    On simulated servers it takes some minutes, --small some seconds. With --url it sends real requests to your own
+    server, up to --calls of them.
+    """
+    if not url:
+        show(measure_order(size=SMALL if small else LOOPS, seeds=seeds), json=json)
+        return
+    with told_plainly():
+        if not model:
+            raise ConfigError("--url needs --model, the name of the model on that server")
+        target = LiveTarget(url=url, model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
+        try:
+            report = run_async(measure_order_live(target, concurrency=concurrency, calls=calls))
+        except TooFewCalls as error:
+            raise ConfigError(f"--calls {calls}: {error}") from None
+    show(report, json=json)
 
 
 @bench_app.command()
@@ -103,6 +154,18 @@ def limits(json: Json = False) -> None:
     Against simulated servers on virtual time: the same figures on every machine. Takes a minute or two.
     """
     show(measure_limits(), json=json)
+
+
+@bench_app.command()
+def racing(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each row of the table.")] = 500,
+    json: Json = False,
+) -> None:
+    """How often racing changes what a round selects, against the rate it states, and what it saves.
+
+    Simulated: the same figures on every machine. Takes some minutes.
+    """
+    show(measure_racing(rounds=rounds), json=json)
 
 
 @bench_app.command()
@@ -135,16 +198,13 @@ def live(
     Sends real requests, up to --calls of them. What is paid by token costs money.
     """
     with told_plainly():
-        key = environment_with_dotenv(Path()).get(api_key_env, "").strip() if api_key_env else None
-        if api_key_env and not key:
-            raise ConfigError(f"{api_key_env} is not set: set it in the environment or in .env")
         prices = None
         if input_price is not None:
             prices = Prices(input=input_price, cached=input_price, output=output_price)
         target = LiveTarget(
             url=url,
             model=model,
-            api_key=key,
+            api_key=_api_key(api_key_env),
             prices=prices,
             dollars_per_hour=dollars_per_hour,
             prompt_tokens=prompt_tokens,
@@ -152,6 +212,16 @@ def live(
         )
         report = run_async(measure_live(target, levels=concurrency or (1, 4, 16, 64), calls=calls))
     show(report, json=json)
+
+
+def _api_key(name: str) -> str | None:
+    """The key in that environment variable; None without a name. Raises `ConfigError` if it is not there."""
+    if not name:
+        return None
+    key = environment_with_dotenv(Path()).get(name, "").strip()
+    if not key:
+        raise ConfigError(f"{name} is not set: set it in the environment or in .env")
+    return key
 
 
 def show(report: Report, *, json: bool) -> None:

@@ -31,6 +31,8 @@ from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
 from metaspo.progress import ProgressDisplay
 from metaspo.scheduling import BudgetExhausted, RunStopped
+from metaspo.study_commands import add_study_commands
+from metaspo.task_commands import domain_starter, list_tasks
 
 app = typer.Typer(
     name="metaspo",
@@ -82,12 +84,22 @@ def _top(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
+    domain: Annotated[
+        str, typer.Option("--domain", metavar="NAME", help="Write one for a domain of the paper: see `metaspo tasks`.")
+    ] = "",
 ) -> None:
     """Write a commented starter config with a tiny task set that runs."""
     target = folder / "metaspo.toml"
     if target.exists():
         say_error(f"{target}: is there already; choose another folder, or move it away")
         raise typer.Exit(ExitCode.MISTAKE)
+    if domain:
+        with told_plainly():
+            text = domain_starter(domain)
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        out.print(f"Wrote {target}. Next:\n  metaspo tasks --domain {domain}\n  metaspo plan {target}")
+        return
     (folder / "tasks").mkdir(parents=True, exist_ok=True)
     for source in sorted(STARTER.glob("**/*.*")):
         (folder / source.relative_to(STARTER)).write_bytes(source.read_bytes())
@@ -273,3 +285,7 @@ def show(
             tables.print_json(out, tables.run_data(found))
         else:
             tables.print_run(out, found)
+
+
+app.command(name="tasks")(list_tasks)
+add_study_commands(app)

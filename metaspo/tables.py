@@ -13,7 +13,7 @@ from metaspo.engine import EvaluationReport, Plan, Prepared, RunDirectory, RunDi
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 
 Data = dict[str, Any]
-TEXT_COLUMNS = ("role", "metric", "state", "run")
+TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer")
 
 
 def print_json(out: Console, data: object) -> None:
@@ -136,8 +136,16 @@ def print_run_data(out: Console, data: Data) -> None:
         out.print(Panel(Text(result["system_prompt"]), title="system prompt", title_align="left", box=box.ROUNDED))
         for gain in summary.get("gains", []):
             _print_gain(out, gain)
+        if luck := summary.get("optimism"):
+            out.print(f"When the system prompt was chosen: {luck}.", highlight=False, markup=False)
+            if estimate := summary.get("optimism_estimate"):
+                out.print(f"  By choosing again on halves of the examples: {estimate}.", highlight=False, markup=False)
         for loop, strategy in result["strategies"].items():
             out.print(f"{loop} loop: {strategy}", highlight=False, markup=False)
+        if raced_out := result.get("raced_out"):
+            out.print(
+                f"Raced out, on statistical evidence alone: {', '.join(raced_out)}", highlight=False, markup=False
+            )
     if summary:
         _print_usage(out, summary)
     if data["directory"]:
@@ -146,7 +154,9 @@ def print_run_data(out: Console, data: Data) -> None:
 
 def _scores(rows: list[Data]) -> Table:
     """Before and after, task by task; further kept prompts of a task are left to `result.json`."""
-    table = make_table("test splits", "task", "role", "metric", "before", "after", "change", "malformed", "failed")
+    table = make_table(
+        "test splits (95% intervals)", "task", "role", "metric", "before", "after", "change", "malformed", "failed"
+    )
     first = {(row["task"], row["stage"]): row for row in rows if row["prompt"] == 0}
     for task in dict.fromkeys(row["task"] for row in rows):
         before, after = first.get((task, "before")), first.get((task, "after"))
@@ -173,6 +183,12 @@ def _print_gain(out: Console, gain: Data) -> None:
         f"{gain['verdict']}.",
         highlight=False,
     )
+    if others := gain.get("over_tasks"):
+        out.print(
+            f"  With other tasks of this kind, not only other examples: {100 * others['low']:+.1f} to "
+            f"{100 * others['high']:+.1f}.",
+            highlight=False,
+        )
 
 
 def _print_usage(out: Console, summary: Data) -> None:
@@ -197,6 +213,7 @@ def _print_usage(out: Console, summary: Data) -> None:
         if whole:
             shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
             out.print(f"{lane}: its requests' time went to {shares}.", highlight=False, markup=False)
+    _print_barriers(out, summary.get("barriers", {}))
     out.print(f"Wall time: {summary['seconds']:,.1f} s", highlight=False)
     spent = summary.get("all_sessions", {})
     if spent.get("sessions", 0) > 1:
@@ -205,6 +222,21 @@ def _print_usage(out: Console, summary: Data) -> None:
             f"${spent['dollars']:.4f}, {spent['seconds']:,.1f} s",
             highlight=False,
         )
+
+
+def _print_barriers(out: Console, barriers: Data) -> None:
+    """One line, if there was a barrier."""
+    waits = barriers.get("each", [])
+    if not waits:
+        return
+    most = max(waits, key=lambda wait: wait["idle"])
+    where = f", the most at {most['address']} ({most['idle']:,.1f} s)" if most["idle"] else ""
+    out.print(
+        f"Idle at barriers: the base model had nothing to do for {barriers['idle']:,.1f} s ({barriers['share']:.0%} of "
+        f"the loops) while the last candidates were waited for{where}.",
+        highlight=False,
+        markup=False,
+    )
 
 
 def print_runs(out: Console, runs: list[RunDirectory]) -> None:
@@ -232,10 +264,10 @@ def evaluation_data(report: EvaluationReport) -> Data:
 
 def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
-    table = make_table("scores", "task", "role", "metric", "score", "examples", "malformed", "failed")
-    for row in report.scores:
-        score = "–" if row.score is None else f"{row.score:.1%}"
-        table.add_row(row.task, row.role, row.metric, score, f"{row.examples}", f"{row.malformed}", f"{row.failed}")
+    table = make_table("scores (95% intervals)", "task", "role", "metric", "score", "examples", "malformed", "failed")
+    for row in report.as_json()["scores"]:
+        counts = [str(row[name]) for name in ("examples", "malformed", "failed")]
+        table.add_row(row["task"], row["role"], row["metric"], _percent(row), *counts)
     out.print(table)
     use = report.usage.total
     out.print(
@@ -254,7 +286,12 @@ def make_table(title: str | None, *columns: str) -> Table:
 
 
 def _percent(row: Data | None) -> str:
-    return "–" if row is None or row["score"] is None else f"{row['score']:.1%}"
+    """A score and, where it is known, its interval: "61.0% (57–65)"."""
+    if row is None or row["score"] is None:
+        return "–"
+    interval = row.get("interval")
+    reach = f" ({100 * interval['low']:.0f}–{100 * interval['high']:.0f})" if interval else ""
+    return f"{row['score']:.1%}{reach}"
 
 
 def _dollars(amount: float | None) -> str:

@@ -17,15 +17,17 @@ class Account:
     Many runs share one gateway with an account each. An account whose budget is exhausted gets cached answers only.
 
     Attributes:
+        earlier: what earlier sessions of the same run took out of its budget.
         exhausted: why nothing more can be spent; None while something can.
         parked: requests that wait for a call to give back what it had reserved.
     """
 
-    __slots__ = ("_tallies", "exhausted", "name", "parked", "purse")
+    __slots__ = ("_tallies", "earlier", "exhausted", "name", "parked", "purse")
 
     def __init__(self, name: str = "", budget: Budget = UNLIMITED, *, spent: Cost = NOTHING) -> None:
         """`spent` is what earlier sessions of the same run took out of its budget already."""
         self.name = name
+        self.earlier = spent
         self.purse = Purse(budget)
         self.purse.spent = spent
         self.exhausted: BudgetExhausted | None = None
@@ -34,6 +36,10 @@ class Account:
 
     def __repr__(self) -> str:
         return f"<Account {self.name!r} {self.purse} parked={len(self.parked)}>"
+
+    def taken(self) -> Cost:
+        """What this session has taken out of the budget: calls still under way count at the most they can cost."""
+        return self.purse.spent.plus(self.purse.reserved).minus(self.earlier)
 
     def tally(self, lane: str) -> LaneTally:
         """The running counts on one lane."""

@@ -9,7 +9,8 @@ a server needs that never refuses and only queues, as vLLM does.
 from math import ceil
 from typing import Literal, Protocol
 
-FIRST = 8
+FIRST = 8  # calls in flight at the start, for each endpoint
+FIRST_METERED = 64  # the same for a lane with rate limits: they are what holds it back, not how many calls are out
 CUT = 0.8
 COOL_DOWN = 15.0  # seconds in which further refusals do not cut again and successes do not count
 IN_USE = 0.8  # of the limit must be in flight for a measurement to say anything about the limit
@@ -272,6 +273,10 @@ class AutoConcurrency:
         return Meter(skip=max(skip, LEAST_SKIP), target=max(rounds * self._limit, rounds * LEAST_ROUND))
 
 
-def make_control(concurrency: int | Literal["auto"], *, most: int) -> ConcurrencyControl:
-    """The control for a lane's setting."""
-    return AutoConcurrency(most=most) if concurrency == "auto" else FixedConcurrency(concurrency)
+def make_control(
+    concurrency: int | Literal["auto"], *, most: int, endpoints: int = 1, metered: bool = False
+) -> ConcurrencyControl:
+    """The control for a lane's setting; `metered` if the lane keeps to rate limits that are known from the start."""
+    if concurrency != "auto":
+        return FixedConcurrency(concurrency)
+    return AutoConcurrency(most=most, first=FIRST_METERED if metered else FIRST * endpoints)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.backends import Completion, Request, RequestRejected, TransientError
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.endpoints import Endpoint
@@ -56,6 +56,7 @@ class Flight:
     Attributes:
         payer: whose budget the call is reserved against; set from the first waiter when it is reserved.
         cost: what is reserved; None while nothing is.
+        broken_off: why the lane itself ended the call that is out; None if it did not.
         failures: failed calls so far; attempts: those that count against the request.
         refused_since: when the failures that do not count began; None if the last one counted.
         entered: when it came into the queue last; limiter_then: the lane's limiter clock at that time.
@@ -64,18 +65,17 @@ class Flight:
     __slots__ = (
         "attempts",
         "backed_off_at",
+        "broken_off",
         "cost",
         "endpoint",
         "entered",
         "failures",
-        "guard",
         "keeps_slot",
         "key",
         "landed_at",
         "lane",
         "limiter_seconds",
         "limiter_then",
-        "overdue",
         "parked_ticket",
         "payer",
         "priority",
@@ -108,10 +108,9 @@ class Flight:
         self.endpoint: Endpoint | None = None
         self.ticket: Ticket | None = None
         self.parked_ticket: Ticket | None = None
-        self.task: asyncio.Task[Completion] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.guard: asyncio.TimerHandle | None = None
-        self.overdue = False
+        self.broken_off: TransientError | None = None
         self.keeps_slot = False
         self.failures = 0
         self.attempts = 0

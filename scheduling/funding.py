@@ -78,6 +78,7 @@ class Funding:
         if flight.cost is not None and flight.payer is not None:
             tally = flight.payer.tally(self._lane)
             tally.calls += 1
+            tally.withdrawn += not flight.waiters
             tally.dollars += flight.cost.dollars
             self._settle(flight, flight.cost)
 

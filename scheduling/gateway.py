@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.cache import Entry, Store, request_key
+from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
+from metaspo.scheduling.closing import to_the_end
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import BatchWaiter, Flight, FlightTable, SingleWaiter, Waiter
+from metaspo.scheduling.keeping import Keeper
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.statistics import GatewayStatistics
@@ -46,22 +46,18 @@ class Gateway:
             if lane.name in self._lanes:
                 raise ValueError(f"two lanes are named {lane.name!r}")
             self._lanes[lane.name] = lane
-        self._store = store
         self._on_event = on_event
-        self._wall_clock = wall_clock
         self._flights = FlightTable()
+        self._keeper = Keeper(store, self._flights, wall_clock=wall_clock)
         self._account = Account()
         self._open = False
-        # Answers that came while a store was being asked, which may have missed them; empty for a store on the spot.
-        self._lookups = 0
-        self._fresh: dict[str, Completion] = {}
 
     def __repr__(self) -> str:
         return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
 
     async def __aenter__(self) -> Self:
         for lane in self._lanes.values():
-            lane.open(self._flights, keep=self._keep, listener=self._on_event)
+            lane.open(self._flights, keep=self._keeper.keep, listener=self._on_event)
         self._open = True
         return self
 
@@ -75,8 +71,11 @@ class Gateway:
         if not self._open:
             return
         self._open = False
-        with anyio.CancelScope(shield=True):
-            await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values()))
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values()))
+        await self._keeper.aclose(grace=CLOSE_GRACE)
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
@@ -91,7 +90,7 @@ class Gateway:
         key = request_key(request)
         flight = self._flights.get(key)
         if flight is None:
-            found = await self._look_up((key,))
+            found = await self._keeper.look_up((key,))
             if found:
                 completion = found[key]
                 self._count_hits(target, account, (completion,))
@@ -142,7 +141,7 @@ class Gateway:
         found: dict[int, Completion] = {}
         for start in range(0, len(requests), CHUNK):
             keys = [request_key(request) for request in requests[start : start + CHUNK]]
-            answers = await self._look_up(keys)
+            answers = await self._keeper.look_up(keys)
             found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
@@ -161,7 +160,7 @@ class Gateway:
     ) -> None:
         """Look part of a batch up, and put what is missing on its way."""
         keys = {position: request_key(requests[position]) for position in positions}
-        found = await self._look_up(tuple(dict.fromkeys(keys.values())))
+        found = await self._keeper.look_up(tuple(dict.fromkeys(keys.values())))
         for position, key in keys.items():
             if key in found:
                 batch.results[position] = found[key]
@@ -192,34 +191,6 @@ class Gateway:
         self._flights.add(flight)
         lane.submit(flight)
         return flight
-
-    async def _look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
-        self._lookups += 1
-        try:
-            entries = await self._store.get_many(keys)
-            found = {key: entry.completion for key, entry in entries.items()}
-            if self._fresh:
-                found.update((key, self._fresh[key]) for key in keys if key in self._fresh)
-        finally:
-            self._lookups -= 1
-            if not self._lookups:
-                self._fresh.clear()
-        return found
-
-    async def _keep(self, flight: Flight, payer: Account, completion: Completion) -> Completion:
-        """Store an answer; returns the canonical one."""
-        request = flight.request
-        entry = Entry(
-            completion=completion,
-            model=request.model,
-            revision=request.revision,
-            run=payer.name,
-            created=self._wall_clock(),
-        )
-        kept = (await self._store.put(flight.key, entry)).completion
-        if self._lookups:
-            self._fresh[flight.key] = kept
-        return kept
 
     def _count_hits(self, lane: Lane, account: Account, completions: Sequence[Completion]) -> None:
         tally = account.tally(lane.name)

@@ -1,26 +1,18 @@
 """One model's lane: which request goes when, to which endpoint, and what becomes of it.
 
-There is no task per waiting request and nothing polls. Every change (a request came, a slot is free, a limit passed, an
-endpoint is back) schedules one run of `_pump`, which starts what may start now and, if the rate limit is what holds the
-first request back, sets one timer for when it no longer does. Only a call in flight has a task. These are plain asyncio
-tasks and timers, because a task group and a cancel scope per call would cost half as much as the call itself.
+The lane itself is who comes and who goes: `dispatch` says whose turn it is, `calls` makes the calls, `recovery` says
+what becomes of those that fail.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
-from metaspo.backends import (
-    Backend,
-    BackendError,
-    Completion,
-    FatalError,
-    Reply,
-    TimedOut,
-)
+from metaspo.backends import Backend, BackendError, FatalError
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import Cost
+from metaspo.scheduling.calls import Calls, Keep
+from metaspo.scheduling.dispatch import Dispatcher
 from metaspo.scheduling.endpoints import Endpoint, Endpoints
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.estimate import TokenEstimator
@@ -28,17 +20,14 @@ from metaspo.scheduling.flight import Flight, FlightTable, State, Waiter
 from metaspo.scheduling.funding import Funding, unpark
 from metaspo.scheduling.pace import Pace
 from metaspo.scheduling.queue import Priority, PriorityQueue
-from metaspo.scheduling.recovery import Recovery, describe, duration
+from metaspo.scheduling.recovery import Recovery, describe
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.statistics import EndpointStatistics, LaneStatistics
 from metaspo.scheduling.watch import EndpointWatch, WatchHooks
 
 DEFAULTS = LaneSettings()
-OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is cancelled
-UNKEPT = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 WAITING_STATES = frozenset({State.NEW, State.QUEUED, State.PARKED, State.BACKING_OFF})
 
-Keep = Callable[[Flight, Account, Completion], Awaitable[Completion]]
 Listener = Callable[[events.Event], None]
 
 
@@ -51,20 +40,32 @@ class Lane:
         self._queue: PriorityQueue[Flight] = PriorityQueue()
         self._endpoints = Endpoints(backends)
         estimator = TokenEstimator()
-        self._pace = Pace(name, settings, estimator, emit=self._emit)
+        self._pace = Pace(name, settings, estimator, endpoints=len(backends), emit=self._emit)
         self._funding = Funding(name, settings, estimator, on_exhausted=self._exhaust)
-        self._tasks: set[asyncio.Task[Completion]] = set()
-        self._in_flight = 0
-        self._unkept = 0  # answers that are here and not in the store yet
-        self._filled_to = 0  # calls in flight when the dispatcher last had its turn
-        self._answered = 0
-        self._pumping = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._dispatcher = Dispatcher(
+            settings,
+            queue=self._queue,
+            endpoints=self._endpoints,
+            pace=self._pace,
+            funding=self._funding,
+            broken=self._fail_waiting,
+        )
+        self._calls = Calls(
+            name,
+            settings,
+            pace=self._pace,
+            funding=self._funding,
+            choose=self._dispatcher.next_call,
+            slot_free=self._dispatcher.wake,
+            broken=self._fail_waiting,
+            emit=self._emit,
+        )
 
     def __repr__(self) -> str:
+        calls = self._calls
         return (
-            f"<Lane {self.name!r} queued={len(self._queue)} in_flight={self._in_flight}/{self._pace.control.limit}"
-            f" answered={self._answered} endpoints={self._endpoints.all}>"
+            f"<Lane {self.name!r} queued={len(self._queue)} in_flight={calls.in_flight}/{self._pace.most_in_flight}"
+            f" answered={calls.answered} endpoints={self._endpoints.all}>"
         )
 
     @property
@@ -75,16 +76,16 @@ class Lane:
     # Opened and closed by the gateway
 
     def open(self, flights: FlightTable, *, keep: Keep, listener: Listener | None) -> None:
-        """Take part in a running event loop. `keep` stores an answer that an account paid for and returns the
-        canonical one."""
+        """Take part in a running event loop. `keep` stores an answer that an account paid for and ends the flight;
+        `answer_kept` is called when that is done."""
         self._loop = asyncio.get_running_loop()
         self._flights = flights
-        self._keep = keep
         self._listener = listener
         hooks = WatchHooks(
             has_work=self._has_work,
             ready=self._endpoint_ready,
             rested=self._endpoint_rested,
+            gone=self._calls.lose,
             fatal=self._fatal,
             broken=self._fail_waiting,
         )
@@ -100,21 +101,18 @@ class Lane:
             fail_waiting=self._fail_waiting,
             emit=self._emit,
         )
+        self._calls.open(flights, self._recovery, keep)
+        self._dispatcher.open(self._calls, self._recovery)
 
     async def aclose(self, *, grace: float) -> None:
         """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
         self._recovery.close(RunStopped("The gateway was closed while requests were waiting; start the run again."))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._dispatcher.close()
         await self._watch.cancel()
         for flight in self._flights:
             if flight.lane is self and flight.state is State.FLYING and self.settings.charges == "compute":
                 self._abort(flight)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._calls.aclose(grace=grace)
         for endpoint in self._endpoints.all:
             await endpoint.backend.aclose()
 
@@ -156,6 +154,11 @@ class Lane:
         self._queue.put_back(flight, ticket=flight.ticket)
         self._enter(flight)
 
+    def answer_kept(self) -> None:
+        """An answer of this lane is in the store, or could not be kept."""
+        self._calls.unkept -= 1
+        self._dispatcher.wake()
+
     def most(self, flight: Flight) -> Cost:
         """The most that the flight's call can cost."""
         return self._funding.most(flight)
@@ -184,15 +187,16 @@ class Lane:
         return LaneStatistics(
             name=self.name,
             queued=len(self._queue),
-            in_flight=self._in_flight,
+            in_flight=self._calls.in_flight,
             retrying=self._recovery.retrying,
-            concurrency=self._pace.control.limit,
+            concurrency=self._pace.most_in_flight,
             requests_in_minute=requests.used_in_minute(now),
             requests_per_minute=requests.per_minute,
             tokens_in_minute=tokens.used_in_minute(now),
             tokens_per_minute=tokens.per_minute,
             held=self._pace.limits.held_for(now),
-            answered=self._answered,
+            answered=self._calls.answered,
+            idle_seconds=self._dispatcher.idle.seconds(now),
             stopped=str(self.stopped or ""),
             endpoints=tuple(
                 EndpointStatistics(
@@ -204,132 +208,6 @@ class Lane:
                 for endpoint in self._endpoints.all
             ),
         )
-
-    # The dispatcher
-
-    def _schedule_pump(self) -> None:
-        if not self._pumping:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pumping = False
-        try:
-            self._start_what_may(self._loop.time())
-        except BaseException as error:
-            self._fail_waiting(error)  # a mistake in here must not leave anybody waiting for ever
-            raise
-
-    def _start_what_may(self, now: float) -> None:
-        limited = False
-        while self._queue and self._has_room():
-            flight = self._queue.peek()
-            if not self._funding.reserve(flight):
-                if flight.state is State.PARKED and flight.ticket is not None:
-                    self._queue.remove(flight.ticket)
-                continue
-            wait = self._pace.wait(flight.size, now)
-            if wait > self.settings.patience:
-                self._recovery.give_up(f"its rate limit is used up for the next {duration(wait)}")
-                break
-            if wait > 0:
-                limited = True
-                self._pump_at(now + wait)
-                break
-            endpoint = self._endpoints.pick(flight.request)
-            if endpoint is None:
-                if self._endpoints.none_up():
-                    self._recovery.failing(now)
-                break
-            self._queue.pop()
-            self._launch(flight, endpoint, now)
-        self._pace.note_limited(limited, now)
-        self._filled_to = self._in_flight
-
-    def _has_room(self) -> bool:
-        """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
-        those that the store has not kept yet."""
-        limit = self._pace.control.limit
-        if self._in_flight + self._recovery.kept_slots >= limit:
-            return False
-        return self._in_flight + self._unkept < limit + max(limit, UNKEPT)
-
-    def _launch(self, flight: Flight, endpoint: Endpoint, now: float) -> None:
-        self._pace.launch(flight, now)
-        flight.state = State.FLYING
-        flight.sent = now
-        flight.overdue = False
-        flight.endpoint = endpoint
-        flight.guard = self._loop.call_at(now + self.settings.time_limit + OVERDUE, self._overdue, flight)
-        endpoint.in_flight += 1
-        self._in_flight += 1
-        flight.task = task = self._loop.create_task(self._fly(flight, endpoint))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._over, flight))
-
-    async def _fly(self, flight: Flight, endpoint: Endpoint) -> Completion:
-        reply = await endpoint.backend.complete(flight.request, time_limit=self.settings.time_limit)
-        payer = self._landed(flight, endpoint, reply)
-        self._unkept += 1
-        try:
-            completion = await self._keep(flight, payer, reply.completion)
-        finally:
-            self._unkept -= 1
-            self._schedule_pump()
-        payer.tally(self.name).store_seconds += self._loop.time() - flight.landed_at
-        return completion
-
-    # What became of a call
-
-    def _landed(self, flight: Flight, endpoint: Endpoint, reply: Reply) -> Account:
-        """The answer is here: free the slot before the answer is kept. Returns the account that paid."""
-        now = flight.landed_at = self._loop.time()
-        # Many answers may come at one moment: what was out before the first of them is what counts.
-        in_flight = max(self._filled_to, self._in_flight)
-        self._free_slot(flight, endpoint)
-        flight.state = State.LANDED
-        self._answered += 1
-        self._recovery.succeeded()
-        if endpoint.succeed():
-            self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=endpoint.backend.name))
-        self._pace.answered(flight, reply, now, in_flight=in_flight)
-        return self._funding.book_answer(flight, reply.completion.usage)
-
-    def _over(self, flight: Flight, task: "asyncio.Task[Completion]") -> None:
-        """A call's task has ended, one way or another."""
-        self._tasks.discard(task)
-        flight.task = None
-        if task.cancelled():
-            self._cancelled(flight)
-        elif (error := task.exception()) is None:
-            self._flights.finish(flight, task.result())
-        elif flight.state is State.LANDED:
-            self._flights.fail(flight, error)
-        else:
-            self._failed(flight, error)
-
-    def _failed(self, flight: Flight, error: BaseException) -> None:
-        assert flight.endpoint is not None
-        self._free_slot(flight, flight.endpoint)
-        self._recovery.failed(flight, flight.endpoint, error)
-
-    def _cancelled(self, flight: Flight) -> None:
-        if flight.state is State.LANDED:
-            self._flights.fail(flight, RunStopped("The gateway was closed before an answer was kept."))
-        elif flight.overdue:
-            limit = self.settings.time_limit
-            self._failed(flight, TimedOut(f"{self.name} gave no answer within {limit:g} seconds."))
-        else:
-            assert flight.endpoint is not None
-            self._free_slot(flight, flight.endpoint)
-            self._funding.book_at_most(flight)
-            self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
-
-    def _overdue(self, flight: Flight) -> None:
-        """A backend did not keep its time limit."""
-        flight.overdue = True
-        if flight.task is not None:
-            flight.task.cancel()
 
     # Nobody can pay, nobody waits
 
@@ -353,14 +231,13 @@ class Lane:
             self._take_out(flight)
             self._flights.drop(flight)
             flight.state = State.OVER
-            self._schedule_pump()
+            self._dispatcher.wake()
         elif flight.state is State.FLYING and self.settings.charges == "compute":
             self._abort(flight)
 
     def _abort(self, flight: Flight) -> None:
         self._flights.drop(flight)
-        if flight.task is not None:
-            flight.task.cancel()
+        self._calls.abort(flight)
 
     # Small parts
 
@@ -369,7 +246,7 @@ class Lane:
         flight.state = State.QUEUED
         flight.entered = now
         flight.limiter_then = self._pace.limited_seconds(now)
-        self._schedule_pump()
+        self._dispatcher.wake()
 
     def _take_out(self, flight: Flight) -> None:
         """Remove a flight from wherever it waits, and release what it has reserved."""
@@ -382,27 +259,14 @@ class Lane:
         flight.state = State.NEW
         self._funding.release(flight)
 
-    def _free_slot(self, flight: Flight, endpoint: Endpoint) -> None:
-        if flight.guard is not None:
-            flight.guard.cancel()
-            flight.guard = None
-        endpoint.in_flight -= 1
-        self._in_flight -= 1
-        self._schedule_pump()
-
-    def _pump_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._schedule_pump)
-
     def _has_work(self) -> bool:
-        return bool(self._queue or self._in_flight or self._recovery.retrying)
+        return bool(self._queue or self._calls.in_flight or self._recovery.retrying)
 
     def _fatal(self, error: FatalError) -> None:
         self._recovery.stop(error)
 
     def _endpoint_ready(self, endpoint: Endpoint) -> None:
-        self._schedule_pump()
+        self._dispatcher.wake()
 
     def _endpoint_rested(self, endpoint: Endpoint, wait: float, error: BackendError) -> None:
         now = self._loop.time()
@@ -411,7 +275,7 @@ class Lane:
         if self._endpoints.none_up():
             self._emit(events.Waiting(lane=self.name, at=now, patience=self._recovery.patience))
         self._recovery.note(error)
-        self._schedule_pump()  # which notices when none is left
+        self._dispatcher.wake()  # which notices when none is left
 
     def _emit(self, event: events.Event) -> None:
         if self._listener is not None:

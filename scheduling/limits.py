@@ -8,24 +8,24 @@ provider has counted more than we have.
 Everything here is synchronous and takes the time as an argument (seconds).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.quota import DAY, MINUTE, Quota, Taken
-from metaspo.scheduling.window import Bucket
+from metaspo.scheduling.window import SLACK, Bucket
 
 RAMP_CUT = 0.7  # of the rate at which the provider said `slow_down`
 RAMP_GROWTH = 1.5  # per RAMP_PERIOD, as the provider's rule has it
 RAMP_PERIOD = 900.0
 RAMP_OVER = 4.0  # times the rate that was too much: the ramp is forgotten
 RAMP_COOL_DOWN = 15.0  # one storm of refusals cuts once
-SQUEEZE = 1.1  # the pace is divided by this when the provider refuses what we thought was due ...
-MOST_SQUEEZE = 16.0
-RELAX = 0.98  # ... and the divisor shrinks by this much a minute without refusals
+OVERDRAWN = 0.4  # seconds of the limit that we went over before a refusal; over the time that took: our excess
+LEAST_SQUEEZE, MOST_SQUEEZE = 0.01, 0.1  # the pace goes down by that excess, within these bounds ...
+MOST_SQUEEZED = 16.0  # ... to this part of the limit at least
+RELAX = 0.99  # the divisor shrinks by this much a minute without refusals
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What one call has reserved: to be settled once, when it is known what it used."""
 
     at: float
@@ -36,7 +36,17 @@ class Reservation:
 class RateLimits:
     """All rate limits of one lane."""
 
-    __slots__ = ("_held_until", "_ramp", "_ramp_base", "_ramp_since", "_squeeze", "_squeezed_at", "requests", "tokens")
+    __slots__ = (
+        "_held_until",
+        "_known_since",
+        "_ramp",
+        "_ramp_base",
+        "_ramp_since",
+        "_squeeze",
+        "_squeezed_at",
+        "requests",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -55,6 +65,7 @@ class RateLimits:
         self._ramp_since = 0.0
         self._squeeze = 1.0
         self._squeezed_at = 0.0
+        self._known_since = 0.0  # when headers last told other limits
 
     def __repr__(self) -> str:
         return (
@@ -88,10 +99,11 @@ class RateLimits:
         self.requests.correct(reservation.requests, 0, now)
         self.tokens.correct(reservation.tokens, 0, now)
 
-    def hear(self, hints: LimitHints, reservation: Reservation, now: float) -> bool:
+    def hear(self, hints: LimitHints, reservation: Reservation, now: float, *, refused: bool = False) -> bool:
         """Take in what an answer's headers told; true if a limit changed."""
         at = reservation.at
         changed = False
+        before = self.tokens.charge
         if hints.requests_limit is not None and not counts_days(hints):
             changed |= self.requests.learn(hints.requests_limit, now)
             if hints.requests_remaining is not None:
@@ -100,8 +112,19 @@ class RateLimits:
         if hints.tokens_limit is not None:
             changed |= self.tokens.learn(hints.tokens_limit, now)
         if hints.tokens_remaining is not None:
-            self.tokens.feed_back(hints.tokens_remaining, taken_then=reservation.tokens.taken, at=at, now=now)
+            then, charged = reservation.tokens.taken, 0 if refused else reservation.tokens.charged
+            self.tokens.feed_back(hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged)
+        if changed:
+            self._known_since = now
+        explained = self.tokens.charge / before
+        if self._squeeze > 1 and explained > 1:
+            self._squeeze = max(1.0, self._squeeze / explained)
+            self._change_pace(now)
         return changed
+
+    def refuse(self, reservation: Reservation, now: float) -> None:
+        """The provider refused the call: it counts as a request, and used no tokens."""
+        self.tokens.correct(reservation.tokens, 0, now)
 
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for so long: the provider refused a call."""
@@ -111,9 +134,11 @@ class RateLimits:
 
     def refused(self, reservation: Reservation, now: float) -> None:
         """The provider refused a call that we thought was due: it counts otherwise, or others share the limit."""
-        if reservation.at < self._squeezed_at:
-            return  # sent before the last refusal was heard: it tells nothing new
-        self._squeeze = min(self._squeeze * SQUEEZE, MOST_SQUEEZE)
+        if reservation.at < self._squeezed_at or reservation.at < self._known_since:
+            return  # sent before the last refusal was heard, or the limits were: it tells nothing new
+        lasted = max(reservation.at - self._squeezed_at, SLACK)
+        step = min(max(OVERDRAWN / lasted, LEAST_SQUEEZE), MOST_SQUEEZE)
+        self._squeeze = min(self._squeeze * (1 + step), MOST_SQUEEZED)
         self._squeezed_at = now
         self._change_pace(now)
 
@@ -125,6 +150,10 @@ class RateLimits:
         self._ramp_base = seen * RAMP_CUT
         self._ramp_since = now
         self._ramp = Bucket(rate=self._ramp_base, burst=1.0, now=now)
+
+    def known(self) -> bool:
+        """Whether any limit per minute is known."""
+        return self.requests.per_minute is not None or self.tokens.per_minute is not None
 
     def held_for(self, now: float) -> float:
         """Seconds that the provider's refusal still holds everything back."""

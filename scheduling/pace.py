@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from metaspo.backends import Reply, SlowDown, TransientError, Unreachable
+from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
 from metaspo.scheduling import events
 from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
 from metaspo.scheduling.estimate import Size, TokenEstimator
@@ -11,14 +11,27 @@ from metaspo.scheduling.limits import RateLimits
 from metaspo.scheduling.retry import Verdict
 from metaspo.scheduling.settings import LaneSettings
 
+SCOUTS = 8
+
 
 class Pace:
     """The limits of one lane. Synchronous; takes the time as an argument and tells changes to `emit`."""
 
     def __init__(
-        self, lane: str, settings: LaneSettings, estimator: TokenEstimator, *, emit: Callable[[events.Event], None]
+        self,
+        lane: str,
+        settings: LaneSettings,
+        estimator: TokenEstimator,
+        *,
+        endpoints: int = 1,
+        emit: Callable[[events.Event], None],
     ) -> None:
-        self.control: ConcurrencyControl = make_control(settings.concurrency, most=settings.max_concurrency)
+        self.control: ConcurrencyControl = make_control(
+            settings.concurrency,
+            most=settings.max_concurrency,
+            endpoints=endpoints,
+            metered=settings.requests_per_minute is not None or settings.tokens_per_minute is not None,
+        )
         self.limits = RateLimits(
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
@@ -28,11 +41,19 @@ class Pace:
         self._lane = lane
         self._estimator = estimator
         self._emit = emit
+        known = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
+        self._scouting = settings.charges == "tokens" and not known  # until somebody has answered
         self._limited_since: float | None = None
         self._limited_seconds = 0.0
 
     def __repr__(self) -> str:
         return f"<Pace {self.control} {self.limits}>"
+
+    @property
+    def most_in_flight(self) -> int:
+        """Calls that may be in flight now: few where tokens cost money and nobody has told the limits yet."""
+        limit = self.control.limit
+        return min(limit, SCOUTS) if self._scouting else limit
 
     def wait(self, size: Size, now: float) -> float:
         """Seconds until the rate limits let a request of that size go; 0.0 if they do now."""
@@ -47,6 +68,7 @@ class Pace:
 
     def answered(self, flight: Flight, reply: Reply, now: float, *, in_flight: int) -> None:
         """A call was answered while so many were out."""
+        self._scouting = False
         usage = reply.completion.usage
         assert flight.reservation is not None
         self.limits.settle(flight.reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
@@ -61,7 +83,9 @@ class Pace:
         assert flight.reservation is not None
         if isinstance(error, Unreachable):
             self.limits.give_back(flight.reservation, now)
-        self._hear(flight, error, now)
+        elif verdict.hold:
+            self.limits.refuse(flight.reservation, now)
+        self._hear(flight, error, now, refused=verdict.hold)
         if isinstance(error, SlowDown):
             self.limits.slow_down(now)
         elif verdict.hold:
@@ -70,7 +94,9 @@ class Pace:
             self.limits.hold(verdict.wait, now)
             self._emit(events.HeldBack(lane=self._lane, at=now, wait=verdict.wait, reason=str(error)))
         before = self.control.limit
-        if verdict.concurrency == "cut":
+        if isinstance(error, RateLimited) and self.limits.known():
+            pass  # what was too much is the rate, and that is lower now
+        elif verdict.concurrency == "cut":
             self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
         elif verdict.concurrency == "hold":
             self.control.on_fault(now)
@@ -89,10 +115,10 @@ class Pace:
             self._limited_seconds += now - self._limited_since
             self._limited_since = None
 
-    def _hear(self, flight: Flight, source: Reply | TransientError, now: float) -> None:
+    def _hear(self, flight: Flight, source: Reply | TransientError, now: float, *, refused: bool = False) -> None:
         if source.hints is None or flight.reservation is None:
             return
-        if self.limits.hear(source.hints, flight.reservation, now):
+        if self.limits.hear(source.hints, flight.reservation, now, refused=refused):
             event = events.LimitsLearned(
                 lane=self._lane,
                 at=now,

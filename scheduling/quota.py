@@ -9,8 +9,11 @@ MINUTE = 60.0
 DAY = 86_400.0
 HEADROOM = 0.01  # of a minute's limit stays unused by the pace, and is what may go in one burst
 LEARN_FROM = 0.02  # of a limit must be used between two headers to tell how the provider counts
-LEARN_BELOW = 0.95  # of the most that was ever left: above it, nothing presses
+LEARN_BELOW = 0.9  # of the most that was ever left before a call: above it, nothing presses
 LEARN_DOWN = 0.98  # we may be counting too much: a little less each time nearly all is left
+LEARN_BY = 0.5  # of what was found to be different
+LEAST_CHARGE = 0.25
+IDLE_CHARGE = 0.9  # and no less where nothing presses, which may be so because we ask for little
 MOST_CHARGE = 32.0
 
 
@@ -42,7 +45,22 @@ class Quota:
             `max_tokens`, whatever the answer takes; the headers show it.
     """
 
-    __slots__ = ("_bucket", "_day", "_fullest", "_heard", "_minute", "_set", "charge", "per_day", "per_minute", "taken")
+    __slots__ = (
+        "_bucket",
+        "_counted",
+        "_day",
+        "_depth",
+        "_fullest",
+        "_heard",
+        "_minute",
+        "_reserved",
+        "_set",
+        "_unpressed",
+        "charge",
+        "per_day",
+        "per_minute",
+        "taken",
+    )
 
     def __init__(self, *, per_minute: int | None, per_day: int | None, now: float) -> None:
         self.per_minute: int | None = None
@@ -51,6 +69,10 @@ class Quota:
         self.charge = 1.0
         self._set = per_minute
         self._heard: Heard | None = None
+        self._counted = 0.0  # by the provider, since the charge was set last; beside what we reserved meanwhile
+        self._reserved = 0
+        self._unpressed = 0  # what was reserved while the provider had nearly all left
+        self._depth = 0  # the most that was seen to be left before a call
         self._fullest = 0  # the most that a header said remained: how much the provider lets us save up
         self._bucket: Bucket | None = None
         self._minute = Window(period=MINUTE)
@@ -101,15 +123,23 @@ class Quota:
         self._limit_to(limit, now)
         return True
 
-    def feed_back(self, remaining: int, *, taken_then: int, at: float, now: float) -> None:
+    def feed_back(self, remaining: int, *, taken_then: int, at: float, now: float, charged: int = 0) -> None:
         """Lower the bucket to what the provider has left for us, and learn how it counts.
 
-        `remaining` was true at the time `at`, when `taken` was `taken_then`; both have moved on since.
+        `remaining` was true at the time `at`, when `taken` was `taken_then`; both have moved on since. The call
+        that told it had been charged as so many; 0 if nothing is to be learned from it (it was refused: what else was
+        refused meanwhile is not known yet).
         """
         if self._bucket is None or self.per_minute is None:
             return
-        self._learn_charge(Heard(at, remaining, taken_then), self.per_minute)
+        self._fullest = max(self._fullest, remaining)
+        if charged:
+            self._depth = max(self._depth, remaining + charged)
+            self._learn_charge(Heard(at, remaining, taken_then), charged, self.per_minute)
+        else:
+            self._heard = None
         refilled = self.per_minute / MINUTE * (now - at)
+        self._bucket.burst = min(_burst(self.per_minute), max(self._fullest, 1.0))
         left = remaining + refilled - (self.taken - taken_then) * self.charge
         self._bucket.lower_to(min(left, self.per_minute), now)
 
@@ -123,25 +153,37 @@ class Quota:
         if self._bucket is not None:
             self._bucket.lower_to(0.0, now)
 
-    def _learn_charge(self, heard: Heard, limit: int) -> None:
+    def _learn_charge(self, heard: Heard, charged: int, limit: int) -> None:
         """Compare what the provider counted between two headers with what we reserved."""
-        self._fullest = max(self._fullest, heard.remaining)
         before = self._heard
-        if before is None or heard.at < before.at:
-            self._heard = heard
-            return
-        reserved = heard.taken - before.taken
-        if reserved < LEARN_FROM * limit:
-            return
+        if before is not None and heard.at <= before.at:
+            return  # answers overtake each other
         self._heard = heard
+        if before is None:
+            return
         refilled = limit / MINUTE * (heard.at - before.at)
-        if heard.remaining > LEARN_BELOW * self._fullest:
-            self.charge = max(1.0, self.charge * LEARN_DOWN)
-        elif before.remaining + refilled <= self._fullest:  # else some of the refill may have been lost
-            self.charge = min(max((before.remaining + refilled - heard.remaining) / reserved, 1.0), MOST_CHARGE)
+        reserved = heard.taken - before.taken
+        if heard.remaining + charged > LEARN_BELOW * self._depth:
+            self._unpressed += reserved
+            if self._unpressed >= LEARN_FROM * limit:
+                self.charge = min(self.charge, max(IDLE_CHARGE, self.charge * LEARN_DOWN))
+                self._forget_counts()
+            return
+        if before.remaining + refilled > self._depth:
+            return  # some of the refill may have been lost
+        self._counted += before.remaining + refilled - heard.remaining
+        self._reserved += reserved
+        if self._reserved >= LEARN_FROM * limit:
+            charge = min(max(self._counted / self._reserved, LEAST_CHARGE), MOST_CHARGE)
+            self.charge += LEARN_BY * (charge - self.charge)
+            self._forget_counts()
+
+    def _forget_counts(self) -> None:
+        self._counted = 0.0
+        self._reserved = self._unpressed = 0
 
     def _limit_to(self, limit: int, now: float) -> None:
-        burst = max(1.0, limit * HEADROOM)
+        burst = _burst(limit)
         if self._bucket is None:
             self._bucket = Bucket(rate=_pace(limit), burst=burst, now=now)
         else:
@@ -149,7 +191,13 @@ class Quota:
             self._bucket.burst = burst
         self.per_minute = limit
         self._heard = None
-        self._fullest = 0
+        self._depth = self._fullest = 0
+        self._forget_counts()
+
+
+def _burst(per_minute: int) -> float:
+    """What may go at once; less where the provider never has that much left (or one call, if that is more)."""
+    return max(1.0, per_minute * HEADROOM)
 
 
 def _pace(per_minute: int) -> float:

@@ -2,7 +2,7 @@
 
 | error                     | again?  | after                        | uses an attempt | endpoint       | concurrency |
 |---------------------------|---------|------------------------------|-----------------|----------------|-------------|
-| RateLimited               | yes     | Retry-After, or back-off     | no              | -              | cut         |
+| RateLimited               | yes     | Retry-After, or back-off     | no              | -              | cut (*)     |
 | SlowDown                  | yes     | Retry-After, or back-off     | no              | -              | cut, ramp   |
 | Overloaded                | yes     | Retry-After, or long back-off| no              | -              | cut         |
 | ServerFault               | yes     | Retry-After, or back-off     | yes             | counts against | hold        |
@@ -13,6 +13,8 @@
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
 | FatalError                | no: the lane stops |
+
+(*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
 
 What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane; the other
 waits are the request's alone. A failure that gets its endpoint rested uses no attempt either: it was not the request's.

@@ -10,6 +10,7 @@ class LaneUse:
 
     Attributes:
         calls: calls that were answered, or may have been worked on without an answer coming through.
+        withdrawn: those of them that brought no answer and that nobody waited for any more.
         hits: requests answered from the cache.
         joined: requests that waited for an equal one already on its way.
         dollars: spent; calls without a whole answer count at their most.
@@ -22,6 +23,7 @@ class LaneUse:
     """
 
     calls: int = 0
+    withdrawn: int = 0
     hits: int = 0
     joined: int = 0
     prompt_tokens: int = 0
@@ -44,6 +46,7 @@ class LaneTally:
     __slots__ = tuple(field.name for field in fields(LaneUse))
 
     calls: int
+    withdrawn: int
     hits: int
     joined: int
     prompt_tokens: int
@@ -97,6 +100,7 @@ class LaneStatistics:
         requests_in_minute, tokens_in_minute: reserved in the last 60 s, next to the limits in force (None: unlimited).
         held: seconds for which a refusal still holds everything back.
         answered: calls answered since the gateway was opened.
+        idle_seconds: in which there were free slots and nothing in the queue, since the gateway was opened.
         stopped: why the lane stopped for good; "" if it did not.
     """
 
@@ -111,6 +115,7 @@ class LaneStatistics:
     tokens_per_minute: int | None
     held: float
     answered: int
+    idle_seconds: float
     stopped: str
     endpoints: tuple[EndpointStatistics, ...]
 

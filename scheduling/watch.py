@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 
-from metaspo.backends import BackendError, FatalError, RequestRejected, Startable, TransientError
+from metaspo.backends import BackendError, FatalError, RequestRejected, Startable, TransientError, Unreachable
 from metaspo.scheduling.concurrency import ConcurrencyControl
 from metaspo.scheduling.endpoints import Endpoint, Endpoints, Health
 
@@ -21,6 +21,7 @@ class WatchHooks:
         has_work: whether anything waits or is in flight; without work nothing is probed or read.
         ready: an endpoint was started, or a rested one answered a probe and may be tried.
         rested: an endpoint was rested for so many seconds.
+        gone: nobody listens at an endpoint's address any more.
         fatal: a start or a probe found what only a person can mend.
         broken: a start failed in a way that no backend should.
     """
@@ -28,6 +29,7 @@ class WatchHooks:
     has_work: Callable[[], bool]
     ready: Callable[[Endpoint], None]
     rested: Callable[[Endpoint, float, BackendError], None]
+    gone: Callable[[Endpoint], None]
     fatal: Callable[[FatalError], None]
     broken: Callable[[BaseException], None]
 
@@ -110,6 +112,8 @@ class EndpointWatch:
         except TimeoutError:
             self._rest(endpoint, TransientError(f"{endpoint.backend.name} did not answer a probe."))
         except TransientError as error:
+            if isinstance(error, Unreachable) and error.refused:
+                self._hooks.gone(endpoint)
             self._rest(endpoint, error)
         except FatalError as error:
             endpoint.probing = False

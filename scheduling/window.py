@@ -45,6 +45,8 @@ class Bucket:
         self._level = min(self._level, level)
 
     def _refill(self, now: float) -> None:
+        if now == self._updated:
+            return  # much of what happens, happens at one moment
         self._level = min(self._cap, self._level + self.rate * (now - self._updated))
         self._updated = now
 
@@ -98,6 +100,8 @@ class Window:
 
     def _advance(self, now: float) -> None:
         slot = int(now / self._width)
+        if slot == self._slot:
+            return
         size = len(self._counts)
         if slot - self._slot >= size:
             self._counts = [0] * size

@@ -73,7 +73,7 @@ class Oracle:
     def outer(self, kept: dict[str, list[Node]], system: str, address: str) -> tuple[str, dict[str, list[Node]]]:
         """Candidates from the incumbent; the best one replaces it if strictly better."""
         best = (system, kept)
-        best_score = meta(kept)
+        best_score = self.meta(kept)
         chosen = 0
         for number in range(1, self.config.outer.candidates + 1):
             prompt = self.propose_system(kept, system, f"{address}/cand={number}")
@@ -82,7 +82,7 @@ class Oracle:
             scored = {
                 task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
             }
-            score = meta(scored)
+            score = self.meta(scored)
             if score > best_score:
                 ranked = {name: sorted(nodes, key=lambda node: -node.score) for name, nodes in scored.items()}
                 best, best_score, chosen = (prompt, ranked), score, number
@@ -90,7 +90,7 @@ class Oracle:
             "address": address,
             "system": best[0],
             "chosen": chosen,
-            "score": meta(best[1]),
+            "score": self.meta(best[1]),
         }
         return best
 
@@ -156,16 +156,15 @@ class Oracle:
                 failures.append(Failure(example=example, response=text, prediction=prediction))
         return Node(user, right / len(task.train), failures)
 
+    def meta(self, kept: dict[str, list[Node]]) -> float:
+        """The mean over all (task, user prompt) nodes, each with its task's weight."""
+        weighed = [(task.weight, node.score) for task in self.tasks for node in kept[task.name]]
+        return round(fsum(weight * score for weight, score in weighed) / fsum(weight for weight, _ in weighed), 12)
+
     def send(self, request: Request) -> str:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
-
-
-def meta(kept: dict[str, list[Node]]) -> float:
-    """The plain mean over all (task, user prompt) nodes."""
-    scores = [node.score for nodes in kept.values() for node in nodes]
-    return round(fsum(scores) / len(scores), 12)
 
 
 def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,23 @@ def test_the_bound_is_reached_where_one_server_is_all_there_is_to_wait_for() -> 
 
 
 def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() -> None:
-    reports = [measure_makespan(size=SMALL, replicas=(2,), tiers=(3,), server=SERVER) for _ in range(2)]
+    reports = [measure_makespan(size=SMALL, replicas=(2,), tiers=(3,), domains=1, server=SERVER) for _ in range(2)]
     assert reports[0].rows == reports[1].rows
     (row,) = reports[0].rows
     assert "simulated" in reports[0].title
     assert row["one by one"] > row["ours fixed"] >= 1  # type: ignore[operator]
+
+
+def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:
+    """Two domains at once take less than one after the other, and no less than the work of both."""
+    optimizer = GPT_4O_MINI[3]
+    works = {name: asyncio.run(work_of(make_run(SMALL, domain=name))) for name in ("", "other.")}
+    finder = BoundFinder(server=SERVER, replicas=1, optimizer=optimizer, answer=answer)
+    bound = finder.together(list(works.values()))
+    run = partial(ours, SMALL, server=SERVER, replicas=1, optimizer=optimizer, concurrency=10)
+    together = run(domains=tuple(works))
+    apart = sum(run(domains=(name,)) for name in works)
+    assert bound.server_seconds <= bound.seconds <= together < apart
 
 
 @pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case.name)
@@ -177,7 +190,7 @@ def test_live_says_plainly_that_there_is_no_server() -> None:
 
 
 def test_every_scenario_says_what_it_measures() -> None:
-    for scenario in ("replay", "makespan", "overhead", "limits", "scale", "live"):
+    for scenario in ("replay", "makespan", "savings", "order", "overhead", "limits", "scale", "live"):
         ended = here("bench", scenario, "--help")
         assert ended.code == 0
         assert len(ended.out.splitlines()) > 5

@@ -1,35 +1,59 @@
 """The memory layer stays within its size and forgets the right entries."""
 
+import gc
+
 from store_conformance import make_entry
 
 from metaspo.cache.recent import OVERHEAD, RecentEntries
+from metaspo.cache.record import encode_entry
+
+
+def record(key: str, text: str) -> bytes:
+    return encode_entry(key, make_entry(text))
+
+
+HEAD = len(record("a", ""))
 
 
 def test_forgets_what_was_longest_not_asked_for() -> None:
     """Over its size it drops the entry whose last use is longest ago."""
-    recent = RecentEntries(3 * (OVERHEAD + 1))
+    recent = RecentEntries(3 * (OVERHEAD + HEAD + 1))
     for key in "abc":
-        recent.add(key, make_entry(key))
+        recent.add(key, record(key, key))
     recent.get("a")
-    recent.add("d", make_entry("d"))
+    recent.add("d", record("d", "d"))
     assert [key for key in "abcd" if recent.get(key)] == ["a", "c", "d"]
 
 
 def test_counts_bytes_not_entries() -> None:
     """One long answer takes the room of many short ones, and one that is too long for all is not kept."""
-    recent = RecentEntries(10 * OVERHEAD)
+    room = 10 * (OVERHEAD + HEAD)
+    recent = RecentEntries(room)
     for number in range(8):
-        recent.add(str(number), make_entry(""))
-    recent.add("long", make_entry("x" * (8 * OVERHEAD)))
-    assert (len(recent), recent.get("long")) == (2, make_entry("x" * (8 * OVERHEAD)))
-    recent.add("too long", make_entry("x" * (10 * OVERHEAD)))
+        recent.add(str(number), record(str(number), ""))
+    long = "x" * (room * 8 // 10)
+    recent.add("long", record("long", long))
+    assert (len(recent), recent.get("long")) == (2, make_entry(long))
+    recent.add("too long", record("too long", "x" * room))
     assert len(recent) == 0
+
+
+def test_what_is_kept_is_nothing_to_the_garbage_collector() -> None:
+    """Tens of thousands of entries must not be passed over at every collection."""
+    recent = RecentEntries(2**20)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(500):
+        recent.add(str(number), record(str(number), "text"))
+    gc.collect()
+    assert len(recent) == 500
+    assert len(gc.get_objects()) - before < 50
 
 
 def test_adding_again_changes_nothing() -> None:
     """The first entry under a key stays, and its bytes are counted once."""
-    recent = RecentEntries(2 * (OVERHEAD + 1))
-    recent.add("b", make_entry("b"))
+    recent = RecentEntries(2 * (OVERHEAD + HEAD + 1))
+    recent.add("b", record("b", "b"))
     for text in "axyz":
-        recent.add("a", make_entry(text))
+        recent.add("a", record("a", text))
     assert (recent.get("a"), recent.get("b")) == (make_entry("a"), make_entry("b"))

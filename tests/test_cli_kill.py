@@ -14,7 +14,7 @@ from world import World
 
 from metaspo.cache import verify_cache
 from metaspo.engine import read_journal, selections
-from metaspo.scheduling.lane import UNKEPT
+from metaspo.scheduling.dispatch import UNKEPT
 
 WORLD = World(3, malformed=0.1)
 COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.candidates=9")  # some 500 calls

@@ -1,68 +1,22 @@
 """A run selects what the plain sequential oracle selects, whatever the timing and however often it is interrupted."""
 
-import asyncio
 import random
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
 from world import World, make_config, make_task
 
-from metaspo.backends import Request, Simulated
-from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, RunConfig, RunResult, Watcher, selections
-from metaspo.engine.api import make_scope
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.run import run
+from metaspo.backends import Request
+from metaspo.engine import selections
 from metaspo.engine.tasks import Task
-from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 
 def tasks_of(count: int) -> tuple[Task, ...]:
     sources = [make_task(name, train=4 + n) for n, name in enumerate("abcd"[:count])]
     return (*sources, make_task("unseen", role="target"))
-
-
-class Runs:
-    """Sessions of one run over one store: undisturbed, or cancelled after so many virtual seconds."""
-
-    def __init__(self, config: RunConfig, tasks: Sequence[Task], world: World, *, timing: int, width: int) -> None:
-        self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
-        self.world, self.timing, self.width = world, timing, width
-        self.store, self.journal = MemoryStore(), MemoryJournal()
-        self.answered: list[Request] = []
-
-    def session(self, *, stop_after: float | None = None) -> RunResult | None:
-        """One process's worth of work; None if it was cancelled."""
-        self.timing += 1
-        return run_virtual(self._session(stop_after))
-
-    async def _session(self, stop_after: float | None) -> RunResult | None:
-        backends = [
-            Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1.0), seed=self.timing) for _ in range(2)
-        ]
-        lanes = [
-            Lane(name, [backend], LaneSettings(concurrency=self.width))
-            for name, backend in zip(("base", "optimizer"), backends, strict=True)
-        ]
-        async with Gateway(lanes, store=self.store) as gateway:
-            scope = make_scope(
-                self.prepared, gateway, LaneNames(), journal=self.journal, watcher=Watcher(), name="test"
-            )
-            try:
-                async with asyncio.timeout(stop_after):
-                    return await run(scope)
-            except TimeoutError:
-                return None
-
-    def _answer(self, request: Request) -> str:
-        self.answered.append(request)
-        return self.world.answer(request)
 
 
 SIZES = st.fixed_dictionaries(

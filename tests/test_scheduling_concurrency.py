@@ -11,7 +11,14 @@ from metaspo.backends import Overloaded, Request
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
-from metaspo.scheduling.concurrency import COOL_DOWN, FIRST, AutoConcurrency, FixedConcurrency, make_control
+from metaspo.scheduling.concurrency import (
+    COOL_DOWN,
+    FIRST,
+    FIRST_METERED,
+    AutoConcurrency,
+    FixedConcurrency,
+    make_control,
+)
 
 
 class BatchServer(Server):
@@ -203,3 +210,12 @@ def test_a_fixed_number_stays() -> None:
     control.on_refusal(0.0, retry_after=9.0)
     control.on_load(0.0, running=1, waiting=100, preempted=5)
     assert control.limit == 7
+
+
+def test_a_lane_begins_with_some_calls_for_each_endpoint_and_more_where_limits_hold_it_back() -> None:
+    """What is paid by token and limited by rate has nothing to find out by beginning slowly."""
+    assert make_control("auto", most=1000).limit == FIRST
+    assert make_control("auto", most=1000, endpoints=16).limit == 16 * FIRST
+    assert make_control("auto", most=1000, metered=True).limit == FIRST_METERED > FIRST
+    assert make_control("auto", most=5, endpoints=16, metered=True).limit == 5
+    assert make_control(7, most=1000, endpoints=16, metered=True).limit == 7

@@ -160,13 +160,15 @@ def test_the_last_waiter_aborts_a_call_that_costs_compute() -> None:
     """And the slot is free for the next one at once."""
 
     async def main() -> None:
-        server = Server(latency=100)
+        server, account = Server(latency=100), Account()
         async with gateway_over(server) as gateway:
             with anyio.move_on_after(1):
-                await gateway.complete(ask(1), lane="lane")
+                await gateway.complete(ask(1), lane="lane", account=account)
             server.latency = 1.0
-            await gateway.complete(ask(2), lane="lane")
+            await gateway.complete(ask(2), lane="lane", account=account)
             assert now() == pytest.approx(2.0)
+        use = account.statistics().total
+        assert (use.calls, use.withdrawn) == (2, 1)
         assert (server.cancelled, server.finished) == (1, ["question 2"])
 
     run_virtual(main())

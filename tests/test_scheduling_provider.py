@@ -1,6 +1,7 @@
 """A lane against a provider that enforces limits its own way: the limit is used, and hardly a call is refused."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from scheduling_world import Server, now
@@ -9,6 +10,7 @@ from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling.pace import SCOUTS
 
 RPM, TPM = 500, 200_000
 CALLS = 1_600
@@ -85,14 +87,16 @@ class Shrinking(Provider):
         await super().work(request)
 
 
-def run_against(provider: Provider, settings: LaneSettings) -> None:
-    """Send calls of very different lengths, all at once."""
+def run_against(
+    provider: Provider, settings: LaneSettings, *, max_tokens: int = 512, length: tuple[int, int] = (200, 2_500)
+) -> None:
+    """Send calls of different lengths (in words), all at once."""
     rng = random.Random(3)
     requests = [
         Request(
             model="m",
-            messages=(Message("user", f"{number} " + "w " * rng.randint(200, 2_500)),),
-            sampling=Sampling(max_tokens=512),
+            messages=(Message("user", f"{number} " + "w " * rng.randint(*length)),),
+            sampling=Sampling(max_tokens=max_tokens),
         )
         for number in range(CALLS)
     ]
@@ -133,6 +137,21 @@ def test_a_provider_that_counts_what_is_declared_and_says_nothing(depth: float) 
     run_against(provider, SET)
     assert len(provider.refused_at) <= 15
     assert provider.use(60.0) >= 0.85
+
+
+def test_calls_of_half_a_bucket_are_understood() -> None:
+    """Counted at three times what they use and with little saved up: the headers teach it within the first minute."""
+    provider = Provider(declared=True, depth=1, headers=True)
+    run_against(provider, UNSET, max_tokens=1_024, length=(1_000, 1_100))
+    assert provider.use(60.0) >= 0.97
+    assert len([at for at in provider.refused_at if at > 60]) <= 1
+
+
+def test_nobody_knows_the_limits_so_only_a_few_calls_go_ahead() -> None:
+    """A whole queue sent at once to a provider that nobody knows would be refused, and counted."""
+    provider = Provider(declared=False, depth=1, headers=True)
+    run_against(provider, replace(UNSET, concurrency=512))
+    assert len(provider.refused_at) <= SCOUTS
 
 
 def test_limits_nobody_set_are_learned_from_the_headers() -> None:

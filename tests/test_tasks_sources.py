@@ -124,11 +124,13 @@ def test_a_missing_library_is_named_with_the_command(
 
 def test_a_local_dataset_comes_with_the_names_of_its_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     features = datasets.Features({"q": datasets.Value("string"), "y": datasets.ClassLabel(names=["neg", "pos"])})
     rows = [{"q": "good", "y": 1}, {"q": "unlabelled", "y": -1}]
     (tmp_path / "mine").mkdir()
-    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "mine" / "train.parquet")
+    table = pyarrow.Table.from_pylist(rows, schema=features.arrow_schema)
+    parquet.write_table(table, tmp_path / "mine" / "train.parquet")
     read = list(read_rows(DataSource(dataset="./mine", split="train"), base_dir=tmp_path))
     assert [row.cells["y"] for row in read] == ["pos", None]
     assert [row.where for row in read] == ["./mine[train] row 0", "./mine[train] row 1"]

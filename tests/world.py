@@ -59,12 +59,12 @@ class World:
         skills = " ".join(rng.sample(SKILLS, rng.randint(1, 4)))
         if "between <analysis> and </analysis>" in text:
             return f"<analysis>It should be more {skills}.</analysis>"
-        if "complete new user prompt" in text:
+        if "between <user_prompt> and </user_prompt>" in text:
             return f"<user_prompt>Be {skills}. Is {{question}} even?</user_prompt>"
         return f"<system_prompt>You are {skills}.</system_prompt>"
 
 
-def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4) -> Task:
+def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4, weight: float = 1.0) -> Task:
     """A task that asks whether numbers are even."""
     spec = AnswerSpec(kind="label", labels=("yes", "no"))
     answer_format = build_format(spec)
@@ -83,6 +83,7 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
         answer_format=answer_format,
         metric=build_metric("accuracy", base_dir=Path()),
         user_prompt=f"About {name}: is {{question}} even?",
+        weight=weight,
     )
 
 

@@ -11,16 +11,30 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from metaspo.engine.strategies.ape import Ape
 from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
+from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.strategies.opro import Opro
+from metaspo.engine.strategies.protegi import ProTeGi
 from metaspo.engine.strategies.search import Search
+from metaspo.engine.strategies.sprig import Sprig
+from metaspo.engine.strategies.textgrad import TextGrad
 from metaspo.engine.suggest import nearest
 
 S = TypeVar("S")
 
-SEARCHES: Mapping[str, Callable[..., Search]] = {}
+SEARCHES: Mapping[str, Callable[..., Search]] = {
+    "ape": Ape,
+    "evoprompt-de": EvoPromptDE,
+    "evoprompt-ga": EvoPromptGA,
+    "opro": Opro,
+    "protegi": ProTeGi,
+    "sprig": Sprig,
+    "textgrad": TextGrad,
+}
 INNER: Mapping[str, Callable[..., InnerStrategy | Search]] = {
     "embedded": EmbeddedInner,
     "metaspo": FailureAnalysisInner,

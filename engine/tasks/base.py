@@ -51,6 +51,11 @@ class Metric(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def additive(self) -> bool:
+        """Whether `aggregate` is the mean of `grade`, for every split."""
+        ...
+
     def grade(self, graded: Graded, /) -> float:
         """One example, 0 to 1. Below 1 is a failure that a strategy may learn from."""
         ...
@@ -74,6 +79,7 @@ class Task:
 
     Attributes:
         user_prompt: the first user prompt; holds `{question}` exactly once.
+        weight: how much the task counts in a mean over tasks, above 0.
     """
 
     name: str
@@ -83,3 +89,4 @@ class Task:
     answer_format: AnswerFormat
     metric: Metric
     user_prompt: str
+    weight: float = 1.0

@@ -1,5 +1,6 @@
 """From a row of a table to a question and its accepted answers, as text."""
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from metaspo.engine.tasks.choices import ChoiceError, letter_of, lettered, option_order
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.spec import Columns
 
@@ -27,23 +29,35 @@ class Row:
 
 
 def question_of(row: Row, columns: Columns) -> str:
-    """The question: a column, or a template with columns filled in. Raises `TaskError`."""
-    if "{" in columns.question:
-        question = _FIELD.sub(lambda match: _text(row, match[1]), columns.question)
-    else:
-        question = _text(row, columns.question)
-    if not question.strip():
-        raise TaskError(f"{row.where}: the question (columns.question = {columns.question!r}) is empty")
-    return question
+    """The question: a column, or a template with columns filled in; then the options. Raises `TaskError`."""
+    stem = _stem(row, columns)
+    if not columns.choices:
+        return stem
+    options, order = _options(row, columns, stem)
+    return f"{stem}\n{lettered(options, order)}"
 
 
 def answers_of(row: Row, columns: Columns) -> tuple[str, ...]:
     """The accepted answers, one or a list; see `cell_text` for numbers. Raises `TaskError`."""
+    if columns.either:
+        return (columns.either[_drawn(row, columns)],)
     value = _cell(row, columns.answer)
     values = list(value) if isinstance(value, list | tuple) else [value]
     if not values:
         raise TaskError(f"{row.where}: the list of answers (columns.answer = {columns.answer!r}) is empty")
-    return tuple(_checked(row, columns.answer, item) for item in values)
+    answers = tuple(_named(row, columns, _checked(row, columns.answer, item)) for item in values)
+    if not columns.choices:
+        return answers
+    options, order = _options(row, columns, _stem(row, columns))
+    try:
+        return tuple(letter_of(answer, options, order) for answer in answers)
+    except ChoiceError as error:
+        raise TaskError(f"{row.where}: column {columns.answer!r} {error}") from None
+
+
+def text_in(row: Row, column: str) -> str:
+    """A cell as text, to compare by; "" where it is missing (null). Raises `TaskError` for an unknown column."""
+    return "" if _cell(row, column) is None else _text(row, column)
 
 
 def cell_text(value: object) -> str:
@@ -67,6 +81,74 @@ def cell_text(value: object) -> str:
             raise ValueError("is missing (null)" if value is None else f"is {value}")
         case _:
             raise ValueError(f"is of type {type(value).__name__}, not text or a number")
+
+
+def _stem(row: Row, columns: Columns) -> str:
+    """The question without its options."""
+    if columns.either:
+        question = _text(row, _drawn(row, columns))
+    elif "{" in columns.question:
+        question = _FIELD.sub(lambda match: _block(row, match[1]), columns.question)
+    else:
+        question = _text(row, columns.question)
+    for pattern in columns.without:
+        question = re.sub(pattern, "", question)
+    if columns.without or columns.either:
+        question = question.strip()
+    if not question.strip():
+        raise TaskError(f"{row.where}: the question (columns.question = {columns.question!r}) is empty")
+    return question
+
+
+def _options(row: Row, columns: Columns, stem: str) -> tuple[list[str], tuple[int, ...]]:
+    """The options as they stand in the data, and the order to show them in."""
+    if isinstance(columns.choices, str):
+        value = _cell(row, columns.choices)
+        items = [(columns.choices, item) for item in (value if isinstance(value, list | tuple) else [value])]
+    else:
+        items = [(column, _cell(row, column)) for column in columns.choices]
+    options = [_checked(row, column, item) for column, item in items]
+    try:
+        return options, option_order(options, question=stem, shuffle=columns.shuffle)
+    except ChoiceError as error:
+        raise TaskError(f"{row.where}: column {columns.choices!r} {error}") from None
+
+
+def _drawn(row: Row, columns: Columns) -> str:
+    """The column that `either` takes of this row: by hash of all of their texts."""
+    names = sorted(columns.either)
+    digest = hashlib.sha256("\n".join(_text(row, name) for name in names).encode()).digest()
+    return names[int.from_bytes(digest) % len(names)]
+
+
+def _named(row: Row, columns: Columns, answer: str) -> str:
+    if not columns.names:
+        return answer
+    if answer not in columns.names:
+        raise TaskError(
+            f"{row.where}: column {columns.answer!r} is {answer!r}, which columns.names does not hold; "
+            f"it holds: {', '.join(columns.names)}"
+        )
+    return columns.names[answer]
+
+
+def _block(row: Row, column: str) -> str:
+    """A cell in a template: lists become lines, and so do columns beside each other ("title: text")."""
+    value = _cell(row, column)
+    try:
+        return _lines(value)
+    except ValueError as error:
+        raise TaskError(f"{row.where}: column {column!r} {error}") from None
+
+
+def _lines(value: object, *, joint: str = "\n") -> str:
+    if isinstance(value, list | tuple):
+        return joint.join(_lines(item, joint=" ").strip() for item in value)
+    if isinstance(value, Mapping) and value and all(isinstance(part, list | tuple) for part in value.values()):
+        return joint.join(
+            ": ".join(_lines(part, joint=" ") for part in parts) for parts in zip(*value.values(), strict=True)
+        )
+    return cell_text(value)
 
 
 def _text(row: Row, column: str) -> str:

@@ -87,6 +87,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         answer_format=answer_format,
         metric=metric,
         user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
+        weight=spec.weight,
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import ClassVar, Final
 
 from metaspo.engine.tasks.base import Graded, Metric
 from metaspo.engine.tasks.errors import MetricError, TaskError
@@ -27,6 +27,7 @@ class Accuracy:
     """The share of predictions that equal an accepted answer, case ignored."""
 
     name: str = "accuracy"
+    additive: ClassVar[bool] = True
 
     def grade(self, graded: Graded, /) -> float:
         return float(_right(graded))
@@ -47,6 +48,7 @@ class MacroF1:
     """
 
     name: str = "macro-f1"
+    additive: ClassVar[bool] = False
 
     def grade(self, graded: Graded, /) -> float:
         return float(_right(graded))
@@ -76,6 +78,7 @@ class ExactMatch:
     """The share of predictions that equal an accepted answer after SQuAD's normalization."""
 
     name: str = "exact-match"
+    additive: ClassVar[bool] = True
 
     def grade(self, graded: Graded, /) -> float:
         if graded.prediction is None:
@@ -94,6 +97,7 @@ class TokenF1:
     """The mean overlap of words with the accepted answer that fits best, after SQuAD's normalization."""
 
     name: str = "token-f1"
+    additive: ClassVar[bool] = True
 
     def grade(self, graded: Graded, /) -> float:
         if graded.prediction is None:
@@ -121,6 +125,7 @@ class UserMetric:
 
     name: str
     function: MetricFunction
+    additive: ClassVar[bool] = True
 
     def grade(self, graded: Graded, /) -> float:
         """Raises `MetricError` where the function fails or returns no number from 0 to 1."""

@@ -7,18 +7,26 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from metaspo.engine.tasks.cells import Row
 from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.selection import selected
 from metaspo.engine.tasks.spec import DataSource
+
+_BATCH: Final = 1_000
 
 
 def read_rows(source: DataSource, *, base_dir: Path) -> Iterator[Row]:
-    """The rows of a file, by its ending, or of a dataset. Relative paths start at `base_dir`. Raises `TaskError`.
+    """The rows that a source asks for, of a file, by its ending, or of a dataset. Raises `TaskError`.
 
-    Rows are named after the path as the config writes it, so that a run reads the same on another machine.
+    Relative paths start at `base_dir`. Rows are named after the path as the config writes it, so that a run reads the
+    same on another machine.
     """
+    return selected(_all_rows(source, base_dir), source)
+
+
+def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
     if source.path is None:
         return _read_dataset(source, base_dir)
     path = base_dir / Path(source.path).expanduser()
@@ -116,19 +124,40 @@ def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
 
 def _read_dataset(source: DataSource, base_dir: Path) -> Iterator[Row]:
     """Rows count from 0, as `datasets` does; class labels come as their names, a missing one as null."""
-    name = source.dataset or ""
-    library = _optional("datasets", f"dataset {name!r}: reading Hugging Face datasets")
-    local = name.startswith(("./", "../", "/"))
+    shown = source.files or source.dataset or ""
+    library = _optional("datasets", f"dataset {shown!r}: reading Hugging Face datasets")
     try:
-        table = library.load_dataset(str(base_dir / name) if local else name, source.config, split=source.split)
-    except (OSError, ValueError, ImportError) as error:
-        raise TaskError(f"dataset {name!r}: cannot be loaded: {_first_line(error)}") from error
-    names = {
-        column: feature.names for column, feature in table.features.items() if isinstance(feature, library.ClassLabel)
-    }
-    for number, row in enumerate(table):
-        named = {column: _class_name(row[column], of) for column, of in names.items()}
-        yield Row(f"{name}[{source.split}] row {number}", {**row, **named})
+        table = library.load_dataset(
+            _place(source.dataset or "", base_dir),
+            source.config,
+            split=source.split,
+            **({"data_files": _file_pattern(source.files, base_dir)} if source.files else {}),
+            **({"streaming": True} if source.rows else {}),
+        )
+        names = {
+            column: feature.names
+            for column, feature in (table.features or {}).items()
+            if isinstance(feature, library.ClassLabel)
+        }
+        for number, row in enumerate(_plain_rows(table)):
+            named = {column: _class_name(row[column], of) for column, of in names.items()}
+            yield Row(f"{shown}[{source.split}] row {number}", {**row, **named})
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise TaskError(f"dataset {shown!r}: cannot be loaded: {_first_line(error)}") from error
+
+
+def _plain_rows(table: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - of a library without types
+    """Rows by the batch, without the library's decoding of every cell: some thirty times as fast as one by one."""
+    for batch in table.with_format("arrow").iter(batch_size=_BATCH):
+        yield from batch.to_pylist()
+
+
+def _place(name: str, base_dir: Path) -> str:
+    return str(base_dir / name) if name.startswith(("./", "../", "/")) else name
+
+
+def _file_pattern(files: str, base_dir: Path) -> str:
+    return files if "://" in files else str(base_dir / files)
 
 
 def _class_name(value: int | None, names: list[str]) -> str | None:

@@ -17,6 +17,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIELD: Final = re.compile(r"\{[^{}]+\}")
+_PART: Final = re.compile(r"([0-9]{1,3})-([0-9]{1,3})%")
 
 
 class _Table(BaseModel):
@@ -31,17 +32,43 @@ class DataSource(_Table):
         dataset: a Hugging Face dataset's name, or a folder that begins with `./`, `../` or `/`.
         config: the dataset's configuration, where it has several.
         split: the dataset's split, slices such as `train[:200]` included.
+        files: with dataset = "json", "csv" or "parquet": the files to read, `hf://datasets/OWNER/NAME/FILE` included.
+        rows: how many rows are looked at, from the first on; a dataset is then streamed, the rest is not downloaded.
+        where: keeps the rows whose columns hold these values, {subject = "anatomy"} or {subject = ["a", "b"]}.
+        part: keeps a share of the rows, "0-30%" beside "30-100%" makes two splits out of one. Drawn by hash.
+        group: the column that `part` goes by: rows with one value in it stay together.
     """
 
     path: str | None = None
     dataset: str | None = None
     config: str | None = None
     split: str | None = None
+    files: str | None = None
+    rows: int | None = Field(default=None, ge=1, strict=True)
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    part: str | None = None
+    group: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: object) -> object:
         return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _single_values(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {column: wanted if isinstance(wanted, list | tuple) else [wanted] for column, wanted in value.items()}
+
+    @field_validator("part")
+    @classmethod
+    def _a_share(cls, value: str | None) -> str | None:
+        if value is not None:
+            match = _PART.fullmatch(value)
+            if match is None or not int(match[1]) < int(match[2]) <= 100:
+                raise ValueError(f'{value!r} is no share of the rows: write "0-30%", from below to')
+        return value
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -49,21 +76,40 @@ class DataSource(_Table):
             raise ValueError('give either a file, "train.jsonl", or a dataset, {dataset = "squad", split = "train"}')
         if self.dataset is not None and self.split is None:
             raise ValueError('a dataset needs a split: add split = "train"')
-        if self.path is not None and (self.config or self.split):
-            raise ValueError("config and split belong to a dataset, not to a file: leave them out")
+        if self.path is not None and (self.config or self.split or self.files):
+            raise ValueError("config, split and files belong to a dataset, not to a file: leave them out")
+        if (self.part is None) != (self.group is None):
+            raise ValueError('part and group go together: part = "0-30%", group = "question"')
         return self
+
+    def share(self) -> tuple[int, int]:
+        """The percentages that `part` keeps: from the first up to, not including, the second."""
+        match = _PART.fullmatch(self.part or "")
+        return (int(match[1]), int(match[2])) if match else (0, 100)
 
 
 class Columns(_Table):
     """Which columns hold the question and the answer; "answers.text" reaches into a nested column.
 
     Attributes:
-        question: a column, or a template over columns such as "{context}\\n\\n{query}".
+        question: a column, or a template over columns such as "{context}\\n\\n{query}"; lists become lines there.
+        without: regular expressions; what they match is taken out of the question.
+        choices: a column with a list of options, or one column for each. They follow the question as lines "(A) …",
+            and the answer, given as a letter or as one option's text, becomes the letter.
+        shuffle: options in an order drawn from their texts, for data that list the right one first.
         answer: a column of text, numbers, or lists of accepted answers.
+        names: what the data's answers are called, {"0" = "no", "1" = "yes"}; then no others may occur.
+        either: columns with what each answers, {rejected = "yes", chosen = "no"}: of every row one of them, drawn by
+            hash, is the question, in place of `question` and `answer`.
     """
 
     question: str = Field(default="question", min_length=1)
+    without: tuple[str, ...] = ()
+    choices: str | tuple[str, ...] = ()
+    shuffle: bool = False
     answer: str = Field(default="answer", min_length=1)
+    names: dict[str, str] = Field(default_factory=dict)
+    either: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("question")
     @classmethod
@@ -71,6 +117,24 @@ class Columns(_Table):
         if ("{" in value or "}" in value) and not _FIELD.search(value):
             raise ValueError('a template names columns in braces, "{context}\\n\\n{query}"')
         return value
+
+    @field_validator("without")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.either and (self.choices or len(self.either) < 2):
+            raise ValueError("either names at least two columns and goes without choices")
+        if self.shuffle and not self.choices:
+            raise ValueError("shuffle is for choices: name their columns, or leave it out")
+        return self
 
 
 class AnswerSpec(_Table):
@@ -142,6 +206,7 @@ class TaskSpec(_Table):
         metric: one of `METRIC_NAMES` or "package.module:function"; exact-match for text, else accuracy if left out.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
+        weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
     """
 
     name: str
@@ -156,6 +221,7 @@ class TaskSpec(_Table):
     answer: AnswerSpec = AnswerSpec()
     metric: str | None = None
     user_prompt: str | None = None
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @field_validator("name")
     @classmethod

@@ -1,0 +1,38 @@
+"""The paper's five domains: their tasks, where the data are, and what is missing of them."""
+
+from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
+from metaspo.engine.domains.given import given_user_prompts
+from metaspo.engine.domains.records import Domain, DomainTask, HubData, Sizes, domains, paper_sizes
+from metaspo.engine.domains.specs import (
+    DATA_VARIABLE,
+    HUB,
+    UnknownDomain,
+    data_folder,
+    domain_tasks,
+    find_domains,
+    find_task,
+    task_spec,
+)
+from metaspo.engine.domains.survey import TaskState, survey
+
+__all__ = [
+    "DATA_VARIABLE",
+    "DOMAIN_KEYS",
+    "HUB",
+    "Domain",
+    "DomainTask",
+    "HubData",
+    "Sizes",
+    "TaskState",
+    "UnknownDomain",
+    "data_folder",
+    "domain_tasks",
+    "domains",
+    "expand_domains",
+    "find_domains",
+    "find_task",
+    "given_user_prompts",
+    "paper_sizes",
+    "survey",
+    "task_spec",
+]

@@ -1,0 +1,55 @@
+"""Protocols: what is done with prompts once they are found, and methods side by side."""
+
+from metaspo.engine.protocols.ablations import Ablation, ablation, ablation_names
+from metaspo.engine.protocols.adapt import Curve, Effort, Point, adapt
+from metaspo.engine.protocols.compare import compare
+from metaspo.engine.protocols.generalize import UserPrompts, generalize, induce_user_prompts
+from metaspo.engine.protocols.grid import (
+    AdaptTable,
+    Cell,
+    GeneralizeTable,
+    Grid,
+    GridConfig,
+    MethodTable,
+    load_grid,
+    prepare_grid,
+)
+from metaspo.engine.protocols.methods import Method, method, method_names
+from metaspo.engine.protocols.results import CellResult
+from metaspo.engine.protocols.scores import Study, Summary, comparisons, summarize_method
+from metaspo.engine.protocols.tables import Table, as_csv, markdown, shown, tables
+
+__all__ = [
+    "Ablation",
+    "AdaptTable",
+    "Cell",
+    "CellResult",
+    "Curve",
+    "Effort",
+    "GeneralizeTable",
+    "Grid",
+    "GridConfig",
+    "Method",
+    "MethodTable",
+    "Point",
+    "Study",
+    "Summary",
+    "Table",
+    "UserPrompts",
+    "ablation",
+    "ablation_names",
+    "adapt",
+    "as_csv",
+    "compare",
+    "comparisons",
+    "generalize",
+    "induce_user_prompts",
+    "load_grid",
+    "markdown",
+    "method",
+    "method_names",
+    "prepare_grid",
+    "shown",
+    "summarize_method",
+    "tables",
+]

@@ -1,0 +1,283 @@
+"""The tables of a comparison, as Markdown, CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from metaspo.engine.protocols.scores import (
+    Study,
+    adaptation,
+    comparisons,
+    examples_needed,
+    grades_of,
+    improved_share,
+    rounds_needed,
+    summarize_method,
+)
+from metaspo.engine.statistics import Interval, contributions
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of plain values under column heads; scores in percent.
+
+    Attributes:
+        name: part of a file's name.
+        note: what a reader has to know; "" for nothing.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    note: str = ""
+
+    def records(self) -> list[dict[str, Value]]:
+        """Each row by column: for JSON."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def tables(study: Study) -> list[Table]:
+    """Every table that the study has something for."""
+    made = [
+        _scores(study),
+        _by_seed(study),
+        _by_task(study),
+        _against(study),
+        _left_out(study),
+        _generalized(study),
+        _adapted(study),
+        _transferred(study),
+        _spent(study),
+    ]
+    return [table for table in made if table is not None and table.rows]
+
+
+def markdown(table: Table) -> str:
+    """A heading, the table, its note."""
+    lines = [
+        f"### {table.title}",
+        "",
+        _line(table.columns),
+        _line(["---", *["---:"] * (len(table.columns) - 1)]),
+        *(_line([shown(value) for value in row]) for row in table.rows),
+    ]
+    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """Comma-separated, with a head; empty where there is no value."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
+    return target.getvalue()
+
+
+def shown(value: Value) -> str:
+    """A value for people."""
+    if value is None:
+        return "–"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _percent(score: float | None) -> float | None:
+    return None if score is None else round(100 * score, 2)
+
+
+def _range(interval: Interval | None, *, sign: bool = False) -> str | None:
+    if interval is None:
+        return None
+    form = "{:+.1f} to {:+.1f}" if sign else "{:.1f} to {:.1f}"
+    return form.format(100 * interval.low, 100 * interval.high)
+
+
+def _scores(study: Study) -> Table:
+    """Methods by domains: the paper's main table."""
+    domains = study.domains if len(study.domains) > 1 else []
+    rows = []
+    for method in study.methods:
+        whole = summarize_method(study, method)
+        parts = [_percent(summarize_method(study, method, domain).score) for domain in domains]
+        rows.append((method, *parts, _percent(whole.score), _range(whole.interval), _range(whole.over_tasks)))
+    return Table(
+        name="scores",
+        title=f"Test scores on {study.role} tasks, %",
+        columns=("method", *domains, "mean over tasks", "95%, other examples", "95%, other tasks"),
+        rows=tuple(rows),
+        note="Mean over tasks, then over seeds. Intervals are of mean grades.",
+    )
+
+
+def _by_seed(study: Study) -> Table | None:
+    if len(study.seeds) < 2:
+        return None
+    rows = []
+    for method in study.methods:
+        by_seed = summarize_method(study, method).by_seed
+        scores = [by_seed.get(seed) for seed in study.seeds]
+        known = [score for score in scores if score is not None]
+        spread = stdev(known) if len(known) > 1 else None
+        mean = fmean(known) if known else None
+        rows.append((method, *map(_percent, scores), _percent(mean), _percent(spread)))
+    return Table(
+        name="seeds",
+        title="Seed by seed, %",
+        columns=("method", *(f"seed {seed}" for seed in study.seeds), "mean", "standard deviation"),
+        rows=tuple(rows),
+    )
+
+
+def _by_task(study: Study) -> Table:
+    tasks: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for method in study.methods:
+        for _, result in study.of_method(method):
+            for row in study.rows(result):
+                scores = tasks.setdefault((result.domain, row.task), {}).setdefault(method, [])
+                scores += [row.score] if row.score is not None else []
+    rows = [
+        (
+            "/".join(part for part in place if part),
+            *(_percent(fmean(found[method])) if found.get(method) else None for method in study.methods),
+        )
+        for place, found in tasks.items()
+    ]
+    return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
+
+
+def _against(study: Study) -> Table | None:
+    found = comparisons(study)
+    rows = tuple(
+        (
+            one.a,
+            round(100 * one.difference, 2),
+            _range(one.interval, sign=True),
+            _range(one.over_tasks, sign=True),
+            f"{one.p_adjusted:.2g}",
+            {"better": "better", "worse": "worse", "noise": "not distinguishable from noise"}[one.verdict],
+        )
+        for one in found
+    )
+    return Table(
+        name="against",
+        title=f"Against {study.grid.against}, points",
+        columns=("method", "difference", "95%, other examples", "95%, other tasks", "p", "verdict"),
+        rows=rows,
+        note=f"p is corrected (Holm) for {len(rows)} comparisons; on the same questions, each seed's mean grade."
+        if rows
+        else "",
+    )
+
+
+def _left_out(study: Study) -> Table | None:
+    """Which source tasks help: the method with all of them against its variants without one."""
+    without = {method.without: method.name for method in study.grid.methods if method.without}
+    full = next((method.name for method in study.grid.methods if not (method.without or method.fixed)), None)
+    if not without or full is None:
+        return None
+    grades = {task: grades_of(study, name) for task, name in without.items()}
+    found = contributions(grades_of(study, full), {task: one for task, one in grades.items() if one})
+    return Table(
+        name="source-tasks",
+        title=f"What each source task brings to the {study.role} tasks, points",
+        columns=("source task", "gain", "95%, other examples", "p", "verdict"),
+        rows=tuple(
+            (
+                one.task,
+                round(100 * one.gain, 2),
+                _range(one.comparison.interval, sign=True),
+                f"{one.comparison.p_adjusted:.2g}",
+                {"better": "helps", "worse": "harms", "noise": "not distinguishable from noise"}[
+                    one.comparison.verdict
+                ],
+            )
+            for one in found
+        ),
+        note=f"{full} with all source tasks against the same without this one; p is corrected for {len(found)} tasks.",
+    )
+
+
+def _generalized(study: Study) -> Table | None:
+    if study.grid.config.generalize is None:
+        return None
+    rows = [(method, *map(_percent, improved_share(study, method))) for method in study.methods]
+    return Table(
+        name="generalize",
+        title="Unseen tasks under several user prompts each, %",
+        columns=("method", "mean score", f"user prompts better than with {study.grid.against}"),
+        rows=tuple(rows),
+    )
+
+
+def _adapted(study: Study) -> Table | None:
+    if study.grid.config.adapt is None:
+        return None
+    curves = {method: adaptation(study, method) for method in study.methods}
+    goals = curves.get(study.grid.against) or {}
+    if not goals:
+        return None
+    goal = goals[max(goals)][-1]
+    rows = []
+    for method, by_size in curves.items():
+        if by_size:
+            whole = by_size[max(by_size)]
+            needed = rounds_needed(whole, goal)
+            rows.append((method, _percent(whole[0]), _percent(whole[-1]), needed, examples_needed(by_size, goal)))
+    return Table(
+        name="adapt",
+        title="Adapting user prompts to unseen tasks",
+        columns=("method", "at the start, %", "at the end, %", "rounds needed", "train examples needed"),
+        rows=tuple(rows),
+        note=f"Needed to reach what {study.grid.against} has at its end ({100 * goal:.1f}%); – where it does not.",
+    )
+
+
+def _transferred(study: Study) -> Table | None:
+    models = [table.model for table in study.grid.config.transfer]
+    if not models:
+        return None
+    rows = []
+    for method in study.methods:
+        scores: Sequence[list[float]] = [
+            [
+                row.score
+                for _, result in study.of_method(method)
+                for row in result.transferred.get(model, ())
+                if row.role == study.role and row.score is not None
+            ]
+            for model in models
+        ]
+        rows.append((method, *(_percent(fmean(found)) if found else None for found in scores)))
+    return Table(name="transfer", title="With other models, %", columns=("method", *models), rows=tuple(rows))
+
+
+def _spent(study: Study) -> Table:
+    rows = []
+    for method in study.methods:
+        cells = [result for _, result in study.of_method(method)]
+        stopped = sum(1 for result in study.results if result.method == method and result.stopped)
+        rows.append(
+            (
+                method,
+                sum(cell.answers for cell in cells),
+                sum(cell.calls for cell in cells),
+                f"${sum(cell.dollars for cell in cells):.4f}",
+                round(sum(cell.seconds for cell in cells), 1),
+                stopped,
+            )
+        )
+    return Table(
+        name="spent",
+        title="What it took, all seeds together",
+        columns=("method", "answers", "of them asked now", "dollars", "seconds", "cells without a result"),
+        rows=tuple(rows),
+        note="What was in the cache already was not asked again; methods share equal questions.",
+    )

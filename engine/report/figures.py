@@ -1,0 +1,118 @@
+"""Pictures of a run or a comparison; drawn by matplotlib, without a display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from metaspo.engine.report.history import Point
+
+Format = Literal["svg", "png"]
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+COLOURS = (BLUE, ORANGE, "#2f855a", "#805ad5", "#c53030", GREY, "#b7791f", "#0987a0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A score with its interval, 0 to 1."""
+
+    score: float
+    low: float
+    high: float
+
+
+def score_curve(points: Sequence[Point]) -> Figure:
+    """The incumbent's score over selections, over calls, and over dollars where any were spent."""
+    priced = any(point.dollars for point in points)
+    figure = Figure(figsize=(9, 3.2) if priced else (6.6, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3 if priced else 2, sharey=True, squeeze=False)[0]
+    scores = [100 * point.score for point in points]
+    _steps(axes[0], list(range(len(points))), scores, "selection")
+    axes[0].set_xticks(range(len(points)), [_short(point.address) for point in points], rotation=45, ha="right")
+    _steps(axes[1], [point.calls for point in points], scores, "calls")
+    if priced:
+        _steps(axes[2], [point.dollars for point in points], scores, "dollars")
+    axes[0].set_ylabel("score on train splits, %")
+    return figure
+
+
+def before_and_after(tasks: Mapping[str, tuple[Bar, Bar]]) -> Figure:
+    """Per task the test score before and after, with intervals."""
+    figure = Figure(figsize=(7.5, 1.2 + 0.45 * len(tasks)), layout="constrained")
+    axes = figure.subplots()
+    for row, (before, after) in enumerate(tasks.values()):
+        axes.plot([100 * before.score, 100 * after.score], [row, row], color="#cbd5e0", linewidth=2, zorder=1)
+        _whisker(axes, row - 0.12, before, GREY, "before" if row == 0 else "")
+        _whisker(axes, row + 0.12, after, BLUE, "after" if row == 0 else "")
+    axes.set_yticks(range(len(tasks)), list(tasks))
+    axes.invert_yaxis()
+    _finish(axes, "test score, % (95% intervals)")
+    return figure
+
+
+def methods(groups: Mapping[str, Mapping[str, Bar]]) -> Figure:
+    """Scores of methods, side by side in each group (a domain, or all): group -> method -> bar."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(names) * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    for column, name in enumerate(names):
+        for row, group in enumerate(groups.values()):
+            if name in group:
+                place = row + (column - (len(names) - 1) / 2) * 0.8 / len(names)
+                _whisker(axes, place, group[name], COLOURS[column % len(COLOURS)], name if row == 0 else "")
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    _finish(axes, "test score, % (95% intervals)")
+    return figure
+
+
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Figure:
+    """Curves by name: (x, y) pairs; y from 0 to 1 is shown in percent."""
+    figure = Figure(figsize=(6.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, pairs) in enumerate(series.items()):
+        axes.plot(
+            [a for a, _ in pairs], [100 * b for _, b in pairs], "o-", color=COLOURS[number % len(COLOURS)], label=name
+        )
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw(figure: Figure, kind: Format) -> bytes:
+    """The picture as a file's content; the same figure gives the same bytes."""
+    target = io.BytesIO()
+    with rc_context({"svg.hashsalt": "metaspo"}):
+        figure.savefig(target, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return target.getvalue()
+
+
+def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: str) -> None:
+    axes.step(places, scores, where="post", color=BLUE)
+    axes.plot(places, scores, "o", color=BLUE, markersize=4)
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whisker(axes: Axes, row: float, bar: Bar, colour: str, label: str) -> None:
+    axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=colour, linewidth=1.2, zorder=2)
+    axes.plot([100 * bar.score], [row], "o", color=colour, markersize=6, zorder=3, label=label or None)
+
+
+def _finish(axes: Axes, label: str) -> None:
+    axes.set_xlabel(label)
+    axes.set_xlim(0, 100)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#edf2f7")
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), frameon=False, ncols=4)
+
+
+def _short(address: str) -> str:
+    return address.replace("iter=", "").replace("/", " ")

@@ -1,0 +1,77 @@
+"""One self-contained page of HTML: no script, nothing fetched, every text of a model escaped."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from metaspo.engine.report.diff import Span, differences
+from metaspo.engine.report.figures import draw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An SVG, base64-encoded, and what it shows in words."""
+
+    alt: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """Rows of texts under column heads."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt, marked with what changed."""
+
+    title: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A prompt that is folded away until it is asked for."""
+
+    title: str
+    fate: str
+    kept: bool
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[TextTable, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+
+def picture(figure: Figure, *, alt: str) -> Picture:
+    """A figure for a page."""
+    return Picture(alt=alt, data=base64.b64encode(draw(figure, "svg")).decode())
+
+
+def changed_prompt(title: str, old: str, new: str) -> Prompt:
+    """A prompt with what changed against an older one."""
+    return Prompt(title=title, spans=tuple(differences(old, new)))
+
+
+def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Sequence[Section]) -> str:
+    """The page as HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    return template.render(title=title, lead=lead, verdicts=verdicts, sections=sections, version=version("metaspo"))

@@ -1,0 +1,162 @@
+"""The page of one run, and its pictures as files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
+
+from metaspo.engine.journal import read_journal
+from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
+from metaspo.engine.report.history import History, Proposed, history
+from metaspo.engine.report.page import (
+    Entry,
+    Prompt,
+    Section,
+    TextTable,
+    changed_prompt,
+    picture,
+    render_page,
+)
+from metaspo.engine.result import Gain, RunResult, TestScore
+from metaspo.engine.run_directory import RunDirectory, RunDirectoryError
+
+
+def load_result(run: RunDirectory) -> RunResult:
+    """A finished run's result. Raises `RunDirectoryError` for one that has not finished, or whose file is damaged."""
+    try:
+        return TypeAdapter(RunResult).validate_json(run.result.read_bytes())
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{run.path}: the run has not finished; `metaspo optimize` goes on with it") from None
+    except ValueError as error:
+        raise RunDirectoryError(f"{run.result}: cannot be read as a result: {error}") from None
+
+
+def run_page(run: RunDirectory) -> str:
+    """Everything worth seeing of a finished run on one page of HTML. Raises `RunDirectoryError`."""
+    result, past = load_result(run), _history(run)
+    last = past.points[-1]
+    sections = [
+        _scores(result),
+        Section(
+            title="The incumbent's score on the way",
+            pictures=(picture(score_curve(past.points), alt="train score over selections and over what was spent"),),
+        ),
+        Section(title="What it found", prompts=_found(result, _first_user_prompts(run))),
+        Section(title="Every proposal", entries=tuple(_entry(one) for one in past.proposals)),
+    ]
+    return render_page(
+        f"Run {run.name}",
+        lead=(
+            f"Seed {result.seed}. {last.calls:,} calls, ${last.dollars:.4f}, {last.seconds:,.0f} s up to the last "
+            f"selection. System prompts: {result.strategies['outer']}. User prompts: {result.strategies['inner']}."
+        ),
+        verdicts=[_verdict(gain) for gain in result.gains],
+        sections=[section for section in sections if section is not None],
+    )
+
+
+def write_figures(run: RunDirectory, folder: Path) -> list[Path]:
+    """A run's pictures as SVG and PNG files in a folder; where they are. Raises `RunDirectoryError`."""
+    result, past = load_result(run), _history(run)
+    drawn: dict[str, Figure] = {"score": score_curve(past.points)}
+    if bars := _bars(result.tests):
+        drawn["tasks"] = before_and_after(bars)
+    return write_all(drawn, folder)
+
+
+def write_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Every figure as SVG and as PNG; where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        for kind in ("svg", "png"):
+            path = folder / f"{name}.{kind}"
+            path.write_bytes(draw(figure, "svg" if kind == "svg" else "png"))
+            paths.append(path)
+    return paths
+
+
+def _history(run: RunDirectory) -> History:
+    config = _config(run)
+    return history(
+        read_journal(run.journal), system_prompt=config["system_prompt"], user_prompts=_first_user_prompts(run)
+    )
+
+
+def _config(run: RunDirectory) -> dict[str, Any]:
+    config: dict[str, Any] = orjson.loads(run.config.read_bytes())
+    return config
+
+
+def _first_user_prompts(run: RunDirectory) -> dict[str, str]:
+    return {task["name"]: task["user_prompt"] for task in _config(run)["tasks"]}
+
+
+def _verdict(gain: Gain) -> str:
+    low, high = 100 * gain.interval.low, 100 * gain.interval.high
+    return (
+        f"On {gain.tasks} {'unseen target' if gain.role == 'target' else 'source'} tasks the test score went from "
+        f"{gain.before:.1%} to {gain.after:.1%}: {100 * gain.gain:+.1f} points (95% interval {low:+.1f} to "
+        f"{high:+.1f}); {gain.verdict}."
+    )
+
+
+def _bars(tests: Sequence[TestScore]) -> dict[str, tuple[Bar, Bar]]:
+    """Per task before and after, where there are both."""
+    best = {(row.task, row.stage): row for row in reversed(tests) if row.prompt == 0}
+    bars = {}
+    for row in tests:
+        before, after = best.get((row.task, "before")), best.get((row.task, "after"))
+        if row.stage == "before" and before and after and before.score is not None and after.score is not None:
+            bars[row.task] = (_bar(before), _bar(after))
+    return bars
+
+
+def _bar(row: TestScore) -> Bar:
+    score = row.score or 0.0
+    return Bar(
+        score=score, low=row.interval.low if row.interval else score, high=row.interval.high if row.interval else score
+    )
+
+
+def _scores(result: RunResult) -> Section | None:
+    if not result.tests:
+        return None
+    bars = _bars(result.tests)
+    pictures = (picture(before_and_after(bars), alt="test score per task before and after"),) if bars else ()
+    rows = tuple(
+        (
+            row.task,
+            row.role,
+            row.metric,
+            row.stage,
+            str(row.prompt + 1),
+            "–" if row.score is None else f"{row.score:.1%}",
+            str(row.examples),
+            str(row.malformed),
+            str(row.failed),
+        )
+        for row in result.tests
+    )
+    columns = ("task", "role", "metric", "stage", "prompt", "score", "examples", "malformed", "failed")
+    return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=columns, rows=rows),))
+
+
+def _found(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:
+    prompts = [changed_prompt("System prompt", result.first_system_prompt, result.system_prompt)]
+    for task, users in result.user_prompts.items():
+        prompts.append(changed_prompt(f"Best user prompt of {task}", first.get(task, users[0]), users[0]))
+    return tuple(prompts)
+
+
+def _entry(one: Proposed) -> Entry:
+    fate = one.fate if one.score is None else f"{one.fate}, {one.score:.1%}"
+    return Entry(
+        title=one.address,
+        fate=fate,
+        kept=one.fate == "kept",
+        spans=changed_prompt("", one.parent, one.text).spans if one.text else (),
+    )

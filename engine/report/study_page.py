@@ -1,0 +1,92 @@
+"""The page of a comparison, and everything that is written of it to a folder."""
+
+from pathlib import Path
+
+import orjson
+from matplotlib.figure import Figure
+
+from metaspo.engine.protocols import Study, Table, as_csv, comparisons, markdown, shown, summarize_method, tables
+from metaspo.engine.protocols.scores import adaptation
+from metaspo.engine.report.figures import Bar, lines, methods
+from metaspo.engine.report.page import Prompt, Section, TextTable, changed_prompt, picture, render_page
+from metaspo.engine.report.run_page import write_all
+from metaspo.engine.run_directory import write_text
+
+JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+def study_page(study: Study) -> str:
+    """Everything worth seeing of a comparison on one page of HTML."""
+    made = tables(study)
+    drawn = study_figures(study)
+    pictures = {name: picture(figure, alt=name) for name, figure in drawn.items()}
+    sections = [
+        Section(
+            title=table.title,
+            pictures=(pictures[table.name],) if table.name in pictures else (),
+            tables=(_text(table),),
+            paragraphs=(table.note,) if table.note else (),
+        )
+        for table in made
+    ]
+    sections.append(Section(title="System prompts", prompts=tuple(_prompts(study))))
+    about = "; ".join(f"{method.name}: {method.about}" for method in study.grid.methods)
+    return render_page(
+        f"Comparison {study.grid.config.name}",
+        lead=f"{len(study.methods)} methods, seeds {', '.join(map(str, study.seeds))}. {about}.",
+        verdicts=[one.sentence for one in comparisons(study)],
+        sections=sections,
+    )
+
+
+def study_figures(study: Study) -> dict[str, Figure]:
+    """Pictures by the name of the table that they belong to."""
+    domains: list[str | None] = [*study.domains, None] if len(study.domains) > 1 else [None]
+    groups: dict[str, dict[str, Bar]] = {}
+    for domain in domains:
+        bars = {}
+        for method in study.methods:
+            found = summarize_method(study, method, domain)
+            if found.score is not None and found.interval is not None:
+                bars[method] = Bar(score=found.score, low=found.interval.low, high=found.interval.high)
+        groups[domain or "all tasks"] = bars
+    figures = {"scores": methods(groups)} if any(groups.values()) else {}
+    curves = {method: adaptation(study, method) for method in study.methods}
+    over_rounds = {method: list(enumerate(found[max(found)])) for method, found in curves.items() if found}
+    if over_rounds:
+        figures["adapt"] = lines(over_rounds, x="round", y="test score, %")
+    return figures
+
+
+def write_study(study: Study, folder: Path) -> Path:
+    """Write tables (Markdown, CSV, JSON), pictures, every cell's result and the page; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = tables(study)
+    write_text(folder / "tables.md", "\n".join(markdown(table) for table in made))
+    for table in made:
+        write_text(folder / f"{table.name}.csv", as_csv(table).rstrip("\n"))
+    data = {
+        "tables": {table.name: table.records() for table in made},
+        "verdicts": [one.sentence for one in comparisons(study)],
+        "cells": [result.as_json() for result in study.results],
+    }
+    (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
+    write_all(study_figures(study), folder)
+    page = folder / "report.html"
+    write_text(page, study_page(study))
+    return page
+
+
+def _text(table: Table) -> TextTable:
+    return TextTable(columns=table.columns, rows=tuple(tuple(shown(value) for value in row) for row in table.rows))
+
+
+def _prompts(study: Study) -> list[Prompt]:
+    """Every cell's system prompt, marked against the first one of its run."""
+    prompts = []
+    for result in study.results:
+        if not result.stopped:
+            title = " · ".join(part for part in (result.method, result.domain, f"seed {result.seed}") if part)
+            first = result.result.first_system_prompt if result.result else result.system_prompt
+            prompts.append(changed_prompt(title, first, result.system_prompt))
+    return prompts

@@ -1,0 +1,182 @@
+"""The luck in a score of the best of several candidates, chosen on the examples that it is scored on.
+
+The best of nine equally good prompts still looks better than they are: it is the one that the examples happened to
+favour. How much of its score is that luck is estimated here, in two ways.
+
+`reselected` is the estimate where every candidate was scored to the end: choose again on a random half of the examples
+of each task, look at the chosen one's score on the other half, and take the mean fall over many such halves. Half the
+examples leave sqrt(2) times the noise of all of them, so the fall is divided by that. In simulations
+(docs/statistics.md) this is close to the true luck, a little above it where candidates differ much; the bootstrap's
+estimate is too low by a quarter where they do not, and cross-validation's varies two to three times as much.
+
+`at_most` needs the winner and the incumbent only: the luck if all candidates, and the incumbent, were equally good,
+which is where it is largest. A candidate that early rejection has dropped has no grades for the rest of its examples,
+and which ones it has depends on the order in which answers came in; what a run's result says must not, so it says this.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import NormalDist, variance
+from typing import TYPE_CHECKING, Literal
+
+from metaspo.engine.statistics.paired import shared
+from metaspo.engine.statistics.resampling import TaskGrades
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HALVINGS = 1_000
+DECIMALS = 12  # equal means are ties, as in selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimism:
+    """What of a winner's train score is the luck of having been picked.
+
+    Attributes:
+        score: of the winner, on the examples that it was picked on.
+        luck: the part of it that is luck, 0 or more.
+        candidates: how many it was the best of; the incumbent, which it also had to beat, is not counted.
+        complete: how many of these the figure is about: the others were not scored to the end.
+        kind: "estimate" by choosing again on halves; "bound" by taking all candidates as equally good.
+    """
+
+    score: float
+    luck: float
+    candidates: int
+    complete: int
+    kind: Literal["estimate", "bound"]
+
+    @property
+    def sentence(self) -> str:
+        """What it comes to, for people."""
+        points = f"{100 * self.luck:.1f} points"
+        picked = f"the luck of having picked the best of {self.candidates}"
+        if self.kind == "bound":
+            return f"train score {self.score:.1%}, of which at most about {points} are {picked}"
+        if self.complete < self.candidates:
+            known = f"only {self.complete} of them were scored to the end"
+            return f"train score {self.score:.1%}, of which at least about {points} are {picked} ({known})"
+        return f"train score {self.score:.1%}, of which about {points} are {picked}"
+
+
+def reselected(
+    candidates: Sequence[TaskGrades],
+    *,
+    incumbent: TaskGrades | None = None,
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Optimism | None:
+    """The luck of the best candidate, by choosing again on random halves of the examples.
+
+    A candidate with a grade missing is left out: it was dropped because it could not win, or refused. With candidates
+    left out the estimate is on the low side, since some of them would be chosen on some halves.
+
+    Args:
+        candidates: of each the grades by task, examples in the same order; the same tasks for all.
+        incumbent: takes part in the choice, and wins ties.
+        weights: of tasks, by name; 1 for those left out.
+
+    Returns:
+        None if nothing was chosen (no candidate is complete, or none beats the incumbent), or no task has two examples.
+
+    Raises:
+        ValueError: if the candidates' grades are not of the same examples.
+    """
+    import numpy as np
+
+    there = [grades for grades in candidates if _is_complete(grades)]
+    field = there if incumbent is None else [incumbent, *there]
+    if not there or max(len(grades) for grades in field[0].values()) < 2:
+        return None
+    weigh = [(weights or {}).get(task, 1.0) for task in field[0]]
+    tables = [_table(field, task) for task in field[0]]
+    scores = np.round(np.average([table.mean(axis=1) for table in tables], axis=0, weights=weigh), DECIMALS)
+    winner = int(scores.argmax())
+    if incumbent is not None and not winner:
+        return None
+    rng = np.random.default_rng(seed)
+    chosen_on, looked_at = [np.zeros((HALVINGS, len(field))) for _ in range(2)]
+    for table, weight in zip(tables, weigh, strict=True):
+        one, other = _halves(table, rng.random((HALVINGS, table.shape[1])))
+        chosen_on += weight * one
+        looked_at += weight * other
+    chosen = np.round(chosen_on, DECIMALS).argmax(axis=1)[:, None]
+    fall = np.take_along_axis(chosen_on - looked_at, chosen, axis=1).mean() / sum(weigh)
+    return Optimism(
+        score=float(scores[winner]),
+        luck=max(0.0, float(fall) / sqrt(2)),
+        candidates=len(candidates),
+        complete=len(there),
+        kind="estimate",
+    )
+
+
+def at_most(
+    winner: TaskGrades,
+    incumbent: TaskGrades,
+    *,
+    candidates: int,
+    score: float,
+    weights: Mapping[str, float] | None = None,
+) -> Optimism:
+    """The luck of the best of so many candidates if they and the incumbent were equally good: about the most it can be.
+
+    Equally good prompts differ from each other by as much noise as the winner from the incumbent. The luck is then the
+    mean of the highest of `candidates` + 1 independent normal draws, each with half the variance of that difference.
+
+    Args:
+        score: of the winner.
+        weights: of tasks, by name; 1 for those left out.
+
+    Raises:
+        ValueError: if the grades are not of the same examples.
+    """
+    pairs = shared(winner, incumbent)
+    weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
+    whole = fsum(weigh.values())
+    spread = fsum(
+        (weigh[task] / whole) ** 2 * variance([one - other for one, other in zip(*pair, strict=True)]) / len(pair[0])
+        for task, pair in pairs.items()
+        if len(pair[0]) > 1
+    )
+    luck = highest_of(candidates + 1) * sqrt(spread / 2)
+    return Optimism(score=score, luck=luck, candidates=candidates, complete=candidates, kind="bound")
+
+
+def highest_of(count: int) -> float:
+    """The mean of the highest of so many independent standard normal draws; 0 for one."""
+    step, phi = 0.01, NormalDist().cdf
+    # The mean of any variable is the integral of P(X > x) less that of P(X < -x), over x > 0; the midpoint rule does.
+    return step * fsum(1 - phi(x) ** count - phi(-x) ** count for x in (step * (k + 0.5) for k in range(900)))
+
+
+def _is_complete(grades: TaskGrades) -> bool:
+    return all(grade is not None for task in grades.values() for grade in task)
+
+
+def _table(field: Sequence[TaskGrades], task: str) -> "NDArray[np.float64]":
+    """Grades of one task, candidates by examples."""
+    import numpy as np
+
+    if any(grades.keys() != field[0].keys() or len(grades[task]) != len(field[0][task]) for grades in field):
+        raise ValueError(f"task '{task}': the candidates' grades are not of the same examples")
+    return np.asarray([grades[task] for grades in field], float)
+
+
+def _halves(
+    table: "NDArray[np.float64]", tickets: "NDArray[np.float64]"
+) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """The candidates' means on a random half of the examples and on the other; on all, both, where there is but one."""
+    import numpy as np
+
+    examples = table.shape[1]
+    if examples == 1:
+        same = np.broadcast_to(table[:, 0], (len(tickets), len(table)))
+        return same, same
+    # An odd example falls to either half in turn, so that neither has more of them in the mean.
+    size = examples // 2 + (examples % 2) * (np.arange(len(tickets)) % 2)
+    picked = (tickets.argsort(axis=1).argsort(axis=1) < size[:, None]).astype(float)
+    return picked @ table.T / size[:, None], (1 - picked) @ table.T / (examples - size)[:, None]

@@ -1,0 +1,162 @@
+"""APE: instructions induced from examples, and variations of the best ones.
+
+Zhou et al., "Large Language Models Are Human-Level Prompt Engineers", ICLR 2023 (arXiv 2211.01910). Without resampling
+it is the strategy of MetaSPO-APE (Choi, Baek and Hwang, NeurIPS 2025, and the authors' code).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from metaspo.backends import Message
+from metaspo.engine.concurrent import gather
+from metaspo.engine.strategies.bandits import UpperConfidence
+from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_tag
+from metaspo.engine.strategies.search import Arena, Size, Work
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.selection import bandit_ranking, most_calls
+from metaspo.engine.strategies.texts import messages, text
+from metaspo.engine.tasks.base import PLACEHOLDER, Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ape:
+    """Induction from examples, then rounds of meaning-preserving variations of the best.
+
+    Our readings. A user prompt is the induced instruction with the question's place and the answer rule added where it
+    lacks them. The prompts that were there before compete to be varied, as in the `ape` of MetaSPO's authors, but are
+    not returned. Prompts are scored only where something hangs on it: before a resampling, and at the end if there are
+    more than the loop will look at or some were varied. The score is the task's metric, not the log-likelihood.
+
+    Attributes:
+        demos: question-answer pairs that an induction sees at level "user" (MetaSPO's code; APE has 5).
+        demos_per_task: the same at level "system", of each task, shuffled together.
+        inductions: how many instructions are induced; as many as the loop has candidates if None.
+        resample: rounds of variations; 0 in MetaSPO-APE, where nothing is scored.
+        top: how many of the best are varied in a round.
+        variations: of each of them.
+        select: "full" scores on all examples; "ucb" estimates: the best mean after `ucb_rounds` rounds, each of which
+            scores the `ucb_width` prompts with the highest mean + c sqrt(ln t / n) on `ucb_examples` examples.
+    """
+
+    demos: int = Field(default=10, ge=1)
+    demos_per_task: int = Field(default=5, ge=1)
+    inductions: int | None = Field(default=None, ge=1)
+    resample: int = Field(default=0, ge=0)
+    top: int = Field(default=3, ge=1)
+    variations: int = Field(default=3, ge=1)
+    select: Literal["full", "ucb"] = "full"
+    ucb_rounds: int = Field(default=5, ge=1)
+    ucb_width: int = Field(default=50, ge=1)
+    ucb_examples: int = Field(default=50, ge=1)
+    c: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def name(self) -> str:
+        """What a config calls it."""
+        return "ape"
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        """Both."""
+        return BOTH_LEVELS
+
+    def describe(self) -> str:
+        """One line for the report."""
+        rounds = f", and varies the best in {self.resample} rounds" if self.resample else ""
+        return f"the optimizer model induces instructions from question-answer pairs{rounds} (APE)"
+
+    def work(self, size: Size, /) -> Work:
+        """The most calls of a round: every prompt new and, where any is scored, all of them on all examples."""
+        induced = self.inductions or size.candidates
+        varied = self.resample * self.top * self.variations
+        if not self.resample and induced <= size.candidates:
+            return Work(base=0, optimizer=induced)
+        base = (induced + varied) * size.rows
+        if self.select == "ucb":
+            sizes = [induced + self.top * self.variations * rounds for rounds in range(self.resample + 1)]
+            base = min(base, sum(most_calls(size, prompts=prompts, policy=self._policy) for prompts in sizes))
+        return Work(base=base, optimizer=induced + varied)
+
+    async def search(self, arena: Arena, /) -> Sequence[str]:
+        """Induce, then vary. Raises `NoProposal` if no induction brought a prompt."""
+        count = self.inductions or arena.candidates
+        induced = await gather(self._induce(arena, f"induction={number}") for number in range(1, count + 1))
+        found = new_prompts(arena, [prompt for prompt in induced if prompt is not None])
+        if not self.resample and len(found) <= arena.candidates:
+            return found
+        known = [trial.prompt for trial in arena.first]
+        pool = await self._rank(arena, "induced", [*known, *found] if self.resample else found)
+        for number in range(1, self.resample + 1):
+            step = f"resample={number}"
+            varied = await gather(
+                self._vary(arena, f"{step}/best={rank}/variation={variation}", prompt)
+                for rank, prompt in enumerate(pool[: self.top], start=1)
+                for variation in range(1, self.variations + 1)
+            )
+            new = [prompt for prompt in dict.fromkeys(varied) if prompt is not None and prompt not in pool]
+            pool = await self._rank(arena, step, [*pool, *new]) if new else pool
+        return new_prompts(arena, pool)
+
+    async def _induce(self, arena: Arena, step: str) -> str | None:
+        per_task = self.demos if arena.level == "user" else self.demos_per_task
+        rows = arena.sample(f"{step}/demos", per_task=per_task)
+        shown = [task.train[row] for task, places in zip(arena.tasks, rows, strict=True) for row in places]
+        arena.rng(f"{step}/order").shuffle(shown)
+        if arena.level == "system":
+            request = messages("ape", "system", "induce", {"pairs": _pairs(shown)})
+            return await ask_or_none(arena, f"{step}/induce", request, prompt_reader(arena))
+        rule = arena.tasks[0].answer_rule
+
+        def read(answer: str) -> str:
+            return arena.usable(read_induced(answer, answer_rule=rule))
+
+        return await ask_or_none(arena, f"{step}/induce", user_induction(shown, answer_rule=rule), read)
+
+    async def _vary(self, arena: Arena, step: str, prompt: str) -> str | None:
+        request = messages("ape", arena.level, "vary", {"prompt": prompt})
+        return await ask_or_none(arena, f"{step}/vary", request, prompt_reader(arena))
+
+    async def _rank(self, arena: Arena, step: str, prompts: list[str]) -> list[str]:
+        if self.select == "ucb":
+            return await bandit_ranking(arena, step, prompts, self._policy(len(prompts)))
+        return [trial.prompt for trial in ranked(await arena.score(step, prompts))]
+
+    def _policy(self, arms: int) -> UpperConfidence:
+        return UpperConfidence(
+            arms,
+            rounds=self.ucb_rounds,
+            width=self.ucb_width,
+            examples=self.ucb_examples,
+            c=self.c,
+            clock="examples",
+        )
+
+
+def user_induction(examples: Sequence[Example], *, answer_rule: str) -> tuple[Message, ...]:
+    """Asks for the instruction that explains a task's examples."""
+    return messages("ape", "user", "induce", {"pairs": _pairs(examples), "answer_rule": answer_rule})
+
+
+def read_induced(answer: str, *, answer_rule: str) -> str:
+    """The user prompt that an induced instruction makes. Raises `Malformed`."""
+    return completed(read_tag(answer, "user_prompt"), answer_rule)
+
+
+def _pairs(examples: Sequence[Example]) -> str:
+    return join_blocks(
+        [
+            text("ape", "user", "pair", {"question": example.question, "answers": " or ".join(example.answers)})
+            for example in examples
+        ]
+    )
+
+
+def completed(instruction: str, answer_rule: str) -> str:
+    """The instruction with the question's place and the answer rule below it, as far as it lacks them."""
+    parts = [instruction]
+    parts += [] if PLACEHOLDER in instruction else [PLACEHOLDER]
+    parts += [] if answer_rule in instruction else [answer_rule]
+    return "\n\n".join(parts)

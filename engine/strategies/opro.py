@@ -1,0 +1,134 @@
+"""OPRO: the optimizer model sees earlier prompts with their scores, worst first, and writes better ones.
+
+Yang et al., "Large Language Models as Optimizers", ICLR 2024 (arXiv 2309.03409).
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from metaspo.engine.concurrent import gather
+from metaspo.engine.strategies.meta_prompts import Level, join_blocks
+from metaspo.engine.strategies.search import Arena, Size, Trial, Work
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.texts import messages, text
+from metaspo.engine.tasks.base import PLACEHOLDER
+
+MARK = "[[PROMPT]]"  # where the prompt goes in an exemplar, as in opro.toml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opro:
+    """Steps of several prompts each, all drawn from one trajectory of prompts and scores, all scored on every example.
+
+    Our readings. What is optimized is the whole prompt, at level "user" with its `{question}`, not a sentence placed
+    beside the question. The trajectory starts with the prompts that are there and those found in earlier iterations.
+    The steps end when a prompt answers every example right: none can score higher. An answer that holds the placeholder
+    wrongly is drawn again, one that is too long or was there before is dropped, as is one that holds the mark.
+
+    Attributes:
+        steps: how often the optimizer is shown the trajectory; in the paper 200 for one task, so set it to the budget.
+        samples: prompts drawn in a step, side by side.
+        top: how many of the best prompts are shown, in ascending order, with scores as whole numbers from 0 to 100.
+        exemplars: question-answer pairs that are shown, drawn anew for each step from all tasks together.
+        threshold: the score, 0 to 1, below which a prompt is not shown (0.3 in the paper's runs with GPT scorers).
+        longest: characters that a prompt may have, without the placeholder and the answer rule.
+        remember: how many prompts of earlier iterations, the latest, enter the trajectory; each is scored again, since
+            the other prompts have changed.
+    """
+
+    steps: int = Field(default=200, ge=1)
+    samples: int = Field(default=8, ge=1)
+    top: int = Field(default=20, ge=1)
+    exemplars: int = Field(default=3, ge=0)
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    longest: int = Field(default=500, ge=1)
+    remember: int = Field(default=20, ge=0)
+
+    @property
+    def name(self) -> str:
+        """What a config calls it."""
+        return "opro"
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        """Both."""
+        return BOTH_LEVELS
+
+    def describe(self) -> str:
+        """One line for the report."""
+        return f"the optimizer model continues a list of prompts and scores, {self.steps} times {self.samples} (OPRO)"
+
+    def work(self, size: Size, /) -> Work:
+        """The most calls of a round: every sample a new prompt, and as many earlier ones as are remembered."""
+        samples = self.steps * self.samples
+        return Work(base=(self.remember + samples) * size.rows, optimizer=samples)
+
+    async def search(self, arena: Arena, /) -> Sequence[str]:
+        """Every new prompt by its score, and the remembered ones. Raises `NoProposal` if there is none."""
+        first = {trial.prompt for trial in arena.first}
+        past = [prompt for prompt in arena.past if prompt not in first]
+        past = past[max(0, len(past) - self.remember) :]
+        trajectory = [*(await arena.score("past", past) if past else []), *arena.first]
+        seen = {*first, *arena.past}
+        for number in range(1, self.steps + 1):
+            if any(perfect(trial) for trial in trajectory):
+                break
+            drawn = await self._draw(arena, f"step={number}", trajectory)
+            new = [prompt for prompt in dict.fromkeys(drawn) if prompt not in seen and self._fits(arena, prompt)]
+            seen.update(drawn)
+            trajectory += await arena.score(f"step={number}/score", new) if new else []
+        return new_prompts(arena, [trial.prompt for trial in ranked(trajectory)])
+
+    async def _draw(self, arena: Arena, step: str, trajectory: Sequence[Trial]) -> list[str]:
+        """One step's samples: all of the same request."""
+        slots = {
+            "trajectory": join_blocks(self.shown(trajectory)) or "(none yet)",
+            "exemplars": join_blocks(self._exemplars(arena, f"{step}/exemplars")) or "(none)",
+        }
+        if arena.level == "user":
+            slots["answer_rule"] = arena.tasks[0].answer_rule
+        request = messages("opro", arena.level, "continue", slots)
+        drawn = await gather(
+            ask_or_none(arena, f"{step}/sample={number}/continue", request, prompt_reader(arena))
+            for number in range(1, self.samples + 1)
+        )
+        return [prompt for prompt in drawn if prompt is not None]
+
+    def shown(self, trajectory: Sequence[Trial]) -> list[str]:
+        """The best prompts in ascending order of their scores; of equal ones the later found comes later."""
+        best = sorted(trajectory, key=lambda trial: trial.score)[-self.top :]
+        return [
+            text("opro", "user", "scored", {"prompt": trial.prompt, "score": str(round(100 * trial.score))})
+            for trial in best
+            if trial.score >= self.threshold
+        ]
+
+    def _exemplars(self, arena: Arena, step: str) -> list[str]:
+        pairs = [(task, example) for task in arena.tasks for example in task.train]
+        chosen = arena.rng(step).sample(pairs, min(self.exemplars, len(pairs)))
+        return [
+            text(
+                "opro",
+                arena.level,
+                "exemplar",
+                {
+                    "user_message": task.user_prompt.replace(PLACEHOLDER, example.question),
+                    "question": example.question,
+                    "answers": " or ".join(example.answers),
+                },
+            )
+            for task, example in chosen
+        ]
+
+    def _fits(self, arena: Arena, prompt: str) -> bool:
+        own = prompt.replace(PLACEHOLDER, "")
+        if arena.level == "user":
+            own = own.replace(arena.tasks[0].answer_rule, "")
+        return len(own) <= self.longest and MARK not in own
+
+
+def perfect(trial: Trial) -> bool:
+    """Whether every answer was fully right."""
+    return all(grade == 1 for grade in trial.grades)

@@ -1,0 +1,210 @@
+"""ProTeGi: textual gradients, a beam, and bandits that choose it on small samples.
+
+Pryzant et al., "Automatic Prompt Optimization with 'Gradient Descent' and Beam Search", EMNLP 2023 (arXiv 2305.03495).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from metaspo.engine.concurrent import gather
+from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, SuccessiveRejects, UpperConfidence
+from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
+from metaspo.engine.strategies.search import Arena, Rows, Size, Trial, Work, Wrong
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
+from metaspo.engine.strategies.selection import bandit_ranking, most_calls, share
+from metaspo.engine.strategies.texts import messages
+
+ERRORS = 16  # on how many a parent's new prompts are compared
+Select = Literal["ucb", "ucb-e", "halving", "rejects", "full"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProTeGi:
+    """Rounds of: find the errors of each prompt in the beam, reason, rewrite, paraphrase, choose the beam.
+
+    A gradient is one reason why a prompt fails, found from a few of its errors; each is followed by rewriting the
+    prompt, and what was rewritten, as well as the prompt itself, is paraphrased.
+
+    Our readings. The first beam is the best of the prompts that are there. Sample sizes count different examples, an
+    equal share of each task; one minibatch serves the whole beam. A prompt without errors on it is not expanded, and
+    the search ends when no prompt is. Of equal prompts the one that was there before stays. What is returned is the
+    last beam without the prompts that the search began with.
+
+    Attributes:
+        rounds: how often the beam is expanded and chosen again.
+        beam: prompts that are kept.
+        minibatch: examples on which errors are looked for.
+        gradients: reasons for each prompt, each from a draw of errors of its own.
+        errors: how many errors a reason is found from.
+        rewrites: new prompts for each reason.
+        paraphrases: of every rewritten prompt, and of the one it came from.
+        cap: how many new prompts of one parent go on.
+        cap_by: which, if there are more: "random", or "errors": of twice as many drawn at random the best on 16 of the
+            parent's errors.
+        select: how the beam is chosen. "ucb" and "ucb-e": the best means after `select_rounds` pulls; "halving" and
+            "rejects": successive halving and successive rejects with a budget as large; "full": every example, which is
+            the paper's exhaustive choice without its limit to the budget.
+        select_rounds: pulls of UCB.
+        select_width: prompts in a pull.
+        select_examples: examples of a pull; the budget is the product of these three.
+        c: how much UCB prefers prompts that were scored little.
+    """
+
+    rounds: int = Field(default=6, ge=1)
+    beam: int = Field(default=4, ge=1)
+    minibatch: int = Field(default=64, ge=1)
+    gradients: int = Field(default=4, ge=1)
+    errors: int = Field(default=4, ge=1)
+    rewrites: int = Field(default=1, ge=1)
+    paraphrases: int = Field(default=2, ge=0)
+    cap: int = Field(default=8, ge=1)
+    cap_by: Literal["random", "errors"] = "random"
+    select: Select = "ucb"
+    select_rounds: int = Field(default=8, ge=1)
+    select_width: int = Field(default=8, ge=1)
+    select_examples: int = Field(default=32, ge=1)
+    c: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def name(self) -> str:
+        """What a config calls it."""
+        return "protegi"
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        """Both."""
+        return BOTH_LEVELS
+
+    def describe(self) -> str:
+        """One line for the report."""
+        return (
+            f"the optimizer model follows textual gradients in {self.rounds} rounds, "
+            f"a beam of {self.beam} is chosen by {self.select} (ProTeGi)"
+        )
+
+    def work(self, size: Size, /) -> Work:
+        """The most calls of a round: every parent in every round brings as many new prompts as may go on."""
+        rewritten = self.gradients * self.rewrites
+        written = rewritten + self.paraphrases * (rewritten + 1)
+        new = min(self.cap, written)
+        tried = min(2 * self.cap, written) if self.cap_by == "errors" and written > self.cap else 0
+        on_errors = min(size.rows, ERRORS * size.nodes)
+        base = everything = optimizer = 0
+        parents = 1 if size.level == "system" else self.beam
+        for number in range(1, self.rounds + 1):
+            optimizer += parents * (self.gradients + written)
+            everything += parents * (new * size.rows + max(0, tried - new) * on_errors)
+            base += parents * tried * on_errors
+            if number > 1:
+                base += parents * size.batch(share(self.minibatch, size.tasks))
+            prompts = parents * (new + 1)
+            if self.select != "full":
+                base += most_calls(size, prompts=prompts, policy=self._policy)
+            parents = min(self.beam, prompts)
+        return Work(base=everything if self.select == "full" else min(base, everything), optimizer=optimizer)
+
+    async def search(self, arena: Arena, /) -> Sequence[str]:
+        """The last beam, best first. Raises `NoProposal` if nothing new is in it."""
+        beam = [trial.prompt for trial in arena.first[: self.beam]]
+        for number in range(1, self.rounds + 1):
+            step = f"round={number}"
+            rows = arena.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(arena.tasks)))
+            expanded = await gather(
+                self._expand(arena, f"{step}/parent={place}", prompt, rows)
+                for place, prompt in enumerate(beam, start=1)
+            )
+            if all(written is None for written in expanded):
+                break
+            new = {prompt: None for written in expanded for prompt in written or () if prompt not in beam}
+            if new:
+                beam = (await self._choose(arena, f"{step}/select", [*beam, *new]))[: self.beam]
+        return new_prompts(arena, beam)
+
+    async def _expand(self, arena: Arena, step: str, prompt: str, rows: Rows) -> list[str] | None:
+        """At most `cap` new prompts of one parent; None if it makes no errors that could be learnt from."""
+        trials = await arena.score(f"{step}/minibatch", [prompt], rows=rows)
+        if not trials or not trials[0].wrong:
+            return None
+        [parent] = trials
+        chains = [
+            *(self._descend(arena, f"{step}/gradient={number}", parent) for number in range(1, self.gradients + 1)),
+            self._paraphrase(arena, step, prompt),
+        ]
+        written = [other for chain in await gather(chains) for other in chain if other != prompt]
+        return await self._capped(arena, f"{step}/cap", list(dict.fromkeys(written)), parent)
+
+    async def _capped(self, arena: Arena, step: str, prompts: list[str], parent: Trial) -> list[str]:
+        if len(prompts) <= self.cap:
+            return prompts
+        if self.cap_by == "random":
+            return arena.rng(step).sample(prompts, self.cap)
+        tried = arena.rng(step).sample(prompts, min(2 * self.cap, len(prompts)))
+        errors = arena.rng(f"{step}/errors").sample(parent.wrong, min(ERRORS, len(parent.wrong)))
+        trials = await arena.score(step, tried, rows=_rows(arena, errors))
+        return [trial.prompt for trial in ranked(trials)[: self.cap]]
+
+    async def _descend(self, arena: Arena, step: str, parent: Trial) -> list[str]:
+        """One gradient: a reason, its rewrites and their paraphrases."""
+        wrong = arena.rng(f"{step}/errors").sample(parent.wrong, min(self.errors, len(parent.wrong)))
+        slots = {"prompt": parent.prompt, "failures": join_blocks([_block(error) for error in wrong])}
+        reason = await _ask(arena, f"{step}/reason", "reason", slots, read_analysis)
+        if reason is None:
+            return []
+        slots["reason"] = reason
+        if arena.level == "user":
+            slots["answer_rule"] = arena.tasks[0].answer_rule
+        rewritten = await gather(
+            self._rewrite(arena, f"{step}/step={number}", slots) for number in range(1, self.rewrites + 1)
+        )
+        return [prompt for prompts in rewritten for prompt in prompts]
+
+    async def _rewrite(self, arena: Arena, step: str, slots: dict[str, str]) -> list[str]:
+        """One new prompt and its paraphrases."""
+        prompt = await _ask(arena, f"{step}/rewrite", "rewrite", slots, prompt_reader(arena))
+        return [] if prompt is None else [prompt, *await self._paraphrase(arena, step, prompt)]
+
+    async def _paraphrase(self, arena: Arena, step: str, prompt: str) -> list[str]:
+        paraphrased = await gather(
+            _ask(arena, f"{step}/variation={number}/paraphrase", "paraphrase", {"prompt": prompt}, prompt_reader(arena))
+            for number in range(1, self.paraphrases + 1)
+        )
+        return [other for other in paraphrased if other is not None]
+
+    async def _choose(self, arena: Arena, step: str, prompts: list[str]) -> list[str]:
+        if self.select != "full":
+            return await bandit_ranking(arena, step, prompts, self._policy(len(prompts)))
+        return [trial.prompt for trial in ranked(await arena.score(step, prompts))]
+
+    def _policy(self, arms: int) -> Policy:
+        budget = self.select_rounds * self.select_width * self.select_examples
+        if self.select == "halving":
+            return SuccessiveHalving(arms, budget=budget, keep=self.beam)
+        if self.select == "rejects":
+            return SuccessiveRejects(arms, budget=budget, keep=self.beam)
+        return UpperConfidence(
+            arms,
+            rounds=self.select_rounds,
+            width=self.select_width,
+            examples=self.select_examples,
+            c=self.c,
+            bonus="ucb-e" if self.select == "ucb-e" else "ucb",
+        )
+
+
+def _rows(arena: Arena, wrong: Sequence[Wrong]) -> Rows:
+    """The examples that were answered wrongly."""
+    return tuple(
+        tuple(sorted({task.train.index(error.failure.example) for error in wrong if error.task == task.name}))
+        for task in arena.tasks
+    )
+
+
+def _block(wrong: Wrong) -> str:
+    return failure_block(wrong.failure, system_prompt=wrong.system_prompt, user_prompt=wrong.user_prompt)
+
+
+async def _ask(arena: Arena, step: str, name: str, slots: dict[str, str], read: Callable[[str], str]) -> str | None:
+    return await ask_or_none(arena, step, messages("protegi", arena.level, name, slots), read)

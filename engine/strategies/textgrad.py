@@ -1,0 +1,165 @@
+"""TextGrad-style search: feedback on every example, one update from all of it, taken back if validation falls.
+
+Yuksekgonul et al., "TextGrad: Automatic 'Differentiation' via Text", 2024 (arXiv 2406.07496), its prompt optimization:
+forward on a batch of 3, a backward call for each example, one update call that sees all feedback, the old prompt again
+if the validation score falls; 3 epochs of 4 steps. Sequential by nature: a step needs the prompt of the one before.
+The texts are our own.
+
+Our readings:
+- In the outer loop a batch holds 3 examples of each task. An epoch goes through a shuffled train split without repeats
+  (and round again where that is too short).
+- Only wrong answers get feedback: on a right one there is nothing to say. A batch without them changes nothing.
+- The train split of a source task is small and the loop selects on all of it, so by default all of it validates;
+  `validation` sets examples aside for that.
+- A version is measured only to decide on its revert: with `revert = false` no validation is scored.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from random import Random
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from metaspo.backends import Message
+from metaspo.engine.concurrent import gather
+from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
+from metaspo.engine.strategies.search import Arena, Rows, Size, Work, Wrong
+from metaspo.engine.strategies.searching import (
+    BOTH_LEVELS,
+    ask_or_none,
+    new_prompts,
+    prompt_reader,
+    require_failures,
+)
+from metaspo.engine.strategies.texts import messages, text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TextGrad:
+    """Textual gradient descent.
+
+    Attributes:
+        batch: examples of each task in a step.
+        validation: examples of each task kept out of the batches, to validate on; None: all train rows do both.
+        revert: keep a new version only if its validation score is not below that of the present one.
+        constraints: sentences that every version must obey, shown in the update call.
+        momentum: how many of the latest steps the update call sees: the version and what was said of it; 0: none.
+    """
+
+    name: ClassVar[str] = "textgrad"
+    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+
+    batch: int = Field(default=3, ge=1)
+    epochs: int = Field(default=3, ge=1)
+    steps: int = Field(default=4, ge=1)
+    validation: int | None = Field(default=None, ge=1)
+    revert: bool = True
+    constraints: tuple[str, ...] = ()
+    momentum: int = Field(default=0, ge=0)
+
+    def describe(self) -> str:
+        """One line for the report."""
+        kept = "kept unless validation falls" if self.revert else "always kept"
+        return f"the optimizer model comments on each wrong answer of a small batch and revises the prompt, {kept}"
+
+    def work(self, size: Size, /) -> Work:
+        """Every step finds its batch all wrong. The first prompt is scored already; so is one validated on all rows."""
+        updates = self.epochs * self.steps
+        forward = 0 if self.revert and self.validation is None else (updates - 1) * size.batch(self.batch)
+        check = size.rows if self.validation is None else size.batch(self.validation)
+        feedback = min(self.batch * size.tasks, size.rows)
+        return Work(base=forward + (updates * check if self.revert else 0), optimizer=updates * (feedback + 1))
+
+    async def search(self, arena: Arena, /) -> Sequence[str]:
+        """The versions that were kept, the latest first. Raises `NoProposal`."""
+        require_failures(arena)
+        aside = _set_aside(arena, self.validation)
+        prompt, score = arena.first[0].prompt, arena.first[0].score
+        if self.revert and aside is not None:
+            score = next((trial.score for trial in await arena.score("validate", [prompt], rows=aside)), 0.0)
+        kept: list[str] = []
+        past: list[str] = []
+        for place, rows in self._steps(arena, aside):
+            version = await self._update(arena, prompt, rows, past, place=place)
+            if version is None or version == prompt:
+                continue
+            if self.revert:
+                checked = await arena.score(f"{place}/validate", [version], rows=aside)
+                if not checked or checked[0].score < score:
+                    continue
+                score = checked[0].score
+            prompt = version
+            kept.append(prompt)
+        return new_prompts(arena, reversed(kept))
+
+    def _steps(self, arena: Arena, aside: Rows | None) -> Iterator[tuple[str, Rows]]:
+        """Place and batch of every step."""
+        for epoch in range(1, self.epochs + 1):
+            batches = _batches(arena, aside, size=self.batch, rng=arena.rng(f"epoch={epoch}/batches"))
+            for step in range(1, self.steps + 1):
+                yield f"epoch={epoch}/step={step}", next(batches)
+
+    async def _update(self, arena: Arena, prompt: str, rows: Rows, past: list[str], *, place: str) -> str | None:
+        """One step's new version; None if nothing was wrong or nothing came back. Adds the step to `past`."""
+        forward = await arena.score(f"{place}/forward", [prompt], rows=rows)
+        wrong = forward[0].wrong if forward else ()
+        answers = await gather(
+            ask_or_none(arena, f"{place}/feedback={number}", _feedback_request(arena, prompt, case), read_analysis)
+            for number, case in enumerate(wrong, 1)
+        )
+        feedback = join_blocks([_tagged("feedback", answer) for answer in answers if answer is not None])
+        if not feedback:
+            return None
+        request = self._update_request(arena, prompt, feedback, past)
+        past.append(_tagged("version", f"{prompt}\n\n{feedback}"))
+        return await ask_or_none(arena, f"{place}/update", request, prompt_reader(arena))
+
+    def _update_request(self, arena: Arena, prompt: str, feedback: str, past: Sequence[str]) -> tuple[Message, ...]:
+        level = arena.level
+        versions = join_blocks(past[max(0, len(past) - self.momentum) :])
+        listed = "\n".join(f"- {constraint}" for constraint in self.constraints)
+        slots = {
+            "kind": text("textgrad", level, "kind", {}),
+            "prompt": prompt,
+            "feedback": feedback,
+            "history": text("textgrad", level, "history", {"versions": versions}) if versions else "",
+            "constraints": text("textgrad", level, "constraints", {"constraints": listed}) if listed else "",
+            "rules": text("textgrad", level, "rules", _answer_rule(arena)),
+        }
+        return messages("textgrad", level, "update", slots)
+
+
+def _set_aside(arena: Arena, count: int | None) -> Rows | None:
+    """Rows to validate on; of a task's rows at least one is left for the batches. None: all rows."""
+    if count is None:
+        return None
+    drawn = arena.sample("validation", per_task=count)
+    return tuple(rows[: max(1, len(task.train) - 1)] for rows, task in zip(drawn, arena.tasks, strict=True))
+
+
+def _batches(arena: Arena, aside: Rows | None, *, size: int, rng: Random) -> Iterator[Rows]:
+    """Batch after batch, each task's rows in an order of this epoch's own; no row twice in a batch."""
+    orders = []
+    for position, task in enumerate(arena.tasks):
+        taken = set(aside[position]) if aside is not None else set()
+        order = [row for row in range(len(task.train)) if row not in taken] or list(range(len(task.train)))
+        rng.shuffle(order)
+        orders.append((cycle(order), min(size, len(order))))
+    while True:
+        yield tuple(tuple(islice(rows, count)) for rows, count in orders)
+
+
+def _feedback_request(arena: Arena, prompt: str, case: Wrong) -> tuple[Message, ...]:
+    shown = failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
+    slots = {"kind": text("textgrad", arena.level, "kind", {}), "prompt": prompt, "case": shown}
+    return messages("textgrad", arena.level, "feedback", slots)
+
+
+def _answer_rule(arena: Arena) -> dict[str, str]:
+    return {"answer_rule": arena.tasks[0].answer_rule} if arena.level == "user" else {}
+
+
+def _tagged(tag: str, inside: str) -> str:
+    return f"<{tag}>\n{inside}\n</{tag}>"

@@ -1,0 +1,51 @@
+"""Options under a question: lettered, shuffled if asked for, and the answer as a letter."""
+
+import hashlib
+from collections.abc import Sequence
+from random import Random
+from string import ascii_uppercase
+from typing import Final
+
+MOST: Final = len(ascii_uppercase)
+
+
+class ChoiceError(ValueError):
+    """Options or an answer among them that cannot be lettered; `str()` says what is wrong with them."""
+
+
+def option_order(options: Sequence[str], *, question: str, shuffle: bool) -> tuple[int, ...]:
+    """Which option stands in which place; shuffled by a draw from the texts, the same on every machine.
+
+    Raises `ChoiceError` for fewer than two options or more than there are letters.
+    """
+    if not 2 <= len(options) <= MOST:
+        raise ChoiceError(f"holds {len(options)} options; there must be 2 to {MOST}")
+    order = list(range(len(options)))
+    if shuffle:
+        digest = hashlib.sha256("\n".join([question, *options]).encode()).digest()
+        Random(int.from_bytes(digest)).shuffle(order)
+    return tuple(order)
+
+
+def lettered(options: Sequence[str], order: Sequence[int]) -> str:
+    """The options as lines: "(A) first"."""
+    return "\n".join(
+        f"({letter}) {options[index].strip()}" for letter, index in zip(ascii_uppercase, order, strict=False)
+    )
+
+
+def letter_of(answer: str, options: Sequence[str], order: Sequence[int]) -> str:
+    """The letter of an answer given as one option's text or as the letter of its place in the data.
+
+    Raises `ChoiceError` where it is neither.
+    """
+    texts = [option.strip() for option in options]
+    letters = ascii_uppercase[: len(texts)]
+    said = answer.strip()
+    if said in texts:
+        index = texts.index(said)
+    elif len(said) == 1 and said.upper() in letters:
+        index = letters.index(said.upper())
+    else:
+        raise ChoiceError(f"is {answer!r}, none of the {len(texts)} options and no letter of one")
+    return letters[order.index(index)]

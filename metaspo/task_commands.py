@@ -1,0 +1,157 @@
+"""`metaspo tasks`: the paper's tasks, how many of their examples are there, and where to get what is missing."""
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metaspo import tables
+from metaspo.console import err, out, told_plainly
+from metaspo.engine import ConfigError
+from metaspo.engine.domains import (
+    DATA_VARIABLE,
+    HUB,
+    Domain,
+    TaskState,
+    UnknownDomain,
+    data_folder,
+    find_domains,
+    survey,
+)
+
+INSTALL = "pip install 'metaspo[data]'"
+STARTER = Path(__file__).resolve().parent / "starter_domain" / "metaspo.toml"
+
+DomainNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--domain", metavar="NAME", help="medical, review, reasoning, safety or grounding; all if left out. Repeatable."
+    ),
+]
+DataFolder = Annotated[
+    str | None,
+    typer.Option("--data", metavar="FOLDER", help=f"Folder with the data; what {DATA_VARIABLE} says if left out."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
+
+
+def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
+    """List the tasks of the paper's domains: examples at hand, and where to get what is missing."""
+    with told_plainly():
+        folder = _folder(data)
+        states = survey(_chosen(domain or ["all"]), data=folder)
+    if json:
+        tables.print_json(out, [_task_data(state) for state in states])
+        return
+    _print_table(states)
+    _print_missing(states, folder)
+
+
+def domain_starter(name: str) -> str:
+    """A commented config for a domain. Raises `ConfigError` where there is no such domain."""
+    first = _chosen([name])[0].tasks[0]
+    text = STARTER.read_text(encoding="utf-8")
+    for placeholder, filled in (
+        ('"DOMAIN"', f'"{name}"'),
+        ("--domain DOMAIN", f"--domain {name}"),
+        ("FIRST", first.name),
+    ):
+        text = text.replace(placeholder, filled)
+    return text
+
+
+def _chosen(names: Sequence[str]) -> tuple[Domain, ...]:
+    try:
+        return find_domains(names)
+    except UnknownDomain as error:
+        raise ConfigError(f"--domain: {error}") from None
+
+
+def _folder(given: str | None) -> Path | None:
+    """The data folder, if there is to be one. Raises `ConfigError` where it is not there."""
+    named = data_folder(given, os.environ)
+    if named is None:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        said_by = "--data" if given is not None else DATA_VARIABLE
+        raise ConfigError(f"{said_by}: {folder}: no such folder")
+    return folder
+
+
+def _task_data(state: TaskState) -> tables.Data:
+    task = state.task
+    return {
+        "domain": task.domain,
+        "role": task.role,
+        "task": task.name,
+        "metric": task.metric,
+        "answer": task.answer.model_dump(mode="json", exclude_defaults=True),
+        "train": state.train,
+        "test": state.test,
+        "ready": state.ready,
+        "missing": list(state.missing),
+        "faults": list(state.faults),
+        "hub": {
+            "repository": task.hub.repository,
+            "train": task.hub.train.model_dump(mode="json", exclude_unset=True),
+            "test": task.hub.test.model_dump(mode="json", exclude_unset=True),
+            "note": task.hub.note,
+        },
+    }
+
+
+def _print_table(states: Sequence[TaskState]) -> None:
+    table = tables.make_table(None, "domain", "role", "task", "metric", "answer", "train", "test")
+    for state in states:
+        task = state.task
+        table.add_row(
+            task.domain,
+            task.role,
+            task.name,
+            task.metric,
+            f"{task.answer.kind}, tagged" if task.answer.tag else task.answer.kind,
+            _count(state.train),
+            _count(state.test),
+        )
+    out.print(table)
+
+
+def _print_places(missing: Sequence[TaskState]) -> None:
+    """Which dataset of Hugging Face has which of the missing tasks."""
+    table = tables.make_table(None, "on Hugging Face", "task")
+    for place in dict.fromkeys(state.task.hub.repository for state in missing):
+        table.add_row(place, ", ".join(state.task.name for state in missing if state.task.hub.repository == place))
+    out.print(table)
+
+
+def _count(examples: int | None) -> str:
+    return "–" if examples is None else f"{examples:,}"
+
+
+def _print_missing(states: Sequence[TaskState], folder: Path | None) -> None:
+    """What is missing, file by file, or once for all where there is no folder; and where to get it."""
+    missing = [state for state in states if state.missing]
+    if folder is not None:
+        for state in missing:
+            _say(f"missing: {state.task.name}: {', '.join(state.missing)} in {folder}")
+        for state in states:
+            for fault in state.faults:
+                _say(f"cannot be used: {fault}")
+    if not missing:
+        return
+    _print_places(missing)
+    if folder is None:
+        _say(
+            f"No data folder: give --data FOLDER, or set {DATA_VARIABLE} or `data` in a config. It holds, for example,"
+        )
+        _say(f'  {missing[0].task.file("train")} with lines like {{"question": …, "answer": …}}')
+    installed = "" if find_spec("datasets") else f" ({INSTALL})"
+    _say(f'With data = "{HUB}", or no folder named at all, a run reads them from Hugging Face{installed}.')
+
+
+def _say(line: str) -> None:
+    err.print(line, highlight=False, markup=False)

@@ -1,0 +1,26 @@
+"""Work that a cancellation must not break off."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import anyio
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work to its end, whatever is cancelled meanwhile; a cancellation is raised when it is over.
+
+    A shielded scope of anyio's is not enough: it holds back what other scopes cancel, but not `Task.cancel`, which is
+    what an event loop makes of Ctrl-C.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

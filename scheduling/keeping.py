@@ -1,0 +1,102 @@
+"""A gateway's dealings with its store: looking answers up, and keeping new ones, those of one moment together."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from metaspo.backends import Completion
+from metaspo.cache import Entry, Store, StoreError, put_all
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.flight import Flight, FlightTable
+
+
+class Answer(NamedTuple):
+    """What a flight came home with, and who paid for it."""
+
+    flight: Flight
+    payer: Account
+    entry: Entry
+
+
+class Keeper:
+    """Keeps answers and hands them to those who wait, who get none before it is kept."""
+
+    def __init__(self, store: Store, flights: FlightTable, *, wall_clock: Callable[[], float]) -> None:
+        self._store = store
+        self._flights = flights
+        self._wall_clock = wall_clock
+        self._landed: list[Answer] = []
+        self._batches: dict[asyncio.Task[Mapping[str, Entry | StoreError]], list[Answer]] = {}
+        # Answers that came while a store was being asked, which may have missed them; empty for a store on the spot.
+        self._lookups = 0
+        self._fresh: dict[str, Completion] = {}
+
+    def __repr__(self) -> str:
+        return f"<Keeper batches={len(self._batches)} of {self._store!r}>"
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
+        """The answers there are. Raises `StoreError`."""
+        self._lookups += 1
+        try:
+            entries = await self._store.get_many(keys)
+            found = {key: entry.completion for key, entry in entries.items()}
+            if self._fresh:
+                found.update((key, self._fresh[key]) for key in keys if key in self._fresh)
+        finally:
+            self._lookups -= 1
+            if not self._lookups:
+                self._fresh.clear()
+        return found
+
+    def keep(self, flight: Flight, payer: Account, completion: Completion) -> None:
+        """Store an answer together with the others of this turn of the loop; then the flight is over."""
+        if not self._landed:
+            asyncio.get_running_loop().call_soon(self._put_landed)
+        request = flight.request
+        entry = Entry(
+            completion=completion,
+            model=request.model,
+            revision=request.revision,
+            run=payer.name,
+            created=self._wall_clock(),
+        )
+        self._landed.append(Answer(flight, payer, entry))
+
+    async def aclose(self, *, grace: float) -> None:
+        """Wait for what is on its way to the store for `grace` seconds at most."""
+        self._put_landed()
+        if self._batches:
+            await asyncio.wait(list(self._batches), timeout=grace)
+        left = list(self._batches)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _put_landed(self) -> None:
+        if not self._landed:
+            return
+        batch, self._landed = self._landed, []
+        entries = {answer.flight.key: answer.entry for answer in batch}
+        task = asyncio.get_running_loop().create_task(put_all(self._store, entries))
+        self._batches[task] = batch
+        task.add_done_callback(self._put_done)
+
+    def _put_done(self, task: "asyncio.Task[Mapping[str, Entry | StoreError]]") -> None:
+        batch = self._batches.pop(task)
+        now = asyncio.get_running_loop().time()
+        error: BaseException | None
+        if task.cancelled():
+            error = RunStopped("The gateway was closed before an answer was kept.")
+        else:
+            error = task.exception()
+        for flight, payer, _ in batch:
+            result = error or task.result()[flight.key]
+            flight.lane.answer_kept()
+            if isinstance(result, BaseException):
+                self._flights.fail(flight, result)
+                continue
+            payer.tally(flight.lane.name).store_seconds += now - flight.landed_at
+            if self._lookups:
+                self._fresh[flight.key] = result.completion
+            self._flights.finish(flight, result.completion)

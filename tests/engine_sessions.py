@@ -1,0 +1,73 @@
+"""Sessions of one run on virtual time: undisturbed, cancelled, started again over the same store."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from world import World
+
+from metaspo.backends import Request, Simulated
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.engine import Prepared, RunConfig, RunResult, Watcher
+from metaspo.engine.api import make_scope
+from metaspo.engine.gateways import LaneNames
+from metaspo.engine.journal import MemoryJournal
+from metaspo.engine.run import run
+from metaspo.engine.scope import Scope
+from metaspo.engine.tasks import Task
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+T = TypeVar("T")
+
+
+class Runs:
+    """Sessions of one run over one store: undisturbed, or cancelled after so many virtual seconds."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        tasks: Sequence[Task],
+        world: World,
+        *,
+        timing: int,
+        width: int,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
+        self.world, self.timing, self.width = world, timing, width
+        self.watcher = watcher or Watcher()
+        self.store, self.journal = MemoryStore(), MemoryJournal()
+        self.answered: list[Request] = []
+
+    def session(self, *, stop_after: float | None = None) -> RunResult | None:
+        """One process's worth of the run; None if it was cancelled."""
+        return self.do(run, stop_after=stop_after)
+
+    def do(self, what: Callable[[Scope], Coroutine[Any, Any, T]], *, stop_after: float | None = None) -> T | None:
+        """One process's worth of something else within the run's scope; None if it was cancelled."""
+        self.timing += 1
+        return run_virtual(self._session(what, stop_after))
+
+    async def _session(self, what: Callable[[Scope], Coroutine[Any, Any, T]], stop_after: float | None) -> T | None:
+        backends = [
+            Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1.0), seed=self.timing) for _ in range(2)
+        ]
+        lanes = [
+            Lane(name, [backend], LaneSettings(concurrency=self.width))
+            for name, backend in zip(("base", "optimizer"), backends, strict=True)
+        ]
+        async with Gateway(lanes, store=self.store) as gateway:
+            scope = make_scope(
+                self.prepared, gateway, LaneNames(), journal=self.journal, watcher=self.watcher, name="test"
+            )
+            try:
+                async with asyncio.timeout(stop_after):
+                    return await what(scope)
+            except TimeoutError:
+                return None
+
+    def _answer(self, request: Request) -> str:
+        self.answered.append(request)
+        return self.world.answer(request)

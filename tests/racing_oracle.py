@@ -1,0 +1,158 @@
+"""The sequential oracle with racing: every candidate is scored in full, then its race is run over its grades.
+
+It shares with the engine the wager itself and the seeding of the order of rows; who races against what, at which rate,
+who is out, and who of them statistics alone have dropped, is written out again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from oracle import Node, Oracle
+
+from metaspo.engine.address import rng_at
+from metaspo.engine.betting import Wager
+from metaspo.engine.tasks import Task
+
+LEAST_ROWS = 150
+
+
+@dataclass
+class Standing:
+    """A prompt with its nodes, scored in full; place 0 was there before the round."""
+
+    nodes: list[Node]
+    score: float
+    place: int
+
+
+@dataclass
+class Contest:
+    """One round: what is ahead so far, and per raced-out candidate the best it could have come to."""
+
+    tasks: list[Task]
+    old: list[Standing]
+    keep: int
+    winners: int
+    address: str
+    new: list[Standing] = field(default_factory=list)
+    reach: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def raced(self) -> bool:
+        """Whether the round is raced at all."""
+        return bool(self.winners) and sum(len(task.train) for task in self.tasks) >= LEAST_ROWS
+
+    def best(self) -> list[Standing]:
+        """What is kept, of old and new."""
+        return sorted([*self.old, *self.new], key=lambda one: (-one.score, one.place))[: self.keep]
+
+    def raced_out(self) -> list[int]:
+        """Candidates that might have been kept for all that is certain."""
+        best = self.best()
+        if len(best) < self.keep:
+            return sorted(self.reach)
+        last = best[-1]
+        return [n for n, reach in self.reach.items() if reach > last.score or (reach == last.score and n < last.place)]
+
+
+class RacingOracle(Oracle):
+    """Runs a config with `racing` sequentially; `raced_out` holds addresses as a result does."""
+
+    raced_out: list[str]
+
+    def run(self) -> None:
+        """Fill `selections` and `raced_out`."""
+        self.raced_out = []
+        super().run()
+
+    def inner(self, task: Task, kept: list[Node], system: str, address: str) -> list[Node]:
+        """As without racing, but for candidates that lose a race."""
+        candidates, keep = self.config.inner.candidates, self.config.inner.keep
+        old = [Standing([node], round(node.score, 12), 0) for node in kept]
+        contest = Contest([task], old, keep, min(keep, candidates), address)
+        for number in range(1, candidates + 1):
+            prompt = self.propose_user(task, kept[0], system, f"{address}/cand={number}")
+            if prompt is None:
+                continue
+            node = self.score(task, system, prompt)
+            there = [one.nodes[0].user for one in (*contest.old, *contest.new)]
+            if self.survives(contest, number, [node]) and prompt not in there:
+                contest.new.append(Standing([node], round(node.score, 12), number))
+        chosen = [one.nodes[0] for one in contest.best()]
+        self.note(contest, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
+        return chosen
+
+    def outer(self, kept: dict[str, list[Node]], system: str, address: str) -> tuple[str, dict[str, list[Node]]]:
+        """As without racing, but for candidates that lose a race."""
+        tasks = [task for task in self.tasks for _ in kept[task.name]]
+        flat = [node for task in self.tasks for node in kept[task.name]]
+        contest = Contest(tasks, [Standing(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address)
+        outcomes = {0: (system, kept)}
+        for number in range(1, self.config.outer.candidates + 1):
+            prompt = self.propose_system(kept, system, f"{address}/cand={number}")
+            if prompt is None:
+                continue
+            scored = {
+                task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
+            }
+            nodes = [node for task in self.tasks for node in scored[task.name]]
+            if self.survives(contest, number, nodes):
+                contest.new.append(Standing(nodes, self.meta(scored), number))
+                ranked = {name: sorted(nodes, key=lambda node: -node.score) for name, nodes in scored.items()}
+                outcomes[number] = (prompt, ranked)
+        (best,) = contest.best()
+        new_system, new_kept = outcomes[best.place]
+        self.note(contest, {"system": new_system, "chosen": best.place, "score": self.meta(new_kept)})
+        return new_system, new_kept
+
+    def note(self, contest: Contest, selection: dict[str, object]) -> None:
+        """Keep a selection; one of a raced round says who was raced out."""
+        entry = {"address": contest.address, **selection}
+        out = contest.raced_out()
+        self.selections[contest.address] = {**entry, "raced_out": out} if contest.raced else entry
+        self.raced_out += [f"{contest.address}/cand={number}" for number in out]
+
+    def survives(self, contest: Contest, number: int, nodes: Sequence[Node]) -> bool:
+        """Run one candidate's race; note what it could have come to if it loses."""
+        if not contest.raced:
+            return True
+        assert self.config.racing is not None
+        tasks, rate = contest.tasks, self.config.racing / contest.winners
+        places = [(node, row) for node, task in enumerate(tasks) for row in range(len(task.train))]
+        rng_at(self.config.seed, f"{contest.address}/cand={number}/race").shuffle(places)
+        most = max(task.weight / len(task.train) for task in tasks)
+        shares = [task.weight / len(task.train) / most for task in tasks]
+        mine = [grades(task, node) for task, node in zip(tasks, nodes, strict=True)]
+        bars = []
+        ahead, before = contest.best(), sorted(contest.old, key=lambda one: -one.score)
+        if len(ahead) == contest.keep:
+            bars.append([grades(task, node) for task, node in zip(tasks, ahead[-1].nodes, strict=True)])
+        if len(before) >= contest.keep:
+            last = before[contest.keep - 1]
+            bars.append([grades(task, node) for task, node in zip(tasks, last.nodes, strict=True)])
+        wagers = [
+            Wager([share * grade for share, rows in zip(shares, bar, strict=True) for grade in rows], rate=rate)
+            for bar in bars
+        ]
+        missed = [0] * len(tasks)
+        for node, row in places[:-1]:
+            missed[node] += 1 - mine[node][row]
+            for bar, wager in zip(bars, wagers, strict=True):
+                wager.take(shares[node] * mine[node][row], shares[node] * bar[node][row])
+            if sum(wager.capital / 2 for wager in wagers) * rate >= 1:
+                contest.reach[number] = self.within_reach(tasks, missed)
+                return False
+        return True
+
+    def within_reach(self, tasks: Sequence[Task], missed: Sequence[int]) -> float:
+        """The mean over nodes if nothing more is missed."""
+        each = [1 - Fraction(count, len(task.train)) for count, task in zip(missed, tasks, strict=True)]
+        weights = [Fraction(task.weight) for task in tasks]
+        return round(float(sum(w * one for w, one in zip(weights, each, strict=True)) / sum(weights)), 12)
+
+
+def grades(task: Task, node: Node) -> list[int]:
+    """1 or 0 for each example, by what the node failed at."""
+    failed = {failure.example for failure in node.failures}
+    return [int(example not in failed) for example in task.train]

@@ -1,0 +1,304 @@
+"""The whole engine on virtual time, in trouble: run, kill, restart ... to the end, with every promise checked.
+
+One seed is one plan (`simulation_plan`): runs over simulated servers (`simulation_servers`) whose faults are planned
+(`simulation_faults`), interrupted at planned moments (`simulation_process`), resumed on the same store and run
+directories until they finish. What must never happen is watched by `simulation_ledger`; what must come of it is held
+against the sequential oracle (`simulation_verdict`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+from simulation_faults import Wire
+from simulation_ledger import Ledger
+from simulation_plan import Interruption, Plan, draw_plan
+from simulation_process import Process, RunFiles, SessionStore, SimulationLoop
+from simulation_servers import make_servers, plan_changes
+from simulation_verdict import check_entries, check_selections, compare, noted
+from simulation_world import SimulatedWorld
+
+from metaspo.backends.virtual_time import Deadlock
+from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
+from metaspo.engine import Prepared, RunConfig, RunReport, Watcher
+from metaspo.engine.api import run_prepared
+from metaspo.engine.concurrent import gather
+from metaspo.engine.gateways import LaneNames
+from metaspo.engine.lane_events import LaneEvents
+from metaspo.engine.lanes import lane_settings
+from metaspo.scheduling import (
+    NOTHING,
+    BudgetExhausted,
+    ConcurrencyChanged,
+    Cost,
+    Event,
+    Gateway,
+    Lane,
+    RunStopped,
+)
+
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+HORIZON = 6 * 3600.0  # virtual seconds for one session: by far more than any plan's waits
+MOST_SESSIONS = 40
+BETWEEN = 20.0  # a person starts a stopped run again after so many seconds, and so many more each time
+LANES = ("base", "optimizer")
+Ending = list[RunReport | RunStopped]
+
+
+class Broken(AssertionError):
+    """Promises that did not hold for a seed."""
+
+    def __init__(self, seed: int, faults: Sequence[str]) -> None:
+        shown = "\n  ".join(faults[:8])
+        super().__init__(f"seed {seed}:\n  {shown}\nTo see it again: python tools/simulate.py --seed {seed} --verbose")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was drawn for a seed and what came of it; `seconds` of virtual time."""
+
+    seed: int
+    counts: Counter[str]
+    seconds: float
+
+
+def simulate(seed: int, *, note: Callable[[str], None] | None = None) -> Report:
+    """Run one seed to its end. Raises `Broken`. `note` takes the trace, line by line."""
+    plan = draw_plan(seed)
+    shelf = IN_MEMORY if IN_MEMORY.is_dir() else None
+    with TemporaryDirectory(dir=shelf) as folder, asyncio.Runner(loop_factory=SimulationLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SimulationLoop)
+        loop.write_seconds = plan.store_seconds
+        simulation = Simulation(plan, Path(folder), loop, note=note or _ignore)
+        ledger = simulation.ledger
+        try:
+            runner.run(simulation.run())
+        except Deadlock as standstill:
+            ledger.breaks(f"nothing goes on: {standstill}")
+    if ledger.broken:
+        raise Broken(seed, ledger.broken)
+    return Report(seed=seed, counts=plan.drawn() + ledger.counts, seconds=simulation.seconds)
+
+
+class Simulation:
+    """One plan on its way."""
+
+    def __init__(self, plan: Plan, folder: Path, loop: SimulationLoop, *, note: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.loop = loop
+        self.seconds = 0.0
+        self.ledger = Ledger(self.note)
+        self.world = SimulatedWorld(plan.seed, malformed=plan.malformed, unsteady=plan.unsteady, refuses=plan.refuses)
+        self.memory = MemoryStore()
+        self.servers = make_servers(plan, self.world, self.ledger)
+        self._say = note
+        self._caps_raised = 0
+        self._forgiven = NOTHING
+
+    def note(self, line: str) -> None:
+        """One line of the trace."""
+        self._say(f"{self.loop.time():12.4f}  {line}")
+
+    async def run(self) -> None:
+        """Sessions until all runs have finished; then what came of it is checked."""
+        for server in self.servers:
+            plan_changes(self.plan, server, note=self.note)
+        waiting = list(self.plan.interruptions)
+        for number in range(1, MOST_SESSIONS + 1):
+            interruption = waiting[0] if waiting else None
+            session = Session(self, number)
+            ending = await session.run(interruption)
+            if self.ledger.broken:
+                return
+            if ending is not None and all(isinstance(report, RunReport) for report in ending):
+                await self._finish(number, [report for report in ending if isinstance(report, RunReport)])
+                return
+            if interruption is not None and session.interrupted:
+                waiting.pop(0)
+                await anyio.sleep(interruption.rest)
+            else:
+                await anyio.sleep(BETWEEN * number)
+        self.ledger.breaks(f"not finished after {MOST_SESSIONS} sessions")
+
+    async def _finish(self, sessions: int, reports: Sequence[RunReport]) -> None:
+        """Compare with the oracle; then run once more, which must ask nothing and come to the same."""
+        self.seconds = self.loop.time()
+        store = self.open_store()
+        entries = await store.get_many(list(self.world.said))
+        await self.close_store(store)
+        kept = check_entries(entries, self.world, self.ledger)
+        for config, report in zip(self.plan.configs, reports, strict=True):
+            compare(self.plan, config, report, kept=kept, world=self.world, ledger=self.ledger)
+        if self.plan.refuses:
+            return  # refusals are not kept: a finished run asks again for what was refused
+        calls = self.ledger.counts["calls"]
+        again = await Session(self, sessions + 1).run(None)
+        if again is None or not all(isinstance(report, RunReport) for report in again):
+            self.ledger.breaks("a finished run, started again, did not finish")
+        elif [getattr(report, "result", None) for report in again] != [report.result for report in reports]:
+            self.ledger.breaks("a finished run, started again, came to another result")
+        if self.ledger.counts["calls"] > calls:
+            self.ledger.breaks("a finished run, started again, made calls")
+
+    # What sessions share
+
+    def open_store(self) -> Store:
+        """The store as a new process opens it."""
+        return DiskStore(self.folder / "cache") if self.plan.disk else self.memory
+
+    async def close_store(self, store: Store) -> None:
+        """As a process does at its end."""
+        if store is not self.memory:
+            await store.aclose()
+
+    def configs(self) -> list[RunConfig]:
+        """The runs' configs, with caps as they are by now."""
+        configs = []
+        for config in self.plan.configs:
+            budget = config.budget
+            raised = {name: getattr(budget, name) * 2**self._caps_raised for name in budget.model_fields_set}
+            configs.append(config.model_copy(update={"budget": budget.model_copy(update=raised)}))
+        return configs
+
+    def stopped(self, stop: RunStopped) -> None:
+        """A run stopped; whoever started it does what it says."""
+        self.ledger.counts[f"stop: {type(stop).__name__}"] += 1
+        self.note(f"a run stops: {stop}")
+        if isinstance(stop, BudgetExhausted):
+            self._caps_raised += 1
+
+    def check_budget(self) -> None:
+        """All sessions of all runs together, within all their caps."""
+        budgets = [config.budget for config in self.configs()]
+        caps = {name: [getattr(budget, name) for budget in budgets] for name in Cost._fields}
+        self.ledger.check_budget({name: sum(cap) for name, cap in caps.items() if None not in cap}, self._forgiven)
+
+    def forgive(self, spent: Cost, said: Cost) -> None:
+        """A killed session had spent more than it could say."""
+        unsaid = spent.minus(said)
+        least = Cost(max(0, unsaid.calls), max(0, unsaid.tokens), max(0.0, unsaid.dollars))
+        self._forgiven = self._forgiven.plus(least)
+
+
+class Session:
+    """One process: from the start of all runs to their end, or its own."""
+
+    def __init__(self, simulation: Simulation, number: int) -> None:
+        self.interrupted = False
+        self._simulation = simulation
+        self._ledger = simulation.ledger
+        self._process = Process(number)
+        self._files: RunFiles | None = None
+        self._gateway: Gateway | None = None
+
+    async def run(self, interruption: Interruption | None) -> Ending | None:
+        """What became of each run; None if the process was interrupted, or anything else went wrong."""
+        simulation, process = self._simulation, self._process
+        self._ledger.counts["sessions"] += 1
+        simulation.note(f"session {process.number} begins")
+        simulation.loop.dead = False
+        billed, said = self._ledger.billed, noted(simulation.folder)
+        task = simulation.loop.create_task(self._live())
+        timer = None
+        if interruption is not None:
+            timer = simulation.loop.call_later(interruption.after, self._interrupt, interruption, task)
+        await asyncio.wait([task], timeout=HORIZON)
+        if timer is not None:
+            timer.cancel()
+        if not task.done():
+            self._ledger.breaks(f"nothing came of a session within {HORIZON:g} seconds: {self._gateway}")
+            task.cancel()
+            return None
+        if self._files is not None:
+            self._files.restore()
+            simulation.forgive(self._ledger.billed.minus(billed), noted(simulation.folder).minus(said))
+        self._check()
+        return self._ending(task)
+
+    async def _live(self) -> Ending:
+        """What a process does."""
+        simulation, process = self._simulation, self._process
+        store = simulation.open_store()
+        write_seconds = 0.0 if simulation.plan.disk else simulation.plan.store_seconds
+        view = SessionStore(store, process, self._ledger, write_seconds=write_seconds)
+        events = LaneEvents()
+
+        def hear(event: Event) -> None:
+            simulation.note(f"{event}")
+            if isinstance(event, ConcurrencyChanged):
+                self._ledger.widen(event.lane, event.after)
+            events(event)
+
+        try:
+            lanes = [self._lane(name) for name in LANES]
+            async with Gateway(lanes, store=view, on_event=hear, wall_clock=simulation.loop.time) as gateway:
+                self._gateway = gateway
+                self._ledger.begin(process.number, self._widths)
+                return await gather(self._one(config, gateway, events) for config in simulation.configs())
+        finally:
+            with suppress(StoreError):  # of a dead process
+                await simulation.close_store(store)
+
+    async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents) -> RunReport | RunStopped:
+        prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
+        try:
+            return await run_prepared(prepared, gateway, LaneNames(), watcher=Watcher(), events=events)
+        except RunStopped as stop:
+            return stop
+
+    def _widths(self) -> dict[str, int]:
+        """The calls that each lane allows itself now."""
+        assert self._gateway is not None
+        return {name: lane.concurrency for name, lane in self._gateway.statistics().lanes.items()}
+
+    def _lane(self, name: str) -> Lane:
+        wires = [Wire(server, self._process) for server in self._simulation.servers if server.lane == name]
+        return Lane(name, wires, lane_settings(getattr(self._simulation.plan.configs[0], name)))
+
+    def _interrupt(self, interruption: Interruption, task: "asyncio.Task[Ending]") -> None:
+        if task.done():
+            return
+        self.interrupted = True
+        self._simulation.note(f"session {self._process.number}: {interruption.kind}")
+        self._ledger.counts[interruption.kind] += 1
+        if interruption.kind == "kill":
+            self._ledger.check_kill()
+            self._process.dead = self._simulation.loop.dead = True
+            self._files = RunFiles(self._simulation.folder)
+        task.cancel()
+
+    def _check(self) -> None:
+        """What must hold after every session."""
+        simulation = self._simulation
+        for lane in LANES:
+            table = getattr(simulation.plan.configs[0], lane)
+            self._ledger.check_limits(lane, requests=table.requests_per_minute, tokens=table.tokens_per_minute)
+        simulation.check_budget()
+        check_selections(simulation.folder, self._ledger)
+        if not self._process.dead:
+            self._ledger.check_stop()
+
+    def _ending(self, task: "asyncio.Task[Ending]") -> Ending | None:
+        if task.cancelled():
+            return None
+        error = task.exception()
+        if self._process.dead:
+            return None  # whatever it said, nobody heard it
+        if error is not None:
+            self._ledger.breaks(f"a session ended in {type(error).__name__}: {error}")
+            return None
+        for stop in task.result():
+            if isinstance(stop, RunStopped):
+                self._simulation.stopped(stop)
+        return task.result()
+
+
+def _ignore(_: str) -> None:
+    """Keep no trace."""

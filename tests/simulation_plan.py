@@ -1,0 +1,302 @@
+"""What one seed of the simulation draws: a small run or two, servers, trouble, and interruptions.
+
+A plan is data: the same seed gives the same plan, and the plan with its seed gives the same events to the last one.
+Times are virtual seconds.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from world import make_config, make_task
+
+from metaspo.bench.simulated_openai import OpenAIModel
+from metaspo.bench.simulated_vllm import VLLMModel
+from metaspo.engine import RunConfig
+from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.metrics import build_metric
+
+LaneName = Literal["base", "optimizer"]
+Kind = Literal[
+    "rate limited",  # 429: requests or tokens, with Retry-After in seconds, in milliseconds, or without
+    "slow_down",  # 429: traffic grew too fast
+    "overloaded",  # 503
+    "server fault",  # 500, 502, 408, with a JSON body or an HTML page
+    "reset before",  # a stale keep-alive: the connection breaks before any answer
+    "reset within",  # ... and after the server has worked
+    "hang",  # no answer within the time limit
+    "stuck",  # not even the time limit is kept
+    "aborted",  # `finish_reason: abort`
+    "truncated",  # half of a JSON body
+    "no choices",  # a body without any answer
+    "error inside",  # status 200, and an error in the body
+    "down",  # nothing listens; calls under way break
+    "slow",  # everything takes longer
+    "limits",  # the provider's limits change
+    "no credit",  # 429 `insufficient_quota`: fatal
+    "no access",  # 401: fatal
+]
+REFUSALS: tuple[Kind, ...] = ("rate limited", "slow_down", "overloaded", "server fault")
+BREAKS: tuple[Kind, ...] = ("reset before", "reset within", "hang", "stuck")
+HALVES: tuple[Kind, ...] = ("aborted", "truncated", "no choices", "error inside")
+STATES: tuple[Kind, ...] = ("down", "slow", "limits")
+FATAL: tuple[Kind, ...] = ("no credit", "no access")
+HEADERS = ("requests_limit", "requests_remaining", "requests_reset", "tokens_limit", "tokens_remaining", "tokens_reset")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One kind of trouble at one server, for a while.
+
+    Attributes:
+        replica: which server of the lane; None for all of them.
+        share: of the calls that meet it.
+        factor: how much slower, or the change of the limits.
+    """
+
+    kind: Kind
+    lane: LaneName
+    replica: int | None
+    start: float
+    seconds: float
+    share: float = 1.0
+    factor: float = 1.0
+
+    @property
+    def end(self) -> float:
+        """When it is over."""
+        return self.start + self.seconds
+
+    def at(self, now: float) -> bool:
+        """Whether it is on."""
+        return self.start <= now < self.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """The end of a session before its time: `kill` as kill -9 does it, `cancel` as Ctrl-C does it.
+
+    Attributes:
+        after: seconds after the session began.
+        rest: seconds until the next one begins.
+    """
+
+    kind: Literal["kill", "cancel"]
+    after: float
+    rest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that is drawn.
+
+    Attributes:
+        configs: of the runs, which go on together through one gateway.
+        unsteady: a model that is asked the same again answers differently; the first answer kept must then count.
+        refuses: the servers refuse some prompts for good.
+        malformed: share of the optimizer's answers that cannot be read.
+        missing_headers: of the provider's `x-ratelimit-*` headers.
+        disk: the real store on disk, else one in memory that forgets what was not written yet.
+        store_seconds: until an answer is on disk.
+    """
+
+    seed: int
+    configs: tuple[RunConfig, ...]
+    tasks: tuple[Task, ...]
+    replicas: int
+    vllm: VLLMModel
+    provider: OpenAIModel
+    missing_headers: frozenset[str]
+    unsteady: bool
+    refuses: bool
+    malformed: float
+    disk: bool
+    store_seconds: float
+    faults: tuple[Fault, ...]
+    interruptions: tuple[Interruption, ...]
+
+    def drawn(self) -> Counter[str]:
+        """What is in it, for the table over many seeds."""
+        first = self.configs[0]
+        found = Counter[str](f"fault: {fault.kind}" for fault in self.faults)
+        found.update(f"planned {interruption.kind}" for interruption in self.interruptions)
+        found.update({"seeds": 1, "runs": len(self.configs), f"{self.replicas} replicas": 1})
+        found.update(f"{lane} {_of(lane_setting)}" for lane, lane_setting in _concurrencies(first))
+        marks = {
+            "early rejection": first.early_rejection,
+            "two runs at once": len(self.configs) > 1,
+            "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
+            "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
+            "budget": first.budget.model_fields_set,
+            "told limits": any(_told(first, lane) for lane in ("base", "optimizer")),
+            "headers missing": self.missing_headers,
+            "unsteady model": self.unsteady,
+            "refusing servers": self.refuses,
+            "store on disk": self.disk,
+            "no faults": not self.faults,
+        }
+        found.update(name for name, there in marks.items() if there)
+        return found
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = Random(f"simulation plan {seed}")
+    runs = 2 if rng.random() < 0.3 else 1
+    config = _config(rng)
+    replicas = rng.randint(1, 3)
+    return Plan(
+        seed=seed,
+        configs=(config, _sibling(rng, config))[:runs],
+        tasks=_tasks(rng),
+        replicas=replicas,
+        vllm=_vllm(rng),
+        provider=_provider(rng, config),
+        missing_headers=frozenset(name for name in HEADERS if rng.random() < 0.3),
+        unsteady=rng.random() < 0.25,
+        refuses=rng.random() < 0.2,
+        malformed=rng.choice((0.0, 0.15, 0.15, 0.4)),
+        disk=rng.random() < 0.1,
+        store_seconds=rng.choice((0.0, 0.002, 0.02, 0.2)),
+        faults=tuple(_fault(rng, replicas) for _ in range(rng.choice((0, 1, 2, 2, 3, 4, 6)))),
+        interruptions=tuple(_interruption(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))),
+    )
+
+
+def _config(rng: Random) -> RunConfig:
+    inner = {"strategy": _strategy(rng), "candidates": rng.randint(0, 3), "keep": rng.randint(1, 2)}
+    outer = {"strategy": _strategy(rng), "candidates": rng.randint(0, 4), "failures": rng.randint(1, 2)}
+    changes: dict[str, Any] = {
+        "seed": rng.randrange(10**6),
+        "runs": "runs",
+        "iterations": rng.choice((1, 1, 2)),
+        "redraws": rng.randint(0, 2),
+        "early_rejection": rng.random() < 0.7,
+        "roles": rng.choice(("separate", "separate", "merged")),
+        "inner": {**inner, "failures": rng.randint(1, 3)},
+        "outer": outer,
+        "test": {"source": rng.choice(("kept", "best", "none")), "baseline": rng.random() < 0.5},
+        "budget": _budget(rng),
+    }
+    endpoint = {"endpoints": ["http://127.0.0.1:1/v1"]}  # the lanes are the simulation's own
+    changes["base"] = {"model": "answerer", "max_tokens": 8, **endpoint, **_lane(rng, "base")}
+    changes["optimizer"] = {"model": "writer", **endpoint, **_lane(rng, "optimizer")}
+    return make_config(changes)
+
+
+def _strategy(rng: Random) -> str:
+    return "embedded" if rng.random() < 0.2 else "metaspo"
+
+
+def _budget(rng: Random) -> dict[str, float]:
+    if rng.random() > 0.4:
+        return {}
+    caps = {"calls": rng.randint(10, 150), "tokens": rng.randint(6_000, 40_000), "dollars": rng.uniform(0.002, 0.02)}
+    return {name: caps[name] for name in rng.sample(sorted(caps), rng.randint(1, 2))}
+
+
+def _lane(rng: Random, lane: LaneName) -> dict[str, Any]:
+    """Settings of one lane: how wide, which limits are told, how long it tries."""
+    wide = 12 if lane == "base" else 6
+    table: dict[str, Any] = {
+        "concurrency": "auto" if rng.random() < 0.4 else rng.randint(1, wide),
+        "time_limit": rng.uniform(10, 40),
+        "attempts": rng.randint(2, 8),
+        "patience": rng.uniform(30, 300),
+    }
+    if rng.random() < 0.3:
+        table["requests_per_minute"] = rng.randint(*((60, 1500) if lane == "base" else (12, 200)))
+    if rng.random() < 0.3:
+        table["tokens_per_minute"] = rng.randint(*((8_000, 90_000) if lane == "base" else (15_000, 150_000)))
+    if lane == "optimizer" or rng.random() < 0.2:
+        table["prices"] = {"input": 0.15, "output": 0.60, "cached": 0.075}
+    return table
+
+
+def _sibling(rng: Random, config: RunConfig) -> RunConfig:
+    """A second run that asks much of what the first one asks at the same time, and gives up on it at other times."""
+    caps = {name: getattr(config.budget, name) * 3 for name in config.budget.model_fields_set}
+    changes: dict[str, Any] = rng.choice(
+        (
+            {"seed": config.seed + 1},
+            {"early_rejection": not config.early_rejection},
+            {"budget": config.budget.model_copy(update=caps)},
+        )
+    )
+    return config.model_copy(update={"name": "other", **changes})
+
+
+def _tasks(rng: Random) -> tuple[Task, ...]:
+    metric = build_metric(rng.choice(("accuracy", "accuracy", "macro-f1")), base_dir=Path())
+    names = "abc"[: rng.choice((1, 1, 2, 2, 3))]
+    sources = [make_task(name, train=rng.randint(2, 9), test=rng.randint(1, 3)) for name in names]
+    targets = [make_task("unseen", role="target", test=2)] if rng.random() < 0.4 else []
+    return tuple(replace(task, metric=metric) for task in (*sources, *targets))
+
+
+def _vllm(rng: Random) -> VLLMModel:
+    return VLLMModel(
+        max_num_seqs=rng.randint(2, 32),
+        kv_blocks=rng.choice((150, 400, 2_000)),
+        step_seconds=rng.choice((0.01, 0.05, 0.2, 0.5)),
+        sequence_seconds=rng.choice((0.000_03, 0.01)),
+        prompt_seconds=rng.choice((0.000_04, 0.000_5)),
+        queue_bound=rng.choice((None, None, None, 4, 12)),
+    )
+
+
+def _provider(rng: Random, config: RunConfig) -> OpenAIModel:
+    """The optimizer's provider; where the lane was told limits, they are its own more often than not."""
+    told = config.optimizer
+    assert told is not None
+    requests = told.requests_per_minute if rng.random() < 0.6 else None
+    tokens = told.tokens_per_minute if rng.random() < 0.6 else None
+    return OpenAIModel(
+        requests_per_minute=requests or rng.choice((None, rng.randint(20, 400))),
+        tokens_per_minute=tokens or rng.choice((None, rng.randint(40_000, 400_000))),
+        burst_seconds=rng.choice((1.0, 1.0, 10.0, 60.0)),
+        counts_max_tokens=rng.random() < 0.5,
+        slow_down_above=rng.choice((None, None, None, 2)),
+        first_seconds=rng.choice((0.1, 0.5, 2.0)),
+        shows_headers=rng.random() < 0.7,
+    )
+
+
+def _fault(rng: Random, replicas: int) -> Fault:
+    lane: LaneName = rng.choice(("base", "optimizer"))
+    families: tuple[tuple[Kind, ...], ...] = (REFUSALS, REFUSALS, BREAKS, HALVES, STATES, STATES, FATAL)
+    kind = rng.choice(rng.choice(families))
+    if kind == "limits":
+        lane = "optimizer"
+    count = replicas if lane == "base" else 1
+    return Fault(
+        kind=kind,
+        lane=lane,
+        replica=rng.randrange(count) if rng.random() < 0.5 else None,
+        start=0.0 if rng.random() < 0.2 else rng.expovariate(1 / 12),
+        seconds=min(0.5 + rng.expovariate(1 / (5 if kind in FATAL else 30)), 400.0),
+        share=rng.choice((0.15, 0.5, 1.0)),
+        factor=rng.choice((0.3, 0.6, 2.0)) if kind == "limits" else rng.choice((3.0, 30.0)),
+    )
+
+
+def _interruption(rng: Random) -> Interruption:
+    return Interruption(
+        kind="cancel" if rng.random() < 0.25 else "kill", after=rng.expovariate(1 / 8), rest=rng.expovariate(1 / 5)
+    )
+
+
+def _concurrencies(config: RunConfig) -> list[tuple[str, object]]:
+    assert config.optimizer is not None
+    return [("base", config.base.concurrency), ("optimizer", config.optimizer.concurrency)]
+
+
+def _of(concurrency: object) -> str:
+    return "auto concurrency" if concurrency == "auto" else "fixed concurrency"
+
+
+def _told(config: RunConfig, lane: str) -> bool:
+    table = config.base if lane == "base" else config.optimizer
+    return table is not None and bool(table.requests_per_minute or table.tokens_per_minute)

@@ -1,0 +1,101 @@
+"""One timer for many time limits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaspo.backends.deadlines import Deadlines, TimeLimit
+from metaspo.backends.virtual_time import run_virtual
+
+Work = tuple[float, float]  # seconds that it takes, seconds that it may take
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=20))
+def test_each_ends_with_its_work_or_at_its_limit(works: list[Work]) -> None:
+    """Whatever the others do."""
+
+    async def main() -> list[tuple[bool, float]]:
+        deadlines = Deadlines(TimeLimit.expire)
+        clock = asyncio.get_running_loop().time
+
+        async def one(takes: float, may_take: float) -> tuple[bool, float]:
+            try:
+                with TimeLimit(may_take, deadlines):
+                    await asyncio.sleep(takes)
+            except TimeoutError:
+                return False, clock()
+            return True, clock()
+
+        ends = await asyncio.gather(*(one(*work) for work in works))
+        assert len(deadlines) == 0
+        return ends
+
+    for (takes, may_take), (whole, at) in zip(works, run_virtual(main()), strict=True):
+        assert at == pytest.approx(min(takes, may_take))
+        assert whole == (takes < may_take) or takes == pytest.approx(may_take)
+
+
+def test_one_timer_serves_all() -> None:
+    """However many begin and end in time, the loop has one timer of theirs."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        timers = 0
+        call_at = loop.call_at
+
+        def counted(*args: object) -> asyncio.TimerHandle:
+            nonlocal timers
+            timers += 1
+            return call_at(*args)  # type: ignore[arg-type]
+
+        loop.call_at = counted  # type: ignore[method-assign,assignment]
+        deadlines = Deadlines(TimeLimit.expire)
+        for _ in range(100):
+            with TimeLimit(60.0, deadlines):
+                pass
+        assert timers == 1
+
+    run_virtual(main())
+
+
+async def cancelled_from_outside(work: Callable[[], Awaitable[None]]) -> None:
+    """Start the work and cancel it a second later."""
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_task_that_somebody_else_cancels_stays_cancelled() -> None:
+    """That is no time-out, not even when the limit passes at the same moment."""
+
+    async def main() -> None:
+        deadlines = Deadlines(TimeLimit.expire)
+
+        async def within(seconds: float) -> None:
+            with TimeLimit(seconds, deadlines):
+                await asyncio.sleep(100)
+
+        await cancelled_from_outside(lambda: within(10))
+        await cancelled_from_outside(lambda: within(1 + 1e-12))
+
+    run_virtual(main())
+
+
+def test_after_close_nothing_passes() -> None:
+    """What was expected is forgotten, and no timer is left."""
+
+    async def main() -> None:
+        passed: list[str] = []
+        deadlines = Deadlines(passed.append)
+        deadlines.add("one", asyncio.get_running_loop().time() + 1)
+        deadlines.close()
+        await asyncio.sleep(10)
+        assert passed == []
+
+    run_virtual(main())

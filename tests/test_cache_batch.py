@@ -1,0 +1,71 @@
+"""Keeping many answers at once."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from store_conformance import make_entry, make_key
+
+from metaspo.cache import BatchStore, DiskStore, Entry, MemoryStore, Store, StoreError, TolerantStore, put_all
+
+
+class Choosy(MemoryStore):
+    """Refuses some entries."""
+
+    async def put(self, key: str, entry: Entry) -> Entry:
+        await asyncio.sleep(0)
+        if entry.completion.text == "bad":
+            raise StoreError("It is bad.")
+        return await super().put(key, entry)
+
+
+async def test_each_entry_has_its_own_result() -> None:
+    """What cannot be kept has the reason in its place, and the others are kept; also one by one."""
+    texts = ["one", "bad", "two"]
+    entries = {make_key(text): make_entry(text) for text in texts}
+    kept = await put_all(Choosy(), entries)
+    assert {key for key, result in kept.items() if isinstance(result, StoreError)} == {make_key("bad")}
+    assert [kept[make_key(text)] for text in ("one", "two")] == [make_entry("one"), make_entry("two")]
+
+
+async def test_what_is_there_already_is_what_is_kept(tmp_path: Path) -> None:
+    """Old, new, and coming in at the same time: everyone gets the first entry of each key."""
+    async with DiskStore(tmp_path / "cache") as store:
+        await store.put(make_key(1), make_entry("old"))
+        first = {make_key(number): make_entry(f"first {number}") for number in range(250)}
+        second = {make_key(number): make_entry(f"second {number}") for number in range(250)}
+        found = await asyncio.gather(store.put_many(first), store.put_many(second))
+        assert found[0] == found[1] == first | {make_key(1): make_entry("old")}
+
+
+async def test_a_damaged_row_fails_alone(tmp_path: Path) -> None:
+    """The answers that are stored in the same transaction are kept."""
+    async with DiskStore(tmp_path / "cache", memory_bytes=0) as store:
+        await store.put(make_key("damaged"), make_entry())
+        await asyncio.to_thread(damage, tmp_path / "cache")
+        kept = await store.put_many({make_key(name): make_entry(name) for name in ("before", "damaged", "after")})
+        assert isinstance(kept[make_key("damaged")], StoreError)
+        assert kept[make_key("before")] == make_entry("before")
+        assert set(await store.get_many([make_key("before"), make_key("after")])) == {
+            make_key("before"),
+            make_key("after"),
+        }
+
+
+def damage(folder: Path) -> None:
+    """Change every record that is there."""
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        connection.execute("UPDATE Cache SET value = x'00'")
+        connection.commit()
+
+
+@pytest.mark.parametrize("make", [MemoryStore, Choosy])
+async def test_a_tolerant_store_keeps_all(make: type[Store]) -> None:
+    """What the other store refuses stays in memory, in one batch with what it takes."""
+    entries = {make_key(text): make_entry(text) for text in ("one", "bad", "two")}
+    async with TolerantStore(make(), warn=lambda _: None) as store:
+        assert isinstance(store, BatchStore)
+        assert await put_all(store, entries) == entries
+        assert await store.get_many(list(entries)) == entries

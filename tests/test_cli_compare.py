@@ -1,0 +1,182 @@
+"""Comparisons from the command line against a real server: tables, files, going on, mistakes."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import here, write_project
+from world import World
+
+WORLD = World(3, malformed=0.1)
+GRID = """
+config = "run.toml"
+seeds = [1, 2]
+methods = ["default", "metaspo", "outer-only", "file:mine.txt"]
+
+[[method]]
+name = "narrow"
+like = "metaspo"
+set = { "outer.candidates" = 1 }
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer(WORLD.answer) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `run.toml`, `grid.toml` and a prompt of one's own; commands run there."""
+    write_project(tmp_path, server.url, head="")
+    (tmp_path / "grid.toml").write_text(GRID, encoding="utf-8")
+    (tmp_path / "mine.txt").write_text(
+        "You are careful, brief, literal, patient, exact and curious.\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scores(data: Any) -> dict[str, float | None]:  # noqa: ANN401 - whatever the command printed
+    return {row["method"]: row["mean over tasks"] for row in data["tables"]["scores"]}
+
+
+def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> None:
+    ended = here("compare", "grid.toml", "--quiet")
+    assert ended.code == 0
+    assert "Against default, points" in ended.out
+    folder = project / ".metaspo/studies/grid"
+    names = {"tables.md", "scores.csv", "against.csv", "seeds.csv", "results.json", "report.html", "scores.png"}
+    assert names <= {path.name for path in folder.iterdir()}
+    with (folder / "scores.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["default", "metaspo", "outer-only", "file:mine.txt", "narrow"]
+    assert "You are careful, brief, literal" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_fixed_prompt_has_the_score_that_evaluating_it_gives(project: Path) -> None:
+    compared = here("compare", "grid.toml", "--quiet", "--json").data
+    evaluated = [
+        here("evaluate", "run.toml", "--system", "mine.txt", "--set", f"seed={seed}", "--json").data["scores"]
+        for seed in (1, 2)
+    ]
+    targets = [row["score"] for rows in evaluated for row in rows if row["role"] == "target"]
+    assert scores(compared)["file:mine.txt"] == pytest.approx(100 * sum(targets) / len(targets), abs=0.01)
+
+
+def test_a_method_has_the_score_that_its_own_run_gives(project: Path) -> None:
+    compared = here("compare", "grid.toml", "--quiet", "--json").data
+    found = []
+    for seed in (1, 2):
+        (run,) = here("optimize", "run.toml", "--set", f"seed={seed}", "--json", "--quiet").data
+        found += [row["score"] for row in run["result"]["tests"] if (row["role"], row["stage"]) == ("target", "after")]
+    assert scores(compared)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
+
+
+def test_run_again_it_asks_nothing_and_says_the_same(project: Path, server: ChatServer) -> None:
+    first = here("compare", "grid.toml", "--quiet", "--json").data
+    asked = server.answered.total()
+    again = here("compare", "grid.toml", "--quiet", "--json").data
+    assert server.answered.total() == asked
+    assert again["tables"]["scores"] == first["tables"]["scores"]
+    assert again["tables"]["against"] == first["tables"]["against"]
+
+
+def test_target_tasks_without_train_examples_are_told_before_anything_is_asked(
+    project: Path, server: ChatServer
+) -> None:
+    for command in ("generalize", "adapt"):
+        ended = here(command, "run.toml", "--system", "mine.txt")
+        assert ended.code == 2
+        assert "target task 'unseen' has no train examples" in ended.errors[0]
+    assert not server.answered
+
+
+def test_a_prompt_is_generalized_and_adapted_beside_the_default_one(project: Path) -> None:
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    with_train = text.replace('test = "unseen.test.jsonl"', 'train = "unseen.train.jsonl"\ntest = "unseen.test.jsonl"')
+    (project / "run.toml").write_text(with_train, encoding="utf-8")
+    data = here("generalize", "run.toml", "--system", "mine.txt", "--prompts", "3", "--quiet", "--json").data
+    assert len(data["tables"]["generalize"]) == 2
+    assert all(row["mean score"] is not None for row in data["tables"]["generalize"])
+    data = here("adapt", "run.toml", "--system", "mine.txt", "--rounds", "1", "--quiet", "--json").data
+    assert {row["method"].partition(":")[0] for row in data["tables"]["adapt"]} == {"default", "file"}
+
+
+def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
+    other = (project / "run.toml").read_text(encoding="utf-8").replace('model = "answerer"', 'model = "other"')
+    (project / "other.toml").write_text(other, encoding="utf-8")
+    data = here("transfer", "run.toml", "--system", "mine.txt", "--to", "other.toml", "--quiet", "--json").data
+    assert all(row["other"] is not None for row in data["tables"]["transfer"])
+
+
+@pytest.mark.parametrize(
+    ("over", "methods"),
+    [
+        ("loops", ["metaspo", "no-inner-loop", "no-outer-loop"]),
+        ("sources", ["2-source-tasks", "1-source-tasks"]),
+        ("roles", ["separate-roles", "merged-roles"]),
+        ("tasks", ["all-source-tasks", "without-a", "without-b"]),
+    ],
+)
+def test_ablations_put_their_variants_side_by_side(project: Path, over: str, methods: list[str]) -> None:
+    data = here("ablate", "run.toml", "--over", over, "--quiet", "--json").data
+    assert list(scores(data)) == methods
+    assert ("source-tasks" in data["tables"]) == (over == "tasks")
+
+
+def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:
+    ended = here("compare", "grid.toml", "--plan")
+    assert ended.code == 0
+    assert "grid.metaspo.seed1" in ended.out
+    assert not server.answered
+
+
+def test_a_run_has_a_page(project: Path) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    ended = here("report", "run", "--figures", "pictures")
+    assert ended.code == 0
+    (page,) = project.glob(".metaspo/runs/*/report.html")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (project / "pictures" / "score.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('methods = ["default"]', "grid.toml: config: is missing"),
+        ('config = "run.toml"\nmethods = ["defalt"]', "did you mean 'default'"),
+        ('config = "run.toml"\nmethods = []', "needs methods"),
+        ('config = "run.toml"\nmethods = ["default", "default"]', "is there twice"),
+        ('config = "run.toml"\nmethods = ["default"]\nagainst = "cot"', "none of the methods"),
+        ('config = "nowhere.toml"\nmethods = ["default"]', "no such file"),
+        ('config = "run.toml"\nmethods = ["file:nowhere.txt"]', "nowhere.txt: no such file"),
+        ('config = "run.toml"\nmethods = ["user:sprig"]', "does not look for user prompts"),
+        ('config = "run.toml"\nmethodz = ["default"]', "did you mean 'method'"),
+        ('config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nwithout = "q"', "no source task 'q'"),
+        ("config = ", "cannot be read"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_one_line(project: Path, text: str, told: str) -> None:
+    (project / "grid.toml").write_text(text, encoding="utf-8")
+    ended = here("compare", "grid.toml")
+    assert ended.code == 2
+    assert len(ended.errors) == 1
+    assert told in ended.errors[0]
+
+
+def test_a_cell_that_cannot_go_on_is_named_and_the_others_finish(project: Path, server: ChatServer) -> None:
+    grid = (
+        GRID + '\n[[method]]\nname = "capped"\nlike = "metaspo"\nset = { "budget.calls" = 5, "inner.failures" = 1 }\n'
+    )
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+    ended = here("compare", "grid.toml", "--quiet", "--json")
+    assert ended.code == 3
+    assert [line for line in ended.errors if "capped" in line]
+    found = scores(ended.data)
+    assert found["capped"] is None
+    assert found["metaspo"] is not None

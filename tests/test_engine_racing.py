@@ -1,0 +1,314 @@
+"""Racing: what a wager promises, that a raced run is a function of the answers, and that it says whom it dropped."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from racing_oracle import RacingOracle
+from world import World, fraction, make_config, make_task
+
+from metaspo.backends import Request
+from metaspo.engine import RunConfig, selections
+from metaspo.engine.betting import Wager
+from metaspo.engine.racing import Race, Races, Standing, Track
+from metaspo.engine.run_directory import fingerprint
+from metaspo.engine.scoring import Outcome, Status
+from metaspo.engine.state import mean
+from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.metrics import build_metric
+
+GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+RATE = st.floats(0.01, 0.49)
+ROWS = st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=5)
+
+
+def at_least_as_good(rows: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The rows (candidate's grade, known grade), with sides exchanged if the candidate is the worse one."""
+    if sum(grade for grade, _ in rows) < sum(known for _, known in rows):
+        return [(known, grade) for grade, known in rows]
+    return rows
+
+
+@given(ROWS, RATE)
+def test_capital_never_grows_in_the_mean_while_the_claim_is_true(rows: list[tuple[float, float]], rate: float) -> None:
+    """Whatever came before: over all rows that may come next, the mean of the capital is at most what it is."""
+
+    def descend(wager: Wager, left: list[tuple[float, float]]) -> None:
+        if not left:
+            return
+        after = []
+        for position, (grade, known) in enumerate(left):
+            one = copy.copy(wager)
+            one.take(grade, known)
+            assert one.capital >= 0
+            after.append(one.capital)
+            descend(one, left[:position] + left[position + 1 :])
+        assert sum(after) / len(after) <= wager.capital + 1e-6
+
+    rows = at_least_as_good(rows)
+    descend(Wager([known for _, known in rows], rate=rate), rows)
+
+
+def ever_lost(rows: Sequence[tuple[float, float]], *, rate: float) -> bool:
+    wager = Wager([known for _, known in rows], rate=rate)
+    for grade, known in rows[:-1]:
+        wager.take(grade, known)
+        if wager.lost:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("agreeing", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_a_candidate_that_beats_the_bar_by_one_row_is_lost_no_more_often_than_the_rate(
+    rate: float, agreeing: float
+) -> None:
+    """The claim that is hardest to tell from a false one; three standard deviations are allowed."""
+    rng = Random(f"{rate} {agreeing}")
+    known = [float(rng.random() < 0.6) for _ in range(150)]
+    swapped = [grade if rng.random() < agreeing else 0.0 for grade in known]
+    misses = [row for row, grade in enumerate(swapped) if not grade]
+    for row in rng.sample(misses, int(sum(known) - sum(swapped)) + 1):
+        swapped[row] = 1.0
+    assert sum(swapped) == sum(known) + 1
+    rows, rounds, lost = list(zip(swapped, known, strict=True)), 600, 0
+    for _ in range(rounds):
+        rng.shuffle(rows)
+        lost += ever_lost(rows, rate=rate)
+    assert lost / rounds <= rate + 3 * (rate * (1 - rate) / rounds) ** 0.5
+
+
+def test_a_candidate_that_is_much_worse_is_lost_by_half_of_the_rows() -> None:
+    rng = Random(1)
+    rows = [(float(row % 10 < 4), float(row % 10 < 7)) for row in range(300)]
+    for _ in range(50):
+        rng.shuffle(rows)
+        wager = Wager([known for _, known in rows], rate=0.05)
+        for grade, known in rows[:150]:
+            if not wager.lost:
+                wager.take(grade, known)
+        assert wager.lost
+
+
+@given(st.lists(st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=6), min_size=1, max_size=4), st.data())
+def test_weighted_rows_add_up_as_scores_do(nodes: list[list[tuple[float, float]]], data: st.DataObject) -> None:
+    """The weighted differences over all rows are above zero exactly if the candidate's mean of means is."""
+    weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=len(nodes), max_size=len(nodes)))
+    sizes = tuple(len(rows) for rows in nodes)
+    track = Track(seed=1, address="iter=1/outer", sizes=sizes, node_weights=tuple(weights), rate=0.1)
+    assert max(track.weights) == 1
+    ahead = sum(
+        weight * sum(grade - known for grade, known in rows) for weight, rows in zip(track.weights, nodes, strict=True)
+    )
+    scores = [
+        Fraction(weight) * sum(Fraction(grade) - Fraction(known) for grade, known in rows) / len(rows)
+        for weight, rows in zip(weights, nodes, strict=True)
+    ]
+    assert abs(ahead) < 1e-9 if sum(scores) == 0 else (ahead > 0) == (sum(scores) > 0)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(0, 99), st.integers(1, 9))
+def test_waves_hold_every_row_once_and_follow_the_order(sizes: list[int], seed: int, number: int) -> None:
+    weights = (1.0,) * len(sizes)
+    track = Track(seed=seed, address="iter=1/outer", sizes=tuple(sizes), node_weights=weights, rate=0.1)
+    order, done = track.order(number), 0
+    for wave in track.waves(number):
+        places = {(node, row) for node, rows in enumerate(wave) for row in rows}
+        assert places == set(order[done : done + len(places)])
+        done += len(places)
+    assert done == len(order) == len(set(order)) == sum(sizes)
+
+
+class Column:
+    """One candidate's grades, None for a refused row; rows are revealed one by one."""
+
+    def __init__(self, grades: Sequence[float | None]) -> None:
+        self.grades = grades
+        self.revealed: set[int] = set()
+
+    def outcome(self, row: int, /) -> Outcome | None:
+        if row not in self.revealed:
+            return None
+        grade = self.grades[row]
+        status = Status.FAILED if grade is None else Status.SCORED
+        return Outcome(example=Example("", ()), status=status, grade=grade, reason="too long")
+
+
+def standing_of(grades: Sequence[float | None], place: int) -> Standing:
+    known = tuple(grade or 0.0 for grade in grades)
+    return Standing(prompt=str(place), score=mean([sum(known) / len(known)]), grades=(known,), place=place)
+
+
+def hold(
+    rows: list[list[float | None]], *, keep: int, rate: float, exact: bool, timing: Random
+) -> tuple[list[int], list[int]]:
+    """Hold one round, answers coming in any order; who is kept, of old (0) and new, and who is raced out."""
+    old, columns = standing_of(rows[0], 0), {n: Column(grades) for n, grades in enumerate(rows[1:], start=1)}
+    track = Track(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
+    races = Races(track, [old], keep=keep, exact=exact)
+    entered: dict[int, Race] = {}
+    finished: list[Standing] = []
+    while columns:
+        number = timing.choice(list(columns))
+        column = columns[number]
+        race = entered.get(number) or races.line_up(track, number, [column])
+        entered[number] = race
+        hidden = [row for row in range(len(column.grades)) if row not in column.revealed]
+        column.revealed.update(timing.sample(hidden, min(len(hidden), timing.randint(1, 8))))
+        race.go_on()
+        races.settle()
+        if race.lost or race.refusal or races.beaten(race):
+            races.ended(number)
+            del columns[number]
+        elif len(column.revealed) == len(column.grades):
+            finished.append(standing_of(column.grades, number))
+            races.ended(number, finished[-1])
+            del columns[number]
+    out = races.raced_out()
+    there = [old, *(one for one in finished if not races.lost(one.place))]
+    return [one.place for one in sorted(there, key=lambda one: (-one.score, one.place))[:keep]], out
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 2), st.sampled_from([0.05, 0.15, 0.4]), st.booleans())
+def test_who_is_kept_and_raced_out_depends_neither_on_the_order_of_answers_nor_on_exact_bounds(
+    seed: int, keep: int, rate: float, refusals: bool
+) -> None:
+    rng = Random(seed)
+    skills = [0.6, *(rng.uniform(0.3, 0.8) for _ in range(5))]
+    rows: list[list[float | None]] = [[float(rng.random() < skill) for _ in range(30)] for skill in skills]
+    if refusals:
+        rows[rng.randint(1, 5)][rng.randrange(30)] = None
+    found = [hold(rows, keep=keep, rate=rate, exact=timing < 3, timing=Random(timing)) for timing in range(4)]
+    assert found == [found[0]] * 4
+
+
+def tasks_of(*sizes: int) -> tuple[Task, ...]:
+    return tuple(make_task(name, train=size, test=2) for name, size in zip("abc", sizes, strict=False))
+
+
+RACED = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10**6),
+        "iterations": st.just(2),
+        "racing": st.sampled_from([0.05, 0.2, 0.45]),
+        "early_rejection": st.booleans(),
+        "inner": st.fixed_dictionaries({"candidates": st.integers(0, 3), "keep": st.integers(1, 2)}),
+        "outer": st.fixed_dictionaries({"candidates": st.integers(1, 4)}),
+    }
+)
+SPLITS = st.sampled_from([(152,), (60, 92)])
+SLOW = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SLOW
+@given(RACED, SPLITS, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([1.0, 2.5]))
+def test_a_raced_run_selects_and_drops_as_the_sequential_oracle_does(
+    changes: dict[str, Any], sizes: tuple[int, ...], world: int, timing: int, width: int, weight: float
+) -> None:
+    first, *others = tasks_of(*sizes)
+    config, tasks = make_config(changes), [replace(first, weight=weight), *others]
+    oracle = RacingOracle(config, tasks, World(world).answer)
+    oracle.run()
+    runs = Runs(config, tasks, World(world), timing=timing, width=width)
+    result = runs.session()
+    assert result is not None
+    assert selections(runs.journal.events) == oracle.selections
+    assert list(result.raced_out) == oracle.raced_out
+
+
+@SLOW
+@given(RACED, SPLITS, st.integers(0, 10**6), st.lists(st.floats(1, 60), max_size=2))
+def test_timing_interruptions_and_early_rejection_change_nothing_in_the_result(
+    changes: dict[str, Any], sizes: tuple[int, ...], world: int, stops: list[float]
+) -> None:
+    """And a finished run that is started again makes no call."""
+    config = make_config(changes)
+    undisturbed = Runs(config, tasks_of(*sizes), World(world), timing=1, width=7)
+    result = undisturbed.session()
+    other = config.model_copy(update={"early_rejection": not config.early_rejection})
+    disturbed = Runs(other, tasks_of(*sizes), World(world), timing=2, width=40)
+    for stop in stops:
+        disturbed.session(stop_after=stop)
+    assert disturbed.session() == result
+    assert len(disturbed.answered) == len(set(disturbed.answered))
+    calls = len(disturbed.answered)
+    assert disturbed.session() == result
+    assert len(disturbed.answered) == calls
+    assert selections(disturbed.journal.events) == selections(undisturbed.journal.events)
+
+
+def finished(config: RunConfig, tasks: Sequence[Task], *, world: World, width: int = 8) -> Runs:
+    runs = Runs(config, tasks, world, timing=1, width=width)
+    assert runs.session() is not None
+    return runs
+
+
+class Unsteady(World):
+    """System prompts are right on a share of the examples that has nothing to do with the first one's."""
+
+    def base(self, request: Request) -> str:
+        system, user = (message.content for message in request.messages)
+        skill = 0.6 if "helpful" in system else 0.3 + 0.4 * fraction(str(self.seed), system)
+        right = fraction(str(self.seed), system, user) < skill
+        return "yes" if (int(user.split("number ")[1].split(" ")[0]) % 2 == 0) == right else "no"
+
+
+def test_racing_saves_calls_and_the_journal_says_who_was_dropped_and_on_what_evidence() -> None:
+    tasks, world = tasks_of(100, 100), Unsteady(4, malformed=0)
+    changes: dict[str, Any] = {"outer": {"candidates": 6}, "inner": {"candidates": 0}, "iterations": 1}
+    plain = finished(make_config(changes), tasks, world=world)
+    raced = finished(make_config({**changes, "racing": 0.05}), tasks, world=world)
+    assert len(raced.answered) < 0.85 * len(plain.answered)
+    (opened,) = [event for event in raced.journal.events if event["event"] == "racing" and "rate" in event]
+    assert (opened["address"], opened["rate"], opened["rows"]) == ("iter=1/outer", 0.05, 200)
+    dropped = [event for event in raced.journal.events if event["event"] == "rejected" and "raced" in event]
+    assert dropped
+    for event in dropped:
+        assert event["raced"] >= 1 / 0.05
+        assert 0 < event["rows"] < event["rows"] + event["unasked"] <= 200
+
+
+def test_the_inner_loop_shares_the_rate_among_the_prompts_it_may_keep() -> None:
+    config = make_config({"racing": 0.06, "inner": {"candidates": 3, "keep": 2}, "outer": {"candidates": 0}})
+    runs = finished(config, tasks_of(150), world=World(1))
+    opened = [event for event in runs.journal.events if event["event"] == "racing"]
+    assert opened == [
+        {"event": "racing", "address": f"iter={iteration}/inner/task=a", "rate": 0.03, "rows": 150}
+        for iteration in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "train", "why"),
+    [("macro-f1", 150, "macro-f1 of task 'a' is no mean"), ("accuracy", 10, "20 rows: below")],
+)
+def test_a_round_that_cannot_be_raced_well_is_left_to_exact_bounds_and_says_so(
+    metric: str, train: int, why: str
+) -> None:
+    """Its selections and calls are those of a run without racing."""
+    tasks = [replace(task, metric=build_metric(metric, base_dir=Path())) for task in tasks_of(train, train)]
+    changes: dict[str, Any] = {"iterations": 1, "inner": {"candidates": 0, "keep": 1}}
+    raced = finished(make_config({**changes, "racing": 0.1}), tasks, world=World(2))
+    plain = finished(make_config(changes), tasks, world=World(2))
+    (said,) = [
+        event for event in raced.journal.events if event["event"] == "racing" and event["address"] == "iter=1/outer"
+    ]
+    assert said["off"].startswith(why)
+    assert selections(raced.journal.events) == selections(plain.journal.events)
+    assert raced.answered == plain.answered
+
+
+def test_a_raced_run_has_a_directory_of_its_own_and_other_runs_keep_theirs() -> None:
+    tasks = tasks_of(5)
+    plain, raced = make_config(), make_config({"racing": 0.05})
+    assert fingerprint(plain, tasks) != fingerprint(raced, tasks)
+    assert fingerprint(plain, tasks) == fingerprint(make_config({"racing": None}), tasks)

@@ -1,0 +1,70 @@
+"""Generalizing: user prompts that were induced or given, the same for every system prompt."""
+
+import pytest
+from engine_sessions import Runs
+from world import World, make_config, make_task
+
+from metaspo.engine import ConfigError, RunConfig
+from metaspo.engine.protocols import generalize, induce_user_prompts
+from metaspo.engine.result import TestScore
+from metaspo.engine.scope import Scope
+from metaspo.engine.tasks import TaskError
+
+TASKS = (make_task("a"), make_task("u", role="target", train=12), make_task("v", role="target", train=4))
+
+
+def runs_of(config: RunConfig) -> Runs:
+    return Runs(config, TASKS, World(2, malformed=0.0), timing=1, width=4)
+
+
+def test_prompts_are_induced_from_ten_examples_for_every_target_task() -> None:
+    runs = runs_of(make_config())
+
+    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(scope, count=4, demos=10)
+
+    prompts = runs.do(what)
+    assert prompts is not None
+    assert list(prompts) == ["u", "v"]
+    asked = [request.messages[-1].content for request in runs.answered]
+    assert sorted(text.count("<pair>") for text in asked) == [4] * 4 + [10] * 4
+    for user in (*prompts["u"], *prompts["v"]):
+        assert user.count("{question}") == 1
+        assert "Answer with one of: yes, no." in user
+
+
+def test_induced_prompts_do_not_depend_on_the_system_prompt() -> None:
+    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(scope, count=3)
+
+    one = runs_of(make_config({"system_prompt": "You are brief."})).do(what)
+    other = runs_of(make_config({"system_prompt": "You are patient."})).do(what)
+    assert one == other
+
+
+def test_every_user_prompt_of_every_target_task_is_scored_under_the_system_prompt() -> None:
+    prompts = {"u": ("One: {question}", "Two: {question}"), "v": ("Three: {question}",)}
+
+    async def what(scope: Scope) -> list[TestScore]:
+        return await generalize(scope, "You are exact.", prompts)
+
+    rows = runs_of(make_config()).do(what)
+    assert rows is not None
+    assert [(row.task, row.prompt, row.user) for row in rows] == [
+        ("u", 0, "One: {question}"),
+        ("u", 1, "Two: {question}"),
+        ("v", 0, "Three: {question}"),
+    ]
+    assert all(row.system == "You are exact." and len(row.grades) == 4 for row in rows)
+
+
+def test_inducing_without_an_optimizer_or_without_examples_is_refused() -> None:
+    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(scope)
+
+    bare = make_config().model_copy(update={"optimizer": None})
+    with pytest.raises(ConfigError, match="optimizer"):
+        runs_of(bare).do(what)
+    tasks = (TASKS[0], make_task("w", role="target", train=0))
+    with pytest.raises(TaskError, match="'w'"):
+        Runs(make_config(), tasks, World(2), timing=1, width=4).do(what)

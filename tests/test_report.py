@@ -1,0 +1,142 @@
+"""Pages and pictures of a run: what the journal tells, and nothing that a model wrote gets out of its box."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World, make_config, make_task
+
+from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
+from metaspo.backends import Request, Simulated
+from metaspo.engine import Prepared, RunReport, read_journal
+from metaspo.engine.report.diff import differences
+from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
+from metaspo.engine.report.history import History, Point, history
+from metaspo.engine.report.page import Section, changed_prompt, render_page
+from metaspo.engine.report.run_page import run_page, write_figures
+from metaspo.engine.run_directory import RunDirectory, RunDirectoryError
+
+TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
+HOSTILE = "</div><script>alert('x')</script><img src=http://127.0.0.1/x>"
+
+
+async def finished(folder: Path, *, sessions: int = 1, suffix: str = "") -> RunReport:
+    """A run in the world, started `sessions` times; every prompt that the optimizer writes ends in `suffix`."""
+
+    def answer(request: Request) -> str:
+        text = World(3, malformed=0.0).answer(request)
+        return text.replace("</system_prompt>", f"{suffix}</system_prompt>")
+
+    store, report = MemoryStore(), None
+    tasks = (make_task("a", train=20), make_task("u", role="target", test=12))
+    what = Prepared(config=make_config({"runs": "runs"}), tasks=tasks, folder=folder)
+    for _ in range(sessions):
+        lanes = [Lane(name, [Simulated(answer)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
+        async with Gateway(lanes, store=store) as gateway:
+            report = await optimize(what, gateway=gateway)
+    assert report is not None
+    return report
+
+
+@given(TEXTS, TEXTS)
+def test_a_diff_holds_both_texts(old: str, new: str) -> None:
+    spans = differences(old, new)
+    assert "".join(span.text for span in spans if span.change != "added") == old
+    assert "".join(span.text for span in spans if span.change != "removed") == new
+
+
+@given(TEXTS)
+def test_a_text_does_not_differ_from_itself(text: str) -> None:
+    assert all(span.change == "same" for span in differences(text, text))
+
+
+def test_what_a_model_wrote_is_escaped_wherever_it_stands() -> None:
+    section = Section(title=HOSTILE, paragraphs=(HOSTILE,), prompts=(changed_prompt(HOSTILE, "old", HOSTILE),))
+    page = render_page(HOSTILE, lead=HOSTILE, verdicts=[HOSTILE], sections=[section])
+    assert "<script" not in page
+    assert "<img src=http" not in page
+    assert "&lt;script&gt;" in page
+
+
+async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_its(tmp_path: Path) -> None:
+    report = await finished(tmp_path, suffix=HOSTILE)
+    assert report.directory is not None
+    page = run_page(RunDirectory(report.directory))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    sources = re.findall(r"<(?:img|script|link|iframe)[^>]*?src=(\S+)", page)
+    assert sources
+    assert all(source.startswith('"data:image/svg+xml;base64,') for source in sources)
+
+
+async def test_running_again_adds_nothing_to_the_history(tmp_path: Path) -> None:
+    def read(report: RunReport) -> History:
+        assert report.directory is not None
+        events = read_journal(report.directory / "journal.jsonl")
+        return history(events, system_prompt="s", user_prompts={"a": "u"})
+
+    once = read(await finished(tmp_path / "once"))
+    twice = read(await finished(tmp_path / "twice", sessions=2))
+    assert [p.score for p in twice.points] == [p.score for p in once.points]
+    assert len(twice.proposals) == len(once.proposals)
+
+
+def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_before() -> None:
+    spent = {"event": "spent", "address": "", "dollars": 0.5, "seconds": 1.0}
+    events: list[dict[str, Any]] = [
+        {"event": "start", "address": ""},
+        {"event": "score", "address": "init/task=a", "score": 0.25},
+        {**spent, "calls": 10},
+        {"event": "start", "address": ""},
+        {"event": "score", "address": "init/task=a", "score": 0.25},
+        {"event": "proposal", "address": "iter=1/inner/task=a/cand=1", "user": "new"},
+        {**spent, "calls": 4},
+        {"event": "select", "address": "iter=1/inner/task=a", "kept": [{"user": "new", "score": 0.5}]},
+        {"event": "proposal", "address": "iter=1/outer/cand=1", "system": "better"},
+        {"event": "candidate", "address": "iter=1/outer/cand=1", "score": 0.75},
+        {"event": "select", "address": "iter=1/outer", "system": "better", "chosen": 1, "score": 0.75},
+        {"event": "proposal", "address": "iter=2/inner/task=a/cand=1", "user": "newer"},
+        {"event": "rejected", "address": "iter=2/inner/task=a/cand=1", "bound": 0.1, "unasked": 3},
+        {"event": "select", "address": "iter=2/inner/task=a", "kept": [{"user": "new", "score": 0.75}]},
+    ]
+    told = history(events, system_prompt="old", user_prompts={"a": "first"})
+    assert [(p.address, p.score, p.calls, p.dollars) for p in told.points] == [
+        ("init", 0.25, 0, 0.0),
+        ("iter=1/inner", 0.5, 14, 1.0),
+        ("iter=1/outer", 0.75, 14, 1.0),
+    ]
+    assert [(one.text, one.parent, one.score, one.fate) for one in told.proposals] == [
+        ("new", "first", None, "kept"),
+        ("better", "old", 0.75, "kept"),
+        ("newer", "new", None, "dropped"),
+    ]
+
+
+async def test_pictures_are_written_in_both_formats_and_are_the_same_each_time(tmp_path: Path) -> None:
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    first = {path.name: path.read_bytes() for path in write_figures(run, tmp_path / "one")}
+    again = {path.name: path.read_bytes() for path in write_figures(run, tmp_path / "two")}
+    assert sorted(first) == ["score.png", "score.svg", "tasks.png", "tasks.svg"]
+    assert first == again
+
+
+def test_figures_show_what_they_are_given() -> None:
+    bar = Bar(score=0.5, low=0.25, high=0.75)
+    axes = before_and_after({"task": (bar, Bar(score=0.75, low=0.5, high=1.0))}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["task"]
+    drawn = {tuple(float(x) for x in np.asarray(line.get_xdata())) for line in axes.lines}
+    assert {(25.0, 75.0), (50.0,), (50.0, 100.0), (75.0,)} <= drawn
+    curve = score_curve([Point(address="init", score=0.5), Point(address="iter=1/outer", score=0.75, calls=9)])
+    assert len(curve.axes) == 2, "no axis of dollars where nothing was paid"
+    assert draw(curve, "png").startswith(b"\x89PNG")
+
+
+def test_a_run_that_has_not_finished_has_no_page(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="not finished"):
+        run_page(RunDirectory(tmp_path))

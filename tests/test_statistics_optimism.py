@@ -1,0 +1,132 @@
+"""The luck of the best of several: close to what it truly is, and the bound above it."""
+
+from math import pi, sqrt
+from random import Random
+
+import pytest
+from scipy.stats import norm
+
+from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
+from metaspo.engine.statistics.optimism import highest_of
+
+WEIGHTS = {"s": 2.0, "t": 1.0}
+
+
+def round_of(rng: Random, *, spread: float, candidates: int = 9) -> tuple[list[TaskGrades], list[float]]:
+    """Grades of an incumbent and its candidates on two tasks, and their true scores."""
+    hard = {task: [rng.uniform(0.2, 0.8) for _ in range(50)] for task in WEIGHTS}
+    field: list[TaskGrades] = []
+    truths = []
+    for _ in range(candidates + 1):
+        better = rng.gauss(0, spread)
+        chances = {task: [min(max(p + better, 0), 1) for p in row] for task, row in hard.items()}
+        field.append({task: [float(rng.random() < p) for p in row] for task, row in chances.items()})
+        truths.append(sum(WEIGHTS[task] * sum(row) / 50 for task, row in chances.items()) / 3)
+    return field, truths
+
+
+def score_of(grades: TaskGrades) -> float:
+    """The weighted mean over both tasks."""
+    return sum(WEIGHTS[task] * sum(grade or 0.0 for grade in row) / 50 for task, row in grades.items()) / 3
+
+
+def mean_lucks(*, spread: float, rounds: int = 80) -> tuple[float, float, float]:
+    """Over many rounds the true luck of the winner, its estimate and its bound."""
+    rng, lucks = Random(11), []
+    for seed in range(rounds):
+        field, truths = round_of(rng, spread=spread)
+        estimate = reselected(field[1:], incumbent=field[0], weights=WEIGHTS, seed=seed)
+        if estimate is None:
+            continue
+        winner = max(range(1, 10), key=lambda place: score_of(field[place]))
+        assert estimate.score == pytest.approx(score_of(field[winner]))
+        bound = at_most(field[winner], field[0], candidates=9, score=estimate.score, weights=WEIGHTS)
+        lucks.append((estimate.score - truths[winner], estimate.luck, bound.luck))
+    true, estimated, most = (sum(column) / len(lucks) for column in zip(*lucks, strict=True))
+    return true, estimated, most
+
+
+def test_the_luck_among_equally_good_candidates_is_estimated_as_it_is_and_is_the_bound() -> None:
+    true, estimated, most = mean_lucks(spread=0)
+    assert estimated == pytest.approx(true, rel=0.2)
+    assert most == pytest.approx(true, rel=0.2)
+
+
+def test_where_candidates_differ_the_luck_is_less_and_the_estimate_follows() -> None:
+    true, estimated, most = mean_lucks(spread=0.1)
+    assert true < most / 2
+    assert true - 0.005 < estimated < 0.65 * most
+
+
+def test_a_candidate_far_ahead_owes_nothing_to_luck() -> None:
+    field, _ = round_of(Random(1), spread=0)
+    best: TaskGrades = {task: [1.0] * 50 for task in WEIGHTS}
+    found = reselected([*field, best])
+    assert found is not None
+    assert found.luck < 0.001
+
+
+def test_a_candidate_that_was_not_scored_to_the_end_takes_no_part_and_is_said() -> None:
+    field, _ = round_of(Random(2), spread=0)
+    best: TaskGrades = {task: [1.0] * 50 for task in WEIGHTS}
+    dropped: TaskGrades = {task: [0.0] * 49 + [None] for task in WEIGHTS}
+    some, all_known = reselected([best, *field[1:4], dropped]), reselected([best, *field[1:4]])
+    assert some is not None
+    assert all_known is not None
+    assert (some.luck, some.score) == (all_known.luck, all_known.score)
+    assert (some.candidates, some.complete) == (5, 4)
+    assert "at least" in some.sentence
+    assert "only 4 of them" in some.sentence
+    assert "at least" not in all_known.sentence
+
+
+def test_nothing_is_said_where_nothing_was_chosen() -> None:
+    one: TaskGrades = {"t": [1.0, 0.0]}
+    assert reselected([one], incumbent=one) is None  # a tie: the incumbent stays
+    assert reselected([{"t": [None, 1.0]}]) is None
+    assert reselected([{"t": [1.0]}, {"t": [0.0]}]) is None
+
+
+def test_the_same_grades_give_the_same_estimate() -> None:
+    field, _ = round_of(Random(3), spread=0.05)
+    assert reselected(field, seed=4) == reselected(field, seed=4)
+
+
+def test_odd_and_single_examples_are_no_trouble() -> None:
+    grades: list[TaskGrades] = [{"s": [1.0], "t": [1.0, 0.0, 1.0]}, {"s": [0.0], "t": [0.0, 1.0, 1.0]}]
+    found = reselected(grades)
+    assert found is not None
+    assert 0 <= found.luck <= 1
+
+
+def test_candidates_scored_on_other_examples_are_refused() -> None:
+    with pytest.raises(ValueError, match="same examples"):
+        reselected([{"t": [1.0, 0.0]}, {"t": [1.0, 0.0, 1.0]}])
+
+
+@pytest.mark.parametrize(("count", "mean"), [(1, 0.0), (2, 1 / sqrt(pi)), (3, 1.5 / sqrt(pi))])
+def test_the_highest_of_normal_draws_has_the_mean_that_theory_gives(count: int, mean: float) -> None:
+    assert highest_of(count) == pytest.approx(mean, abs=1e-6)
+
+
+def test_the_highest_of_ten_is_as_scipy_integrates_it() -> None:
+    theirs = norm.expect(lambda x: x * 10 * norm.cdf(x) ** 9, lb=-10, ub=10)
+    assert highest_of(10) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_more_candidates_and_more_disagreement_leave_more_room_for_luck() -> None:
+    old: TaskGrades = {"t": [1.0, 0.0] * 25}
+    near, far = {"t": [1.0, 0.0] * 24 + [1.0, 1.0]}, {"t": [0.0, 1.0] * 24 + [1.0, 1.0]}
+
+    def luck(winner: TaskGrades, candidates: int) -> float:
+        return at_most(winner, old, candidates=candidates, score=0.5).luck
+
+    assert luck(near, 3) < luck(near, 9) < luck(far, 9)
+    assert luck(old, 9) == 0
+
+
+def test_a_bound_says_that_it_is_one() -> None:
+    bound = Optimism(score=0.712, luck=0.034, candidates=9, complete=9, kind="bound")
+    assert bound.sentence == (
+        "train score 71.2%, of which at most about 3.4 points are the luck of having picked the best of 9"
+    )

@@ -1,0 +1,308 @@
+"""A world in which it is known why a prompt is good: prompts name skills, examples need some of them.
+
+Every answer of the base model is a function of the request alone. Each example needs a skill of its task's subject and
+a manner of working; its question holds a hint of both, which is what a reader of failures can learn from. It is right
+with a probability that rises with the share of the two that system prompt and user prompt name; a worked example that
+needed a skill shows half of it. In an entangled world a manner helps only as far as the subject is named. Attention is
+a budget: each named skill that the task does not need costs a little, so do words beyond a number, and asking for haste
+where a task hates it.
+
+In a shared world all tasks need the same manners, four of eight that sentences of the component libraries carry, so
+that every strategy can find them. In a world apart each task has manners of its own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any, Final
+
+from metaspo.backends import Request
+from metaspo.engine import Prepared, RunConfig
+from metaspo.engine.tasks import Example, Task, TaskRole
+from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.spec import AnswerSpec
+
+BASE, WRITER = "answerer", "writer"
+SOURCES: Final = ("harbour", "orchard", "foundry", "archive")
+TARGETS: Final = ("theatre", "clinic", "market")
+WAYS: Final = ("north", "east", "south", "west")
+FORMAT: Final = build_format(AnswerSpec(kind="label", labels=WAYS))
+RULE: Final = FORMAT.describe()
+
+SUBJECTS: Final = 2  # skills of its own that a task needs in any world
+MANNERS: Final = 4  # further ones: common to all tasks in a shared world, its own in a world apart
+LEAST, MOST = 0.3, 0.9  # chance of being right with none and with all of the skills that an example needs
+WORDS: Final = 110  # that a pair of prompts may have before attention suffers
+PER_WORD: Final = 0.0015  # what each further word costs
+HASTE_COST: Final = 0.08
+MALFORMED: Final = 0.04  # share of answers without a label; a quarter of it where the user prompt says how to answer
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """What a prompt can name.
+
+    Attributes:
+        mark: a text names the skill if it holds this (a pattern, case ignored).
+        hint: the word in a question that needs the skill.
+        sentences: ways to name it.
+    """
+
+    name: str
+    mark: str
+    hint: str
+    sentences: tuple[str, ...]
+
+
+COMMON: Final = (
+    Skill(
+        "negations",
+        "negation",
+        "denials",
+        ("Note negations, comparisons and exceptions.", "Mind every negation.", "A negation turns the meaning around."),
+    ),
+    Skill(
+        "irony",
+        "irony",
+        "jokes",
+        (
+            "You understand everyday language, slang and irony.",
+            "Be alert to irony.",
+            "Consider whether irony is meant.",
+        ),
+    ),
+    Skill(
+        "steps",
+        r"one step|step by step",
+        "sums",
+        ("Work through the problem one step after the other.", "Take one step at a time.", "Go step by step."),
+    ),
+    Skill(
+        "detail",
+        "detail",
+        "footnotes",
+        ("You are attentive to detail.", "Look for the one detail that decides the matter.", "Each detail counts."),
+    ),
+    Skill(
+        "tracking",
+        "keep track",
+        "crowds",
+        ("Keep track of every person, thing and number that is mentioned.", "Keep track of who is who."),
+    ),
+    Skill(
+        "whole",
+        "whole (message|text)",
+        "afterthoughts",
+        ("Read the whole message before you answer.", "Do not guess from the first words; weigh the whole text."),
+    ),
+    Skill(
+        "elimination",
+        "rule out",
+        "lookalikes",
+        ("Rule out the answers that do not fit, then give the one that remains.", "Rule out what cannot be."),
+    ),
+    Skill(
+        "grounding",
+        "rely only",
+        "hearsay",
+        ("Rely only on what the message says.", "Rely only on what is written."),
+    ),
+)
+HASTE: Final = Skill(
+    "haste",
+    r"\bbrief\b|not explain|one word\.",
+    "hurry",
+    ("Be as brief as possible.", "Do not explain.", "Answer in one word."),
+)
+_TOPICS = """
+anchors barrels candles dials engravings feathers gates hinges idols jars kettles lanterns mirrors needles oars pigments
+quills ropes saddles tapestries urns valves wagons yokes arches bellows coins drums enamels flasks glazes hammers inks
+joists knots ladders masks nets ovens pulleys ribbons shutters
+"""
+TOPICS: Final = tuple(_TOPICS.split())
+
+
+def own_skill(topic: str) -> Skill:
+    """The skill that a topic is about."""
+    sentences = (f"Apply the lore of {topic}.", f"The lore of {topic} decides here.", f"Recall the lore of {topic}.")
+    return Skill(topic, rf"lore of {topic}\b", topic, sentences)
+
+
+CATALOGUE: Final = {skill.name: skill for skill in (*COMMON, HASTE, *map(own_skill, TOPICS))}
+_HINTS: Final = {skill.hint: skill.name for skill in CATALOGUE.values()}
+_GENERAL: Final = tuple((skill.name, re.compile(skill.mark, re.IGNORECASE)) for skill in (*COMMON, HASTE))
+_LORE: Final = re.compile(r"lore of (\w+)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def named(text: str) -> frozenset[str]:
+    """The skills that a text names."""
+    general = {name for name, mark in _GENERAL if mark.search(text)}
+    return frozenset(general | {topic for topic in _LORE.findall(text) if topic in CATALOGUE})
+
+
+@lru_cache(maxsize=4096)
+def hinted(text: str) -> frozenset[str]:
+    """The skills that a text hints at."""
+    return frozenset(_HINTS[word] for word in re.findall(r"\w+", text) if word in _HINTS)
+
+
+def fraction(*parts: str) -> float:
+    """A number in [0, 1) that depends on the texts alone."""
+    return int.from_bytes(sha256("\x1f".join(parts).encode()).digest()[:8], "big") / 2**64
+
+
+@dataclass(frozen=True)
+class World:
+    """Tasks and the base model.
+
+    Attributes:
+        shared: whether the tasks have manners in common.
+        entangled: whether a manner is of use only with the subject.
+        distraction: what each named skill costs that the task does not need.
+    """
+
+    seed: int
+    shared: bool = True
+    entangled: bool = False
+    distraction: float = 0.02
+
+    @cached_property
+    def own(self) -> Mapping[str, tuple[str, ...]]:
+        """By task, the skills that nobody else needs, its subjects first."""
+        topics = Random(f"{self.seed} topics").sample(TOPICS, len(TOPICS))
+        count = SUBJECTS if self.shared else SUBJECTS + MANNERS
+        names = (*SOURCES, *TARGETS)
+        return {name: tuple(topics[place * count : (place + 1) * count]) for place, name in enumerate(names)}
+
+    @cached_property
+    def common(self) -> tuple[str, ...]:
+        """The skills that every task needs."""
+        names = [skill.name for skill in COMMON]
+        return tuple(Random(f"{self.seed} common").sample(names, MANNERS)) if self.shared else ()
+
+    @cached_property
+    def needs(self) -> Mapping[str, frozenset[str]]:
+        """By task, all skills that some of its examples need."""
+        return {name: frozenset((*self.common, *own)) for name, own in self.own.items()}
+
+    def hates_haste(self, task: str) -> bool:
+        """Whether haste does harm to the task, as it does to half of them."""
+        return fraction(str(self.seed), "haste", task) < 0.5
+
+    def chance(self, system: str, around: str, question: str) -> float:
+        """The probability that the base model is right; `around` is the user prompt without the question."""
+        prompts = f"{system}\n{around}"
+        task, skills, shown = task_of(question), named(prompts), hinted(prompts)
+        subject, manner = (1.0 if need in skills else 0.5 * (need in shown) for need in needs_of(question))
+        met = subject * (1 + manner) / 2 if self.entangled else (subject + manner) / 2
+        idle = self.distraction * len(skills - self.needs[task])
+        tired = PER_WORD * max(0, len(prompts.split()) - WORDS)
+        harm = HASTE_COST * (HASTE.name in skills and self.hates_haste(task))
+        return max(0.02, LEAST + (MOST - LEAST) * met - idle - tired - harm)
+
+    def worth(self, system: str, user_prompts: Mapping[str, Sequence[str]], tasks: Sequence[Task]) -> float:
+        """The mean chance of being right on the test splits of tasks that a system prompt gives with user prompts."""
+        return fmean(
+            self.chance(system, user, example.question)
+            for task in tasks
+            for user in user_prompts.get(task.name, ())
+            for example in task.test
+        )
+
+    def carried(self, system: str) -> tuple[int, int]:
+        """How many skills that every task needs a system prompt names, and how many others."""
+        skills = named(system)
+        return len(skills.intersection(self.common)), len(skills.difference(self.common))
+
+    def base(self, request: Request) -> str:
+        """A way, or something that is none."""
+        system, message = request.messages[0].content, request.messages[-1].content
+        question = questions(message)[-1]
+        before, _, after = message.rpartition(question)
+        around = f"{before}{after}"
+        luck = fraction(str(self.seed), "malformed", system, message)
+        if luck < (MALFORMED / 4 if RULE in around else MALFORMED):
+            return "That is hard to say."
+        right = fraction(str(self.seed), "base", system, message) < self.chance(system, around, question)
+        place = WAYS.index(truth(question))
+        return WAYS[place if right else (place + 1) % len(WAYS)]
+
+    def tasks(self, *, train: int, test: int) -> tuple[Task, ...]:
+        """Sources, then targets."""
+        roles: list[tuple[TaskRole, Sequence[str]]] = [("source", SOURCES), ("target", TARGETS)]
+        return tuple(self._task(name, role, train=train, test=test) for role, names in roles for name in names)
+
+    def _task(self, name: str, role: TaskRole, *, train: int, test: int) -> Task:
+        rng = Random(f"{self.seed} {name}")
+        needed = [CATALOGUE[need].hint for need in (*self.own[name], *self.common)]
+
+        def draw(first: int, size: int) -> tuple[Example, ...]:
+            examples = []
+            for number in range(first, first + size):
+                subject, manner = rng.choice(needed[:SUBJECTS]), rng.choice(needed[SUBJECTS:])
+                question = f"Case {number} of {name}: a matter of {subject} and {manner}."
+                examples.append(Example(question, (truth(question),), f"{name}:{number}"))
+            return tuple(examples)
+
+        return Task(
+            name=name,
+            role=role,
+            train=draw(1, train),
+            test=draw(train + 1, test),
+            answer_format=FORMAT,
+            metric=build_metric("accuracy", base_dir=Path()),
+            user_prompt=f"North, east, south or west? This comes from the {name}.\n\n{{question}}",
+        )
+
+
+def truth(question: str) -> str:
+    """The right answer."""
+    return WAYS[int(fraction("truth", question) * len(WAYS))]
+
+
+def questions(text: str) -> list[str]:
+    """Every question in a text."""
+    return [match[0] for match in _QUESTION.finditer(text)]
+
+
+def prepare(world: World, changes: Mapping[str, Any], *, train: int, test: int) -> Prepared:
+    """A run in the world, kept in memory."""
+    nowhere = ["http://127.0.0.1:1/v1"]  # the gateway is the caller's own
+    raw: dict[str, Any] = {
+        "name": "known-truth",
+        "seed": world.seed,
+        "cache": "",
+        "runs": "",
+        "base": {"model": BASE, "endpoints": nowhere, "max_tokens": 8},
+        "optimizer": {"model": WRITER, "endpoints": nowhere},
+        "tasks": [{"name": "a", "role": "source", "train": "a.jsonl", "user_prompt": "{question}"}],  # a placeholder
+    }
+    config = RunConfig.model_validate({**raw, **changes})
+    return Prepared(config=config, tasks=world.tasks(train=train, test=test), folder=Path())
+
+
+_QUESTION: Final = re.compile(r"Case \d+ of (\w+): a matter of (\w+) and (\w+)\.")
+
+
+def task_of(question: str) -> str:
+    """The task that a question belongs to."""
+    return _read(question)[0]
+
+
+def needs_of(question: str) -> tuple[str, str]:
+    """The subject and the manner that a question's hints speak of."""
+    _, subject, manner = _read(question)
+    return _HINTS[subject], _HINTS[manner]
+
+
+def _read(question: str) -> tuple[str, str, str]:
+    match = _QUESTION.fullmatch(question)
+    assert match is not None, "only questions of this world are asked"
+    return match[1], match[2], match[3]
