@@ -151,7 +151,7 @@ def test_orders_are_tried_on_a_real_server_within_the_calls_allowed() -> None:
         assert 0 < server.calls <= 300
     rows = ended.data["rows"]
     assert rows[0]["order"] == OWN
-    assert sum(row["calls"] for row in rows) == server.calls
+    assert server.calls <= sum(row["calls"] for row in rows) <= 300  # those that were withdrawn count, too
 
 
 def test_a_server_without_a_model_name_is_a_mistake() -> None:

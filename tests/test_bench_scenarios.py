@@ -131,7 +131,9 @@ def test_no_lane_is_granted_more_than_the_limit(case: LimitCase) -> None:
 
 def test_limits_reports_every_case() -> None:
     report = measure_limits(cases=CASES[:1], minutes=2, requests=600, fixed=(64, 256), change_at=3.0)
-    assert [row["unit"] for row in report.rows] == ["requests/min", "answers/s", "answers/s", "answers/s"]
+    units = [row["unit"] for row in report.rows]
+    assert units == ["requests/min"] + ["answers/s"] * (len(units) - 1)
+    assert len(units) > 1
     assert all(figure >= 0 for figure in figures(report))
 
 

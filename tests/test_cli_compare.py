@@ -111,7 +111,7 @@ def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
     other = (project / "run.toml").read_text(encoding="utf-8").replace('model = "answerer"', 'model = "other"')
     (project / "other.toml").write_text(other, encoding="utf-8")
     data = here("transfer", "run.toml", "--system", "mine.txt", "--to", "other.toml", "--quiet", "--json").data
-    assert all(row["other"] is not None for row in data["tables"]["transfer"])
+    assert all(row["other, 64 tokens"] is not None for row in data["tables"]["transfer"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from random import Random
 from typing import TypeVar
 
 import pytest
+from engine_sessions import Runs
 from pydantic import BaseModel
+from world import World, make_config, make_task
 
 from metaspo.backends import Message
 from metaspo.engine.config import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
@@ -48,7 +50,7 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 async def test_the_strategy_in_the_documents_runs() -> None:
     text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict[str, Callable[[], OuterStrategy]] = {}
     exec(code, names)  # noqa: S102 - the document's own example
 
@@ -66,3 +68,34 @@ async def test_the_strategy_in_the_documents_runs() -> None:
     )
     proposed = await names["Shortest"]().propose(context)
     assert proposed in ("Be kind. Be right.", "Be brief. Be right.", "Be brief. Be kind")
+
+
+def test_the_search_in_the_documents_is_installed_configured_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its entry point, with its options, through the whole engine."""
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my_package.py").write_text("\n".join(code), encoding="utf-8")
+    points = re.findall(
+        r"```toml\n\[project.entry-points.\"(metaspo.outer_strategies)\"\]\n(.*?)```", text, flags=re.DOTALL
+    )
+    ((group, lines),) = points
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{lines.replace(chr(34), '')}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = make_config(
+        {
+            "system_prompt": "You are stubborn. You are careful. You are brief.",
+            "outer": {"strategy": "pruning", "options": {"steps": 1}, "candidates": 3},
+        }
+    )
+    runs = Runs(config, [make_task("a"), make_task("u", role="target")], World(3), timing=1, width=4)
+    assert runs.session() is not None
+    trials = {event["system"] for event in runs.journal.events if event["event"] == "trial"}
+    assert "You are careful. You are brief." in trials
+    proposals = [event["system"] for event in runs.journal.events if event["event"] == "proposal" and "system" in event]
+    assert proposals
+    assert set(proposals) <= trials

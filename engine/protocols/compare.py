@@ -22,7 +22,7 @@ from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.protocols.adapt import Effort, adapt
 from metaspo.engine.protocols.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.protocols.grid import Cell, GeneralizeTable, Grid
-from metaspo.engine.protocols.results import CellResult
+from metaspo.engine.protocols.results import CellResult, model_label
 from metaspo.engine.result import RunReport, TestScore
 from metaspo.engine.scope import Scope
 from metaspo.engine.watcher import Warn, Watcher, log_warning
@@ -90,7 +90,7 @@ async def _run(job: Job, gateway: Gateway, *, watcher: Watcher, events: LaneEven
     transferred = {}
     for item, names in job.moved:
         scores, _ = await _score(item, gateway, names, system=found.system_prompt, users=users, watcher=Watcher())
-        transferred[item.config.base.model] = tuple(scores)
+        transferred[model_label(item.config.base)] = tuple(scores)
     found = replace(found, transferred=transferred)
     return await _beyond(job, gateway, found) if job.beyond else found
 

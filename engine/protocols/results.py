@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from metaspo.engine.config import ModelTable
 from metaspo.engine.protocols.adapt import Curve
 from metaspo.engine.result import RunResult, TestScore
 
@@ -13,7 +14,7 @@ class CellResult:
 
     Attributes:
         tests: the final prompts on the test splits; a source task's best user prompt first.
-        transferred: the same prompts with other models, by model name.
+        transferred: the same prompts with other models, by `model_label`.
         generalized: the system prompt on target tasks under several user prompts each.
         adapted: user prompts of target tasks adapted under the system prompt, curve by curve.
         result: of the optimization; None for a fixed prompt.
@@ -40,3 +41,8 @@ class CellResult:
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+
+def model_label(table: ModelTable) -> str:
+    """What tells the models of transfers apart: the name, and how much room an answer has."""
+    return f"{table.model}, {table.max_tokens} tokens"

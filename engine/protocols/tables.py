@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from metaspo.engine.protocols.results import model_label
 from metaspo.engine.protocols.scores import (
     Study,
     adaptation,
@@ -241,7 +242,7 @@ def _adapted(study: Study) -> Table | None:
 
 
 def _transferred(study: Study) -> Table | None:
-    models = [table.model for table in study.grid.config.transfer]
+    models = [model_label(table) for table in study.grid.config.transfer]
     if not models:
         return None
     rows = []
