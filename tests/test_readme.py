@@ -3,12 +3,15 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
 
 from metaspo.engine import load_config
+from metaspo.engine.domains import find_domains
+from metaspo.engine.protocols import GridConfig, prepare_grid
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SHOWN = "http://127.0.0.1:8000/v1"
@@ -25,12 +28,24 @@ def run_script(code: str, folder: Path) -> str:
 
 
 def test_the_config_shown_is_a_config(tmp_path: Path) -> None:
-    (shown,) = blocks("toml")
+    shown, _ = blocks("toml")
     path = tmp_path / "reviews.toml"
     path.write_text(shown, encoding="utf-8")
     config = load_config(path)
     assert config.optimizer is not None
     assert (config.optimizer.tier, config.budget.dollars, config.iterations) == (1, 5.0, 3)
+
+
+def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
+    """Its domains take their data from the hub or a folder; without them it is a grid over a config's own tasks."""
+    init = [sys.executable, "-m", "metaspo", "init", "."]
+    subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    _, shown = blocks("toml")
+    tables = tomllib.loads(shown)
+    assert {domain.name for domain in find_domains(tables.pop("domains"))} == {"medical", "review"}
+    (tmp_path / "mine.txt").write_text("Be brief.", encoding="utf-8")
+    grid = prepare_grid(GridConfig.model_validate({"name": "grid", **tables}), folder=tmp_path)
+    assert len(grid.cells) == len(tables["methods"]) * len(tables["seeds"])
 
 
 def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
