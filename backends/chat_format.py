@@ -133,7 +133,7 @@ def _read_usage(answer: JsonObject, *, request: Request, text: str) -> Usage:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if type(value) is int and value >= 0 else 0  # `true` would make a record that cannot be read
 
 
 def estimate_usage(request: Request, text: str) -> Usage:

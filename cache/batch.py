@@ -19,14 +19,18 @@ class BatchStore(Protocol):
 async def put_all(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
     """The canonical entry for each, or why it is not kept."""
     if isinstance(store, BatchStore):
-        return await store.put_many(entries)
+        try:
+            return await store.put_many(entries)
+        except StoreError as error:  # the store as a whole: it is closed, say
+            return dict.fromkeys(entries, error)
     if len(entries) == 1:
-        return {key: await _put_one(store, key, entry) for key, entry in entries.items()}
-    kept = await asyncio.gather(*(_put_one(store, key, entry) for key, entry in entries.items()))
+        return {key: await put_one(store, key, entry) for key, entry in entries.items()}
+    kept = await asyncio.gather(*(put_one(store, key, entry) for key, entry in entries.items()))
     return dict(zip(entries, kept, strict=True))
 
 
-async def _put_one(store: Store, key: str, entry: Entry) -> Entry | StoreError:
+async def put_one(store: Store, key: str, entry: Entry) -> Entry | StoreError:
+    """The canonical entry, or why it is not kept."""
     try:
         return await store.put(key, entry)
     except StoreError as error:

@@ -1,10 +1,11 @@
 """A store that forgets when the process ends: for tests, and for runs with the cache turned off."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.batch import put_one
 
 
 class MemoryStore:
@@ -35,6 +36,10 @@ class MemoryStore:
         """Keep an entry unless there is one; returns the one kept. Raises `StoreError` after `aclose`."""
         self._require_open()
         return self._entries.setdefault(key, entry)
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        """As `put` for each; what could not be kept has the reason in its place."""
+        return {key: await put_one(self, key, entry) for key, entry in entries.items()}
 
     async def aclose(self) -> None:
         """Forget everything; idempotent."""

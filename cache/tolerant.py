@@ -1,14 +1,12 @@
 """A store that outlives the trouble of another one: for runs whose user wants them to go on without storing."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-import anyio
-
 from metaspo.cache.base import Entry, Store, StoreError
 from metaspo.cache.batch import put_all
+from metaspo.cache.closing import to_the_end
 
 
 class TolerantStore:
@@ -73,12 +71,15 @@ class TolerantStore:
         if self._closed:
             return
         self._closed = True
-        with anyio.CancelScope(shield=True):
-            failures = [error for error in await asyncio.gather(*map(self._offer, self._kept.items())) if error]
-            try:
-                await self._store.aclose()
-            except StoreError as error:
-                failures = failures or [error]
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        results = await put_all(self._store, dict(self._kept))
+        failures = [result for result in results.values() if isinstance(result, StoreError)]
+        try:
+            await self._store.aclose()
+        except StoreError as error:
+            failures = failures or [error]
         if failures:
             self._warn(
                 f"{len(failures)} of the answers in memory could not be kept and will be asked for again. {failures[0]}"
@@ -87,14 +88,6 @@ class TolerantStore:
 
     def _stays_here(self, key: str) -> bool:
         return key in self._unreadable or key in self._kept
-
-    async def _offer(self, item: tuple[str, Entry]) -> StoreError | None:
-        """Try to store what is in memory; returns why that failed."""
-        try:
-            await self._store.put(*item)
-        except StoreError as error:
-            return error
-        return None
 
     async def _get_singly(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries beside those that cannot be read."""

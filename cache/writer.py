@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-import anyio
-
 from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.closing import to_the_end
 from metaspo.cache.database import BytesCache, add_first
 from metaspo.cache.recent import RecentEntries
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
@@ -100,16 +99,18 @@ class BatchWriter:
 
     async def aclose(self) -> None:
         """Write what is waiting; idempotent. Raises `StoreError` if that fails, and gives up on it."""
-        with anyio.CancelScope(shield=True):
-            if self._task is not None:
-                await asyncio.wait([self._task])
-            if self._closed:
-                return
-            self._closed = True
-            if self._writes:
-                await asyncio.wait([self._start()])
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
-            self._thread.shutdown()
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if self._closed:
+            return
+        self._closed = True
+        if self._writes:
+            await asyncio.wait([self._start()])
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
+        self._thread.shutdown()
         if self._failure is not None:
             raise StoreError(f"{len(self._writes)} answers are not kept. {self._failure}") from self._failure
 

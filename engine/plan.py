@@ -134,7 +134,11 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
 
 def plan_run(config: RunConfig, tasks: Sequence[Task]) -> Plan:
     """Estimate a whole run."""
-    calls = count_calls(config, tasks)
+    return plan_calls(config, tasks, count_calls(config, tasks))
+
+
+def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls) -> Plan:
+    """Estimate what so many calls take, whatever they are made for."""
     question = _mean_prompt_tokens(config, tasks)
     base_answer = min(ANSWER_TOKENS, config.base.max_tokens)
     base = _lane(config.base, calls.base, question + GROWN_SYSTEM_TOKENS, base_answer, seconds=BASE_SECONDS)

@@ -16,12 +16,13 @@ LONG_WAIT = 20.0  # seconds of being held back that are worth a line
 
 
 class Remaining(ProgressColumn):
-    """The time left at the speed so far."""
+    """The time left at the speed so far, if no candidate is dropped: it only gets shorter when one is."""
 
     def render(self, task: Task) -> Text:
         """Minutes and seconds, or a dash while nothing is known."""
         left = task.time_remaining
-        return Text("ETA –:––" if left is None else f"ETA {int(left) // 60}:{int(left) % 60:02d}", style="cyan")
+        known = "–:––" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}"
+        return Text(f"≤ {known} left", style="cyan")
 
 
 class ProgressDisplay:
@@ -149,7 +150,7 @@ class _Lines(_Said):
         if now - self._said < LINE_EVERY:
             return
         left = (now - self._started) / self._settled * (self._planned - self._settled)
-        self._say(f"{self._settled} of at most {self._planned} calls, about {left / 60:.1f} min left")
+        self._say(f"{self._settled} of at most {self._planned} calls, at most {left / 60:.1f} min left")
 
     def best(self, *, score: float, address: str) -> None:
         self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from pydantic import ValidationError
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.console import GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
-from metaspo.engine import ConfigError, Prepared, Watcher, find_run, plan_run
+from metaspo.engine import ConfigError, Prepared, Watcher, find_run
 from metaspo.engine.config import ModelTable
-from metaspo.engine.config_file import load_config
+from metaspo.engine.config_file import explain_faults, load_config
 from metaspo.engine.protocols import (
     AdaptTable,
     GeneralizeTable,
@@ -24,11 +26,13 @@ from metaspo.engine.protocols import (
     ablation_names,
     comparisons,
     load_grid,
+    plan_cell,
     prepare_grid,
     shown,
 )
 from metaspo.engine.protocols import compare as run_grid
 from metaspo.engine.protocols import tables as study_tables
+from metaspo.engine.run_directory import file_name
 from metaspo.progress import ProgressDisplay
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -159,16 +163,21 @@ def report(
         pages = _pages()
         html = pages.run_page(found)
         target = page or found.path / "report.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
-        out.print(f"Wrote {target}", highlight=False)
+        out.print(f"Wrote {target}", highlight=False, markup=False)
         if figures:
             for path in pages.write_figures(found, figures):
-                out.print(f"Wrote {path}", highlight=False)
+                out.print(f"Wrote {path}", highlight=False, markup=False)
 
 
 def _grid(config: Path, name: str, *, seeds: list[int], **parts: Any) -> Grid:  # noqa: ANN401 - fields of `GridConfig`
-    fields = {"name": name, "config": config.name, "seeds": tuple(seeds), **parts}
-    return prepare_grid(GridConfig.model_validate(fields), folder=config.parent)
+    fields = {"name": file_name(name), "config": config.name, "seeds": tuple(seeds), **parts}
+    try:
+        grid = GridConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(explain_faults(error, source=str(config), table=GridConfig)) from None
+    return prepare_grid(grid, folder=config.parent)
 
 
 def _beside_default(
@@ -217,7 +226,7 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
         for one in comparisons(study):
             out.print(one.sentence, highlight=False, markup=False)
     page = _pages().write_study(study, folder or STUDIES / grid.config.name)
-    err.print(f"Tables, pictures and the page: {page.parent}", highlight=False)
+    err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     stopped = [result for result in results if result.stopped]
     for result in stopped:
         say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
@@ -227,24 +236,21 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
-    plans = [(cell, plan_run(cell.prepared.config, cell.prepared.tasks)) for cell in grid.cells]
+    plans = [found for cell in grid.cells for found in plan_cell(grid, cell)]
     if json:
-        tables.print_json(out, [tables.plan_data(cell.prepared.config.name, found) for cell, found in plans])
+        tables.print_json(out, [tables.plan_data(name, found) for name, found in plans])
         return
     table = tables.make_table("at most, nothing in the cache", "run", "base calls", "optimizer calls", "dollars")
-    for cell, found in plans:
-        fixed = bool(cell.method.fixed)
-        base = found.calls.test if fixed else found.calls.base
-        asked = 0 if fixed else found.calls.optimizer
+    for name, found in plans:
         dollars = "unknown" if found.dollars is None else f"${found.dollars:,.2f}"
-        table.add_row(cell.prepared.config.name, f"{base:,}", f"{asked:,}", "" if fixed else dollars)
+        table.add_row(escape(name), f"{found.calls.base:,}", f"{found.calls.optimizer:,}", dollars)
     out.print(table)
 
 
 def _print_table(table: Table) -> None:
-    made: RichTable = tables.make_table(table.title, *table.columns)
+    made: RichTable = tables.make_table(escape(table.title), *map(escape, table.columns))
     for row in table.rows:
-        made.add_row(*(shown(value) for value in row))
+        made.add_row(*(escape(shown(value)) for value in row))
     out.print(made)
     if table.note:
         out.print(table.note, style="dim", highlight=False, markup=False)

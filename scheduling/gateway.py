@@ -12,8 +12,8 @@ from typing import Self
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import Store, request_key
+from metaspo.cache.closing import to_the_end
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.closing import to_the_end
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import BatchWaiter, Flight, FlightTable, SingleWaiter, Waiter
 from metaspo.scheduling.keeping import Keeper
@@ -74,8 +74,12 @@ class Gateway:
         await to_the_end(self._close())
 
     async def _close(self) -> None:
-        await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values()))
-        await self._keeper.aclose(grace=CLOSE_GRACE)
+        lanes = self._lanes.values()
+        closed = await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in lanes), return_exceptions=True)
+        await self._keeper.aclose(grace=CLOSE_GRACE)  # even if a backend would not close
+        for error in closed:
+            if error is not None:
+                raise error
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()

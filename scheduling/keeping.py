@@ -91,7 +91,7 @@ class Keeper:
         else:
             error = task.exception()
         for flight, payer, _ in batch:
-            result = error or task.result()[flight.key]
+            result = error or task.result().get(flight.key) or StoreError("The store did not say what it kept.")
             flight.lane.answer_kept()
             if isinstance(result, BaseException):
                 self._flights.fail(flight, result)

@@ -85,7 +85,7 @@ class Lane:
             has_work=self._has_work,
             ready=self._endpoint_ready,
             rested=self._endpoint_rested,
-            gone=self._calls.lose,
+            gone=self._endpoint_gone,
             fatal=self._fatal,
             broken=self._fail_waiting,
         )
@@ -267,6 +267,10 @@ class Lane:
 
     def _endpoint_ready(self, endpoint: Endpoint) -> None:
         self._dispatcher.wake()
+
+    def _endpoint_gone(self, endpoint: Endpoint) -> None:
+        if self.settings.charges == "compute":  # an answer that costs money may still come over its open connection
+            self._calls.lose(endpoint)
 
     def _endpoint_rested(self, endpoint: Endpoint, wait: float, error: BackendError) -> None:
         now = self._loop.time()

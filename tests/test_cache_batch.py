@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Coroutine
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_conformance import make_entry, make_key
@@ -69,3 +71,23 @@ async def test_a_tolerant_store_keeps_all(make: type[Store]) -> None:
         assert isinstance(store, BatchStore)
         assert await put_all(store, entries) == entries
         assert await store.get_many(list(entries)) == entries
+
+
+async def test_in_memory_no_task_is_made() -> None:
+    """Keeping many answers there costs no more than keeping them one after the other."""
+    made: list[object] = []
+    entries = {make_key(number): make_entry(str(number)) for number in range(10)}
+    loop = asyncio.get_running_loop()
+    store = MemoryStore()
+    await store.put(make_key(3), make_entry("earlier"))
+
+    def count(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
+        made.append(work)
+        return asyncio.Task(work, loop=loop)
+
+    loop.set_task_factory(count)  # type: ignore[arg-type]
+    try:
+        assert await put_all(store, entries) == entries | {make_key(3): make_entry("earlier")}
+    finally:
+        loop.set_task_factory(None)
+    assert made == []

@@ -1,5 +1,6 @@
 """DiskStore keeps what every store must, in a private folder, without side files, and in batches."""
 
+import asyncio
 import sqlite3
 import stat
 import time
@@ -139,6 +140,21 @@ async def test_cancelled_close_still_writes(folder: Path) -> None:
     assert store.unwritten() == {}
     async with DiskStore(folder) as store:
         assert len(await store.get_many([make_key(name) for name in range(5 * BATCH)])) == 5 * BATCH
+
+
+async def test_close_that_is_cancelled_by_the_event_loop_still_writes(folder: Path) -> None:
+    """As at a second Ctrl-C, which shielded scopes do not hold back."""
+    store = DiskStore(folder)
+    puts = asyncio.gather(*(store.put(make_key(name), make_entry()) for name in range(5 * BATCH)))
+    await asyncio.sleep(0)
+    close = asyncio.create_task(store.aclose())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    assert store.unwritten() == {}
+    assert len(await puts) == 5 * BATCH
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "forward"])

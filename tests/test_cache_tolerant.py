@@ -5,10 +5,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from store_conformance import StoreConformance, make_entry, make_key
 from store_script import run_script
 
-from metaspo.cache import DiskStore, Store, StoreError, TolerantStore
+from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, TolerantStore
 
 
 def unexpected(text: str) -> None:
@@ -111,3 +112,51 @@ async def test_one_damaged_entry_leaves_the_others_readable_and_storing_on(tmp_p
         assert len(told) == 1
     assert "bad entry" in told[0]
     assert told[1].startswith("1 of the answers")
+
+
+class OnceFull(MemoryStore):
+    """Has no room for its first entry, and takes its time over every other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+        self.kept: list[str] = []
+        self.closed = False
+
+    async def put(self, key: str, entry: Entry) -> Entry:
+        """Fails the first time."""
+        if self.full:
+            self.full = False
+            raise StoreError("It is full.")
+        await asyncio.sleep(0)
+        self.kept.append(entry.completion.text)
+        return await super().put(key, entry)
+
+    async def aclose(self) -> None:
+        """Note it."""
+        self.closed = True
+        await super().aclose()
+
+
+async def test_closing_goes_on_to_its_end_when_the_event_loop_cancels_it() -> None:
+    """As at Ctrl-C: what is in memory is offered to the other store all the same, which is closed then."""
+    inner = OnceFull()
+    store = TolerantStore(inner, warn=lambda _: None)
+    for name in ("one", "two"):
+        await store.put(make_key(name), make_entry(name))
+    assert inner.kept == []
+    close = asyncio.create_task(store.aclose())
+    await asyncio.sleep(0)
+    close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    assert (inner.kept, inner.closed) == (["one", "two"], True)
+
+
+async def test_a_store_that_was_closed_too_early_costs_nothing(tmp_path: Path) -> None:
+    """It fails as a whole, not at some entry; the answers are kept in memory all the same."""
+    inner = DiskStore(tmp_path / "cache")
+    async with TolerantStore(inner, warn=lambda _: None) as store:
+        await inner.aclose()
+        assert await store.put(make_key(1), make_entry()) == make_entry()
+        assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}

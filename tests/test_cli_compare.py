@@ -180,3 +180,119 @@ def test_a_cell_that_cannot_go_on_is_named_and_the_others_finish(project: Path, 
     found = scores(ended.data)
     assert found["capped"] is None
     assert found["metaspo"] is not None
+
+
+def with_target_examples(project: Path) -> None:
+    """The target task of `run.toml` gets its train split, too."""
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    with_train = text.replace('test = "unseen.test.jsonl"', 'train = "unseen.train.jsonl"\ntest = "unseen.test.jsonl"')
+    (project / "run.toml").write_text(with_train, encoding="utf-8")
+
+
+def plans(*command: str) -> dict[str, dict[str, int]]:
+    """The planned calls of each run, by its name."""
+    return {plan["name"]: plan["calls"] for plan in here(*command, "--plan", "--json").data}
+
+
+def test_methods_whose_names_differ_by_signs_only_are_runs_of_their_own(project: Path) -> None:
+    (project / "my prompt [1].txt").write_text("You are exact.\n", encoding="utf-8")
+    methods = """
+        [[method]]\nname = "x:y"\nlike = "metaspo"
+        [[method]]\nname = "x-y"\nlike = "metaspo"
+        [[method]]\nname = "x=y"\nlike = "metaspo"
+    """
+    grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "file:my prompt [1].txt"]\n' + methods
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+    assert len(plans("compare", "grid.toml")) == 5
+    ended = here("compare", "grid.toml", "--quiet")
+    assert (ended.code, ended.errors) == (0, [])
+    assert "my prompt [1].txt" in ended.out
+
+
+def test_a_config_in_another_folder_under_a_name_with_spaces(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_target_examples(project)
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    (project / "my run.toml").write_text(f'name = "run"\n{text}', encoding="utf-8")
+    elsewhere = project / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "my prompt.txt").write_text("You are exact.\n", encoding="utf-8")
+    monkeypatch.chdir(elsewhere)
+    for command in (
+        ("generalize", "../my run.toml", "--system", "my prompt.txt", "--prompts", "1"),
+        ("adapt", "../my run.toml", "--system", "my prompt.txt", "--rounds", "0"),
+        ("transfer", "../my run.toml", "--system", "my prompt.txt", "--to", "../run.toml"),
+        ("ablate", "../my run.toml", "--over", "roles"),
+    ):
+        ended = here(*command, "--quiet")
+        assert (ended.code, ended.errors) == (0, [])
+        assert (elsewhere / f".metaspo/studies/my-run-{command[0]}").exists() or command[0] == "ablate"
+
+
+def test_a_seed_given_twice_is_one_line(project: Path) -> None:
+    ended = here("transfer", "run.toml", "--system", "mine.txt", "--to", "run.toml", "--seed", "1", "--seed", "1")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "a seed is there twice" in ended.errors[0]
+
+
+def test_given_user_prompts_that_are_not_there_are_told_before_anything_is_asked(
+    project: Path, server: ChatServer
+) -> None:
+    ended = here("generalize", "run.toml", "--system", "mine.txt", "--given", ".")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "no user prompts for 'unseen'" in ended.errors[0]
+    assert not server.answered
+
+
+def test_a_plan_counts_what_is_done_with_the_prompts_exactly_where_nothing_is_left_to_chance(
+    project: Path, server: ChatServer
+) -> None:
+    """Fixed prompts: 3 test splits of 4 rows, 2 given user prompts and another model on the target's 4 and on all 12."""
+    (project / "unseen.json").write_text('["{question} Even?", "Is it even: {question}"]', encoding="utf-8")
+    grid = """
+        config = "run.toml"\nseeds = [1]\nmethods = ["default"]
+        [generalize]\nprompts = 2\ngiven = "."
+        [[transfer]]\nmodel = "other"\nmax_tokens = 64
+    """
+    (project / "grid.toml").write_text(f'{grid}\nendpoints = ["{server.url}"]\n', encoding="utf-8")
+    planned = [calls["test"] for calls in plans("compare", "grid.toml").values()]
+    assert planned == [12 + 8, 12]
+    spent = here("compare", "grid.toml", "--quiet", "--json").data["tables"]["spent"]
+    assert server.answered.total() == sum(planned) == spent[0]["answers"] == spent[0]["of them asked now"]
+
+
+def test_a_plan_is_an_upper_bound_of_inducing_and_adapting(project: Path, server: ChatServer) -> None:
+    with_target_examples(project)
+    grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default"]\n'
+    more = "[generalize]\nprompts = 3\n[adapt]\nrounds = 1\nkeep = 2\nchildren = 2\nexamples = [3, 6]\n"
+    (project / "grid.toml").write_text(grid + more, encoding="utf-8")
+    (calls,) = plans("compare", "grid.toml").values()
+    # 2 proposals from the first prompt and 4 from two kept ones; kept and so tested: the first, 2 and 2 more.
+    assert calls == {"initial": 9, "inner": 6 * 9, "outer": 0, "test": 12 + 12 + 2 * 5 * 4, "optimizer": 3 + 2 * 6 * 2}
+    assert here("compare", "grid.toml", "--quiet").code == 0
+    assert (
+        0
+        < server.answered.total()
+        <= 2 * calls["optimizer"] + sum(calls[part] for part in ("initial", "inner", "test"))
+    )
+
+
+def test_user_prompts_are_adapted_by_the_configs_strategy_whatever_the_method(project: Path) -> None:
+    """A method whose inner loop searches, which cannot adapt, is adapted to like the others."""
+    with_target_examples(project)
+    grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "opro"]\n[adapt]\nrounds = 0\n'
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+    ended = here("compare", "grid.toml", "--quiet", "--json")
+    assert ended.code == 0
+    assert [row["method"] for row in ended.data["tables"]["adapt"]] == ["default", "opro"]
+
+
+def test_a_config_whose_strategy_cannot_adapt_is_told_before_anything_is_asked(
+    project: Path, server: ChatServer
+) -> None:
+    with_target_examples(project)
+    text = (project / "run.toml").read_text(encoding="utf-8").replace("[inner]", '[inner]\nstrategy = "opro"')
+    (project / "run.toml").write_text(text, encoding="utf-8")
+    ended = here("adapt", "run.toml", "--system", "mine.txt")
+    assert ended.code == 2
+    assert "inner.strategy: adapting takes one that proposes prompt by prompt, not 'opro'" in ended.errors[0]
+    assert not server.answered

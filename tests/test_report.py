@@ -14,7 +14,7 @@ from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Request, Simulated
 from metaspo.engine import Prepared, RunReport, read_journal
 from metaspo.engine.report.diff import differences
-from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
+from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
 from metaspo.engine.report.history import History, Point, history
 from metaspo.engine.report.page import Section, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
@@ -114,6 +114,44 @@ def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_befor
         ("better", "old", 0.75, "kept"),
         ("newer", "new", None, "dropped"),
     ]
+
+
+def test_the_way_of_the_score_counts_tasks_by_weight_as_the_run_does() -> None:
+    """A task of weight 3 at 1 and one of weight 1 at 0 are at 3/4, at the start and after the inner loops."""
+    scores = {"a": 1.0, "b": 0.0}
+    events: list[dict[str, Any]] = [
+        *({"event": "score", "address": f"init/task={task}", "score": score} for task, score in scores.items()),
+        *(
+            {"event": "select", "address": f"iter=1/inner/task={task}", "kept": [{"user": "u", "score": score}]}
+            for task, score in scores.items()
+        ),
+        {"event": "select", "address": "iter=1/outer", "system": "s", "chosen": 0, "score": 0.75},
+    ]
+    told = history(events, system_prompt="s", user_prompts={"a": "u", "b": "u"}, weights={"a": 3.0})
+    assert [point.score for point in told.points] == [0.75, 0.75, 0.75]
+
+
+def test_methods_all_have_a_look_and_a_legend_of_their_own_even_where_the_first_group_lacks_one() -> None:
+    bar = Bar(score=0.5, low=0.25, high=0.75)
+    names = ["_hidden", "a$b$c", "file:/" + "long/" * 40 + "name.txt", *(f"m{number}" for number in range(9))]
+    figure = methods({"one": dict.fromkeys(names[1:], bar), "two": dict.fromkeys(names, bar)})
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == len(names)
+    assert max(len(text.get_text()) for text in legend.get_texts()) < 40
+    dots = {(line.get_color(), line.get_marker()) for line in legend.get_lines()}
+    assert len(dots) == len(names)
+    assert draw(figure, "svg")
+
+
+def test_the_legend_of_a_tall_picture_stands_right_above_it() -> None:
+    """At the top of the picture, clear of the axes, which fill what is below."""
+    bar = Bar(score=0.5, low=0.25, high=0.75)
+    figure = methods({f"group {number}": {f"m{n}": bar for n in range(9)} for number in range(6)})
+    draw(figure, "png")
+    box = figure.legends[0].get_window_extent().transformed(figure.transFigure.inverted())
+    axes = figure.axes[0].get_position()
+    assert box.y0 >= axes.y1
+    assert axes.height > 0.75
 
 
 async def test_pictures_are_written_in_both_formats_and_are_the_same_each_time(tmp_path: Path) -> None:

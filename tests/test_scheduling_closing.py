@@ -1,14 +1,15 @@
 """Closing goes on to its end, so that no paid answer is lost to an impatient Ctrl-C."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from scheduling_world import Server, ask
 
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import Entry, MemoryStore
+from metaspo.cache import Entry, MemoryStore, StoreError
+from metaspo.cache.closing import to_the_end
 from metaspo.scheduling import Gateway, Lane, LaneSettings
-from metaspo.scheduling.closing import to_the_end
 
 
 class SlowStore(MemoryStore):
@@ -70,3 +71,44 @@ def test_a_cancellation_while_a_gateway_closes_loses_no_answer() -> None:
 
     run_virtual(main())
     assert sorted(store.kept) == ["question 0", "question 1"]
+
+
+class Stuck(Server):
+    """Cannot be closed."""
+
+    async def aclose(self) -> None:
+        raise OSError("it is stuck")
+
+
+def test_a_backend_that_does_not_close_costs_no_answer() -> None:
+    """Its error is raised when what is on its way to the store is there, and the other lanes are closed."""
+    store, other = SlowStore(), Server()
+
+    async def main() -> None:
+        gateway = Gateway([Lane("base", [Stuck(latency=0.5)]), Lane("other", [other])], store=store)
+        await gateway.__aenter__()
+        task = asyncio.create_task(gateway.complete(ask(1), lane="base"))
+        await asyncio.sleep(0.6)
+        with pytest.raises(OSError, match="stuck"):
+            await gateway.aclose()
+        assert task.done()
+        assert other.closed
+
+    run_virtual(main())
+    assert store.kept == ["question 1"]
+
+
+class Forgetful(MemoryStore):
+    """Does not say what became of an entry."""
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        return {}
+
+
+def test_nobody_waits_for_ever_for_a_store_that_says_nothing() -> None:
+    async def main() -> None:
+        async with Gateway([Lane("base", [Server()])], store=Forgetful()) as gateway, asyncio.timeout(100):
+            with pytest.raises(StoreError, match="did not say"):
+                await gateway.complete(ask(1), lane="base")
+
+    run_virtual(main())

@@ -1,6 +1,7 @@
 """Calls that are out to a server which is gone do not wait for their time limit: they go elsewhere."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 from chat_server import ChatServer
@@ -24,11 +25,13 @@ class Hanging(Server):
         return await super().complete(request, time_limit=time_limit)
 
 
-def seconds_for_eight_calls(first: Server, account: Account) -> float:
+def seconds_for_eight_calls(
+    first: Server, account: Account, charges: Literal["compute", "tokens"] = "compute"
+) -> float:
     """Virtual seconds for eight calls to a lane of that server and one that works."""
 
     async def main() -> float:
-        settings = LaneSettings(concurrency=8, time_limit=TIME_LIMIT)
+        settings = LaneSettings(concurrency=8, time_limit=TIME_LIMIT, charges=charges)
         lane = Lane("lane", [first, Server("other")], settings)
         async with Gateway([lane], store=MemoryStore()) as gateway:
             # Different prefixes, so that both servers get some of them.
@@ -64,6 +67,13 @@ def test_calls_to_an_endpoint_that_only_stalls_are_left_alone() -> None:
     busy = Hanging("busy")
     busy.probe_plan = stall
     assert seconds_for_eight_calls(busy, Account()) >= TIME_LIMIT
+
+
+def test_calls_that_cost_money_are_left_to_finish() -> None:
+    """Whoever closes its door may still answer whom it let in, and is paid for that once."""
+    gone = Hanging("gone")
+    gone.probe_plan = refuse
+    assert seconds_for_eight_calls(gone, Account(), "tokens") >= TIME_LIMIT
 
 
 async def test_a_server_that_dies_with_a_call_open_costs_no_time_limit() -> None:

@@ -15,6 +15,7 @@ from metaspo.engine.protocols.grid import (
     prepare_grid,
 )
 from metaspo.engine.protocols.methods import Method, method, method_names
+from metaspo.engine.protocols.needs import plan_cell
 from metaspo.engine.protocols.results import CellResult
 from metaspo.engine.protocols.scores import Study, Summary, comparisons, summarize_method
 from metaspo.engine.protocols.tables import Table, as_csv, markdown, shown, tables
@@ -48,6 +49,7 @@ __all__ = [
     "markdown",
     "method",
     "method_names",
+    "plan_cell",
     "prepare_grid",
     "shown",
     "summarize_method",

@@ -50,4 +50,4 @@ def ablation(over: Ablation, *, like: str, sources: Sequence[str]) -> tuple[Meth
 
 
 def _plain(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in name)

@@ -84,6 +84,7 @@ async def compare(
 
 
 async def _run(job: Job, gateway: Gateway, *, watcher: Watcher, events: LaneEvents) -> CellResult:
+    started = anyio.current_time()
     cell, prepared = job.cell, job.cell.prepared
     if cell.method.fixed:
         found = await _fixed(cell, gateway, job.names, watcher=watcher)
@@ -93,15 +94,20 @@ async def _run(job: Job, gateway: Gateway, *, watcher: Watcher, events: LaneEven
     users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
-        scores, _ = await _score(item, gateway, names, system=found.system_prompt, users=users, watcher=Watcher())
+        scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, watcher=Watcher())
         transferred[model_label(item.config.base)] = tuple(scores)
+        found = _with_usage(found, usage)
     found = replace(found, transferred=transferred)
-    return await _beyond(job, gateway, found) if job.beyond else found
+    if job.beyond:
+        found = await _beyond(job, gateway, found)
+    return replace(found, seconds=anyio.current_time() - started)
 
 
 async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
     """What is done with the found system prompt on target tasks: generalize, adapt."""
-    prepared, config, system = job.cell.prepared, job.grid.config, found.system_prompt
+    config, system = job.grid.config, found.system_prompt
+    own = job.cell.prepared
+    prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}))
     scope = make_scope(
         prepared, gateway, job.names, journal=MemoryJournal(), watcher=Watcher(), name=prepared.config.name
     )
@@ -112,7 +118,10 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
         table = config.adapt
         effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
         found = replace(found, adapted=tuple(await adapt(scope, system, effort)))
-    usage = scope.account.statistics()
+    return _with_usage(found, scope.account.statistics())
+
+
+def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
     return replace(
         found,
         answers=found.answers + _answers(usage),
@@ -129,7 +138,6 @@ async def _user_prompts(scope: Scope, table: GeneralizeTable, *, folder: Path) -
 
 
 async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, watcher: Watcher) -> CellResult:
-    started = anyio.current_time()
     system = cell.method.fixed
     users = {task.name: task.user_prompt for task in cell.prepared.tasks}
     watcher.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
@@ -144,7 +152,6 @@ async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, watcher: Wat
         answers=_answers(usage),
         calls=usage.total.calls,
         dollars=usage.total.dollars,
-        seconds=anyio.current_time() - started,
     )
 
 
@@ -159,7 +166,6 @@ def _found(cell: Cell, report: RunReport) -> CellResult:
         answers=_answers(report.usage),
         calls=report.usage.total.calls,
         dollars=report.usage.total.dollars,
-        seconds=report.seconds,
     )
 
 

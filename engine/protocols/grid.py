@@ -1,7 +1,8 @@
 """What a comparison puts side by side: methods x domains x seeds, and what is done with each."""
 
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,12 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.api import Prepared, prepare
-from metaspo.engine.config import ConfigError, ModelTable, Table
+from metaspo.engine.config import ConfigError, InnerTable, ModelTable, RunConfig, Table, resolve_path
 from metaspo.engine.config_file import explain_faults, load_config
+from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.protocols.methods import Method, method
+from metaspo.engine.protocols.results import model_label
+from metaspo.engine.strategies import Search, inner_strategy
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
 
@@ -73,6 +77,9 @@ class GridConfig(Table):
             raise ValueError(f"against: '{self.against}' is none of the methods: {', '.join(names)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is there twice")
+        labels = [model_label(table) for table in self.transfer]
+        if len(set(labels)) < len(labels):
+            raise ValueError("transfer: two models are called alike; compare them one after the other")
         return self
 
 
@@ -93,6 +100,7 @@ class Grid:
     Attributes:
         against: the name of the method that the others are compared with.
         folder: where the grid's paths start.
+        inner: of the config as it is: every method's user prompts are adapted by the same strategy.
     """
 
     config: GridConfig
@@ -100,6 +108,7 @@ class Grid:
     methods: tuple[Method, ...]
     cells: tuple[Cell, ...]
     against: str
+    inner: InnerTable
 
 
 def load_grid(path: Path) -> Grid:
@@ -124,14 +133,31 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     methods += [_own(table, folder=folder) for table in config.method]
     path = folder / config.config
     base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
+    if config.adapt is not None:
+        _check_adapting(base, source=str(path))
+    names = _run_names(methods)
     cells = tuple(
-        Cell(method=one, domain=domain, seed=seed, prepared=_prepare(config, path, one, base.iterations, domain, seed))
+        Cell(
+            method=one,
+            domain=domain,
+            seed=seed,
+            prepared=_prepare(
+                config, path, one, iterations=base.iterations, domain=domain, seed=seed, name=names[one.name]
+            ),
+        )
         for domain in config.domains or (OWN_TASKS,)
         for one in methods
         for seed in config.seeds
     )
+    if config.generalize is not None and config.generalize.given:
+        _check_given(resolve_path(config.generalize.given, base_dir=folder), cells)
     return Grid(
-        config=config, folder=folder, methods=tuple(methods), cells=cells, against=config.against or methods[0].name
+        config=config,
+        folder=folder,
+        methods=tuple(methods),
+        cells=cells,
+        against=config.against or methods[0].name,
+        inner=base.inner,
     )
 
 
@@ -147,14 +173,49 @@ def _own(table: MethodTable, *, folder: Path) -> Method:
     )
 
 
-def _prepare(config: GridConfig, path: Path, one: Method, iterations: int, domain: str, seed: int) -> Prepared:
-    parts: Sequence[str] = [config.name, one.name, *([domain] if domain else []), f"seed{seed}"]
-    own: dict[str, Any] = {"name": ".".join(parts).replace(":", "-").replace("/", "-"), "seed": seed}
+def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
+    """What each method is called in the names of its runs: as few letters as these may have, no two alike."""
+    names: dict[str, str] = {}
+    for one in methods:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", one.name)
+        alike = sum(re.sub(r"[^A-Za-z0-9._-]", "-", name) == plain for name in names)
+        name = f"{plain}-{alike + 1}" if alike else plain
+        while name in names.values():
+            name += "-"
+        names[one.name] = name
+    return names
+
+
+def _prepare(
+    config: GridConfig, path: Path, one: Method, *, iterations: int, domain: str, seed: int, name: str
+) -> Prepared:
+    parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
+    own: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
     if domain:
         own |= {"domain": domain, "tasks": []}
     prepared = prepare(path, overrides={**one.overrides(iterations), "test.baseline": False, **own})
     _check_targets(config, prepared)
-    return replace(prepared, tasks=one.tasks(prepared.tasks))
+    tasks = one.tasks(prepared.tasks)
+    return replace(prepared, tasks=tasks)
+
+
+def _check_adapting(config: RunConfig, *, source: str) -> None:
+    """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
+    strategy = inner_strategy(config.inner.strategy, config.inner.options)
+    if isinstance(strategy, Search):
+        raise ConfigError(
+            f"{source}: inner.strategy: adapting takes one that proposes prompt by prompt, not '{strategy.name}'"
+        )
+    if strategy.calls_optimizer and config.optimizer is None:
+        raise ConfigError(
+            f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
+        )
+
+
+def _check_given(folder: Path, cells: Sequence[Cell]) -> None:
+    """Raises `TaskError` where a target task has no usable user prompts."""
+    for name in dict.fromkeys(task.name for cell in cells for task in cell.prepared.tasks if task.role == "target"):
+        given_user_prompts(folder, name)
 
 
 def _check_targets(config: GridConfig, prepared: Prepared) -> None:

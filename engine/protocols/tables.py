@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -12,12 +12,15 @@ from metaspo.engine.protocols.scores import (
     adaptation,
     comparisons,
     examples_needed,
-    grades_of,
     improved_share,
+    means_by_seed,
     rounds_needed,
+    source_contributions,
     summarize_method,
+    without_result,
 )
-from metaspo.engine.statistics import Interval, contributions
+from metaspo.engine.statistics import Interval
+from metaspo.engine.tasks import MacroF1
 
 Value = str | int | float | None
 
@@ -114,8 +117,28 @@ def _scores(study: Study) -> Table:
         title=f"Test scores on {study.role} tasks, %",
         columns=("method", *domains, "mean over tasks", "95%, other examples", "95%, other tasks"),
         rows=tuple(rows),
-        note="Mean over tasks, then over seeds. Intervals are of mean grades.",
+        note=" ".join(["Mean over tasks, then over seeds.", *_about_macro_f1(study), *_about_missing(study)]),
     )
+
+
+def _about_macro_f1(study: Study) -> list[str]:
+    """That intervals and comparisons are of another figure than the score, where they are."""
+    rows = [row for result in study.results for row in study.rows(result) if row.metric == MacroF1().name]
+    tasks = ", ".join(dict.fromkeys(row.task for row in rows))
+    if not rows:
+        return ["Intervals are of mean grades."]
+    return [
+        f"The score of {tasks} is macro-F1; intervals and comparisons are of mean grades, there the share of right "
+        "answers."
+    ]
+
+
+def _about_missing(study: Study) -> list[str]:
+    """Which cells are in no mean."""
+    cells = "; ".join(f"{method} ({', '.join(places)})" for method, places in without_result(study).items())
+    if not cells:
+        return []
+    return [f"Without a result (means are over the other cells, comparisons over those that both have): {cells}."]
 
 
 def _by_seed(study: Study) -> Table | None:
@@ -180,12 +203,9 @@ def _against(study: Study) -> Table | None:
 
 def _left_out(study: Study) -> Table | None:
     """Which source tasks help: the method with all of them against its variants without one."""
-    without = {method.without: method.name for method in study.grid.methods if method.without}
-    full = next((method.name for method in study.grid.methods if not (method.without or method.fixed)), None)
-    if not without or full is None:
+    full, found = source_contributions(study)
+    if not found:
         return None
-    grades = {task: grades_of(study, name) for task, name in without.items()}
-    found = contributions(grades_of(study, full), {task: one for task, one in grades.items() if one})
     return Table(
         name="source-tasks",
         title=f"What each source task brings to the {study.role} tasks, points",
@@ -247,16 +267,16 @@ def _transferred(study: Study) -> Table | None:
         return None
     rows = []
     for method in study.methods:
-        scores: Sequence[list[float]] = [
-            [
-                row.score
+        scores = [
+            means_by_seed(
+                (result.seed, row)
                 for _, result in study.of_method(method)
                 for row in result.transferred.get(model, ())
-                if row.role == study.role and row.score is not None
-            ]
+                if row.role == study.role
+            )
             for model in models
         ]
-        rows.append((method, *(_percent(fmean(found)) if found else None for found in scores)))
+        rows.append((method, *(_percent(fmean(found.values())) if found else None for found in scores)))
     return Table(name="transfer", title="With other models, %", columns=("method", *models), rows=tuple(rows))
 
 
@@ -280,5 +300,6 @@ def _spent(study: Study) -> Table:
         title="What it took, all seeds together",
         columns=("method", "answers", "of them asked now", "dollars", "seconds", "cells without a result"),
         rows=tuple(rows),
-        note="What was in the cache already was not asked again; methods share equal questions.",
+        note="What was in the cache already was not asked again; methods share equal questions. What cells without a "
+        "result took is not in these figures.",
     )

@@ -13,7 +13,9 @@ from metaspo.engine.report.history import Point
 
 Format = Literal["svg", "png"]
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
-COLOURS = (BLUE, ORANGE, "#2f855a", "#805ad5", "#c53030", GREY, "#b7791f", "#0987a0")
+COLOURS = (BLUE, ORANGE, "#2f855a", "#805ad5", "#c53030", GREY, "#b7791f", "#0987a0", "#b83280", "#1a202c")
+MARKERS = ("o", "s", "^")  # one more round of colours each
+LONGEST = 28  # letters of a name in a picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,32 +57,36 @@ def before_and_after(tasks: Mapping[str, tuple[Bar, Bar]]) -> Figure:
 
 
 def methods(groups: Mapping[str, Mapping[str, Bar]]) -> Figure:
-    """Scores of methods, side by side in each group (a domain, or all): group -> method -> bar."""
+    """Mean grades of methods, side by side in each group (a domain, or all): group -> method -> bar."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(names) * len(groups)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.6 + 0.22 * len(names) * len(groups)), layout="constrained")
     axes = figure.subplots()
     for column, name in enumerate(names):
-        for row, group in enumerate(groups.values()):
-            if name in group:
-                place = row + (column - (len(names) - 1) / 2) * 0.8 / len(names)
-                _whisker(axes, place, group[name], COLOURS[column % len(COLOURS)], name if row == 0 else "")
+        rows = [row for row, group in enumerate(groups.values()) if name in group]
+        for row in rows:
+            place = row + (column - (len(names) - 1) / 2) * 0.8 / len(names)
+            bar = list(groups.values())[row][name]
+            colour, marker = _look(column)
+            _whisker(axes, place, bar, colour, _shortened(name) if row == rows[0] else "", marker=marker)
+    for row in range(1, len(groups)):
+        axes.axhline(row - 0.5, color="#e2e8f0", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(groups)), list(groups))
-    axes.invert_yaxis()
-    _finish(axes, "test score, % (95% intervals)")
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    _finish(axes, "mean grade on test splits, % (95% intervals)")
     return figure
 
 
 def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Figure:
     """Curves by name: (x, y) pairs; y from 0 to 1 is shown in percent."""
-    figure = Figure(figsize=(6.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for number, (name, pairs) in enumerate(series.items()):
-        axes.plot(
-            [a for a, _ in pairs], [100 * b for _, b in pairs], "o-", color=COLOURS[number % len(COLOURS)], label=name
-        )
+        colour, marker = _look(number)
+        places, scores = [a for a, _ in pairs], [100 * b for _, b in pairs]
+        axes.plot(places, scores, marker=marker, markersize=4, color=colour, label=_shortened(name))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -100,9 +106,20 @@ def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: 
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _whisker(axes: Axes, row: float, bar: Bar, colour: str, label: str) -> None:
+def _look(number: int) -> tuple[str, str]:
+    """Colour and marker of the `number`-th of several."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+
+
+def _shortened(name: str) -> str:
+    """The end of a long name: that is where paths differ. No name is taken for mathematics, or for hidden."""
+    short = name if len(name) <= LONGEST else "…" + name[1 - LONGEST :]
+    return short.lstrip("_").replace("$", r"\$")
+
+
+def _whisker(axes: Axes, row: float, bar: Bar, colour: str, label: str, *, marker: str = "o") -> None:
     axes.plot([100 * bar.low, 100 * bar.high], [row, row], color=colour, linewidth=1.2, zorder=2)
-    axes.plot([100 * bar.score], [row], "o", color=colour, markersize=6, zorder=3, label=label or None)
+    axes.plot([100 * bar.score], [row], marker=marker, color=colour, markersize=5, zorder=3, label=label or None)
 
 
 def _finish(axes: Axes, label: str) -> None:
@@ -111,7 +128,7 @@ def _finish(axes: Axes, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#edf2f7")
     axes.set_axisbelow(True)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), frameon=False, ncols=4)
+    axes.figure.legend(loc="outside upper center", frameon=False, ncols=3)
 
 
 def _short(address: str) -> str:

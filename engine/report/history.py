@@ -17,7 +17,7 @@ class Point:
 
     Attributes:
         address: what had just been selected, e.g. `iter=1/outer`.
-        score: mean over the (task, kept user prompt) nodes on the train splits, 0 to 1.
+        score: mean over the (task, kept user prompt) nodes on the train splits, each with its task's weight, 0 to 1.
         calls, dollars, seconds: spent by then, all sessions together.
     """
 
@@ -56,11 +56,17 @@ class History:
     proposals: tuple[Proposed, ...]
 
 
-def history(events: Sequence[Event], *, system_prompt: str, user_prompts: Mapping[str, str]) -> History:
-    """Read a journal; the first prompts are those that the run started from."""
+def history(
+    events: Sequence[Event],
+    *,
+    system_prompt: str,
+    user_prompts: Mapping[str, str],
+    weights: Mapping[str, float] | None = None,
+) -> History:
+    """Read a journal; the first prompts are those that the run started from, weights are of tasks, 1 if left out."""
     once = list(_once(events))
     return History(
-        points=tuple(_points(once)),
+        points=tuple(_points(once, weights or {})),
         proposals=tuple(_proposals(once, system_prompt=system_prompt, user_prompts=user_prompts)),
     )
 
@@ -81,11 +87,11 @@ def _once(events: Iterable[Event]) -> Iterable[Event]:
             yield {**event, "spent": {name: before[name] + session[name] for name in SPENT}}
 
 
-def _points(events: Sequence[Event]) -> Iterable[Point]:
+def _points(events: Sequence[Event], weights: Mapping[str, float]) -> Iterable[Point]:
     """After the first prompts, after each iteration's inner loops, after each outer loop."""
     first = [event for event in events if event["event"] == "score" and event["address"].startswith("init/")]
     if first:
-        yield _point("init", fmean(event["score"] for event in first), first[-1])
+        yield _point("init", _mean([(event, event["score"]) for event in first], weights), first[-1])
     inner: dict[str, list[Event]] = {}
     for event in events:
         if event["event"] != "select":
@@ -95,10 +101,16 @@ def _points(events: Sequence[Event]) -> Iterable[Point]:
             inner.setdefault(iteration, []).append(event)
         elif loop == "outer":
             rounds = inner.pop(iteration, [])
-            scores = [kept["score"] for one in rounds for kept in one["kept"]]
+            scores = [(one, kept["score"]) for one in rounds for kept in one["kept"]]
             if scores:
-                yield _point(f"{iteration}/inner", fmean(scores), rounds[-1])
+                yield _point(f"{iteration}/inner", _mean(scores, weights), rounds[-1])
             yield _point(event["address"], event["score"], event)
+
+
+def _mean(scores: Sequence[tuple[Event, float]], weights: Mapping[str, float]) -> float:
+    """The mean of scores that events tell, each with the weight of the task in the event's address."""
+    own = [weights.get(event["address"].partition("task=")[2].split("/")[0], 1.0) for event, _ in scores]
+    return fmean([score for _, score in scores], weights=own)
 
 
 def _point(address: str, score: float, event: Event) -> Point:

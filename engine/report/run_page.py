@@ -82,7 +82,10 @@ def write_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 def _history(run: RunDirectory) -> History:
     config = _config(run)
     return history(
-        read_journal(run.journal), system_prompt=config["system_prompt"], user_prompts=_first_user_prompts(run)
+        read_journal(run.journal),
+        system_prompt=config["system_prompt"],
+        user_prompts=_first_user_prompts(run),
+        weights={task["name"]: task["weight"] for task in config["tasks"]},
     )
 
 

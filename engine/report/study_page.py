@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from metaspo.engine.protocols import Study, Table, as_csv, comparisons, markdown, shown, summarize_method, tables
 from metaspo.engine.protocols.scores import adaptation
 from metaspo.engine.report.figures import Bar, lines, methods
-from metaspo.engine.report.page import Prompt, Section, TextTable, changed_prompt, picture, render_page
+from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt, picture, render_page
 from metaspo.engine.report.run_page import write_all
 from metaspo.engine.run_directory import write_text
 
@@ -29,7 +29,7 @@ def study_page(study: Study) -> str:
         )
         for table in made
     ]
-    sections.append(Section(title="System prompts", prompts=tuple(_prompts(study))))
+    sections.append(Section(title="System prompts", entries=tuple(_prompts(study))))
     about = "; ".join(f"{method.name}: {method.about}" for method in study.grid.methods)
     return render_page(
         f"Comparison {study.grid.config.name}",
@@ -47,8 +47,8 @@ def study_figures(study: Study) -> dict[str, Figure]:
         bars = {}
         for method in study.methods:
             found = summarize_method(study, method, domain)
-            if found.score is not None and found.interval is not None:
-                bars[method] = Bar(score=found.score, low=found.interval.low, high=found.interval.high)
+            if found.grade is not None and found.interval is not None:
+                bars[method] = Bar(score=found.grade, low=found.interval.low, high=found.interval.high)
         groups[domain or "all tasks"] = bars
     figures = {"scores": methods(groups)} if any(groups.values()) else {}
     curves = {method: adaptation(study, method) for method in study.methods}
@@ -81,12 +81,15 @@ def _text(table: Table) -> TextTable:
     return TextTable(columns=table.columns, rows=tuple(tuple(shown(value) for value in row) for row in table.rows))
 
 
-def _prompts(study: Study) -> list[Prompt]:
-    """Every cell's system prompt, marked against the first one of its run."""
-    prompts = []
-    for result in study.results:
-        if not result.stopped:
-            title = " · ".join(part for part in (result.method, result.domain, f"seed {result.seed}") if part)
+def _prompts(study: Study) -> list[Entry]:
+    """Every system prompt, marked against the first one of its run; one that several cells came to is there once."""
+    cells: dict[tuple[str, str, str], list[str]] = {}
+    for method in study.methods:
+        for _, result in study.of_method(method):
             first = result.result.first_system_prompt if result.result else result.system_prompt
-            prompts.append(changed_prompt(title, first, result.system_prompt))
-    return prompts
+            place = f"{result.domain} seed {result.seed}".strip()
+            cells.setdefault((method, first, result.system_prompt), []).append(place)
+    return [
+        Entry(title=method, fate=", ".join(places), kept=False, spans=changed_prompt(method, first, found).spans)
+        for (method, first, found), places in cells.items()
+    ]
