@@ -14,6 +14,13 @@ from metaspo.engine.config import ConfigError, RunConfig
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.suggest import nearest
 
+PLAINLY = {  # pydantic's faults that name types of Python
+    "tuple_type": "must be a list, […]",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "holds a character that it must not, or is empty; it must match {pattern}",
+}
 NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
 
 
@@ -75,7 +82,7 @@ def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
         return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1], table))}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, ")).format_map(fault.get("ctx", {}))
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and fault["loc"][-1:] not in NEVER_SHOWN:
         shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"

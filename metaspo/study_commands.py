@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.console import GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
-from metaspo.engine import ConfigError, Prepared, Watcher, find_run
+from metaspo.engine import ConfigError, Prepared, RunDirectoryError, Watcher, find_run
 from metaspo.engine.config import ModelTable
 from metaspo.engine.config_file import explain_faults, load_config
 from metaspo.engine.protocols import (
@@ -194,7 +194,7 @@ def _beside_default(
     """The grid of a prompt and the default one."""
     path = Path(system)
     if not path.is_file():
-        path = find_run(system, base=runs).prompts / "system.txt"
+        path = _found_prompt(system, runs)
     return _grid(
         config,
         f"{config.stem}-{what}",
@@ -204,6 +204,16 @@ def _beside_default(
         adapt=adapt,
         transfer=transfer,
     )
+
+
+def _found_prompt(run: str, runs: Path) -> Path:
+    """The file with the system prompt that a run found. Raises `ConfigError`, `RunDirectoryError`."""
+    try:
+        found = find_run(run, base=runs)
+    except RunDirectoryError as error:
+        raise ConfigError(f"--system {run}: there is no such file, and {error}") from None
+    tables.read_result(found)
+    return found.prompts / "system.txt"
 
 
 def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool) -> None:

@@ -246,7 +246,7 @@ def test_given_user_prompts_that_are_not_there_are_told_before_anything_is_asked
 def test_a_plan_counts_what_is_done_with_the_prompts_exactly_where_nothing_is_left_to_chance(
     project: Path, server: ChatServer
 ) -> None:
-    """Fixed prompts: 3 test splits of 4 rows, 2 given user prompts and another model on the target's 4 and on all 12."""
+    """3 test splits of 4 rows; 2 given user prompts on the target task's; another model on all 12 rows."""
     (project / "unseen.json").write_text('["{question} Even?", "Is it even: {question}"]', encoding="utf-8")
     grid = """
         config = "run.toml"\nseeds = [1]\nmethods = ["default"]

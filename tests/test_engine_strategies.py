@@ -189,7 +189,7 @@ def test_an_unknown_name_lists_the_known_ones(make: Callable[[str], object]) -> 
 def test_an_installed_strategy_is_found_by_its_name_and_listed() -> None:
     assert inner_strategy("shouting").describe() == "writes user prompts in capitals"
     assert outer_strategy("shouting").describe() == "writes system prompts in capitals"
-    with pytest.raises(UnknownStrategy, match="careless, embedded, .*lost, metaspo, .*shouting"):
+    with pytest.raises(UnknownStrategy, match=r"careless, embedded, .*lost, metaspo, .*shouting"):
         inner_strategy("whispering")
 
 

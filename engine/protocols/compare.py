@@ -12,7 +12,6 @@ import anyio
 
 from metaspo.backends import Progress
 from metaspo.engine.api import ENDS_ONE_RUN, Prepared, make_scope, open_for, run_prepared
-from metaspo.engine.checks import check_optimizable
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ModelTable, resolve_path
 from metaspo.engine.domains import given_user_prompts
@@ -59,9 +58,6 @@ async def compare(
     Raises:
         ConfigError, StoreError: when no cell could even start.
     """
-    for cell in grid.cells:
-        if not cell.method.fixed:
-            check_optimizable(cell.prepared.config, cell.prepared.tasks, source=cell.prepared.source)
     moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
     everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
     slots = anyio.CapacityLimiter(grid.config.parallel)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.api import Prepared, prepare
+from metaspo.engine.checks import check_optimizable
 from metaspo.engine.config import ConfigError, InnerTable, ModelTable, RunConfig, Table, resolve_path
 from metaspo.engine.config_file import explain_faults, load_config
 from metaspo.engine.domains import given_user_prompts
@@ -193,10 +194,15 @@ def _prepare(
     own: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
     if domain:
         own |= {"domain": domain, "tasks": []}
-    prepared = prepare(path, overrides={**one.overrides(iterations), "test.baseline": False, **own})
+    try:
+        prepared = prepare(path, overrides={**one.overrides(iterations), "test.baseline": False, **own})
+    except ConfigError as error:
+        raise ConfigError(f"method '{one.name}': {error}" if one.changes else str(error)) from None
     _check_targets(config, prepared)
-    tasks = one.tasks(prepared.tasks)
-    return replace(prepared, tasks=tasks)
+    prepared = replace(prepared, tasks=one.tasks(prepared.tasks))
+    if not one.fixed:
+        check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+    return prepared
 
 
 def _check_adapting(config: RunConfig, *, source: str) -> None:

@@ -85,7 +85,7 @@ def _history(run: RunDirectory) -> History:
         read_journal(run.journal),
         system_prompt=config["system_prompt"],
         user_prompts=_first_user_prompts(run),
-        weights={task["name"]: task["weight"] for task in config["tasks"]},
+        weights={task["name"]: task.get("weight", 1.0) for task in config["tasks"]},
     )
 
 
@@ -101,7 +101,7 @@ def _first_user_prompts(run: RunDirectory) -> dict[str, str]:
 def _verdict(gain: Gain) -> str:
     low, high = 100 * gain.interval.low, 100 * gain.interval.high
     return (
-        f"On {gain.tasks} {'unseen target' if gain.role == 'target' else 'source'} tasks the test score went from "
+        f"On {gain.tasks} {'unseen target' if gain.role == 'target' else 'source'} task{'' if gain.tasks == 1 else 's'} the test score went from "
         f"{gain.before:.1%} to {gain.after:.1%}: {100 * gain.gain:+.1f} points (95% interval {low:+.1f} to "
         f"{high:+.1f}); {gain.verdict}."
     )
