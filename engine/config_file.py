@@ -19,7 +19,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "model_type": "must be a table",
     "dict_type": "must be a table",
     "too_short": "must not be empty",
-    "string_pattern_mismatch": "holds a character that it must not, or is empty; it must match {pattern}",
+    "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
 NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
 
@@ -82,7 +82,7 @@ def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
         return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1], table))}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
-    message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, ")).format_map(fault.get("ctx", {}))
+    message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and fault["loc"][-1:] not in NEVER_SHOWN:
         shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"

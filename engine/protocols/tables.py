@@ -195,7 +195,8 @@ def _against(study: Study) -> Table | None:
         title=f"Against {study.grid.against}, points",
         columns=("method", "difference", "95%, other examples", "95%, other tasks", "p", "verdict"),
         rows=rows,
-        note=f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}; on the same questions, each seed's mean grade."
+        note=f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}; on the same questions, "
+        "each seed's mean grade."
         if rows
         else "",
     )

@@ -100,10 +100,11 @@ def _first_user_prompts(run: RunDirectory) -> dict[str, str]:
 
 def _verdict(gain: Gain) -> str:
     low, high = 100 * gain.interval.low, 100 * gain.interval.high
+    whose = "unseen target" if gain.role == "target" else "source"
+    tasks = f"{gain.tasks} {whose} task{'' if gain.tasks == 1 else 's'}"
     return (
-        f"On {gain.tasks} {'unseen target' if gain.role == 'target' else 'source'} task{'' if gain.tasks == 1 else 's'} the test score went from "
-        f"{gain.before:.1%} to {gain.after:.1%}: {100 * gain.gain:+.1f} points (95% interval {low:+.1f} to "
-        f"{high:+.1f}); {gain.verdict}."
+        f"On {tasks} the test score went from {gain.before:.1%} to {gain.after:.1%}: {100 * gain.gain:+.1f} points "
+        f"(95% interval {low:+.1f} to {high:+.1f}); {gain.verdict}."
     )
 
 
