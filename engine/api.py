@@ -17,7 +17,7 @@ from metaspo.engine.config_file import load_config, parse_config, with_overrides
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.final import score_given
 from metaspo.engine.gateways import LaneNames, open_gateway
-from metaspo.engine.journal import FileJournal, Journal, MemoryJournal, read_journal
+from metaspo.engine.journal import FileJournal, Journal, MemoryJournal, StoredJournal
 from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
@@ -248,7 +248,7 @@ async def run_prepared(
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 summary = summarize(result, usage, seconds=seconds, stopped=why)
-                directory.write_summary({**summary, **of_journal(read_journal(directory.journal))})
+                directory.write_summary({**summary, **of_journal(StoredJournal(directory.journal))})
         if directory:
             directory.write_result(result)
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
@@ -291,7 +291,7 @@ def _spent(directory: RunDirectory | None) -> Cost:
     """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
     if directory is None or not directory.journal.exists():
         return NOTHING
-    return taken_from_budget(read_journal(directory.journal))
+    return taken_from_budget(StoredJournal(directory.journal))
 
 
 @contextmanager

@@ -6,7 +6,8 @@ says its selections once more.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -28,7 +29,7 @@ class FileJournal:
         self._file: BinaryIO = path.open("ab", buffering=0)
         self._clock = asyncio.get_running_loop().time  # lanes write from callbacks, where anyio knows no event loop
         self._start = self._clock()
-        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
+        if self._file.tell() and not _ends_a_line(path):
             self._file.write(b"\n")  # a kill in mid-line: the next line starts on its own
 
     def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
@@ -40,6 +41,12 @@ class FileJournal:
     def close(self) -> None:
         """Close the file; idempotent."""
         self._file.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 class MemoryJournal:
@@ -56,15 +63,27 @@ class MemoryJournal:
         """Nothing to close."""
 
 
+class StoredJournal:
+    """The events of a journal's file, read line by line whenever they are gone through: a long one is never in memory.
+
+    A line cut off by a kill is passed over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self._path.open("rb") as lines:
+            for line in lines:
+                try:
+                    yield orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    continue
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a journal; a line cut off by a kill is passed over."""
-    events = []
-    for line in path.read_bytes().splitlines():
-        try:
-            events.append(orjson.loads(line))
-        except orjson.JSONDecodeError:
-            continue
-    return events
+    return list(StoredJournal(path))
 
 
 def selections(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,11 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from metaspo.engine.journal import Journal, read_journal
+from metaspo.engine.journal import Journal, StoredJournal
 from metaspo.engine.result import RunReport, RunResult
 from metaspo.engine.run_directory import RunDirectory
 from metaspo.engine.waits import barriers
@@ -16,7 +17,7 @@ def report_data(report: RunReport) -> dict[str, Any]:
     summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
     directory = report.directory
     if directory:
-        summary |= of_journal(read_journal(RunDirectory(directory).journal))
+        summary |= of_journal(StoredJournal(RunDirectory(directory).journal))
     return {
         "name": directory.name if directory else report.result.name,
         "directory": str(directory) if directory else "",
@@ -39,9 +40,9 @@ def note_spending(journal: Journal, account: Account, *, seconds: float) -> None
     journal.write("spent", "", {**spent, "seconds": round(seconds, 3), "of_budget": account.taken()._asdict()})
 
 
-def of_journal(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def of_journal(events: StoredJournal | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a summary takes from the journal: things that may depend on how the run went, and so are in no result."""
-    luck = [event["says"] for event in events if event["event"] == "optimism"]
+    luck = deque((event["says"] for event in events if event["event"] == "optimism"), maxlen=1)
     return {
         "all_sessions": all_sessions(events),
         "barriers": barriers(events),

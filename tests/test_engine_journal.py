@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.journal import FileJournal, MemoryJournal, read_journal, selections
+from metaspo.engine.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
 
 KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
 
@@ -78,3 +78,11 @@ def test_two_different_selections_at_one_address_are_an_error() -> None:
     journal.write("select", "iter=1/outer", {"chosen": 2})
     with pytest.raises(ValueError, match="iter=1/outer"):
         selections(journal.events)
+
+
+def test_a_stored_journal_can_be_gone_through_again_and_passes_over_a_line_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"event":"start","address":""}\n{"event":"sp\n{"event":"finish","address":""}\n{"event":')
+    events = StoredJournal(path)
+    assert [event["event"] for event in events] == ["start", "finish"]
+    assert list(events) == list(events) == read_journal(path)
