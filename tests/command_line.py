@@ -5,6 +5,7 @@ Every command is checked for what holds of all of them: no control characters of
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -60,7 +61,13 @@ def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing else of this process is touched between fork and exec
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end(process: subprocess.Popen[str]) -> Ended:
