@@ -61,7 +61,7 @@ def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing else of this process is touched between fork and exec
+        preexec_fn=_heed_interrupts,
     )
 
 
