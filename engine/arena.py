@@ -141,7 +141,7 @@ class RoundArena:
         """Ask the optimizer at `step`, whose last part names the call. Raises `NoProposal`."""
         *above, call = step.split("/")
         ground = self._ground
-        ask = asker(ground.scope, join(ground.address, *above), priority=self._next(), live=_nobody_waits)
+        ask = asker(ground.scope, join(ground.address, *above), priority=self._next())
         answer = await ask(call, messages, parse)
         self.asked += 1
         return answer
@@ -231,7 +231,3 @@ def fault_of(prompt: str, *, level: Level) -> str:
     except PromptError as error:
         return str(error)
     return ""
-
-
-def _nobody_waits() -> None:
-    """No candidate of a search's round waits for others to take what the cache has."""

@@ -12,12 +12,12 @@ from metaspo.scheduling import Priority
 T = TypeVar("T")
 
 
-def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], None]) -> Ask:
+def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
     """The optimizer as a strategy sees it at one candidate's address.
 
     Each call is one draw at `address/step`; a malformed answer is drawn again under the next draw index, at most
     `redraws` times. A refusal by the server ends the candidate, with the reason on record. `live` is called before a
-    call that the cache cannot answer.
+    call that the cache cannot answer, if anybody waits to know.
     """
 
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
@@ -29,7 +29,7 @@ def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], 
         for attempt in range(scope.config.redraws + 1):
             draw = draw_at(scope.config.seed, place, attempt=attempt)
             request = model.request(tuple(messages), draw=draw)
-            if not await scope.gateway.lookup_many([request]):
+            if live is not None and not await scope.gateway.lookup_many([request]):
                 live()
             try:
                 answer = await scope.gateway.complete(

@@ -1,6 +1,6 @@
 """`metaspo compare`, `ablate`, `generalize`, `adapt`, `transfer`, `report`: methods side by side, and pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,7 +88,7 @@ def ablate(
         run = load_config(config)
         sources = [task.name for task in run.tasks if task.role == "source"]
         methods = ablation(chosen, like=like, sources=sources)
-        made = _grid(config, f"{config.stem}-ablate-{over}", seeds=seeds or [run.seed], method=methods)
+        made = _grid(config, f"{config.stem}-ablate-{over}", seeds=seeds or [run.seed], parts={"method": methods})
         _study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
@@ -171,10 +171,11 @@ def report(
                 out.print(f"Wrote {path}", highlight=False, markup=False)
 
 
-def _grid(config: Path, name: str, *, seeds: list[int], **parts: Any) -> Grid:  # noqa: ANN401 - fields of `GridConfig`
-    fields = {"name": file_name(name), "config": config.name, "seeds": tuple(seeds), **parts}
+def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]) -> Grid:
+    """The grid of a config; `parts` are further fields of `GridConfig`."""
+    fields = {"name": file_name(name), "config": config.name, "seeds": tuple(seeds)}
     try:
-        grid = GridConfig.model_validate(fields)
+        grid = GridConfig.model_validate({**fields, **parts})
     except ValidationError as error:
         raise ConfigError(explain_faults(error, source=str(config), table=GridConfig)) from None
     return prepare_grid(grid, folder=config.parent)
@@ -199,10 +200,12 @@ def _beside_default(
         config,
         f"{config.stem}-{what}",
         seeds=seeds or [load_config(config).seed],
-        methods=("default", f"file:{path.resolve()}"),
-        generalize=generalize,
-        adapt=adapt,
-        transfer=transfer,
+        parts={
+            "methods": ("default", f"file:{path.resolve()}"),
+            "generalize": generalize,
+            "adapt": adapt,
+            "transfer": transfer,
+        },
     )
 
 

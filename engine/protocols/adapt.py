@@ -139,9 +139,7 @@ async def _child(
         rng=rng_at(scope.config.seed, address),
         system_prompt=this.system,
         task=TaskState(task=this.task, kept=(kept[parent],)).view(),
-        ask=asker(
-            scope, address, priority=priorities.inner(number, task=this.position, candidate=0), live=_nobody_waits
-        ),
+        ask=asker(scope, address, priority=priorities.inner(number, task=this.position, candidate=0)),
     )
     try:
         prompt = check_user_prompt(await this.strategy.propose(context))
@@ -181,7 +179,3 @@ async def _tests(this: _Setting, cards: Sequence[Scorecard]) -> dict[str, TestSc
         prompt: TestScore.of(card, role="target", metric=this.task.metric.name, stage="given", prompt=number)
         for number, (prompt, card) in enumerate(zip(prompts, scored, strict=True))
     }
-
-
-def _nobody_waits() -> None:
-    """No candidate waits here for others to take what the cache has."""

@@ -118,11 +118,12 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
 
 
 def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
+    total = usage.total
     return replace(
         found,
-        answers=found.answers + _answers(usage),
-        calls=found.calls + usage.total.calls,
-        dollars=found.dollars + usage.total.dollars,
+        answers=found.answers + total.calls + total.hits + total.joined,
+        calls=found.calls + total.calls,
+        dollars=found.dollars + total.dollars,
     )
 
 
@@ -139,34 +140,22 @@ async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, watcher: Wat
     watcher.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
     scores, usage = await _score(cell.prepared, gateway, names, system=system, users=users, watcher=watcher)
     watcher.finished()
-    return CellResult(
-        method=cell.method.name,
-        domain=cell.domain,
-        seed=cell.seed,
-        system_prompt=system,
-        tests=tuple(scores),
-        answers=_answers(usage),
-        calls=usage.total.calls,
-        dollars=usage.total.dollars,
+    found = CellResult(
+        method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
     )
+    return _with_usage(found, usage)
 
 
 def _found(cell: Cell, report: RunReport) -> CellResult:
-    return CellResult(
+    found = CellResult(
         method=cell.method.name,
         domain=cell.domain,
         seed=cell.seed,
         system_prompt=report.result.system_prompt,
         tests=tuple(row for row in report.result.tests if row.stage == "after"),
         result=report.result,
-        answers=_answers(report.usage),
-        calls=report.usage.total.calls,
-        dollars=report.usage.total.dollars,
     )
-
-
-def _answers(usage: AccountStatistics) -> int:
-    return usage.total.calls + usage.total.hits + usage.total.joined
+    return _with_usage(found, report.usage)
 
 
 def _unfinished(cell: Cell, reason: str) -> CellResult:

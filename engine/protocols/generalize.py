@@ -66,7 +66,7 @@ async def _induce(scope: Scope, task: Task, position: int, *, count: int, demos:
 async def _induce_one(scope: Scope, task: Task, position: int, number: int, demos: int) -> str:
     address = join("generalize", f"task={task.name}", f"prompt={number}")
     shown = rng_at(scope.config.seed, address).sample(task.train, min(demos, len(task.train)))
-    ask = asker(scope, address, priority=priorities.initial(position), live=_nobody_waits)
+    ask = asker(scope, address, priority=priorities.initial(position))
     rule = task.answer_format.describe()
     try:
         return await ask(
@@ -96,7 +96,3 @@ async def _score(scope: Scope, system: str, task: Task, position: int, number: i
         priority=priorities.final(stage="given", task=position, prompt=number),
     )
     return TestScore.of(card, role="target", metric=task.metric.name, stage="given", prompt=number)
-
-
-def _nobody_waits() -> None:
-    """No candidate waits here for others to take what the cache has."""
