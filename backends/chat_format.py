@@ -64,8 +64,7 @@ def _json_object(text: str, what: str) -> JsonObject:
 
 def call_of(request: Request, *, endpoint: str, key: str) -> Call:
     """The request as error messages need it."""
-    prompts = tuple(message.content for message in request.messages)
-    return Call(endpoint=endpoint, model=request.model, key=key, prompts=prompts)
+    return Call(endpoint, request.model, key, request.messages)
 
 
 def read_reply(

@@ -6,9 +6,11 @@ The kind is decided by `error.code`, then `error.type`, then the status, for Ope
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
+from metaspo.backends.base import Message
 from metaspo.backends.errors import (
     AccessDenied,
     BackendError,
@@ -86,14 +88,13 @@ _WORDS_SHOWN = 200
 _TELLTALE = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(NamedTuple):
     """One call as error messages need it: whom it went to, for which model, and what they must never repeat."""
 
     endpoint: str
     model: str
     key: str = ""
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def safe_words(words: str, *, call: Call) -> str:
     words = words.replace(call.key, "(key)") if call.key else words
     words = " ".join(_KEY_LIKE.sub("(key)", words).split())
     shown = words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"
-    return "" if any(_repeats(shown, prompt) for prompt in call.prompts) else shown
+    return "" if any(_repeats(shown, prompt.content) for prompt in call.prompts) else shown
 
 
 def _repeats(words: str, prompt: str) -> bool:

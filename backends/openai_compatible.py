@@ -63,7 +63,8 @@ class OpenAICompatible:
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
         call = call_of(request, endpoint=self._name, key=self._key)
-        body = orjson.dumps(chat_body(request, limit_parameter=self._limit_parameter))
+        text = orjson.dumps(chat_body(request, limit_parameter=self._limit_parameter))
+        body = aiohttp.BytesPayload(text, content_type="application/json")
         clock = asyncio.get_running_loop().time
         started = clock()
         self._in_flight += 1
@@ -99,9 +100,7 @@ class OpenAICompatible:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            headers = {"Content-Type": "application/json"}
-            if self._key:
-                headers["Authorization"] = f"Bearer {self._key}"
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -111,7 +110,7 @@ class OpenAICompatible:
         return self._session
 
     async def _exchange(
-        self, method: str, url: str, body: bytes | None, call: Call, time_limit: float
+        self, method: str, url: str, body: aiohttp.BytesPayload | None, call: Call, time_limit: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         answer_begun = False
         try:

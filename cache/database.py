@@ -32,8 +32,8 @@ MODE_RAW = 1
 
 ROWS_PER_STATEMENT = 100
 _INSERT = (
-    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
-    " VALUES "
+    "INSERT OR IGNORE INTO Cache"
+    " (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value) VALUES "
 )
 _ROW = f"(?, 1, ?, NULL, ?, 0, NULL, 0, {MODE_RAW}, NULL, ?)"
 
@@ -98,29 +98,31 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
     def add_missing(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
         """Add those of at most `ROWS_PER_STATEMENT` items whose keys are not there; for each what was there before.
 
-        Two statements for all of them, within a transaction of the caller's: `add` takes two for each, and the thread
-        loses the interpreter's lock at every one.
+        One statement for all of them, and a second one only where a key was there; within a transaction of the
+        caller's. `add` takes two for each, and the thread loses the interpreter's lock at every one.
         """
-        before = self._values([key for key, _ in items])
-        found: list[bytes | BadRecord | None] = []
-        rows: list[object] = []
         now = time.time()
+        rows: list[object] = []
         for key, data in items:
-            value = before.get(key)
-            found.append(value)
-            if value is None:
-                before[key] = data
-                rows += (key, now, now, data)
-        if rows:
-            self._sql(_INSERT + ",".join([_ROW] * (len(rows) // _ROW.count("?"))), rows)
-        return found
+            rows += (key, now, now, data)
+        done = self._sql(_INSERT + ",".join([_ROW] * len(items)), rows)
+        if done.rowcount == len(items):
+            return [None] * len(items)
+        return self._before(items, newest=range(done.lastrowid - done.rowcount + 1, done.lastrowid + 1))
 
-    def _values(self, keys: Sequence[str]) -> dict[str, bytes | BadRecord]:
-        """What is there under these keys."""
-        marks = ",".join("?" * len(keys))
+    def _before(self, items: Sequence[tuple[str, bytes]], *, newest: range) -> list[bytes | BadRecord | None]:
+        """What was there before rows with the newest ids were added; of two items with one key the first was."""
+        marks = ",".join("?" * len(items))
         # Question marks only: nothing from outside enters the text of the statement.
-        rows = self._sql(f"SELECT key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})", keys)  # noqa: S608
-        return {key: _value_or_problem(mode, value) for key, mode, value in rows}
+        select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
+        rows = self._sql(select, [key for key, _ in items]).fetchall()
+        added = {key for rowid, key, _, _ in rows if rowid in newest}
+        there = {key: _value_or_problem(mode, value) for _, key, mode, value in rows}
+        found: list[bytes | BadRecord | None] = []
+        for key, _ in items:
+            found.append(None if key in added else there[key])
+            added.discard(key)
+        return found
 
     def require_in_place(self) -> None:
         """Raise `OSError` if the database was moved or removed: SQLite would go on writing to a file nobody finds."""
