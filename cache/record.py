@@ -10,7 +10,9 @@ where everything else about reading one takes about 5 us.
 """
 
 import json
+import math
 import zlib
+from collections.abc import Sequence
 
 import orjson
 
@@ -27,8 +29,11 @@ class BadRecord(ValueError):
 
 
 def encode_entry(key: str, entry: Entry) -> bytes:
-    """The bytes kept for an entry under a key."""
-    body = dump_json(_fields(entry))
+    """The bytes kept for an entry under a key. Raises `BadRecord` for an entry that could not be read again."""
+    fields = _fields(entry)
+    if not _can_be_read(fields) or not math.isfinite(entry.completion.latency + entry.created):
+        raise BadRecord(f"its fields are not those of an entry: {fields[2:]}")
+    body = dump_json(fields)
     return RECORD_VERSION + _checksum(key, body) + body
 
 
@@ -67,6 +72,16 @@ def _entry(fields: object) -> Entry:
     usage = Usage(prompt, answer, cached)
     completion = Completion(text=text, finish_reason=reason, usage=usage, latency=latency, server=server)
     return Entry(completion=completion, model=model, revision=revision, run=run, created=created)
+
+
+def _can_be_read(fields: Sequence[object]) -> bool:
+    """Whether they come back as an entry's. Subclasses are written as what they are derived from, but not `True`."""
+    if tuple(map(type, fields)) == _TYPES:
+        return True
+    return all(
+        isinstance(field, kind) and field is not True and field is not False
+        for field, kind in zip(fields, _TYPES, strict=True)
+    )
 
 
 def _checksum(key: str, body: bytes) -> bytes:

@@ -90,9 +90,13 @@ class BatchWriter:
         for key, entry in entries.items():
             write = self._writes.get(key)
             if write is None:
-                write = self._writes[key] = _Write(entry, encode_entry(key, entry))
+                try:
+                    write = self._writes[key] = _Write(entry, encode_entry(key, entry))
+                except BadRecord as error:
+                    waiter.resolve(key, StoreError(f"An answer of {entry.model} cannot be kept: {error}."))
+                    continue
             write.waiters.append(waiter)
-        if entries:
+        if waiter.missing:
             self._start()
             await waiter.done
         return waiter.results

@@ -28,8 +28,7 @@ class Account:
         """`spent` is what earlier sessions of the same run took out of its budget already."""
         self.name = name
         self.earlier = spent
-        self.purse = Purse(budget)
-        self.purse.spent = spent
+        self.purse = Purse(budget, spent=spent)
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Flight] = PriorityQueue()
         self._tallies: dict[str, LaneTally] = {}

@@ -41,39 +41,79 @@ NOTHING = Cost()
 DOLLAR_SLACK = 1e-9  # sums of floats do not come out even
 
 
+class Total:
+    """A sum of costs that changes with every call, and so makes no new record for it."""
+
+    __slots__ = ("calls", "dollars", "tokens")
+
+    def __init__(self, cost: Cost = NOTHING) -> None:
+        self.calls, self.tokens, self.dollars = cost
+
+    def __repr__(self) -> str:
+        return f"<Total {tuple(self.cost())}>"
+
+    def cost(self) -> Cost:
+        """The sum now."""
+        return Cost(self.calls, self.tokens, self.dollars)
+
+    def add(self, cost: Cost) -> None:
+        """More."""
+        self.calls += cost.calls
+        self.tokens += cost.tokens
+        self.dollars += cost.dollars
+
+    def subtract(self, cost: Cost) -> None:
+        """Less."""
+        self.calls -= cost.calls
+        self.tokens -= cost.tokens
+        self.dollars -= cost.dollars
+
+
 class Purse:
     """The books of one budget."""
 
-    __slots__ = ("budget", "out", "reserved", "spent")
+    __slots__ = ("_capped", "_reserved", "_spent", "budget", "out")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, *, spent: Cost = NOTHING) -> None:
         self.budget = budget
-        self.spent = NOTHING
-        self.reserved = NOTHING
         self.out = 0  # reservations not settled yet
+        self._capped = budget != UNLIMITED
+        self._spent = Total(spent)
+        self._reserved = Total()
 
     def __repr__(self) -> str:
         return f"<Purse spent={tuple(self.spent)} reserved={tuple(self.reserved)} out={self.out} of {self.budget}>"
 
+    @property
+    def spent(self) -> Cost:
+        """By calls that are over."""
+        return self._spent.cost()
+
+    @property
+    def reserved(self) -> Cost:
+        """For calls that are out."""
+        return self._reserved.cost()
+
     def reserve(self, most: Cost) -> bool:
         """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap."""
-        if self.short_of(most) is not None:
+        if self._capped and self.short_of(most) is not None:
             return False
-        self.reserved = self.reserved.plus(most)
+        self._reserved.add(most)
         self.out += 1
         return True
 
     def settle(self, most: Cost, actual: Cost) -> None:
         """A call that had reserved `most` is over and cost `actual`."""
         self.out -= 1
-        self.reserved = self.reserved.minus(most) if self.out else NOTHING
-        self.spent = self.spent.plus(actual)
+        if self.out:
+            self._reserved.subtract(most)
+        else:
+            self._reserved = Total()  # sums of floats do not come out even
+        self._spent.add(actual)
 
     def short_of(self, most: Cost) -> str | None:
         """The cap that such a call might overshoot, or None."""
         budget = self.budget
-        if budget == UNLIMITED:
-            return None
         needed = self.spent.plus(self.reserved).plus(most)
         if budget.calls is not None and needed.calls > budget.calls:
             return "calls"

@@ -1,8 +1,8 @@
-"""The calls of one lane that are out.
+"""The calls of one lane that are out: one task each, which is the backend's own coroutine.
 
-A task makes one call after the other as long as the lane has a next one for it, so that a busy lane makes no task for
-a call: between two calls there is no turn of the event loop, and what one call leaves is what the next one takes. An
-answer is handed over to be kept; the slot is free before that.
+What becomes of a call is booked when its task is over, in a turn of the event loop that does nothing else: doing one
+thing for all answers that came together costs a tenth less than doing everything for one after the other. An answer is
+handed over to be kept; the slot is free before that.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ class Calls:
 
     Attributes:
         in_flight: calls that are out.
+        filled: calls that were out when the slots had been filled last; answers that come together count as one moment.
         unkept: answers that are here and not in the store yet.
         answered: calls answered so far.
     """
@@ -41,25 +42,23 @@ class Calls:
         *,
         pace: Pace,
         funding: Funding,
-        choose: Callable[[float], Flight | None],
         slot_free: Callable[[], None],
         broken: Callable[[BaseException], None],
         emit: Callable[[events.Event], None],
     ) -> None:
-        """`choose` takes the next flight that may go at that time out of the queue and gives it an endpoint;
-        `slot_free` is told of a free slot that no answer's task goes on with; `broken` of a mistake in the lane."""
+        """`slot_free` is told of every slot that becomes free; `broken` of a mistake in the lane."""
         self.in_flight = 0
+        self.filled = 0
         self.unkept = 0
         self.answered = 0
         self._lane = lane
         self._time_limit = settings.time_limit
         self._pace = pace
         self._funding = funding
-        self._choose = choose
         self._slot_free = slot_free
         self._broken = broken
         self._emit = emit
-        self._tasks: dict[asyncio.Task[None], Flight] = {}
+        self._tasks: dict[asyncio.Task[Reply], Flight] = {}
         self._deadlines = Deadlines(self._overdue)
 
     def __repr__(self) -> str:
@@ -73,10 +72,21 @@ class Calls:
         self._keep = keep
 
     def launch(self, flight: Flight, now: float) -> None:
-        """Make a call in a task of its own."""
-        task = self._loop.create_task(self._work(flight))
+        """Make a call at the endpoint chosen for it."""
+        endpoint = flight.endpoint
+        assert endpoint is not None
+        self._pace.launch(flight, now)
+        call = endpoint.backend.complete(flight.request, time_limit=self._time_limit)
+        task = self._loop.create_task(call)
         task.add_done_callback(self._over)
-        self._take_slot(flight, task, now)
+        flight.state = State.FLYING
+        flight.sent = now
+        flight.broken_off = None
+        flight.task = task
+        endpoint.in_flight += 1
+        self.in_flight += 1
+        self._tasks[task] = flight
+        self._deadlines.add(flight, now + self._time_limit + OVERDUE)
 
     def abort(self, flight: Flight) -> None:
         """Break a call off."""
@@ -102,30 +112,22 @@ class Calls:
         await asyncio.gather(*left, return_exceptions=True)
         self._deadlines.close()
 
-    async def _work(self, flight: Flight | None) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        while flight is not None:
-            assert flight.endpoint is not None
-            reply = await flight.endpoint.backend.complete(flight.request, time_limit=self._time_limit)
-            now = self._loop.time()
-            self._landed(flight, reply, now)
-            del reply
-            flight = self._choose(now)
-            if flight is not None:
-                self._take_slot(flight, task, now)
-
-    def _take_slot(self, flight: Flight, task: "asyncio.Task[None]", now: float) -> None:
-        assert flight.endpoint is not None
-        self._pace.launch(flight, now)
-        flight.state = State.FLYING
-        flight.sent = now
-        flight.broken_off = None
-        flight.task = task
-        flight.endpoint.in_flight += 1
-        self.in_flight += 1
-        self._tasks[task] = flight
-        self._deadlines.add(flight, now + self._time_limit + OVERDUE)
+    def _over(self, task: "asyncio.Task[Reply]") -> None:
+        """A call has ended, in whatever way: free its slot and book it."""
+        flight = self._tasks.pop(task)
+        self._free_slot(flight)
+        self._slot_free()
+        try:
+            if task.cancelled():
+                self._cancelled(flight)
+            elif (error := task.exception()) is not None:
+                self._failed(flight, error)
+            else:
+                self._landed(flight, task.result())
+        except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
+            self._flights.fail(flight, mistake)
+            self._broken(mistake)
+            raise
 
     def _free_slot(self, flight: Flight) -> None:
         assert flight.endpoint is not None
@@ -134,49 +136,29 @@ class Calls:
         flight.endpoint.in_flight -= 1
         self.in_flight -= 1
 
-    def _landed(self, flight: Flight, reply: Reply, now: float) -> None:
-        """The answer is here: free the slot, book the call, and hand the answer over to be kept."""
+    def _landed(self, flight: Flight, reply: Reply) -> None:
+        """The answer is here: book the call, and hand the answer over to be kept."""
         endpoint = flight.endpoint
         assert endpoint is not None
-        flight.landed_at = now
-        in_flight = self.in_flight
-        self._free_slot(flight)
+        flight.landed_at = now = self._loop.time()
         flight.state = State.LANDED
         self.answered += 1
         self._recovery.succeeded()
         if endpoint.succeed():
             self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=endpoint.backend.name))
-        self._pace.answered(flight, reply, now, in_flight=in_flight)
+        self._pace.answered(flight, reply, now, in_flight=self.filled)
         payer = self._funding.book_answer(flight, reply.completion.usage)
         self.unkept += 1
         self._keep(flight, payer, reply.completion)
 
-    def _over(self, task: "asyncio.Task[None]") -> None:
-        """A task has ended: there was nothing more to do, or its last call brought no answer."""
-        flight = self._tasks.pop(task)
-        error = None if task.cancelled() else task.exception()
-        if flight.state is State.FLYING:
-            if error is not None:
-                self._failed(flight, error)
-            else:
-                self._cancelled(flight)
-            self._slot_free()
-        elif error is not None:
-            if flight.state is State.LANDED:
-                self._flights.fail(flight, error)
-            self._broken(error)  # a mistake in here must not leave anybody waiting for ever
-            raise error
-
     def _failed(self, flight: Flight, error: BaseException) -> None:
         assert flight.endpoint is not None
-        self._free_slot(flight)
         self._recovery.failed(flight, flight.endpoint, error)
 
     def _cancelled(self, flight: Flight) -> None:
         if flight.broken_off is not None:
             self._failed(flight, flight.broken_off)
         else:
-            self._free_slot(flight)
             self._funding.book_at_most(flight)
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 

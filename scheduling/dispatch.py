@@ -1,10 +1,9 @@
 """Whose turn it is on a lane.
 
 There is no task per waiting request and nothing polls. Every change (a request came, a limit passed, an endpoint is
-back) schedules one run of `_pump`, which starts what may start now and, if the rate limit is what holds the first
-request back, sets one timer for when it no longer does. A slot that an answer makes free is filled at once, by the task
-that brought the answer. These are plain asyncio tasks and timers, because a task group and a cancel scope per call
-would cost half as much as the call itself.
+back, a slot is free) schedules one run of `_pump`, which starts what may start now and, if the rate limit is what holds
+the first request back, sets one timer for when it no longer does. These are plain asyncio tasks and timers, because a
+task group and a cancel scope per call would cost half as much as the call itself.
 """
 
 import asyncio
@@ -73,19 +72,13 @@ class Dispatcher:
             self._awake = True
             self._loop.call_soon(self._pump)
 
-    def next_call(self, now: float) -> Flight | None:
-        """The flight that takes over a slot which has become free."""
-        flight = self._choose(now)
-        if flight is not None and self._queue and self._has_room(beside=1):
-            self.wake()  # the answer has shown that more may be in flight
-        return flight
-
     def _pump(self) -> None:
         self._awake = False
         now = self._loop.time()
         try:
             while (flight := self._choose(now)) is not None:
                 self._calls.launch(flight, now)
+            self._calls.filled = self._calls.in_flight
         except BaseException as error:
             self._broken(error)
             raise
@@ -93,13 +86,12 @@ class Dispatcher:
     def _choose(self, now: float) -> Flight | None:
         """Take the first flight out of the queue if it may go now, and give it an endpoint."""
         limited = False
-        while self._queue and self._has_room():
-            flight = self._queue.peek()
-            if not self._funding.reserve(flight):
+        while self._has_room() and (flight := self._queue.first()) is not None:
+            if flight.cost is None and not self._funding.reserve(flight):
                 if flight.state is State.PARKED and flight.ticket is not None:
                     self._queue.remove(flight.ticket)
                 continue
-            wait = self._pace.wait(flight.size, now)
+            wait = self._pace.wait(flight, now)
             if wait > self._patience:
                 self._recovery.give_up(f"its rate limit is used up for the next {duration(wait)}")
                 break
@@ -119,11 +111,11 @@ class Dispatcher:
         self.idle.note(not self._queue and self._has_room(), now)
         return None
 
-    def _has_room(self, *, beside: int = 0) -> bool:
+    def _has_room(self) -> bool:
         """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
-        those that the store has not kept yet. `beside`: calls that are about to go."""
+        those that the store has not kept yet."""
         limit = self._pace.most_in_flight
-        in_flight = self._calls.in_flight + beside
+        in_flight = self._calls.in_flight
         if in_flight + self._recovery.kept_slots >= limit:
             return False
         return in_flight + self._calls.unkept < limit + max(limit, UNKEPT)

@@ -5,7 +5,7 @@ and so far above the truth for most texts, and what it is expected to take (rate
 is used), which is learned from the usage that comes back.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from metaspo.backends import Request, Usage
 
@@ -15,8 +15,7 @@ MESSAGE_TOKENS = 8  # ... and per message
 LEARNING_RATE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """How long a request's prompt is, and how long its answer may be (tokens).
 
     Attributes:
@@ -32,12 +31,14 @@ class Size:
 
 def size_of(request: Request) -> Size:
     """Measure a request; O(1) for texts that are plain ASCII."""
-    chars = 0
-    bytes_ = _bytes(request.response_format) + _bytes(request.sampling.extra)
+    chars = wide = 0
     for message in request.messages:
-        chars += len(message.content)
-        bytes_ += _bytes(message.content)
-    return Size(chars, bytes_, len(request.messages), request.sampling.max_tokens)
+        content = message.content
+        chars += len(content)
+        if not content.isascii():
+            wide += _bytes(content) - len(content)
+    others = _bytes(request.response_format) + _bytes(request.sampling.extra)
+    return Size(chars, chars + wide + others, len(request.messages), request.sampling.max_tokens)
 
 
 class TokenEstimator:
@@ -66,7 +67,7 @@ class TokenEstimator:
 
     def expected(self, size: Size) -> int:
         """Prompt and completion tokens together, as such requests have taken so far (at first: all of `max_tokens`)."""
-        return max(1, round(size.chars * self._ratio + size.max_tokens * self._answer_share))
+        return round(size.chars * self._ratio + size.max_tokens * self._answer_share) or 1
 
     def observe(self, size: Size, usage: Usage) -> None:
         """Learn from an answer."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from metaspo.backends import Completion, Request, RequestRejected, TransientError
+from metaspo.backends import Completion, Reply, Request, RequestRejected, TransientError
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.endpoints import Endpoint
@@ -59,6 +59,7 @@ class Flight:
         broken_off: why the lane itself ended the call that is out; None if it did not.
         failures: failed calls so far; attempts: those that count against the request.
         refused_since: when the failures that do not count began; None if the last one counted.
+        expected_tokens: what the call is thought to take; set when it is asked whether it may go.
         entered: when it came into the queue last; limiter_then: the lane's limiter clock at that time.
     """
 
@@ -69,6 +70,7 @@ class Flight:
         "cost",
         "endpoint",
         "entered",
+        "expected_tokens",
         "failures",
         "keeps_slot",
         "key",
@@ -108,13 +110,14 @@ class Flight:
         self.endpoint: Endpoint | None = None
         self.ticket: Ticket | None = None
         self.parked_ticket: Ticket | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Reply] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.broken_off: TransientError | None = None
         self.keeps_slot = False
         self.failures = 0
         self.attempts = 0
         self.quick_retries = 0
+        self.expected_tokens = 0
         self.refused_since: float | None = None
         self.entered = self.limiter_then = self.sent = self.landed_at = self.backed_off_at = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
@@ -198,15 +201,23 @@ class SingleWaiter:
 class BatchWaiter:
     """One call of `complete_many`: answers by position, no task and no future per request."""
 
-    __slots__ = ("_room", "account", "done", "positions", "results", "sealed")
+    __slots__ = ("_more", "_room", "account", "done", "positions", "results", "sealed")
 
     def __init__(self, account: Account, size: int, done: "asyncio.Future[None]") -> None:
         self.account = account
         self.results: list[Completion | RequestRejected | None] = [None] * size
-        self.positions: dict[Flight, list[int]] = {}
+        self.positions: dict[Flight, int] = {}
         self.done = done
         self.sealed = False
+        self._more: dict[Flight, list[int]] = {}  # further positions of flights that stand for several
         self._room: asyncio.Future[None] | None = None
+
+    def expect(self, flight: Flight, position: int) -> None:
+        """A flight's answer is to stand at that position, too."""
+        if flight in self.positions:
+            self._more.setdefault(flight, []).append(position)
+        else:
+            self.positions[flight] = position
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """Put the answer where it belongs."""
@@ -234,7 +245,10 @@ class BatchWaiter:
         self._wake()
 
     def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
-        for position in self.positions.pop(flight, ()):
+        position = self.positions.pop(flight, None)
+        if position is not None:
+            self.results[position] = result
+        for position in self._more.pop(flight, ()):
             self.results[position] = result
         self._wake()
 

@@ -93,8 +93,7 @@ class Funding:
             return
         flight.cost = flight.payer = None
         payer.purse.settle(cost, actual)
-        while payer.parked:
-            waiting = payer.parked.peek()
+        while (waiting := payer.parked.first()) is not None:
             most = waiting.lane.most(waiting)
             if not payer.purse.reserve(most):
                 if not payer.purse.out:

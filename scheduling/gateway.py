@@ -23,7 +23,7 @@ from metaspo.scheduling.statistics import GatewayStatistics
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
-CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed
+CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed, and again to be stored
 
 
 class Gateway:
@@ -67,7 +67,8 @@ class Gateway:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Fail what waits, abort what costs compute, let in what is paid for (30 s at most), close the backends."""
+        """Fail what waits, abort what costs compute, let in what is paid for (30 s at most, and 30 more to store it),
+        close the backends. Raises what closing a backend raised, when all is closed."""
         if not self._open:
             return
         self._open = False
@@ -171,11 +172,10 @@ class Gateway:
                 continue
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
-                batch.positions[flight].append(position)
+                batch.expect(flight, position)
                 batch.account.tally(lane.name).joined += 1
                 continue
-            flight = self._join(key, requests[position], lane, batch, priority)
-            batch.positions[flight] = [position]
+            batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         self._count_hits(lane, batch.account, [found[key] for key in keys.values() if key in found])
 
     def _join(self, key: str, request: Request, lane: Lane, waiter: Waiter, priority: Priority) -> Flight:

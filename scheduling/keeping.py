@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from metaspo.backends import Completion
 from metaspo.cache import Entry, Store, StoreError, put_all
@@ -10,13 +9,7 @@ from metaspo.scheduling.account import Account
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.flight import Flight, FlightTable
 
-
-class Answer(NamedTuple):
-    """What a flight came home with, and who paid for it."""
-
-    flight: Flight
-    payer: Account
-    entry: Entry
+Landed = list[tuple[Flight, Account]]  # flights that came home, and who paid for them
 
 
 class Keeper:
@@ -26,8 +19,9 @@ class Keeper:
         self._store = store
         self._flights = flights
         self._wall_clock = wall_clock
-        self._landed: list[Answer] = []
-        self._batches: dict[asyncio.Task[Mapping[str, Entry | StoreError]], list[Answer]] = {}
+        self._entries: dict[str, Entry] = {}  # of the answers of this turn of the loop
+        self._landed: Landed = []
+        self._batches: dict[asyncio.Task[Mapping[str, Entry | StoreError]], Landed] = {}
         # Answers that came while a store was being asked, which may have missed them; empty for a store on the spot.
         self._lookups = 0
         self._fresh: dict[str, Completion] = {}
@@ -54,14 +48,14 @@ class Keeper:
         if not self._landed:
             asyncio.get_running_loop().call_soon(self._put_landed)
         request = flight.request
-        entry = Entry(
+        self._entries[flight.key] = Entry(
             completion=completion,
             model=request.model,
             revision=request.revision,
             run=payer.name,
             created=self._wall_clock(),
         )
-        self._landed.append(Answer(flight, payer, entry))
+        self._landed.append((flight, payer))
 
     async def aclose(self, *, grace: float) -> None:
         """Wait for what is on its way to the store for `grace` seconds at most."""
@@ -77,7 +71,7 @@ class Keeper:
         if not self._landed:
             return
         batch, self._landed = self._landed, []
-        entries = {answer.flight.key: answer.entry for answer in batch}
+        entries, self._entries = self._entries, {}
         task = asyncio.get_running_loop().create_task(put_all(self._store, entries))
         self._batches[task] = batch
         task.add_done_callback(self._put_done)
@@ -90,8 +84,9 @@ class Keeper:
             error = RunStopped("The gateway was closed before an answer was kept.")
         else:
             error = task.exception()
-        for flight, payer, _ in batch:
-            result = error or task.result().get(flight.key) or StoreError("The store did not say what it kept.")
+        kept: Mapping[str, Entry | StoreError] = {} if error is not None else task.result()
+        for flight, payer in batch:
+            result = error or kept.get(flight.key) or StoreError("The store did not say what it kept.")
             flight.lane.answer_kept()
             if isinstance(result, BaseException):
                 self._flights.fail(flight, result)

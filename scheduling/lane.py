@@ -55,7 +55,6 @@ class Lane:
             settings,
             pace=self._pace,
             funding=self._funding,
-            choose=self._dispatcher.next_call,
             slot_free=self._dispatcher.wake,
             broken=self._fail_waiting,
             emit=self._emit,
@@ -113,8 +112,10 @@ class Lane:
             if flight.lane is self and flight.state is State.FLYING and self.settings.charges == "compute":
                 self._abort(flight)
         await self._calls.aclose(grace=grace)
-        for endpoint in self._endpoints.all:
-            await endpoint.backend.aclose()
+        closed = (endpoint.backend.aclose() for endpoint in self._endpoints.all)
+        for error in await asyncio.gather(*closed, return_exceptions=True):
+            if error is not None:
+                raise error
 
     # Requests come and go
 

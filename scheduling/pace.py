@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
+from metaspo.backends import LimitHints, RateLimited, Reply, SlowDown, TransientError, Unreachable
 from metaspo.scheduling import events
 from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
-from metaspo.scheduling.estimate import Size, TokenEstimator
+from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import Flight
 from metaspo.scheduling.limits import RateLimits
 from metaspo.scheduling.retry import Verdict
@@ -55,16 +55,17 @@ class Pace:
         limit = self.control.limit
         return min(limit, SCOUTS) if self._scouting else limit
 
-    def wait(self, size: Size, now: float) -> float:
-        """Seconds until the rate limits let a request of that size go; 0.0 if they do now."""
-        return self.limits.wait(self._estimator.expected(size), now)
+    def wait(self, flight: Flight, now: float) -> float:
+        """Seconds until the rate limits let a call go; 0.0 if they do now, and then it is launched before any other."""
+        flight.expected_tokens = self._estimator.expected(flight.size)
+        return self.limits.wait(flight.expected_tokens, now)
 
     def launch(self, flight: Flight, now: float) -> None:
         """A call goes now: reserve it, and book for how long the rate limit held it back."""
         limited = self.limited_seconds(now) - flight.limiter_then
         flight.limiter_seconds += limited
         flight.queue_seconds += now - flight.entered - limited
-        flight.reservation = self.limits.reserve(self._estimator.expected(flight.size), now)
+        flight.reservation = self.limits.reserve(flight.expected_tokens, now)
 
     def answered(self, flight: Flight, reply: Reply, now: float, *, in_flight: int) -> None:
         """A call was answered while so many were out."""
@@ -72,11 +73,14 @@ class Pace:
         usage = reply.completion.usage
         assert flight.reservation is not None
         self.limits.settle(flight.reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
-        self._hear(flight, reply, now)
+        if reply.hints is not None:
+            self._hear(flight, reply.hints, now)
         self._estimator.observe(flight.size, usage)
-        before = self.control.limit
-        self.control.on_success(now, in_flight=in_flight)
-        self._tell_concurrency(before, now)
+        control = self.control
+        before = control.limit
+        control.on_success(now, in_flight=in_flight)
+        if control.limit != before:
+            self._tell_concurrency(before, now)
 
     def failed(self, flight: Flight, error: TransientError, verdict: Verdict, now: float) -> None:
         """A call failed in a way that may pass."""
@@ -85,7 +89,8 @@ class Pace:
             self.limits.give_back(flight.reservation, now)
         elif verdict.hold:
             self.limits.refuse(flight.reservation, now)
-        self._hear(flight, error, now, refused=verdict.hold)
+        if error.hints is not None:
+            self._hear(flight, error.hints, now, refused=verdict.hold)
         if isinstance(error, SlowDown):
             self.limits.slow_down(now)
         elif verdict.hold:
@@ -100,7 +105,8 @@ class Pace:
             self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
         elif verdict.concurrency == "hold":
             self.control.on_fault(now)
-        self._tell_concurrency(before, now)
+        if self.control.limit != before:
+            self._tell_concurrency(before, now)
 
     def limited_seconds(self, now: float) -> float:
         """A clock that runs while the rate limit is what holds the first in the queue back."""
@@ -115,10 +121,9 @@ class Pace:
             self._limited_seconds += now - self._limited_since
             self._limited_since = None
 
-    def _hear(self, flight: Flight, source: Reply | TransientError, now: float, *, refused: bool = False) -> None:
-        if source.hints is None or flight.reservation is None:
-            return
-        if self.limits.hear(source.hints, flight.reservation, now, refused=refused):
+    def _hear(self, flight: Flight, hints: LimitHints, now: float, *, refused: bool = False) -> None:
+        assert flight.reservation is not None
+        if self.limits.hear(hints, flight.reservation, now, refused=refused):
             event = events.LimitsLearned(
                 lane=self._lane,
                 at=now,
@@ -128,6 +133,4 @@ class Pace:
             self._emit(event)
 
     def _tell_concurrency(self, before: int, now: float) -> None:
-        after = self.control.limit
-        if after != before:
-            self._emit(events.ConcurrencyChanged(lane=self._lane, at=now, before=before, after=after))
+        self._emit(events.ConcurrencyChanged(lane=self._lane, at=now, before=before, after=self.control.limit))

@@ -22,7 +22,7 @@ class Ticket(NamedTuple):
 
 
 class PriorityQueue(Generic[T]):
-    """A heap of tickets beside the items by ticket; removal is amortized O(log n).
+    """A heap of tickets beside the items by their tickets' numbers; removal is amortized O(log n).
 
     A removed item's ticket stays in the heap until it comes up or more than half of the heap is such leftovers.
     """
@@ -31,7 +31,7 @@ class PriorityQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._heap: list[Ticket] = []
-        self._items: dict[Ticket, T] = {}
+        self._items: dict[int, T] = {}
         self._next = 0
 
     def __len__(self) -> int:
@@ -44,35 +44,38 @@ class PriorityQueue(Generic[T]):
         """Put an item behind all of its priority; returns its place."""
         ticket = Ticket(priority, self._next)
         self._next += 1
-        self.put_back(item, ticket=ticket)
+        self._items[ticket.number] = item
+        heappush(self._heap, ticket)
         return ticket
 
     def put_back(self, item: T, *, ticket: Ticket) -> None:
         """Put an item in a place it had. Raises `ValueError` if that place is taken."""
-        if ticket in self._items:
+        if ticket.number in self._items:
             raise ValueError(f"{ticket} is already in the queue")
-        self._items[ticket] = item
+        self._items[ticket.number] = item
         heappush(self._heap, ticket)
 
-    def peek(self) -> T:
-        """The first item, left in place. Raises `IndexError` if there is none."""
-        self._drop_leftovers()
-        return self._items[self._heap[0]]
+    def first(self) -> T | None:
+        """The first item, left in place; None if there is none."""
+        heap = self._heap
+        while heap:
+            item = self._items.get(heap[0].number)
+            if item is not None:
+                return item
+            heappop(heap)  # a leftover
+        return None
 
     def pop(self) -> T:
         """Take the first item out. Raises `IndexError` if there is none."""
-        self._drop_leftovers()
-        return self._items.pop(heappop(self._heap))
+        if self.first() is None:
+            raise IndexError("the queue is empty")
+        return self._items.pop(heappop(self._heap).number)
 
     def remove(self, ticket: Ticket) -> bool:
         """Take out the item of that place; false if it is not in the queue."""
-        if self._items.pop(ticket, None) is None:
+        if self._items.pop(ticket.number, None) is None:
             return False
         if len(self._heap) > COMPACT_ABOVE + 2 * len(self._items):
-            self._heap = list(self._items)
+            self._heap = [ticket for ticket in self._heap if ticket.number in self._items]
             heapify(self._heap)
         return True
-
-    def _drop_leftovers(self) -> None:
-        while self._heap and self._heap[0] not in self._items:
-            heappop(self._heap)

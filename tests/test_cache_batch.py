@@ -1,9 +1,11 @@
 """Keeping many answers at once."""
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Coroutine
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ async def test_a_damaged_row_fails_alone(tmp_path: Path) -> None:
             make_key("before"),
             make_key("after"),
         }
+
+
+async def test_what_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    """The others of its batch are kept, and the store can be closed."""
+    names = ("before", "broken", "after")
+    entries = {make_key(name): make_entry(name) for name in names}
+    completion = replace(make_entry().completion, latency=math.inf)
+    entries[make_key("broken")] = replace(make_entry(), completion=completion)
+    async with DiskStore(tmp_path / "cache") as store:
+        kept = await store.put_many(entries)
+        alone = await store.put_many({make_key("broken"): entries[make_key("broken")]})
+        assert isinstance(kept[make_key("broken")], StoreError)
+        assert isinstance(alone[make_key("broken")], StoreError)
+        assert set(await store.get_many([make_key(name) for name in names])) == {make_key("before"), make_key("after")}
 
 
 def damage(folder: Path) -> None:

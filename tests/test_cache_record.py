@@ -1,6 +1,9 @@
 """A record comes back as it was put in, or not at all."""
 
+import math
 import zlib
+from dataclasses import replace
+from typing import cast
 
 import orjson
 import pytest
@@ -57,6 +60,31 @@ def test_record_of_another_key_is_refused() -> None:
     """A record that was moved under another key is not that key's answer."""
     with pytest.raises(BadRecord, match="checksum"):
         decode_entry(make_key("other"), encode_entry(KEY, make_entry()))
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        replace(make_entry().completion, latency=math.nan),
+        replace(make_entry().completion, usage=Usage(True, 1)),
+        replace(make_entry().completion, text=cast("str", None)),
+    ],
+    ids=["no number", "no count", "no text"],
+)
+def test_what_could_not_be_read_again_is_not_written(completion: Completion) -> None:
+    """A backend's mistake is told when its answer is kept, not when somebody looks for it."""
+    with pytest.raises(BadRecord, match="fields"):
+        encode_entry(KEY, replace(make_entry(), completion=completion))
+
+
+def test_texts_and_numbers_of_other_kinds_are_kept() -> None:
+    """A subclass of a text is kept as the text: the answer was paid for."""
+
+    class Text(str):
+        __slots__ = ()
+
+    entry = replace(make_entry(), completion=replace(make_entry().completion, text=Text("yes")))
+    assert decode_entry(KEY, encode_entry(KEY, entry)) == entry
 
 
 def test_layout_is_as_described() -> None:

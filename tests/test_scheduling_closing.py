@@ -81,17 +81,18 @@ class Stuck(Server):
 
 
 def test_a_backend_that_does_not_close_costs_no_answer() -> None:
-    """Its error is raised when what is on its way to the store is there, and the other lanes are closed."""
-    store, other = SlowStore(), Server()
+    """Its error is raised when what is on its way to the store is there, and all other backends are closed."""
+    store, beside, other = SlowStore(), Server(), Server()
 
     async def main() -> None:
-        gateway = Gateway([Lane("base", [Stuck(latency=0.5)]), Lane("other", [other])], store=store)
+        gateway = Gateway([Lane("base", [Stuck(latency=0.5), beside]), Lane("other", [other])], store=store)
         await gateway.__aenter__()
         task = asyncio.create_task(gateway.complete(ask(1), lane="base"))
         await asyncio.sleep(0.6)
         with pytest.raises(OSError, match="stuck"):
             await gateway.aclose()
         assert task.done()
+        assert beside.closed
         assert other.closed
 
     run_virtual(main())
