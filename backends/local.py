@@ -16,6 +16,7 @@ from anyio.abc import Process
 
 from metaspo.backends import local_server
 from metaspo.backends.base import Reply, Request, ServerInfo
+from metaspo.backends.closing import to_the_end
 from metaspo.backends.errors import ConnectionLost, FatalError, Unreachable
 from metaspo.backends.local_server import MISSING_PACKAGE, ServerSettings
 from metaspo.backends.model_files import DEFAULT_MODEL, fetch_model, models_folder
@@ -127,11 +128,13 @@ class LocalModel:
 
     async def aclose(self) -> None:
         """Stop the server and wait for its end; idempotent."""
-        with anyio.CancelScope(shield=True):
-            if self._starting is not None:
-                self._starting.cancel()
-                await asyncio.wait({self._starting})
-            await self._stop()
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
+        await self._stop()
 
     async def _started(self) -> OpenAICompatible:
         if self._client is not None and self.is_running:
@@ -178,8 +181,7 @@ class LocalModel:
             if not address:
                 raise await self._failure()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._stop()
+            await to_the_end(self._stop())
             raise
         self._starts += 1
         return OpenAICompatible(address, api_key=settings.api_key, name=self.name)

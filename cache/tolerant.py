@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import Entry, Store, StoreError
 from metaspo.cache.batch import put_all
-from metaspo.cache.closing import to_the_end
 
 
 class TolerantStore:

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.closing import to_the_end
 from metaspo.cache.database import BytesCache, add_first
 from metaspo.cache.recent import RecentEntries
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry

@@ -8,11 +8,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.backends.closing import to_the_end
 from metaspo.cache import Store, request_key
-from metaspo.cache.closing import to_the_end
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import BatchWaiter, Flight, FlightTable, SingleWaiter, Waiter
@@ -134,7 +134,7 @@ class Gateway:
                 flight.lane.leave(flight, batch)
             if batch.done.done() and not batch.done.cancelled():
                 batch.done.exception()  # seen, even if another error is on its way
-        return [result for result in batch.results if result is not None]
+        return cast("list[Completion | RequestRejected]", batch.results)  # nothing is missing when it is done
 
     async def lookup_many(
         self, requests: Sequence[Request], *, lane: str = "", account: Account | None = None
