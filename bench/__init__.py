@@ -9,6 +9,7 @@ from metaspo.bench.overhead import measure_overhead
 from metaspo.bench.racing import measure_racing
 from metaspo.bench.replay import measure_replay
 from metaspo.bench.report import Report
+from metaspo.bench.requests import measure_requests
 from metaspo.bench.savings import measure_savings
 from metaspo.bench.scale import measure_scale
 from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
@@ -30,6 +31,7 @@ __all__ = [
     "measure_overhead",
     "measure_racing",
     "measure_replay",
+    "measure_requests",
     "measure_savings",
     "measure_scale",
 ]

@@ -10,7 +10,8 @@ from random import Random
 from typing import Final
 
 from metaspo.bench.report import Report, Row
-from metaspo.engine.racing import Races, Standing, Track
+from metaspo.engine.race import Standing, Track
+from metaspo.engine.racing import Races
 from metaspo.engine.scoring import Outcome, Status
 from metaspo.engine.tasks import Example
 

@@ -21,10 +21,10 @@ from metaspo.bench.workload import Size, make_run
 from metaspo.bench.world import World
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunConfig, RunResult, selections
-from metaspo.engine.api import make_scope
 from metaspo.engine.gateways import LaneNames
 from metaspo.engine.journal import MemoryJournal
 from metaspo.engine.run import run
+from metaspo.engine.running import make_scope
 from metaspo.engine.watcher import Watcher
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Prices, Priority
 

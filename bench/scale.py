@@ -5,7 +5,6 @@ journal written to a file. Runs grow by iterations, so that nothing but their le
 """
 
 import asyncio
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from metaspo.bench.apart import measured_apart
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import peak_memory, timed
 from metaspo.bench.report import Report, Row
@@ -26,12 +26,11 @@ EVALUATIONS = (1_000, 10_000, 100_000)
 FULL = (*EVALUATIONS, 1_000_000)
 # So many examples that no prompt gets all of them right: then there would be nothing left to do.
 ITERATION = Size(tasks=2, train=60, test=0, iterations=1, outer=3)
-LIMIT = 7200.0  # seconds for one size
 
 
 def measure_scale(evaluations: Sequence[int] = EVALUATIONS) -> Report:
     """One run of about each size."""
-    rows = [_in_a_process(count) for count in evaluations]
+    rows = [measured_apart(__name__, count) for count in evaluations]
     return Report(
         scenario="scale",
         title="Longer runs on a model that answers at once",
@@ -78,13 +77,6 @@ def one_run(evaluations: int) -> Row:
         "peak MiB": peak_memory() / 2**20,
         "MiB over start": (peak_memory() - before) / 2**20,
     }
-
-
-def _in_a_process(evaluations: int) -> Row:
-    command = [sys.executable, "-c", "from metaspo.bench.scale import main; main()", str(evaluations)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT)  # noqa: S603  # our own words
-    row: Row = orjson.loads(done.stdout)
-    return row
 
 
 def main() -> None:

@@ -15,6 +15,21 @@ def join(*parts: str) -> str:
     return "/".join(parts)
 
 
+def inner_address(iteration: int, *, task: str = "") -> str:
+    """Where a task's inner loop is in an iteration; without a task, where those of all tasks are."""
+    return join(f"iter={iteration}", "inner", *([f"task={task}"] if task else []))
+
+
+def outer_address(iteration: int) -> str:
+    """Where an iteration's outer loop is."""
+    return join(f"iter={iteration}", "outer")
+
+
+def candidate_address(above: str, number: int) -> str:
+    """Where candidate `number`, from 1, of a round or a step is."""
+    return join(above, f"cand={number}")
+
+
 def rng_at(seed: int, address: str) -> Random:
     """A generator of its own for one address of a run."""
     return Random(_digest(seed, address, "rng"))

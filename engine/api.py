@@ -1,100 +1,30 @@
-"""The library's front: prepare a config, optimize, evaluate."""
+"""The library's front: optimize, evaluate, explain."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Literal
 
 import anyio
 
-from metaspo.backends import BackendError, Progress
+from metaspo.backends import Progress
 from metaspo.cache import explain_key
-from metaspo.engine.checks import check_config, check_optimizable
+from metaspo.engine.checks import check_optimizable
 from metaspo.engine.concurrent import gather
-from metaspo.engine.config import ConfigError, RunConfig
-from metaspo.engine.config_file import load_config, parse_config, with_overrides
-from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.config import ConfigError
 from metaspo.engine.final import score_given
-from metaspo.engine.gateways import LaneNames, open_gateway
-from metaspo.engine.journal import FileJournal, Journal, MemoryJournal, StoredJournal
+from metaspo.engine.gateways import LaneNames
+from metaspo.engine.journal import MemoryJournal
 from metaspo.engine.lane_events import LaneEvents
-from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.lanes import BASE_TEMPERATURE, model_of
+from metaspo.engine.prepared import ConfigLike, Prepared, prepare
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.result import EvaluationReport, RunReport
-from metaspo.engine.run import run
-from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, run_directory
-from metaspo.engine.scope import Scope
-from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.running import ENDS_ONE_RUN, make_scope, open_for, run_prepared
 from metaspo.engine.suggest import nearest
-from metaspo.engine.summary import note_spending, of_journal, summarize, taken_from_budget
-from metaspo.engine.tasks import MetricError, Notice, Task, TaskError, load_tasks
+from metaspo.engine.tasks import Task
 from metaspo.engine.watcher import Warn, Watcher, log_warning
-from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
-
-ENDS_ONE_RUN = (
-    BackendError,
-    ConfigError,
-    MetricError,
-    RunDirectoryError,
-    RunStopped,
-    TaskError,
-)  # and leaves runs beside it alone
-ConfigLike = RunConfig | Path | str | Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A validated config with its data loaded: everything a run needs before the first call.
-
-    Attributes:
-        folder: where the config's relative paths of `cache` and `runs` start.
-        notices: what the data's owner should know, e.g. examples left out.
-        source: the config's file, for messages.
-    """
-
-    config: RunConfig
-    tasks: tuple[Task, ...]
-    folder: Path
-    notices: tuple[Notice, ...] = ()
-    source: str = "config"
-
-    @property
-    def directory(self) -> RunDirectory | None:
-        """Where the run is kept; None for one that is kept in memory only (`runs = ""`)."""
-        if not self.config.runs:
-            return None
-        return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
-
-
-def prepare(
-    config: ConfigLike,
-    *,
-    overrides: Mapping[str, Any] | None = None,
-    folder: Path | None = None,
-    data_folder: Path | None = None,
-) -> Prepared:
-    """Validate a config (a TOML file's path, a mapping, or a `RunConfig`) and load its tasks.
-
-    Paths of data are relative to `data_folder` (the config file's by default, else the current one), `cache` and
-    `runs` to `folder` (the current one by default).
-
-    Raises:
-        ConfigError: for a config that cannot be used, with file and key.
-        TaskError: for data that cannot be used, with file and line.
-    """
-    beside, source = Path(), "config"
-    if isinstance(config, Path | str):
-        beside, source = Path(config).parent, str(config)
-        config = load_config(Path(config), overrides=overrides)
-    elif isinstance(config, Mapping):
-        config = parse_config(with_overrides(config, overrides or {}))
-    elif overrides:
-        config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
-    notices: list[Notice] = []
-    tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
-    check_config(config, source=source)
-    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices), source=source)
+from metaspo.scheduling import Gateway
 
 
 async def optimize(
@@ -199,113 +129,6 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
     model = model_of(prepared.config.base, lane="base", temperature=BASE_TEMPERATURE)
     pair = PromptPair(prepared.config.system_prompt, chosen.user_prompt)
     return explain_key(model.request(render(pair, examples[number - 1].question, roles=prepared.config.roles)))
-
-
-@asynccontextmanager
-async def open_for(
-    prepared: Sequence[Prepared],
-    *,
-    on_event: Callable[[Event], None] | None = None,
-    progress: Progress | None = None,
-    warn: Warn = log_warning,
-) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
-    """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
-    folder = prepared[0].folder
-    environment = environment_with_dotenv(folder)
-    configs = [item.config for item in prepared]
-    async with open_gateway(
-        configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn
-    ) as opened:
-        yield opened
-
-
-async def run_prepared(
-    prepared: Prepared,
-    gateway: Gateway,
-    names: LaneNames,
-    *,
-    watcher: Watcher,
-    events: LaneEvents | None = None,
-) -> RunReport:
-    """One run through an open gateway, with its directory held from start to end."""
-    check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
-    started = anyio.current_time()
-    directory = prepared.directory
-    with _journal(directory, prepared.config) as journal:
-        name = directory.name if directory else prepared.config.name
-        earlier = _spent(directory)
-        scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name, spent=earlier)
-        result, why = None, ""
-        try:
-            with events.heard_by(journal, watcher) if events else nullcontext():
-                result = await run(scope)
-        except Exception as stop:
-            why = str(stop)
-            raise
-        finally:
-            usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            note_spending(journal, scope.account, seconds=seconds)
-            # A finished run stays finished, whatever becomes of a rerun.
-            if directory and (result or not directory.result.exists()):
-                summary = summarize(result, usage, seconds=seconds, stopped=why)
-                directory.write_summary({**summary, **of_journal(StoredJournal(directory.journal))})
-        if directory:
-            directory.write_result(result)
-    return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
-
-
-def make_scope(
-    prepared: Prepared,
-    gateway: Gateway,
-    names: LaneNames,
-    *,
-    journal: Journal,
-    watcher: Watcher,
-    name: str,
-    spent: Cost = NOTHING,
-) -> Scope:
-    """What the steps of one run share; `spent` is what its earlier sessions took out of the budget."""
-    config = prepared.config
-    budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
-    optimizer = (
-        model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
-        if config.optimizer
-        else None
-    )
-    return Scope(
-        config=config,
-        tasks=prepared.tasks,
-        inner=inner_strategy(config.inner.strategy, config.inner.options),
-        outer=outer_strategy(config.outer.strategy, config.outer.options),
-        base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
-        optimizer=optimizer,
-        gateway=gateway,
-        account=Account(name, budget, spent=spent),
-        journal=journal,
-        watcher=watcher,
-        started=anyio.current_time(),
-    )
-
-
-def _spent(directory: RunDirectory | None) -> Cost:
-    """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
-    if directory is None or not directory.journal.exists():
-        return NOTHING
-    return taken_from_budget(StoredJournal(directory.journal))
-
-
-@contextmanager
-def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Journal]:
-    if directory is None:
-        yield MemoryJournal()
-        return
-    with directory.held():
-        directory.write_config(config)
-        journal = FileJournal(directory.journal)
-        try:
-            yield journal
-        finally:
-            journal.close()
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from random import Random
 from typing import TypeVar
 
 from metaspo.backends import Message
-from metaspo.engine.address import join, rng_at
+from metaspo.engine.address import candidate_address, join, rng_at
 from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
@@ -151,7 +151,7 @@ class RoundArena:
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self._ground.tasks)
         usable = [prompt for prompt in dict.fromkeys(prompts) if not fault_of(prompt, level=self.level)]
         scored = await gather(
-            self._score(join(self._ground.address, step, f"cand={number}"), prompt, chosen)
+            self._score(candidate_address(join(self._ground.address, step), number), prompt, chosen)
             for number, prompt in enumerate(usable, start=1)
         )
         return [trial for trial in scored if trial is not None]
@@ -220,7 +220,7 @@ async def look(search: Search, ground: Ground) -> list[str]:
     usable = [prompt for prompt in dict.fromkeys(found) if not fault_of(prompt, level=ground.level)]
     usable = usable[: ground.candidates]
     for number, prompt in enumerate(usable, start=1):
-        scope.journal.write("proposal", join(ground.address, f"cand={number}"), {ground.level: prompt})
+        scope.journal.write("proposal", candidate_address(ground.address, number), {ground.level: prompt})
     return usable
 
 

@@ -21,6 +21,8 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
+OF_A_RUN = ("base", "optimizer", "tasks", "domain")
+OF_A_COMPARISON = ("config", "methods", "method")
 NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
 
 
@@ -36,9 +38,27 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    _refuse_comparison(raw, path)
     raw = with_overrides(raw, overrides or {})
     raw.setdefault("name", path.stem)
     return parse_config(raw, source=str(path))
+
+
+def _refuse_comparison(raw: Mapping[str, Any], path: Path) -> None:
+    """Raises `ConfigError` for a config of `metaspo compare` where a run's is wanted."""
+    if raw.keys() & set(OF_A_COMPARISON) and not raw.keys() & set(OF_A_RUN):
+        run = f", or the run's config that it names, {path.parent / str(raw['config'])}" if "config" in raw else ""
+        raise ConfigError(f"{path}: this is a comparison's config, not a run's: use `metaspo compare {path}`{run}")
+
+
+def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
+    """Raises `ConfigError` for a run's config where one of `metaspo compare` is wanted."""
+    if raw.keys() & set(OF_A_RUN) and not raw.keys() & set(OF_A_COMPARISON):
+        raise ConfigError(
+            f"{path}: this is a run's config, not a comparison's: that is a file of its own with, for example, "
+            f'config = "{path.name}" and methods = ["default", "metaspo"]; see docs/compare.md or '
+            "`metaspo compare --help`"
+        )
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,42 +11,33 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from metaspo.engine import priorities
-from metaspo.engine.address import join, rng_at
+from metaspo.engine.address import candidate_address, inner_address, join, rng_at
 from metaspo.engine.arena import Ground, Place, look
-from metaspo.engine.ask import asker
 from metaspo.engine.concurrent import gather
 from metaspo.engine.node import Node
-from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
-from metaspo.engine.racing import Races, Standing, lay_track
-from metaspo.engine.rejection import Contest, InnerBar, Recall, note_rejection, score_unless_out
+from metaspo.engine.prompts import PromptPair, check_user_prompt
+from metaspo.engine.race import Standing
+from metaspo.engine.racing import Races, lay_track
+from metaspo.engine.rejection import InnerBar, Recall
+from metaspo.engine.rounds import Round
 from metaspo.engine.scope import Scope
 from metaspo.engine.scoring import Scorecard
 from metaspo.engine.state import TaskState, ranked
-from metaspo.engine.strategies import InnerContext, NoProposal, Search
+from metaspo.engine.strategies import InnerContext, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class InnerRound(Round):
     """One round for one task; `position` is the task's place among the source tasks."""
 
-    scope: Scope
     state: TaskState
     system: str
-    iteration: int
     position: int
     bar: InnerBar
-    recall: Recall
-    races: Races
-
-    @property
-    def address(self) -> str:
-        """Where the round's candidates and its selection are."""
-        return join(f"iter={self.iteration}", "inner", f"task={self.state.task.name}")
 
 
 async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: int, position: int) -> TaskState:
     """One round for one task; the state with the prompts that are kept."""
-    keep = scope.config.inner.keep
     candidates = scope.config.inner.candidates
     found: list[str] = []
     if isinstance(scope.inner, Search) and candidates:
@@ -54,27 +45,37 @@ async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: 
         state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
         scope.watcher.settled(base_calls=(candidates - len(found)) * len(state.task.train))
         candidates = len(found)
-    address = join(f"iter={iteration}", "inner", f"task={state.task.name}")
+    this = _open_round(scope, state, system=system, iteration=iteration, position=position, candidates=candidates)
+    return _close_round(this, await gather(_candidate(this, number, found) for number in range(1, candidates + 1)))
+
+
+def _open_round(
+    scope: Scope, state: TaskState, *, system: str, iteration: int, position: int, candidates: int
+) -> InnerRound:
+    """The round before anything of it is asked."""
+    keep, address = scope.config.inner.keep, inner_address(iteration, task=state.task.name)
     track = lay_track(scope, address, [state.task], winners=min(keep, candidates))
     old = [Standing.of(card.pair.user, [card]) for card in state.kept]
-    races = Races(track, old, keep=keep, exact=scope.config.early_rejection)
-    this = Round(
+    return InnerRound(
         scope=scope,
         state=state,
         system=system,
         iteration=iteration,
         position=position,
+        address=address,
         bar=InnerBar(state.kept, keep=keep),
         recall=Recall(candidates),
-        races=races,
+        races=Races(track, old, keep=keep, exact=scope.config.early_rejection),
     )
-    proposed = await gather(_candidate(this, number, found) for number in range(1, candidates + 1))
-    out = races.raced_out()
-    here = [None if races.lost(number) else card for number, card in enumerate(proposed, start=1)]
-    kept = select(state.kept, here, keep=keep)
+
+
+def _close_round(this: InnerRound, proposed: Sequence[Scorecard | None]) -> TaskState:
+    """Select, and journal it: the task's state after the round."""
+    out = this.races.raced_out()
+    here = [None if this.races.lost(number) else card for number, card in enumerate(proposed, start=1)]
+    kept = select(this.state.kept, here, keep=this.scope.config.inner.keep)
     chosen = {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
-    scope.journal.write("select", address, {**chosen, "raced_out": out} if track else chosen)
-    return replace(state, kept=kept, raced_out=tuple(join(address, f"cand={number}") for number in out))
+    return replace(this.state, kept=kept, raced_out=this.note_selection(chosen, raced_out=out))
 
 
 def select(kept: tuple[Scorecard, ...], proposed: list[Scorecard | None], *, keep: int) -> tuple[Scorecard, ...]:
@@ -91,7 +92,7 @@ def _ground(scope: Scope, state: TaskState, *, system: str, iteration: int, posi
     return Ground(
         scope=scope,
         level="user",
-        address=join(f"iter={iteration}", "inner", f"task={state.task.name}"),
+        address=inner_address(iteration, task=state.task.name),
         candidates=scope.config.inner.candidates,
         tasks=(state.task,),
         views=(state.view(),),
@@ -102,11 +103,12 @@ def _ground(scope: Scope, state: TaskState, *, system: str, iteration: int, posi
     )
 
 
-async def _candidate(this: Round, number: int, found: Sequence[str]) -> Scorecard | None:
+async def _candidate(this: InnerRound, number: int, found: Sequence[str]) -> Scorecard | None:
     """Score a user prompt that a search found, or propose one and score it; None if there is none, or it is out."""
-    scope, address = this.scope, join(this.address, f"cand={number}")
+    scope, address = this.scope, candidate_address(this.address, number)
     if isinstance(scope.inner, Search):
-        return await _score(this, number, PromptPair(this.system, found[number - 1]), address=address)
+        return await _score(this, number, found[number - 1])
+    rank = priorities.inner(this.iteration, task=this.position, candidate=number)
     context = InnerContext(
         address=address,
         candidate=number,
@@ -114,46 +116,24 @@ async def _candidate(this: Round, number: int, found: Sequence[str]) -> Scorecar
         rng=rng_at(scope.config.seed, address),
         system_prompt=this.system,
         task=this.state.view(),
-        ask=asker(
-            scope,
-            address,
-            priority=priorities.inner(this.iteration, task=this.position, candidate=number),
-            live=lambda: this.recall.done(number),
-        ),
+        ask=this.ask(number, priority=rank),
     )
-    try:
-        prompt = check_user_prompt(await scope.inner.propose(context))
-    except (NoProposal, PromptError) as reason:
-        scope.journal.write("proposal", address, {"none": str(reason)})
-        scope.watcher.settled(base_calls=len(this.state.task.train))
-        this.races.ended(number)
-        this.recall.done(number)
-        return None
-    scope.journal.write("proposal", address, {"user": prompt})
-    return await _score(this, number, PromptPair(this.system, prompt), address=address)
+    rows, proposing = len(this.state.task.train), scope.inner.propose(context)
+    prompt = await this.proposal(number, proposing, check=check_user_prompt, level="user", rows=rows)
+    return None if prompt is None else await _score(this, number, prompt)
 
 
-async def _score(this: Round, number: int, pair: PromptPair, *, address: str) -> Scorecard | None:
+async def _score(this: InnerRound, number: int, prompt: str) -> Scorecard | None:
     """Score a candidate; None as soon as it cannot be kept any more."""
-    scope, task = this.scope, this.state.task
-    node = Node(scope, pair, task, examples=task.train, address=join(address, "score"))
-
-    def finished(cards: Sequence[Scorecard]) -> None:
-        if not cards[0].invalid:
-            this.bar.finished(number, cards[0])
-            this.races.ended(number, Standing.of(pair.user, cards, place=number))
-
-    contest = Contest(
-        number=number,
-        recall=this.recall,
-        prospect=this.races.enter(number, [node], rejects=partial(this.bar.rejects, number)),
-        finished=finished,
+    task, address = this.state.task, join(candidate_address(this.address, number), "score")
+    node = Node(this.scope, PromptPair(this.system, prompt), task, examples=task.train, address=address)
+    cards = await this.score(
+        number,
+        prompt,
+        [node],
+        starts=this.state.kept[:1],
+        ranks=[priorities.inner(this.iteration, task=this.position, candidate=number)],
+        rejects=partial(this.bar.rejects, number),
+        finished=lambda cards: this.bar.finished(number, cards[0]),
     )
-    rank = priorities.inner(this.iteration, task=this.position, candidate=number)
-    parts = this.races.parts(number, [this.state.kept[0]], [rank])
-    cards = await score_unless_out([node], parts, contest)
-    if cards is None:
-        this.races.ended(number)
-        note_rejection(scope, address, [node], contest)
-        return None
-    return cards[0]
+    return cards[0] if cards else None

@@ -46,6 +46,16 @@ class Calls:
         """All calls of the base model."""
         return self.initial + self.inner + self.outer + self.test
 
+    def __add__(self, other: "Calls") -> "Calls":
+        """Both together, stage by stage."""
+        return Calls(
+            initial=self.initial + other.initial,
+            inner=self.inner + other.inner,
+            outer=self.outer + other.outer,
+            test=self.test + other.test,
+            optimizer=self.optimizer + other.optimizer,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanePlan:

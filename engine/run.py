@@ -7,7 +7,7 @@ first prompts are asked for from the start, behind everything else: they fill wh
 from dataclasses import dataclass, replace
 
 from metaspo.engine import priorities
-from metaspo.engine.address import join
+from metaspo.engine.address import inner_address, join, outer_address
 from metaspo.engine.concurrent import both, gather
 from metaspo.engine.final import gains, score_after, score_before
 from metaspo.engine.inner import inner_loop
@@ -67,10 +67,10 @@ async def _optimize(scope: Scope) -> _Optimized:
     for iteration in range(1, iterations + 1):
         scope.watcher.stage(f"iteration {iteration} of {iterations}: inner loop")
         state = await _inner_loops(scope, state, iteration=iteration)
-        scope.watcher.best(score=state.meta_score, address=join(f"iter={iteration}", "inner"))
+        scope.watcher.best(score=state.meta_score, address=inner_address(iteration))
         scope.watcher.stage(f"iteration {iteration} of {iterations}: outer loop")
         state = await outer_loop(scope, state, iteration=iteration)
-        scope.watcher.best(score=state.meta_score, address=join(f"iter={iteration}", "outer"))
+        scope.watcher.best(score=state.meta_score, address=outer_address(iteration))
     scope.watcher.stage("test splits")
     return _Optimized(first, state, await score_after(scope, state))
 
@@ -108,6 +108,6 @@ async def _inner_loops(scope: Scope, state: RunState, *, iteration: int) -> RunS
         inner_loop(scope, task, system=state.system, iteration=iteration, position=position)
         for position, task in enumerate(state.tasks)
     ]
-    tasks = await gather_at_barrier(scope, join(f"iter={iteration}", "inner"), loops)
+    tasks = await gather_at_barrier(scope, inner_address(iteration), loops)
     out = [address for task in tasks for address in task.raced_out]
     return replace(state, tasks=tuple(tasks), raced_out=(*state.raced_out, *out))

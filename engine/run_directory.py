@@ -90,6 +90,20 @@ class RunDirectory:
                 ) from None
             yield
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a process holds the directory now. The system drops the lock of one that dies, however it dies."""
+        try:
+            lock = (self.path / ".lock").open("rb")
+        except OSError:
+            return False  # no session ever held it, or it is not ours to look into
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
+            except BlockingIOError:
+                return True
+        return False
+
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved config."""
         write_json(self.config, config.model_dump(mode="json"))

@@ -57,7 +57,21 @@ class RunState:
     @property
     def meta_score(self) -> float:
         """What the outer loop raises: the mean over all (task, kept user prompt) nodes."""
-        return meta_score([card for state in self.tasks for card in state.kept])
+        return meta_score(self.cards)
+
+    @property
+    def cards(self) -> list[Scorecard]:
+        """Of all nodes, task by task."""
+        return [card for state in self.tasks for card in state.kept]
+
+    @property
+    def nodes(self) -> list[tuple[int, int, TaskState, Scorecard]]:
+        """(task position, prompt position, task, card) of all that a system prompt is scored on."""
+        return [
+            (position, prompt, task, card)
+            for position, task in enumerate(self.tasks)
+            for prompt, card in enumerate(task.kept)
+        ]
 
 
 def score_of(card: Scorecard) -> float:

@@ -21,16 +21,19 @@ from metaspo.bench import (
     measure_overhead,
     measure_racing,
     measure_replay,
+    measure_requests,
     measure_savings,
     measure_scale,
 )
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
+from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
 from metaspo.console import out, run_async, told_plainly
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
+from metaspo.parameters import Json, NamedArguments
 from metaspo.scheduling import Prices
 
 bench_app = typer.Typer(
@@ -39,10 +42,10 @@ bench_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Small = Annotated[bool, typer.Option("--small", help="Small runs instead of the paper's size.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Worlds of each kind; figures are means over them.")]
-Turns = Annotated[int, typer.Option(min=1, help="Measurements of each contender; they take turns.")]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Worlds of each kind; figures are means over them.")]
+Turns = Annotated[int, typer.Option(metavar="N", min=1, help="Measurements of each contender; they take turns.")]
+KeyVariable = Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")]
 
 
 @bench_app.command()
@@ -56,8 +59,8 @@ def replay(turns: Turns = 7, json: Json = False) -> None:
 
 @bench_app.command()
 def lag(
-    rate: Annotated[int, typer.Option(min=20, help="Fresh answers a second.")] = 1000,
-    seconds: Annotated[float, typer.Option(min=0.5, help="For each row.")] = 5.0,
+    rate: Annotated[int, typer.Option(metavar="N", min=20, help="Fresh answers a second.")] = 1000,
+    seconds: Annotated[float, typer.Option(metavar="NUMBER", min=0.5, help="For each row.")] = 5.0,
     json: Json = False,
 ) -> None:
     """How long the event loop is held while answers come in and are kept on disk."""
@@ -67,12 +70,14 @@ def lag(
 @bench_app.command()
 def makespan(
     replicas: Annotated[
-        list[int] | None, typer.Option(min=1, help="Servers; may be repeated. Else 1, 4 and 16.")
+        list[int] | None, typer.Option(metavar="N", min=1, help="Servers; may be repeated. Else 1, 4 and 16.")
     ] = None,
     tier: Annotated[
-        list[int] | None, typer.Option(help="GPT-4o mini's usage tier: 1, 3 or 5; may be repeated.")
+        list[int] | None, typer.Option(metavar="N", help="GPT-4o mini's usage tier: 1, 3 or 5; may be repeated.")
     ] = None,
-    domains: Annotated[int, typer.Option(min=1, help="Runs at once in the last rows; 1 leaves these out.")] = DOMAINS,
+    domains: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs at once in the last rows; 1 leaves these out.")
+    ] = DOMAINS,
     json: Json = False,
 ) -> None:
     """How long a run of the paper's size takes on simulated servers, beside other schedules and a lower bound.
@@ -104,10 +109,12 @@ def order(
     seeds: Seeds = SEEDS,
     url: Annotated[str, typer.Option(metavar="URL", help="Try it on this server, not on simulated ones.")] = "",
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model's name on that server.")] = "",
-    calls: Annotated[int, typer.Option(min=1, help="With --url: at most so many, all orders together.")] = LIVE_CALLS,
-    concurrency: Annotated[int, typer.Option(min=1, help="With --url: calls in flight.")] = 64,
-    max_tokens: Annotated[int, typer.Option(min=1, help="With --url: upper bound of an answer.")] = 32,
-    api_key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")] = "",
+    calls: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --url: at most so many, all orders together.")
+    ] = LIVE_CALLS,
+    concurrency: Annotated[int, typer.Option(metavar="N", min=1, help="With --url: calls in flight.")] = 64,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="With --url: upper bound of an answer.")] = 32,
+    api_key_env: KeyVariable = "",
     json: Json = False,
 ) -> None:
     """In which order rows and candidates are best asked: early rejection against the server's prefix cache.
@@ -131,7 +138,7 @@ def order(
 
 @bench_app.command()
 def overhead(
-    calls: Annotated[int, typer.Option(min=100, help="Calls of each client in each turn.")] = 4000,
+    calls: Annotated[int, typer.Option(metavar="N", min=100, help="Calls of each client in each turn.")] = 4000,
     turns: Turns = 5,
     peers_python: Annotated[
         Path | None,
@@ -158,7 +165,7 @@ def limits(json: Json = False) -> None:
 
 @bench_app.command()
 def racing(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each row of the table.")] = 500,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds of each row of the table.")] = 500,
     json: Json = False,
 ) -> None:
     """How often racing changes what a round selects, against the rate it states, and what it saves.
@@ -178,24 +185,43 @@ def scale(
 
 
 @bench_app.command()
+def requests(
+    full: Annotated[bool, typer.Option("--full", help="Also a million requests, for five to fifteen minutes.")] = False,
+    json: Json = False,
+) -> None:
+    """Whether the gateway's own time per fresh request and memory stay flat: 10,000 and 100,000 requests through one.
+
+    On a model that answers at once, kept on disk and not at all, in a stream and in one batch. Takes about a
+    minute.
+    """
+    show(measure_requests(FULL if full else REQUESTS), json=json)
+
+
+@bench_app.command(cls=NamedArguments)
 def live(
     url: Annotated[str, typer.Argument(metavar="URL", help="Base URL, e.g. http://127.0.0.1:8000/v1.")],
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model's name on the server.")],
-    calls: Annotated[int, typer.Option(min=1, help="At most so many calls, all levels together.")] = 400,
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many calls, all levels together.")] = 400,
     concurrency: Annotated[
-        list[int] | None, typer.Option(min=1, help="A level to try; may be repeated. Else 1, 4, 16 and 64.")
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="A level to try; may be repeated. Else 1, 4, 16 and 64."),
     ] = None,
-    prompt_tokens: Annotated[int, typer.Option(min=32, help="Length of a prompt, about.")] = 250,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Upper bound of an answer.")] = 32,
-    api_key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable that holds the key.")] = "",
-    input_price: Annotated[float | None, typer.Option(min=0, help="Dollars per million prompt tokens.")] = None,
-    output_price: Annotated[float, typer.Option(min=0, help="Dollars per million answer tokens.")] = 0.0,
-    dollars_per_hour: Annotated[float | None, typer.Option(min=0, help="What the server costs as it runs.")] = None,
+    prompt_tokens: Annotated[int, typer.Option(metavar="N", min=32, help="Length of a prompt, about.")] = 250,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Upper bound of an answer.")] = 32,
+    api_key_env: KeyVariable = "",
+    input_price: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", min=0, help="Per million prompt tokens.")
+    ] = None,
+    output_price: Annotated[float, typer.Option(metavar="DOLLARS", min=0, help="Per million answer tokens.")] = 0.0,
+    dollars_per_hour: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", min=0, help="What the server costs as it runs.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Your own server: throughput, latency, prefix-cache hits and cost at several concurrencies, and which to set.
+    """Your own server: speed, cost, and which concurrency to set.
 
-    Sends real requests, up to --calls of them. What is paid by token costs money.
+    Throughput, latency, prefix-cache hits and cost at several concurrencies. Sends real requests, up to --calls of
+    them. What is paid by token costs money.
     """
     with told_plainly():
         prices = None

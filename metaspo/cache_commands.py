@@ -24,6 +24,7 @@ from metaspo.cache import (
 )
 from metaspo.console import ExitCode, err, out, say_error, told_plainly
 from metaspo.engine import ConfigError, explain_example, prepare
+from metaspo.parameters import Config, Json, NamedArguments
 
 CACHE = Path(".metaspo/cache")
 
@@ -34,7 +35,6 @@ cache_app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Option("--cache", metavar="DIR", help="Folder of the cache.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 
 
 @cache_app.command()
@@ -129,7 +129,7 @@ def _print_check(check: CacheCheck) -> None:
         err.print("`metaspo cache export FILE` saves what can be read; `prune --bad --yes` removes the rest.")
 
 
-@cache_app.command(name="export")
+@cache_app.command(name="export", cls=NamedArguments)
 def export_command(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.zst.")],
     folder: Folder = CACHE,
@@ -141,7 +141,7 @@ def export_command(
     out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False)
 
 
-@cache_app.command(name="import")
+@cache_app.command(name="import", cls=NamedArguments)
 def import_command(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot that `export` wrote.")],
     folder: Folder = CACHE,
@@ -186,11 +186,14 @@ def _age(text: str) -> timedelta:
         raise ConfigError(f"--older-than {text}: give an age such as 30d, 12h or 45m") from None
 
 
-@cache_app.command()
+@cache_app.command(cls=NamedArguments)
 def key(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config file.")],
-    task: Annotated[str, typer.Option(help="Task; the first one if left out.")] = "",
-    example: Annotated[int, typer.Option(help="Number of the train example (of a target: test), from 1.")] = 1,
+    config: Config,
+    task: Annotated[str, typer.Option(metavar="TASK", help="Task; the first one if left out.")] = "",
+    example: Annotated[
+        int,
+        typer.Option(metavar="N", help="Number of the example, from 1: of the train split, of a target's test split."),
+    ] = 1,
 ) -> None:
     """Explain a cache key: everything that goes into the key of one example under the config's first prompts."""
     with told_plainly():

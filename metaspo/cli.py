@@ -10,7 +10,7 @@ import typer
 from metaspo import tables
 from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
-from metaspo.console import EXIT_CODES, GO_ON, RAISE_CAP, ExitCode, err, out, run_async, say_error, told_plainly
+from metaspo.console import EXIT_CODES, ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
 from metaspo.engine import (
     ConfigError,
     Prepared,
@@ -29,8 +29,10 @@ from metaspo.engine.config_file import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
+from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, Run, RunsFolder
+from metaspo.plan_tables import plan_data, print_plan
 from metaspo.progress import ProgressDisplay
-from metaspo.scheduling import BudgetExhausted, RunStopped
+from metaspo.scheduling import RunStopped
 from metaspo.study_commands import add_study_commands
 from metaspo.task_commands import domain_starter, list_tasks
 
@@ -45,16 +47,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="One or more TOML config files.")]
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config file.")]
+Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG", help="One or more TOML config files.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4; repeatable."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
-RUNS = Path(".metaspo/runs")
 STARTER = Path(__file__).resolve().parent / "starter"
 
 app.add_typer(cache_app, name="cache")
@@ -81,7 +80,7 @@ def _top(
     pass
 
 
-@app.command()
+@app.command(cls=NamedArguments)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
     domain: Annotated[
@@ -106,7 +105,7 @@ def init(
     out.print(f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}")
 
 
-@app.command()
+@app.command(cls=NamedArguments)
 def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
     """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
     with told_plainly():
@@ -115,17 +114,18 @@ def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
             check_optimizable(item.config, item.tasks, source=item.source)
         plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
     if json:
-        tables.print_json(out, [tables.plan_data(name, found) for name, found in plans])
+        tables.print_json(out, [plan_data(name, found) for name, found in plans])
         return
     for name, found in plans:
-        tables.print_plan(out, name, found)
+        print_plan(out, name, found)
 
 
-@app.command()
+@app.command(cls=NamedArguments)
 def optimize(configs: Configs, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Optimize. Several configs run together over shared servers and limits.
+    """Optimize a system prompt and the user prompts under it.
 
-    Started again with the same config, a run goes on where it stopped: every answer that was paid for is in the cache.
+    Several configs run together over shared servers and limits. Started again with the same config, a run goes on where
+    it stopped: every answer that was paid for is in the cache.
     """
     with told_plainly():
         prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
@@ -137,7 +137,7 @@ def demo(
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="qwen2.5-coder-0.5b, smollm2, a GGUF file's path, or owner/repo:file.")
     ] = "qwen2.5-coder-0.5b",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 42,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 42,
     small: Annotated[bool, typer.Option("--small", help="A tenth of the work, to see that everything runs.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -184,23 +184,24 @@ def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> Non
         if reason is not None:
             say_error(f"{item.config.name}: {reason}")
     if any(isinstance(reason, RunStopped) for reason in reasons):
-        capped = all(isinstance(reason, BudgetExhausted) for reason in reasons if reason is not None)
-        err.print(RAISE_CAP if capped else GO_ON, highlight=False)
+        say_how_to_go_on(*filter(None, reasons))
         raise typer.Exit(ExitCode.STOPPED)
     if any(reasons):
         raise typer.Exit(ExitCode.MISTAKE)
 
 
-@app.command(name="evaluate")
+@app.command(name="evaluate", cls=NamedArguments)
 def evaluate_command(
     config: Config,
-    system: Annotated[Path | None, typer.Option(metavar="FILE", help="System prompt; else the config's.")] = None,
+    system: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="System prompt; the config's if left out.")
+    ] = None,
     user: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK=FILE", help="A task's user prompt; its first one if left out. May be repeated."),
+        typer.Option(metavar="TASK=FILE", help="A task's user prompt; its first one if left out. Repeatable."),
     ] = None,
     run: Annotated[str, typer.Option(metavar="RUN", help="Take the prompts that a finished run found.")] = "",
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    split: Annotated[str, typer.Option(metavar="train|test", help="Which examples are scored.")] = "test",
     runs: RunsFolder = RUNS,
     sets: Sets = None,
     json: Json = False,
@@ -272,17 +273,17 @@ def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
             err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False)
 
 
-@app.command()
+@app.command(cls=NamedArguments)
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its directory.")],
+    run: Run,
     folder: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
-    """Show a run: scores before and after, prompts, calls, tokens, dollars, time."""
+    """Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on."""
     with told_plainly():
         found = find_run(run, base=folder)
         if json:
-            tables.print_json(out, tables.run_data(found))
+            tables.print_json(out, tables.shown_data(found))
         else:
             tables.print_run(out, found)
 

@@ -37,8 +37,9 @@ EXIT_CODES = (
     "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
-RAISE_CAP = "Everything paid for is kept: run the same command again with a higher cap in [budget] to go on from here."
-GO_ON = "Everything paid for is kept: run the same command again to go on from here."
+KEPT = "Everything paid for is kept."
+GO_ON = "To go on from here, run the same command again"
+RAISE_CAP = " with a higher cap in [budget]"
 
 WIDTH = 120  # of tables where there is no terminal
 
@@ -50,6 +51,13 @@ def say_error(message: str) -> None:
     """One line per fault on standard error, without markup or a traceback."""
     for line in message.splitlines():
         err.print(f"[bold red]error:[/bold red] {_escape(line)}", highlight=False)
+
+
+def say_how_to_go_on(*reasons: Exception | str) -> None:
+    """What to do after a stop for these reasons, and that everything is kept, unless one of them has said so."""
+    kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "
+    capped = reasons and all(isinstance(reason, BudgetExhausted) for reason in reasons)
+    err.print(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}.", highlight=False, markup=False)
 
 
 def _escape(text: str) -> str:
@@ -66,7 +74,7 @@ def told_plainly() -> Iterator[None]:
         raise typer.Exit(ExitCode.MISTAKE) from None
     except RunStopped as stop:
         say_error(str(stop))
-        err.print(RAISE_CAP if isinstance(stop, BudgetExhausted) else GO_ON, highlight=False)
+        say_how_to_go_on(stop)
         raise typer.Exit(ExitCode.STOPPED) from None
     except ModelFileUnavailable as error:
         say_error(str(error))
@@ -75,7 +83,8 @@ def told_plainly() -> Iterator[None]:
         say_error(str(error))
         raise typer.Exit(ExitCode.STOPPED) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        err.print(f"\nInterrupted. {GO_ON}", highlight=False)
+        err.print("\nInterrupted. ", end="")
+        say_how_to_go_on()
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 

@@ -22,7 +22,7 @@ class Remaining(ProgressColumn):
         """Minutes and seconds, or a dash while nothing is known."""
         left = task.time_remaining
         known = "–:––" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}"
-        return Text(f"≤ {known} left", style="cyan")
+        return Text(f"at most {known} left", style="cyan")
 
 
 class ProgressDisplay:
@@ -77,7 +77,7 @@ class ProgressDisplay:
 
 
 class _Said(Watcher):
-    """Says in a line what a person has to know of the lanes; the rest is in the journal."""
+    """Says in a line what a person has to know of the models' servers; the rest is in the journal."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
@@ -97,9 +97,9 @@ class _Said(Watcher):
                 self._say(f"{endpoint} answers again")
             case Waiting(lane=lane, patience=patience) if lane not in self._down:
                 self._down.add(lane)
-                self._say(f"no endpoint of lane {lane} answers; waiting up to {patience:.0f} s")
+                self._say(f"no server of the {lane} model answers; waiting up to {patience:.0f} s")
             case HeldBack(lane=lane, wait=wait, reason=reason) if wait >= LONG_WAIT:
-                self._say(f"lane {lane} is held back for {wait:.0f} s: {reason}")
+                self._say(f"calls to the {lane} model are held back for {wait:.0f} s: {reason}")
             case _:
                 pass
 

@@ -11,12 +11,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from metaspo import tables
-from metaspo.console import GO_ON, ExitCode, err, out, run_async, say_error, told_plainly
+from metaspo.console import ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
 from metaspo.engine import ConfigError, Prepared, RunDirectoryError, Watcher, find_run
 from metaspo.engine.config import ModelTable
 from metaspo.engine.config_file import explain_faults, load_config
 from metaspo.engine.protocols import (
     AdaptTable,
+    Findings,
     GeneralizeTable,
     Grid,
     GridConfig,
@@ -24,63 +25,74 @@ from metaspo.engine.protocols import (
     Table,
     ablation,
     ablation_names,
-    comparisons,
     load_grid,
     plan_cell,
     prepare_grid,
     shown,
 )
 from metaspo.engine.protocols import compare as run_grid
-from metaspo.engine.protocols import tables as study_tables
 from metaspo.engine.run_directory import file_name
+from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, Run, RunsFolder
+from metaspo.plan_tables import plan_data
 from metaspo.progress import ProgressDisplay
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder for tables, pictures and the page; .metaspo/studies/NAME else."),
+    typer.Option(
+        "--out", metavar="DIR", help="Folder for tables, pictures and the page; .metaspo/studies/NAME if left out."
+    ),
 ]
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
 System = Annotated[
     str, typer.Option("--system", metavar="FILE|RUN", help="System prompt: a text file, or what a finished run found.")
 ]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="A seed; may be repeated. The config's if left out.")]
-RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
-RUNS = Path(".metaspo/runs")
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seed", metavar="N", help="A seed; the config's if left out. Repeatable.")
+]
 STUDIES = Path(".metaspo/studies")
 
 
 def add_study_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
     for command in (compare, ablate, generalize, adapt, transfer, report):
-        app.command()(command)
+        app.command(cls=NamedArguments)(command)
 
 
 def compare(
-    grid: Annotated[Path, typer.Argument(metavar="GRID", help="A TOML file: config, methods, seeds, domains.")],
+    grid: Annotated[Path, typer.Argument(metavar="GRID", help="A comparison's TOML config file, as shown above.")],
     plan: Plan = False,
     folder: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run methods x domains x seeds over shared lanes, and print the tables. Started again, it goes on."""
+    """Compare methods x domains x seeds: run them all over shared servers and limits, and print tables.
+
+    GRID names a run's config and what is compared, for example:
+
+    \b
+        config = "metaspo.toml"
+        methods = ["default", "metaspo", "sprig"]
+        seeds = [1, 2, 3]
+
+    Started again, it goes on where it stopped.
+    """
     with told_plainly():
         _study(load_grid(grid), plan=plan, folder=folder, json=json, quiet=quiet)
 
 
 def ablate(
     config: Config,
-    over: Annotated[str, typer.Option("--over", help=f"What to change: {', '.join(ablation_names())}.")],
-    like: Annotated[str, typer.Option("--method", help="The method that is changed.")] = "metaspo",
+    over: Annotated[
+        str, typer.Option("--over", metavar="WHAT", help=f"What to change: {', '.join(ablation_names())}.")
+    ],
+    like: Annotated[str, typer.Option("--method", metavar="NAME", help="The method that is changed.")] = "metaspo",
     seeds: Seeds = None,
     plan: Plan = False,
     folder: Out = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The bilevel method with one thing changed at a time."""
+    """Compare a method with itself, one thing changed at a time."""
     with told_plainly():
         chosen = next((name for name in ablation_names() if name == over), None)
         if chosen is None:
@@ -95,9 +107,12 @@ def ablate(
 def generalize(
     config: Config,
     system: System,
-    prompts: Annotated[int, typer.Option(min=1, help="User prompts a target task.")] = 10,
+    prompts: Annotated[
+        int, typer.Option(metavar="N", min=1, help="User prompts that each target task is scored under.")
+    ] = 10,
     given: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with TASK.json files of user prompts; else induced.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder with TASK.json files of user prompts; induced if left out."),
     ] = None,
     seeds: Seeds = None,
     runs: RunsFolder = RUNS,
@@ -115,9 +130,10 @@ def generalize(
 def adapt(
     config: Config,
     system: System,
-    rounds: Annotated[int, typer.Option(min=0, help="After the first one.")] = 6,
+    rounds: Annotated[int, typer.Option(metavar="N", min=0, help="Rounds of adapting, beside the first one.")] = 6,
     examples: Annotated[
-        list[int] | None, typer.Option(min=1, help="Train examples to adapt on; may be repeated: a curve each.")
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Train examples to adapt on; all if left out. Repeatable: a curve each."),
     ] = None,
     seeds: Seeds = None,
     runs: RunsFolder = RUNS,
@@ -135,7 +151,10 @@ def adapt(
 def transfer(
     config: Config,
     system: System,
-    to: Annotated[list[Path], typer.Option("--to", metavar="CONFIG", help="A config whose [base] scores it, too.")],
+    to: Annotated[
+        list[Path],
+        typer.Option("--to", metavar="CONFIG", help="A run's config whose [base] model scores it, too. Repeatable."),
+    ],
     seeds: Seeds = None,
     runs: RunsFolder = RUNS,
     folder: Out = None,
@@ -150,8 +169,11 @@ def transfer(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: its name, a part of it, or its folder.")],
-    page: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The page; RUN/report.html else.")] = None,
+    run: Run,
+    page: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page; report.html in the run's folder if left out."),
+    ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the pictures there, too, as SVG and PNG.")
     ] = None,
@@ -228,30 +250,30 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
     with ProgressDisplay(err, quiet=quiet) as display:
         watcher: Callable[[Prepared], Watcher] = lambda item: display.watcher(item.config.name)  # noqa: E731
         results = run_async(run_grid(grid, watcher=watcher, progress=display.downloaded, warn=display.warn))
-    study = Study.of(grid, results)
-    made = study_tables(study)
+    found = Findings.of(Study.of(grid, results))
     if json:
+        records = {table.name: table.records() for table in found.tables}
         cells = [result.as_json() for result in results]
-        out.print_json(orjson.dumps({"tables": {one.name: one.records() for one in made}, "cells": cells}).decode())
+        out.print_json(orjson.dumps({"tables": records, "cells": cells}).decode())
     else:
-        for table in made:
+        for table in found.tables:
             _print_table(table)
-        for one in comparisons(study):
+        for one in found.comparisons:
             out.print(one.sentence, highlight=False, markup=False)
-    page = _pages().write_study(study, folder or STUDIES / grid.config.name)
+    page = _pages().write_study(found, folder or STUDIES / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     stopped = [result for result in results if result.stopped]
     for result in stopped:
         say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
     if stopped:
-        err.print(GO_ON, highlight=False)
+        say_how_to_go_on(*(result.stopped for result in stopped))
         raise typer.Exit(ExitCode.STOPPED)
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
     plans = [found for cell in grid.cells for found in plan_cell(grid, cell)]
     if json:
-        tables.print_json(out, [tables.plan_data(name, found) for name, found in plans])
+        tables.print_json(out, [plan_data(name, found) for name, found in plans])
         return
     table = tables.make_table("at most, nothing in the cache", "run", "base calls", "optimizer calls", "dollars")
     for name, found in plans:

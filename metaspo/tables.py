@@ -1,5 +1,7 @@
 """What commands print: tables for people, plain data for programs."""
 
+import time
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -9,11 +11,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from metaspo.engine import EvaluationReport, Plan, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
+from metaspo.engine import EvaluationReport, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
+from metaspo.engine.session import Session, last_session
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 
 Data = dict[str, Any]
 TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer")
+OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
+OF_LANES = "lane: the servers of one model, with their limits."
+OF_TIMES = (
+    " A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
+    "until the answer is kept (store)."
+)
 
 
 def print_json(out: Console, data: object) -> None:
@@ -43,8 +52,16 @@ def read_result(run: RunDirectory) -> Data:
 
 def run_data(run: RunDirectory) -> Data:
     """Everything a run's directory says of it."""
+    running = run.in_use
     parts = {part: read_json(run, part=part) for part in ("config", "result", "summary")}
-    return {"name": run.name, "directory": str(run.path), **parts}
+    return {"name": run.name, "directory": str(run.path), "running": running, **parts}
+
+
+def shown_data(run: RunDirectory) -> Data:
+    """The same and how far its last session is or was, for which its whole journal is read."""
+    data = run_data(run)
+    session = last_session(run, running=data["running"], config=data["config"], summary=data["summary"])
+    return {**data, "session": asdict(session) if session else None}
 
 
 def print_start(err: Console, prepared: Prepared) -> None:
@@ -63,57 +80,6 @@ def print_start(err: Console, prepared: Prepared) -> None:
     )
 
 
-def plan_data(name: str, plan: Plan) -> Data:
-    """A plan as plain data."""
-    lanes = {"base": plan.base, **({"optimizer": plan.optimizer} if plan.optimizer else {})}
-    return {
-        "name": name,
-        "calls": {
-            "initial": plan.calls.initial,
-            "inner": plan.calls.inner,
-            "outer": plan.calls.outer,
-            "test": plan.calls.test,
-            "optimizer": plan.calls.optimizer,
-        },
-        "lanes": {
-            role: {
-                "model": lane.model,
-                "calls": lane.calls,
-                "prompt_tokens": lane.prompt_tokens,
-                "completion_tokens": lane.completion_tokens,
-                "dollars": lane.dollars,
-                "minutes": lane.minutes,
-            }
-            for role, lane in lanes.items()
-        },
-        "dollars": plan.dollars,
-        "minutes": plan.minutes,
-    }
-
-
-def print_plan(out: Console, name: str, plan: Plan) -> None:
-    """A plan as a table."""
-    table = make_table(f"{name}: at most", "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes")
-    for lane in (plan.base, plan.optimizer):
-        if lane is not None:
-            table.add_row(
-                lane.model,
-                f"{lane.calls:,}",
-                f"~{lane.prompt_tokens:,}",
-                f"~{lane.completion_tokens:,}",
-                _dollars(lane.dollars),
-                f"~{lane.minutes:,.1f}",
-            )
-    out.print(table)
-    calls = plan.calls
-    out.print(
-        f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
-        f"{calls.test:,} test splits.\nCalls are upper bounds (nothing in the cache yet); tokens, dollars and minutes "
-        "are estimates from the texts' lengths and the limits in the config.",
-        highlight=False,
-    )
-
-
 def print_report(out: Console, report: RunReport) -> None:
     """A finished run."""
     print_run_data(out, report_data(report))
@@ -121,18 +87,17 @@ def print_report(out: Console, report: RunReport) -> None:
 
 def print_run(out: Console, run: RunDirectory) -> None:
     """A run from its directory."""
-    print_run_data(out, run_data(run))
+    print_run_data(out, shown_data(run))
 
 
 def print_run_data(out: Console, data: Data) -> None:
     """Scores, prompts, gains, use."""
     summary, result = data["summary"], data["result"]
     out.print(Text(data["name"], style="bold"))
-    if not summary.get("finished"):
-        why = summary.get("stopped") or "interrupted, or still going on"
-        out.print(f"Not finished: {why}", markup=False, highlight=False)
+    _print_state(out, data)
     if result:
         out.print(_scores(summary.get("scores", [])))
+        out.print(OF_SCORES, style="dim", highlight=False)
         out.print(Panel(Text(result["system_prompt"]), title="system prompt", title_align="left", box=box.ROUNDED))
         for gain in summary.get("gains", []):
             _print_gain(out, gain)
@@ -149,7 +114,35 @@ def print_run_data(out: Console, data: Data) -> None:
     if summary:
         _print_usage(out, summary)
     if data["directory"]:
-        out.print(f"Directory: {data['directory']} (prompts ready to paste in prompts/)", highlight=False, markup=False)
+        prompts = " (prompts ready to paste in prompts/)" if result else ""
+        out.print(f"Directory: {data['directory']}{prompts}", highlight=False, markup=False)
+
+
+def _print_state(out: Console, data: Data) -> None:
+    """Where the run stands: its session under way, or how the last one ended if not at the end."""
+    summary, session = data["summary"], data.get("session")
+    if session and session["state"] != "ended":
+        _print_session(out, Session(**session), told=bool(summary))
+    if not summary.get("finished") and (summary or not session):
+        why = summary.get("stopped") or "interrupted; start it again to go on"
+        out.print(f"Not finished: {why}", markup=False, highlight=False)
+
+
+def _print_session(out: Console, session: Session, *, told: bool) -> None:
+    """A session that has no summary; `told`: an earlier one has."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
+    spent = f"{session.calls:,} calls, ${session.dollars:.4f}"
+    if session.state == "running":
+        minutes = (time.time() - session.since) / 60
+        text = f"Under way since {since} ({minutes:,.1f} min): {session.stage}; {spent} up to its last scored prompt."
+    else:
+        text = (
+            f"The last session (of {since}, {session.seconds:,.1f} s) ended without finishing, in {session.stage}, "
+            f"after at least {spent}: start it again to go on."
+        )
+    out.print(text, style="bold", highlight=False, markup=False)
+    if told:
+        out.print("What follows is of the session before.", highlight=False)
 
 
 def _scores(rows: list[Data]) -> Table:
@@ -207,12 +200,15 @@ def _print_usage(out: Console, summary: Data) -> None:
             f"{use['retries']:,}",
         )
     out.print(table)
+    legend = OF_LANES
     for lane, use in summary["usage"]["lanes"].items():
         times = {name: use[f"{name}_seconds"] for name in ("queue", "limiter", "server", "retry", "store")}
         whole = sum(times.values())
         if whole:
+            legend = OF_LANES + OF_TIMES
             shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
             out.print(f"{lane}: its requests' time went to {shares}.", highlight=False, markup=False)
+    out.print(legend, style="dim", highlight=False)
     _print_barriers(out, summary.get("barriers", {}))
     out.print(f"Wall time: {summary['seconds']:,.1f} s", highlight=False)
     spent = summary.get("all_sessions", {})
@@ -248,13 +244,19 @@ def print_runs(out: Console, runs: list[RunDirectory]) -> None:
         spent = summary.get("all_sessions", {})
         table.add_row(
             run.name,
-            "finished" if result else "stopped" if summary.get("stopped") else "unfinished",
+            _state(run, result, summary),
             f"{result['train_before']:.1%} → {result['train_after']:.1%}" if result else "",
             f"{100 * gain['gain']:+.1f}" if gain else "",
             f"${spent['dollars']:.4f}" if spent else "",
             f"{spent['seconds']:,.0f}" if spent else "",
         )
     out.print(table)
+
+
+def _state(run: RunDirectory, result: Data, summary: Data) -> str:
+    if run.in_use:
+        return "running"
+    return "finished" if result else "stopped" if summary.get("stopped") else "unfinished"
 
 
 def evaluation_data(report: EvaluationReport) -> Data:
@@ -269,6 +271,7 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
         counts = [str(row[name]) for name in ("examples", "malformed", "failed")]
         table.add_row(row["task"], row["role"], row["metric"], _percent(row), *counts)
     out.print(table)
+    out.print(OF_SCORES, style="dim", highlight=False)
     use = report.usage.total
     out.print(
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, ${use.dollars:.4f}, {report.seconds:.1f} s",
@@ -292,7 +295,3 @@ def _percent(row: Data | None) -> str:
     interval = row.get("interval")
     reach = f" ({100 * interval['low']:.0f}–{100 * interval['high']:.0f})" if interval else ""
     return f"{row['score']:.1%}{reach}"
-
-
-def _dollars(amount: float | None) -> str:
-    return "unknown (give prices)" if amount is None else f"~${amount:,.2f}"

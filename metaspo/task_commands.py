@@ -21,6 +21,7 @@ from metaspo.engine.domains import (
     find_domains,
     survey,
 )
+from metaspo.parameters import Json
 
 INSTALL = "pip install 'metaspo[data]'"
 STARTER = Path(__file__).resolve().parent / "starter_domain" / "metaspo.toml"
@@ -33,9 +34,8 @@ DomainNames = Annotated[
 ]
 DataFolder = Annotated[
     str | None,
-    typer.Option("--data", metavar="FOLDER", help=f"Folder with the data; what {DATA_VARIABLE} says if left out."),
+    typer.Option("--data", metavar="DIR", help=f"Folder with the data; what {DATA_VARIABLE} says if left out."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 
 
 def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
@@ -145,9 +145,7 @@ def _print_missing(states: Sequence[TaskState], folder: Path | None) -> None:
         return
     _print_places(missing)
     if folder is None:
-        _say(
-            f"No data folder: give --data FOLDER, or set {DATA_VARIABLE} or `data` in a config. It holds, for example,"
-        )
+        _say(f"No data folder: give --data DIR, or set {DATA_VARIABLE} or `data` in a config. It holds, for example,")
         _say(f'  {missing[0].task.file("train")} with lines like {{"question": …, "answer": …}}')
     installed = "" if find_spec("datasets") else f" ({INSTALL})"
     _say(f'With data = "{HUB}", or no folder named at all, a run reads them from Hugging Face{installed}.')

@@ -28,11 +28,19 @@ Answer = Callable[[Request], str]
 
 @dataclass
 class Node:
-    """One user prompt of one task under the present system prompt."""
+    """One user prompt of one task under the present system prompt; it is out if an example was refused."""
 
     user: str
     score: float
     failures: list[Failure]
+    refused: bool = False
+
+
+Kept = dict[str, list[Node]]  # by task, best first
+
+
+class Refused(Exception):
+    """A request that will never be answered."""
 
 
 class Oracle:
@@ -47,12 +55,19 @@ class Oracle:
 
     def run(self) -> None:
         """Fill `selections`."""
+        self.optimize()
+
+    def optimize(self) -> tuple[str, Kept]:
+        """All iterations: the system prompt and the user prompts that they come to."""
         system = self.config.system_prompt
-        kept = {task.name: [self.score(task, system, task.user_prompt)] for task in self.tasks}
+        kept = {
+            task.name: [self.score_at(f"init/task={task.name}", task, system, task.user_prompt)] for task in self.tasks
+        }
         for iteration in range(1, self.config.iterations + 1):
             for task in self.tasks:
                 kept[task.name] = self.inner(task, kept[task.name], system, f"iter={iteration}/inner/task={task.name}")
             system, kept = self.outer(kept, system, f"iter={iteration}/outer")
+        return system, kept
 
     def inner(self, task: Task, kept: list[Node], system: str, address: str) -> list[Node]:
         """Candidates from the best prompt; the best of old and new stay."""
@@ -60,31 +75,39 @@ class Oracle:
         for number in range(1, self.config.inner.candidates + 1):
             place = f"{address}/cand={number}"
             prompt = self.propose_user(task, kept[0], system, place)
-            if prompt is not None and prompt not in [node.user for node in nodes]:
-                nodes.append(self.score(task, system, prompt))
-        nodes.sort(key=lambda node: -node.score)
-        nodes = nodes[: self.config.inner.keep]
+            if prompt is None:
+                continue
+            node = self.score_at(f"{place}/score", task, system, prompt)
+            if not node.refused and prompt not in [other.user for other in nodes]:
+                nodes.append(node)
+        nodes = sorted(nodes, key=rank)[: self.config.inner.keep]
         self.selections[address] = {
             "address": address,
             "kept": [{"user": node.user, "score": node.score} for node in nodes],
         }
         return nodes
 
-    def outer(self, kept: dict[str, list[Node]], system: str, address: str) -> tuple[str, dict[str, list[Node]]]:
+    def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
         """Candidates from the incumbent; the best one replaces it if strictly better."""
         best = (system, kept)
         best_score = self.meta(kept)
         chosen = 0
         for number in range(1, self.config.outer.candidates + 1):
-            prompt = self.propose_system(kept, system, f"{address}/cand={number}")
+            place = f"{address}/cand={number}"
+            prompt = self.propose_system(kept, system, place)
             if prompt is None:
                 continue
             scored = {
-                task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
+                task.name: [
+                    self.score_at(f"{place}/score/task={task.name}/prompt={position}", task, prompt, node.user)
+                    for position, node in enumerate(kept[task.name])
+                ]
+                for task in self.tasks
             }
-            score = self.meta(scored)
-            if score > best_score:
-                ranked = {name: sorted(nodes, key=lambda node: -node.score) for name, nodes in scored.items()}
+            if any(node.refused for nodes in scored.values() for node in nodes):
+                continue
+            if (score := self.meta(scored)) > best_score:
+                ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
                 best, best_score, chosen = (prompt, ranked), score, number
         self.selections[address] = {
             "address": address,
@@ -113,7 +136,7 @@ class Oracle:
         slots["analysis"] = analysis
         return self.ask(f"{address}/generate", meta_messages("user", "generate", slots), read_user_prompt)
 
-    def propose_system(self, kept: dict[str, list[Node]], system: str, address: str) -> str | None:
+    def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
         """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
         rng = rng_at(self.config.seed, address)
         blocks = []
@@ -132,7 +155,7 @@ class Oracle:
         return self.ask(f"{address}/generate", meta_messages("system", "generate", slots), read_system_prompt)
 
     def ask(self, address: str, messages: tuple[Message, ...], read: Callable[[str], str]) -> str | None:
-        """One optimizer answer that can be read; None after the last redraw."""
+        """One optimizer answer that can be read; None after the last redraw, or where it is refused."""
         for attempt in range(self.config.redraws + 1):
             draw = draw_at(self.config.seed, address, attempt=attempt)
             sampling = Sampling(max_tokens=1024, temperature=1.0)
@@ -140,7 +163,13 @@ class Oracle:
                 return read(self.send(Request(model="writer", messages=messages, sampling=sampling, draw=draw)))
             except Malformed:
                 continue
+            except Refused:
+                return None
         return None
+
+    def score_at(self, address: str, task: Task, system: str, user: str) -> Node:
+        """Score on the train split; the address is for who keeps books by it."""
+        return self.score(task, system, user)
 
     def score(self, task: Task, system: str, user: str) -> Node:
         """Accuracy over the train split; a malformed answer is wrong."""
@@ -156,7 +185,7 @@ class Oracle:
                 failures.append(Failure(example=example, response=text, prediction=prediction))
         return Node(user, right / len(task.train), failures)
 
-    def meta(self, kept: dict[str, list[Node]]) -> float:
+    def meta(self, kept: Kept) -> float:
         """The mean over all (task, user prompt) nodes, each with its task's weight."""
         weighed = [(task.weight, node.score) for task in self.tasks for node in kept[task.name]]
         return round(fsum(weight * score for weight, score in weighed) / fsum(weight for weight, _ in weighed), 12)
@@ -165,6 +194,11 @@ class Oracle:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
+
+
+def rank(node: Node) -> float:
+    """Best first; scores are equal that differ by rounding only."""
+    return -round(node.score, 12)
 
 
 def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:

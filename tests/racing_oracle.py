@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from oracle import Node, Oracle
+from oracle import Kept, Node, Oracle, rank
 
 from metaspo.engine.address import rng_at
 from metaspo.engine.betting import Wager
@@ -83,7 +83,7 @@ class RacingOracle(Oracle):
         self.note(contest, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
 
-    def outer(self, kept: dict[str, list[Node]], system: str, address: str) -> tuple[str, dict[str, list[Node]]]:
+    def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
         """As without racing, but for candidates that lose a race."""
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
@@ -99,7 +99,7 @@ class RacingOracle(Oracle):
             nodes = [node for task in self.tasks for node in scored[task.name]]
             if self.survives(contest, number, nodes):
                 contest.new.append(Standing(nodes, self.meta(scored), number))
-                ranked = {name: sorted(nodes, key=lambda node: -node.score) for name, nodes in scored.items()}
+                ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
                 outcomes[number] = (prompt, ranked)
         (best,) = contest.best()
         new_system, new_kept = outcomes[best.place]

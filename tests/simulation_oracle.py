@@ -2,20 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, TypeVar
 
-from oracle import Node, Oracle
+from oracle import Kept, Node, Oracle, Refused
 from simulation_world import Said
 
 from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
 from metaspo.engine import RunConfig
-from metaspo.engine.address import draw_at, rng_at
+from metaspo.engine.address import rng_at
 from metaspo.engine.strategies import (
     Failure,
     InnerContext,
-    Malformed,
     NoProposal,
     OuterContext,
     TaskView,
@@ -24,14 +22,6 @@ from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.tasks import Example, Task
 
 T = TypeVar("T")
-
-
-@dataclass
-class Scored(Node):
-    """A node that may have met a refusal; `row` is what a journal says of it."""
-
-    refused: bool = False
-    row: dict[str, Any] = field(default_factory=dict)
 
 
 class PlanOracle(Oracle):
@@ -43,76 +33,28 @@ class PlanOracle(Oracle):
     """
 
     def __init__(self, config: RunConfig, tasks: Sequence[Task], say: Callable[[Request], Said]) -> None:
-        super().__init__(config, list(tasks), lambda request: say(request).text)
+        def answer(request: Request) -> str:
+            if (said := say(request)).refused:
+                raise Refused
+            return said.text
+
+        super().__init__(config, list(tasks), answer)
         self.say = say
         self.all_tasks = list(tasks)
         self.rows: dict[str, dict[str, Any]] = {}
         self.tests: list[tuple[object, ...]] = []
-        self._place = ""
 
     def run(self) -> None:
         """Fill `selections`, `rows` and `tests`."""
-        system = self.config.system_prompt
-        kept: dict[str, list[Node]] = {}
-        for task in self.tasks:
-            kept[task.name] = [self.at(f"init/task={task.name}", task, system, task.user_prompt)]
-        self.test("before", system, {name: [task.user_prompt] for name, task in self._tested("before")})
-        for iteration in range(1, self.config.iterations + 1):
-            for task in self.tasks:
-                address = f"iter={iteration}/inner/task={task.name}"
-                kept[task.name] = self.inner_round(task, kept[task.name], system, address)
-            system, kept = self.outer_round(kept, system, f"iter={iteration}/outer")
+        before = {name: [task.user_prompt] for name, task in self._tested("before")}
+        self.test("before", self.config.system_prompt, before)
+        system, kept = self.optimize()
         wanted = {"kept": self.config.inner.keep, "best": 1, "none": 0}[self.config.test.source]
         after = {
             name: [node.user for node in kept[name]][:wanted] if name in kept else [task.user_prompt]
             for name, task in self._tested("after")
         }
         self.test("after", system, after)
-
-    def inner_round(self, task: Task, kept: list[Node], system: str, address: str) -> list[Node]:
-        """Candidates from the best prompt; the best of old and new stay, those that met a refusal do not."""
-        nodes: list[Node] = list(kept)
-        for number in range(1, self.config.inner.candidates + 1):
-            place = f"{address}/cand={number}"
-            prompt = self.propose_user(task, kept[0], system, place)
-            if prompt is None:
-                continue
-            node = self.at(f"{place}/score", task, system, prompt)
-            if not node.refused and prompt not in [other.user for other in nodes]:
-                nodes.append(node)
-        nodes.sort(key=_rank)
-        nodes = nodes[: self.config.inner.keep]
-        chosen = [{"user": node.user, "score": node.score} for node in nodes]
-        self.selections[address] = {"address": address, "kept": chosen}
-        return nodes
-
-    def outer_round(self, kept: dict[str, list[Node]], system: str, address: str) -> tuple[str, dict[str, list[Node]]]:
-        """Candidates from the incumbent; the best one that met no refusal replaces it if strictly better."""
-        best, best_score, chosen = (system, kept), self.meta(kept), 0
-        for number in range(1, self.config.outer.candidates + 1):
-            place = f"{address}/cand={number}"
-            prompt = self.propose_system(kept, system, place)
-            if prompt is None:
-                continue
-            scored = {
-                task.name: [
-                    self.at(f"{place}/score/task={task.name}/prompt={position}", task, prompt, node.user)
-                    for position, node in enumerate(kept[task.name])
-                ]
-                for task in self.tasks
-            }
-            if any(node.refused for nodes in scored.values() for node in nodes):
-                continue
-            ranked: dict[str, list[Node]] = {name: sorted(nodes, key=_rank) for name, nodes in scored.items()}
-            if (score := self.meta(ranked)) > best_score:
-                best, best_score, chosen = (prompt, ranked), score, number
-        self.selections[address] = {
-            "address": address,
-            "system": best[0],
-            "chosen": chosen,
-            "score": self.meta(best[1]),
-        }
-        return best
 
     def propose_user(self, task: Task, parent: Node, system: str, address: str) -> str | None:
         """As the strategy says; MetaSPO's own is written out in the oracle."""
@@ -129,7 +71,7 @@ class PlanOracle(Oracle):
         )
         return _proposed(EmbeddedInner().propose(context))
 
-    def propose_system(self, kept: dict[str, list[Node]], system: str, address: str) -> str | None:
+    def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
         """As the strategy says; MetaSPO's own is written out in the oracle."""
         if self.config.outer.strategy == "metaspo":
             return super().propose_system(kept, system, address)
@@ -144,39 +86,23 @@ class PlanOracle(Oracle):
         )
         return _proposed(EmbeddedOuter().propose(context))
 
-    def ask(self, address: str, messages: tuple[Message, ...], read: Callable[[str], str]) -> str | None:
-        """One optimizer answer that can be read; None after the last redraw, or where the provider refuses."""
-        for attempt in range(self.config.redraws + 1):
-            sampling = Sampling(max_tokens=1024, temperature=1.0)
-            draw = draw_at(self.config.seed, address, attempt=attempt)
-            said = self.say(Request(model="writer", messages=messages, sampling=sampling, draw=draw))
-            if said.refused:
-                return None
-            try:
-                return read(said.text)
-            except Malformed:
-                continue
-        return None
-
     def test(self, stage: str, system: str, prompts: dict[str, list[str]]) -> None:
         """Score prompts on the test splits."""
         for task in self.all_tasks:
             for position, user in enumerate(prompts.get(task.name, ())):
-                node = self.score_split(task, task.test, system, user)
-                self.rows[f"test/{stage}/task={task.name}/prompt={position}"] = node.row
-                row = node.row
+                _, row = self.score_split(task, task.test, system, user)
+                self.rows[f"test/{stage}/task={task.name}/prompt={position}"] = row
                 self.tests.append(
                     (task.name, stage, position, system, user, row["score"], row["malformed"], row["failed"])
                 )
 
-    def at(self, address: str, task: Task, system: str, user: str) -> Scored:
+    def score_at(self, address: str, task: Task, system: str, user: str) -> Node:
         """Score on the train split, and remember it by address."""
-        node = self.score_split(task, task.train, system, user)
-        self.rows[address] = node.row
+        node, self.rows[address] = self.score_split(task, task.train, system, user)
         return node
 
-    def score_split(self, task: Task, split: Sequence[Example], system: str, user: str) -> Scored:
-        """Score on any split."""
+    def score_split(self, task: Task, split: Sequence[Example], system: str, user: str) -> tuple[Node, dict[str, Any]]:
+        """Score on any split; what a journal says of it, too."""
         graded: list[tuple[str | None, str]] = []
         failures, malformed, failed = [], 0, 0
         for example in split:
@@ -197,7 +123,7 @@ class PlanOracle(Oracle):
             "malformed": malformed,
             "failed": failed,
         }
-        return Scored(user, score or 0.0, failures, refused=failed > 0, row=row)
+        return Node(user, score or 0.0, failures, refused=failed > 0), row
 
     def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
         asked = user.replace("{question}", example.question)
@@ -253,8 +179,3 @@ def _proposed(proposing: Coroutine[Any, Any, str]) -> str | None:
     except NoProposal:
         return None
     raise AssertionError("a strategy without an optimizer waited for something")
-
-
-def _rank(node: Node) -> float:
-    """Best first; scores are equal that differ by rounding only."""
-    return -round(node.score, 12)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from metaspo.bench import (
     measure_makespan,
     measure_overhead,
     measure_replay,
+    measure_requests,
     measure_scale,
 )
 from metaspo.bench.clients import make_requests
@@ -29,12 +31,15 @@ from metaspo.bench.live import recommended, shared_out
 from metaspo.bench.lower_bound import BoundFinder
 from metaspo.bench.makespan import ours, theirs
 from metaspo.bench.replay import finish_run
+from metaspo.bench.requests import ALONE, WAYS, Requests, Way, one_row
 from metaspo.bench.scale import size_of_run
 from metaspo.bench.schedules import one_by_one, with_barriers
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel
 from metaspo.bench.work import work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
 from metaspo.engine import count_calls
+from metaspo.scheduling import Gateway
+from metaspo.scheduling.gateway import BATCH_WINDOW
 
 SMALL = Size(tasks=2, train=16, test=10, iterations=2, inner=2, keep=2, outer=3)
 SERVER = VLLMModel(max_num_seqs=8, kv_blocks=2000)
@@ -161,6 +166,36 @@ def test_scale_measures_each_size_in_a_process_of_its_own() -> None:
     assert row["peak MiB"] > row["MiB over start"] > 0  # type: ignore[operator]
 
 
+def test_requests_are_made_when_asked_for_and_are_all_different() -> None:
+    requests = Requests(300)
+    assert requests[40:300:90] == [requests[number] for number in (40, 130, 220)]
+    assert len(set(requests)) == len(requests) == 300
+
+
+def test_requests_of_one_batch_are_all_kept_while_no_more_than_its_window_is_queued() -> None:
+    count = BATCH_WINDOW + 2_000
+    row = one_row("one batch", count)
+    assert row["stored"] == count
+    assert 0 < row["most queued"] <= BATCH_WINDOW  # type: ignore[operator]
+
+
+def test_requests_without_an_answer_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forget_one(gateway: Gateway, requests: Sequence[Request]) -> int:
+        return len(await gateway.complete_many(requests[1:], lane="model"))
+
+    monkeypatch.setitem(WAYS, "stream", Way(forget_one))
+    with pytest.raises(AssertionError, match="299 of 300"):
+        one_row("stream", 300)
+
+
+def test_requests_measures_every_way_beside_the_answers_alone() -> None:
+    rows = {str(row["through"]): row for row in measure_requests((300,)).rows}
+    assert list(rows) == [ALONE, *WAYS]
+    assert [row["stored"] for row in rows.values()] == [None, None, 300, 300]
+    batch, alone = rows["one batch"], rows[ALONE]
+    assert batch["own MiB"] == batch["MiB over start"] - alone["MiB over start"]  # type: ignore[operator]
+
+
 @given(calls=st.integers(1, 2000), levels=st.lists(st.integers(1, 256), min_size=1, max_size=8))
 def test_live_never_plans_more_calls_than_allowed(calls: int, levels: list[int]) -> None:
     shares = shared_out(calls, levels)
@@ -192,7 +227,7 @@ def test_live_says_plainly_that_there_is_no_server() -> None:
 
 
 def test_every_scenario_says_what_it_measures() -> None:
-    for scenario in ("replay", "makespan", "savings", "order", "overhead", "limits", "scale", "live"):
+    for scenario in ("replay", "makespan", "savings", "order", "overhead", "limits", "scale", "requests", "live"):
         ended = here("bench", scenario, "--help")
         assert ended.code == 0
         assert len(ended.out.splitlines()) > 5

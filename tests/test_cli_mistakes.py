@@ -65,6 +65,31 @@ def test_a_bad_key(project: Path, old: str, new: str, says: tuple[str, ...]) -> 
     assert not (project / ".metaspo").exists()
 
 
+@pytest.mark.parametrize("command", [["optimize"], ["plan"], ["evaluate"], ["adapt", "--system", "run.toml"]])
+def test_a_comparisons_config_where_a_runs_is_wanted(project: Path, command: list[str]) -> None:
+    """One line that says which command is meant, not one for each unknown key."""
+    (project / "grid.toml").write_text('config = "run.toml"\nmethods = ["metaspo"]\nseeds = [1]\n', encoding="utf-8")
+    mistake(here(*command, "grid.toml"), "grid.toml: this is a comparison's config", "metaspo compare", "run.toml")
+
+
+def test_a_comparisons_config_stays_one_whatever_is_set(project: Path) -> None:
+    (project / "grid.toml").write_text('methods = ["metaspo"]\n', encoding="utf-8")
+    mistake(here("plan", "grid.toml", "--set", "base.model=x"), "comparison's config", "`metaspo compare grid.toml`")
+
+
+def test_a_runs_config_where_a_comparisons_is_wanted() -> None:
+    mistake(here("compare", "run.toml"), "run.toml: this is a run's config", 'config = "run.toml"', "compare --help")
+
+
+def test_a_config_that_is_of_both_kinds_is_told_its_faults_one_by_one(project: Path) -> None:
+    """It might be either: a run's with a key too many, or the other way round."""
+    edit(project, "seed = 7", 'seed = 7\nmethods = ["metaspo"]')
+    mistake(here("plan", "run.toml"), "run.toml: methods: unknown key")
+    errors = here("compare", "run.toml").errors
+    assert "run.toml: config: is missing" in errors
+    assert len(errors) > 5
+
+
 def test_a_missing_optimizer(project: Path) -> None:
     text = (project / "run.toml").read_text(encoding="utf-8")
     before, _, rest = text.partition("[optimizer]")

@@ -175,6 +175,8 @@ def test_a_cap_on_calls_is_never_passed_and_a_higher_one_goes_on(
     assert capped.code == 3
     assert len(capped.errors) == 1
     assert "50" in capped.errors[0]
+    assert capped.err.count("is kept") == 1
+    assert "[budget]" in capped.err
     assert 40 < sum(server.asked.values()) <= 50
     assert not list(project.glob(".metaspo/runs/*/result.json"))
     assert here("optimize", "run.toml", "--set", "budget.calls=5000").code == 0

@@ -37,6 +37,7 @@ def stopped(ended: Ended, *says: str) -> None:
     for part in says:
         assert part in ended.errors[0]
     assert ended.err.count("run the same command again") == 1
+    assert ended.err.count("is kept") == 1
 
 
 @pytest.mark.parametrize(

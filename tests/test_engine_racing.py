@@ -1,9 +1,7 @@
-"""Racing: what a wager promises, that a raced run is a function of the answers, and that it says whom it dropped."""
+"""Racing: a raced run is a function of the answers, and it says whom it dropped."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,114 +15,13 @@ from world import World, fraction, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
-from metaspo.engine.betting import Wager
-from metaspo.engine.racing import Race, Races, Standing, Track
+from metaspo.engine.race import Race, Standing, Track
+from metaspo.engine.racing import Races
 from metaspo.engine.run_directory import fingerprint
 from metaspo.engine.scoring import Outcome, Status
 from metaspo.engine.state import mean
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
-
-GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
-RATE = st.floats(0.01, 0.49)
-ROWS = st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=5)
-
-
-def at_least_as_good(rows: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The rows (candidate's grade, known grade), with sides exchanged if the candidate is the worse one."""
-    if sum(grade for grade, _ in rows) < sum(known for _, known in rows):
-        return [(known, grade) for grade, known in rows]
-    return rows
-
-
-@given(ROWS, RATE)
-def test_capital_never_grows_in_the_mean_while_the_claim_is_true(rows: list[tuple[float, float]], rate: float) -> None:
-    """Whatever came before: over all rows that may come next, the mean of the capital is at most what it is."""
-
-    def descend(wager: Wager, left: list[tuple[float, float]]) -> None:
-        if not left:
-            return
-        after = []
-        for position, (grade, known) in enumerate(left):
-            one = copy.copy(wager)
-            one.take(grade, known)
-            assert one.capital >= 0
-            after.append(one.capital)
-            descend(one, left[:position] + left[position + 1 :])
-        assert sum(after) / len(after) <= wager.capital + 1e-6
-
-    rows = at_least_as_good(rows)
-    descend(Wager([known for _, known in rows], rate=rate), rows)
-
-
-def ever_lost(rows: Sequence[tuple[float, float]], *, rate: float) -> bool:
-    wager = Wager([known for _, known in rows], rate=rate)
-    for grade, known in rows[:-1]:
-        wager.take(grade, known)
-        if wager.lost:
-            return True
-    return False
-
-
-@pytest.mark.parametrize("agreeing", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_a_candidate_that_beats_the_bar_by_one_row_is_lost_no_more_often_than_the_rate(
-    rate: float, agreeing: float
-) -> None:
-    """The claim that is hardest to tell from a false one; three standard deviations are allowed."""
-    rng = Random(f"{rate} {agreeing}")
-    known = [float(rng.random() < 0.6) for _ in range(150)]
-    swapped = [grade if rng.random() < agreeing else 0.0 for grade in known]
-    misses = [row for row, grade in enumerate(swapped) if not grade]
-    for row in rng.sample(misses, int(sum(known) - sum(swapped)) + 1):
-        swapped[row] = 1.0
-    assert sum(swapped) == sum(known) + 1
-    rows, rounds, lost = list(zip(swapped, known, strict=True)), 600, 0
-    for _ in range(rounds):
-        rng.shuffle(rows)
-        lost += ever_lost(rows, rate=rate)
-    assert lost / rounds <= rate + 3 * (rate * (1 - rate) / rounds) ** 0.5
-
-
-def test_a_candidate_that_is_much_worse_is_lost_by_half_of_the_rows() -> None:
-    rng = Random(1)
-    rows = [(float(row % 10 < 4), float(row % 10 < 7)) for row in range(300)]
-    for _ in range(50):
-        rng.shuffle(rows)
-        wager = Wager([known for _, known in rows], rate=0.05)
-        for grade, known in rows[:150]:
-            if not wager.lost:
-                wager.take(grade, known)
-        assert wager.lost
-
-
-@given(st.lists(st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=6), min_size=1, max_size=4), st.data())
-def test_weighted_rows_add_up_as_scores_do(nodes: list[list[tuple[float, float]]], data: st.DataObject) -> None:
-    """The weighted differences over all rows are above zero exactly if the candidate's mean of means is."""
-    weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=len(nodes), max_size=len(nodes)))
-    sizes = tuple(len(rows) for rows in nodes)
-    track = Track(seed=1, address="iter=1/outer", sizes=sizes, node_weights=tuple(weights), rate=0.1)
-    assert max(track.weights) == 1
-    ahead = sum(
-        weight * sum(grade - known for grade, known in rows) for weight, rows in zip(track.weights, nodes, strict=True)
-    )
-    scores = [
-        Fraction(weight) * sum(Fraction(grade) - Fraction(known) for grade, known in rows) / len(rows)
-        for weight, rows in zip(weights, nodes, strict=True)
-    ]
-    assert abs(ahead) < 1e-9 if sum(scores) == 0 else (ahead > 0) == (sum(scores) > 0)
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(0, 99), st.integers(1, 9))
-def test_waves_hold_every_row_once_and_follow_the_order(sizes: list[int], seed: int, number: int) -> None:
-    weights = (1.0,) * len(sizes)
-    track = Track(seed=seed, address="iter=1/outer", sizes=tuple(sizes), node_weights=weights, rate=0.1)
-    order, done = track.order(number), 0
-    for wave in track.waves(number):
-        places = {(node, row) for node, rows in enumerate(wave) for row in rows}
-        assert places == set(order[done : done + len(places)])
-        done += len(places)
-    assert done == len(order) == len(set(order)) == sum(sizes)
 
 
 class Column:

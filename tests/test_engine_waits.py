@@ -13,10 +13,10 @@ from metaspo.backends import Message, Request, Sampling, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, optimize, report_data
-from metaspo.engine.api import make_scope
 from metaspo.engine.concurrent import gather
 from metaspo.engine.gateways import LaneNames
 from metaspo.engine.journal import MemoryJournal
+from metaspo.engine.running import make_scope
 from metaspo.engine.scope import Scope
 from metaspo.engine.waits import Barrier, Wait, barriers, gather_at_barrier
 from metaspo.engine.watcher import Watcher

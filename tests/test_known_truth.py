@@ -19,17 +19,15 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
 from known_truth import Job, Outcome, by_itself, measure  # noqa: E402 - tools is no package
+from known_truth_skills import CATALOGUE, COMMON, named  # noqa: E402
 from known_truth_world import (  # noqa: E402
     BASE,
-    CATALOGUE,
-    COMMON,
     FORMAT,
     LEAST,
     MOST,
     SOURCES,
     WRITER,
     World,
-    named,
     needs_of,
     truth,
 )

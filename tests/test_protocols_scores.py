@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from world import make_config, make_task
 
@@ -15,6 +16,7 @@ from metaspo.engine.protocols import (
     Cell,
     CellResult,
     Curve,
+    Findings,
     Grid,
     GridConfig,
     Method,
@@ -24,7 +26,6 @@ from metaspo.engine.protocols import (
     comparisons,
     markdown,
     summarize_method,
-    tables,
 )
 from metaspo.engine.protocols.scores import (
     adaptation,
@@ -35,6 +36,7 @@ from metaspo.engine.protocols.scores import (
     rounds_needed,
     source_contributions,
 )
+from metaspo.engine.report import write_study
 from metaspo.engine.result import TestScore
 from metaspo.engine.tasks import Example, Task
 
@@ -110,7 +112,7 @@ def stopped(method: str, seed: int) -> CellResult:
 
 
 def table(study: Study, name: str) -> Table:
-    return next(one for one in tables(study) if one.name == name)
+    return next(one for one in Findings.of(study).tables if one.name == name)
 
 
 TWO = (task_of("a", "pq"), task_of("b", "rstu"))
@@ -259,3 +261,14 @@ def test_macro_f1_is_the_score_and_a_note_says_that_intervals_are_of_something_e
 def test_a_cell_of_a_table_cannot_break_its_row() -> None:
     odd = Table(name="t", title="T", columns=("a|b",), rows=(("x|y\nz",),))
     assert markdown(odd).splitlines()[2:] == ["| a\\|b |", "| --- |", "| x\\|y z |"]
+
+
+def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_again(tmp_path: Path) -> None:
+    study = study_of([cell("m", 1, {"a": [1, 0]}), cell("n", 1, {"a": [0, 0]})], {1: [task_of("a", "pq")]})
+    only = Table(name="only", title="The only table", columns=("a",), rows=((1,),))
+    found = replace(Findings.of(study), tables=(only,), comparisons=(), summaries={})
+    page = write_study(found, tmp_path).read_text(encoding="utf-8")
+    assert "The only table" in page
+    assert "Test scores" not in page
+    assert {path.name for path in tmp_path.iterdir()} == {"only.csv", "report.html", "results.json", "tables.md"}
+    assert orjson.loads((tmp_path / "results.json").read_bytes())["verdicts"] == []

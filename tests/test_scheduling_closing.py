@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import pytest
 from scheduling_world import Server, ask
 
+from metaspo.backends.closing import to_the_end
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError
-from metaspo.cache.closing import to_the_end
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 

@@ -14,12 +14,14 @@ that every strategy can find them. In a world apart each task has manners of its
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import Any, Final
+
+from known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 
 from metaspo.backends import Request
 from metaspo.engine import Prepared, RunConfig
@@ -43,114 +45,7 @@ PER_WORD: Final = 0.0015  # what each further word costs
 HASTE_COST: Final = 0.08
 MALFORMED: Final = 0.04  # share of answers without a label; a quarter of it where the user prompt says how to answer
 
-
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """What a prompt can name.
-
-    Attributes:
-        mark: a text names the skill if it holds this (a pattern, case ignored).
-        hint: the word in a question that needs the skill.
-        sentences: ways to name it.
-    """
-
-    name: str
-    mark: str
-    hint: str
-    sentences: tuple[str, ...]
-
-
-COMMON: Final = (
-    Skill(
-        "negations",
-        "negation",
-        "denials",
-        ("Note negations, comparisons and exceptions.", "Mind every negation.", "A negation turns the meaning around."),
-    ),
-    Skill(
-        "irony",
-        "irony",
-        "jokes",
-        (
-            "You understand everyday language, slang and irony.",
-            "Be alert to irony.",
-            "Consider whether irony is meant.",
-        ),
-    ),
-    Skill(
-        "steps",
-        r"one step|step by step",
-        "sums",
-        ("Work through the problem one step after the other.", "Take one step at a time.", "Go step by step."),
-    ),
-    Skill(
-        "detail",
-        "detail",
-        "footnotes",
-        ("You are attentive to detail.", "Look for the one detail that decides the matter.", "Each detail counts."),
-    ),
-    Skill(
-        "tracking",
-        "keep track",
-        "crowds",
-        ("Keep track of every person, thing and number that is mentioned.", "Keep track of who is who."),
-    ),
-    Skill(
-        "whole",
-        "whole (message|text)",
-        "afterthoughts",
-        ("Read the whole message before you answer.", "Do not guess from the first words; weigh the whole text."),
-    ),
-    Skill(
-        "elimination",
-        "rule out",
-        "lookalikes",
-        ("Rule out the answers that do not fit, then give the one that remains.", "Rule out what cannot be."),
-    ),
-    Skill(
-        "grounding",
-        "rely only",
-        "hearsay",
-        ("Rely only on what the message says.", "Rely only on what is written."),
-    ),
-)
-HASTE: Final = Skill(
-    "haste",
-    r"\bbrief\b|not explain|one word\.",
-    "hurry",
-    ("Be as brief as possible.", "Do not explain.", "Answer in one word."),
-)
-_TOPICS = """
-anchors barrels candles dials engravings feathers gates hinges idols jars kettles lanterns mirrors needles oars pigments
-quills ropes saddles tapestries urns valves wagons yokes arches bellows coins drums enamels flasks glazes hammers inks
-joists knots ladders masks nets ovens pulleys ribbons shutters
-"""
-TOPICS: Final = tuple(_TOPICS.split())
-
-
-def own_skill(topic: str) -> Skill:
-    """The skill that a topic is about."""
-    sentences = (f"Apply the lore of {topic}.", f"The lore of {topic} decides here.", f"Recall the lore of {topic}.")
-    return Skill(topic, rf"lore of {topic}\b", topic, sentences)
-
-
-CATALOGUE: Final = {skill.name: skill for skill in (*COMMON, HASTE, *map(own_skill, TOPICS))}
-_HINTS: Final = {skill.hint: skill.name for skill in CATALOGUE.values()}
-_GENERAL: Final = tuple((skill.name, re.compile(skill.mark, re.IGNORECASE)) for skill in (*COMMON, HASTE))
-_LORE: Final = re.compile(r"lore of (\w+)", re.IGNORECASE)
-
-
-@lru_cache(maxsize=4096)
-def named(text: str) -> frozenset[str]:
-    """The skills that a text names."""
-    general = {name for name, mark in _GENERAL if mark.search(text)}
-    return frozenset(general | {topic for topic in _LORE.findall(text) if topic in CATALOGUE})
-
-
-@lru_cache(maxsize=4096)
-def hinted(text: str) -> frozenset[str]:
-    """The skills that a text hints at."""
-    return frozenset(_HINTS[word] for word in re.findall(r"\w+", text) if word in _HINTS)
+_QUESTION: Final = re.compile(r"Case \d+ of (\w+): a matter of (\w+) and (\w+)\.")
 
 
 def fraction(*parts: str) -> float:
@@ -272,6 +167,23 @@ def questions(text: str) -> list[str]:
     return [match[0] for match in _QUESTION.finditer(text)]
 
 
+def task_of(question: str) -> str:
+    """The task that a question belongs to."""
+    return _read(question)[0]
+
+
+def needs_of(question: str) -> tuple[str, str]:
+    """The subject and the manner that a question's hints speak of."""
+    _, subject, manner = _read(question)
+    return HINTS[subject], HINTS[manner]
+
+
+def _read(question: str) -> tuple[str, str, str]:
+    match = _QUESTION.fullmatch(question)
+    assert match is not None, "only questions of this world are asked"
+    return match[1], match[2], match[3]
+
+
 def prepare(world: World, changes: Mapping[str, Any], *, train: int, test: int) -> Prepared:
     """A run in the world, kept in memory."""
     nowhere = ["http://127.0.0.1:1/v1"]  # the gateway is the caller's own
@@ -286,23 +198,3 @@ def prepare(world: World, changes: Mapping[str, Any], *, train: int, test: int) 
     }
     config = RunConfig.model_validate({**raw, **changes})
     return Prepared(config=config, tasks=world.tasks(train=train, test=test), folder=Path())
-
-
-_QUESTION: Final = re.compile(r"Case \d+ of (\w+): a matter of (\w+) and (\w+)\.")
-
-
-def task_of(question: str) -> str:
-    """The task that a question belongs to."""
-    return _read(question)[0]
-
-
-def needs_of(question: str) -> tuple[str, str]:
-    """The subject and the manner that a question's hints speak of."""
-    _, subject, manner = _read(question)
-    return _HINTS[subject], _HINTS[manner]
-
-
-def _read(question: str) -> tuple[str, str, str]:
-    match = _QUESTION.fullmatch(question)
-    assert match is not None, "only questions of this world are asked"
-    return match[1], match[2], match[3]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from known_truth_world import CATALOGUE, COMMON, HASTE, RULE, World, fraction, hinted, named, questions, task_of
+from known_truth_skills import CATALOGUE, COMMON, HASTE, hinted, named
+from known_truth_world import RULE, World, fraction, questions, task_of
 
 from metaspo.backends import Request
 from metaspo.engine.tasks.base import PLACEHOLDER

@@ -3,6 +3,7 @@
 from metaspo.engine.protocols.ablations import Ablation, ablation, ablation_names
 from metaspo.engine.protocols.adapt import Curve, Effort, Point, adapt
 from metaspo.engine.protocols.compare import compare
+from metaspo.engine.protocols.findings import Findings
 from metaspo.engine.protocols.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.protocols.grid import (
     AdaptTable,
@@ -17,8 +18,9 @@ from metaspo.engine.protocols.grid import (
 from metaspo.engine.protocols.methods import Method, method, method_names
 from metaspo.engine.protocols.needs import plan_cell
 from metaspo.engine.protocols.results import CellResult
-from metaspo.engine.protocols.scores import Study, Summary, comparisons, summarize_method
-from metaspo.engine.protocols.tables import Table, as_csv, markdown, shown, tables
+from metaspo.engine.protocols.scores import Summary, comparisons, summarize_method
+from metaspo.engine.protocols.study import Study
+from metaspo.engine.protocols.table_formats import Table, as_csv, markdown, shown
 
 __all__ = [
     "Ablation",
@@ -27,6 +29,7 @@ __all__ = [
     "CellResult",
     "Curve",
     "Effort",
+    "Findings",
     "GeneralizeTable",
     "Grid",
     "GridConfig",
@@ -53,5 +56,4 @@ __all__ = [
     "prepare_grid",
     "shown",
     "summarize_method",
-    "tables",
 ]

@@ -11,7 +11,6 @@ from pathlib import Path
 import anyio
 
 from metaspo.backends import Progress
-from metaspo.engine.api import ENDS_ONE_RUN, Prepared, make_scope, open_for, run_prepared
 from metaspo.engine.concurrent import gather
 from metaspo.engine.config import ModelTable, resolve_path
 from metaspo.engine.domains import given_user_prompts
@@ -19,11 +18,13 @@ from metaspo.engine.final import score_given
 from metaspo.engine.gateways import LaneNames
 from metaspo.engine.journal import MemoryJournal
 from metaspo.engine.lane_events import LaneEvents
+from metaspo.engine.prepared import Prepared
 from metaspo.engine.protocols.adapt import Effort, adapt
 from metaspo.engine.protocols.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.protocols.grid import Cell, GeneralizeTable, Grid
 from metaspo.engine.protocols.results import CellResult, model_label
 from metaspo.engine.result import RunReport, TestScore
+from metaspo.engine.running import ENDS_ONE_RUN, make_scope, open_for, run_prepared
 from metaspo.engine.scope import Scope
 from metaspo.engine.watcher import Warn, Watcher, log_warning
 from metaspo.scheduling import AccountStatistics, Gateway

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from metaspo.engine.api import Prepared, prepare
 from metaspo.engine.checks import check_optimizable
 from metaspo.engine.config import ConfigError, InnerTable, ModelTable, RunConfig, Table, resolve_path
-from metaspo.engine.config_file import explain_faults, load_config
+from metaspo.engine.config_file import explain_faults, load_config, refuse_run
 from metaspo.engine.domains import given_user_prompts
+from metaspo.engine.prepared import Prepared, prepare
 from metaspo.engine.protocols.methods import Method, method
 from metaspo.engine.protocols.results import model_label
 from metaspo.engine.strategies import Search, inner_strategy
@@ -120,6 +120,7 @@ def load_grid(path: Path) -> Grid:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+    refuse_run(raw, path)
     raw.setdefault("name", path.stem)
     try:
         config = GridConfig.model_validate(raw)

@@ -20,9 +20,9 @@ def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     config, tasks = cell.prepared.config, cell.prepared.tasks
     calls = replace(NO_CALLS, test=tested_rows(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
     if grid.config.generalize is not None:
-        calls = _sum(calls, generalize_calls(grid.config.generalize, tasks))
+        calls += generalize_calls(grid.config.generalize, tasks)
     if grid.config.adapt is not None:
-        calls = _sum(calls, adapt_calls(grid.config.adapt, grid.inner, tasks))
+        calls += adapt_calls(grid.config.adapt, grid.inner, tasks)
     plans = [(config.name, plan_calls(config, tasks, calls))]
     for model in grid.config.transfer:
         moved = config.model_copy(update={"base": model, "optimizer": None})
@@ -53,14 +53,13 @@ def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> 
         for size in table.examples or (len(task.train),):
             rows = min(size, len(task.train))
             work = round_work(strategy, Size(level="user", candidates=1, tasks=1, nodes=1, rows=rows))
-            own = Calls(
+            calls += Calls(
                 initial=rows,
                 inner=proposed * rows,
                 outer=0,
                 test=tested * len(task.test),
                 optimizer=proposed * work.optimizer,
             )
-            calls = _sum(calls, own)
     return calls
 
 
@@ -73,13 +72,3 @@ def adapted_prompts(table: AdaptTable) -> tuple[int, int]:
         tested += min(table.keep, children)
         parents = min(table.keep, parents + children)
     return proposed, tested
-
-
-def _sum(one: Calls, other: Calls) -> Calls:
-    return Calls(
-        initial=one.initial + other.initial,
-        inner=one.inner + other.inner,
-        outer=one.outer + other.outer,
-        test=one.test + other.test,
-        optimizer=one.optimizer + other.optimizer,
-    )

@@ -1,57 +1,34 @@
-"""The tables of a comparison, as Markdown, CSV and JSON."""
+"""The tables of a comparison."""
 
-import csv
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from metaspo.engine.protocols.results import model_label
 from metaspo.engine.protocols.scores import (
-    Study,
+    Summaries,
     adaptation,
-    comparisons,
     examples_needed,
     improved_share,
     means_by_seed,
     rounds_needed,
     source_contributions,
-    summarize_method,
     without_result,
 )
-from metaspo.engine.statistics import Interval
+from metaspo.engine.protocols.study import Study
+from metaspo.engine.protocols.table_formats import Table
+from metaspo.engine.statistics import Comparison, Interval
 from metaspo.engine.tasks import MacroF1
 
-Value = str | int | float | None
+INTERVALS = ("95%, other examples", "95%, other tasks")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows of plain values under column heads; scores in percent.
-
-    Attributes:
-        name: part of a file's name.
-        note: what a reader has to know; "" for nothing.
-    """
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Value, ...], ...]
-    note: str = ""
-
-    def records(self) -> list[dict[str, Value]]:
-        """Each row by column: for JSON."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-
-def tables(study: Study) -> list[Table]:
-    """Every table that the study has something for."""
+def tables(study: Study, *, summaries: Summaries, against: Sequence[Comparison]) -> list[Table]:
+    """Every table that the study has something for; `against` compares each method with the one that it names."""
     made = [
-        _scores(study),
-        _by_seed(study),
+        _scores(study, summaries),
+        _by_seed(study, summaries),
         _by_task(study),
-        _against(study),
+        _against(study, against),
         _left_out(study),
         _generalized(study),
         _adapted(study),
@@ -59,38 +36,6 @@ def tables(study: Study) -> list[Table]:
         _spent(study),
     ]
     return [table for table in made if table is not None and table.rows]
-
-
-def markdown(table: Table) -> str:
-    """A heading, the table, its note."""
-    lines = [
-        f"### {table.title}",
-        "",
-        _line(table.columns),
-        _line(["---", *["---:"] * (len(table.columns) - 1)]),
-        *(_line([shown(value) for value in row]) for row in table.rows),
-    ]
-    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
-
-
-def as_csv(table: Table) -> str:
-    """Comma-separated, with a head; empty where there is no value."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
-    return target.getvalue()
-
-
-def shown(value: Value) -> str:
-    """A value for people."""
-    if value is None:
-        return "–"
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def _percent(score: float | None) -> float | None:
@@ -104,18 +49,17 @@ def _range(interval: Interval | None, *, sign: bool = False) -> str | None:
     return form.format(100 * interval.low, 100 * interval.high)
 
 
-def _scores(study: Study) -> Table:
+def _scores(study: Study, summaries: Summaries) -> Table:
     """Methods by domains: the paper's main table."""
-    domains = study.domains if len(study.domains) > 1 else []
     rows = []
     for method in study.methods:
-        whole = summarize_method(study, method)
-        parts = [_percent(summarize_method(study, method, domain).score) for domain in domains]
-        rows.append((method, *parts, _percent(whole.score), _range(whole.interval), _range(whole.over_tasks)))
+        scores = [_percent(summaries[method, part].score) for part in study.parts]
+        whole = summaries[method, ""]
+        rows.append((method, *scores, _range(whole.interval), _range(whole.over_tasks)))
     return Table(
         name="scores",
         title=f"Test scores on {study.role} tasks, %",
-        columns=("method", *domains, "mean over tasks", "95%, other examples", "95%, other tasks"),
+        columns=("method", *(part or "mean over tasks" for part in study.parts), *INTERVALS),
         rows=tuple(rows),
         note=" ".join(["Mean over tasks, then over seeds.", *_about_macro_f1(study), *_about_missing(study)]),
     )
@@ -141,12 +85,12 @@ def _about_missing(study: Study) -> list[str]:
     return [f"Without a result (means are over the other cells, comparisons over those that both have): {cells}."]
 
 
-def _by_seed(study: Study) -> Table | None:
+def _by_seed(study: Study, summaries: Summaries) -> Table | None:
     if len(study.seeds) < 2:
         return None
     rows = []
     for method in study.methods:
-        by_seed = summarize_method(study, method).by_seed
+        by_seed = summaries[method, ""].by_seed
         scores = [by_seed.get(seed) for seed in study.seeds]
         known = [score for score in scores if score is not None]
         spread = stdev(known) if len(known) > 1 else None
@@ -177,8 +121,7 @@ def _by_task(study: Study) -> Table:
     return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
 
 
-def _against(study: Study) -> Table | None:
-    found = comparisons(study)
+def _against(study: Study, found: Sequence[Comparison]) -> Table:
     rows = tuple(
         (
             one.a,
@@ -193,7 +136,7 @@ def _against(study: Study) -> Table | None:
     return Table(
         name="against",
         title=f"Against {study.grid.against}, points",
-        columns=("method", "difference", "95%, other examples", "95%, other tasks", "p", "verdict"),
+        columns=("method", "difference", *INTERVALS, "p", "verdict"),
         rows=rows,
         note=f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}; on the same questions, "
         "each seed's mean grade."

@@ -1,11 +1,12 @@
 """The page of a comparison, and everything that is written of it to a folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 from matplotlib.figure import Figure
 
-from metaspo.engine.protocols import Study, Table, as_csv, comparisons, markdown, shown, summarize_method, tables
+from metaspo.engine.protocols import Findings, Study, Table, as_csv, markdown, shown
 from metaspo.engine.protocols.scores import adaptation
 from metaspo.engine.report.figures import Bar, lines, methods
 from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt, picture, render_page
@@ -15,11 +16,10 @@ from metaspo.engine.run_directory import write_text
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
-def study_page(study: Study) -> str:
-    """Everything worth seeing of a comparison on one page of HTML."""
-    made = tables(study)
-    drawn = study_figures(study)
-    pictures = {name: picture(figure, alt=name) for name, figure in drawn.items()}
+def study_page(findings: Findings, figures: Mapping[str, Figure]) -> str:
+    """Everything worth seeing of a comparison on one page of HTML; `figures` are those of `study_figures`."""
+    study = findings.study
+    pictures = {name: picture(figure, alt=name) for name, figure in figures.items()}
     sections = [
         Section(
             title=table.title,
@@ -27,29 +27,26 @@ def study_page(study: Study) -> str:
             tables=(_text(table),),
             paragraphs=(table.note,) if table.note else (),
         )
-        for table in made
+        for table in findings.tables
     ]
     sections.append(Section(title="System prompts", entries=tuple(_prompts(study))))
     about = "; ".join(f"{method.name}: {method.about}" for method in study.grid.methods)
     return render_page(
         f"Comparison {study.grid.config.name}",
         lead=f"{len(study.methods)} methods, seeds {', '.join(map(str, study.seeds))}. {about}.",
-        verdicts=[one.sentence for one in comparisons(study)],
+        verdicts=_verdicts(findings),
         sections=sections,
     )
 
 
-def study_figures(study: Study) -> dict[str, Figure]:
+def study_figures(findings: Findings) -> dict[str, Figure]:
     """Pictures by the name of the table that they belong to."""
-    domains: list[str | None] = [*study.domains, None] if len(study.domains) > 1 else [None]
-    groups: dict[str, dict[str, Bar]] = {}
-    for domain in domains:
-        bars = {}
-        for method in study.methods:
-            found = summarize_method(study, method, domain)
-            if found.grade is not None and found.interval is not None:
-                bars[method] = Bar(score=found.grade, low=found.interval.low, high=found.interval.high)
-        groups[domain or "all tasks"] = bars
+    study = findings.study
+    groups: dict[str, dict[str, Bar]] = {part or "all tasks": {} for part in study.parts}
+    for (method, part), found in findings.summaries.items():
+        if found.grade is not None and found.interval is not None:
+            bar = Bar(score=found.grade, low=found.interval.low, high=found.interval.high)
+            groups[part or "all tasks"][method] = bar
     figures = {"scores": methods(groups)} if any(groups.values()) else {}
     curves = {method: adaptation(study, method) for method in study.methods}
     over_rounds = {method: list(enumerate(found[max(found)])) for method, found in curves.items() if found}
@@ -58,23 +55,27 @@ def study_figures(study: Study) -> dict[str, Figure]:
     return figures
 
 
-def write_study(study: Study, folder: Path) -> Path:
+def write_study(findings: Findings, folder: Path) -> Path:
     """Write tables (Markdown, CSV, JSON), pictures, every cell's result and the page; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = tables(study)
-    write_text(folder / "tables.md", "\n".join(markdown(table) for table in made))
-    for table in made:
+    write_text(folder / "tables.md", "\n".join(map(markdown, findings.tables)))
+    for table in findings.tables:
         write_text(folder / f"{table.name}.csv", as_csv(table).rstrip("\n"))
     data = {
-        "tables": {table.name: table.records() for table in made},
-        "verdicts": [one.sentence for one in comparisons(study)],
-        "cells": [result.as_json() for result in study.results],
+        "tables": {table.name: table.records() for table in findings.tables},
+        "verdicts": _verdicts(findings),
+        "cells": [result.as_json() for result in findings.study.results],
     }
     (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
-    write_all(study_figures(study), folder)
+    figures = study_figures(findings)
+    write_all(figures, folder)
     page = folder / "report.html"
-    write_text(page, study_page(study))
+    write_text(page, study_page(findings, figures))
     return page
+
+
+def _verdicts(findings: Findings) -> list[str]:
+    return [one.sentence for one in findings.comparisons]
 
 
 def _text(table: Table) -> TextTable:

@@ -97,17 +97,9 @@ def reselected(
     winner = int(scores.argmax())
     if incumbent is not None and not winner:
         return None
-    rng = np.random.default_rng(seed)
-    chosen_on, looked_at = [np.zeros((HALVINGS, len(field))) for _ in range(2)]
-    for table, weight in zip(tables, weigh, strict=True):
-        one, other = _halves(table, rng.random((HALVINGS, table.shape[1])))
-        chosen_on += weight * one
-        looked_at += weight * other
-    chosen = np.round(chosen_on, DECIMALS).argmax(axis=1)[:, None]
-    fall = np.take_along_axis(chosen_on - looked_at, chosen, axis=1).mean() / sum(weigh)
     return Optimism(
         score=float(scores[winner]),
-        luck=max(0.0, float(fall) / sqrt(2)),
+        luck=max(0.0, _fall(tables, weigh, seed=seed) / sqrt(2)),
         candidates=len(candidates),
         complete=len(there),
         kind="estimate",
@@ -164,6 +156,20 @@ def _table(field: Sequence[TaskGrades], task: str) -> "NDArray[np.float64]":
     if any(grades.keys() != field[0].keys() or len(grades[task]) != len(field[0][task]) for grades in field):
         raise ValueError(f"task '{task}': the candidates' grades are not of the same examples")
     return np.asarray([grades[task] for grades in field], float)
+
+
+def _fall(tables: "Sequence[NDArray[np.float64]]", weights: Sequence[float], *, seed: int) -> float:
+    """How much lower the best on random halves of the examples scores on the other halves, in the mean."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    chosen_on, looked_at = [np.zeros((HALVINGS, len(tables[0]))) for _ in range(2)]
+    for table, weight in zip(tables, weights, strict=True):
+        one, other = _halves(table, rng.random((HALVINGS, table.shape[1])))
+        chosen_on += weight * one
+        looked_at += weight * other
+    chosen = np.round(chosen_on, DECIMALS).argmax(axis=1)[:, None]
+    return float(np.take_along_axis(chosen_on - looked_at, chosen, axis=1).mean() / sum(weights))
 
 
 def _halves(

@@ -40,8 +40,8 @@ class EmbeddedOuter:
     def describe(self) -> str:
         """One line for the report."""
         return (
-            "no language model writes these system prompts: they are built by seeded edits over a library of prompt "
-            "components and from failures shown with their right answers"
+            "no language model: instructions of a library are combined by rule into one system prompt, with failures "
+            "of all tasks shown with their right answers (embedded)"
         )
 
     async def propose(self, context: OuterContext, /) -> str:
@@ -61,8 +61,8 @@ class EmbeddedInner:
     def describe(self) -> str:
         """One line for the report."""
         return (
-            "no language model writes these user prompts: they are built by seeded edits (naming the answers, placing "
-            "the question) and from failures shown with their right answers"
+            "no language model: each task's prompt is edited by rule (how to answer, where the question stands), with "
+            "its own failures shown with their right answers (embedded)"
         )
 
     async def propose(self, context: InnerContext, /) -> str:

@@ -26,7 +26,7 @@ class FailureAnalysisInner:
 
     def describe(self) -> str:
         """One line for the report."""
-        return "the optimizer model analyses a task's failures and rewrites its user prompt"
+        return "task by task, the optimizer model analyses its failures and rewrites its user prompt (MetaSPO)"
 
     async def propose(self, context: InnerContext, /) -> str:
         """Analyse up to `show` failures, then rewrite. Raises `NoProposal` when there are no failures."""
@@ -56,7 +56,9 @@ class FailureAnalysisOuter:
 
     def describe(self) -> str:
         """One line for the report."""
-        return "the optimizer model analyses failures across tasks and rewrites the system prompt"
+        return (
+            "the optimizer model analyses failures of all tasks together and rewrites the one system prompt (MetaSPO)"
+        )
 
     async def propose(self, context: OuterContext, /) -> str:
         """Analyse up to `show` failures of each task, shuffled together. Raises `NoProposal` when there are none."""

@@ -1,0 +1,34 @@
+"""Options and arguments that several commands share, and how help names an argument."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
+RUNS = Path(".metaspo/runs")
+
+
+class NamedArguments(TyperCommand):
+    """A command whose help gives an argument's name alone, `RUN`: typer adds its type in Python, `RUN <str>`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types that typer keeps to itself
+        """The help's sections of arguments and of options."""
+        arguments: list[tuple[str, str]] = []
+        options: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            if not (record := parameter.get_help_record(ctx)):
+                continue
+            if isinstance(parameter, TyperArgument):
+                arguments.append((parameter.metavar or record[0], record[1]))
+            else:
+                options.append(record)
+        for title, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)

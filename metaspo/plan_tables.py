@@ -1,0 +1,61 @@
+"""What `metaspo plan` prints: how much a run can need."""
+
+from rich.console import Console
+
+from metaspo.engine import Plan
+from metaspo.tables import Data, make_table
+
+
+def plan_data(name: str, plan: Plan) -> Data:
+    """A plan as plain data."""
+    lanes = {"base": plan.base, **({"optimizer": plan.optimizer} if plan.optimizer else {})}
+    return {
+        "name": name,
+        "calls": {
+            "initial": plan.calls.initial,
+            "inner": plan.calls.inner,
+            "outer": plan.calls.outer,
+            "test": plan.calls.test,
+            "optimizer": plan.calls.optimizer,
+        },
+        "lanes": {
+            role: {
+                "model": lane.model,
+                "calls": lane.calls,
+                "prompt_tokens": lane.prompt_tokens,
+                "completion_tokens": lane.completion_tokens,
+                "dollars": lane.dollars,
+                "minutes": lane.minutes,
+            }
+            for role, lane in lanes.items()
+        },
+        "dollars": plan.dollars,
+        "minutes": plan.minutes,
+    }
+
+
+def print_plan(out: Console, name: str, plan: Plan) -> None:
+    """A plan as a table."""
+    table = make_table(f"{name}: at most", "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes")
+    for lane in (plan.base, plan.optimizer):
+        if lane is not None:
+            table.add_row(
+                lane.model,
+                f"{lane.calls:,}",
+                f"~{lane.prompt_tokens:,}",
+                f"~{lane.completion_tokens:,}",
+                _dollars(lane.dollars),
+                f"~{lane.minutes:,.1f}",
+            )
+    out.print(table)
+    calls = plan.calls
+    out.print(
+        f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
+        f"{calls.test:,} test splits.\nCalls are upper bounds (nothing in the cache yet); tokens, dollars and minutes "
+        "are estimates from the texts' lengths and the limits in the config.",
+        highlight=False,
+    )
+
+
+def _dollars(amount: float | None) -> str:
+    return "unknown (give prices)" if amount is None else f"~${amount:,.2f}"

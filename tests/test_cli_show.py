@@ -1,0 +1,271 @@
+"""`metaspo show` and `metaspo runs` beside a run: under way, killed, stopped, finished, run again."""
+
+import asyncio
+import fcntl
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import end, here, start, wait_until_kept, write_project
+from world import World, make_config, make_task
+
+from metaspo.backends import Simulated
+from metaspo.cache import MemoryStore
+from metaspo.engine import Prepared, RunDirectory, Watcher, optimize, read_journal
+from metaspo.engine.session import Session, last_session
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+WORLD = World(3, malformed=0.1)
+UNDER_WAY = "Under way since"
+BROKEN_OFF = "ended without finishing"
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer(WORLD.answer) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a config `run.toml`; commands run there."""
+    write_project(tmp_path, server.url)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
+    """A run under way that has so many more answers, all of them kept, and waits for others."""
+    before = server.calls
+    server.hold_after(calls)
+    running = start("optimize", "run.toml", folder=folder)
+    server.wait_for(answered=before + calls)
+    wait_until_kept(folder, before + calls)
+    return running
+
+
+def shown() -> str:
+    """What `metaspo show` says of the only run."""
+    (name,) = (run["name"] for run in here("runs", "--json").data)
+    return here("show", name).out
+
+
+def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=80)
+    text = shown()
+    assert UNDER_WAY in text
+    assert BROKEN_OFF not in text
+    assert "Not finished" not in text
+    assert "running" in here("runs").out
+    (run,) = here("runs", "--json").data
+    session = here("show", run["name"], "--json").data["session"]
+    assert (run["running"], session["state"], session["number"]) == (True, "running", 1)
+    (journal,) = project.glob(".metaspo/runs/*/journal.jsonl")
+    said = [event for event in read_journal(journal) if event["event"] == "spent"]
+    assert 0 < session["calls"] == said[-1]["calls"] <= 80
+    assert f"{session['calls']} calls" in text
+    assert session["stage"] in text
+    server.release()
+    assert session["stage"] in end(running).err
+    after = here("show", run["name"], "--json").data
+    assert (after["running"], after["session"]["state"]) == (False, "ended")
+    assert UNDER_WAY not in shown()
+
+
+def test_looking_at_a_run_neither_stops_it_nor_keeps_it_from_starting(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=20)
+    assert UNDER_WAY in shown()
+    server.release()
+    assert end(running).code == 0
+    assert UNDER_WAY not in shown()
+    assert here("optimize", "run.toml").code == 0
+
+
+def test_a_killed_run_is_told_from_one_under_way(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=80)
+    running.kill()
+    assert end(running).code == -signal.SIGKILL
+    text = shown()
+    assert BROKEN_OFF in text
+    assert "start it again to go on" in text
+    assert UNDER_WAY not in text
+    assert "prompts ready to paste" not in text
+    assert "unfinished" in here("runs").out
+    server.wait_until_clients_hung_up()
+    server.release()
+    assert here("optimize", "run.toml").code == 0
+    assert BROKEN_OFF not in shown()
+    assert "Not finished" not in shown()
+
+
+def test_an_interrupted_run_says_so_and_nothing_of_a_killed_one(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=30)
+    running.send_signal(signal.SIGINT)
+    assert end(running).code == 130
+    text = shown()
+    assert "Not finished: interrupted; start it again to go on" in text
+    assert BROKEN_OFF not in text
+    assert UNDER_WAY not in text
+
+
+def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_said(
+    project: Path, server: ChatServer
+) -> None:
+    assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
+    running = run_into(project, server, calls=80)
+    running.kill()
+    assert end(running).code == -signal.SIGKILL
+    lines = shown().splitlines()
+    (killed,) = (number for number, line in enumerate(lines) if BROKEN_OFF in line)
+    assert lines[killed + 1] == "What follows is of the session before."
+    assert "budget" in lines[killed + 2]
+
+
+def test_a_finished_run_that_is_run_again_shows_both(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml").code == 0
+    (project / ".metaspo" / "cache").rename(project / "lost")
+    server.hold_after(3)
+    running = start("optimize", "run.toml", folder=project)
+    server.wait_for(asked=server.calls + 4)
+    text = shown()
+    assert text.index(UNDER_WAY) < text.index("What follows is of the session before.") < text.index("system prompt")
+    server.release()
+    assert end(running).code == 0
+
+
+def test_a_directory_without_a_journal_is_not_taken_for_a_run_under_way(tmp_path: Path) -> None:
+    """A kill between the config and the first line of the journal, or a directory that somebody copied in part."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert last_session(RunDirectory(folder), running=False, config={}, summary={}) is None
+    ended = here("show", str(folder))
+    assert ended.code == 0
+    assert "Not finished: interrupted" in ended.out
+
+
+def test_only_who_holds_a_directory_makes_it_one_in_use(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    seen = [run.in_use]
+    for _ in range(2):
+        with run.held():
+            seen += [run.in_use, run.in_use]
+        seen.append(run.in_use)
+    assert seen == [False, True, True, False, True, True, False]
+
+
+def test_two_that_look_at_a_directory_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with run.held():
+        pass
+    with (tmp_path / ".lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not run.in_use
+
+
+def session_of(run: RunDirectory, *events: dict[str, Any], summary: dict[str, Any]) -> Session:
+    """The last session of a journal, as read by somebody who saw nobody run it at first."""
+    run.config.write_text("{}", encoding="utf-8")
+    journal = "".join(json.dumps({"address": "", "t": 1.5, **event}) + "\n" for event in events)
+    run.journal.write_text(journal, encoding="utf-8")
+    config = {"iterations": 3, "tasks": [{"role": "source"}]}
+    session = last_session(run, running=False, config=config, summary=summary)
+    assert session is not None
+    return session
+
+
+START = {"event": "start"}
+SPENT = {"event": "spent", "calls": 7, "dollars": 0.5}
+SELECTED = {"event": "select", "address": "iter=1/outer"}
+
+
+@pytest.mark.parametrize(
+    ("sessions", "summary", "state"),
+    [
+        (1, {}, "broken off"),
+        (1, {"all_sessions": {"sessions": 1}}, "ended"),
+        (2, {"all_sessions": {"sessions": 1}}, "broken off"),
+        (2, {"all_sessions": {"sessions": 2}}, "ended"),
+        (2, {"finished": True}, "ended"),  # of a version that did not count sessions: nothing tells otherwise
+    ],
+)
+def test_a_session_is_broken_off_if_no_summary_counts_it(
+    tmp_path: Path, sessions: int, summary: dict[str, Any], state: str
+) -> None:
+    assert session_of(RunDirectory(tmp_path), *[START] * sessions, summary=summary).state == state
+
+
+def test_what_an_earlier_session_did_is_not_the_last_ones(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    first = session_of(run, START, SPENT, SELECTED, summary={})
+    assert (first.number, first.calls, first.dollars, first.seconds) == (1, 7, 0.5, 1.5)
+    assert first.stage == "iteration 2 of 3: inner loop"
+    second = session_of(run, START, SPENT, SELECTED, START, summary={})
+    assert (second.number, second.calls, second.dollars, second.stage) == (2, 0, 0.0, "first prompts")
+
+
+def test_a_session_that_begins_while_one_looks_is_not_taken_for_a_killed_one(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert session_of(run, START, summary={}).state == "broken off"
+    with run.held():
+        assert session_of(run, START, summary={}).state == "running"
+
+
+def test_a_line_that_a_kill_cut_off_is_passed_over(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    session_of(run, START, SPENT, summary={})
+    with run.journal.open("ab") as journal:
+        journal.write(b'{"event":"spent","addr')
+    session = last_session(run, running=False, config={}, summary={})
+    assert session is not None
+    assert (session.state, session.calls) == ("broken off", 7)
+
+
+class Stages(Watcher):
+    """Notes each stage and how long the journal was when it began."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.begun: list[tuple[int, str]] = []
+
+    def stage(self, name: str) -> None:
+        (journal,) = self._folder.glob("runs/*/journal.jsonl")
+        self.begun.append((len(journal.read_bytes().splitlines()), name))
+
+
+async def run_with(stages: Stages, prepared: Prepared) -> None:
+    lanes = [Lane(name, [Simulated(WORLD.answer)], LaneSettings(concurrency=3)) for name in ("base", "optimizer")]
+    async with Gateway(lanes, store=MemoryStore()) as gateway:
+        await optimize(prepared, gateway=gateway, watcher=stages)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (0, 3), (2, 0)])
+def test_the_stage_is_the_one_that_the_run_was_at_when_the_journal_ended_there(
+    tmp_path: Path, sizes: tuple[int, int]
+) -> None:
+    """Never behind what the watcher was told, and ahead only when nothing of its stage was still to come."""
+    inner, outer = sizes
+    config = make_config({"runs": "runs", "inner": {"candidates": inner, "keep": 2}, "outer": {"candidates": outer}})
+    tasks = (make_task("a"), make_task("b"), make_task("unseen", role="target"))
+    stages = Stages(tmp_path)
+    asyncio.run(run_with(stages, Prepared(config=config, tasks=tasks, folder=tmp_path)))
+    (path,) = tmp_path.glob("runs/*/journal.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    said = {"iterations": 2, "tasks": [{"role": task.role} for task in tasks]}
+    cut = RunDirectory(tmp_path / "cut")
+    cut.path.mkdir()
+    cut.config.write_text("{}", encoding="utf-8")
+    assert len(stages.begun) == 1 + 2 * 2 + 1
+    for number, (begin, stage) in enumerate(stages.begun):
+        following = [*stages.begun[number + 1 :], (len(lines), stage)][0]
+        for length in range(max(begin, 1), following[0] + 1):
+            cut.journal.write_bytes(b"".join(lines[:length]))
+            session = last_session(cut, running=True, config=said, summary={})
+            assert session is not None
+            beside = all(b'"spent"' in line or b"test/before" in line for line in lines[length : following[0]])
+            assert session.stage in ({stage, following[1]} if beside and length > begin else {stage}), length

@@ -1,0 +1,83 @@
+"""Betting: what a wager promises, whatever the rows."""
+
+import copy
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.engine.betting import Wager
+
+GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+RATE = st.floats(0.01, 0.49)
+ROWS = st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=5)
+
+
+def at_least_as_good(rows: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The rows (candidate's grade, known grade), with sides exchanged if the candidate is the worse one."""
+    if sum(grade for grade, _ in rows) < sum(known for _, known in rows):
+        return [(known, grade) for grade, known in rows]
+    return rows
+
+
+@given(ROWS, RATE)
+def test_capital_never_grows_in_the_mean_while_the_claim_is_true(rows: list[tuple[float, float]], rate: float) -> None:
+    """Whatever came before: over all rows that may come next, the mean of the capital is at most what it is."""
+
+    def descend(wager: Wager, left: list[tuple[float, float]]) -> None:
+        if not left:
+            return
+        after = []
+        for position, (grade, known) in enumerate(left):
+            one = copy.copy(wager)
+            one.take(grade, known)
+            assert one.capital >= 0
+            after.append(one.capital)
+            descend(one, left[:position] + left[position + 1 :])
+        assert sum(after) / len(after) <= wager.capital + 1e-6
+
+    rows = at_least_as_good(rows)
+    descend(Wager([known for _, known in rows], rate=rate), rows)
+
+
+def ever_lost(rows: Sequence[tuple[float, float]], *, rate: float) -> bool:
+    wager = Wager([known for _, known in rows], rate=rate)
+    for grade, known in rows[:-1]:
+        wager.take(grade, known)
+        if wager.lost:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("agreeing", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_a_candidate_that_beats_the_bar_by_one_row_is_lost_no_more_often_than_the_rate(
+    rate: float, agreeing: float
+) -> None:
+    """The claim that is hardest to tell from a false one; three standard deviations are allowed."""
+    rng = Random(f"{rate} {agreeing}")
+    known = [float(rng.random() < 0.6) for _ in range(150)]
+    swapped = [grade if rng.random() < agreeing else 0.0 for grade in known]
+    misses = [row for row, grade in enumerate(swapped) if not grade]
+    for row in rng.sample(misses, int(sum(known) - sum(swapped)) + 1):
+        swapped[row] = 1.0
+    assert sum(swapped) == sum(known) + 1
+    rows, rounds, lost = list(zip(swapped, known, strict=True)), 600, 0
+    for _ in range(rounds):
+        rng.shuffle(rows)
+        lost += ever_lost(rows, rate=rate)
+    assert lost / rounds <= rate + 3 * (rate * (1 - rate) / rounds) ** 0.5
+
+
+def test_a_candidate_that_is_much_worse_is_lost_by_half_of_the_rows() -> None:
+    rng = Random(1)
+    rows = [(float(row % 10 < 4), float(row % 10 < 7)) for row in range(300)]
+    for _ in range(50):
+        rng.shuffle(rows)
+        wager = Wager([known for _, known in rows], rate=0.05)
+        for grade, known in rows[:150]:
+            if not wager.lost:
+                wager.take(grade, known)
+        assert wager.lost
