@@ -51,8 +51,16 @@ CASES = (
     LimitCase(name="tokens, tier 1, limits not told", model=TIER_1, known=False),
     LimitCase(name="tokens, tier 1, limits not told, long max_tokens", model=TIER_1, known=False, max_tokens=1024),
     LimitCase(name="tokens, tier 1, half a second saved up", model=replace(TIER_1, burst_seconds=0.5)),
+    LimitCase(
+        name="tokens, tier 1, a quarter of a second saved up, shorter prompts",
+        model=replace(TIER_1, burst_seconds=0.25),
+        prompt_tokens=330,
+    ),
     LimitCase(name="tokens, tier 1, no headers", model=replace(TIER_1, shows_headers=False)),
     LimitCase(name="requests, tier 3", model=TIER_3, prompt_tokens=100),
+    LimitCase(
+        name="tokens, tier 3, a quarter of a second saved up", model=replace(TIER_3, burst_seconds=0.25), max_tokens=512
+    ),
 )
 
 

@@ -8,7 +8,8 @@ provider has counted more than we have.
 Everything here is synchronous and takes the time as an argument (seconds).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from math import inf
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.quota import DAY, MINUTE, Quota, Taken
@@ -25,7 +26,8 @@ MOST_SQUEEZED = 16.0  # ... to this part of the limit at least
 RELAX = 0.99  # the divisor shrinks by this much a minute without refusals
 
 
-class Reservation(NamedTuple):
+@dataclass(slots=True)
+class Reservation:
     """What one call has reserved: to be settled once, when it is known what it used."""
 
     at: float
@@ -57,15 +59,15 @@ class RateLimits:
         tokens_per_day: int | None = None,
         now: float = 0.0,
     ) -> None:
-        self.requests = Quota(per_minute=requests_per_minute, per_day=requests_per_day, now=now)
+        self.requests = Quota(per_minute=requests_per_minute, per_day=requests_per_day, now=now, charge_varies=False)
         self.tokens = Quota(per_minute=tokens_per_minute, per_day=tokens_per_day, now=now)
         self._held_until = 0.0
         self._ramp: Bucket | None = None
         self._ramp_base = 0.0
         self._ramp_since = 0.0
         self._squeeze = 1.0
-        self._squeezed_at = 0.0
-        self._known_since = 0.0  # when headers last told other limits
+        self._squeezed_at = -inf
+        self._known_since = -inf  # when headers last told other limits
 
     def __repr__(self) -> str:
         return (
@@ -79,7 +81,12 @@ class RateLimits:
             self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._squeezed_at) / MINUTE))
             self._squeezed_at = now
             self._change_pace(now)
-        wait = max(self.requests.wait(1, now), self.tokens.wait(tokens, now), self._held_until - now, 0.0)
+        wait = self.requests.wait(1, now)
+        for_tokens, held = self.tokens.wait(tokens, now), self._held_until - now
+        if for_tokens > wait:
+            wait = for_tokens
+        if held > wait:
+            wait = held
         if self._ramp is not None:
             wait = max(wait, self._ramp_wait(now))
         return wait
@@ -103,12 +110,12 @@ class RateLimits:
         """Take in what an answer's headers told; true if a limit changed."""
         at = reservation.at
         changed = False
-        before = self.tokens.charge
+        charge_before = self.tokens.charge
         if hints.requests_limit is not None and not counts_days(hints):
             changed |= self.requests.learn(hints.requests_limit, now)
             if hints.requests_remaining is not None:
-                then = reservation.requests.taken
-                self.requests.feed_back(hints.requests_remaining, taken_then=then, at=at, now=now)
+                then, charged = reservation.requests.taken, 0 if refused else 1
+                self.requests.feed_back(hints.requests_remaining, taken_then=then, at=at, now=now, charged=charged)
         if hints.tokens_limit is not None:
             changed |= self.tokens.learn(hints.tokens_limit, now)
         if hints.tokens_remaining is not None:
@@ -116,9 +123,8 @@ class RateLimits:
             self.tokens.feed_back(hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged)
         if changed:
             self._known_since = now
-        explained = self.tokens.charge / before
-        if self._squeeze > 1 and explained > 1:
-            self._squeeze = max(1.0, self._squeeze / explained)
+        if self._squeeze > 1 and self.tokens.charge > charge_before:
+            self._squeeze = max(1.0, self._squeeze * charge_before / self.tokens.charge)
             self._change_pace(now)
         return changed
 
@@ -134,7 +140,7 @@ class RateLimits:
 
     def refused(self, reservation: Reservation, now: float) -> None:
         """The provider refused a call that we thought was due: it counts otherwise, or others share the limit."""
-        if reservation.at < self._squeezed_at or reservation.at < self._known_since:
+        if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
             return  # sent before the last refusal was heard, or the limits were: it tells nothing new
         lasted = max(reservation.at - self._squeezed_at, SLACK)
         step = min(max(OVERDRAWN / lasted, LEAST_SQUEEZE), MOST_SQUEEZE)

@@ -1,7 +1,7 @@
 """One thing a provider counts, requests or tokens: what is left of it, and how the provider counts."""
 
+from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
 
 from metaspo.scheduling.window import Bucket, Window
 
@@ -12,13 +12,18 @@ LEARN_FROM = 0.02  # of a limit must be used between two headers to tell how the
 LEARN_BELOW = 0.9  # of the most that was ever left before a call: above it, nothing presses
 LEARN_DOWN = 0.98  # we may be counting too much: a little less each time nearly all is left
 LEARN_BY = 0.5  # of what was found to be different
+SPARE = 2 / 3  # of what the provider lets us save up stays there: calls under way may count for more than we think
 LEAST_CHARGE = 0.25
 IDLE_CHARGE = 0.9  # and no less where nothing presses, which may be so because we ask for little
 MOST_CHARGE = 32.0
 
 
-class Taken(NamedTuple):
-    """One reservation in a quota: the amount, what it was charged as, where it was counted, and `Quota.taken` then."""
+@dataclass(slots=True)
+class Taken:
+    """One reservation in a quota: the amount, what it is charged as, where it was counted, and `Quota.taken` then.
+
+    The charge changes when it is known what was used.
+    """
 
     amount: int
     charged: int
@@ -27,7 +32,8 @@ class Taken(NamedTuple):
     taken: int
 
 
-class Heard(NamedTuple):
+@dataclass(slots=True)
+class Heard:
     """What a header told: so much remained at that time, when so much had been taken."""
 
     at: float
@@ -38,19 +44,22 @@ class Heard(NamedTuple):
 class Quota:
     """Requests, or tokens, under a minute limit and a day limit, either of which may be None.
 
+    Of tokens the provider may count others than we do (`charge_varies`); a request is a request.
+
     Attributes:
         per_minute: the limit in force: the smaller of the one set and the one learned from headers.
-        taken: everything ever reserved; tells how much of it a header cannot have seen.
+        taken: everything ever reserved, but for what never counted; tells how much of it a header cannot have seen.
         charge: how many the provider counts for one of ours. OpenAI counts a guess from the prompt's length and all of
             `max_tokens`, whatever the answer takes; the headers show it.
     """
 
     __slots__ = (
         "_bucket",
+        "_charge_varies",
         "_counted",
         "_day",
-        "_depth",
         "_fullest",
+        "_fullest_amount",
         "_heard",
         "_minute",
         "_reserved",
@@ -62,19 +71,20 @@ class Quota:
         "taken",
     )
 
-    def __init__(self, *, per_minute: int | None, per_day: int | None, now: float) -> None:
+    def __init__(self, *, per_minute: int | None, per_day: int | None, now: float, charge_varies: bool = True) -> None:
         self.per_minute: int | None = None
         self.per_day = per_day
         self.taken = 0
         self.charge = 1.0
+        self._charge_varies = charge_varies
         self._set = per_minute
         self._heard: Heard | None = None
         self._counted = 0.0  # by the provider, since the charge was set last; beside what we reserved meanwhile
         self._reserved = 0
         self._unpressed = 0  # what was reserved while the provider had nearly all left
-        self._depth = 0  # the most that was seen to be left before a call
-        self._fullest = 0  # the most that a header said remained: how much the provider lets us save up
-        self._bucket: Bucket | None = None
+        self._fullest = 0  # the most that remained after a call, by the headers: what the provider lets us save up ...
+        self._fullest_amount = 0.0  # ... beside that call
+        self._bucket: Bucket | None = None  # None without a minute limit
         self._minute = Window(period=MINUTE)
         self._day = Window(period=DAY) if per_day is not None else None
         if per_minute is not None:
@@ -82,18 +92,23 @@ class Quota:
 
     def wait(self, amount: int, now: float) -> float:
         """Seconds until `amount` may be reserved."""
+        bucket, limit = self._bucket, self.per_minute
+        if bucket is None and self._day is None:
+            return 0.0  # not limited at all
         wait = 0.0
-        charged = ceil(amount * self.charge)
-        if self._bucket is not None and self.per_minute is not None:
-            paced = self._bucket.wait(min(charged, self.per_minute), now)
-            wait = max(paced, self._minute.wait(charged, self.per_minute, now))
+        charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
+        if bucket is not None and limit is not None:
+            wait = bucket.wait(charged if charged < limit else limit, now)
+            until_forgotten = self._minute.wait(charged, limit, now)
+            if until_forgotten > wait:
+                wait = until_forgotten
         if self._day is not None and self.per_day is not None:
             wait = max(wait, self._day.wait(charged, self.per_day, now))
         return wait
 
     def take(self, amount: int, now: float) -> Taken:
         """Reserve; returns what to correct when it is known what was used."""
-        charged = ceil(amount * self.charge)
+        charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
         self.taken += amount
         if self._bucket is not None:
             self._bucket.take(charged, now)
@@ -102,13 +117,15 @@ class Quota:
 
     def correct(self, taken: Taken, used: int, now: float) -> None:
         """Change what was reserved to what was used."""
-        change = ceil(used * self.charge) - taken.charged
+        change = (used if self.charge == 1.0 else ceil(used * self.charge)) - taken.charged
         if self._bucket is not None:
             self._bucket.take(change, now)
         self._minute.correct(taken.minute_slot, change, now)
         if self._day is not None:
             self._day.correct(taken.day_slot, change, now)
-        self.taken += used - taken.amount
+        taken.charged += change
+        if used == 0:
+            self.taken -= taken.amount
 
     def used_in_minute(self, now: float) -> int:
         """What was reserved in the last 60 seconds, as the provider counts it."""
@@ -117,6 +134,8 @@ class Quota:
 
     def learn(self, limit: int, now: float) -> bool:
         """Take over a minute limit that a header told; true if that changed the one in force."""
+        if limit == self.per_minute:
+            return False  # as nearly always
         limit = max(1, limit if self._set is None else min(limit, self._set))
         if limit == self.per_minute:
             return False
@@ -130,18 +149,17 @@ class Quota:
         that told it had been charged as so many; 0 if nothing is to be learned from it (it was refused: what else was
         refused meanwhile is not known yet).
         """
-        if self._bucket is None or self.per_minute is None:
+        bucket, limit = self._bucket, self.per_minute
+        if bucket is None or limit is None:
             return
-        self._fullest = max(self._fullest, remaining)
-        if charged:
-            self._depth = max(self._depth, remaining + charged)
-            self._learn_charge(Heard(at, remaining, taken_then), charged, self.per_minute)
-        else:
-            self._heard = None
-        refilled = self.per_minute / MINUTE * (now - at)
-        self._bucket.burst = min(_burst(self.per_minute), max(self._fullest, 1.0))
-        left = remaining + refilled - (self.taken - taken_then) * self.charge
-        self._bucket.lower_to(min(left, self.per_minute), now)
+        if charged and remaining >= self._fullest:
+            self._fullest, self._fullest_amount = remaining, charged / self.charge
+        if self._charge_varies:
+            self._learn_charge(Heard(at, remaining, taken_then) if charged else None, charged, limit)
+        left = remaining + limit / MINUTE * (now - at) - (self.taken - taken_then) * self.charge
+        most = _burst(limit)
+        bucket.lower_to(left - min(self._fullest * SPARE, most), now)
+        bucket.burst = min(most, max(self._fullest, 1.0))
 
     def squeeze(self, divisor: float, now: float) -> None:
         """Divide the pace."""
@@ -153,23 +171,24 @@ class Quota:
         if self._bucket is not None:
             self._bucket.lower_to(0.0, now)
 
-    def _learn_charge(self, heard: Heard, charged: int, limit: int) -> None:
-        """Compare what the provider counted between two headers with what we reserved."""
+    def _learn_charge(self, heard: Heard | None, charged: int, limit: int) -> None:
+        """Compare what the provider counted between two headers with what we reserved; None if that is not known."""
         before = self._heard
-        if before is not None and heard.at <= before.at:
+        if before is not None and heard is not None and heard.at <= before.at:
             return  # answers overtake each other
         self._heard = heard
-        if before is None:
+        if before is None or heard is None:
             return
+        depth = self._fullest + self._fullest_amount * self.charge
         refilled = limit / MINUTE * (heard.at - before.at)
         reserved = heard.taken - before.taken
-        if heard.remaining + charged > LEARN_BELOW * self._depth:
+        if heard.remaining + charged > LEARN_BELOW * depth:
             self._unpressed += reserved
             if self._unpressed >= LEARN_FROM * limit:
                 self.charge = min(self.charge, max(IDLE_CHARGE, self.charge * LEARN_DOWN))
                 self._forget_counts()
             return
-        if before.remaining + refilled > self._depth:
+        if before.remaining + refilled > depth:
             return  # some of the refill may have been lost
         self._counted += before.remaining + refilled - heard.remaining
         self._reserved += reserved
@@ -191,7 +210,8 @@ class Quota:
             self._bucket.burst = burst
         self.per_minute = limit
         self._heard = None
-        self._depth = self._fullest = 0
+        self._fullest = 0
+        self._fullest_amount = 0.0
         self._forget_counts()
 
 

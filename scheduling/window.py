@@ -4,6 +4,7 @@ Synchronous; the time (seconds) is an argument.
 """
 
 WINDOW_SLOTS = 240  # a window forgets in steps of period / 240
+_SIZE = WINDOW_SLOTS + 1
 SLACK = 1e-6  # rounding of floats, in units of whatever is counted
 
 
@@ -24,15 +25,18 @@ class Bucket:
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be taken; 0.0 if it may be now. The bucket saves up for the amount last asked."""
-        self._cap = max(self.burst, amount)
-        self._refill(now)
+        self._cap = self.burst if self.burst > amount else amount
+        if now != self._updated:
+            self._refill(now)
         missing = amount - self._level
         return 0.0 if missing <= SLACK else missing / self.rate
 
     def take(self, amount: float, now: float) -> None:
         """Take without asking; a negative amount gives back."""
-        self._refill(now)
-        self._level = min(self._level - amount, self._cap)
+        if now != self._updated:  # much of what happens, happens at one moment
+            self._refill(now)
+        level = self._level - amount
+        self._level = level if level < self._cap else self._cap
 
     def change_rate(self, rate: float, now: float) -> None:
         """Refill at another rate from now on."""
@@ -45,9 +49,8 @@ class Bucket:
         self._level = min(self._level, level)
 
     def _refill(self, now: float) -> None:
-        if now == self._updated:
-            return  # much of what happens, happens at one moment
-        self._level = min(self._cap, self._level + self.rate * (now - self._updated))
+        level = self._level + self.rate * (now - self._updated)
+        self._level = level if level < self._cap else self._cap
         self._updated = now
 
 
@@ -57,57 +60,58 @@ class Window:
     Time is cut into slots; what was taken in a slot is forgotten a whole period after that slot's end.
     """
 
-    __slots__ = ("_counts", "_slot", "_width", "period", "used")
+    __slots__ = ("_counts", "_slot", "_slot_ends", "_width", "period", "used")
 
     def __init__(self, *, period: float) -> None:
         self.period = period
         self.used = 0
         self._width = period / WINDOW_SLOTS
-        self._counts = [0] * (WINDOW_SLOTS + 1)
+        self._counts = [0] * _SIZE
         self._slot = 0
+        self._slot_ends = self._width
 
     def __repr__(self) -> str:
         return f"<Window used={self.used} in {self.period:g} s>"
 
     def wait(self, amount: int, limit: int, now: float) -> float:
         """Seconds until `amount` more fits into the limit; an amount above the limit waits for an empty window."""
-        self._advance(now)
-        excess = self.used + min(amount, limit) - limit
+        if now >= self._slot_ends:
+            self._advance(now)
+        excess = self.used + amount - limit if amount < limit else self.used
         if excess <= 0:
             return 0.0
-        size = len(self._counts)
-        for age in range(size - 1, -1, -1):
+        for age in range(_SIZE - 1, -1, -1):
             slot = self._slot - age
-            excess -= self._counts[slot % size]
+            excess -= self._counts[slot % _SIZE]
             if excess <= 0:
                 return max((slot + 1) * self._width + self.period - now, SLACK)
         raise AssertionError("a window's slots do not add up to what it has used")
 
     def take(self, amount: int, now: float) -> int:
         """Count an amount; returns the slot it was counted in."""
-        self._advance(now)
-        self._counts[self._slot % len(self._counts)] += amount
+        if now >= self._slot_ends:
+            self._advance(now)
+        self._counts[self._slot % _SIZE] += amount
         self.used += amount
         return self._slot
 
     def correct(self, slot: int, change: int, now: float) -> None:
         """Change what was counted in a slot, unless that is forgotten already."""
-        self._advance(now)
-        size = len(self._counts)
-        if self._slot - slot < size:
-            self._counts[slot % size] += change
+        if now >= self._slot_ends:
+            self._advance(now)
+        if self._slot - slot < _SIZE:
+            self._counts[slot % _SIZE] += change
             self.used += change
 
     def _advance(self, now: float) -> None:
+        """Go on to the slot of `now`, which lies beyond the present one's end; forget what is too old."""
         slot = int(now / self._width)
-        if slot == self._slot:
-            return
-        size = len(self._counts)
-        if slot - self._slot >= size:
-            self._counts = [0] * size
+        if slot - self._slot >= _SIZE:
+            self._counts = [0] * _SIZE
             self.used = 0
         else:
             for passed in range(self._slot + 1, slot + 1):
-                self.used -= self._counts[passed % size]
-                self._counts[passed % size] = 0
-        self._slot = max(slot, self._slot)
+                self.used -= self._counts[passed % _SIZE]
+                self._counts[passed % _SIZE] = 0
+        self._slot = slot
+        self._slot_ends = (slot + 1) * self._width

@@ -167,6 +167,31 @@ def test_an_old_header_is_brought_up_to_date() -> None:
     assert quota.wait(100, now) <= 1.5
 
 
+def test_what_is_left_is_not_used_to_the_last() -> None:
+    """Of the most that the provider lets us save up a part stays there, for calls that count for more than we think."""
+    quota = Quota(per_minute=6_000, per_day=None, now=0.0)
+    quota.feed_back(50, taken_then=quota.taken, at=0.0, now=0.0, charged=10)
+    assert quota.wait(10, 0.0) == 0.0
+    assert quota.wait(25, 0.0) > 0
+
+
+def test_a_header_has_seen_its_own_call() -> None:
+    """What the call turned out not to need is in what the header says is left; it is not added once more."""
+    quota = Quota(per_minute=60_000, per_day=None, now=0.0)
+    taken = quota.take(500, 0.0)
+    quota.correct(taken, 100, 0.0)
+    quota.feed_back(0, taken_then=taken.taken, at=0.0, now=0.0)
+    assert quota.wait(10, 0.0) > 0
+
+
+def test_refusals_of_one_burst_are_one_refusal() -> None:
+    """However many were refused at one moment, the pace goes down once, by the least step."""
+    limits = RateLimits(requests_per_minute=600)
+    for call in [limits.reserve(1, 0.0) for _ in range(6)]:
+        limits.refused(call, 0.0)
+    assert 0.97 * 600 <= len(run_arrivals_from(limits, 1.0, 61.0)) < 0.995 * 600
+
+
 def test_requests_per_day_in_the_header_are_not_taken_for_a_minute() -> None:
     """One of 10,000 used and 8.64 s to refill it is a day's limit; one of 60 and 1 s is a minute's."""
     assert counts_days(LimitHints(requests_limit=10_000, requests_remaining=9_999, requests_reset=8.64))

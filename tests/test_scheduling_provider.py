@@ -147,6 +147,15 @@ def test_calls_of_half_a_bucket_are_understood() -> None:
     assert len([at for at in provider.refused_at if at > 60]) <= 1
 
 
+@pytest.mark.parametrize("words", [(1_000, 1_100), (600, 1_100)])
+def test_where_two_calls_fit_nothing_is_refused(words: tuple[int, int]) -> None:
+    """Half a second of the limit is saved up, two calls' worth: enough to use 97% of it without a refusal."""
+    provider = Provider(declared=True, depth=0.5, headers=True)
+    run_against(provider, SET, max_tokens=128, length=words)
+    assert provider.use(60.0) >= 0.97
+    assert not [at for at in provider.refused_at if at > 60]
+
+
 def test_nobody_knows_the_limits_so_only_a_few_calls_go_ahead() -> None:
     """A whole queue sent at once to a provider that nobody knows would be refused, and counted."""
     provider = Provider(declared=False, depth=1, headers=True)
