@@ -25,7 +25,6 @@ FIXED = (64, 128, 192, 256, 320, 512)
 REPLICAS = (2, 4)
 REQUESTS = 6_000  # for each replica
 COUNTED = (0.5, 0.9)  # part of the answers whose rate is compared: after the search, before the queue runs dry
-MOST_PER_REPLICA = 256  # calls in flight that `auto` may try, as in the settings' default
 CHANGE_AT = 30.0  # seconds
 WINDOW = 10.0  # seconds of answers behind one rate
 NEAR = 0.9  # of the best rate
@@ -146,8 +145,7 @@ async def _ask(gateway: Gateway, requests: Sequence[Request]) -> None:
 
 def _replicas_row(server: VLLMModel, count: int, requests: int, best_of_one: float) -> Row:
     """`auto` over several replicas, beside as many times the best rate of one."""
-    settings = LaneSettings(max_concurrency=MOST_PER_REPLICA * count)
-    found = _rate(_answer_times(server, settings, requests * count, replicas=count))
+    found = _rate(_answer_times(server, LaneSettings(), requests * count, replicas=count))
     return _row(f"auto, {count} replicas", "answers/s", count * best_of_one, found)
 
 

@@ -109,7 +109,7 @@ def ours(
 
     async def main() -> float:
         servers = _servers(server, replicas)
-        base = LaneSettings(concurrency=concurrency, max_concurrency=2 * replicas * server.max_num_seqs)
+        base = LaneSettings(concurrency=concurrency, max_concurrency=2 * server.max_num_seqs)
         limits = LaneSettings(
             concurrency="auto" if concurrency == "auto" else OPTIMIZER_AT_ONCE,
             requests_per_minute=optimizer.requests_per_minute,

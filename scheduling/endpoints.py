@@ -13,7 +13,7 @@ from math import ceil
 
 from metaspo.backends import Backend, Request, Startable
 
-LOAD_BOUND = 1.25  # times the mean load
+LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
 FAULTS_TO_REST = 3  # different requests failing in a row
 FIRST_REST = 1.0
 LONGEST_REST = 30.0

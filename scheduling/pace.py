@@ -28,7 +28,7 @@ class Pace:
     ) -> None:
         self.control: ConcurrencyControl = make_control(
             settings.concurrency,
-            most=settings.max_concurrency,
+            most=settings.max_concurrency * endpoints,
             endpoints=endpoints,
             metered=settings.requests_per_minute is not None or settings.tokens_per_minute is not None,
         )

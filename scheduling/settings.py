@@ -33,7 +33,7 @@ class LaneSettings:
 
     Attributes:
         concurrency: calls in flight at once, all endpoints together; "auto" finds it by watching the throughput.
-        max_concurrency: upper bound for "auto".
+        max_concurrency: upper bound for "auto", for each endpoint.
         requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day: the provider's limits; None where
             there is none or it is to be learned from the answers' headers.
         time_limit: seconds per attempt.

@@ -24,8 +24,8 @@ from metaspo.scheduling.concurrency import (
 class BatchServer(Server):
     """A step takes longer the more calls are in it: answers per second rise with the load and level off."""
 
-    def __init__(self, *, base: float, per_call: float) -> None:
-        super().__init__("batch")
+    def __init__(self, name: str = "batch", *, base: float, per_call: float) -> None:
+        super().__init__(name)
         self.base = base
         self.per_call = per_call
 
@@ -86,6 +86,20 @@ def test_auto_comes_near_the_best_fixed_number_for_a_server_that_batches(base: f
     )
     auto = LaneSettings(max_concurrency=64)
     assert rate_of(BatchServer(base=base, per_call=per_call), 2_000, auto) >= 0.95 * best
+
+
+def test_auto_may_fill_every_replica() -> None:
+    """Its upper bound is for each endpoint: three that serve the more the more is out get three times as much."""
+    servers = [BatchServer(f"replica {number}", base=1.0, per_call=0.0) for number in range(3)]
+
+    async def main() -> None:
+        lane = Lane("lane", servers, LaneSettings(max_concurrency=16))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            await gateway.complete_many([ask(number) for number in range(3_000)], lane="lane")
+            assert gateway.statistics().lanes["lane"].concurrency <= 3 * 16
+
+    run_virtual(main())
+    assert 2.5 * 16 < sum(server.peak for server in servers) <= 3.5 * 16
 
 
 @pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (100, 50)])
