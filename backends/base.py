@@ -125,7 +125,7 @@ class Backend(Protocol):
         ...
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
-        """Send the request once; `time_limit` in seconds. Raises a `BackendError`."""
+        """Send the request once; `time_limit` in seconds. Raises a `BackendError`, when it is awaited."""
         ...
 
     async def probe(self) -> ServerInfo:

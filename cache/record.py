@@ -29,7 +29,7 @@ class BadRecord(ValueError):
 
 
 def encode_entry(key: str, entry: Entry) -> bytes:
-    """The bytes kept for an entry under a key. Raises `BadRecord` for an entry that could not be read again."""
+    """The bytes kept for an entry under a key. Raises `BadRecord` if its fields are not what they should be."""
     fields = _fields(entry)
     if not _can_be_read(fields) or not math.isfinite(entry.completion.latency + entry.created):
         raise BadRecord(f"its fields are not those of an entry: {fields[2:]}")

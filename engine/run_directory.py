@@ -11,11 +11,12 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -29,6 +30,9 @@ JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 # What of a config a result depends on, beside the data.
 METHOD = {"seed", "iterations", "system_prompt", "roles", "redraws", "inner", "outer", "test"}
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
+
+
+LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
 
 
 class RunDirectoryError(RuntimeError):
@@ -82,12 +86,10 @@ class RunDirectory:
                 f"{self.path}: cannot write there: {error.strerror}; set `runs` in the config"
             ) from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(lock):
                 raise RunDirectoryError(
                     f"{self.path}: this run is going on in another process; wait for it, or stop it"
-                ) from None
+                )
             yield
 
     @property
@@ -102,6 +104,8 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
             except BlockingIOError:
                 return True
+            except OSError:
+                return False  # a file system without locks
         return False
 
     def write_config(self, config: RunConfig) -> None:
@@ -121,6 +125,18 @@ class RunDirectory:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary."""
         write_json(self.summary, summary)
+
+
+def _locked(lock: TextIO) -> bool:
+    """Lock it for this process alone; false if another one holds it for longer than somebody who only looks does."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK)
+        else:
+            return True
+    return False
 
 
 def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> RunDirectory:

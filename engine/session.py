@@ -53,8 +53,10 @@ def last_session(
         reader.take(event)
     if not reader.number:
         return None
-    # Every session that ends in order writes a summary, which counts it; earlier versions did not count.
-    ended = reader.number <= summary.get("all_sessions", {}).get("sessions", reader.number if summary else 0)
+    # A session that ends in order writes a summary, which counts it; earlier versions did not count. One that was to
+    # repeat a finished run may leave none, but that run is finished all the same.
+    counted = summary.get("all_sessions", {}).get("sessions", reader.number if summary else 0)
+    ended = reader.number <= counted or run.result.exists()
     return Session(
         state="running" if running or run.in_use else "ended" if ended else "broken off",
         number=reader.number,

@@ -88,10 +88,9 @@ class Calls:
         self._tasks[task] = flight
         self._deadlines.add(flight, now + self._time_limit + OVERDUE)
 
-    def abort(self, flight: Flight) -> None:
-        """Break a call off."""
-        if flight.task is not None:
-            flight.task.cancel()
+    def abort(self, flight: Flight) -> bool:
+        """Break a call off; false if it has ended already and is about to be booked."""
+        return flight.task is not None and flight.task.cancel()
 
     def lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
@@ -125,8 +124,10 @@ class Calls:
             else:
                 self._landed(flight, task.result())
         except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
-            self._flights.fail(flight, mistake)
             self._broken(mistake)
+            if flight.state is not State.OVER:
+                self._funding.book_at_most(flight)
+                self._flights.fail(flight, mistake)
             raise
 
     def _free_slot(self, flight: Flight) -> None:

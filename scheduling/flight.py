@@ -55,6 +55,7 @@ class Flight:
 
     Attributes:
         payer: whose budget the call is reserved against; set from the first waiter when it is reserved.
+        parked_with: the account whose purse it waits for, in its queue at `parked_ticket`; None if it waits for none.
         cost: what is reserved; None while nothing is.
         broken_off: why the lane itself ended the call that is out; None if it did not.
         failures: failed calls so far; attempts: those that count against the request.
@@ -79,6 +80,7 @@ class Flight:
         "limiter_seconds",
         "limiter_then",
         "parked_ticket",
+        "parked_with",
         "payer",
         "priority",
         "queue_seconds",
@@ -110,6 +112,7 @@ class Flight:
         self.endpoint: Endpoint | None = None
         self.ticket: Ticket | None = None
         self.parked_ticket: Ticket | None = None
+        self.parked_with: Account | None = None
         self.task: asyncio.Task[Reply] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.broken_off: TransientError | None = None

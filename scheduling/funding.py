@@ -45,6 +45,7 @@ class Funding:
         if account.exhausted is None and account.purse.out:
             flight.state = State.PARKED
             flight.parked_ticket = account.parked.push(flight, priority=flight.priority)
+            flight.parked_with = account
         else:
             self._on_exhausted(account, most)
         return False
@@ -99,14 +100,13 @@ class Funding:
                 if not payer.purse.out:
                     self._on_exhausted(payer, most)
                 return
-            payer.parked.pop()
-            waiting.parked_ticket = None
+            unpark(waiting)
             waiting.cost, waiting.payer = most, payer
             waiting.lane.requeue(waiting)
 
 
-def unpark(flight: Flight, account: Account) -> None:
-    """The flight no longer waits for the account's purse."""
-    if flight.parked_ticket is not None:
-        account.parked.remove(flight.parked_ticket)
-        flight.parked_ticket = None
+def unpark(flight: Flight) -> None:
+    """The flight no longer waits for anybody's purse."""
+    if flight.parked_with is not None and flight.parked_ticket is not None:
+        flight.parked_with.parked.remove(flight.parked_ticket)
+    flight.parked_with = flight.parked_ticket = None

@@ -143,8 +143,8 @@ class Lane:
         flight.waiters.remove(waiter)
         if not flight.waiters:
             self._withdraw(flight)
-        elif flight.state is State.PARKED and waiter.account is not flight.waiters[0].account:
-            unpark(flight, waiter.account)
+        elif flight.state is State.PARKED and flight.parked_with is not flight.account:
+            unpark(flight)  # who was to pay is gone; another one may have room in the budget
             self.requeue(flight)
         elif flight.state is State.QUEUED and flight.payer is waiter.account:
             self._funding.release(flight)
@@ -178,7 +178,7 @@ class Lane:
                 else:
                     flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
                     if flight.state is State.PARKED:
-                        unpark(flight, account)
+                        unpark(flight)
                         lane.requeue(flight)
 
     def statistics(self) -> LaneStatistics:
@@ -237,8 +237,8 @@ class Lane:
             self._abort(flight)
 
     def _abort(self, flight: Flight) -> None:
-        self._flights.drop(flight)
-        self._calls.abort(flight)
+        if self._calls.abort(flight):  # else its answer is here already, and whoever asks again shall find it
+            self._flights.drop(flight)
 
     # Small parts
 
@@ -253,8 +253,8 @@ class Lane:
         """Remove a flight from wherever it waits, and release what it has reserved."""
         if flight.state is State.QUEUED and flight.ticket is not None:
             self._queue.remove(flight.ticket)
-        elif flight.state is State.PARKED and flight.account is not None:
-            unpark(flight, flight.account)
+        elif flight.state is State.PARKED:
+            unpark(flight)
         else:
             self._recovery.end_back_off(flight)
         flight.state = State.NEW

@@ -103,8 +103,8 @@ class RateLimits:
 
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call never reached the provider: nothing was used. (Refused calls do count.)"""
-        self.requests.correct(reservation.requests, 0, now)
-        self.tokens.correct(reservation.tokens, 0, now)
+        self.requests.give_back(reservation.requests, now)
+        self.tokens.give_back(reservation.tokens, now)
 
     def hear(self, hints: LimitHints, reservation: Reservation, now: float, *, refused: bool = False) -> bool:
         """Take in what an answer's headers told; true if a limit changed."""
@@ -130,7 +130,7 @@ class RateLimits:
 
     def refuse(self, reservation: Reservation, now: float) -> None:
         """The provider refused the call: it counts as a request, and used no tokens."""
-        self.tokens.correct(reservation.tokens, 0, now)
+        self.tokens.give_back(reservation.tokens, now)
 
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for so long: the provider refused a call."""

@@ -124,8 +124,11 @@ class Quota:
         if self._day is not None:
             self._day.correct(taken.day_slot, change, now)
         taken.charged += change
-        if used == 0:
-            self.taken -= taken.amount
+
+    def give_back(self, taken: Taken, now: float) -> None:
+        """Nothing was used, nor did the provider count anything."""
+        self.correct(taken, 0, now)
+        self.taken -= taken.amount
 
     def used_in_minute(self, now: float) -> int:
         """What was reserved in the last 60 seconds, as the provider counts it."""

@@ -1,5 +1,7 @@
 """Run directories: named by all that the result depends on and nothing else, held by one, written whole."""
 
+import fcntl
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,3 +129,16 @@ def test_only_run_directories_are_listed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert {run.name for run in find_runs(tmp_path)} == {"one", "two"}
     assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_who_only_looks_keeps_nobody_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that begins while somebody looks whether one is under way waits for the moment that takes."""
+    directory = RunDirectory(tmp_path / "run")
+    with directory.held():
+        assert directory.in_use
+    looker = (directory.path / ".lock").open("rb")
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _: looker.close())
+    with directory.held():
+        assert looker.closed
+    assert not directory.in_use

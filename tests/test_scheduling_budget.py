@@ -238,6 +238,49 @@ def test_who_leaves_does_not_pay() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("priority", [0, 1])
+def test_who_leaves_a_request_that_another_one_pays_for_disturbs_nobody(priority: int) -> None:
+    """It waits in the payer's line, not in the leaver's, where something else may have the same place."""
+
+    async def main() -> None:
+        server, payer, leaver = Server(), Account("payer", Budget(tokens=500)), Account("leaver", Budget(tokens=500))
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway, asyncio.timeout(100):
+
+            def ask_for(number: int, account: Account, priority: int = 0) -> "asyncio.Task[Completion]":
+                work = gateway.complete(ask(number), lane="lane", account=account, priority=(priority,))
+                return asyncio.create_task(work)
+
+            stay = [ask_for(1, payer), ask_for(2, payer), ask_for(3, leaver, priority), ask_for(4, leaver, priority)]
+            await asyncio.sleep(0.1)
+            assert (len(payer.parked), len(leaver.parked)) == (1, 1)
+            joiner = ask_for(2, leaver)
+            await asyncio.sleep(0.1)
+            joiner.cancel()
+            await asyncio.gather(*stay)
+        assert sorted(server.finished) == [f"question {number}" for number in (1, 2, 3, 4)]
+
+    run_virtual(main())
+
+
+def test_a_request_that_nobody_waits_for_gets_no_room_in_the_budget() -> None:
+    """It left the line with the last who wanted it."""
+
+    async def main() -> None:
+        server, account = Server(), Account("run", Budget(tokens=500))
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            first = asyncio.create_task(gateway.complete(ask(1), lane="lane", account=account))
+            second = asyncio.create_task(gateway.complete(ask(2), lane="lane", account=account))
+            await asyncio.sleep(0.1)
+            assert len(account.parked) == 1
+            second.cancel()
+            await first
+            await asyncio.sleep(10)
+        assert len(account.parked) == 0
+        assert server.finished == ["question 1"]
+
+    run_virtual(main())
+
+
 def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
     """A 429 costs nothing; half an answer may have cost everything it could."""
 

@@ -174,6 +174,34 @@ def test_the_last_waiter_aborts_a_call_that_costs_compute() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_an_answer_that_is_here_is_not_asked_for_again(turns: int) -> None:
+    """Whoever leaves in the very moment in which it comes, so many turns of the loop before it is kept."""
+
+    class Gated(Server):
+        async def work(self, request: Request) -> None:
+            await gate.wait()
+
+    gate = asyncio.Event()
+
+    async def main() -> tuple[int, int]:
+        server = Gated()
+        async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
+            first = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+            await asyncio.sleep(1)
+            gate.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            answered_before = len(server.finished)
+            first.cancel()
+            await asyncio.wait([first])
+            await gateway.complete(ask(1), lane="lane")
+        return answered_before, len(server.finished)
+
+    answered_before, answered = run_virtual(main())
+    assert answered == 1, answered_before
+
+
 def test_the_last_waiter_lets_a_paid_call_finish_into_the_store() -> None:
     """On a lane that charges by token the answer is paid for: it is kept, and can be joined again meanwhile."""
 
