@@ -12,6 +12,10 @@ from metaspo.scheduling import Priority
 T = TypeVar("T")
 
 
+class Unanswered(NoProposal):
+    """The optimizer was asked for a proposal and gave no answer that can be used."""
+
+
 def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
     """The optimizer as a strategy sees it at one candidate's address.
 
@@ -37,7 +41,7 @@ def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], 
                 )
                 parsed = parse(answer.text)
             except RequestRejected as error:
-                raise NoProposal(f"{step}: the optimizer refused: {error}") from error
+                raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 fault = str(error)
                 scope.journal.write("malformed", place, {"attempt": attempt, "why": fault})
@@ -45,6 +49,6 @@ def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], 
             scope.watcher.settled(optimizer_calls=1)
             scope.journal.write(step, address, {"attempts": attempt + 1})
             return parsed
-        raise NoProposal(f"{step}: malformed {scope.config.redraws + 1} times, the last time: {fault}")
+        raise Unanswered(f"{step}: malformed {scope.config.redraws + 1} times, the last time: {fault}")
 
     return ask

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metaspo.engine.address import candidate_address
-from metaspo.engine.ask import asker
+from metaspo.engine.ask import Unanswered, asker
 from metaspo.engine.node import Node
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.race import Standing
@@ -48,7 +48,8 @@ class Round:
         try:
             prompt = check(await proposing)
         except (NoProposal, PromptError) as reason:
-            self.scope.journal.write("proposal", address, {"none": str(reason)})
+            unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
+            self.scope.journal.write("proposal", address, {"none": str(reason), "unusable": unusable})
             self.scope.watcher.settled(base_calls=rows)
             self.races.ended(number)
             self.recall.done(number)

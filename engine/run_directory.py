@@ -29,6 +29,7 @@ from metaspo.engine.tasks import Task
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 # What of a config a result depends on, beside the data.
 METHOD = {"seed", "iterations", "system_prompt", "roles", "redraws", "inner", "outer", "test"}
+FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -186,12 +187,19 @@ def find_runs(base: Path) -> list[RunDirectory]:
 
 
 def find_run(name: str, *, base: Path) -> RunDirectory:
-    """A run by its name, the unambiguous start of its name, or its path. Raises `RunDirectoryError`."""
+    """A run by its path, its name, its config's name, or the start of its name. Raises `RunDirectoryError`.
+
+    The start of a name counts only where nothing has exactly that name, and only if it fits one run.
+    """
     as_path = RunDirectory(Path(name))
     if as_path.config.is_file():
         return as_path
     runs = find_runs(base)
-    matches = [run for run in runs if run.name == name] or [run for run in runs if run.name.startswith(name)]
+    matches = (
+        [run for run in runs if run.name == name]
+        or [run for run in runs if re.fullmatch(re.escape(name) + FINGERPRINT, run.name)]
+        or [run for run in runs if run.name.startswith(name)]
+    )
     if len(matches) == 1:
         return matches[0]
     if matches:

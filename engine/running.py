@@ -1,5 +1,6 @@
 """What stands around a run: its gateway, its directory held from start to end, its scope, its summary."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
@@ -14,6 +15,7 @@ from metaspo.engine.journal import FileJournal, Journal, MemoryJournal, StoredJo
 from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.prepared import Prepared
+from metaspo.engine.proposals import WatchedJournal
 from metaspo.engine.result import RunReport
 from metaspo.engine.run import run
 from metaspo.engine.run_directory import RunDirectory, RunDirectoryError
@@ -67,7 +69,8 @@ async def run_prepared(
     with _journal(directory, prepared.config) as journal:
         name = directory.name if directory else prepared.config.name
         earlier = _spent(directory)
-        scope = make_scope(prepared, gateway, names, journal=journal, watcher=watcher, name=name, spent=earlier)
+        watched = WatchedJournal(journal, watcher.warn)
+        scope = make_scope(prepared, gateway, names, journal=watched, watcher=watcher, name=name, spent=earlier)
         result, why = None, ""
         try:
             with events.heard_by(journal, watcher) if events else nullcontext():
@@ -77,7 +80,7 @@ async def run_prepared(
             raise
         finally:
             usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            note_spending(journal, scope.account, seconds=seconds)
+            note_spending(journal, scope.account, seconds=seconds, last=True)
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 summary = summarize(result, usage, seconds=seconds, stopped=why)
@@ -105,6 +108,12 @@ def make_scope(
         if config.optimizer
         else None
     )
+    clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
+    started = clock()
+
+    def announce(account: Account) -> None:
+        note_spending(journal, account, seconds=clock() - started)
+
     return Scope(
         config=config,
         tasks=prepared.tasks,
@@ -113,10 +122,10 @@ def make_scope(
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
         gateway=gateway,
-        account=Account(name, budget, spent=spent),
+        account=Account(name, budget, spent=spent, announce=announce),
         journal=journal,
         watcher=watcher,
-        started=anyio.current_time(),
+        started=started,
     )
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from metaspo import tables
+from metaspo.backends.base_url import parse_base_url
 from metaspo.bench import (
     LiveTarget,
     Report,
@@ -35,6 +35,7 @@ from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import Json, NamedArguments
 from metaspo.scheduling import Prices
+from metaspo.whole_table import WholeTable
 
 bench_app = typer.Typer(
     help="Measure what metaspo costs, and how near it comes to what servers and limits allow.",
@@ -128,7 +129,7 @@ def order(
     with told_plainly():
         if not model:
             raise ConfigError("--url needs --model, the name of the model on that server")
-        target = LiveTarget(url=url, model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
+        target = LiveTarget(url=_checked(url), model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
         try:
             report = run_async(measure_order_live(target, concurrency=concurrency, calls=calls))
         except TooFewCalls as error:
@@ -228,7 +229,7 @@ def live(
         if input_price is not None:
             prices = Prices(input=input_price, cached=input_price, output=output_price)
         target = LiveTarget(
-            url=url,
+            url=_checked(url),
             model=model,
             api_key=_api_key(api_key_env),
             prices=prices,
@@ -238,6 +239,15 @@ def live(
         )
         report = run_async(measure_live(target, levels=concurrency or (1, 4, 16, 64), calls=calls))
     show(report, json=json)
+
+
+def _checked(url: str) -> str:
+    """The same URL. Raises `ConfigError` if it is none of a server; one that may hold a password is not repeated."""
+    try:
+        parse_base_url(url)
+    except ValueError as error:
+        raise ConfigError(str(error) if "@" in url else f"{url}: {error}") from None
+    return url
 
 
 def _api_key(name: str) -> str | None:
@@ -256,7 +266,7 @@ def show(report: Report, *, json: bool) -> None:
         tables.print_json(out, report.as_data())
         return
     columns = list(report.rows[0]) if report.rows else []
-    table = Table(title=report.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title=escape(report.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         text = any(isinstance(row[column], str) for row in report.rows)
         table.add_column(column, justify="left" if text else "right", vertical="bottom", overflow="fold")

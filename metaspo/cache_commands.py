@@ -22,8 +22,10 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.database import FILE
 from metaspo.console import ExitCode, err, out, say_error, told_plainly
 from metaspo.engine import ConfigError, explain_example, prepare
+from metaspo.engine.suggest import nearest
 from metaspo.parameters import Config, Json, NamedArguments
 
 CACHE = Path(".metaspo/cache")
@@ -41,6 +43,7 @@ Folder = Annotated[Path, typer.Option("--cache", metavar="DIR", help="Folder of 
 def info(folder: Folder = CACHE, json: Json = False) -> None:
     """Entries, size, tokens, and what asking again would cost, by model and run."""
     with told_plainly():
+        _need_cache(folder)
         found = cache_info(folder)
     rows = [_group_data(group) for group in found.groups]
     if json:
@@ -101,6 +104,7 @@ def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
 def verify(folder: Folder = CACHE, json: Json = False) -> None:
     """Read every entry and check the database. Exit status 1 if something is wrong."""
     with told_plainly():
+        _need_cache(folder)
         check = verify_cache(folder)
     if json:
         tables.print_json(out, _check_data(check))
@@ -136,9 +140,12 @@ def export_command(
 ) -> None:
     """Write a snapshot to share or to move: JSON lines, compressed. No key or address is in it."""
     with told_plainly():
+        _need_cache(folder)
+        if target.exists():
+            raise ConfigError(f"{target} exists already: name a new file for the snapshot")
         report = export_cache(folder, target)
     bad = f"; {report.bad:,} rows could not be read" if report.bad else ""
-    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False)
+    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False, markup=False)
 
 
 @cache_app.command(name="import", cls=NamedArguments)
@@ -148,6 +155,8 @@ def import_command(
 ) -> None:
     """Add a snapshot's entries; those that are there already stay as they are."""
     with told_plainly():
+        if not source.is_file():
+            raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
         report = import_cache(folder, source)
     out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
 
@@ -170,10 +179,33 @@ def prune(
             what = PruneFilter(model=model, run=run, before=before, bad=bad)
         except ValueError as error:
             raise ConfigError(f"{error} (--model, --run, --older-than, or --bad)") from None
+        _need_cache(folder)
         report = prune_cache(folder, what, delete=yes)
+        strangers = [] if report.entries else _strangers(cache_info(folder), what)
+    for stranger in strangers:
+        err.print(stranger, highlight=False, markup=False)
     done = "Removed" if report.deleted else "Would remove"
-    hint = "" if report.deleted else " Add --yes to remove them."
+    hint = " Add --yes to remove them." if report.entries and not report.deleted else ""
     out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
+
+
+def _need_cache(folder: Path) -> None:
+    """Raises `ConfigError` if no cache is there: the folder's name is the user's."""
+    if not (folder / FILE).exists():
+        raise ConfigError(f"There is no cache in {folder}: see that the folder is the one you mean (--cache DIR)")
+
+
+def _strangers(found: CacheInfo, what: PruneFilter) -> list[str]:
+    """A sentence for each name in a filter that no entry has."""
+    asked = (
+        ("model", what.model, {group.model for group in found.groups}),
+        ("run", what.run, {group.run for group in found.groups}),
+    )
+    return [
+        f"No entry has the {kind} '{name}'{nearest(name, sorted(known))}; `metaspo cache info` lists them."
+        for kind, name, known in asked
+        if name is not None and name not in known
+    ]
 
 
 def _age(text: str) -> timedelta:

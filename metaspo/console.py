@@ -43,8 +43,9 @@ RAISE_CAP = " with a higher cap in [budget]"
 
 WIDTH = 120  # of tables where there is no terminal
 
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
-err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else WIDTH)
+# No emoji: a model called "x:free:y" keeps its name.
+out = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
+err = Console(stderr=True, soft_wrap=True, emoji=False, width=None if sys.stderr.isatty() else WIDTH)
 
 
 def say_error(message: str) -> None:

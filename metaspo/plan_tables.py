@@ -1,6 +1,7 @@
 """What `metaspo plan` prints: how much a run can need."""
 
 from rich.console import Console
+from rich.markup import escape
 
 from metaspo.engine import Plan
 from metaspo.tables import Data, make_table
@@ -36,11 +37,13 @@ def plan_data(name: str, plan: Plan) -> Data:
 
 def print_plan(out: Console, name: str, plan: Plan) -> None:
     """A plan as a table."""
-    table = make_table(f"{name}: at most", "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes")
+    table = make_table(
+        escape(f"{name}: at most"), "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes"
+    )
     for lane in (plan.base, plan.optimizer):
         if lane is not None:
             table.add_row(
-                lane.model,
+                escape(lane.model),
                 f"{lane.calls:,}",
                 f"~{lane.prompt_tokens:,}",
                 f"~{lane.completion_tokens:,}",
@@ -51,7 +54,7 @@ def print_plan(out: Console, name: str, plan: Plan) -> None:
     calls = plan.calls
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
-        f"{calls.test:,} test splits.\nCalls are upper bounds (nothing in the cache yet); tokens, dollars and minutes "
+        f"{calls.test:,} test splits.\nCalls are upper bounds, as if the cache were empty; tokens, dollars and minutes "
         "are estimates from the texts' lengths and the limits in the config.",
         highlight=False,
     )

@@ -275,7 +275,7 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
     if json:
         tables.print_json(out, [plan_data(name, found) for name, found in plans])
         return
-    table = tables.make_table("at most, nothing in the cache", "run", "base calls", "optimizer calls", "dollars")
+    table = tables.make_table("at most, as if the cache were empty", "run", "base calls", "optimizer calls", "dollars")
     for name, found in plans:
         dollars = "unknown" if found.dollars is None else f"${found.dollars:,.2f}"
         table.add_row(escape(name), f"{found.calls.base:,}", f"{found.calls.optimizer:,}", dollars)

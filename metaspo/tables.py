@@ -7,16 +7,17 @@ from typing import Any
 import orjson
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from metaspo.engine import EvaluationReport, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
 from metaspo.engine.session import Session, last_session
 from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.whole_table import WholeTable
 
 Data = dict[str, Any]
-TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer")
+TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer", "verdict")
 OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 OF_LANES = "lane: the servers of one model, with their limits."
 OF_TIMES = (
@@ -98,7 +99,8 @@ def print_run_data(out: Console, data: Data) -> None:
     if result:
         out.print(_scores(summary.get("scores", [])))
         out.print(OF_SCORES, style="dim", highlight=False)
-        out.print(Panel(Text(result["system_prompt"]), title="system prompt", title_align="left", box=box.ROUNDED))
+        prompt = Panel(Text(result["system_prompt"]), title="system prompt", title_align="left", box=box.ROUNDED)
+        out.print(prompt, soft_wrap=False)  # else its lines would be cut off at the width
         for gain in summary.get("gains", []):
             _print_gain(out, gain)
         if luck := summary.get("optimism"):
@@ -111,6 +113,8 @@ def print_run_data(out: Console, data: Data) -> None:
             out.print(
                 f"Raced out, on statistical evidence alone: {', '.join(raced_out)}", highlight=False, markup=False
             )
+    if warning := summary.get("proposals", {}).get("warning"):
+        out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     if summary:
         _print_usage(out, summary)
     if data["directory"]:
@@ -145,7 +149,7 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
         out.print("What follows is of the session before.", highlight=False)
 
 
-def _scores(rows: list[Data]) -> Table:
+def _scores(rows: list[Data]) -> WholeTable:
     """Before and after, task by task; further kept prompts of a task are left to `result.json`."""
     table = make_table(
         "test splits (95% intervals)", "task", "role", "metric", "before", "after", "change", "malformed", "failed"
@@ -161,7 +165,8 @@ def _scores(rows: list[Data]) -> Table:
             change = f"{100 * (after['score'] - before['score']):+.1f}"
         malformed = " → ".join(str(row["malformed"]) for row in (before, after) if row)
         failed = " → ".join(str(row["failed"]) for row in (before, after) if row)
-        table.add_row(task, some["role"], some["metric"], _percent(before), _percent(after), change, malformed, failed)
+        scores = (_percent(before), _percent(after), change)
+        table.add_row(escape(task), some["role"], some["metric"], *scores, malformed, failed)
     return table
 
 
@@ -190,7 +195,7 @@ def _print_usage(out: Console, summary: Data) -> None:
     )
     for lane, use in summary["usage"]["lanes"].items():
         table.add_row(
-            lane,
+            escape(lane),
             f"{use['calls']:,}",
             f"{use['hits'] + use['joined']:,}",
             f"{use['prompt_tokens']:,}",
@@ -269,7 +274,7 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     table = make_table("scores (95% intervals)", "task", "role", "metric", "score", "examples", "malformed", "failed")
     for row in report.as_json()["scores"]:
         counts = [str(row[name]) for name in ("examples", "malformed", "failed")]
-        table.add_row(row["task"], row["role"], row["metric"], _percent(row), *counts)
+        table.add_row(escape(row["task"]), row["role"], row["metric"], _percent(row), *counts)
     out.print(table)
     out.print(OF_SCORES, style="dim", highlight=False)
     use = report.usage.total
@@ -279,12 +284,12 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     )
 
 
-def make_table(title: str | None, *columns: str) -> Table:
-    """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def make_table(title: str | None, *columns: str) -> WholeTable:
+    """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`. Cells are markup."""
+    table = WholeTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         text = not number or column in TEXT_COLUMNS
-        table.add_column(column, justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        table.add_column(column, justify="left" if text else "right", overflow="fold")
     return table
 
 

@@ -1,5 +1,7 @@
 """One run's purse and its counts, over all lanes of a gateway."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Purse
@@ -24,11 +26,22 @@ class Account:
 
     __slots__ = ("_tallies", "earlier", "exhausted", "name", "parked", "purse")
 
-    def __init__(self, name: str = "", budget: Budget = UNLIMITED, *, spent: Cost = NOTHING) -> None:
-        """`spent` is what earlier sessions of the same run took out of its budget already."""
+    def __init__(
+        self,
+        name: str = "",
+        budget: Budget = UNLIMITED,
+        *,
+        spent: Cost = NOTHING,
+        announce: Callable[["Account"], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            spent: what earlier sessions of the same run took out of its budget already.
+            announce: is called whenever `announced` has grown, before the call that it grew for can go.
+        """
         self.name = name
         self.earlier = spent
-        self.purse = Purse(budget, spent=spent)
+        self.purse = Purse(budget, spent=spent, announce=partial(announce, self) if announce else None)
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Flight] = PriorityQueue()
         self._tallies: dict[str, LaneTally] = {}
@@ -39,6 +52,15 @@ class Account:
     def taken(self) -> Cost:
         """What this session has taken out of the budget: calls still under way count at the most they can cost."""
         return self.purse.spent.plus(self.purse.reserved).minus(self.earlier)
+
+    def announced(self) -> Cost:
+        """The most that this session can have taken out of the budget if it is killed now."""
+        taken, announced = self.taken(), self.purse.announced.minus(self.earlier)
+        return Cost(
+            calls=max(taken.calls, announced.calls),
+            tokens=max(taken.tokens, announced.tokens),
+            dollars=max(taken.dollars, announced.dollars),
+        )
 
     def tally(self, lane: str) -> LaneTally:
         """The running counts on one lane."""

@@ -1,11 +1,14 @@
 """What a run may spend: caps on calls, tokens and dollars over all lanes together.
 
 Every call reserves the most it can cost before it goes and is settled at what it did cost, so that parallel calls never
-overshoot a cap. A call that does not fit waits while others are out that may give something back; when none is, the cap
-is reached. The most is a certain bound (`TokenEstimator.most`), for English some four times what the prompt takes, so
-near a cap fewer calls go at once, and the run stops when less is left than one more call might take.
+overshoot a cap. What is taken is announced before it is: whoever writes that down knows, also after the process was
+killed, what it has taken at most. A call that does not fit waits while others are out that may give something back;
+when none is, the cap is reached. The most is a certain bound (`TokenEstimator.most`), for English some four times what
+the prompt takes, so near a cap fewer calls go at once, and the run stops when less is left than one more call might
+take.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +41,8 @@ class Cost(NamedTuple):
 
 
 NOTHING = Cost()
+AHEAD = 200  # parts of a cap: so much is announced at once, and lost to the cap if the process is killed
+CALLS_AHEAD = 100  # the same in calls, where they are not capped
 DOLLAR_SLACK = 1e-9  # sums of floats do not come out even
 
 
@@ -70,12 +75,19 @@ class Total:
 
 
 class Purse:
-    """The books of one budget."""
+    """The books of one budget.
 
-    __slots__ = ("_capped", "_reserved", "_spent", "budget", "out")
+    Attributes:
+        announced: what has been announced, so far, of what is taken: never less than that.
+    """
 
-    def __init__(self, budget: Budget, *, spent: Cost = NOTHING) -> None:
+    __slots__ = ("_announce", "_capped", "_reserved", "_spent", "announced", "budget", "out")
+
+    def __init__(self, budget: Budget, *, spent: Cost = NOTHING, announce: Callable[[], None] | None = None) -> None:
+        """`announce` is called whenever `announced` has grown, before the call that it grew for can go."""
         self.budget = budget
+        self.announced = spent
+        self._announce = announce
         self.out = 0  # reservations not settled yet
         self._capped = budget != UNLIMITED
         self._spent = Total(spent)
@@ -100,6 +112,9 @@ class Purse:
             return False
         self._reserved.add(most)
         self.out += 1
+        if self._announce is not None and self._goes_beyond(self.announced):
+            self.announced = self._taken_soon()
+            self._announce()
         return True
 
     def settle(self, most: Cost, actual: Cost) -> None:
@@ -110,6 +125,27 @@ class Purse:
         else:
             self._reserved = Total()  # sums of floats do not come out even
         self._spent.add(actual)
+
+    def _goes_beyond(self, announced: Cost) -> bool:
+        spent, reserved, budget = self._spent, self._reserved, self.budget
+        return (
+            spent.calls + reserved.calls > announced.calls
+            or (budget.tokens is not None and spent.tokens + reserved.tokens > announced.tokens)
+            or (budget.dollars is not None and spent.dollars + reserved.dollars > announced.dollars)
+        )
+
+    def _taken_soon(self) -> Cost:
+        """What is taken, and somewhat more, so that not every call is announced; no more than the caps."""
+        budget, (calls, tokens, dollars) = self.budget, self.spent.plus(self.reserved)
+        if budget.calls is None:
+            calls += CALLS_AHEAD
+        else:
+            calls = min(calls + budget.calls // AHEAD, budget.calls)
+        if budget.tokens is not None:
+            tokens = min(tokens + budget.tokens // AHEAD, budget.tokens)
+        if budget.dollars is not None:
+            dollars = max(dollars, min(dollars + budget.dollars / AHEAD, budget.dollars))
+        return Cost(calls, tokens, dollars)
 
     def short_of(self, most: Cost) -> str | None:
         """The cap that such a call might overshoot, or None."""

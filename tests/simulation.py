@@ -20,7 +20,7 @@ from simulation_ledger import Ledger
 from simulation_plan import Interruption, Plan, draw_plan
 from simulation_process import Process, RunFiles, SessionStore, SimulationLoop
 from simulation_servers import make_servers, plan_changes
-from simulation_verdict import check_entries, check_selections, compare, noted
+from simulation_verdict import check_entries, check_selections, compare
 from simulation_world import SimulatedWorld
 
 from metaspo.backends.virtual_time import Deadlock
@@ -32,7 +32,6 @@ from metaspo.engine.lane_events import LaneEvents
 from metaspo.engine.lanes import lane_settings
 from metaspo.engine.running import run_prepared
 from metaspo.scheduling import (
-    NOTHING,
     BudgetExhausted,
     ConcurrencyChanged,
     Cost,
@@ -100,7 +99,6 @@ class Simulation:
         self.servers = make_servers(plan, self.world, self.ledger)
         self._say = note
         self._caps_raised = 0
-        self._forgiven = NOTHING
 
     def note(self, line: str) -> None:
         """One line of the trace."""
@@ -178,13 +176,7 @@ class Simulation:
         """All sessions of all runs together, within all their caps."""
         budgets = [config.budget for config in self.configs()]
         caps = {name: [getattr(budget, name) for budget in budgets] for name in Cost._fields}
-        self.ledger.check_budget({name: sum(cap) for name, cap in caps.items() if None not in cap}, self._forgiven)
-
-    def forgive(self, spent: Cost, said: Cost) -> None:
-        """A killed session had spent more than it could say."""
-        unsaid = spent.minus(said)
-        least = Cost(max(0, unsaid.calls), max(0, unsaid.tokens), max(0.0, unsaid.dollars))
-        self._forgiven = self._forgiven.plus(least)
+        self.ledger.check_budget({name: sum(cap) for name, cap in caps.items() if None not in cap})
 
 
 class Session:
@@ -204,7 +196,6 @@ class Session:
         self._ledger.counts["sessions"] += 1
         simulation.note(f"session {process.number} begins")
         simulation.loop.dead = False
-        billed, said = self._ledger.billed, noted(simulation.folder)
         task = simulation.loop.create_task(self._live())
         timer = None
         if interruption is not None:
@@ -218,7 +209,6 @@ class Session:
             return None
         if self._files is not None:
             self._files.restore()
-            simulation.forgive(self._ledger.billed.minus(billed), noted(simulation.folder).minus(said))
         self._check()
         return self._ending(task)
 

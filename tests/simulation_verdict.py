@@ -12,22 +12,12 @@ from simulation_world import Said, SimulatedWorld
 from metaspo.backends import Completion, Request, Usage
 from metaspo.cache import Entry, request_key
 from metaspo.engine import RunConfig, RunReport, read_journal, selections
-from metaspo.engine.summary import taken_from_budget
-from metaspo.scheduling import NOTHING, Cost
 
 
 def journals(folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Every run's journal so far."""
     for path in sorted(folder.glob("runs/*/journal.jsonl")):
         yield read_journal(path)
-
-
-def noted(folder: Path) -> Cost:
-    """What all runs' journals say was taken out of their budgets."""
-    total = NOTHING
-    for events in journals(folder):
-        total = total.plus(taken_from_budget(events))
-    return total
 
 
 def check_selections(folder: Path, ledger: Ledger) -> None:

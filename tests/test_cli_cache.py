@@ -124,12 +124,31 @@ def test_prune_only_counts_until_it_is_told_yes(folder: Path, options: list[str]
     dry = here("cache", "prune", *options)
     assert dry.code == 0
     assert f"Would remove {count}" in dry.out
-    assert "--yes" in dry.out
+    assert ("--yes" in dry.out) == (len(left) < 3)
     assert kept(CACHE) == {"one", "two", "three"}
     wet = here("cache", "prune", *options, "--yes")
     assert wet.code == 0
     assert f"Removed {count}" in wet.out
     assert kept(CACHE) == left
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--run", "secnd"], ["No entry has the run 'secnd' (did you mean 'second'?)"]),
+        (["--model", "[gpt]", "--run", "first"], ["No entry has the model '[gpt]'"]),
+        (["--model", "x", "--run", "first", "--yes"], ["No entry has the model 'x'"]),
+        (["--model", "x", "--run", "y"], ["No entry has the model 'x'", "No entry has the run 'y'"]),
+        (["--model", "free", "--run", "first"], []),  # both are there, but in no entry together
+        (["--run", "second"], []),
+    ],
+)
+def test_prune_says_which_name_no_entry_has(folder: Path, options: list[str], says: list[str]) -> None:
+    pruned = here("cache", "prune", *options)
+    assert pruned.code == 0
+    lines = pruned.err.splitlines()
+    assert len(lines) == len(says)
+    assert all(line.startswith(start) for line, start in zip(lines, says, strict=True))
 
 
 @pytest.mark.parametrize("options", [[], ["--bad", "--model", "free"], ["--older-than", "soon"], ["--yes"]])
@@ -158,9 +177,9 @@ def test_a_moved_folder_is_a_moved_cache(folder: Path) -> None:
 
 def test_what_cannot_be_exported_or_imported_is_told_in_one_sentence(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
-    refused(here("cache", "export", "notes.txt"), code=3, saying="exists already")
+    refused(here("cache", "export", "notes.txt"), code=2, saying="exists already")
     refused(here("cache", "import", "notes.txt", "--cache", "there"), code=3, saying="is no snapshot")
-    refused(here("cache", "import", "none.zst", "--cache", "there"), code=3, saying="There is no snapshot")
+    refused(here("cache", "import", "none.zst", "--cache", "there"), code=2, saying="there is no snapshot none.zst")
     assert here("cache", "export", "whole.zst").code == 0
     (folder / "cut.zst").write_bytes((folder / "whole.zst").read_bytes()[:-20])
     refused(here("cache", "import", "cut.zst", "--cache", "there"), code=3, saying="only the start")
@@ -173,7 +192,7 @@ def test_without_a_cache_there_is_one_sentence_and_none_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused(here("cache", *command), code=3, saying="There is no cache in")
+    refused(here("cache", *command), code=2, saying="There is no cache in")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -160,6 +160,17 @@ def test_a_spoilt_run_directory(project: Path) -> None:
         mistake(here(*command), "summary.json")
 
 
+@pytest.mark.parametrize("command", [["bench", "live", "foo"], ["bench", "order", "--url", "foo"]])
+def test_an_address_that_is_none(command: list[str]) -> None:
+    mistake(here(*command, "--model", "x"), "foo: a base URL looks like http://")
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+    ended = here("bench", "live", "http://me:hidden@127.0.0.1:9/v1", "--model", "x")
+    mistake(ended, "must not hold")
+    assert "hidden" not in ended.err
+
+
 def test_the_same_run_twice_in_one_command() -> None:
     mistake(here("optimize", "run.toml", "run.toml"), "run", "twice")
 

@@ -302,6 +302,28 @@ def test_a_finished_run_stays_finished_when_a_rerun_is_interrupted(project: Path
     assert "Not finished" not in here("show", run.name).out
 
 
+def test_a_run_whose_optimizer_is_unreadable_says_so_while_it_runs_at_its_end_and_when_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(World(3, malformed=1.0).answer) as server:
+        write_project(tmp_path, server.url)
+        done = here("optimize", "run.toml")
+    assert done.code == 0
+    assert "warning: so far none of the 4 proposals could be used" in done.err
+    (name,) = (run["name"] for run in here("runs", "--json").data)
+    for text in (done.out, here("show", name).out):
+        said = " ".join(text.split())
+        assert "warning: none of the 14 proposals could be used (the last that could not: " in said
+        assert "try a stronger optimizer model or a larger [optimizer] max_tokens" in said
+
+
+def test_a_run_whose_optimizer_can_mostly_be_read_warns_of_nothing(project: Path) -> None:
+    done = here("optimize", "run.toml")
+    assert done.code == 0
+    assert "warning" not in done.out + done.err
+
+
 def test_help_of_every_command_exits_with_0() -> None:
     for command in ([], ["init"], ["plan"], ["optimize"], ["demo"], ["evaluate"], ["runs"], ["show"]):
         helped = here(*command, "--help")

@@ -116,6 +116,14 @@ def test_a_run_is_found_by_name_start_or_path(tmp_path: Path) -> None:
     assert find_run(str(tmp_path / "demo-5678"), base=Path("nowhere")).name == "demo-5678"
 
 
+def test_a_run_of_exactly_that_config_goes_before_those_whose_names_only_begin_so(tmp_path: Path) -> None:
+    make_runs(tmp_path, "live-10e75f42", "live3-58f642b8", "live-two-58f642b8")
+    assert find_run("live", base=tmp_path).name == "live-10e75f42"
+    make_runs(tmp_path, "live-00000000")
+    with pytest.raises(RunDirectoryError, match=r"fits 2 runs: live-[0-9a-f]{8}, live-[0-9a-f]{8}$"):
+        find_run("live", base=tmp_path)
+
+
 @pytest.mark.parametrize(("name", "says"), [("demo-", "fits 2 runs"), ("dmeo-1234", "did you mean 'demo-1234'")])
 def test_a_run_that_is_not_clear_is_not_guessed(tmp_path: Path, name: str, says: str) -> None:
     make_runs(tmp_path, "demo-1234", "demo-5678")

@@ -22,7 +22,7 @@ from metaspo.scheduling import (
     LaneSettings,
     Prices,
 )
-from metaspo.scheduling.budget import Cost, Purse
+from metaspo.scheduling.budget import CALLS_AHEAD, Cost, Purse
 
 PRICES = Prices(input=1_000.0, cached=500.0, output=2_000.0)
 
@@ -301,6 +301,30 @@ def test_refused_calls_are_free_and_lost_ones_count_at_their_most() -> None:
         assert account.purse.spent.tokens > 2 * (PROMPT_TOKENS + ANSWER_TOKENS)
 
     run_virtual(main())
+
+
+@settings(deadline=None)
+@given(
+    st.builds(Budget, calls=st.none() | st.integers(1, 5_000), tokens=st.none() | st.integers(1, 10**6)),
+    st.lists(st.tuples(st.integers(1, 5_000), st.floats(0, 1)), max_size=400),
+)
+def test_what_is_taken_was_announced_before(budget: Budget, calls: list[tuple[int, float]]) -> None:
+    """A process that is killed at any time has taken no more than it said last, and nothing was said above a cap."""
+    said = [Cost()]
+    purse = Purse(budget, announce=lambda: said.append(purse.announced))
+    out: list[tuple[Cost, Cost]] = []
+    for tokens, share in calls:
+        most = Cost(1, tokens, 0.0)
+        if purse.reserve(most):
+            out.append((most, Cost(1, int(tokens * share), 0.0)))
+        if out and share < 0.5:
+            purse.settle(*out.pop(0))
+        taken = purse.spent.plus(purse.reserved)
+        assert taken.calls <= said[-1].calls
+        assert budget.calls is None or said[-1].calls <= budget.calls
+        assert budget.tokens is None or taken.tokens <= said[-1].tokens <= budget.tokens
+    if budget == Budget():
+        assert len(said) <= 2 + len(calls) // CALLS_AHEAD  # not every call is announced
 
 
 @settings(deadline=None)
