@@ -1,7 +1,7 @@
 """Work that a cancellation must not break off."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
 
 import anyio
@@ -24,3 +24,10 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if cancelled is not None:
         raise cancelled
+
+
+async def close_all(closing: Iterable[Awaitable[None]]) -> None:
+    """Close things at once, every one of them whatever becomes of the others; then raise the first error there was."""
+    for error in await asyncio.gather(*closing, return_exceptions=True):
+        if error is not None:
+            raise error

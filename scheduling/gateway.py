@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.backends.closing import to_the_end
+from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.events import Event
@@ -75,12 +75,10 @@ class Gateway:
         await to_the_end(self._close())
 
     async def _close(self) -> None:
-        lanes = self._lanes.values()
-        closed = await asyncio.gather(*(lane.aclose(grace=CLOSE_GRACE) for lane in lanes), return_exceptions=True)
-        await self._keeper.aclose(grace=CLOSE_GRACE)  # even if a backend would not close
-        for error in closed:
-            if error is not None:
-                raise error
+        try:
+            await close_all(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values())
+        finally:  # even if a backend would not close
+            await self._keeper.aclose(grace=CLOSE_GRACE)
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from metaspo.backends import Backend, BackendError, FatalError
+from metaspo.backends.closing import close_all
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import Cost
@@ -112,10 +113,7 @@ class Lane:
             if flight.lane is self and flight.state is State.FLYING and self.settings.charges == "compute":
                 self._abort(flight)
         await self._calls.aclose(grace=grace)
-        closed = (endpoint.backend.aclose() for endpoint in self._endpoints.all)
-        for error in await asyncio.gather(*closed, return_exceptions=True):
-            if error is not None:
-                raise error
+        await close_all(endpoint.backend.aclose() for endpoint in self._endpoints.all)
 
     # Requests come and go
 

@@ -4,7 +4,6 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from metaspo.cache import cache_info, verify_cache
 WORLD = World(3, malformed=0.1)
 GO_ON = f'{EXHAUSTIVE}\ncache_failure = "continue"'
 BLOCKS = 300  # of 1,024 bytes (bash) that a file may have: more than any other file of the run needs
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
 
 
 def on_a_full_disk(folder: Path) -> Ended:

@@ -1,7 +1,6 @@
 """Comparisons from the command line against a real server: tables, files, going on, mistakes."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ name = "narrow"
 like = "metaspo"
 set = { "outer.candidates" = 1 }
 """
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """No API key and no credential of an endpoint is in anything a run writes or says."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ KEY = "sk-planted-0815-never-to-be-seen"
 USER, PASSWORD = "planted-user", "planted-password-0816"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).rstrip(b"=")
 SECRETS = [KEY.encode(), USER.encode(), PASSWORD.encode(), BASIC]
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
 
 
 def with_credentials(url: str) -> str:

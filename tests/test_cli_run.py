@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,20 +18,6 @@ from metaspo.engine import read_journal, selections
 
 WORLD = World(3, malformed=0.1)
 KEY = "sk-planted-4711-never-to-be-seen"
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a config `run.toml`; commands run there."""
-    write_project(tmp_path, server.url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,6 @@ from metaspo.engine import read_journal
 
 WORLD = World(3, malformed=0.0)
 FIRST = "You are a helpful assistant."
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a config `run.toml`; commands run there."""
-    write_project(tmp_path, server.url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def stopped(ended: Ended, *says: str) -> None:

@@ -5,13 +5,12 @@ import fcntl
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import end, here, start, wait_until_kept, write_project
+from command_line import end, here, start, wait_until_kept
 from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
@@ -23,20 +22,6 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 WORLD = World(3, malformed=0.1)
 UNDER_WAY = "Under way since"
 BROKEN_OFF = "ended without finishing"
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer(WORLD.answer) as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a config `run.toml`; commands run there."""
-    write_project(tmp_path, server.url)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
