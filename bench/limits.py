@@ -16,7 +16,7 @@ from metaspo.bench.simulated_openai import GPT_4O_MINI, MINUTE, OpenAIModel, Sim
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import BASE, answer, filler
 from metaspo.cache import MemoryStore
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 CALIBRATION = 60.0  # seconds at the start that do not count

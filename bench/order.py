@@ -27,7 +27,7 @@ from metaspo.bench.workload import Size
 from metaspo.bench.world import World
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, count_calls, optimize
-from metaspo.engine.priorities import LAST
+from metaspo.engine.runtime.priorities import LAST
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Priority
 
 LIVE_SIZE = Size(tasks=3, test=0, iterations=1, inner=0, keep=1, outer=6)

@@ -10,9 +10,9 @@ from random import Random
 from typing import Final
 
 from metaspo.bench.report import Report, Row
-from metaspo.engine.race import Standing, Track
-from metaspo.engine.racing import Races
-from metaspo.engine.scoring import Outcome, Status
+from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.selection.race import Standing, Track
+from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example
 
 CANDIDATES: Final = 9

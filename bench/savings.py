@@ -21,11 +21,11 @@ from metaspo.bench.workload import Size, make_run
 from metaspo.bench.world import World
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunConfig, RunResult, selections
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.run import run
-from metaspo.engine.running import make_scope
-from metaspo.engine.watcher import Watcher
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.observer import Watcher
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Prices, Priority
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on

@@ -7,7 +7,7 @@ import anyio
 
 from metaspo.backends import Backend, RateLimited, Request
 from metaspo.bench.work import Stage, Unit
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 
 TIME_LIMIT = 3600.0
 BATCH = 50  # of the reference: a whole train split

@@ -1,18 +1,20 @@
 """The optimization: config, tasks, strategies, the two loops, journal and report."""
 
 from metaspo.engine.api import evaluate, explain_example, optimize, optimize_many
-from metaspo.engine.checks import check_optimizable
-from metaspo.engine.config import ConfigError, RunConfig
-from metaspo.engine.config_file import load_config
-from metaspo.engine.journal import read_journal, selections
-from metaspo.engine.plan import Calls, LanePlan, Plan, count_calls, plan_run
-from metaspo.engine.prepared import Prepared, prepare
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.load import load_config
+from metaspo.engine.config.plan import Calls, LanePlan, Plan, count_calls, plan_run
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.journal.journal import read_journal, selections
+from metaspo.engine.optimize.result import EvaluationReport, Gain, RunReport, RunResult
 from metaspo.engine.prompts import PromptError, PromptPair
-from metaspo.engine.result import EvaluationReport, Gain, RunReport, RunResult, TestScore
-from metaspo.engine.run_directory import RunDirectory, RunDirectoryError, find_run, find_runs
-from metaspo.engine.running import open_for
-from metaspo.engine.summary import report_data
-from metaspo.engine.watcher import Watcher
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_run, find_runs
+from metaspo.engine.runs.execute import open_for
+from metaspo.engine.runs.prepare import Prepared, prepare
+from metaspo.engine.runs.summary import report_data
+from metaspo.engine.runtime.observer import Watcher
 
 __all__ = [
     "Calls",

@@ -9,21 +9,22 @@ import anyio
 
 from metaspo.backends import Progress
 from metaspo.cache import explain_key
-from metaspo.engine.checks import check_optimizable
-from metaspo.engine.concurrent import gather
-from metaspo.engine.config import ConfigError
-from metaspo.engine.final import score_given
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.lane_events import LaneEvents
-from metaspo.engine.lanes import BASE_TEMPERATURE, model_of
-from metaspo.engine.prepared import ConfigLike, Prepared, prepare
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.gather import gather
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.optimize.result import EvaluationReport, RunReport
+from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
-from metaspo.engine.result import EvaluationReport, RunReport
-from metaspo.engine.running import ENDS_ONE_RUN, make_scope, open_for, run_prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_scope, open_for, run_prepared
+from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.lane_events import LaneEvents
+from metaspo.engine.runtime.observer import Watcher
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
-from metaspo.engine.watcher import Warn, Watcher, log_warning
 from metaspo.scheduling import Gateway
 
 

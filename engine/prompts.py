@@ -6,6 +6,8 @@ from typing import Literal
 from metaspo.backends import Message
 from metaspo.engine.tasks.base import PLACEHOLDER
 
+DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
+
 Roles = Literal["separate", "merged"]
 
 

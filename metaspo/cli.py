@@ -25,7 +25,7 @@ from metaspo.engine import (
     prepare,
     report_data,
 )
-from metaspo.engine.config_file import with_overrides
+from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides

@@ -13,9 +13,10 @@ from rich.table import Table as RichTable
 from metaspo import tables
 from metaspo.console import ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
 from metaspo.engine import ConfigError, Prepared, RunDirectoryError, Watcher, find_run
-from metaspo.engine.config import ModelTable
-from metaspo.engine.config_file import explain_faults, load_config
-from metaspo.engine.protocols import (
+from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.runs.directory import file_name
+from metaspo.engine.studies import (
     AdaptTable,
     Findings,
     GeneralizeTable,
@@ -30,8 +31,7 @@ from metaspo.engine.protocols import (
     prepare_grid,
     shown,
 )
-from metaspo.engine.protocols import compare as run_grid
-from metaspo.engine.run_directory import file_name
+from metaspo.engine.studies import compare as run_grid
 from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, Run, RunsFolder
 from metaspo.plan_tables import plan_data
 from metaspo.progress import ProgressDisplay

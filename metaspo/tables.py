@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from metaspo.engine import EvaluationReport, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
-from metaspo.engine.session import Session, last_session
+from metaspo.engine.runs.status import Session, last_session
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.whole_table import WholeTable
 

@@ -11,11 +11,11 @@ from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunConfig, RunResult, Watcher
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.run import run
-from metaspo.engine.running import make_scope
-from metaspo.engine.scope import Scope
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

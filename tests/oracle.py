@@ -12,8 +12,8 @@ from typing import Any
 
 from metaspo.backends import Message, Request, Sampling
 from metaspo.engine import RunConfig
-from metaspo.engine.address import draw_at, rng_at
-from metaspo.engine.strategies import Failure, Malformed
+from metaspo.engine.addresses import draw_at, rng_at
+from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     meta_messages,
@@ -21,7 +21,7 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Failure, Task
 
 Answer = Callable[[Request], str]
 

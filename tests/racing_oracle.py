@@ -10,8 +10,8 @@ from fractions import Fraction
 
 from oracle import Kept, Node, Oracle, rank
 
-from metaspo.engine.address import rng_at
-from metaspo.engine.betting import Wager
+from metaspo.engine.addresses import rng_at
+from metaspo.engine.selection.betting import Wager
 from metaspo.engine.tasks import Task
 
 LEAST_ROWS = 150

@@ -14,8 +14,9 @@ import anyio.lowlevel
 
 from metaspo.backends import Message
 from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
-from metaspo.engine.strategies.base import Failure, Malformed, NoProposal, TaskView
+from metaspo.engine.strategies.base import Malformed, NoProposal, TaskView
 from metaspo.engine.strategies.search import Rows, Size, Trial, Wrong
+from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import Example
 
 T = TypeVar("T")

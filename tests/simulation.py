@@ -26,11 +26,11 @@ from simulation_world import SimulatedWorld
 from metaspo.backends.virtual_time import Deadlock
 from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
 from metaspo.engine import Prepared, RunConfig, RunReport, Watcher
-from metaspo.engine.concurrent import gather
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.lane_events import LaneEvents
-from metaspo.engine.lanes import lane_settings
-from metaspo.engine.running import run_prepared
+from metaspo.engine.config.models import lane_settings
+from metaspo.engine.gather import gather
+from metaspo.engine.runs.execute import run_prepared
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.scheduling import (
     BudgetExhausted,
     ConcurrencyChanged,

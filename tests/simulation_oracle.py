@@ -10,16 +10,10 @@ from simulation_world import Said
 
 from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
 from metaspo.engine import RunConfig
-from metaspo.engine.address import rng_at
-from metaspo.engine.strategies import (
-    Failure,
-    InnerContext,
-    NoProposal,
-    OuterContext,
-    TaskView,
-)
+from metaspo.engine.addresses import rng_at
+from metaspo.engine.strategies import InnerContext, NoProposal, OuterContext, TaskView
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
-from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks import Example, Failure, Task
 
 T = TypeVar("T")
 

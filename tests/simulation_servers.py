@@ -13,7 +13,7 @@ from metaspo.backends import Request
 from metaspo.bench.simulated_openai import SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM
 from metaspo.cache import request_key
-from metaspo.engine.lanes import lane_settings
+from metaspo.engine.config.models import lane_settings
 
 
 def make_servers(plan: Plan, world: SimulatedWorld, ledger: Ledger) -> list[FaultyServer]:

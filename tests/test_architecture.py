@@ -14,6 +14,31 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = ["backends", "cache", "scheduling", "engine", "bench", "metaspo"]
 
 
+ENGINE = [  # a room of engine/ imports only those before it; a module that lies beside the rooms is one of its own
+    "tasks",
+    "statistics",
+    "journal",
+    "suggest",
+    "errors",
+    "environment",
+    "gather",
+    "addresses",
+    "prompts",
+    "strategies",
+    "domains",
+    "config",
+    "runtime",
+    "evaluation",
+    "selection",
+    "optimize",
+    "runs",
+    "api",
+    "studies",
+    "report",
+    "demo",
+]
+
+
 def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
@@ -38,6 +63,82 @@ def test_a_folder_imports_only_those_below_it(folder: str) -> None:
     against = {str(path.relative_to(ROOT)): imported(path) - allowed for path in modules(folder)}
     wrong = {path: found for path, found in against.items() if found - {"metaspo"} or (found and folder != "metaspo")}
     assert not wrong
+
+
+def names_imported(path: Path) -> set[str]:
+    """Every dotted name that a module imports, names from a module included; at type-checking time, too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "engine").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_a_room_of_the_engine_imports_only_those_before_it(name: str) -> None:
+    allowed = set(ENGINE[: ENGINE.index(name) + 1])
+    against = {
+        str(path.relative_to(ROOT)): {
+            imported_name
+            for imported_name in names_imported(path)
+            if imported_name.startswith("metaspo.engine.") and imported_name.split(".")[2] not in allowed
+        }
+        for path in modules("engine")
+        if room(path) == name
+    }
+    assert against
+    assert not {path: names for path, names in against.items() if names}
+
+
+def test_every_room_of_the_engine_has_its_place_in_the_order() -> None:
+    assert {room(path) for path in modules("engine")} == {*ENGINE, "__init__"}
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_no_two_modules_import_each_other_however_far_around(folder: str) -> None:
+    """Imports for type checkers count; what a package's `__init__` hands on is followed to the module it is from."""
+    graph = import_graph(folder)
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join((*above[above.index(module) :], module))
+        if module not in done:
+            for imported_module in sorted(graph[module]):
+                visit(imported_module, (*above, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def import_graph(folder: str) -> dict[str, set[str]]:
+    """Modules of a folder, `__init__` left out, and which of them each imports."""
+    paths = {module_name(path): path for path in modules(folder)}
+    handed_on = {
+        f"{package}.{name.rpartition('.')[2]}": name.rpartition(".")[0]
+        for package, path in paths.items()
+        if path.name == "__init__.py"
+        for name in names_imported(path)
+    }
+    graph = {}
+    for module, path in paths.items():
+        if path.name != "__init__.py":
+            names = {handed_on.get(name, name) for name in names_imported(path)}
+            graph[module] = {m for name in names for m in (name, name.rpartition(".")[0]) if m in paths}
+            graph[module] -= {m for m in graph[module] if paths[m].name == "__init__.py"}
+    return graph
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    dotted = ".".join(part for part in parts if part != "__init__")
+    return dotted if parts[0] == "metaspo" else f"metaspo.{dotted}"
 
 
 def test_every_package_is_listed_in_pyproject() -> None:

@@ -16,7 +16,7 @@ from world import World, make_config, make_task
 from metaspo.backends import Simulated
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunDirectory, Watcher, optimize, read_journal
-from metaspo.engine.session import Session, last_session
+from metaspo.engine.runs.status import Session, last_session
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 WORLD = World(3, malformed=0.1)

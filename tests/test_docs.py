@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from world import World, make_config, make_task
 
 from metaspo.backends import Message
-from metaspo.engine.config import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
+from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
 from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.tasks import AnswerSpec, Columns, DataSource, TaskSpec
 

@@ -12,7 +12,7 @@ import hub_standin
 import pytest
 
 from metaspo.engine import ConfigError
-from metaspo.engine.config_file import parse_config
+from metaspo.engine.config.load import parse_config
 from metaspo.engine.domains import (
     DomainTask,
     UnknownDomain,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.address import DRAWS, draw_at, join, rng_at
+from metaspo.engine.addresses import DRAWS, draw_at, join, rng_at
 
 TEXT = st.text(min_size=1, max_size=20)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from metaspo.engine.baselines import baseline_names, baseline_prompt, read_prompt_file
-from metaspo.engine.config import DEFAULT_SYSTEM_PROMPT, ConfigError
-from metaspo.engine.prompts import check_system_prompt
+from metaspo.engine.config.baselines import baseline_names, baseline_prompt, read_prompt_file
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt
 
 
 def test_every_baseline_is_a_usable_prompt_of_its_own() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.betting import Wager
+from metaspo.engine.selection.betting import Wager
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 RATE = st.floats(0.01, 0.49)

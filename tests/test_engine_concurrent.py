@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.engine.concurrent import both, gather
+from metaspo.engine.gather import both, gather
 
 
 async def after(seconds: float, result: int) -> int:

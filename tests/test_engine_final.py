@@ -3,8 +3,8 @@
 import pytest
 
 from metaspo.engine import TestScore
-from metaspo.engine.final import gains
-from metaspo.engine.result import Stage
+from metaspo.engine.evaluation.test_score import Stage
+from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.tasks import TaskRole
 
 Grades = list[float | None]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
+from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
 
 KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
 

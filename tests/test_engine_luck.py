@@ -10,7 +10,7 @@ from world import World, make_config, make_task
 
 from metaspo import optimize
 from metaspo.engine import Prepared, RunResult, report_data
-from metaspo.engine.luck import bound_of, estimate_of, grades_of
+from metaspo.engine.selection.optimism import bound_of, estimate_of, grades_of
 from metaspo.engine.statistics import at_most
 
 TASKS = (make_task("a", train=24), make_task("b", train=12, weight=2.0))

@@ -12,9 +12,9 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport, evaluate, optimize, prepare
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared, read_journal
-from metaspo.engine.run_directory import fingerprint
-from metaspo.engine.scoring import Status, judge
-from metaspo.engine.state import mean
+from metaspo.engine.evaluation.scorecard import Status, judge
+from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.selection.objective import mean
 from metaspo.engine.tasks import Integer, TaskSpec, load_task
 from metaspo.scheduling import BudgetExhausted
 

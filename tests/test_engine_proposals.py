@@ -9,7 +9,7 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport, Watcher, optimize
 from metaspo.backends import Simulated
 from metaspo.engine import Prepared, read_journal, report_data
-from metaspo.engine.proposals import Proposals, proposals
+from metaspo.engine.journal.proposals import Proposals, proposals
 
 GOOD: dict[str, Any] = {"event": "proposal", "user": "Is {question} even?"}
 LOST: dict[str, Any] = {"event": "proposal", "none": "no tags", "unusable": True}

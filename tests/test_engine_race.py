@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.race import Track
+from metaspo.engine.selection.race import Track
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 

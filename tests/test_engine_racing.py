@@ -15,11 +15,11 @@ from world import World, fraction, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
-from metaspo.engine.race import Race, Standing, Track
-from metaspo.engine.racing import Races
-from metaspo.engine.run_directory import fingerprint
-from metaspo.engine.scoring import Outcome, Status
-from metaspo.engine.state import mean
+from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.selection.objective import mean
+from metaspo.engine.selection.race import Race, Standing, Track
+from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
 

@@ -4,9 +4,9 @@ import pytest
 from world import make_task
 
 from metaspo.backends import Completion, RequestRejected, Usage
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, judge, total
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.scoring import Outcome, Scorecard, Status, judge, total
-from metaspo.engine.state import meta_score, ranked
+from metaspo.engine.selection.objective import meta_score, ranked
 
 TASK = make_task("a", train=4)
 RIGHT, WRONG, MALFORMED = "yes", "no", "who knows"

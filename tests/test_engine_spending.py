@@ -10,7 +10,7 @@ from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, optimize
 from metaspo.backends import BackendError, HalfAnswer, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.engine import Prepared, read_journal
-from metaspo.engine.summary import all_sessions, taken_from_budget
+from metaspo.engine.journal.spending import all_sessions, taken_from_budget
 from metaspo.scheduling import BudgetExhausted, Prices, RunStopped
 
 PRICES = Prices(input=0.15, cached=0.075, output=0.6)  # answers are paid for by the token, and so never aborted

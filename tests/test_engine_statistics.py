@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from scipy.stats import binom
 
-from metaspo.engine.result import Gain
+from metaspo.engine.optimize.result import Gain
 from metaspo.engine.statistics import Interval, paired_gain_interval
 
 

@@ -12,7 +12,6 @@ from metaspo import Gateway, Lane, MemoryStore, Message, Request, RunReport, opt
 from metaspo.backends import Simulated
 from metaspo.engine import ConfigError, Prepared
 from metaspo.engine.strategies import (
-    Failure,
     InnerContext,
     NoProposal,
     OuterContext,
@@ -22,7 +21,7 @@ from metaspo.engine.strategies import (
     outer_strategy,
 )
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
-from metaspo.engine.tasks import Example
+from metaspo.engine.tasks import Example, Failure
 
 T = TypeVar("T")
 

@@ -13,13 +13,14 @@ from metaspo.backends import Message, Request, Sampling, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, optimize, report_data
-from metaspo.engine.concurrent import gather
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.running import make_scope
-from metaspo.engine.scope import Scope
-from metaspo.engine.waits import Barrier, Wait, barriers, gather_at_barrier
-from metaspo.engine.watcher import Watcher
+from metaspo.engine.gather import gather
+from metaspo.engine.journal.barriers import barriers
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runtime.barrier import Barrier, Wait, gather_at_barrier
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.observer import Watcher
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.tables import print_report
 

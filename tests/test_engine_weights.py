@@ -16,10 +16,10 @@ from test_engine_scoring import RIGHT, WRONG, card
 from world import World, make_config, make_task
 
 from metaspo.engine import selections
-from metaspo.engine.final import gains
-from metaspo.engine.rejection import InnerBar
-from metaspo.engine.run_directory import fingerprint
-from metaspo.engine.state import mean, meta_score
+from metaspo.engine.optimize.test_splits import gains
+from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.selection.objective import mean, meta_score
+from metaspo.engine.selection.pruning import InnerBar
 from metaspo.engine.tasks import TaskSpec
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=12)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.strategies import Failure, Malformed
+from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     meta_messages,
@@ -12,7 +12,7 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
-from metaspo.engine.tasks import Example
+from metaspo.engine.tasks import Example, Failure
 
 SLOTS = {
     "system_prompt": "SYSTEM $5",

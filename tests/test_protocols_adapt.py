@@ -8,8 +8,8 @@ from oracle import Node, Oracle
 from world import World, make_config, make_task
 
 from metaspo.engine import ConfigError, RunConfig
-from metaspo.engine.protocols import Curve, Effort, adapt
-from metaspo.engine.scope import Scope
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.studies import Curve, Effort, adapt
 from metaspo.engine.tasks import Task, TaskError
 
 SYSTEM = "You are exact."

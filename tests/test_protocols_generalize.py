@@ -5,9 +5,9 @@ from engine_sessions import Runs
 from world import World, make_config, make_task
 
 from metaspo.engine import ConfigError, RunConfig
-from metaspo.engine.protocols import generalize, induce_user_prompts
-from metaspo.engine.result import TestScore
-from metaspo.engine.scope import Scope
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.studies import generalize, induce_user_prompts
 from metaspo.engine.tasks import TaskError
 
 TASKS = (make_task("a"), make_task("u", role="target", train=12), make_task("v", role="target", train=4))

@@ -10,8 +10,10 @@ import pytest
 from world import make_config, make_task
 
 from metaspo.engine import Prepared
-from metaspo.engine.config import InnerTable
-from metaspo.engine.protocols import (
+from metaspo.engine.config.schema import InnerTable
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.report import write_study
+from metaspo.engine.studies import (
     AdaptTable,
     Cell,
     CellResult,
@@ -27,7 +29,7 @@ from metaspo.engine.protocols import (
     markdown,
     summarize_method,
 )
-from metaspo.engine.protocols.scores import (
+from metaspo.engine.studies.scores import (
     adaptation,
     examples_needed,
     grades_of,
@@ -36,8 +38,6 @@ from metaspo.engine.protocols.scores import (
     rounds_needed,
     source_contributions,
 )
-from metaspo.engine.report import write_study
-from metaspo.engine.result import TestScore
 from metaspo.engine.tasks import Example, Task
 
 Grades = Sequence[float | None]

@@ -11,7 +11,7 @@ from chat_server import ChatServer
 
 from metaspo.engine import load_config
 from metaspo.engine.domains import find_domains
-from metaspo.engine.protocols import GridConfig, prepare_grid
+from metaspo.engine.studies import GridConfig, prepare_grid
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 SHOWN = "http://127.0.0.1:8000/v1"

@@ -13,12 +13,12 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Request, Simulated
 from metaspo.engine import Prepared, RunReport, read_journal
+from metaspo.engine.journal.history import History, Point, history
 from metaspo.engine.report.diff import differences
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
-from metaspo.engine.report.history import History, Point, history
 from metaspo.engine.report.page import Section, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
-from metaspo.engine.run_directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
 HOSTILE = "</div><script>alert('x')</script><img src=http://127.0.0.1/x>"

@@ -11,8 +11,8 @@ from world import make_config, make_task
 
 from metaspo import evaluate, optimize
 from metaspo.engine import Prepared, TestScore, report_data
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.scoring import Outcome, Scorecard, Status
 from metaspo.engine.statistics import macro_f1_interval, score_interval
 from metaspo.engine.tasks import Example
 from metaspo.tables import print_evaluation, print_run_data

@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from metaspo.backends import Message
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
-from metaspo.engine.strategies.base import Failure, InnerContext, NoProposal, OuterContext, TaskView
-from metaspo.engine.strategies.components import (
-    drop,
-    families,
-    join_components,
-    reorder,
-    split_components,
-    vary,
-)
+from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext, TaskView
+from metaspo.engine.strategies.components import drop, families, join_components, reorder, split_components, vary
 from metaspo.engine.strategies.embedded import INNER_MOVES, OUTER_MOVES, EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.user_edits import move_question, toggle_cue, toggle_mark, toggle_rule
 from metaspo.engine.strategies.worked_examples import (
@@ -31,6 +24,7 @@ from metaspo.engine.strategies.worked_examples import (
     split_system,
     split_user,
 )
+from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from statistics import fmean
 
 import metaspo
 from metaspo.engine import Prepared
-from metaspo.engine.config_file import with_overrides
+from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.statistics import Interval, paired_gain_interval
 

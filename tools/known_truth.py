@@ -27,14 +27,14 @@ from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.savings import same_rounds
 from metaspo.cache import MemoryStore
 from metaspo.engine import RunResult, selections
-from metaspo.engine.gateways import LaneNames
-from metaspo.engine.journal import MemoryJournal
-from metaspo.engine.protocols.generalize import generalize, induce_user_prompts
-from metaspo.engine.run import run
-from metaspo.engine.running import make_scope
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.observer import Watcher
 from metaspo.engine.statistics import OverSeeds, over_seeds
 from metaspo.engine.strategies.registry import INNER, OUTER, SEARCHES
-from metaspo.engine.watcher import Watcher
+from metaspo.engine.studies.generalize import generalize, induce_user_prompts
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 Changes = Mapping[str, Any]

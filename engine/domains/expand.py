@@ -13,8 +13,8 @@ A `[[tasks]]` table beside it with the name of one of the domain's tasks changes
 from collections.abc import Mapping
 from typing import Any, Final
 
-from metaspo.engine.config import ConfigError
 from metaspo.engine.domains.specs import UnknownDomain, data_folder, domain_tasks
+from metaspo.engine.errors import ConfigError
 
 DOMAIN_KEYS: Final = ("domain", "data", "train_size", "test_size")
 

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metaspo.engine.report.history import Point
+from metaspo.engine.journal.history import Point
 
 Format = Literal["svg", "png"]
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"

@@ -8,20 +8,13 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from metaspo.engine.journal import read_journal
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.journal.history import History, Proposed, history
+from metaspo.engine.journal.journal import read_journal
+from metaspo.engine.optimize.result import Gain, RunResult
 from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
-from metaspo.engine.report.history import History, Proposed, history
-from metaspo.engine.report.page import (
-    Entry,
-    Prompt,
-    Section,
-    TextTable,
-    changed_prompt,
-    picture,
-    render_page,
-)
-from metaspo.engine.result import Gain, RunResult, TestScore
-from metaspo.engine.run_directory import RunDirectory, RunDirectoryError
+from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, changed_prompt, picture, render_page
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 
 
 def load_result(run: RunDirectory) -> RunResult:

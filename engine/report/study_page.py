@@ -6,12 +6,12 @@ from pathlib import Path
 import orjson
 from matplotlib.figure import Figure
 
-from metaspo.engine.protocols import Findings, Study, Table, as_csv, markdown, shown
-from metaspo.engine.protocols.scores import adaptation
 from metaspo.engine.report.figures import Bar, lines, methods
 from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt, picture, render_page
 from metaspo.engine.report.run_page import write_all
-from metaspo.engine.run_directory import write_text
+from metaspo.engine.runs.directory import write_text
+from metaspo.engine.studies import Findings, Study, Table, as_csv, markdown, shown
+from metaspo.engine.studies.scores import adaptation
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 

@@ -12,13 +12,7 @@ from typing import Literal
 
 from metaspo.engine.statistics.interval import TAIL, Interval, percentile_interval
 from metaspo.engine.statistics.intervals import weighted_mean, weights_of
-from metaspo.engine.statistics.resampling import (
-    RESAMPLES,
-    TaskGrades,
-    draw_over_examples,
-    draw_over_tasks,
-    mean_of,
-)
+from metaspo.engine.statistics.resampling import RESAMPLES, TaskGrades, draw_over_examples, draw_over_tasks, mean_of
 
 Verdict = Literal["better", "worse", "noise"]
 Pairs = tuple[Sequence[float], Sequence[float]]

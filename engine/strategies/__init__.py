@@ -2,7 +2,6 @@
 
 from metaspo.engine.strategies.base import (
     Ask,
-    Failure,
     InnerContext,
     InnerStrategy,
     Malformed,
@@ -14,6 +13,7 @@ from metaspo.engine.strategies.base import (
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
 from metaspo.engine.strategies.search import Arena, Rows, Search, Size, Trial, Work, Wrong, round_work
+from metaspo.engine.tasks import Failure
 
 __all__ = [
     "Arena",

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_tag
 from metaspo.engine.strategies.search import Arena, Size, Work

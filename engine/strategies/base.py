@@ -10,7 +10,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from metaspo.backends import Message
-from metaspo.engine.tasks.base import Example
+from metaspo.engine.tasks.base import Example, Failure
 
 T = TypeVar("T")
 
@@ -32,15 +32,6 @@ class Ask(Protocol):
         `step` names the call within the candidate's address, e.g. "analyze" or "generate".
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """One example answered wrongly: what was shown, what came back, what would have been right."""
-
-    example: Example
-    response: str
-    prediction: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

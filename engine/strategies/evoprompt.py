@@ -24,7 +24,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.search import Arena, Size, Trial, Work
 from metaspo.engine.strategies.searching import BOTH_LEVELS, born, new_prompts, ranked, require_failures

@@ -7,7 +7,7 @@ rewrite only the analysis; outer failures come from every task and are shuffled 
 
 from random import Random
 
-from metaspo.engine.strategies.base import Failure, InnerContext, NoProposal, OuterContext
+from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     join_blocks,
@@ -16,6 +16,7 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
+from metaspo.engine.tasks import Failure
 
 
 class FailureAnalysisInner:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks
 from metaspo.engine.strategies.search import Arena, Size, Trial, Work
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked

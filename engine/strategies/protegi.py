@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, SuccessiveRejects, UpperConfidence
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
 from metaspo.engine.strategies.search import Arena, Rows, Size, Trial, Work, Wrong

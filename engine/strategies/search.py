@@ -14,8 +14,9 @@ from random import Random
 from typing import Protocol, TypeVar, runtime_checkable
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import Failure, InnerStrategy, OuterStrategy, TaskView
+from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy, TaskView
 from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.tasks import Failure
 
 T = TypeVar("T")
 

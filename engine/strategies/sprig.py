@@ -28,7 +28,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.base import Malformed
 from metaspo.engine.strategies.meta_prompts import Level, read_analysis
 from metaspo.engine.strategies.search import Arena, Size, Work

@@ -23,16 +23,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
-from metaspo.engine.concurrent import gather
+from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
 from metaspo.engine.strategies.search import Arena, Rows, Size, Work, Wrong
-from metaspo.engine.strategies.searching import (
-    BOTH_LEVELS,
-    ask_or_none,
-    new_prompts,
-    prompt_reader,
-    require_failures,
-)
+from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, require_failures
 from metaspo.engine.strategies.texts import messages, text
 
 

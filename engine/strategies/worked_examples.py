@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from metaspo.engine.strategies.base import Failure, TaskView
+from metaspo.engine.strategies.base import TaskView
+from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 LONGEST_INPUT: Final = 400  # characters; a longer text would crowd out the prompt around it

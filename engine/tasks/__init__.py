@@ -1,14 +1,6 @@
 """Tasks: data, answer formats, metrics."""
 
-from metaspo.engine.tasks.base import (
-    PLACEHOLDER,
-    AnswerFormat,
-    Example,
-    Graded,
-    Metric,
-    Task,
-    TaskRole,
-)
+from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Failure, Graded, Metric, Task, TaskRole
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.formats import Integer, Label, Letter, Tagged, Text, build_format
 from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
@@ -34,6 +26,7 @@ __all__ = [
     "DataSource",
     "ExactMatch",
     "Example",
+    "Failure",
     "Graded",
     "Integer",
     "Label",

@@ -90,3 +90,12 @@ class Task:
     metric: Metric
     user_prompt: str
     weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One example answered wrongly: what was shown, what came back, what would have been right."""
+
+    example: Example
+    response: str
+    prediction: str | None

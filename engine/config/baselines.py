@@ -1,0 +1,50 @@
+"""Fixed system prompts to compare with: named ones, and any prompt from a file.
+
+The baselines of Choi, Baek and Hwang, "System Prompt Optimization with Meta-Learning", NeurIPS 2025 (arXiv 2505.09666):
+the usual one-line helpful assistant, the step-by-step instruction of zero-shot chain of thought (Kojima et al., 2022,
+arXiv 2205.11916), and the kind of prompt that vendors put before their services. The texts are our own.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, check_system_prompt
+from metaspo.engine.suggest import nearest
+
+
+@cache
+def _prompts() -> Mapping[str, str]:
+    texts = tomllib.loads(files(__package__).joinpath("baselines.toml").read_text(encoding="utf-8"))
+    return {"default": DEFAULT_SYSTEM_PROMPT} | {name: str(text).strip() for name, text in texts.items()}
+
+
+def baseline_names() -> tuple[str, ...]:
+    """The names that `baseline_prompt` knows, "default" first."""
+    return tuple(_prompts())
+
+
+def baseline_prompt(name: str) -> str:
+    """The system prompt of a name. Raises `ConfigError`."""
+    prompts = _prompts()
+    if name not in prompts:
+        known = ", ".join(prompts)
+        raise ConfigError(f"there is no baseline prompt '{name}'{nearest(name, prompts)}; known: {known}")
+    return prompts[name]
+
+
+def read_prompt_file(path: Path) -> str:
+    """The system prompt that a UTF-8 text file holds, without the blank lines around it. Raises `ConfigError`."""
+    try:
+        return check_system_prompt(path.read_text(encoding="utf-8-sig").strip())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except PromptError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -1,0 +1,46 @@
+"""What of a config shows only beyond its own shape: whether its strategies and tiers are known, and what they need."""
+
+from collections.abc import Sequence
+
+from metaspo.engine.config.models import lane_settings
+from metaspo.engine.config.plan import proposing
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
+from metaspo.engine.tasks import Task
+
+
+def check_config(config: RunConfig, *, source: str) -> None:
+    """Raises `ConfigError`, with `source` (the file) and key, for a config whose run could not even start."""
+    for role, table in (("base", config.base), ("optimizer", config.optimizer)):
+        if table is not None:
+            try:
+                lane_settings(table)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: {role}.tier: {error}") from None
+    for loop, make, name, options in (
+        ("inner", inner_strategy, config.inner.strategy, config.inner.options),
+        ("outer", outer_strategy, config.outer.strategy, config.outer.options),
+    ):
+        try:
+            make(name, options)
+        except UnknownStrategy as error:
+            raise ConfigError(f"{source}: {loop}.strategy: {error}") from None
+
+
+def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) -> None:
+    """Raises `ConfigError` where there is nothing to optimize on, or no optimizer model that a strategy needs."""
+    if not any(task.role == "source" for task in tasks):
+        raise ConfigError(
+            f'{source}: tasks: optimizing needs at least one with role = "source"; '
+            "`metaspo evaluate` scores prompts without"
+        )
+    if config.optimizer is not None or not config.iterations:
+        return
+    work = proposing(config, [len(task.train) for task in tasks if task.role == "source"], kept=1)
+    for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
+        if asked.optimizer:
+            raise ConfigError(
+                f"{source}: optimizer: is missing: the {loop} loop's strategy '{table.strategy}' asks an optimizer "
+                'model; add an [optimizer] table, or choose strategy = "embedded"'
+            )

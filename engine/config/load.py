@@ -1,0 +1,133 @@
+"""Reads a config from a TOML file, with errors that name file and key."""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.suggest import nearest
+
+PLAINLY = {  # pydantic's faults that name types of Python
+    "tuple_type": "must be a list, […]",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
+}
+OF_A_RUN = ("base", "optimizer", "tasks", "domain")
+OF_A_COMPARISON = ("config", "methods", "method")
+NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
+
+
+def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read and validate a config file; `overrides` (dotted keys) win over the file. Raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    _refuse_comparison(raw, path)
+    raw = with_overrides(raw, overrides or {})
+    raw.setdefault("name", path.stem)
+    return parse_config(raw, source=str(path))
+
+
+def _refuse_comparison(raw: Mapping[str, Any], path: Path) -> None:
+    """Raises `ConfigError` for a config of `metaspo compare` where a run's is wanted."""
+    if raw.keys() & set(OF_A_COMPARISON) and not raw.keys() & set(OF_A_RUN):
+        run = f", or the run's config that it names, {path.parent / str(raw['config'])}" if "config" in raw else ""
+        raise ConfigError(f"{path}: this is a comparison's config, not a run's: use `metaspo compare {path}`{run}")
+
+
+def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
+    """Raises `ConfigError` for a run's config where one of `metaspo compare` is wanted."""
+    if raw.keys() & set(OF_A_RUN) and not raw.keys() & set(OF_A_COMPARISON):
+        raise ConfigError(
+            f"{path}: this is a run's config, not a comparison's: that is a file of its own with, for example, "
+            f'config = "{path.name}" and methods = ["default", "metaspo"]; see docs/compare.md or '
+            "`metaspo compare --help`"
+        )
+
+
+def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with dotted keys set, tables on the way made. Raises `ConfigError` where there is another value."""
+    changed = deepcopy(dict(raw))
+    for dotted, value in overrides.items():
+        *tables, last = dotted.split(".")
+        table = changed
+        for key in tables:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {dotted}: '{key}' is not a table, so nothing can be set in it")
+        table[last] = value
+    return changed
+
+
+def parse_config(
+    raw: Mapping[str, Any], *, source: str = "config", environment: Mapping[str, str] | None = None
+) -> RunConfig:
+    """Validate a config given as a mapping, the tasks of a `domain` filled in. Raises `ConfigError`.
+
+    Args:
+        source: stands in messages.
+        environment: where METASPO_DATA is looked up; the process's own if left out.
+    """
+    expanded = expand_domains(raw, source=source, environment=os.environ if environment is None else environment)
+    try:
+        return RunConfig.model_validate(expanded)
+    except ValidationError as error:
+        raise ConfigError(explain_faults(error, source=source, table=RunConfig)) from None
+
+
+def explain_faults(error: ValidationError, *, source: str, table: type[BaseModel]) -> str:
+    """One line per fault, each with file and key; `table` is what was validated."""
+    return "\n".join(f"{source}: {_explain(fault, table)}" for fault in error.errors(include_url=False))
+
+
+def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1], table))}"
+    if fault["type"] == "missing":
+        return f"{key}: is missing"
+    message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    given = fault["input"]
+    if isinstance(given, str | int | float | bool) and fault["loc"][-1:] not in NEVER_SHOWN:
+        shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"
+        message = f"{message} (it is {shown})"
+    return f"{key}: {message}" if key else message
+
+
+def _is_branch_label(part: int | str) -> bool:
+    """Pydantic names the branch of a union in a fault's place, e.g. `literal['auto']`: no key of the file."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "str", "constrained-int", "function-before"))
+
+
+def _known_keys(place: Iterable[int | str], table: type[BaseModel]) -> list[str]:
+    """The keys that the table at a place of the config may hold; [] where there is no table."""
+    model: type[BaseModel] | None = table
+    for part in place:
+        if isinstance(part, int) or model is None or part not in model.model_fields:
+            continue
+        model = _table_in(model.model_fields[part].annotation)
+    keys = (*model.model_fields, *(DOMAIN_KEYS if model is RunConfig else ())) if model else ()
+    return sorted(keys)
+
+
+def _table_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)

@@ -1,0 +1,174 @@
+"""The config of a run: what a TOML file may say, with the paper's defaults.
+
+Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; inner loop 3 candidates from 3 failures,
+3 kept; outer loop 9 candidates from 2 failures per task; seed 42.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from metaspo.backends.base_url import parse_base_url
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
+from metaspo.engine.tasks import TaskSpec
+
+SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
+
+
+class Table(BaseModel):
+    """A table of the config: unknown keys are refused, values are not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class PriceTable(Table):
+    """Dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0, description="cached part of the prompt; as input if left out")
+
+
+class ModelTable(Table):
+    """One model and how to reach it: the `[base]` and `[optimizer]` tables."""
+
+    backend: Literal["openai-compatible", "openai", "local"] = "openai-compatible"
+    model: str = Field(min_length=1, description="the name the server knows, or a local model's name or path")
+    endpoints: tuple[str, ...] = Field(default=(), description="base URLs; several are replicas of one model")
+    api_key_env: str = Field(default="", description="name of the environment variable that holds the key")
+    revision: str = Field(default="", description="tells apart different weights under one model name")
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=1024, ge=1)
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = Field(default_factory=dict, description="further fields of the request body")
+    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    tier: int | None = Field(default=None, ge=0, description="usage tier: takes the limits from the model's facts")
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    requests_per_day: int | None = Field(default=None, ge=1)
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    time_limit: float = Field(default=600, gt=0, description="seconds for one attempt")
+    attempts: int = Field(default=8, ge=1)
+    patience: float = Field(default=900, gt=0, description="seconds to wait while nothing answers")
+    first_patience: float = Field(default=15, gt=0, description="the same for a server that has never answered")
+    prices: PriceTable | None = None
+    context: int | None = Field(default=None, ge=256, description="context of a local model, in tokens")
+    threads: int | None = Field(default=None, ge=1, description="threads of a local model")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the NAME of an environment variable; a key itself never belongs in a config")
+        return value
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_ours_alone(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ours = sorted(SET_BY_METASPO & value.keys())
+        if ours:
+            raise ValueError(f"must not hold '{ours[0]}': metaspo sets it itself, and counts on it")
+        return value
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_base_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for endpoint in value:
+            parse_base_url(endpoint)
+        return value
+
+    @model_validator(mode="after")
+    def _endpoints_where_needed(self) -> Self:
+        if self.backend == "openai-compatible" and not self.endpoints:
+            raise ValueError('needs endpoints, e.g. endpoints = ["http://127.0.0.1:8000/v1"]')
+        if self.backend == "local" and self.endpoints:
+            raise ValueError("a local model takes no endpoints: metaspo starts its server")
+        return self
+
+
+class InnerTable(Table):
+    """The inner loop: user prompts of each source task."""
+
+    strategy: str = "metaspo"
+    options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
+    candidates: int = Field(default=3, ge=0, description="0 switches the inner loop off")
+    failures: int = Field(default=3, ge=1, description="failures shown per candidate")
+    keep: int = Field(default=3, ge=1, description="user prompts kept per task")
+
+
+class OuterTable(Table):
+    """The outer loop: the system prompt."""
+
+    strategy: str = "metaspo"
+    options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
+    candidates: int = Field(default=9, ge=0, description="0 switches the outer loop off")
+    failures: int = Field(default=2, ge=1, description="failures of each task shown per candidate")
+
+
+class TestTable(Table):
+    """What is scored on the test splits, before and after."""
+
+    __test__ = False  # not a test class, whatever pytest reads into the name
+
+    source: Literal["kept", "best", "none"] = Field(
+        default="kept", description="user prompts of source tasks scored with the final system prompt"
+    )
+    baseline: bool = Field(default=True, description="also score the first prompts, for the comparison")
+
+
+class BudgetTable(Table):
+    """Caps over all models together; reaching one stops the run cleanly."""
+
+    calls: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    dollars: float | None = Field(default=None, gt=0)
+
+
+class RunConfig(Table):
+    """A whole run. `result = f(config, data, seed, the models' answers)`."""
+
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    seed: int = 42
+    iterations: int = Field(default=3, ge=0)
+    system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    roles: Roles = "separate"
+    early_rejection: bool = Field(
+        default=True, description="stop scoring a candidate once it cannot be selected any more; changes no selection"
+    )
+    racing: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="also stop on statistical evidence: how often at most a round may select otherwise for it",
+    )
+    redraws: int = Field(default=3, ge=0, description="further draws of a malformed proposal")
+    base: ModelTable
+    optimizer: ModelTable | None = None
+    inner: InnerTable = InnerTable()
+    outer: OuterTable = OuterTable()
+    test: TestTable = TestTable()
+    budget: BudgetTable = BudgetTable()
+    cache: str = Field(default=".metaspo/cache", description='folder of the cache; "" keeps it in memory only')
+    cache_failure: Literal["stop", "continue"] = Field(
+        default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"
+    )
+    runs: str = Field(default=".metaspo/runs", description="folder that run directories are made in")
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        try:
+            return check_system_prompt(value)
+        except PromptError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [task.name for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
+        return self

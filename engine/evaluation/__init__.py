@@ -1,0 +1,1 @@
+"""Scoring one pair of prompts on one split of a task."""

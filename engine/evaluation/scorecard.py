@@ -1,0 +1,111 @@
+"""Outcomes and scorecards: what a prompt pair's answers are worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.tasks import Failure
+from metaspo.engine.tasks.base import AnswerFormat, Example, Graded, Metric
+
+
+class Status(StrEnum):
+    """How one example ended."""
+
+    SCORED = "scored"
+    MALFORMED = "malformed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One example under one prompt pair.
+
+    Attributes:
+        text: the model's answer, "" when there is none.
+        prediction: the answer in canonical form; None unless scored.
+        grade: 0 to 1; a malformed answer counts as wrong, a failed one has no grade.
+        reason: why there is no answer, for a failed one.
+    """
+
+    example: Example
+    status: Status
+    text: str = ""
+    prediction: str | None = None
+    grade: float | None = None
+    reason: str = ""
+
+    @property
+    def graded(self) -> Graded | None:
+        """What the metric sees of it; None for a failed one."""
+        return None if self.status is Status.FAILED else Graded(self.prediction, self.example.answers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorecard:
+    """All outcomes of one prompt pair on one split of one task.
+
+    Attributes:
+        score: the metric over all examples that were answered, 0 to 1; None if none was.
+        weight: how much the task counts in a mean over tasks.
+    """
+
+    task: str
+    pair: PromptPair
+    outcomes: tuple[Outcome, ...]
+    score: float | None
+    weight: float = 1.0
+
+    @property
+    def malformed(self) -> int:
+        """Answers that were not in the answer format."""
+        return sum(outcome.status is Status.MALFORMED for outcome in self.outcomes)
+
+    @property
+    def failed(self) -> int:
+        """Examples for which no answer could be had."""
+        return sum(outcome.status is Status.FAILED for outcome in self.outcomes)
+
+    @property
+    def invalid(self) -> str:
+        """Why the pair cannot be selected: an example was refused under it, which is not the same as a wrong answer."""
+        for outcome in self.outcomes:
+            if outcome.status is Status.FAILED:
+                return f"{outcome.example.where}: {outcome.reason}"
+        return ""
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What a strategy may learn from: every answered example that is not fully right, in the split's order."""
+        return tuple(
+            Failure(example=outcome.example, response=outcome.text, prediction=outcome.prediction)
+            for outcome in self.outcomes
+            if outcome.grade is not None and outcome.grade < 1
+        )
+
+
+def judge(
+    answer: Completion | RequestRejected, example: Example, *, answer_format: AnswerFormat, metric: Metric
+) -> Outcome:
+    """Turn one answer into its outcome."""
+    if isinstance(answer, RequestRejected):
+        return Outcome(example=example, status=Status.FAILED, reason=str(answer))
+    if answer.finish_reason == CONTENT_FILTER:
+        return Outcome(
+            example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
+        )
+    prediction = answer_format.parse(answer.text)
+    return Outcome(
+        example=example,
+        status=Status.MALFORMED if prediction is None else Status.SCORED,
+        text=answer.text,
+        prediction=prediction,
+        grade=metric.grade(Graded(prediction, example.answers)),
+    )
+
+
+def total(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:
+    """The metric over the answered examples; None if there are none."""
+    graded = [graded for outcome in outcomes if (graded := outcome.graded) is not None]
+    return metric.aggregate(graded) if graded else None

@@ -1,0 +1,72 @@
+"""One prompt pair on one test split."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.statistics import Interval, macro_f1_interval, score_interval
+from metaspo.engine.tasks import MacroF1, TaskRole
+
+Stage = Literal["before", "after", "given"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestScore:
+    """One prompt pair on one task's test split.
+
+    Attributes:
+        stage: "before" is the first prompts, "after" the optimized ones, "given" those of an evaluation.
+        prompt: 0 for a task's best (or only) user prompt, 1 for the next, …
+        score: the metric over the answered examples, 0 to 1; None if none was answered.
+        malformed, failed: how many examples ended so.
+        grades: per example 0 to 1, None where no answer could be had; in the order of the split.
+        interval: 95%, of the score with other examples of the task; None if none was answered.
+        weight: how much the task counts in a mean over tasks.
+    """
+
+    __test__ = False  # not a test class
+
+    task: str
+    role: TaskRole
+    metric: str
+    stage: Stage
+    prompt: int
+    system: str
+    user: str
+    score: float | None
+    examples: int
+    malformed: int
+    failed: int
+    grades: tuple[float | None, ...]
+    interval: Interval | None = None
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, card: Scorecard, *, role: TaskRole, metric: str, stage: Stage, prompt: int = 0) -> "TestScore":
+        """The row of a scorecard."""
+        return cls(
+            task=card.task,
+            role=role,
+            metric=metric,
+            stage=stage,
+            prompt=prompt,
+            system=card.pair.system,
+            user=card.pair.user,
+            score=card.score,
+            examples=len(card.outcomes),
+            malformed=card.malformed,
+            failed=card.failed,
+            grades=tuple(outcome.grade for outcome in card.outcomes),
+            interval=_interval(card, metric),
+            weight=card.weight,
+        )
+
+
+def _interval(card: Scorecard, metric: str) -> Interval | None:
+    """By the mean of the grades, but for macro-F1, which is none."""
+    answered = [graded for outcome in card.outcomes if (graded := outcome.graded)]
+    if not answered:
+        return None
+    if metric == MacroF1().name:
+        return macro_f1_interval([(graded.answers[0], graded.prediction) for graded in answered])
+    return score_interval([outcome.grade for outcome in card.outcomes if outcome.grade is not None])

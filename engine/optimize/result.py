@@ -1,0 +1,109 @@
+"""What a run comes to."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.statistics import Interval, Optimism
+from metaspo.engine.tasks import TaskRole
+from metaspo.scheduling import AccountStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """After minus before on test splits, on the examples answered under both, with a 95% interval.
+
+    Scores here are mean grades per example, 0 to 1, averaged over tasks: the metric itself for accuracy, exact match
+    and token-F1, the share of right answers for macro-F1.
+
+    Attributes:
+        tasks: how many tasks it is the mean of, each with its weight.
+        interval: of the gain with other examples of these tasks.
+        over_tasks: of the gain with other tasks of this kind; None for a single task.
+        before_interval, after_interval: of the scores by themselves, with other examples of these tasks. That these
+            overlap says nothing: the gain is of pairs.
+    """
+
+    role: TaskRole
+    tasks: int
+    before: float
+    after: float
+    interval: Interval
+    over_tasks: Interval | None = None
+    before_interval: Interval | None = None
+    after_interval: Interval | None = None
+
+    @property
+    def gain(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> str:
+        """A plain sentence: whether the gain can be told from noise."""
+        if self.interval.low > 0:
+            return "better: the interval lies above zero"
+        if self.interval.high < 0:
+            return "worse: the interval lies below zero"
+        return "not distinguishable from noise: the interval holds zero"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A finished run: a function of config, data, seed and the models' answers, and of nothing else.
+
+    Attributes:
+        system_prompt: the optimized one.
+        user_prompts: per source task the kept user prompts, best first.
+        train_before, train_after: the incumbent's mean score over the source tasks' train splits.
+        strategies: one line each on who proposed the prompts.
+        raced_out: addresses of the candidates that were dropped on statistical evidence alone (`racing`).
+        optimism: how much of the system prompt's train score, in the round that chose it, is luck at most; None if
+            the first one was kept.
+    """
+
+    name: str
+    seed: int
+    first_system_prompt: str
+    system_prompt: str
+    user_prompts: dict[str, tuple[str, ...]]
+    train_before: float
+    train_after: float
+    tests: tuple[TestScore, ...]
+    gains: tuple[Gain, ...]
+    strategies: dict[str, str]
+    raced_out: tuple[str, ...] = ()
+    optimism: Optimism | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as `result.json` holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A finished run: its result, and what it took this time.
+
+    Attributes:
+        directory: the run directory, None if the run was kept in memory only.
+        seconds: wall time of this session; one that finds everything in the cache takes next to none.
+    """
+
+    result: RunResult
+    usage: AccountStatistics
+    seconds: float
+    directory: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """Given prompts on given tasks, and what scoring them took."""
+
+    scores: tuple[TestScore, ...]
+    usage: AccountStatistics
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)

@@ -1,0 +1,72 @@
+"""What a run has found so far: one system prompt, and the kept user prompts of each source task."""
+
+from dataclasses import dataclass
+
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.selection.objective import meta_score, score_of
+from metaspo.engine.statistics import Optimism
+from metaspo.engine.strategies.base import TaskView
+from metaspo.engine.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first.
+
+    Attributes:
+        past: user prompts that a search found for it in earlier iterations, oldest first, each once.
+        raced_out: addresses of candidates that statistics alone dropped in its last inner round.
+    """
+
+    task: Task
+    kept: tuple[Scorecard, ...]
+    past: tuple[str, ...] = ()
+    raced_out: tuple[str, ...] = ()
+
+    def view(self) -> TaskView:
+        """What a strategy may see: the best user prompt and its failures."""
+        best = self.kept[0]
+        return TaskView(
+            name=self.task.name,
+            user_prompt=best.pair.user,
+            score=score_of(best),
+            train=self.task.train,
+            failures=best.failures,
+            answer_rule=self.task.answer_format.describe(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """The incumbent: its system prompt, and every source task with its kept user prompts.
+
+    Attributes:
+        past: system prompts that a search found in earlier iterations, oldest first, each once.
+        raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
+        optimism: what luck had to do with the choice of the system prompt; None for the first one.
+    """
+
+    system: str
+    tasks: tuple[TaskState, ...]
+    past: tuple[str, ...] = ()
+    raced_out: tuple[str, ...] = ()
+    optimism: Optimism | None = None
+
+    @property
+    def meta_score(self) -> float:
+        """What the outer loop raises: the mean over all (task, kept user prompt) nodes."""
+        return meta_score(self.cards)
+
+    @property
+    def cards(self) -> list[Scorecard]:
+        """Of all nodes, task by task."""
+        return [card for state in self.tasks for card in state.kept]
+
+    @property
+    def nodes(self) -> list[tuple[int, int, TaskState, Scorecard]]:
+        """(task position, prompt position, task, card) of all that a system prompt is scored on."""
+        return [
+            (position, prompt, task, card)
+            for position, task in enumerate(self.tasks)
+            for prompt, card in enumerate(task.kept)
+        ]

@@ -1,0 +1,229 @@
+"""A run's directory: everything that is left of it, and who may write there.
+
+config.json     the resolved config
+journal.jsonl   every event
+result.json     the result, once there is one
+summary.json    scores, calls, tokens, dollars, time
+prompts/        the prompts as text files, ready to paste
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import orjson
+
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.models import weights_of
+from metaspo.engine.optimize.result import RunResult
+from metaspo.engine.suggest import nearest
+from metaspo.engine.tasks import Task
+
+JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+# What of a config a result depends on, beside the data.
+METHOD = {"seed", "iterations", "system_prompt", "roles", "redraws", "inner", "outer", "test"}
+FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
+WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
+
+
+LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
+
+
+class RunDirectoryError(RuntimeError):
+    """A run directory that cannot be used; `str()` says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths within one run's directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What `metaspo show` calls it."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The events."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """The result; there once the run has finished."""
+        return self.path / "result.json"
+
+    @property
+    def summary(self) -> Path:
+        """The summary of the last session, finished or stopped."""
+        return self.path / "summary.json"
+
+    @property
+    def prompts(self) -> Path:
+        """The prompts as text files."""
+        return self.path / "prompts"
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory for one process. Raises `RunDirectoryError` if another one has it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path}: cannot write there: {error.strerror}; set `runs` in the config"
+            ) from error
+        with lock:
+            if not _locked(lock):
+                raise RunDirectoryError(
+                    f"{self.path}: this run is going on in another process; wait for it, or stop it"
+                )
+            yield
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process holds the directory now. The system drops the lock of one that dies, however it dies."""
+        try:
+            lock = (self.path / ".lock").open("rb")
+        except OSError:
+            return False  # no session ever held it, or it is not ours to look into
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False  # a file system without locks
+        return False
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved config."""
+        write_json(self.config, config.model_dump(mode="json"))
+
+    def write_result(self, result: RunResult) -> None:
+        """Write the result and the prompts."""
+        write_json(self.result, result.as_json())
+        self.prompts.mkdir(exist_ok=True)
+        write_text(self.prompts / "system.txt", result.system_prompt)
+        for task, prompts in result.user_prompts.items():
+            for number, prompt in enumerate(prompts, 1):
+                suffix = "" if number == 1 else f"~{number}"
+                write_text(self.prompts / f"user.{file_name(task)}{suffix}.txt", prompt)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary."""
+        write_json(self.summary, summary)
+
+
+def _locked(lock: TextIO) -> bool:
+    """Lock it for this process alone; false if another one holds it for longer than somebody who only looks does."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK)
+        else:
+            return True
+    return False
+
+
+def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> RunDirectory:
+    """The directory of a run: the same config and data always go to the same one, so that a rerun goes on there.
+
+    Its name is the config's name and a fingerprint of all that the result depends on.
+    """
+    return RunDirectory(base / f"{file_name(config.name or 'run')}-{fingerprint(config, tasks)}")
+
+
+def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
+    """Eight hex digits of the SHA-256 over all that the result depends on: config, data, seed.
+
+    Where the answers come from, how fast, and at what price does not count: a run may go on with more endpoints, other
+    limits or a higher budget.
+    """
+    models = {
+        name: {**table.model_dump(mode="json", include=WHAT_IS_ASKED), "weights": weights_of(table)}
+        for name, table in (("base", config.base), ("optimizer", config.optimizer))
+        if table is not None
+    }
+    data = [
+        {
+            "name": task.name,
+            "role": task.role,
+            "user_prompt": task.user_prompt,
+            "metric": task.metric.name,
+            "answers": repr(task.answer_format),  # with what `describe` leaves out
+            "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
+            **({} if task.weight == 1 else {"weight": task.weight}),  # added later: a weight of 1 must rename no run
+        }
+        for task in tasks
+    ]
+    method = config.model_dump(mode="json", include=METHOD)
+    if config.racing is not None:
+        method["racing"] = config.racing
+    text = orjson.dumps([method, models, data], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:8]
+
+
+def find_runs(base: Path) -> list[RunDirectory]:
+    """All run directories in a folder, the one touched last first."""
+    if not base.is_dir():
+        return []
+    found = [RunDirectory(path) for path in base.iterdir() if (path / "config.json").is_file()]
+    return sorted(found, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
+
+
+def find_run(name: str, *, base: Path) -> RunDirectory:
+    """A run by its path, its name, its config's name, or the start of its name. Raises `RunDirectoryError`.
+
+    The start of a name counts only where nothing has exactly that name, and only if it fits one run.
+    """
+    as_path = RunDirectory(Path(name))
+    if as_path.config.is_file():
+        return as_path
+    runs = find_runs(base)
+    matches = (
+        [run for run in runs if run.name == name]
+        or [run for run in runs if re.fullmatch(re.escape(name) + FINGERPRINT, run.name)]
+        or [run for run in runs if run.name.startswith(name)]
+    )
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RunDirectoryError(f"'{name}' fits {len(matches)} runs: {', '.join(run.name for run in matches)}")
+    known = [run.name for run in runs]
+    raise RunDirectoryError(f"no run '{name}' in {base}{nearest(name, known)}; `metaspo runs` lists them")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a file of JSON, whole or not at all."""
+    _replace(path, orjson.dumps(data, option=JSON))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    _replace(path, text.encode() + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

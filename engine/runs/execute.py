@@ -1,0 +1,153 @@
+"""What stands around a run: its gateway, its directory held from start to end, its scope, its summary."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+import anyio
+
+from metaspo.backends import BackendError, Progress
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.runtime.gateway import LaneNames, open_gateway
+from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
+from metaspo.engine.runtime.lane_events import LaneEvents
+from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.journal.proposals import WatchedJournal
+from metaspo.engine.optimize.result import RunReport
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.journal.spending import note_spending, of_journal, taken_from_budget
+from metaspo.engine.runs.summary import summarize
+from metaspo.engine.tasks import MetricError, TaskError
+from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.runtime.observer import Watcher
+from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
+
+ENDS_ONE_RUN = (
+    BackendError,
+    ConfigError,
+    MetricError,
+    RunDirectoryError,
+    RunStopped,
+    TaskError,
+)  # and leaves runs beside it alone
+
+
+@asynccontextmanager
+async def open_for(
+    prepared: Sequence[Prepared],
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    progress: Progress | None = None,
+    warn: Warn = log_warning,
+) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
+    """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
+    folder = prepared[0].folder
+    environment = environment_with_dotenv(folder)
+    configs = [item.config for item in prepared]
+    async with open_gateway(
+        configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn
+    ) as opened:
+        yield opened
+
+
+async def run_prepared(
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    watcher: Watcher,
+    events: LaneEvents | None = None,
+) -> RunReport:
+    """One run through an open gateway, with its directory held from start to end."""
+    check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+    started = anyio.current_time()
+    directory = prepared.directory
+    with _journal(directory, prepared.config) as journal:
+        name = directory.name if directory else prepared.config.name
+        earlier = _spent(directory)
+        watched = WatchedJournal(journal, watcher.warn)
+        scope = make_scope(prepared, gateway, names, journal=watched, watcher=watcher, name=name, spent=earlier)
+        result, why = None, ""
+        try:
+            with events.heard_by(journal, watcher) if events else nullcontext():
+                result = await run(scope)
+        except Exception as stop:
+            why = str(stop)
+            raise
+        finally:
+            usage, seconds = scope.account.statistics(), anyio.current_time() - started
+            note_spending(journal, scope.account, seconds=seconds, last=True)
+            # A finished run stays finished, whatever becomes of a rerun.
+            if directory and (result or not directory.result.exists()):
+                summary = summarize(result, usage, seconds=seconds, stopped=why)
+                directory.write_summary({**summary, **of_journal(StoredJournal(directory.journal))})
+        if directory:
+            directory.write_result(result)
+    return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
+
+
+def make_scope(
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    journal: Journal,
+    watcher: Watcher,
+    name: str,
+    spent: Cost = NOTHING,
+) -> Scope:
+    """What the steps of one run share; `spent` is what its earlier sessions took out of the budget."""
+    config = prepared.config
+    budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
+    optimizer = (
+        model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
+        if config.optimizer
+        else None
+    )
+    clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
+    started = clock()
+
+    def announce(account: Account) -> None:
+        note_spending(journal, account, seconds=clock() - started)
+
+    return Scope(
+        config=config,
+        tasks=prepared.tasks,
+        inner=inner_strategy(config.inner.strategy, config.inner.options),
+        outer=outer_strategy(config.outer.strategy, config.outer.options),
+        base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
+        optimizer=optimizer,
+        gateway=gateway,
+        account=Account(name, budget, spent=spent, announce=announce),
+        journal=journal,
+        watcher=watcher,
+        started=started,
+    )
+
+
+def _spent(directory: RunDirectory | None) -> Cost:
+    """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
+    if directory is None or not directory.journal.exists():
+        return NOTHING
+    return taken_from_budget(StoredJournal(directory.journal))
+
+
+@contextmanager
+def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Journal]:
+    if directory is None:
+        yield MemoryJournal()
+        return
+    with directory.held():
+        directory.write_config(config)
+        journal = FileJournal(directory.journal)
+        try:
+            yield journal
+        finally:
+            journal.close()

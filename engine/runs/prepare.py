@@ -1,0 +1,68 @@
+"""A config made ready: validated, its data loaded, nothing asked yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaspo.engine.config.checks import check_config
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.load import load_config, parse_config, with_overrides
+from metaspo.engine.runs.directory import RunDirectory, run_directory
+from metaspo.engine.tasks import Notice, Task, load_tasks
+
+ConfigLike = RunConfig | Path | str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A validated config with its data loaded: everything a run needs before the first call.
+
+    Attributes:
+        folder: where the config's relative paths of `cache` and `runs` start.
+        notices: what the data's owner should know, e.g. examples left out.
+        source: the config's file, for messages.
+    """
+
+    config: RunConfig
+    tasks: tuple[Task, ...]
+    folder: Path
+    notices: tuple[Notice, ...] = ()
+    source: str = "config"
+
+    @property
+    def directory(self) -> RunDirectory | None:
+        """Where the run is kept; None for one that is kept in memory only (`runs = ""`)."""
+        if not self.config.runs:
+            return None
+        return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
+
+
+def prepare(
+    config: ConfigLike,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    data_folder: Path | None = None,
+) -> Prepared:
+    """Validate a config (a TOML file's path, a mapping, or a `RunConfig`) and load its tasks.
+
+    Paths of data are relative to `data_folder` (the config file's by default, else the current one), `cache` and
+    `runs` to `folder` (the current one by default).
+
+    Raises:
+        ConfigError: for a config that cannot be used, with file and key.
+        TaskError: for data that cannot be used, with file and line.
+    """
+    beside, source = Path(), "config"
+    if isinstance(config, Path | str):
+        beside, source = Path(config).parent, str(config)
+        config = load_config(Path(config), overrides=overrides)
+    elif isinstance(config, Mapping):
+        config = parse_config(with_overrides(config, overrides or {}))
+    elif overrides:
+        config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
+    notices: list[Notice] = []
+    tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
+    check_config(config, source=source)
+    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices), source=source)

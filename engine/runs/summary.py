@@ -1,0 +1,63 @@
+"""What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from metaspo.engine.journal.spending import of_journal
+from metaspo.engine.journal.journal import Journal, StoredJournal
+from metaspo.engine.journal.proposals import proposals
+from metaspo.engine.optimize.result import RunReport, RunResult
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.journal.barriers import barriers
+from metaspo.scheduling import NOTHING, Account, AccountStatistics, Cost
+
+
+def report_data(report: RunReport) -> dict[str, Any]:
+    """A finished run as plain data, in the shape of its directory's files."""
+    summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
+    directory = report.directory
+    if directory:
+        summary |= of_journal(StoredJournal(RunDirectory(directory).journal))
+    return {
+        "name": directory.name if directory else report.result.name,
+        "directory": str(directory) if directory else "",
+        "result": report.result.as_json(),
+        "summary": summary,
+    }
+
+
+def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:
+    """Plain data for `summary.json`.
+
+    Args:
+        result: None for a session that did not get to the end.
+        seconds: wall time of the session.
+        stopped: why it did not, "" if it was interrupted or finished.
+    """
+    summary: dict[str, Any] = {
+        "finished": result is not None,
+        "stopped": stopped,
+        "seconds": round(seconds, 3),
+        "usage": asdict(usage),
+    }
+    if result is not None:
+        summary["scores"] = [
+            {
+                "task": row.task,
+                "role": row.role,
+                "metric": row.metric,
+                "stage": row.stage,
+                "prompt": row.prompt,
+                "score": row.score,
+                "examples": row.examples,
+                "malformed": row.malformed,
+                "failed": row.failed,
+                "interval": asdict(row.interval) if row.interval else None,
+            }
+            for row in result.tests
+        ]
+        summary["gains"] = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in result.gains]
+        summary["optimism"] = result.optimism.sentence if result.optimism else ""
+    return summary

@@ -1,0 +1,42 @@
+"""What all steps of one run share: its inputs, whom it asks, where it writes."""
+
+from dataclasses import dataclass
+
+from metaspo.engine.config.models import Model
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.journal.journal import Journal
+from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.strategies import InnerStrategy, OuterStrategy, Search
+from metaspo.engine.tasks import Task
+from metaspo.scheduling import Account, Gateway
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One run's surroundings; nothing in it changes while the run goes on, but what the account counts.
+
+    Attributes:
+        started: when this session began, on the event loop's clock.
+    """
+
+    config: RunConfig
+    tasks: tuple[Task, ...]
+    inner: InnerStrategy | Search
+    outer: OuterStrategy | Search
+    base: Model
+    optimizer: Model | None
+    gateway: Gateway
+    account: Account
+    journal: Journal
+    watcher: Watcher
+    started: float
+
+    @property
+    def sources(self) -> tuple[Task, ...]:
+        """Tasks optimized on."""
+        return tuple(task for task in self.tasks if task.role == "source")
+
+    @property
+    def targets(self) -> tuple[Task, ...]:
+        """Unseen tasks."""
+        return tuple(task for task in self.tasks if task.role == "target")

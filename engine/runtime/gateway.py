@@ -1,0 +1,107 @@
+"""Opens the gateway that configs ask for: their lanes, shared where they are the same, and their cache."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaspo.backends import Progress
+from metaspo.cache import DiskStore, MemoryStore, Store, StoreError, TolerantStore
+from metaspo.engine.config.models import make_lane
+from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.scheduling import Event, Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class LaneNames:
+    """Which lanes of a gateway one run uses. These defaults are also what a gateway of your own must offer."""
+
+    base: str = "base"
+    optimizer: str = "optimizer"
+
+
+def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str, ModelTable]]:
+    """The lanes of several runs: tables that drive the same server share one, others get a name ("base 2")."""
+    tables: dict[str, ModelTable] = {}
+
+    def name_of(role: str, table: ModelTable) -> str:
+        for name, known in tables.items():
+            if _driven(known) == _driven(table):
+                return name
+        name = next(n for n in (role, *(f"{role} {i}" for i in range(2, len(tables) + 3))) if n not in tables)
+        tables[name] = table
+        return name
+
+    names = []
+    for config in configs:
+        base = name_of("base", config.base)
+        optimizer = name_of("optimizer", config.optimizer) if config.optimizer else "optimizer"
+        names.append(LaneNames(base, optimizer))
+    return names, tables
+
+
+def _driven(table: ModelTable) -> ModelTable:
+    """A table without what only tells how requests are made: limits and slots belong to the server, not to them."""
+    plain: dict[str, object] = {
+        "max_tokens": 1,
+        "temperature": None,
+        "top_p": None,
+        "stop": (),
+        "extra": {},
+        "revision": "",
+    }
+    return table.model_copy(update=plain)
+
+
+def open_store(cache: str, *, folder: Path, on_failure: Warn | None = None) -> Store:
+    """The store that a config's `cache` names: a folder, relative to `folder`, or "" for memory only.
+
+    A cache that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
+    """
+    if not cache:
+        return MemoryStore()
+    try:
+        store = DiskStore(folder / Path(cache).expanduser())
+    except StoreError as error:
+        if on_failure is None:
+            raise
+        on_failure(f"Going on without a cache: what this run is answered is forgotten at its end. {error}")
+        return MemoryStore()
+    return store if on_failure is None else TolerantStore(store, warn=on_failure)
+
+
+@asynccontextmanager
+async def open_gateway(
+    configs: Sequence[RunConfig],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    on_event: Callable[[Event], None] | None = None,
+    progress: Progress | None = None,
+    warn: Warn = log_warning,
+) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
+    """A gateway for runs that go on together, and each one's lanes in it.
+
+    `on_event` is told what the lanes do, `progress` how far the download of a local model's file is, `warn` that the
+    cache cannot be used, in runs that go on nevertheless. Nothing is sent and no local model is started before the
+    first request that the cache cannot answer.
+
+    Raises:
+        ConfigError: when a key is missing or the configs name different caches.
+        StoreError: when the cache cannot be used, unless all configs say to go on then.
+    """
+    caches = {config.cache for config in configs}
+    if len(caches) > 1:
+        raise ConfigError(f"runs that go on together share one cache, these name several: {', '.join(sorted(caches))}")
+    cache = caches.pop()
+    tolerant = all(config.cache_failure == "continue" for config in configs)
+    names, tables = name_lanes(configs)
+    lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
+    store = open_store(cache, folder=folder, on_failure=warn if tolerant else None)
+    try:
+        async with Gateway(lanes, store=store, on_event=on_event) as gateway:
+            yield gateway, names
+    finally:
+        await store.aclose()

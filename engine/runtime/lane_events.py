@@ -1,0 +1,39 @@
+"""Hands what the lanes do to the runs that are going on: into their journals, and to their watchers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from metaspo.engine.journal.journal import Journal
+from metaspo.engine.runtime.observer import Watcher
+from metaspo.scheduling import Event
+
+Listener = Callable[[Event], None]
+
+
+class LaneEvents:
+    """A gateway's `on_event` that any number of runs can listen to."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def __call__(self, event: Event) -> None:
+        """Tell everyone who listens."""
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    @contextmanager
+    def heard_by(self, journal: Journal, watcher: Watcher) -> Iterator[None]:
+        """Write events to a run's journal and tell its watcher, for as long as the run goes on."""
+
+        def listen(event: Event) -> None:
+            data = asdict(event)
+            del data["at"]  # the journal has its own clock
+            journal.write("lane", "", {"what": type(event).__name__, **data})
+            watcher.lane(event)
+
+        self._listeners.append(listen)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listen)

@@ -1,0 +1,30 @@
+"""Who is told how a run goes."""
+
+from metaspo.engine.journal.warn import log_warning
+from metaspo.scheduling import Event
+
+
+class Watcher:
+    """Is told how a run goes; this one ignores it, all but warnings. A progress display overrides what it shows."""
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        """The run starts; at most so many calls are ahead."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins, e.g. "iteration 1 of 3: outer loop"."""
+
+    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        """So many of the planned calls are answered, or no longer needed."""
+
+    def best(self, *, score: float, address: str) -> None:
+        """The incumbent's mean score over the source tasks' train splits, whenever it is selected."""
+
+    def lane(self, event: Event) -> None:
+        """Something changed on a lane: an endpoint went down, a limit was hit, a call is tried again."""
+
+    def warn(self, text: str) -> None:
+        """Something the user has to know, though the run goes on: a sentence for the log unless you show it."""
+        log_warning(text)
+
+    def finished(self) -> None:
+        """The run has its result."""

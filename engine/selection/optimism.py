@@ -1,0 +1,48 @@
+"""How much of a chosen system prompt's train score is the luck of having been chosen."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
+
+
+def bound_of(winner: Sequence[Scorecard], incumbent: Sequence[Scorecard], *, candidates: int, score: float) -> Optimism:
+    """About the most that luck can be; a function of what is selected, and of nothing else that was scored."""
+    return at_most(
+        grades_of(winner), grades_of(incumbent), candidates=candidates, score=score, weights=_weights(incumbent)
+    )
+
+
+def estimate_of(
+    scored: Sequence[Sequence[Scorecard] | None], incumbent: Sequence[Scorecard], *, seed: int
+) -> Optimism | None:
+    """What luck is likely to be, from all candidates that were scored to the end (None for the others).
+
+    Which ones these are may depend on the order in which answers came in: for the journal, not for a result.
+    """
+    known = grades_of(incumbent)
+    dropped: TaskGrades = {task: [None] * len(grades) for task, grades in known.items()}
+    candidates = [grades_of(cards) if cards else dropped for cards in scored]
+    return reselected(candidates, incumbent=known, weights=_weights(incumbent), seed=seed)
+
+
+def grades_of(cards: Sequence[Scorecard]) -> TaskGrades:
+    """Per task each example's grade, averaged over the task's user prompts: they answered the same examples."""
+    rows: dict[str, list[list[float | None]]] = defaultdict(list)
+    for card in cards:
+        rows[card.task].append([outcome.grade for outcome in card.outcomes])
+    return {task: [_mean(grades) for grades in zip(*prompts, strict=True)] for task, prompts in rows.items()}
+
+
+def _mean(grades: Sequence[float | None]) -> float | None:
+    known = [grade for grade in grades if grade is not None]
+    return sum(known) / len(known) if len(known) == len(grades) else None
+
+
+def _weights(cards: Sequence[Scorecard]) -> dict[str, float]:
+    """A task counts as often in the meta score as it has user prompts."""
+    weights: dict[str, float] = defaultdict(float)
+    for card in cards:
+        weights[card.task] += card.weight
+    return weights

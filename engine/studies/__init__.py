@@ -1,0 +1,59 @@
+"""Protocols: what is done with prompts once they are found, and methods side by side."""
+
+from metaspo.engine.studies.ablations import Ablation, ablation, ablation_names
+from metaspo.engine.studies.adapt import Curve, Effort, Point, adapt
+from metaspo.engine.studies.compare import compare
+from metaspo.engine.studies.findings import Findings
+from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
+from metaspo.engine.studies.grid import (
+    AdaptTable,
+    Cell,
+    GeneralizeTable,
+    Grid,
+    GridConfig,
+    MethodTable,
+    load_grid,
+    prepare_grid,
+)
+from metaspo.engine.studies.methods import Method, method, method_names
+from metaspo.engine.studies.needs import plan_cell
+from metaspo.engine.studies.results import CellResult
+from metaspo.engine.studies.scores import Summary, comparisons, summarize_method
+from metaspo.engine.studies.study import Study
+from metaspo.engine.studies.table_formats import Table, as_csv, markdown, shown
+
+__all__ = [
+    "Ablation",
+    "AdaptTable",
+    "Cell",
+    "CellResult",
+    "Curve",
+    "Effort",
+    "Findings",
+    "GeneralizeTable",
+    "Grid",
+    "GridConfig",
+    "Method",
+    "MethodTable",
+    "Point",
+    "Study",
+    "Summary",
+    "Table",
+    "UserPrompts",
+    "ablation",
+    "ablation_names",
+    "adapt",
+    "as_csv",
+    "compare",
+    "comparisons",
+    "generalize",
+    "induce_user_prompts",
+    "load_grid",
+    "markdown",
+    "method",
+    "method_names",
+    "plan_cell",
+    "prepare_grid",
+    "shown",
+    "summarize_method",
+]

@@ -1,0 +1,181 @@
+"""The comparison: a grid of methods x domains x seeds over shared lanes and one cache.
+
+Every cell is a run, or the evaluation of a fixed prompt, like any other: what it was answered is in the cache, so a
+grid started again goes on where it stopped, and cells share what they have in common.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from metaspo.backends import Progress
+from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.domains import given_user_prompts
+from metaspo.engine.errors import resolve_path
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.gather import gather
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.optimize.result import RunReport
+from metaspo.engine.optimize.test_splits import score_given
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_scope, open_for, run_prepared
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.lane_events import LaneEvents
+from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.studies.adapt import Effort, adapt
+from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
+from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
+from metaspo.engine.studies.results import CellResult, model_label
+from metaspo.scheduling import AccountStatistics, Gateway
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A cell with its lanes, and the same data under each model that its prompts are transferred to."""
+
+    grid: Grid
+    cell: Cell
+    names: LaneNames
+    moved: Sequence[tuple[Prepared, LaneNames]]
+
+    @property
+    def beyond(self) -> bool:
+        """Whether more is done with what was found than scoring it."""
+        return self.grid.config.generalize is not None or self.grid.config.adapt is not None
+
+
+async def compare(
+    grid: Grid,
+    *,
+    watcher: Callable[[Prepared], Watcher],
+    progress: Progress | None = None,
+    warn: Warn = log_warning,
+) -> list[CellResult]:
+    """Run every cell of a grid, `grid.config.parallel` at a time; results in the order of the cells.
+
+    A cell that has to stop does not stop the others: its result says why. Started again, finished work costs nothing.
+
+    Raises:
+        ConfigError, StoreError: when no cell could even start.
+    """
+    moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
+    everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
+    slots = anyio.CapacityLimiter(grid.config.parallel)
+    events = LaneEvents()
+
+    async def one(job: Job, gateway: Gateway) -> CellResult:
+        async with slots:
+            try:
+                return await _run(job, gateway, watcher=watcher(job.cell.prepared), events=events)
+            except ENDS_ONE_RUN as reason:
+                return _unfinished(job.cell, str(reason))
+
+    async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
+        rest = iter(names[len(grid.cells) :])
+        jobs = [
+            Job(grid=grid, cell=cell, names=own, moved=[(item, next(rest)) for item in items])
+            for cell, own, items in zip(grid.cells, names, moved, strict=False)
+        ]
+        return await gather(one(job, gateway) for job in jobs)
+
+
+async def _run(job: Job, gateway: Gateway, *, watcher: Watcher, events: LaneEvents) -> CellResult:
+    started = anyio.current_time()
+    cell, prepared = job.cell, job.cell.prepared
+    if cell.method.fixed:
+        found = await _fixed(cell, gateway, job.names, watcher=watcher)
+    else:
+        report = await run_prepared(prepared, gateway, job.names, watcher=watcher, events=events)
+        found = _found(cell, report)
+    users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
+    transferred = {}
+    for item, names in job.moved:
+        scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, watcher=Watcher())
+        transferred[model_label(item.config.base)] = tuple(scores)
+        found = _with_usage(found, usage)
+    found = replace(found, transferred=transferred)
+    if job.beyond:
+        found = await _beyond(job, gateway, found)
+    return replace(found, seconds=anyio.current_time() - started)
+
+
+async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
+    """What is done with the found system prompt on target tasks: generalize, adapt."""
+    config, system = job.grid.config, found.system_prompt
+    own = job.cell.prepared
+    prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}))
+    scope = make_scope(
+        prepared, gateway, job.names, journal=MemoryJournal(), watcher=Watcher(), name=prepared.config.name
+    )
+    if config.generalize is not None:
+        prompts = await _user_prompts(scope, config.generalize, folder=job.grid.folder)
+        found = replace(found, generalized=tuple(await generalize(scope, system, prompts)))
+    if config.adapt is not None:
+        table = config.adapt
+        effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
+        found = replace(found, adapted=tuple(await adapt(scope, system, effort)))
+    return _with_usage(found, scope.account.statistics())
+
+
+def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
+    total = usage.total
+    return replace(
+        found,
+        answers=found.answers + total.calls + total.hits + total.joined,
+        calls=found.calls + total.calls,
+        dollars=found.dollars + total.dollars,
+    )
+
+
+async def _user_prompts(scope: Scope, table: GeneralizeTable, *, folder: Path) -> UserPrompts:
+    if not table.given:
+        return await induce_user_prompts(scope, count=table.prompts, demos=table.demos)
+    given = resolve_path(table.given, base_dir=folder)
+    return {task.name: given_user_prompts(given, task.name)[: table.prompts] for task in scope.targets}
+
+
+async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, watcher: Watcher) -> CellResult:
+    system = cell.method.fixed
+    users = {task.name: task.user_prompt for task in cell.prepared.tasks}
+    watcher.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
+    scores, usage = await _score(cell.prepared, gateway, names, system=system, users=users, watcher=watcher)
+    watcher.finished()
+    found = CellResult(
+        method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
+    )
+    return _with_usage(found, usage)
+
+
+def _found(cell: Cell, report: RunReport) -> CellResult:
+    found = CellResult(
+        method=cell.method.name,
+        domain=cell.domain,
+        seed=cell.seed,
+        system_prompt=report.result.system_prompt,
+        tests=tuple(row for row in report.result.tests if row.stage == "after"),
+        result=report.result,
+    )
+    return _with_usage(found, report.usage)
+
+
+def _unfinished(cell: Cell, reason: str) -> CellResult:
+    return CellResult(method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt="", stopped=reason)
+
+
+async def _score(
+    prepared: Prepared, gateway: Gateway, names: LaneNames, *, system: str, users: Mapping[str, str], watcher: Watcher
+) -> tuple[list[TestScore], AccountStatistics]:
+    """One pair a task on the test splits that the config wants scored."""
+    scope = make_scope(prepared, gateway, names, journal=MemoryJournal(), watcher=watcher, name=prepared.config.name)
+    wanted = prepared.config.test.source != "none"
+    tasks = tuple(task for task in scope.tasks if task.role == "target" or wanted)
+    scores = await score_given(replace(scope, tasks=tasks), system, users, split="test")
+    return scores, scope.account.statistics()
+
+
+def _with_base(prepared: Prepared, model: ModelTable) -> Prepared:
+    return replace(prepared, config=prepared.config.model_copy(update={"base": model, "optimizer": None}))

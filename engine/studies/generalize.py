@@ -1,0 +1,98 @@
+"""Generalization: how a system prompt does on unseen tasks under user prompts that it was not optimized with.
+
+MetaSPO's first experiment (arXiv 2505.09666, and its code): for each target task ten user prompts, each induced from
+ten train examples of that task as in APE, or given; the test score is averaged over a task's prompts, then over tasks.
+The induced prompts know nothing of the system prompt: every method is measured under the same ones.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from metaspo.engine.addresses import join, rng_at
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.evaluation import score
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.gather import gather
+from metaspo.engine.optimize.search_round import fault_of
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime import priorities
+from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.optimizer import asker
+from metaspo.engine.strategies import Malformed, NoProposal
+from metaspo.engine.strategies.ape import read_induced, user_induction
+from metaspo.engine.tasks import Task, TaskError
+
+UserPrompts = Mapping[str, Sequence[str]]  # by task
+
+
+async def induce_user_prompts(scope: Scope, *, count: int = 10, demos: int = 10) -> dict[str, tuple[str, ...]]:
+    """`count` user prompts for every target task, each induced from `demos` train examples; an equal one comes once.
+
+    Raises:
+        ConfigError: without an optimizer model.
+        TaskError: for a target task without train examples, or one for which no prompt could be induced.
+    """
+    if scope.optimizer is None:
+        raise ConfigError(
+            "inducing user prompts asks an optimizer model: add an [optimizer] table, or give the prompts"
+        )
+    found = await gather(
+        _induce(scope, task, position, count=count, demos=demos) for position, task in enumerate(scope.targets)
+    )
+    return {task.name: prompts for task, prompts in zip(scope.targets, found, strict=True)}
+
+
+async def generalize(scope: Scope, system: str, prompts: UserPrompts) -> list[TestScore]:
+    """A system prompt on the test split of every target task under each of its user prompts; task by task."""
+    return await gather(
+        _score(scope, system, task, position, number, user)
+        for position, task in enumerate(scope.targets)
+        if task.test
+        for number, user in enumerate(prompts[task.name])
+    )
+
+
+async def _induce(scope: Scope, task: Task, position: int, *, count: int, demos: int) -> tuple[str, ...]:
+    if not task.train:
+        raise TaskError(
+            f"task '{task.name}': inducing user prompts needs train examples; give a train file, or prompts"
+        )
+    found = await gather(_induce_one(scope, task, position, number, demos) for number in range(1, count + 1))
+    prompts = tuple(dict.fromkeys(prompt for prompt in found if prompt))
+    if not prompts:
+        raise TaskError(f"task '{task.name}': no user prompt could be induced; the journal says why")
+    return prompts
+
+
+async def _induce_one(scope: Scope, task: Task, position: int, number: int, demos: int) -> str:
+    address = join("generalize", f"task={task.name}", f"prompt={number}")
+    shown = rng_at(scope.config.seed, address).sample(task.train, min(demos, len(task.train)))
+    ask = asker(scope, address, priority=priorities.initial(position))
+    rule = task.answer_format.describe()
+    try:
+        return await ask(
+            "induce",
+            user_induction(shown, answer_rule=rule),
+            lambda answer: _read(answer, rule),
+        )
+    except NoProposal as reason:
+        scope.journal.write("proposal", address, {"none": str(reason)})
+        return ""
+
+
+def _read(answer: str, rule: str) -> str:
+    prompt = read_induced(answer, answer_rule=rule)
+    if fault := fault_of(prompt, level="user"):
+        raise Malformed(fault)
+    return prompt
+
+
+async def _score(scope: Scope, system: str, task: Task, position: int, number: int, user: str) -> TestScore:
+    card = await score(
+        scope,
+        PromptPair(system, user),
+        task,
+        examples=task.test,
+        address=join("generalize", "test", f"task={task.name}", f"prompt={number}"),
+        priority=priorities.final(stage="given", task=position, prompt=number),
+    )
+    return TestScore.of(card, role="target", metric=task.metric.name, stage="given", prompt=number)

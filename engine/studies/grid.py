@@ -1,0 +1,244 @@
+"""What a comparison puts side by side: methods x domains x seeds, and what is done with each."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.load import explain_faults, load_config, refuse_run
+from metaspo.engine.config.schema import InnerTable, ModelTable, RunConfig, Table
+from metaspo.engine.domains import given_user_prompts
+from metaspo.engine.errors import ConfigError, resolve_path
+from metaspo.engine.runs.prepare import Prepared, prepare
+from metaspo.engine.strategies import Search, inner_strategy
+from metaspo.engine.studies.methods import Method, method
+from metaspo.engine.studies.results import model_label
+
+OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
+
+
+class MethodTable(Table):
+    """A method of the grid's own: another one with keys of the config changed."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._:+=-]+$")
+    like: str
+    about: str = ""
+    set: dict[str, Any] = Field(default_factory=dict, description="dotted keys of the config")
+    sources: int = Field(default=0, ge=0, description="optimize on the first n source tasks only; 0 for all")
+    without: str = Field(default="", description="a source task to leave out")
+
+
+class GeneralizeTable(Table):
+    """Every system prompt under several user prompts of each target task."""
+
+    prompts: int = Field(default=10, ge=1, description="user prompts a target task")
+    demos: int = Field(default=10, ge=1, description="train examples that each is induced from")
+    given: str = Field(default="", description="folder with TASK.json files of user prompts, in place of inducing them")
+
+
+class AdaptTable(Table):
+    """User prompts of each target task adapted under every system prompt."""
+
+    rounds: int = Field(default=6, ge=0)
+    keep: int = Field(default=3, ge=1)
+    children: int = Field(default=3, ge=1, description="new prompts of each kept one in a round")
+    examples: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="sizes of the train split, a curve each; the whole split if left out"
+    )
+
+
+class GridConfig(Table):
+    """A comparison: `metaspo compare GRID.toml`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    config: str = Field(description="the run's config, relative to this file")
+    methods: tuple[str, ...] = ()
+    method: tuple[MethodTable, ...] = ()
+    seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
+    domains: tuple[str, ...] = Field(default=(), description="of the paper; the config's own tasks if left out")
+    against: str = Field(default="", description="the method that the others are compared with; the first one")
+    parallel: int = Field(default=8, ge=1, description="runs that go on at a time")
+    transfer: tuple[ModelTable, ...] = Field(default=(), description="models that score what was found, too")
+    generalize: GeneralizeTable | None = None
+    adapt: AdaptTable | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "GridConfig":
+        names = [*self.methods, *(table.name for table in self.method)]
+        if not names:
+            raise ValueError("needs methods")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the method '{twice[0]}' is there twice")
+        if self.against and self.against not in names:
+            raise ValueError(f"against: '{self.against}' is none of the methods: {', '.join(names)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is there twice")
+        labels = [model_label(table) for table in self.transfer]
+        if len(set(labels)) < len(labels):
+            raise ValueError("transfer: two models are called alike; compare them one after the other")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a grid."""
+
+    method: Method
+    domain: str
+    seed: int
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A grid that is ready to run: every cell's config validated and its data loaded.
+
+    Attributes:
+        against: the name of the method that the others are compared with.
+        folder: where the grid's paths start.
+        inner: of the config as it is: every method's user prompts are adapted by the same strategy.
+    """
+
+    config: GridConfig
+    folder: Path
+    methods: tuple[Method, ...]
+    cells: tuple[Cell, ...]
+    against: str
+    inner: InnerTable
+
+
+def load_grid(path: Path) -> Grid:
+    """Read a grid and prepare its cells. Raises `ConfigError`, `TaskError`, `PromptError`."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    refuse_run(raw, path)
+    raw.setdefault("name", path.stem)
+    try:
+        config = GridConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(explain_faults(error, source=str(path), table=GridConfig)) from None
+    return prepare_grid(config, folder=path.parent)
+
+
+def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
+    """Prepare every cell; `folder` is where the grid's paths start."""
+    methods = [method(name, folder=folder) for name in config.methods]
+    methods += [_own(table, folder=folder) for table in config.method]
+    path = folder / config.config
+    base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
+    if config.adapt is not None:
+        _check_adapting(base, source=str(path))
+    names = _run_names(methods)
+    cells = tuple(
+        Cell(
+            method=one,
+            domain=domain,
+            seed=seed,
+            prepared=_prepare(
+                config, path, one, iterations=base.iterations, domain=domain, seed=seed, name=names[one.name]
+            ),
+        )
+        for domain in config.domains or (OWN_TASKS,)
+        for one in methods
+        for seed in config.seeds
+    )
+    if config.generalize is not None and config.generalize.given:
+        _check_given(resolve_path(config.generalize.given, base_dir=folder), cells)
+    return Grid(
+        config=config,
+        folder=folder,
+        methods=tuple(methods),
+        cells=cells,
+        against=config.against or methods[0].name,
+        inner=base.inner,
+    )
+
+
+def _own(table: MethodTable, *, folder: Path) -> Method:
+    like = method(table.like, folder=folder)
+    return replace(
+        like,
+        name=table.name,
+        about=table.about or like.about,
+        changes={**like.changes, **table.set},
+        sources=table.sources,
+        without=table.without,
+    )
+
+
+def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
+    """What each method is called in the names of its runs: as few letters as these may have, no two alike."""
+    names: dict[str, str] = {}
+    for one in methods:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", one.name)
+        alike = sum(re.sub(r"[^A-Za-z0-9._-]", "-", name) == plain for name in names)
+        name = f"{plain}-{alike + 1}" if alike else plain
+        while name in names.values():
+            name += "-"
+        names[one.name] = name
+    return names
+
+
+def _prepare(
+    config: GridConfig, path: Path, one: Method, *, iterations: int, domain: str, seed: int, name: str
+) -> Prepared:
+    parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
+    own: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
+    if domain:
+        own |= {"domain": domain, "tasks": []}
+    try:
+        prepared = prepare(path, overrides={**one.overrides(iterations), "test.baseline": False, **own})
+    except ConfigError as error:
+        raise ConfigError(f"method '{one.name}': {error}" if one.changes else str(error)) from None
+    _check_targets(config, prepared)
+    prepared = replace(prepared, tasks=one.tasks(prepared.tasks))
+    if not one.fixed:
+        check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+    return prepared
+
+
+def _check_adapting(config: RunConfig, *, source: str) -> None:
+    """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
+    strategy = inner_strategy(config.inner.strategy, config.inner.options)
+    if isinstance(strategy, Search):
+        raise ConfigError(
+            f"{source}: inner.strategy: adapting takes one that proposes prompt by prompt, not '{strategy.name}'"
+        )
+    if strategy.calls_optimizer and config.optimizer is None:
+        raise ConfigError(
+            f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
+        )
+
+
+def _check_given(folder: Path, cells: Sequence[Cell]) -> None:
+    """Raises `TaskError` where a target task has no usable user prompts."""
+    for name in dict.fromkeys(task.name for cell in cells for task in cell.prepared.tasks if task.role == "target"):
+        given_user_prompts(folder, name)
+
+
+def _check_targets(config: GridConfig, prepared: Prepared) -> None:
+    """Raises `ConfigError` where target tasks lack what generalizing or adapting needs, before anything is asked."""
+    inducing = config.generalize is not None and not config.generalize.given
+    if not inducing and config.adapt is None:
+        return
+    if inducing and prepared.config.optimizer is None:
+        raise ConfigError(f"{prepared.source}: optimizer: is missing: user prompts are induced by an optimizer model")
+    targets = [task for task in prepared.tasks if task.role == "target"]
+    if not targets:
+        raise ConfigError(f"{prepared.source}: tasks: there is no target task to generalize or adapt to")
+    for task in targets:
+        if not task.train:
+            raise ConfigError(
+                f"{prepared.source}: tasks: target task '{task.name}' has no train examples, which generalizing and "
+                "adapting start from; add `train`, or give user prompts (generalize.given)"
+            )

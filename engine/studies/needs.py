@@ -1,0 +1,74 @@
+"""What a cell of a comparison will need, before the first call: its run, and what is done with what that finds.
+
+Calls are upper bounds, as those of a run's plan are: nothing in the cache, no answer malformed, no proposal twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls
+from metaspo.engine.config.schema import InnerTable, RunConfig
+from metaspo.engine.strategies import Size, inner_strategy, round_work
+from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
+from metaspo.engine.tasks import Task
+
+NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)
+
+
+def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
+    """The plans of a cell by name: of its own models, then of each that its prompts are transferred to."""
+    config, tasks = cell.prepared.config, cell.prepared.tasks
+    calls = replace(NO_CALLS, test=tested_rows(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
+    if grid.config.generalize is not None:
+        calls += generalize_calls(grid.config.generalize, tasks)
+    if grid.config.adapt is not None:
+        calls += adapt_calls(grid.config.adapt, grid.inner, tasks)
+    plans = [(config.name, plan_calls(config, tasks, calls))]
+    for model in grid.config.transfer:
+        moved = config.model_copy(update={"base": model, "optimizer": None})
+        once = replace(NO_CALLS, test=tested_rows(config, tasks))
+        plans.append((f"{config.name}, with {model.model}", plan_calls(moved, tasks, once)))
+    return plans
+
+
+def tested_rows(config: RunConfig, tasks: Sequence[Task]) -> int:
+    """The rows of the test splits that one pair a task is scored on."""
+    wanted = config.test.source != "none"
+    return sum(len(task.test) for task in tasks if task.role == "target" or wanted)
+
+
+def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:
+    """Every target task's test split under each user prompt; one optimizer call for each that is induced."""
+    targets = [task for task in tasks if task.role == "target"]
+    induced = 0 if table.given else table.prompts * len(targets)
+    return replace(NO_CALLS, test=table.prompts * sum(len(task.test) for task in targets), optimizer=induced)
+
+
+def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> Calls:
+    """Every target task adapted to, for each amount of data: its first prompt, the children of the kept ones, tests."""
+    strategy = inner_strategy(inner.strategy, inner.options)
+    proposed, tested = adapted_prompts(table)
+    calls = NO_CALLS
+    for task in (task for task in tasks if task.role == "target"):
+        for size in table.examples or (len(task.train),):
+            rows = min(size, len(task.train))
+            work = round_work(strategy, Size(level="user", candidates=1, tasks=1, nodes=1, rows=rows))
+            calls += Calls(
+                initial=rows,
+                inner=proposed * rows,
+                outer=0,
+                test=tested * len(task.test),
+                optimizer=proposed * work.optimizer,
+            )
+    return calls
+
+
+def adapted_prompts(table: AdaptTable) -> tuple[int, int]:
+    """How many prompts adapting to a task proposes at most, and how many it keeps at some time and so tests."""
+    parents, proposed, tested = 1, 0, 1
+    for _ in range(table.rounds + 1):
+        children = parents * table.children
+        proposed += children
+        tested += min(table.keep, children)
+        parents = min(table.keep, parents + children)
+    return proposed, tested
