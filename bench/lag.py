@@ -1,6 +1,6 @@
 """How long the event loop is held while answers come in and are kept: the lag that a program around the gateway feels.
 
-A watcher sleeps for a millisecond again and again and notes how much later it wakes; a gateway beside it answers
+A observer sleeps for a millisecond again and again and notes how much later it wakes; a gateway beside it answers
 requests of a simulated model at a given rate: with the answers kept in memory, kept on disk, and with no requests.
 """
 
@@ -39,7 +39,7 @@ def measure_lag(*, rate: int = 1_000, seconds: float = 5.0) -> Report:
 
 
 async def _watch(make: Callable[[], Store] | None, *, rate: int, seconds: float) -> tuple[list[float], int]:
-    """The lags of the watcher's ticks, and how many answers came meanwhile."""
+    """The lags of the observer's ticks, and how many answers came meanwhile."""
     if make is None:
         return await _ticks(asyncio.sleep(seconds)), 0
     store = make()

@@ -11,7 +11,7 @@ from typing import Final
 
 from metaspo.bench.report import Report, Row
 from metaspo.engine.evaluation.scorecard import Outcome, Status
-from metaspo.engine.selection.race import Standing, Track
+from metaspo.engine.selection.race import RaceDesign, ScoredPrompt
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example
 
@@ -43,10 +43,10 @@ class Column:
         """The outcome of a row."""
         return _OUTCOMES[self.grades[row]]
 
-    def standing(self, number: int) -> Standing:
+    def standing(self, number: int) -> ScoredPrompt:
         """The standing of candidate `number` scored in full."""
         score = round(sum(self.grades) / len(self.grades), 12)
-        return Standing(prompt=str(number), score=score, grades=(tuple(map(float, self.grades)),), place=number)
+        return ScoredPrompt(prompt=str(number), score=score, grades=(tuple(map(float, self.grades)),), place=number)
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ def _exact(incumbent: Column, candidates: Sequence[Column], tally: Tally) -> Non
 def _raced(incumbent: Column, candidates: Sequence[Column], tally: Tally, *, rate: float, seed: int) -> None:
     """Rows asked with exact bounds and races, and whether the selection is that of full scoring."""
     rows, best, selected = len(incumbent.grades), sum(incumbent.grades), 0
-    track = Track(seed=seed, address="bench", sizes=(rows,), node_weights=(1.0,), rate=rate)
+    track = RaceDesign(seed=seed, address="bench", sizes=(rows,), node_weights=(1.0,), rate=rate)
     races = Races(track, [incumbent.standing(0)], keep=1, exact=True)
     for number, candidate in enumerate(candidates, start=1):
         order = [row for _, row in track.order(number)]

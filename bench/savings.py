@@ -23,9 +23,9 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunConfig, RunResult, selections
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runs.execute import make_context
 from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Prices, Priority
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on
@@ -111,7 +111,7 @@ def spend(size: Size, world: World, lever: Lever, *, server: Server) -> Spent:
         kind = Gateway if lever.once else _EachApart
         journal = MemoryJournal()
         async with kind(lanes, store=MemoryStore()) as gateway:
-            scope = make_scope(prepared, gateway, LaneNames(), journal=journal, watcher=Watcher(), name="bench")
+            scope = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="bench")
             result = await run(scope)
             use = scope.account.statistics().lanes["base"]
             return Spent(

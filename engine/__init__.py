@@ -14,7 +14,7 @@ from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.summary import report_data
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 
 __all__ = [
     "Calls",
@@ -22,6 +22,7 @@ __all__ = [
     "EvaluationReport",
     "Gain",
     "LanePlan",
+    "Observer",
     "Plan",
     "Prepared",
     "PromptError",
@@ -32,7 +33,6 @@ __all__ = [
     "RunReport",
     "RunResult",
     "TestScore",
-    "Watcher",
     "check_optimizable",
     "count_calls",
     "evaluate",

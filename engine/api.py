@@ -18,25 +18,25 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import EvaluationReport, RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
-from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_scope, open_for, run_prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
 from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway
 
 
 async def optimize(
-    config: ConfigLike | Prepared, *, gateway: Gateway | None = None, watcher: Watcher | None = None
+    config: ConfigLike | Prepared, *, gateway: Gateway | None = None, observer: Observer | None = None
 ) -> RunReport:
     """Optimize a system prompt and its user prompts; run again after an interruption to go on where it stopped.
 
     Args:
         config: a TOML file's path, a mapping, a `RunConfig`, or what `prepare` returned.
         gateway: one of your own with lanes "base" and "optimizer", in place of the one that the config describes.
-        watcher: is told how the run goes.
+        observer: is told how the run goes.
 
     Raises:
         ConfigError, TaskError: for a user's mistake, before anything is spent.
@@ -45,17 +45,17 @@ async def optimize(
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
     if gateway is not None:
-        return await run_prepared(prepared, gateway, LaneNames(), watcher=watcher or Watcher())
-    watcher = watcher or Watcher()
+        return await run_prepared(prepared, gateway, LaneNames(), observer=observer or Observer())
+    observer = observer or Observer()
     events = LaneEvents()
-    async with open_for([prepared], on_event=events, warn=watcher.warn) as (own, names):
-        return await run_prepared(prepared, own, names[0], watcher=watcher, events=events)
+    async with open_for([prepared], on_event=events, warn=observer.warn) as (own, names):
+        return await run_prepared(prepared, own, names[0], observer=observer, events=events)
 
 
 async def optimize_many(
     prepared: Sequence[Prepared],
     *,
-    watcher: Callable[[Prepared], Watcher],
+    observer: Callable[[Prepared], Observer],
     progress: Progress | None = None,
     warn: Warn = log_warning,
 ) -> list[RunReport | Exception]:
@@ -67,7 +67,7 @@ async def optimize_many(
 
     async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
         try:
-            return await run_prepared(item, gateway, names, watcher=watcher(item), events=events)
+            return await run_prepared(item, gateway, names, observer=observer(item), events=events)
         except ENDS_ONE_RUN as reason:
             return reason
 
@@ -88,7 +88,7 @@ async def evaluate(
     user_prompts: Mapping[str, str] | None = None,
     split: Literal["train", "test"] = "test",
     gateway: Gateway | None = None,
-    watcher: Watcher | None = None,
+    observer: Observer | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Score a prompt pair on every task of a config.
@@ -104,13 +104,13 @@ async def evaluate(
     prepared = config if isinstance(config, Prepared) else prepare(config)
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
     users = _user_prompts(prepared.tasks, user_prompts or {})
-    watcher = watcher or Watcher()
+    observer = observer or Observer()
     started = anyio.current_time()
-    async with _gateway_or(gateway, prepared, progress, watcher.warn) as (used, names):
-        scope = make_scope(prepared, used, names, journal=MemoryJournal(), watcher=watcher, name="evaluate")
-        scores = await score_given(scope, system, users, split=split)
+    async with _gateway_or(gateway, prepared, progress, observer.warn) as (used, names):
+        context = make_context(prepared, used, names, journal=MemoryJournal(), observer=observer, name="evaluate")
+        scores = await score_given(context, system, users, split=split)
     return EvaluationReport(
-        scores=tuple(scores), usage=scope.account.statistics(), seconds=anyio.current_time() - started
+        scores=tuple(scores), usage=context.account.statistics(), seconds=anyio.current_time() - started
     )
 
 

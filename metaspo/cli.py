@@ -164,7 +164,7 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
         reports = run_async(
             optimize_many(
                 prepared,
-                watcher=lambda item: display.watcher(item.config.name),
+                observer=lambda item: display.observer(item.config.name),
                 progress=display.downloaded,
                 warn=display.warn,
             )
@@ -221,7 +221,7 @@ def evaluate_command(
                     system_prompt=system_prompt,
                     user_prompts=user_prompts,
                     split=chosen,
-                    watcher=display.watcher(prepared.config.name),
+                    observer=display.observer(prepared.config.name),
                     progress=display.downloaded,
                 )
             )

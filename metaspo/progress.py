@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from metaspo.engine import Watcher
+from metaspo.engine import Observer
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
@@ -26,7 +26,7 @@ class Remaining(ProgressColumn):
 
 
 class ProgressDisplay:
-    """Shows any number of runs; use as a context manager and hand `watcher(name)` to each run."""
+    """Shows any number of runs; use as a context manager and hand `observer(name)` to each run."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -69,14 +69,14 @@ class ProgressDisplay:
         """Shows what has to be known even where no progress is shown."""
         self._console.print(f"warning: {text}", highlight=False, markup=False)
 
-    def watcher(self, name: str) -> Watcher:
-        """A watcher that shows one run."""
+    def observer(self, name: str) -> Observer:
+        """A observer that shows one run."""
         if self._quiet:
-            return Watcher()
+            return Observer()
         return _Bar(self._bars, name) if self._bars else _Lines(self._console, name)
 
 
-class _Said(Watcher):
+class _Said(Observer):
     """Says in a line what a person has to know of the models' servers; the rest is in the journal."""
 
     def __init__(self, console: Console, name: str) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.console import ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
-from metaspo.engine import ConfigError, Prepared, RunDirectoryError, Watcher, find_run
+from metaspo.engine import ConfigError, Observer, Prepared, RunDirectoryError, find_run
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runs.directory import file_name
@@ -248,8 +248,8 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
         return
     err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
     with ProgressDisplay(err, quiet=quiet) as display:
-        watcher: Callable[[Prepared], Watcher] = lambda item: display.watcher(item.config.name)  # noqa: E731
-        results = run_async(run_grid(grid, watcher=watcher, progress=display.downloaded, warn=display.warn))
+        observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
+        results = run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn))
     found = Findings.of(Study.of(grid, results))
     if json:
         records = {table.name: table.records() for table in found.tables}

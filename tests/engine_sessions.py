@@ -10,11 +10,11 @@ from world import World
 from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, RunConfig, RunResult, Watcher
+from metaspo.engine import Observer, Prepared, RunConfig, RunResult
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_scope
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -33,11 +33,11 @@ class Runs:
         *,
         timing: int,
         width: int,
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
         self.world, self.timing, self.width = world, timing, width
-        self.watcher = watcher or Watcher()
+        self.observer = observer or Observer()
         self.store, self.journal = MemoryStore(), MemoryJournal()
         self.answered: list[Request] = []
 
@@ -45,12 +45,14 @@ class Runs:
         """One process's worth of the run; None if it was cancelled."""
         return self.do(run, stop_after=stop_after)
 
-    def do(self, what: Callable[[Scope], Coroutine[Any, Any, T]], *, stop_after: float | None = None) -> T | None:
+    def do(self, what: Callable[[RunContext], Coroutine[Any, Any, T]], *, stop_after: float | None = None) -> T | None:
         """One process's worth of something else within the run's scope; None if it was cancelled."""
         self.timing += 1
         return run_virtual(self._session(what, stop_after))
 
-    async def _session(self, what: Callable[[Scope], Coroutine[Any, Any, T]], stop_after: float | None) -> T | None:
+    async def _session(
+        self, what: Callable[[RunContext], Coroutine[Any, Any, T]], stop_after: float | None
+    ) -> T | None:
         backends = [
             Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1.0), seed=self.timing) for _ in range(2)
         ]
@@ -59,12 +61,12 @@ class Runs:
             for name, backend in zip(("base", "optimizer"), backends, strict=True)
         ]
         async with Gateway(lanes, store=self.store) as gateway:
-            scope = make_scope(
-                self.prepared, gateway, LaneNames(), journal=self.journal, watcher=self.watcher, name="test"
+            context = make_context(
+                self.prepared, gateway, LaneNames(), journal=self.journal, observer=self.observer, name="test"
             )
             try:
                 async with asyncio.timeout(stop_after):
-                    return await what(scope)
+                    return await what(context)
             except TimeoutError:
                 return None
 

@@ -27,7 +27,7 @@ Answer = Callable[[Request], str]
 
 
 @dataclass
-class Node:
+class Evaluation:
     """One user prompt of one task under the present system prompt; it is out if an example was refused."""
 
     user: str
@@ -36,7 +36,7 @@ class Node:
     refused: bool = False
 
 
-Kept = dict[str, list[Node]]  # by task, best first
+Kept = dict[str, list[Evaluation]]  # by task, best first
 
 
 class Refused(Exception):
@@ -69,7 +69,7 @@ class Oracle:
             system, kept = self.outer(kept, system, f"iter={iteration}/outer")
         return system, kept
 
-    def inner(self, task: Task, kept: list[Node], system: str, address: str) -> list[Node]:
+    def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """Candidates from the best prompt; the best of old and new stay."""
         nodes = list(kept)
         for number in range(1, self.config.inner.candidates + 1):
@@ -117,7 +117,7 @@ class Oracle:
         }
         return best
 
-    def propose_user(self, task: Task, parent: Node, system: str, address: str) -> str | None:
+    def propose_user(self, task: Task, parent: Evaluation, system: str, address: str) -> str | None:
         """Analysis, then rewrite; None if there is nothing to learn or every draw is malformed."""
         shown = pick(parent.failures, self.config.inner.failures, rng_at(self.config.seed, address))
         if not shown:
@@ -167,11 +167,11 @@ class Oracle:
                 return None
         return None
 
-    def score_at(self, address: str, task: Task, system: str, user: str) -> Node:
+    def score_at(self, address: str, task: Task, system: str, user: str) -> Evaluation:
         """Score on the train split; the address is for who keeps books by it."""
         return self.score(task, system, user)
 
-    def score(self, task: Task, system: str, user: str) -> Node:
+    def score(self, task: Task, system: str, user: str) -> Evaluation:
         """Accuracy over the train split; a malformed answer is wrong."""
         right, failures = 0, []
         for example in task.train:
@@ -183,7 +183,7 @@ class Oracle:
                 right += 1
             else:
                 failures.append(Failure(example=example, response=text, prediction=prediction))
-        return Node(user, right / len(task.train), failures)
+        return Evaluation(user, right / len(task.train), failures)
 
     def meta(self, kept: Kept) -> float:
         """The mean over all (task, user prompt) nodes, each with its task's weight."""
@@ -196,7 +196,7 @@ class Oracle:
         return self.answer(request)
 
 
-def rank(node: Node) -> float:
+def rank(node: Evaluation) -> float:
     """Best first; scores are equal that differ by rounding only."""
     return -round(node.score, 12)
 

@@ -8,42 +8,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from oracle import Kept, Node, Oracle, rank
+from oracle import Evaluation, Kept, Oracle, rank
 
 from metaspo.engine.addresses import rng_at
 from metaspo.engine.selection.betting import Wager
 from metaspo.engine.tasks import Task
 
-LEAST_ROWS = 150
+MIN_ROWS = 150
 
 
 @dataclass
-class Standing:
+class ScoredPrompt:
     """A prompt with its nodes, scored in full; place 0 was there before the round."""
 
-    nodes: list[Node]
+    nodes: list[Evaluation]
     score: float
     place: int
 
 
 @dataclass
-class Contest:
+class CandidateRun:
     """One round: what is ahead so far, and per raced-out candidate the best it could have come to."""
 
     tasks: list[Task]
-    old: list[Standing]
+    old: list[ScoredPrompt]
     keep: int
     winners: int
     address: str
-    new: list[Standing] = field(default_factory=list)
+    new: list[ScoredPrompt] = field(default_factory=list)
     reach: dict[int, float] = field(default_factory=dict)
 
     @property
     def raced(self) -> bool:
         """Whether the round is raced at all."""
-        return bool(self.winners) and sum(len(task.train) for task in self.tasks) >= LEAST_ROWS
+        return bool(self.winners) and sum(len(task.train) for task in self.tasks) >= MIN_ROWS
 
-    def best(self) -> list[Standing]:
+    def best(self) -> list[ScoredPrompt]:
         """What is kept, of old and new."""
         return sorted([*self.old, *self.new], key=lambda one: (-one.score, one.place))[: self.keep]
 
@@ -66,11 +66,11 @@ class RacingOracle(Oracle):
         self.raced_out = []
         super().run()
 
-    def inner(self, task: Task, kept: list[Node], system: str, address: str) -> list[Node]:
+    def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """As without racing, but for candidates that lose a race."""
         candidates, keep = self.config.inner.candidates, self.config.inner.keep
-        old = [Standing([node], round(node.score, 12), 0) for node in kept]
-        contest = Contest([task], old, keep, min(keep, candidates), address)
+        old = [ScoredPrompt([node], round(node.score, 12), 0) for node in kept]
+        contest = CandidateRun([task], old, keep, min(keep, candidates), address)
         for number in range(1, candidates + 1):
             prompt = self.propose_user(task, kept[0], system, f"{address}/cand={number}")
             if prompt is None:
@@ -78,7 +78,7 @@ class RacingOracle(Oracle):
             node = self.score(task, system, prompt)
             there = [one.nodes[0].user for one in (*contest.old, *contest.new)]
             if self.survives(contest, number, [node]) and prompt not in there:
-                contest.new.append(Standing([node], round(node.score, 12), number))
+                contest.new.append(ScoredPrompt([node], round(node.score, 12), number))
         chosen = [one.nodes[0] for one in contest.best()]
         self.note(contest, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
@@ -87,7 +87,9 @@ class RacingOracle(Oracle):
         """As without racing, but for candidates that lose a race."""
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
-        contest = Contest(tasks, [Standing(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address)
+        contest = CandidateRun(
+            tasks, [ScoredPrompt(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address
+        )
         outcomes = {0: (system, kept)}
         for number in range(1, self.config.outer.candidates + 1):
             prompt = self.propose_system(kept, system, f"{address}/cand={number}")
@@ -98,7 +100,7 @@ class RacingOracle(Oracle):
             }
             nodes = [node for task in self.tasks for node in scored[task.name]]
             if self.survives(contest, number, nodes):
-                contest.new.append(Standing(nodes, self.meta(scored), number))
+                contest.new.append(ScoredPrompt(nodes, self.meta(scored), number))
                 ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
                 outcomes[number] = (prompt, ranked)
         (best,) = contest.best()
@@ -106,14 +108,14 @@ class RacingOracle(Oracle):
         self.note(contest, {"system": new_system, "chosen": best.place, "score": self.meta(new_kept)})
         return new_system, new_kept
 
-    def note(self, contest: Contest, selection: dict[str, object]) -> None:
+    def note(self, contest: CandidateRun, selection: dict[str, object]) -> None:
         """Keep a selection; one of a raced round says who was raced out."""
         entry = {"address": contest.address, **selection}
         out = contest.raced_out()
         self.selections[contest.address] = {**entry, "raced_out": out} if contest.raced else entry
         self.raced_out += [f"{contest.address}/cand={number}" for number in out]
 
-    def survives(self, contest: Contest, number: int, nodes: Sequence[Node]) -> bool:
+    def survives(self, contest: CandidateRun, number: int, nodes: Sequence[Evaluation]) -> bool:
         """Run one candidate's race; note what it could have come to if it loses."""
         if not contest.raced:
             return True
@@ -152,7 +154,7 @@ class RacingOracle(Oracle):
         return round(float(sum(w * one for w, one in zip(weights, each, strict=True)) / sum(weights)), 12)
 
 
-def grades(task: Task, node: Node) -> list[int]:
+def grades(task: Task, node: Evaluation) -> list[int]:
     """1 or 0 for each example, by what the node failed at."""
     failed = {failure.example for failure in node.failures}
     return [int(example not in failed) for example in task.train]

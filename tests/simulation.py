@@ -25,7 +25,7 @@ from simulation_world import SimulatedWorld
 
 from metaspo.backends.virtual_time import Deadlock
 from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
-from metaspo.engine import Prepared, RunConfig, RunReport, Watcher
+from metaspo.engine import Observer, Prepared, RunConfig, RunReport
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.gather import gather
 from metaspo.engine.runs.execute import run_prepared
@@ -239,7 +239,7 @@ class Session:
     async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents) -> RunReport | RunStopped:
         prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
         try:
-            return await run_prepared(prepared, gateway, LaneNames(), watcher=Watcher(), events=events)
+            return await run_prepared(prepared, gateway, LaneNames(), observer=Observer(), events=events)
         except RunStopped as stop:
             return stop
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
-from oracle import Kept, Node, Oracle, Refused
+from oracle import Evaluation, Kept, Oracle, Refused
 from simulation_world import Said
 
 from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
@@ -50,7 +50,7 @@ class PlanOracle(Oracle):
         }
         self.test("after", system, after)
 
-    def propose_user(self, task: Task, parent: Node, system: str, address: str) -> str | None:
+    def propose_user(self, task: Task, parent: Evaluation, system: str, address: str) -> str | None:
         """As the strategy says; MetaSPO's own is written out in the oracle."""
         if self.config.inner.strategy == "metaspo":
             return super().propose_user(task, parent, system, address)
@@ -90,12 +90,14 @@ class PlanOracle(Oracle):
                     (task.name, stage, position, system, user, row["score"], row["malformed"], row["failed"])
                 )
 
-    def score_at(self, address: str, task: Task, system: str, user: str) -> Node:
+    def score_at(self, address: str, task: Task, system: str, user: str) -> Evaluation:
         """Score on the train split, and remember it by address."""
         node, self.rows[address] = self.score_split(task, task.train, system, user)
         return node
 
-    def score_split(self, task: Task, split: Sequence[Example], system: str, user: str) -> tuple[Node, dict[str, Any]]:
+    def score_split(
+        self, task: Task, split: Sequence[Example], system: str, user: str
+    ) -> tuple[Evaluation, dict[str, Any]]:
         """Score on any split; what a journal says of it, too."""
         graded: list[tuple[str | None, str]] = []
         failures, malformed, failed = [], 0, 0
@@ -117,7 +119,7 @@ class PlanOracle(Oracle):
             "malformed": malformed,
             "failed": failed,
         }
-        return Node(user, score or 0.0, failures, refused=failed > 0), row
+        return Evaluation(user, score or 0.0, failures, refused=failed > 0), row
 
     def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
         asked = user.replace("{question}", example.question)
@@ -149,7 +151,7 @@ def _score(metric: str, graded: list[tuple[str | None, str]]) -> float:
     return fmean(2 * hits[label] / (golds[label] + said[label]) for label in sorted(golds))
 
 
-def _view(task: Task, node: Node) -> TaskView:
+def _view(task: Task, node: Evaluation) -> TaskView:
     return TaskView(
         name=task.name,
         user_prompt=node.user,

@@ -73,7 +73,7 @@ def test_the_time_left_is_labelled_as_the_most_it_can_be() -> None:
 def test_trouble_is_told_without_words_of_our_own(event: Event, says: str) -> None:
     told = io.StringIO()
     with ProgressDisplay(Console(file=told, width=200)) as display:
-        display.watcher("run").lane(event)
+        display.observer("run").lane(event)
     assert says in told.getvalue()
     assert "lane" not in told.getvalue()
 
@@ -81,9 +81,9 @@ def test_trouble_is_told_without_words_of_our_own(event: Event, says: str) -> No
 def test_a_server_that_is_back_is_told_once_it_was_missed() -> None:
     told = io.StringIO()
     with ProgressDisplay(Console(file=told, width=200)) as display:
-        watcher = display.watcher("run")
-        watcher.lane(TROUBLE[0][0])
-        watcher.lane(EndpointUp(lane="base", at=1, endpoint="http://here/v1"))
+        observer = display.observer("run")
+        observer.lane(TROUBLE[0][0])
+        observer.lane(EndpointUp(lane="base", at=1, endpoint="http://here/v1"))
     assert told.getvalue().splitlines()[-1] == "run: http://here/v1 answers again"
 
 

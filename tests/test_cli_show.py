@@ -15,7 +15,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
 from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, RunDirectory, Watcher, optimize, read_journal
+from metaspo.engine import Observer, Prepared, RunDirectory, optimize, read_journal
 from metaspo.engine.runs.status import Session, last_session
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
@@ -211,7 +211,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over(tmp_path: Path) -> None:
     assert (session.state, session.calls) == ("broken off", 7)
 
 
-class Stages(Watcher):
+class Stages(Observer):
     """Notes each stage and how long the journal was when it began."""
 
     def __init__(self, folder: Path) -> None:
@@ -226,14 +226,14 @@ class Stages(Watcher):
 async def run_with(stages: Stages, prepared: Prepared) -> None:
     lanes = [Lane(name, [Simulated(WORLD.answer)], LaneSettings(concurrency=3)) for name in ("base", "optimizer")]
     async with Gateway(lanes, store=MemoryStore()) as gateway:
-        await optimize(prepared, gateway=gateway, watcher=stages)
+        await optimize(prepared, gateway=gateway, observer=stages)
 
 
 @pytest.mark.parametrize("sizes", [(2, 3), (0, 3), (2, 0)])
 def test_the_stage_is_the_one_that_the_run_was_at_when_the_journal_ended_there(
     tmp_path: Path, sizes: tuple[int, int]
 ) -> None:
-    """Never behind what the watcher was told, and ahead only when nothing of its stage was still to come."""
+    """Never behind what the observer was told, and ahead only when nothing of its stage was still to come."""
     inner, outer = sizes
     config = make_config({"runs": "runs", "inner": {"candidates": inner, "keep": 2}, "outer": {"candidates": outer}})
     tasks = (make_task("a"), make_task("b"), make_task("unseen", role="target"))

@@ -19,11 +19,11 @@ from metaspo import (
     LaneSettings,
     MemoryStore,
     Message,
+    Observer,
     PromptPair,
     Request,
     RunReport,
     RunStopped,
-    Watcher,
     evaluate,
     optimize,
     prepare,
@@ -178,7 +178,7 @@ async def test_of_several_runs_one_may_stop_and_the_others_finish(tmp_path: Path
             return made
 
         configs = [raw(name="poor", budget={"calls": 20}, seed=1), raw(name="rich", seed=2)]
-        poor, rich = await optimize_many([prepare(config) for config in configs], watcher=lambda _: Watcher())
+        poor, rich = await optimize_many([prepare(config) for config in configs], observer=lambda _: Observer())
         alone = await optimize(raw(name="rich", seed=2))
     assert isinstance(poor, RunStopped)
     assert "poor" in str(poor)
@@ -187,7 +187,7 @@ async def test_of_several_runs_one_may_stop_and_the_others_finish(tmp_path: Path
 
 
 async def test_no_runs_are_no_work() -> None:
-    assert await optimize_many([], watcher=lambda _: Watcher()) == []
+    assert await optimize_many([], observer=lambda _: Observer()) == []
 
 
 def test_overrides_reach_into_tables_of_every_kind_of_config(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from world import World, make_config, make_task
 
 from metaspo import optimize
 from metaspo.engine import Prepared, RunResult, report_data
-from metaspo.engine.selection.optimism import bound_of, estimate_of, grades_of
+from metaspo.engine.selection.optimism import estimate_of, grades_of, optimism_bound
 from metaspo.engine.statistics import at_most
 
 TASKS = (make_task("a", train=24), make_task("b", train=12, weight=2.0))
@@ -48,7 +48,7 @@ def test_an_examples_grade_is_the_mean_over_the_tasks_prompts() -> None:
 def test_the_bound_weighs_a_task_by_its_prompts() -> None:
     new, old = [card(RIGHT, RIGHT, WRONG), card(RIGHT, WRONG, WRONG)], [card(WRONG, RIGHT, WRONG)] * 2
     expected = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5, weights={"a": 2.0})
-    assert bound_of(new, old, candidates=3, score=0.5) == expected
+    assert optimism_bound(new, old, candidates=3, score=0.5) == expected
 
 
 def test_candidates_that_were_dropped_are_counted_but_not_guessed() -> None:

@@ -11,7 +11,7 @@ from world import SKILLS, World, fraction, make_config, make_task
 from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
-from metaspo.engine import Calls, Prepared, RunConfig, RunReport, Watcher, count_calls, optimize, plan_run
+from metaspo.engine import Calls, Observer, Prepared, RunConfig, RunReport, count_calls, optimize, plan_run
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
@@ -41,8 +41,8 @@ class Prolific(World):
         return f"<system_prompt>{mark}</system_prompt>"
 
 
-class Counting(Watcher):
-    """Adds up what a watcher is told."""
+class Counting(Observer):
+    """Adds up what a observer is told."""
 
     def __init__(self) -> None:
         self.ahead = self.done = 0
@@ -54,7 +54,7 @@ class Counting(Watcher):
         self.done += base_calls + optimizer_calls
 
 
-def run_of(config: RunConfig, tasks: Sequence[Task], world: World, watcher: Watcher) -> RunReport:
+def run_of(config: RunConfig, tasks: Sequence[Task], world: World, observer: Observer) -> RunReport:
     async def main() -> RunReport:
         lanes = [
             Lane(name, [Simulated(world.answer, latency=1.0)], LaneSettings(concurrency=500))
@@ -62,7 +62,7 @@ def run_of(config: RunConfig, tasks: Sequence[Task], world: World, watcher: Watc
         ]
         async with Gateway(lanes, store=MemoryStore()) as gateway:
             prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
-            return await optimize(prepared, gateway=gateway, watcher=watcher)
+            return await optimize(prepared, gateway=gateway, observer=observer)
 
     return run_virtual(main())
 
@@ -101,31 +101,31 @@ def test_outer_loop_only_takes_the_papers_calls() -> None:
     ],
 )
 def test_a_run_where_nothing_ends_early_asks_for_exactly_what_was_planned(changes: dict[str, Any]) -> None:
-    config, tasks, watcher = (
+    config, tasks, observer = (
         make_config({"early_rejection": False, **changes}),
         tasks_of(2, 1, train=12, test=5),
         Counting(),
     )
     calls = count_calls(config, tasks)
-    report = run_of(config, tasks, Prolific(1), watcher)
+    report = run_of(config, tasks, Prolific(1), observer)
     lanes = report.usage.lanes
     asked = {name: lane.calls + lane.hits + lane.joined for name, lane in lanes.items()}
     assert asked.get("base", 0) == calls.base
     assert asked.get("optimizer", 0) == calls.optimizer
-    assert (watcher.ahead, watcher.done) == (calls.base + calls.optimizer,) * 2
+    assert (observer.ahead, observer.done) == (calls.base + calls.optimizer,) * 2
 
 
 @pytest.mark.parametrize("malformed", [0.3, 1.0])
 def test_progress_reaches_its_end_also_where_candidates_fail(malformed: float) -> None:
-    config, tasks, watcher = make_config({"redraws": 0}), tasks_of(2, 1, train=6, test=3), Counting()
-    run_of(config, tasks, World(4, malformed=malformed), watcher)
-    assert 0 < watcher.done <= watcher.ahead
+    config, tasks, observer = make_config({"redraws": 0}), tasks_of(2, 1, train=6, test=3), Counting()
+    run_of(config, tasks, World(4, malformed=malformed), observer)
+    assert 0 < observer.done <= observer.ahead
 
 
 @pytest.mark.slow
 def test_a_run_of_the_papers_size_makes_the_papers_calls() -> None:
     config, tasks = make_config(PAPER), tasks_of(4, 0, train=50, test=500)
-    lanes = run_of(config, tasks, Prolific(2), Watcher()).usage.lanes
+    lanes = run_of(config, tasks, Prolific(2), Observer()).usage.lanes
     assert (lanes["base"].calls + lanes["base"].hits + lanes["base"].joined, lanes["optimizer"].calls) == (24_200, 126)
 
 

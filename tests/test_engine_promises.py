@@ -12,7 +12,7 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport, evaluate, optimize, prepare
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared, read_journal
-from metaspo.engine.evaluation.scorecard import Status, judge
+from metaspo.engine.evaluation.scorecard import Status, grade_answer
 from metaspo.engine.runs.directory import fingerprint
 from metaspo.engine.selection.objective import mean
 from metaspo.engine.tasks import Integer, TaskSpec, load_task
@@ -83,7 +83,7 @@ async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path:
 def test_an_answer_that_a_content_filter_withheld_is_a_failure_not_a_zero() -> None:
     task = make_task("a")
     withheld = Completion(text="", finish_reason="content_filter", usage=Usage(5, 0), latency=0.1)
-    outcome = judge(withheld, task.train[0], answer_format=task.answer_format, metric=task.metric)
+    outcome = grade_answer(withheld, task.train[0], answer_format=task.answer_format, metric=task.metric)
     assert (outcome.status, outcome.grade) == (Status.FAILED, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from world import World, make_config, make_task
 
-from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport, Watcher, optimize
+from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Observer, Request, RunReport, optimize
 from metaspo.backends import Simulated
 from metaspo.engine import Prepared, read_journal, report_data
 from metaspo.engine.journal.proposals import Proposals, proposals
@@ -19,7 +19,7 @@ OF_A_ROUND = 2 * 2  # proposals of the inner loops of an iteration: two for each
 OF_A_RUN = 2 * (OF_A_ROUND + 3)
 
 
-class Warned(Watcher):
+class Warned(Observer):
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.warnings: list[tuple[str, str]] = []
@@ -43,10 +43,10 @@ class Provider:
     async def run(self, folder: Path) -> tuple[RunReport, Warned]:
         lanes = [Lane(name, [Simulated(self._answer)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
         tasks = (make_task("a"), make_task("b"), make_task("unseen", role="target"))
-        watcher = Warned()
+        observer = Warned()
         async with Gateway(lanes, store=self.store) as gateway:
             prepared = Prepared(config=make_config({"runs": "runs"}), tasks=tasks, folder=folder)
-            return await optimize(prepared, gateway=gateway, watcher=watcher), watcher
+            return await optimize(prepared, gateway=gateway, observer=observer), observer
 
     def _answer(self, request: Request) -> str:
         self.calls += 1
@@ -59,14 +59,14 @@ async def test_a_run_of_unreadable_answers_warns_once_as_its_first_loop_ends_and
     tmp_path: Path,
 ) -> None:
     provider = Provider(malformed=1.0)
-    first, watcher = await provider.run(tmp_path)
+    first, observer = await provider.run(tmp_path)
     calls = provider.calls
     again, repeated = await provider.run(tmp_path)
     assert provider.calls == calls
-    ((stage, text),) = watcher.warnings
+    ((stage, text),) = observer.warnings
     assert stage == "iteration 1 of 2: inner loop"
     assert f"so far none of the {OF_A_ROUND} proposals" in text
-    assert repeated.warnings == watcher.warnings
+    assert repeated.warnings == observer.warnings
     counts = [report_data(report)["summary"]["proposals"] for report in (first, again)]
     assert counts[0] == counts[1]
     assert (counts[0]["made"], counts[0]["unusable"]) == (OF_A_RUN, OF_A_RUN)
@@ -86,10 +86,10 @@ async def test_the_count_is_of_what_the_journal_says_candidate_by_candidate(tmp_
 
 
 async def test_a_run_with_nothing_to_learn_from_has_lost_no_proposals(tmp_path: Path) -> None:
-    report, watcher = await Provider(malformed=1.0, right=True).run(tmp_path)
+    report, observer = await Provider(malformed=1.0, right=True).run(tmp_path)
     count = report_data(report)["summary"]["proposals"]
     assert report.result.train_before == 1.0
-    assert (count["made"], count["unusable"], count["warning"], watcher.warnings) == (0, 0, "", [])
+    assert (count["made"], count["unusable"], count["warning"], observer.warnings) == (0, 0, "", [])
 
 
 @pytest.mark.parametrize(

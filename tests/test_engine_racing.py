@@ -18,7 +18,7 @@ from metaspo.engine import RunConfig, selections
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.runs.directory import fingerprint
 from metaspo.engine.selection.objective import mean
-from metaspo.engine.selection.race import Race, Standing, Track
+from metaspo.engine.selection.race import Race, RaceDesign, ScoredPrompt
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
@@ -39,9 +39,9 @@ class Column:
         return Outcome(example=Example("", ()), status=status, grade=grade, reason="too long")
 
 
-def standing_of(grades: Sequence[float | None], place: int) -> Standing:
+def standing_of(grades: Sequence[float | None], place: int) -> ScoredPrompt:
     known = tuple(grade or 0.0 for grade in grades)
-    return Standing(prompt=str(place), score=mean([sum(known) / len(known)]), grades=(known,), place=place)
+    return ScoredPrompt(prompt=str(place), score=mean([sum(known) / len(known)]), grades=(known,), place=place)
 
 
 def hold(
@@ -49,10 +49,10 @@ def hold(
 ) -> tuple[list[int], list[int]]:
     """Hold one round, answers coming in any order; who is kept, of old (0) and new, and who is raced out."""
     old, columns = standing_of(rows[0], 0), {n: Column(grades) for n, grades in enumerate(rows[1:], start=1)}
-    track = Track(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
+    track = RaceDesign(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
     races = Races(track, [old], keep=keep, exact=exact)
     entered: dict[int, Race] = {}
-    finished: list[Standing] = []
+    finished: list[ScoredPrompt] = []
     while columns:
         number = timing.choice(list(columns))
         column = columns[number]

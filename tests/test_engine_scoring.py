@@ -4,7 +4,7 @@ import pytest
 from world import make_task
 
 from metaspo.backends import Completion, RequestRejected, Usage
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, judge, total
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, total
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.selection.objective import meta_score, ranked
 
@@ -21,7 +21,7 @@ def outcomes(*answers: str | RequestRejected) -> tuple[Outcome, ...]:
     example = TASK.train[0]
     assert example.answers == (RIGHT,)
     return tuple(
-        judge(
+        grade_answer(
             answer if isinstance(answer, RequestRejected) else completion(answer),
             example,
             answer_format=TASK.answer_format,

@@ -7,7 +7,7 @@ from engine_sessions import Runs
 from world import World, make_config, make_task
 
 from metaspo.backends import Request
-from metaspo.engine import RunConfig, Watcher, selections
+from metaspo.engine import Observer, RunConfig, selections
 from metaspo.engine.config.plan import count_calls
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.strategies.registry import SEARCHES
@@ -80,7 +80,7 @@ def test_a_search_keeps_within_what_was_planned(name: str, loop: str) -> None:
     assert sum(not is_base(request) for request in runs.answered) <= planned.optimizer
 
 
-class Counting(Watcher):
+class Counting(Observer):
     """Adds up what was planned and what is settled."""
 
     def __init__(self) -> None:
@@ -96,9 +96,9 @@ class Counting(Watcher):
 
 @pytest.mark.parametrize(("name", "loop"), CASES)
 def test_progress_never_passes_what_was_planned(name: str, loop: str) -> None:
-    watcher = Counting()
+    observer = Counting()
     config = config_of(name, loop=loop)
-    assert Runs(config, TASKS, World(5, malformed=0.1), timing=8, width=4, watcher=watcher).session() is not None
+    assert Runs(config, TASKS, World(5, malformed=0.1), timing=8, width=4, observer=observer).session() is not None
 
 
 def is_base(request: Request) -> bool:

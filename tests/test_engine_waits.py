@@ -16,11 +16,11 @@ from metaspo.engine import Prepared, RunReport, optimize, report_data
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.barriers import barriers
 from metaspo.engine.journal.journal import MemoryJournal
-from metaspo.engine.runs.execute import make_scope
-from metaspo.engine.runtime.barrier import Barrier, Wait, gather_at_barrier
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runtime.barrier import Barrier, BarrierWait, gather_timed
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.tables import print_report
 
@@ -31,9 +31,9 @@ def make_request(number: int) -> Request:
     return Request(model="answerer", messages=(Message("user", f"number {number}"),), sampling=Sampling(max_tokens=8))
 
 
-def scope_of(gateway: Gateway, journal: MemoryJournal) -> Scope:
+def scope_of(gateway: Gateway, journal: MemoryJournal) -> RunContext:
     prepared = Prepared(config=make_config(), tasks=(make_task("a"),), folder=Path())
-    return make_scope(prepared, gateway, LaneNames(), journal=journal, watcher=Watcher(), name="waits")
+    return make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="waits")
 
 
 def make_gateway(*, concurrency: int) -> Gateway:
@@ -44,13 +44,13 @@ def make_gateway(*, concurrency: int) -> Gateway:
     )
 
 
-def waits_of(concurrency: int, *participants: tuple[float, int]) -> tuple[Wait, MemoryJournal]:
+def waits_of(concurrency: int, *participants: tuple[float, int]) -> tuple[BarrierWait, MemoryJournal]:
     """Pass a barrier with participants that sleep and then ask so many questions, on virtual time."""
 
-    async def main() -> tuple[Wait, MemoryJournal]:
+    async def main() -> tuple[BarrierWait, MemoryJournal]:
         journal = MemoryJournal()
         async with make_gateway(concurrency=concurrency) as gateway:
-            scope = scope_of(gateway, journal)
+            context = scope_of(gateway, journal)
 
             async def take_part(number: int, sleep: float, questions: int) -> int:
                 await anyio.sleep(sleep)
@@ -59,12 +59,12 @@ def waits_of(concurrency: int, *participants: tuple[float, int]) -> tuple[Wait, 
                 )
                 return number
 
-            found = await gather_at_barrier(
-                scope, "here", [take_part(number, *each) for number, each in enumerate(participants)]
+            found = await gather_timed(
+                context, "here", [take_part(number, *each) for number, each in enumerate(participants)]
             )
         assert found == list(range(len(participants)))
         (event,) = journal.events
-        return Wait(**{name: event[name] for name in ("seconds", "waited", "idle")}), journal
+        return BarrierWait(**{name: event[name] for name in ("seconds", "waited", "idle")}), journal
 
     return run_virtual(main())
 
@@ -73,25 +73,25 @@ def test_a_barrier_counts_from_when_the_first_is_through() -> None:
     barrier = Barrier(now=10.0)
     barrier.through(now=13.0, idle=5.0)
     barrier.through(now=14.0, idle=5.5)
-    assert barrier.passed(now=20.0, idle=8.0) == Wait(seconds=10.0, waited=7.0, idle=3.0)
+    assert barrier.passed(now=20.0, idle=8.0) == BarrierWait(seconds=10.0, waited=7.0, idle=3.0)
 
 
 def test_a_barrier_that_nobody_waits_at_costs_nothing() -> None:
     """All are through at the same moment."""
     wait, _ = waits_of(2, (0.0, 1), (0.0, 1))
-    assert wait == Wait(seconds=SECOND, waited=0.0, idle=0.0)
+    assert wait == BarrierWait(seconds=SECOND, waited=0.0, idle=0.0)
 
 
 def test_the_lane_idles_while_the_last_one_has_nothing_to_ask() -> None:
     """One slot: the first is through after 1 s, the second asks from 3 s to 4 s."""
     wait, _ = waits_of(1, (0.0, 1), (3.0, 1))
-    assert wait == Wait(seconds=4.0, waited=3.0, idle=2.0)
+    assert wait == BarrierWait(seconds=4.0, waited=3.0, idle=2.0)
 
 
 def test_free_slots_beside_the_last_calls_are_idle_too() -> None:
     """Two slots, and the straggler has but one question at the end: a slot is free all the time."""
     wait, _ = waits_of(2, (0.0, 1), (3.0, 1))
-    assert wait == Wait(seconds=4.0, waited=3.0, idle=3.0)
+    assert wait == BarrierWait(seconds=4.0, waited=3.0, idle=3.0)
 
 
 def test_a_wait_that_is_full_of_work_is_not_idle() -> None:
@@ -149,7 +149,7 @@ def test_a_failure_at_a_barrier_is_raised_as_it_is_and_leaves_no_coroutine_behin
         journal = MemoryJournal()
         async with make_gateway(concurrency=1) as gateway:
             with pytest.raises(ValueError, match="no"):
-                await gather_at_barrier(scope_of(gateway, journal), "here", [fail(), never()])
+                await gather_timed(scope_of(gateway, journal), "here", [fail(), never()])
         assert journal.events == []
 
     run_virtual(main())

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from engine_sessions import Runs
-from oracle import Node, Oracle
+from oracle import Evaluation, Oracle
 from world import World, make_config, make_task
 
 from metaspo.engine import ConfigError, RunConfig
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.studies import Curve, Effort, adapt
 from metaspo.engine.tasks import Task, TaskError
 
@@ -21,8 +21,8 @@ def runs_of(config: RunConfig, *, malformed: float = 0.0, width: int = 4, tasks:
 
 
 def adapted(runs: Runs, effort: Effort, *, stop_after: float | None = None) -> list[Curve] | None:
-    async def what(scope: Scope) -> list[Curve]:
-        return await adapt(scope, SYSTEM, effort)
+    async def what(context: RunContext) -> list[Curve]:
+        return await adapt(context, SYSTEM, effort)
 
     return runs.do(what, stop_after=stop_after)
 
@@ -41,7 +41,7 @@ class AdaptOracle(Oracle):
     """Adapting, one thing after the other."""
 
     def curve(self, task: Task, effort: Effort) -> list[tuple[str, float]]:
-        kept: list[Node] = [self.score(task, SYSTEM, task.user_prompt)]
+        kept: list[Evaluation] = [self.score(task, SYSTEM, task.user_prompt)]
         best = [(kept[0].user, kept[0].score)]
         for number in range(1, effort.rounds + 2):
             nodes = list(kept)

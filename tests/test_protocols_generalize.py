@@ -6,7 +6,7 @@ from world import World, make_config, make_task
 
 from metaspo.engine import ConfigError, RunConfig
 from metaspo.engine.evaluation.test_score import TestScore
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.studies import generalize, induce_user_prompts
 from metaspo.engine.tasks import TaskError
 
@@ -20,8 +20,8 @@ def runs_of(config: RunConfig) -> Runs:
 def test_prompts_are_induced_from_ten_examples_for_every_target_task() -> None:
     runs = runs_of(make_config())
 
-    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
-        return await induce_user_prompts(scope, count=4, demos=10)
+    async def what(context: RunContext) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(context, count=4, demos=10)
 
     prompts = runs.do(what)
     assert prompts is not None
@@ -34,8 +34,8 @@ def test_prompts_are_induced_from_ten_examples_for_every_target_task() -> None:
 
 
 def test_induced_prompts_do_not_depend_on_the_system_prompt() -> None:
-    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
-        return await induce_user_prompts(scope, count=3)
+    async def what(context: RunContext) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(context, count=3)
 
     one = runs_of(make_config({"system_prompt": "You are brief."})).do(what)
     other = runs_of(make_config({"system_prompt": "You are patient."})).do(what)
@@ -45,8 +45,8 @@ def test_induced_prompts_do_not_depend_on_the_system_prompt() -> None:
 def test_every_user_prompt_of_every_target_task_is_scored_under_the_system_prompt() -> None:
     prompts = {"u": ("One: {question}", "Two: {question}"), "v": ("Three: {question}",)}
 
-    async def what(scope: Scope) -> list[TestScore]:
-        return await generalize(scope, "You are exact.", prompts)
+    async def what(context: RunContext) -> list[TestScore]:
+        return await generalize(context, "You are exact.", prompts)
 
     rows = runs_of(make_config()).do(what)
     assert rows is not None
@@ -59,8 +59,8 @@ def test_every_user_prompt_of_every_target_task_is_scored_under_the_system_promp
 
 
 def test_inducing_without_an_optimizer_or_without_examples_is_refused() -> None:
-    async def what(scope: Scope) -> dict[str, tuple[str, ...]]:
-        return await induce_user_prompts(scope)
+    async def what(context: RunContext) -> dict[str, tuple[str, ...]]:
+        return await induce_user_prompts(context)
 
     bare = make_config().model_copy(update={"optimizer": None})
     with pytest.raises(ConfigError, match="optimizer"):

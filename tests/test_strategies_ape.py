@@ -6,9 +6,9 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_arena import RULE, Answer, Grade, Scored, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, Grade, Scored, ScriptedArena, examples, tagged, wanted
 
-from metaspo.engine.strategies import Level, NoProposal, Search, Size, Work
+from metaspo.engine.strategies import CallBound, Level, NoProposal, RoundSize, Search
 from metaspo.engine.strategies.ape import Ape, completed
 
 FIRST = "Read. {question}"
@@ -24,7 +24,7 @@ def graded(scores: Mapping[str, float], *, rows: int) -> Grade:
     return lambda prompt, task, row: float(row < scores[prompt.split(" ")[0]] * rows)
 
 
-def arena(
+def context(
     *,
     answers: Answer | Mapping[str, str] | Sequence[str],
     scores: Mapping[str, float] | None = None,
@@ -53,7 +53,7 @@ def numbered(step: str, request: str) -> str:
 
 async def test_without_resampling_each_candidate_is_an_induction_and_nothing_is_scored() -> None:
     """MetaSPO-APE: three candidates, each from ten pairs of its own drawing."""
-    place = arena(answers=[tagged("user_prompt", name) for name in ("A", "B", "C")], rows=30)
+    place = context(answers=[tagged("user_prompt", name) for name in ("A", "B", "C")], rows=30)
     strategy: Search = Ape()
     assert await strategy.search(place) == [f"{name}\n\n{{question}}\n\n{RULE}" for name in ("A", "B", "C")]
     assert place.asked == ["induction=1/induce", "induction=2/induce", "induction=3/induce"]
@@ -86,10 +86,10 @@ async def test_a_system_prompt_is_induced_from_pairs_of_every_task_shuffled_toge
 async def test_equal_inductions_are_one_and_missing_ones_are_left_out() -> None:
     """The second answer is malformed, the third the same as the first, the fourth the prompt that is there."""
     answers = [tagged("user_prompt", "A"), "no tag", tagged("user_prompt", "A"), tagged("user_prompt", FIRST), ""]
-    place = arena(answers=[*answers[:3], tagged("user_prompt", "B")], candidates=4)
+    place = context(answers=[*answers[:3], tagged("user_prompt", "B")], candidates=4)
     assert await Ape().search(place) == [completed("A", RULE), completed("B", RULE)]
     with pytest.raises(NoProposal):
-        await Ape().search(arena(answers=["no tag"] * 3))
+        await Ape().search(context(answers=["no tag"] * 3))
 
 
 async def test_resampling_varies_the_best_and_ranks_everything_found() -> None:
@@ -106,7 +106,7 @@ async def test_resampling_varies_the_best_and_ranks_everything_found() -> None:
         "resample=2/best=1/variation=1/vary": "E",
         "resample=2/best=2/variation=1/vary": "B",
     }
-    place = arena(
+    place = context(
         answers={step: tagged("user_prompt", user_prompt(name)) for step, name in brought.items()},
         scores={"A": 0.25, "B": 0.75, "C": 1.0, "D": 0.25, "E": 0.5},
         candidates=2,
@@ -127,7 +127,7 @@ async def test_resampling_varies_the_best_and_ranks_everything_found() -> None:
 
 async def test_more_inductions_than_the_loop_looks_at_are_scored_first() -> None:
     """The best come first, so that the loop's cut falls on the worst."""
-    place = arena(
+    place = context(
         answers=[tagged("user_prompt", user_prompt(name)) for name in "ABC"],
         scores={"A": 0.25, "B": 0.5, "C": 0.75},
         candidates=2,
@@ -181,9 +181,9 @@ async def test_ucb_counts_the_examples_that_were_scored(rows: int, sample: int) 
 
 def test_every_ranking_by_ucb_is_counted() -> None:
     """One pull of all on one example: of 3 induced, then with 2 varied, 2 more and 2 more: 3 + 5 + 7 + 9."""
-    size = Size(level="user", candidates=3, tasks=1, nodes=1, rows=100)
+    size = RoundSize(level="user", candidates=3, tasks=1, nodes=1, rows=100)
     strategy = Ape(resample=3, top=1, variations=2, select="ucb", ucb_rounds=1, ucb_examples=1)
-    assert strategy.work(size) == Work(base=24, optimizer=9)
+    assert strategy.work(size) == CallBound(base=24, optimizer=9)
 
 
 @pytest.mark.parametrize("level", ["user", "system"])
@@ -266,7 +266,7 @@ def test_an_instruction_is_completed_with_what_it_lacks() -> None:
 async def test_an_instruction_that_holds_the_place_twice_is_no_prompt() -> None:
     """It is drawn again; here the second draw is fine."""
     answers = [tagged("user_prompt", "{question} {question}"), tagged("user_prompt", "A")]
-    assert await Ape(inductions=1).search(arena(answers=answers, redraws=1)) == [completed("A", RULE)]
+    assert await Ape(inductions=1).search(context(answers=answers, redraws=1)) == [completed("A", RULE)]
 
 
 def test_options_out_of_range_are_refused() -> None:

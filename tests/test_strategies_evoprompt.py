@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scripted_arena import RULE, Answer, Grade, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, Grade, ScriptedArena, examples, tagged, wanted
 
 from metaspo.engine.strategies.base import NoProposal
 from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA, draw, roulette
-from metaspo.engine.strategies.search import Search, Trial, Work
+from metaspo.engine.strategies.search import CallBound, Search, Trial
 
 ROWS = 5
 
@@ -95,19 +95,19 @@ async def test_the_genetic_algorithm_keeps_the_best_of_old_and_new() -> None:
         "gen=2/child=1/evolve": "D",
         "gen=2/child=2/evolve": "d",
     }
-    arena = user_arena({"A": 1, "P": 2, "C": 3, "c": 0, "D": 3, "d": 2}, answers, first=["A"])
+    context = user_arena({"A": 1, "P": 2, "C": 3, "c": 0, "D": 3, "d": 2}, answers, first=["A"])
     strategy = EvoPromptGA(population=2, generations=2, initial="topk", selection="random")
-    assert await strategy.search(arena) == [prompt("C"), prompt("D")]
-    assert arena.asked == list(answers)
+    assert await strategy.search(context) == [prompt("C"), prompt("D")]
+    assert context.asked == list(answers)
     parents = [
-        {shown(arena.requests[step], "first"), shown(arena.requests[step], "second")} for step in arena.asked[1:]
+        {shown(context.requests[step], "first"), shown(context.requests[step], "second")} for step in context.asked[1:]
     ]
     assert parents == [{"A", "P"}, {"A", "P"}, {"C", "P"}, {"C", "P"}]
-    assert [(scored.prompts, scored.rows) for scored in arena.scored] == [
+    assert [(scored.prompts, scored.rows) for scored in context.scored] == [
         ((prompt(name),), None) for name in ("P", "C", "c", "D", "d")
     ]
-    assert strategy.work(arena.size) == Work(base=5 * ROWS, optimizer=5)
-    assert (arena.base_calls, arena.optimizer_calls) == (25, 5)
+    assert strategy.work(context.size) == CallBound(base=5 * ROWS, optimizer=5)
+    assert (context.base_calls, context.optimizer_calls) == (25, 5)
 
 
 async def test_differential_evolution_replaces_a_member_only_by_a_strictly_better_child() -> None:
@@ -123,14 +123,14 @@ async def test_differential_evolution_replaces_a_member_only_by_a_strictly_bette
         "gen=2/child=4/evolve": "g",
     }
     counts = {"M": 3, "N": 2, "O": 1, "P": 1, "a": 3, "b": 4, "c": 0, "d": 1, "e": 4, "f": 2, "g": 1}
-    arena = user_arena(counts, answers, first=["M", "N", "O"])
-    found = await EvoPromptDE(population=4, generations=2, initial="topk").search(arena)
+    context = user_arena(counts, answers, first=["M", "N", "O"])
+    found = await EvoPromptDE(population=4, generations=2, initial="topk").search(context)
     # After the first generation: M, b, O, P. After the second: M, b (e is only as good), f, P.
     assert found == [prompt("b"), prompt("f"), prompt("P")]
     populations = [["M", "N", "O", "P"], ["M", "b", "O", "P"]]
     for generation, (members, best) in enumerate(zip(populations, ["M", "b"], strict=True), 1):
         for number, member in enumerate(members, 1):
-            request = arena.requests[f"gen={generation}/child={number}/evolve"]
+            request = context.requests[f"gen={generation}/child={number}/evolve"]
             assert (shown(request, "member"), shown(request, "donor")) == (member, best)
             pair = {shown(request, "first"), shown(request, "second")}
             assert len(pair) == 2
@@ -139,10 +139,10 @@ async def test_differential_evolution_replaces_a_member_only_by_a_strictly_bette
 
 async def test_a_random_donor_is_the_third_of_the_others() -> None:
     answers = {"initial/paraphrase=1/paraphrase": "P"}
-    arena = user_arena({"M": 3, "N": 2, "O": 1, "P": 1}, answers, first=["M", "N", "O"])
-    await EvoPromptDE(population=4, generations=1, initial="topk", donor_random=True).search(arena)
+    context = user_arena({"M": 3, "N": 2, "O": 1, "P": 1}, answers, first=["M", "N", "O"])
+    await EvoPromptDE(population=4, generations=1, initial="topk", donor_random=True).search(context)
     for number, member in enumerate("MNOP", 1):
-        request = arena.requests[f"gen=1/child={number}/evolve"]
+        request = context.requests[f"gen=1/child={number}/evolve"]
         drawn = {shown(request, tag) for tag in ("first", "second", "donor")}
         assert drawn == set("MNOP") - {member}
 
@@ -154,20 +154,23 @@ async def test_a_random_donor_is_the_third_of_the_others() -> None:
 async def test_para_topk_keeps_the_better_half_and_paraphrases_it_in_turn(
     first: str, population: int, originals: str
 ) -> None:
-    arena = user_arena({"A": 4, "B": 3, "C": 2, "D": 1}, {}, first=first)
+    context = user_arena({"A": 4, "B": 3, "C": 2, "D": 1}, {}, first=first)
     with pytest.raises(NoProposal):
-        await EvoPromptGA(population=population, generations=1).search(arena)
-    paraphrased = [shown(arena.requests[step], "prompt") for step in arena.asked if "initial" in step]
+        await EvoPromptGA(population=population, generations=1).search(context)
+    paraphrased = [shown(context.requests[step], "prompt") for step in context.asked if "initial" in step]
     assert "".join(paraphrased) == originals
 
 
 async def test_past_prompts_join_the_first_population_by_what_they_score_now() -> None:
     """Population 4, one there: the newest three of the past are scored, and the better half of these four is kept."""
-    arena = user_arena({"A": 1, "W": 4, "X": 3, "Y": 0, "Z": 2}, {}, first=["A"], past=["W", "X", "A", "Y", "Z"])
-    found = await EvoPromptGA(population=4, generations=1).search(arena)
-    assert arena.scored[0].step == "initial/past"
-    assert arena.scored[0].prompts == (prompt("X"), prompt("Y"), prompt("Z"))
-    assert [shown(arena.requests[step], "prompt") for step in arena.asked if "initial" in step] == ["X", "Z"]
+    context = user_arena({"A": 1, "W": 4, "X": 3, "Y": 0, "Z": 2}, {}, first=["A"], past=["W", "X", "A", "Y", "Z"])
+    found = await EvoPromptGA(population=4, generations=1).search(context)
+    assert context.scored[0].step == "initial/past"
+    assert context.scored[0].prompts == (prompt("X"), prompt("Y"), prompt("Z"))
+    assert [shown(context.requests[step], "prompt") for step in context.asked if "initial" in step] == [
+        "X",
+        "Z",
+    ]
     assert found == [prompt("X"), prompt("Z")]
 
 
@@ -176,13 +179,13 @@ async def test_without_a_population_of_its_own_it_has_as_many_prompts_as_the_loo
     strategy: Callable[..., Search], smallest: int
 ) -> None:
     for candidates in (1, 3, 9):
-        arena = full_arena("system")
-        arena.candidates = candidates
+        context = full_arena("system")
+        context.candidates = candidates
         size = max(candidates, smallest)
         evolved = strategy(population=0, generations=1)
-        await evolved.search(arena)
-        assert sum("child" in step for step in arena.asked) == size
-        assert evolved.work(arena.size).optimizer == 2 * size - 1
+        await evolved.search(context)
+        assert sum("child" in step for step in context.asked) == size
+        assert evolved.work(context.size).optimizer == 2 * size - 1
 
 
 def trial(name: str, score: float) -> Trial:
@@ -202,9 +205,9 @@ def test_a_roulette_of_zeros_draws_all_alike() -> None:
 
 
 async def test_a_tournament_of_two_in_a_population_of_two_is_won_by_the_better() -> None:
-    arena = user_arena({"A": 1, "P": 2}, {"initial/paraphrase=1/paraphrase": "P"}, first=["A"])
-    await EvoPromptGA(population=2, generations=1, selection="tournament").search(arena)
-    requests = [arena.requests[f"gen=1/child={number}/evolve"] for number in (1, 2)]
+    context = user_arena({"A": 1, "P": 2}, {"initial/paraphrase=1/paraphrase": "P"}, first=["A"])
+    await EvoPromptGA(population=2, generations=1, selection="tournament").search(context)
+    requests = [context.requests[f"gen=1/child={number}/evolve"] for number in (1, 2)]
     assert [(shown(request, "first"), shown(request, "second")) for request in requests] == [("P", "P")] * 2
 
 
@@ -237,8 +240,8 @@ async def test_a_search_replays_whatever_finishes_first(strategy: Search, level:
     assert found == sorted(found, key=lambda text: -_score(plain, text))
 
 
-def _score(arena: ScriptedArena, text: str) -> float:
-    trial = arena.trial(text)
+def _score(context: ScriptedArena, text: str) -> float:
+    trial = context.trial(text)
     assert trial is not None
     return trial.score
 
@@ -249,23 +252,23 @@ def _score(arena: ScriptedArena, text: str) -> float:
 async def test_work_is_a_bound_and_reached_where_there_is_nothing_yet_or_most(
     strategy: EvoPromptGA | EvoPromptDE, level: Literal["user", "system"], past: int
 ) -> None:
-    arena = full_arena(level, past=past)
-    await strategy.search(arena)
-    work = strategy.work(arena.size)
-    assert arena.base_calls <= work.base
-    assert arena.optimizer_calls <= work.optimizer
+    context = full_arena(level, past=past)
+    await strategy.search(context)
+    work = strategy.work(context.size)
+    assert context.base_calls <= work.base
+    assert context.optimizer_calls <= work.optimizer
     if past == 0:
-        assert arena.optimizer_calls == work.optimizer
+        assert context.optimizer_calls == work.optimizer
     if past >= 4 or (past == 0 and strategy.initial == "topk"):
-        assert arena.base_calls == work.base
+        assert context.base_calls == work.base
 
 
 @pytest.mark.parametrize("strategy", [EvoPromptGA(), EvoPromptDE()], ids=repr)
 async def test_without_failures_nothing_is_asked(strategy: Search) -> None:
-    arena = user_arena({"A": ROWS}, {}, first=["A"])
+    context = user_arena({"A": ROWS}, {}, first=["A"])
     with pytest.raises(NoProposal, match="failures"):
-        await strategy.search(arena)
-    assert arena.asked == []
+        await strategy.search(context)
+    assert context.asked == []
 
 
 @pytest.mark.parametrize("strategy", [EvoPromptGA(), EvoPromptDE()], ids=repr)
@@ -276,12 +279,12 @@ async def test_a_search_that_never_gets_an_answer_finds_nothing(strategy: Search
 
 @pytest.mark.parametrize("strategy", [EvoPromptGA(), EvoPromptDE()], ids=repr)
 async def test_the_texts_fit_the_level(strategy: Search) -> None:
-    arena = full_arena("user")
-    await strategy.search(arena)
-    assert all(RULE in request and "{question} exactly once" in request for request in arena.requests.values())
-    arena = full_arena("system")
-    await strategy.search(arena)
-    assert all(wanted(request) == "system_prompt" and RULE not in request for request in arena.requests.values())
+    context = full_arena("user")
+    await strategy.search(context)
+    assert all(RULE in request and "{question} exactly once" in request for request in context.requests.values())
+    context = full_arena("system")
+    await strategy.search(context)
+    assert all(wanted(request) == "system_prompt" and RULE not in request for request in context.requests.values())
 
 
 def test_options_are_checked() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_arena import RULE, Answer, Scored, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, Scored, ScriptedArena, examples, tagged, wanted
 
 from metaspo.engine.strategies import Level, NoProposal, Search, Trial
 from metaspo.engine.strategies.opro import MARK, Opro
@@ -19,7 +19,7 @@ def user_prompt(name: str) -> str:
     return f"{name} {{question}} {RULE}"
 
 
-def arena(
+def context(
     *, answers: Answer | Mapping[str, str] | Sequence[str], scores: Mapping[str, float], past: Sequence[str] = ()
 ) -> ScriptedArena:
     """One task with four examples; a prompt's score is that of its first word, right answers come first."""
@@ -51,7 +51,7 @@ def numbered(step: str, request: str) -> str:
 
 async def test_each_step_draws_from_all_prompts_so_far_and_scores_the_new_ones() -> None:
     """Two steps of two samples. Step 1 brings A (.25) and what is there already; step 2 sees A below Read. (.5)."""
-    place = arena(
+    place = context(
         answers={
             "step=1/sample=1/continue": tagged("user_prompt", user_prompt("A")),
             "step=1/sample=2/continue": tagged("user_prompt", FIRST),
@@ -137,7 +137,7 @@ async def test_texts_that_cannot_be_used_are_dropped() -> None:
 async def test_what_was_drawn_once_is_not_scored_again() -> None:
     """Neither a prompt from the same step, nor one that was scored, nor one from an earlier iteration."""
     drawn = [user_prompt(name) for name in ("A", "A", "A", "P")]
-    place = arena(
+    place = context(
         answers=[tagged("user_prompt", prompt) for prompt in drawn],
         scores={"Read.": 0.5, "A": 0.25, "P": 0.25},
         past=[user_prompt("P")],
@@ -149,7 +149,7 @@ async def test_what_was_drawn_once_is_not_scored_again() -> None:
 async def test_earlier_iterations_begin_the_trajectory() -> None:
     """The two latest of three, scored anew; the best of all comes first, what is there does not return."""
     past = [user_prompt("P"), user_prompt("Q"), FIRST, user_prompt("R")]
-    place = arena(
+    place = context(
         answers=[tagged("user_prompt", user_prompt("A"))],
         scores={"Read.": 0.5, "Q": 0.75, "R": 0.25, "A": 0.5},
         past=past,
@@ -161,7 +161,7 @@ async def test_earlier_iterations_begin_the_trajectory() -> None:
 
 async def test_nothing_earlier_is_scored_if_nothing_is_remembered() -> None:
     """`remember = 0`."""
-    place = arena(answers=[], scores={"Read.": 0.5}, past=[user_prompt("P")])
+    place = context(answers=[], scores={"Read.": 0.5}, past=[user_prompt("P")])
     with pytest.raises(NoProposal):
         await Opro(steps=1, remember=0).search(place)
     assert place.scored == []
@@ -169,11 +169,11 @@ async def test_nothing_earlier_is_scored_if_nothing_is_remembered() -> None:
 
 async def test_the_steps_end_where_nothing_can_be_better() -> None:
     """When a prompt is right everywhere, at the beginning or later."""
-    place = arena(answers=numbered, scores={"Read.": 1.0})
+    place = context(answers=numbered, scores={"Read.": 1.0})
     with pytest.raises(NoProposal):
         await Opro(steps=3, samples=1).search(place)
     assert place.asked == []
-    place = arena(answers=[tagged("user_prompt", user_prompt("A"))] * 3, scores={"Read.": 0.5, "A": 1.0})
+    place = context(answers=[tagged("user_prompt", user_prompt("A"))] * 3, scores={"Read.": 0.5, "A": 1.0})
     assert await Opro(steps=3, samples=1).search(place) == [user_prompt("A")]
     assert place.asked == ["step=1/sample=1/continue"]
 
@@ -181,7 +181,7 @@ async def test_the_steps_end_where_nothing_can_be_better() -> None:
 async def test_a_missing_sample_does_not_end_the_search() -> None:
     """A whole step without an answer is followed by the next."""
     answers = {"step=2/sample=1/continue": tagged("user_prompt", user_prompt("A"))}
-    place = arena(answers=answers, scores={"Read.": 0.5, "A": 0.25})
+    place = context(answers=answers, scores={"Read.": 0.5, "A": 0.25})
     assert await Opro(steps=2, samples=2).search(place) == [user_prompt("A")]
     assert len(place.asked) == 4
 

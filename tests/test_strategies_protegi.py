@@ -7,9 +7,9 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_arena import RULE, Answer, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, ScriptedArena, examples, tagged, wanted
 
-from metaspo.engine.strategies import Level, NoProposal, Search, Size, Work
+from metaspo.engine.strategies import CallBound, Level, NoProposal, RoundSize, Search
 from metaspo.engine.strategies.protegi import ProTeGi, Select
 
 FIRST = f"Read. {{question}} {RULE}"
@@ -20,7 +20,7 @@ def user_prompt(name: str) -> str:
     return f"{name} {{question}} {RULE}"
 
 
-def arena(
+def context(
     *,
     answers: Answer | Mapping[str, str],
     scores: Mapping[str, float],
@@ -108,7 +108,7 @@ async def test_two_rounds_of_a_beam_of_one() -> None:
         "round=2/parent=1/gradient=2/step=1/rewrite": "F",
         "round=2/parent=1/variation=1/paraphrase": "B",
     }
-    place = arena(
+    place = context(
         answers=script(brought), scores={"Read.": 0.5, "A": 0.25, "B": 0.75, "C": 0.5, "D": 0.75, "E": 0.25, "F": 1.0}
     )
     strategy: Search = ProTeGi(rounds=2, beam=1, gradients=2, paraphrases=1, select="full")
@@ -139,7 +139,7 @@ async def test_two_rounds_of_a_beam_of_one() -> None:
 
 async def test_each_gradient_has_errors_of_its_own_drawing() -> None:
     """Four of ten, not the same four each time; the rewrite sees those of its gradient."""
-    place = arena(answers=numbered, scores={"Read.": 0.0}, rows=10)
+    place = context(answers=numbered, scores={"Read.": 0.0}, rows=10)
     with pytest.raises(NoProposal):
         await ProTeGi(rounds=1, select="full", beam=1).search(place)  # all are equal: what was there stays
     drawn = [shown(place.requests[f"round=1/parent=1/gradient={number}/reason"]) for number in range(1, 5)]
@@ -151,7 +151,7 @@ async def test_each_gradient_has_errors_of_its_own_drawing() -> None:
 
 async def test_the_published_counts_for_one_parent() -> None:
     """4 reasons, 4 rewrites, 2 paraphrases of these 4 and of the prompt; 8 of the 14 written go on, at random."""
-    place = arena(answers=numbered, scores={"Read.": 0.5})
+    place = context(answers=numbered, scores={"Read.": 0.5})
     with pytest.raises(NoProposal):
         await ProTeGi(rounds=1, beam=1, select="full").search(place)
     assert len(place.asked) == 4 + 4 + 2 * 5
@@ -166,7 +166,7 @@ async def test_the_published_counts_for_one_parent() -> None:
 async def test_the_whole_beam_is_expanded_except_for_those_without_errors() -> None:
     """Of three prompts the beam of two takes the best; the first of them answers everything right."""
     first = [user_prompt(name) for name in ("P", "Q", "R")]
-    place = arena(
+    place = context(
         answers=script({"round=1/parent=2/gradient=1/step=1/rewrite": "A"}),
         scores={"P": 1.0, "Q": 0.75, "R": 0.5, "A": 0.75},
         first=first,
@@ -183,7 +183,7 @@ async def test_the_whole_beam_is_expanded_except_for_those_without_errors() -> N
 
 async def test_with_no_failures_nothing_is_asked() -> None:
     """Nor chosen."""
-    place = arena(answers=numbered, scores={"Read.": 1.0})
+    place = context(answers=numbered, scores={"Read.": 1.0})
     with pytest.raises(NoProposal):
         await ProTeGi().search(place)
     assert place.asked == []
@@ -192,7 +192,9 @@ async def test_with_no_failures_nothing_is_asked() -> None:
 
 async def test_a_round_without_answers_is_followed_by_the_next() -> None:
     """The beam stays, and is not scored again."""
-    place = arena(answers=script({"round=2/parent=1/gradient=1/step=1/rewrite": "A"}), scores={"Read.": 0.5, "A": 0.75})
+    place = context(
+        answers=script({"round=2/parent=1/gradient=1/step=1/rewrite": "A"}), scores={"Read.": 0.5, "A": 0.75}
+    )
     assert await ProTeGi(rounds=2, gradients=1, paraphrases=0, select="full").search(place) == [user_prompt("A")]
     assert [scored.step for scored in place.scored] == [
         "round=1/parent=1/minibatch",
@@ -239,7 +241,7 @@ async def test_the_cap_can_go_by_the_parents_errors(order: str) -> None:
     A, B and C are right in 2, 3 and 4 of 4: whichever two are drawn, the one with more right goes on.
     """
     steps = [f"round=1/parent=1/gradient=1/step={number}/rewrite" for number in (1, 2, 3)]
-    place = arena(
+    place = context(
         answers=script(dict(zip(steps, order, strict=True))), scores={"Read.": 0.5, "A": 0.5, "B": 0.75, "C": 1.0}
     )
     strategy = ProTeGi(rounds=1, beam=1, gradients=1, rewrites=3, paraphrases=0, cap=1, cap_by="errors", select="full")
@@ -299,8 +301,8 @@ def test_minibatches_and_choices_are_counted() -> None:
         select_width=2,
         select_examples=1,
     )
-    size = Size(level="user", candidates=3, tasks=1, nodes=1, rows=100)
-    assert strategy.work(size) == Work(base=2 + 10 + 2, optimizer=4)
+    size = RoundSize(level="user", candidates=3, tasks=1, nodes=1, rows=100)
+    assert strategy.work(size) == CallBound(base=2 + 10 + 2, optimizer=4)
 
 
 @settings(max_examples=50, deadline=None)

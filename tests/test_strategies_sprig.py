@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scripted_arena import Answer, Grade, ScriptedArena, examples, tagged, wanted
+from scripted_search import Answer, Grade, ScriptedArena, examples, tagged, wanted
 
 from metaspo.engine.prompts import check_system_prompt
 from metaspo.engine.strategies.base import Malformed, NoProposal
-from metaspo.engine.strategies.search import Search, Work
+from metaspo.engine.strategies.search import CallBound, Search
 from metaspo.engine.strategies.sprig import Sprig, credit, rewordings_reader
 from metaspo.engine.strategies.sprig_edits import (
     Component,
@@ -30,7 +30,7 @@ X, Y = library()[7], library()[20]
 SIZE = len(library())
 
 
-def arena(
+def context(
     *,
     grade: Grade,
     first: str = "Incumbent.",
@@ -69,7 +69,7 @@ def texts(found: list[Edit]) -> list[str]:
 async def test_three_steps_of_adding_deleting_and_swapping() -> None:
     """From nothing, with one component to add after the first step; the incumbent scores 0.3."""
     grades = {"Incumbent.": 0.3, X: 0.9, Y: 0.8, f"{X}\n{Y}": 0.95, f"{Y}\n{X}": 0.7}
-    world = arena(grade=even(grades, other=0.1))
+    world = context(grade=even(grades, other=0.1))
     strategy = Sprig(steps=3, beam=2, add_candidates=1, paraphrases=0, start="empty")
     found = await strategy.search(world)
     first, second, third = world.scored
@@ -88,14 +88,14 @@ async def test_three_steps_of_adding_deleting_and_swapping() -> None:
 
 
 async def test_the_best_candidates_survive_though_their_parent_was_better() -> None:
-    world = arena(grade=even({"Incumbent.": 0.9}, other=0.1))
+    world = context(grade=even({"Incumbent.": 0.9}, other=0.1))
     found = await Sprig(steps=1, beam=3, paraphrases=0).search(world)
     assert len(found) == 3
     assert "Incumbent." not in found
 
 
 async def test_parents_and_candidates_of_a_step_answer_the_same_questions_drawn_anew_for_each_step() -> None:
-    world = arena(grade=chance)
+    world = context(grade=chance)
     await Sprig(steps=5, beam=2, questions=2, add_candidates=2, paraphrases=0).search(world)
     draws = [scored.rows for scored in world.scored]
     assert len(draws) == 5, "one call of score a step"
@@ -104,7 +104,7 @@ async def test_parents_and_candidates_of_a_step_answer_the_same_questions_drawn_
 
 
 async def test_rewordings_are_asked_once_and_tried_in_place() -> None:
-    world = arena(grade=chance, first="One.\nTwo.", answers=reworded)
+    world = context(grade=chance, first="One.\nTwo.", answers=reworded)
     await Sprig(steps=2, beam=1, add_candidates=0, paraphrases=2, max_candidates=None).search(world)
     assert world.asked[:2] == ["step=1/rephrase=1", "step=1/rephrase=2"]
     assert "<sentence>\nTwo.\n</sentence>" in world.requests["step=1/rephrase=2"]
@@ -117,24 +117,24 @@ async def test_rewordings_are_asked_once_and_tried_in_place() -> None:
 
 
 async def test_a_lost_rewording_costs_only_itself() -> None:
-    world = arena(grade=chance, first="One.\nTwo.", answers={"step=1/rephrase=2": tagged("analysis", "Deux.")})
+    world = context(grade=chance, first="One.\nTwo.", answers={"step=1/rephrase=2": tagged("analysis", "Deux.")})
     await Sprig(steps=1, paraphrases=2).search(world)
     assert "One.\nDeux." in world.scored[0].prompts
 
 
 async def test_no_more_candidates_than_allowed_are_scored() -> None:
-    world = arena(grade=chance)
+    world = context(grade=chance)
     strategy = Sprig(steps=3, beam=2, add_candidates=6, questions=2, paraphrases=0, max_candidates=5)
     await strategy.search(world)
     assert [len(scored.prompts) for scored in world.scored] == [1 + 5, 2 + 5, 2 + 5]
-    assert strategy.work(world.size) == Work(base=(5 + 7 + 7) * 6, optimizer=0)
+    assert strategy.work(world.size) == CallBound(base=(5 + 7 + 7) * 6, optimizer=0)
 
 
 async def test_work_is_reached_by_a_first_step_from_nothing() -> None:
-    world = arena(grade=chance)
+    world = context(grade=chance)
     strategy = Sprig(steps=1, questions=10, start="empty")
     await strategy.search(world)
-    assert strategy.work(world.size) == Work(base=SIZE * 10, optimizer=0)
+    assert strategy.work(world.size) == CallBound(base=SIZE * 10, optimizer=0)
     assert world.base_calls == SIZE * 10
 
 
@@ -169,7 +169,7 @@ async def test_work_is_a_bound(
         start=start,
         longest=longest,
     )
-    world = arena(grade=chance, first=first, answers=reworded)
+    world = context(grade=chance, first=first, answers=reworded)
     try:
         found = await strategy.search(world)
     except NoProposal:
@@ -183,7 +183,7 @@ async def test_work_is_a_bound(
 
 async def test_the_incumbent_is_scored_as_it_stands() -> None:
     """Its text with other line breaks would be another prompt, and would have to be paid for."""
-    world = arena(grade=chance, first="One.\n\nTwo.")
+    world = context(grade=chance, first="One.\n\nTwo.")
     await Sprig(steps=1, paraphrases=0).search(world)
     assert world.scored[0].prompts[0] == "One.\n\nTwo."
     assert f"One.\n{X}\nTwo." in world.scored[0].prompts
@@ -191,10 +191,10 @@ async def test_the_incumbent_is_scored_as_it_stands() -> None:
 
 async def test_a_search_replays_whatever_finishes_first() -> None:
     strategy: Search = Sprig(steps=3, beam=2, questions=2, add_candidates=3, paraphrases=2, max_candidates=20)
-    plain = arena(grade=chance, answers=reworded)
+    plain = context(grade=chance, answers=reworded)
     found = await strategy.search(plain)
     for jitter in range(3):
-        shaken = arena(grade=chance, answers=reworded, jitter=jitter)
+        shaken = context(grade=chance, answers=reworded, jitter=jitter)
         assert await strategy.search(shaken) == found
         assert shaken.requests == plain.requests
         assert shaken.scored == plain.scored
@@ -203,7 +203,7 @@ async def test_a_search_replays_whatever_finishes_first() -> None:
 
 
 async def test_without_failures_nothing_is_scored() -> None:
-    world = arena(grade=even({}, other=1.0))
+    world = context(grade=even({}, other=1.0))
     with pytest.raises(NoProposal, match="failures"):
         await Sprig().search(world)
     assert world.scored == []
@@ -211,7 +211,7 @@ async def test_without_failures_nothing_is_scored() -> None:
 
 @pytest.mark.parametrize("start", ["empty", "incumbent"])
 async def test_where_no_edit_can_be_scored_nothing_is_found(start: Literal["empty", "incumbent"]) -> None:
-    world = arena(grade=lambda text, task, row: 0.5 if text == "Incumbent." else None)
+    world = context(grade=lambda text, task, row: 0.5 if text == "Incumbent." else None)
     with pytest.raises(NoProposal):
         await Sprig(steps=2, paraphrases=0, start=start).search(world)
 

@@ -52,9 +52,9 @@ def test_time_limits_work() -> None:
     """anyio's cancel scopes see the virtual clock."""
 
     async def main() -> tuple[bool, float]:
-        with anyio.move_on_after(7) as scope:
+        with anyio.move_on_after(7) as context:
             await anyio.sleep_forever()
-        return scope.cancelled_caught, asyncio.get_running_loop().time()
+        return context.cancelled_caught, asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == (True, 7.0)
 

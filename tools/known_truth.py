@@ -29,9 +29,9 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import RunResult, selections
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_scope
+from metaspo.engine.runs.execute import make_context
 from metaspo.engine.runtime.gateway import LaneNames
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.statistics import OverSeeds, over_seeds
 from metaspo.engine.strategies.registry import INNER, OUTER, SEARCHES
 from metaspo.engine.studies.generalize import generalize, induce_user_prompts
@@ -218,7 +218,7 @@ def measure(job: Job, *, train: int = TRAIN, test: int = TEST) -> Outcome:
         ]
         journal = MemoryJournal()
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            scope = make_scope(prepared, gateway, LaneNames(), journal=journal, watcher=Watcher(), name="study")
+            scope = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="study")
             result = await run(scope)
             calls = scope.account.statistics().lanes["base"].calls
             users: dict[str, tuple[str, ...]] = {task.name: (task.user_prompt,) for task in scope.targets}

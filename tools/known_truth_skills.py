@@ -92,7 +92,11 @@ TOPICS: Final = tuple(_TOPICS.split())
 
 def own_skill(topic: str) -> Skill:
     """The skill that a topic is about."""
-    sentences = (f"Apply the lore of {topic}.", f"The lore of {topic} decides here.", f"Recall the lore of {topic}.")
+    sentences = (
+        f"Apply the lore of {topic}.",
+        f"The lore of {topic} decides here.",
+        f"Recall the lore of {topic}.",
+    )
     return Skill(topic, rf"lore of {topic}\b", topic, sentences)
 
 

@@ -12,7 +12,7 @@ from metaspo.backends import Usage
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
-from metaspo.engine.strategies import Size, Work, inner_strategy, outer_strategy, round_work
+from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy, round_work
 from metaspo.engine.tasks import Task
 
 CHARS_PER_TOKEN = 4.0
@@ -116,7 +116,7 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     )
 
 
-def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], Work]:
+def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], CallBound]:
     """What proposing takes in one iteration at most, scoring of what is proposed not counted.
 
     Args:
@@ -126,10 +126,10 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
     inner = inner_strategy(config.inner.strategy, config.inner.options)
     outer = outer_strategy(config.outer.strategy, config.outer.options)
     rounds = [
-        round_work(inner, Size(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
+        round_work(inner, RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
         for rows in trains
     ]
-    whole = Size(
+    whole = RoundSize(
         level="system",
         candidates=config.outer.candidates,
         tasks=len(trains),
@@ -137,7 +137,7 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
         rows=kept * sum(trains),
     )
     return {
-        "inner": Work(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),
+        "inner": CallBound(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),
         "outer": round_work(outer, whole),
     }
 

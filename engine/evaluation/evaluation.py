@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 import anyio
 
 from metaspo.backends import Completion, RequestRejected
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, judge, total
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, total
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair, render
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Graded, Task
 from metaspo.scheduling import Priority
 
@@ -17,21 +17,21 @@ CHUNK = 16  # rows asked as one batch where bounds are watched: small enough to 
 Part = tuple[Priority, Sequence[int]]
 
 
-class Node:
+class Evaluation:
     """Gathers outcomes: from the cache by `recall`, from the model by `ask`; `card` is there when none is missing."""
 
     def __init__(
-        self, scope: Scope, pair: PromptPair, task: Task, *, examples: Sequence[Example], address: str
+        self, context: RunContext, pair: PromptPair, task: Task, *, examples: Sequence[Example], address: str
     ) -> None:
         self.task = task
-        self._scope = scope
+        self._scope = context
         self._pair = pair
         self._examples = examples
         self._address = address
         self._answers = [example.answers for example in examples]
         self._outcomes: list[Outcome | None] = [None] * len(examples)
-        roles = scope.config.roles
-        self._requests = [scope.base.request(render(pair, example.question, roles=roles)) for example in examples]
+        roles = context.config.roles
+        self._requests = [context.base.request(render(pair, example.question, roles=roles)) for example in examples]
 
     @property
     def missing(self) -> int:
@@ -58,8 +58,8 @@ class Node:
 
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
-        scope = self._scope
-        found = await scope.gateway.lookup_many(self._requests, lane=scope.base.lane, account=scope.account)
+        context = self._scope
+        found = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
         self._keep(found.items())
 
     async def ask(self, parts: Sequence[Part], *, heard: Callable[[], None] | None = None) -> None:
@@ -78,9 +78,9 @@ class Node:
         )
 
     async def _ask(self, priority: Priority, rows: Sequence[int], heard: Callable[[], None] | None) -> None:
-        scope = self._scope
-        answers = await scope.gateway.complete_many(
-            [self._requests[row] for row in rows], lane=scope.base.lane, account=scope.account, priority=priority
+        context = self._scope
+        answers = await context.gateway.complete_many(
+            [self._requests[row] for row in rows], lane=context.base.lane, account=context.account, priority=priority
         )
         self._keep(zip(rows, answers, strict=True))
         if heard is not None:
@@ -89,10 +89,10 @@ class Node:
     def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
         before = self.missing
         for row, answer in answers:
-            self._outcomes[row] = judge(
+            self._outcomes[row] = grade_answer(
                 answer, self._examples[row], answer_format=self.task.answer_format, metric=self.task.metric
             )
-        self._scope.watcher.settled(base_calls=before - self.missing)
+        self._scope.observer.settled(base_calls=before - self.missing)
 
     def card(self) -> Scorecard:
         """The scorecard, once every example has an outcome; journals it."""
@@ -112,10 +112,10 @@ class Node:
 
 
 async def score(
-    scope: Scope, pair: PromptPair, task: Task, *, examples: Sequence[Example], address: str, priority: Priority
+    context: RunContext, pair: PromptPair, task: Task, *, examples: Sequence[Example], address: str, priority: Priority
 ) -> Scorecard:
     """Answer every example under the pair, in the order of the split."""
-    node = Node(scope, pair, task, examples=examples, address=address)
+    node = Evaluation(context, pair, task, examples=examples, address=address)
     await node.ask([(priority, range(len(examples)))])
     return node.card()
 

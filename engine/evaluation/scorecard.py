@@ -85,7 +85,7 @@ class Scorecard:
         )
 
 
-def judge(
+def grade_answer(
     answer: Completion | RequestRejected, example: Example, *, answer_format: AnswerFormat, metric: Metric
 ) -> Outcome:
     """Turn one answer into its outcome."""

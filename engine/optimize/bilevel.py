@@ -18,8 +18,8 @@ from metaspo.engine.optimize.state import RunState, TaskState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.barrier import gather_at_barrier
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.barrier import gather_timed
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import TaskError
 
 
@@ -30,66 +30,66 @@ class _Optimized:
     after: list[TestScore]
 
 
-async def run(scope: Scope) -> RunResult:
+async def run(context: RunContext) -> RunResult:
     """Run to the end.
 
     Raises:
         RunStopped: when the run cannot go on now (budget reached, no server, bad key); it can be resumed.
         TaskError: when the server refuses an example already under a task's first prompts.
     """
-    calls = count_calls(scope.config, scope.tasks)
-    scope.watcher.planned(base_calls=calls.base, optimizer_calls=calls.optimizer)
-    scope.journal.write("start", "", {"name": scope.config.name, "seed": scope.config.seed})
-    before, optimized = await both(score_before(scope), _optimize(scope))
+    calls = count_calls(context.config, context.tasks)
+    context.observer.planned(base_calls=calls.base, optimizer_calls=calls.optimizer)
+    context.journal.write("start", "", {"name": context.config.name, "seed": context.config.seed})
+    before, optimized = await both(score_before(context), _optimize(context))
     tests = (*before, *optimized.after)
     final = optimized.final
-    scope.journal.write("finish", "", {"score": final.meta_score})
-    scope.watcher.finished()
+    context.journal.write("finish", "", {"score": final.meta_score})
+    context.observer.finished()
     return RunResult(
-        name=scope.config.name,
-        seed=scope.config.seed,
-        first_system_prompt=scope.config.system_prompt,
+        name=context.config.name,
+        seed=context.config.seed,
+        first_system_prompt=context.config.system_prompt,
         system_prompt=final.system,
         user_prompts={state.task.name: tuple(card.pair.user for card in state.kept) for state in final.tasks},
         train_before=optimized.first.meta_score,
         train_after=final.meta_score,
         tests=tests,
         gains=gains(tests),
-        strategies={"inner": scope.inner.describe(), "outer": scope.outer.describe()},
+        strategies={"inner": context.inner.describe(), "outer": context.outer.describe()},
         raced_out=final.raced_out,
         optimism=final.optimism,
     )
 
 
-async def _optimize(scope: Scope) -> _Optimized:
-    first = await _initial(scope)
+async def _optimize(context: RunContext) -> _Optimized:
+    first = await _initial(context)
     state = first
-    iterations = scope.config.iterations
+    iterations = context.config.iterations
     for iteration in range(1, iterations + 1):
-        scope.watcher.stage(f"iteration {iteration} of {iterations}: inner loop")
-        state = await _inner_loops(scope, state, iteration=iteration)
-        scope.watcher.best(score=state.meta_score, address=inner_address(iteration))
-        scope.watcher.stage(f"iteration {iteration} of {iterations}: outer loop")
-        state = await outer_loop(scope, state, iteration=iteration)
-        scope.watcher.best(score=state.meta_score, address=outer_address(iteration))
-    scope.watcher.stage("test splits")
-    return _Optimized(first, state, await score_after(scope, state))
+        context.observer.stage(f"iteration {iteration} of {iterations}: inner loop")
+        state = await _inner_loops(context, state, iteration=iteration)
+        context.observer.best(score=state.meta_score, address=inner_address(iteration))
+        context.observer.stage(f"iteration {iteration} of {iterations}: outer loop")
+        state = await outer_loop(context, state, iteration=iteration)
+        context.observer.best(score=state.meta_score, address=outer_address(iteration))
+    context.observer.stage("test splits")
+    return _Optimized(first, state, await score_after(context, state))
 
 
-async def _initial(scope: Scope) -> RunState:
+async def _initial(context: RunContext) -> RunState:
     """Every source task's first user prompt under the first system prompt."""
-    scope.watcher.stage("first prompts")
-    system = scope.config.system_prompt
+    context.observer.stage("first prompts")
+    system = context.config.system_prompt
     cards = await gather(
         score(
-            scope,
+            context,
             PromptPair(system, task.user_prompt),
             task,
             examples=task.train,
             address=join("init", f"task={task.name}"),
             priority=priorities.initial(position),
         )
-        for position, task in enumerate(scope.sources)
+        for position, task in enumerate(context.sources)
     )
     for card in cards:
         if card.invalid:
@@ -97,18 +97,18 @@ async def _initial(scope: Scope) -> RunState:
                 f"task '{card.task}': the server refuses an example under the first prompts already: {card.invalid}; "
                 "take it out of the data (max_question_chars leaves out long ones) or raise the server's context"
             )
-    tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(scope.sources, cards, strict=True))
+    tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(context.sources, cards, strict=True))
     state = RunState(system=system, tasks=tuple(tasks))
-    scope.watcher.best(score=state.meta_score, address="init")
+    context.observer.best(score=state.meta_score, address="init")
     return state
 
 
-async def _inner_loops(scope: Scope, state: RunState, *, iteration: int) -> RunState:
+async def _inner_loops(context: RunContext, state: RunState, *, iteration: int) -> RunState:
     """The inner loop of every source task, all at once."""
     loops = [
-        inner_loop(scope, task, system=state.system, iteration=iteration, position=position)
+        inner_loop(context, task, system=state.system, iteration=iteration, position=position)
         for position, task in enumerate(state.tasks)
     ]
-    tasks = await gather_at_barrier(scope, inner_address(iteration), loops)
+    tasks = await gather_timed(context, inner_address(iteration), loops)
     out = [address for task in tasks for address in task.raced_out]
     return replace(state, tasks=tuple(tasks), raced_out=(*state.raced_out, *out))

@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from metaspo.engine.addresses import candidate_address, inner_address, join, rng_at
-from metaspo.engine.evaluation.evaluation import Node
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.optimize.round import Round
-from metaspo.engine.optimize.search_round import Ground, Place, look
+from metaspo.engine.optimize.search_round import NodeSpec, SearchSetup, run_search
 from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.prompts import PromptPair, check_user_prompt
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import ranked
-from metaspo.engine.selection.pruning import InnerBar, Recall
-from metaspo.engine.selection.race import Standing
-from metaspo.engine.selection.races import Races, lay_track
+from metaspo.engine.selection.pruning import CacheFirstGate, InnerBar
+from metaspo.engine.selection.race import ScoredPrompt
+from metaspo.engine.selection.races import Races, design_race
 from metaspo.engine.strategies import InnerContext, Search
 
 
@@ -37,36 +37,38 @@ class InnerRound(Round):
     bar: InnerBar
 
 
-async def inner_loop(scope: Scope, state: TaskState, *, system: str, iteration: int, position: int) -> TaskState:
+async def inner_loop(context: RunContext, state: TaskState, *, system: str, iteration: int, position: int) -> TaskState:
     """One round for one task; the state with the prompts that are kept."""
-    candidates = scope.config.inner.candidates
+    candidates = context.config.inner.candidates
     found: list[str] = []
-    if isinstance(scope.inner, Search) and candidates:
-        found = await look(scope.inner, _ground(scope, state, system=system, iteration=iteration, position=position))
+    if isinstance(context.inner, Search) and candidates:
+        found = await run_search(
+            context.inner, _setup(context, state, system=system, iteration=iteration, position=position)
+        )
         state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
-        scope.watcher.settled(base_calls=(candidates - len(found)) * len(state.task.train))
+        context.observer.settled(base_calls=(candidates - len(found)) * len(state.task.train))
         candidates = len(found)
-    this = _open_round(scope, state, system=system, iteration=iteration, position=position, candidates=candidates)
+    this = _open_round(context, state, system=system, iteration=iteration, position=position, candidates=candidates)
     return _close_round(this, await gather(_candidate(this, number, found) for number in range(1, candidates + 1)))
 
 
 def _open_round(
-    scope: Scope, state: TaskState, *, system: str, iteration: int, position: int, candidates: int
+    context: RunContext, state: TaskState, *, system: str, iteration: int, position: int, candidates: int
 ) -> InnerRound:
     """The round before anything of it is asked."""
-    keep, address = scope.config.inner.keep, inner_address(iteration, task=state.task.name)
-    track = lay_track(scope, address, [state.task], winners=min(keep, candidates))
-    old = [Standing.of(card.pair.user, [card]) for card in state.kept]
+    keep, address = context.config.inner.keep, inner_address(iteration, task=state.task.name)
+    track = design_race(context, address, [state.task], winners=min(keep, candidates))
+    old = [ScoredPrompt.of(card.pair.user, [card]) for card in state.kept]
     return InnerRound(
-        scope=scope,
+        context=context,
         state=state,
         system=system,
         iteration=iteration,
         position=position,
         address=address,
         bar=InnerBar(state.kept, keep=keep),
-        recall=Recall(candidates),
-        races=Races(track, old, keep=keep, exact=scope.config.early_rejection),
+        recall=CacheFirstGate(candidates),
+        races=Races(track, old, keep=keep, exact=context.config.early_rejection),
     )
 
 
@@ -74,7 +76,7 @@ def _close_round(this: InnerRound, proposed: Sequence[Scorecard | None]) -> Task
     """Select, and journal it: the task's state after the round."""
     out = this.races.raced_out()
     here = [None if this.races.lost(number) else card for number, card in enumerate(proposed, start=1)]
-    kept = select(this.state.kept, here, keep=this.scope.config.inner.keep)
+    kept = select(this.state.kept, here, keep=this.context.config.inner.keep)
     chosen = {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
     return replace(this.state, kept=kept, raced_out=this.note_selection(chosen, raced_out=out))
 
@@ -88,16 +90,16 @@ def select(kept: tuple[Scorecard, ...], proposed: list[Scorecard | None], *, kee
     return ranked(cards, keep=keep)
 
 
-def _ground(scope: Scope, state: TaskState, *, system: str, iteration: int, position: int) -> Ground:
+def _setup(context: RunContext, state: TaskState, *, system: str, iteration: int, position: int) -> SearchSetup:
     """Where a search looks for user prompts: one task under the system prompt."""
-    return Ground(
-        scope=scope,
+    return SearchSetup(
+        context=context,
         level="user",
         address=inner_address(iteration, task=state.task.name),
-        candidates=scope.config.inner.candidates,
+        candidates=context.config.inner.candidates,
         tasks=(state.task,),
         views=(state.view(),),
-        places=(Place(task=0, prompt=0, other=system),),
+        places=(NodeSpec(task=0, prompt=0, other=system),),
         first=tuple((card,) for card in state.kept),
         past=state.past,
         priority=lambda number: priorities.inner(iteration, task=position, candidate=0, part=number),
@@ -106,20 +108,20 @@ def _ground(scope: Scope, state: TaskState, *, system: str, iteration: int, posi
 
 async def _candidate(this: InnerRound, number: int, found: Sequence[str]) -> Scorecard | None:
     """Score a user prompt that a search found, or propose one and score it; None if there is none, or it is out."""
-    scope, address = this.scope, candidate_address(this.address, number)
-    if isinstance(scope.inner, Search):
+    context, address = this.context, candidate_address(this.address, number)
+    if isinstance(context.inner, Search):
         return await _score(this, number, found[number - 1])
     rank = priorities.inner(this.iteration, task=this.position, candidate=number)
-    context = InnerContext(
+    proposal_context = InnerContext(
         address=address,
         candidate=number,
-        show=scope.config.inner.failures,
-        rng=rng_at(scope.config.seed, address),
+        show=context.config.inner.failures,
+        rng=rng_at(context.config.seed, address),
         system_prompt=this.system,
         task=this.state.view(),
         ask=this.ask(number, priority=rank),
     )
-    rows, proposing = len(this.state.task.train), scope.inner.propose(context)
+    rows, proposing = len(this.state.task.train), context.inner.propose(proposal_context)
     prompt = await this.proposal(number, proposing, check=check_user_prompt, level="user", rows=rows)
     return None if prompt is None else await _score(this, number, prompt)
 
@@ -127,7 +129,7 @@ async def _candidate(this: InnerRound, number: int, found: Sequence[str]) -> Sco
 async def _score(this: InnerRound, number: int, prompt: str) -> Scorecard | None:
     """Score a candidate; None as soon as it cannot be kept any more."""
     task, address = this.state.task, join(candidate_address(this.address, number), "score")
-    node = Node(this.scope, PromptPair(this.system, prompt), task, examples=task.train, address=address)
+    node = Evaluation(this.context, PromptPair(this.system, prompt), task, examples=task.train, address=address)
     cards = await this.score(
         number,
         prompt,

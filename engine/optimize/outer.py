@@ -11,20 +11,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from metaspo.engine.addresses import candidate_address, join, outer_address, rng_at
-from metaspo.engine.evaluation.evaluation import Node
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.optimize.round import Round
-from metaspo.engine.optimize.search_round import Ground, Place, look
+from metaspo.engine.optimize.search_round import NodeSpec, SearchSetup, run_search
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.prompts import PromptPair, check_system_prompt
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.barrier import gather_at_barrier
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.barrier import gather_timed
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import meta_score, ranked
-from metaspo.engine.selection.optimism import bound_of, estimate_of
-from metaspo.engine.selection.pruning import OuterBar, Recall
-from metaspo.engine.selection.race import Standing
-from metaspo.engine.selection.races import Races, lay_track
+from metaspo.engine.selection.optimism import estimate_of, optimism_bound
+from metaspo.engine.selection.pruning import CacheFirstGate, OuterBar
+from metaspo.engine.selection.race import ScoredPrompt
+from metaspo.engine.selection.races import Races, design_race
 from metaspo.engine.strategies import OuterContext, Search
 
 
@@ -55,32 +55,32 @@ class Candidate:
         return meta_score(self.cards)
 
 
-async def outer_loop(scope: Scope, state: RunState, *, iteration: int) -> RunState:
+async def outer_loop(context: RunContext, state: RunState, *, iteration: int) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
-    candidates = scope.config.outer.candidates
+    candidates = context.config.outer.candidates
     found: list[str] = []
-    if isinstance(scope.outer, Search) and candidates:
-        found = await look(scope.outer, _ground(scope, state, iteration=iteration))
+    if isinstance(context.outer, Search) and candidates:
+        found = await run_search(context.outer, _setup(context, state, iteration=iteration))
         state = replace(state, past=tuple(dict.fromkeys((*state.past, *found))))
-        scope.watcher.settled(base_calls=(candidates - len(found)) * _train_rows(state))
+        context.observer.settled(base_calls=(candidates - len(found)) * _train_rows(state))
         candidates = len(found)
-    this = _open_round(scope, state, iteration=iteration, candidates=candidates)
+    this = _open_round(context, state, iteration=iteration, candidates=candidates)
     competing = [_candidate(this, number, found) for number in range(1, candidates + 1)]
-    return _close_round(this, await gather_at_barrier(scope, this.address, competing))
+    return _close_round(this, await gather_timed(context, this.address, competing))
 
 
-def _open_round(scope: Scope, state: RunState, *, iteration: int, candidates: int) -> OuterRound:
+def _open_round(context: RunContext, state: RunState, *, iteration: int, candidates: int) -> OuterRound:
     """The round before anything of it is asked."""
     address = outer_address(iteration)
-    track = lay_track(scope, address, [task.task for _, _, task, _ in state.nodes], winners=min(1, candidates))
+    track = design_race(context, address, [task.task for _, _, task, _ in state.nodes], winners=min(1, candidates))
     return OuterRound(
-        scope=scope,
+        context=context,
         state=state,
         iteration=iteration,
         address=address,
         bar=OuterBar(state.meta_score),
-        recall=Recall(candidates),
-        races=Races(track, [Standing.of(state.system, state.cards)], keep=1, exact=scope.config.early_rejection),
+        recall=CacheFirstGate(candidates),
+        races=Races(track, [ScoredPrompt.of(state.system, state.cards)], keep=1, exact=context.config.early_rejection),
     )
 
 
@@ -93,8 +93,8 @@ def _close_round(this: OuterRound, scored: Sequence[Candidate | None]) -> RunSta
     new = adopt(state, winner, candidates=len(scored)) if winner else state
     if winner:
         cards = [candidate.cards if candidate and candidate in here else None for candidate in scored]
-        if luck := estimate_of(cards, state.cards, seed=this.scope.config.seed):
-            this.scope.journal.write("optimism", this.address, {**asdict(luck), "says": luck.sentence})
+        if luck := estimate_of(cards, state.cards, seed=this.context.config.seed):
+            this.context.journal.write("optimism", this.address, {**asdict(luck), "says": luck.sentence})
     chosen = {"system": new.system, "chosen": winner.number if winner else 0, "score": new.meta_score}
     return replace(new, raced_out=(*new.raced_out, *this.note_selection(chosen, raced_out=out)))
 
@@ -115,21 +115,21 @@ def adopt(state: RunState, winner: Candidate, *, candidates: int) -> RunState:
     for task in state.tasks:
         own = [next(cards) for _ in task.kept]
         tasks.append(replace(task, kept=ranked(own, keep=len(own))))
-    luck = bound_of(winner.cards, state.cards, candidates=candidates, score=winner.meta_score)
+    luck = optimism_bound(winner.cards, state.cards, candidates=candidates, score=winner.meta_score)
     return replace(state, system=winner.system, tasks=tuple(tasks), optimism=luck)
 
 
-def _ground(scope: Scope, state: RunState, *, iteration: int) -> Ground:
+def _setup(context: RunContext, state: RunState, *, iteration: int) -> SearchSetup:
     """Where a search looks for system prompts: every task with its kept user prompts."""
-    return Ground(
-        scope=scope,
+    return SearchSetup(
+        context=context,
         level="system",
         address=outer_address(iteration),
-        candidates=scope.config.outer.candidates,
+        candidates=context.config.outer.candidates,
         tasks=tuple(task.task for task in state.tasks),
         views=tuple(task.view() for task in state.tasks),
         places=tuple(
-            Place(task=position, prompt=prompt, other=card.pair.user) for position, prompt, _, card in state.nodes
+            NodeSpec(task=position, prompt=prompt, other=card.pair.user) for position, prompt, _, card in state.nodes
         ),
         first=(tuple(state.cards),),
         past=state.past,
@@ -139,31 +139,31 @@ def _ground(scope: Scope, state: RunState, *, iteration: int) -> Ground:
 
 async def _candidate(this: OuterRound, number: int, found: Sequence[str]) -> Candidate | None:
     """Score a system prompt that a search found, or propose one and score it; None if there is none, or it is out."""
-    scope, address = this.scope, candidate_address(this.address, number)
-    if isinstance(scope.outer, Search):
+    context, address = this.context, candidate_address(this.address, number)
+    if isinstance(context.outer, Search):
         return await _score(this, number, found[number - 1])
-    context = OuterContext(
+    proposal_context = OuterContext(
         address=address,
         candidate=number,
-        show=scope.config.outer.failures,
-        rng=rng_at(scope.config.seed, address),
+        show=context.config.outer.failures,
+        rng=rng_at(context.config.seed, address),
         system_prompt=this.state.system,
         tasks=tuple(task.view() for task in this.state.tasks),
         ask=this.ask(number, priority=priorities.outer(this.iteration, candidate=number)),
     )
-    rows, proposing = _train_rows(this.state), scope.outer.propose(context)
+    rows, proposing = _train_rows(this.state), context.outer.propose(proposal_context)
     system = await this.proposal(number, proposing, check=check_system_prompt, level="system", rows=rows)
     return None if system is None else await _score(this, number, system)
 
 
 async def _score(this: OuterRound, number: int, system: str) -> Candidate | None:
     """Score a candidate on all nodes; None as soon as it cannot be selected any more."""
-    scope, address = this.scope, candidate_address(this.address, number)
+    context, address = this.context, candidate_address(this.address, number)
     nodes, ranks = [], []
     for position, prompt, task, card in this.state.nodes:
         place = join(address, "score", f"task={task.task.name}", f"prompt={prompt}")
         pair = PromptPair(system, card.pair.user)
-        nodes.append(Node(scope, pair, task.task, examples=task.task.train, address=place))
+        nodes.append(Evaluation(context, pair, task.task, examples=task.task.train, address=place))
         ranks.append(priorities.outer(this.iteration, candidate=number, task=position, prompt=prompt))
     cards = await this.score(
         number,
@@ -178,7 +178,7 @@ async def _score(this: OuterRound, number: int, system: str) -> Candidate | None
         return None
     candidate = Candidate(number=number, system=system, cards=tuple(cards))
     worth = {"invalid": candidate.invalid} if candidate.invalid else {"score": candidate.meta_score}
-    scope.journal.write("candidate", address, worth)
+    context.journal.write("candidate", address, worth)
     return candidate
 
 

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metaspo.engine.addresses import candidate_address
-from metaspo.engine.evaluation.evaluation import Node
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.prompts import PromptError
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import Unanswered, asker
-from metaspo.engine.selection.pruning import Contest, Recall, note_rejection, score_unless_out
-from metaspo.engine.selection.race import Standing
+from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, note_rejection, score_with_pruning
+from metaspo.engine.selection.race import ScoredPrompt
 from metaspo.engine.selection.races import Races
 from metaspo.engine.strategies import Ask, Level, NoProposal
 from metaspo.scheduling import Priority
@@ -24,16 +24,16 @@ class Round:
         address: where its candidates and its selection are.
     """
 
-    scope: Scope
+    context: RunContext
     iteration: int
     address: str
-    recall: Recall
+    recall: CacheFirstGate
     races: Races
 
     def ask(self, number: int, *, priority: Priority) -> Ask:
         """The optimizer, as the strategy sees it that proposes candidate `number`."""
         address = candidate_address(self.address, number)
-        return asker(self.scope, address, priority=priority, live=lambda: self.recall.done(number))
+        return asker(self.context, address, priority=priority, live=lambda: self.recall.done(number))
 
     async def proposal(
         self, number: int, proposing: Awaitable[str], *, check: Callable[[str], str], level: Level, rows: int
@@ -49,19 +49,19 @@ class Round:
             prompt = check(await proposing)
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
-            self.scope.journal.write("proposal", address, {"none": str(reason), "unusable": unusable})
-            self.scope.watcher.settled(base_calls=rows)
+            self.context.journal.write("proposal", address, {"none": str(reason), "unusable": unusable})
+            self.context.observer.settled(base_calls=rows)
             self.races.ended(number)
             self.recall.done(number)
             return None
-        self.scope.journal.write("proposal", address, {level: prompt})
+        self.context.journal.write("proposal", address, {level: prompt})
         return prompt
 
     async def score(
         self,
         number: int,
         prompt: str,
-        nodes: Sequence[Node],
+        nodes: Sequence[Evaluation],
         *,
         starts: Sequence[Scorecard],
         ranks: Sequence[Priority],
@@ -80,18 +80,18 @@ class Round:
         def scored(cards: Sequence[Scorecard]) -> None:
             if not any(card.invalid for card in cards):
                 finished(cards)
-                self.races.ended(number, Standing.of(prompt, cards, place=number))
+                self.races.ended(number, ScoredPrompt.of(prompt, cards, place=number))
 
         prospect = self.races.enter(number, nodes, rejects=rejects)
-        contest = Contest(number=number, recall=self.recall, prospect=prospect, finished=scored)
-        cards = await score_unless_out(nodes, self.races.parts(number, starts, ranks), contest)
+        contest = CandidateRun(number=number, recall=self.recall, prospect=prospect, finished=scored)
+        cards = await score_with_pruning(nodes, self.races.parts(number, starts, ranks), contest)
         if cards is None:
             self.races.ended(number)
-            note_rejection(self.scope, candidate_address(self.address, number), nodes, contest)
+            note_rejection(self.context, candidate_address(self.address, number), nodes, contest)
         return cards
 
     def note_selection(self, chosen: Mapping[str, object], *, raced_out: Sequence[int]) -> tuple[str, ...]:
         """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
         said = {**chosen, "raced_out": raced_out} if self.races.raced else chosen
-        self.scope.journal.write("select", self.address, said)
+        self.context.journal.write("select", self.address, said)
         return tuple(candidate_address(self.address, number) for number in raced_out)

@@ -13,41 +13,42 @@ from metaspo.engine.optimize.result import Gain
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.statistics import mean_interval, paired_gain_interval, weighted_mean
 from metaspo.engine.tasks import Task, TaskRole
 
 
-async def score_before(scope: Scope) -> list[TestScore]:
+async def score_before(context: RunContext) -> list[TestScore]:
     """The first prompts on every test split; nothing if the config asks for no comparison."""
-    if not scope.config.test.baseline:
+    if not context.config.test.baseline:
         return []
-    sources = scope.sources if scope.config.test.source != "none" else ()
-    system = scope.config.system_prompt
+    sources = context.sources if context.config.test.source != "none" else ()
+    system = context.config.system_prompt
     return await gather(
-        _score_pair(scope, task, PromptPair(system, task.user_prompt), stage="before")
-        for task in (*sources, *scope.targets)
+        _score_pair(context, task, PromptPair(system, task.user_prompt), stage="before")
+        for task in (*sources, *context.targets)
         if task.test
     )
 
 
-async def score_after(scope: Scope, state: RunState) -> list[TestScore]:
+async def score_after(context: RunContext, state: RunState) -> list[TestScore]:
     """The optimized system prompt: with the kept user prompts of source tasks, the first ones of target tasks."""
-    wanted = {"kept": scope.config.inner.keep, "best": 1, "none": 0}[scope.config.test.source]
+    wanted = {"kept": context.config.inner.keep, "best": 1, "none": 0}[context.config.test.source]
     sources = [
-        _score_pair(scope, task.task, PromptPair(state.system, card.pair.user), stage="after", prompt=prompt)
+        _score_pair(context, task.task, PromptPair(state.system, card.pair.user), stage="after", prompt=prompt)
         for task in state.tasks
         for prompt, card in enumerate(task.kept[:wanted])
         if task.task.test
     ]
     targets = [
-        _score_pair(scope, task, PromptPair(state.system, task.user_prompt), stage="after") for task in scope.targets
+        _score_pair(context, task, PromptPair(state.system, task.user_prompt), stage="after")
+        for task in context.targets
     ]
     return await gather([*sources, *targets])
 
 
 async def _score_pair(
-    scope: Scope,
+    context: RunContext,
     task: Task,
     pair: PromptPair,
     *,
@@ -55,21 +56,21 @@ async def _score_pair(
     prompt: int = 0,
     split: Literal["train", "test"] = "test",
 ) -> TestScore:
-    position = [other.name for other in scope.tasks].index(task.name)
+    position = [other.name for other in context.tasks].index(task.name)
     priority = priorities.final(stage=stage, task=position, prompt=prompt)
     address = join(split, stage, f"task={task.name}", f"prompt={prompt}")
     examples = task.train if split == "train" else task.test
-    card = await score(scope, pair, task, examples=examples, address=address, priority=priority)
+    card = await score(context, pair, task, examples=examples, address=address, priority=priority)
     return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage, prompt=prompt)
 
 
 async def score_given(
-    scope: Scope, system: str, users: Mapping[str, str], *, split: Literal["train", "test"]
+    context: RunContext, system: str, users: Mapping[str, str], *, split: Literal["train", "test"]
 ) -> list[TestScore]:
     """A given system prompt with each task's given user prompt, on one split of every task."""
     return await gather(
-        _score_pair(scope, task, PromptPair(system, users[task.name]), stage="given", split=split)
-        for task in scope.tasks
+        _score_pair(context, task, PromptPair(system, users[task.name]), stage="given", split=split)
+        for task in context.tasks
         if (task.train if split == "train" else task.test)
     )
 

@@ -20,13 +20,13 @@ from metaspo.engine.journal.proposals import WatchedJournal
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.journal.spending import note_spending, of_journal, taken_from_budget
 from metaspo.engine.runs.summary import summarize
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.journal.warn import Warn, log_warning
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
 
 ENDS_ONE_RUN = (
@@ -62,7 +62,7 @@ async def run_prepared(
     gateway: Gateway,
     names: LaneNames,
     *,
-    watcher: Watcher,
+    observer: Observer,
     events: LaneEvents | None = None,
 ) -> RunReport:
     """One run through an open gateway, with its directory held from start to end."""
@@ -72,18 +72,18 @@ async def run_prepared(
     with _journal(directory, prepared.config) as journal:
         name = directory.name if directory else prepared.config.name
         earlier = _spent(directory)
-        watched = WatchedJournal(journal, watcher.warn)
-        scope = make_scope(prepared, gateway, names, journal=watched, watcher=watcher, name=name, spent=earlier)
+        watched = WatchedJournal(journal, observer.warn)
+        context = make_context(prepared, gateway, names, journal=watched, observer=observer, name=name, spent=earlier)
         result, why = None, ""
         try:
-            with events.heard_by(journal, watcher) if events else nullcontext():
-                result = await run(scope)
+            with events.heard_by(journal, observer) if events else nullcontext():
+                result = await run(context)
         except Exception as stop:
             why = str(stop)
             raise
         finally:
-            usage, seconds = scope.account.statistics(), anyio.current_time() - started
-            note_spending(journal, scope.account, seconds=seconds, last=True)
+            usage, seconds = context.account.statistics(), anyio.current_time() - started
+            note_spending(journal, context.account, seconds=seconds, last=True)
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 summary = summarize(result, usage, seconds=seconds, stopped=why)
@@ -93,16 +93,16 @@ async def run_prepared(
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
 
 
-def make_scope(
+def make_context(
     prepared: Prepared,
     gateway: Gateway,
     names: LaneNames,
     *,
     journal: Journal,
-    watcher: Watcher,
+    observer: Observer,
     name: str,
     spent: Cost = NOTHING,
-) -> Scope:
+) -> RunContext:
     """What the steps of one run share; `spent` is what its earlier sessions took out of the budget."""
     config = prepared.config
     budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
@@ -117,7 +117,7 @@ def make_scope(
     def announce(account: Account) -> None:
         note_spending(journal, account, seconds=clock() - started)
 
-    return Scope(
+    return RunContext(
         config=config,
         tasks=prepared.tasks,
         inner=inner_strategy(config.inner.strategy, config.inner.options),
@@ -127,7 +127,7 @@ def make_scope(
         gateway=gateway,
         account=Account(name, budget, spent=spent, announce=announce),
         journal=journal,
-        watcher=watcher,
+        observer=observer,
         started=started,
     )
 

@@ -92,7 +92,7 @@ class _Reader:
 
     @property
     def stage(self) -> str:
-        """As the run's watcher is told."""
+        """As the run's observer is told."""
         iteration, outer = self._reached
         if not iteration:
             return "first prompts"

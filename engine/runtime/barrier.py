@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import anyio
 
 from metaspo.engine.gather import gather
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 
 T = TypeVar("T")
 EVENT = "barrier"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class BarrierWait:
     """One barrier. All in seconds.
 
     Attributes:
@@ -44,20 +44,20 @@ class Barrier:
         if self._first is None:
             self._first = (now, idle)
 
-    def passed(self, *, now: float, idle: float) -> Wait:
+    def passed(self, *, now: float, idle: float) -> BarrierWait:
         """All are through."""
         first_now, first_idle = self._first or (now, idle)
-        return Wait(seconds=now - self._began, waited=now - first_now, idle=idle - first_idle)
+        return BarrierWait(seconds=now - self._began, waited=now - first_now, idle=idle - first_idle)
 
 
-async def gather_at_barrier(scope: Scope, address: str, coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_timed(context: RunContext, address: str, coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """As `gather`; journals the wait."""
     pending = list(coroutines)
     barrier = Barrier(now=anyio.current_time())
 
     async def passing(coroutine: Coroutine[Any, Any, T]) -> T:
         result = await coroutine
-        barrier.through(now=anyio.current_time(), idle=_idle_seconds(scope))
+        barrier.through(now=anyio.current_time(), idle=_idle_seconds(context))
         return result
 
     try:
@@ -65,10 +65,10 @@ async def gather_at_barrier(scope: Scope, address: str, coroutines: Iterable[Cor
     finally:
         for coroutine in pending:
             coroutine.close()  # those that a cancellation kept from starting
-    wait = barrier.passed(now=anyio.current_time(), idle=_idle_seconds(scope))
-    scope.journal.write(EVENT, address, {name: round(seconds, 3) for name, seconds in asdict(wait).items()})
+    wait = barrier.passed(now=anyio.current_time(), idle=_idle_seconds(context))
+    context.journal.write(EVENT, address, {name: round(seconds, 3) for name, seconds in asdict(wait).items()})
     return results
 
 
-def _idle_seconds(scope: Scope) -> float:
-    return scope.gateway.statistics().lanes[scope.base.lane].idle_seconds
+def _idle_seconds(context: RunContext) -> float:
+    return context.gateway.statistics().lanes[context.base.lane].idle_seconds

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.journal import Journal
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.strategies import InnerStrategy, OuterStrategy, Search
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Account, Gateway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class RunContext:
     """One run's surroundings; nothing in it changes while the run goes on, but what the account counts.
 
     Attributes:
@@ -28,7 +28,7 @@ class Scope:
     gateway: Gateway
     account: Account
     journal: Journal
-    watcher: Watcher
+    observer: Observer
     started: float
 
     @property

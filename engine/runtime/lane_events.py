@@ -1,11 +1,11 @@
-"""Hands what the lanes do to the runs that are going on: into their journals, and to their watchers."""
+"""Hands what the lanes do to the runs that are going on: into their journals, and to their observers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from metaspo.engine.journal.journal import Journal
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Event
 
 Listener = Callable[[Event], None]
@@ -23,14 +23,14 @@ class LaneEvents:
             listener(event)
 
     @contextmanager
-    def heard_by(self, journal: Journal, watcher: Watcher) -> Iterator[None]:
-        """Write events to a run's journal and tell its watcher, for as long as the run goes on."""
+    def heard_by(self, journal: Journal, observer: Observer) -> Iterator[None]:
+        """Write events to a run's journal and tell its observer, for as long as the run goes on."""
 
         def listen(event: Event) -> None:
             data = asdict(event)
             del data["at"]  # the journal has its own clock
             journal.write("lane", "", {"what": type(event).__name__, **data})
-            watcher.lane(event)
+            observer.lane(event)
 
         self._listeners.append(listen)
         try:

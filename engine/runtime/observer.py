@@ -4,7 +4,7 @@ from metaspo.engine.journal.warn import log_warning
 from metaspo.scheduling import Event
 
 
-class Watcher:
+class Observer:
     """Is told how a run goes; this one ignores it, all but warnings. A progress display overrides what it shows."""
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:

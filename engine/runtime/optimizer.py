@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from metaspo.backends import Message, RequestRejected
 from metaspo.engine.addresses import draw_at, join
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal
 from metaspo.scheduling import Priority
 
@@ -16,7 +16,7 @@ class Unanswered(NoProposal):
     """The optimizer was asked for a proposal and gave no answer that can be used."""
 
 
-def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
+def asker(context: RunContext, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
     """The optimizer as a strategy sees it at one candidate's address.
 
     Each call is one draw at `address/step`; a malformed answer is drawn again under the next draw index, at most
@@ -25,30 +25,30 @@ def asker(scope: Scope, address: str, *, priority: Priority, live: Callable[[], 
     """
 
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-        model = scope.optimizer
+        model = context.optimizer
         if model is None:
             raise NoProposal("the strategy asks for an optimizer model and the config has no [optimizer]")
         place = join(address, step)
         fault = ""
-        for attempt in range(scope.config.redraws + 1):
-            draw = draw_at(scope.config.seed, place, attempt=attempt)
+        for attempt in range(context.config.redraws + 1):
+            draw = draw_at(context.config.seed, place, attempt=attempt)
             request = model.request(tuple(messages), draw=draw)
-            if live is not None and not await scope.gateway.lookup_many([request]):
+            if live is not None and not await context.gateway.lookup_many([request]):
                 live()
             try:
-                answer = await scope.gateway.complete(
-                    request, lane=model.lane, account=scope.account, priority=priority
+                answer = await context.gateway.complete(
+                    request, lane=model.lane, account=context.account, priority=priority
                 )
                 parsed = parse(answer.text)
             except RequestRejected as error:
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 fault = str(error)
-                scope.journal.write("malformed", place, {"attempt": attempt, "why": fault})
+                context.journal.write("malformed", place, {"attempt": attempt, "why": fault})
                 continue
-            scope.watcher.settled(optimizer_calls=1)
-            scope.journal.write(step, address, {"attempts": attempt + 1})
+            context.observer.settled(optimizer_calls=1)
+            context.journal.write(step, address, {"attempts": attempt + 1})
             return parsed
-        raise Unanswered(f"{step}: malformed {scope.config.redraws + 1} times, the last time: {fault}")
+        raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")
 
     return ask

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 SLACK = 1e-9  # taken off what is needed: scores that are floats, and rounded, are compared elsewhere
 BOLD = 0.75  # of the capital that one row can cost at most
 HORIZON = 0.2  # the share of the rows that stakes are tuned to: differences that show by then show soonest
-PRIOR_ROWS, PRIOR_SLOPE, LEAST_VARIANCE = 8, 0.6, 0.05
+PRIOR_ROWS, PRIOR_SLOPE, MIN_VARIANCE = 8, 0.6, 0.05
 
 
 class Wager:
@@ -47,7 +47,7 @@ class Wager:
         self._scale = 2 * math.log(1 / rate) / (HORIZON * rows)
         self._seen = 0
         self._grades = self._knowns = self._products = self._squares = 0.0
-        self._noise = PRIOR_ROWS * max(self._variance, LEAST_VARIANCE)
+        self._noise = PRIOR_ROWS * max(self._variance, MIN_VARIANCE)
 
     @property
     def lost(self) -> bool:

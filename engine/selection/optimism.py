@@ -7,7 +7,9 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
 
 
-def bound_of(winner: Sequence[Scorecard], incumbent: Sequence[Scorecard], *, candidates: int, score: float) -> Optimism:
+def optimism_bound(
+    winner: Sequence[Scorecard], incumbent: Sequence[Scorecard], *, candidates: int, score: float
+) -> Optimism:
     """About the most that luck can be; a function of what is selected, and of nothing else that was scored."""
     return at_most(
         grades_of(winner), grades_of(incumbent), candidates=candidates, score=score, weights=_weights(incumbent)

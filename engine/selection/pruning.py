@@ -3,7 +3,7 @@
 The bars below are what is known of a round so far; they are synchronous and know nothing of calls. A candidate that
 they reject would not be selected with all its examples scored either, so selections are those of full scoring, in
 whatever order answers come in. Which candidates are rejected, and how early, may depend on that order; that a finished
-run started again makes no call holds all the same, because of the `Recall` gate.
+run started again makes no call holds all the same, because of the `CacheFirstGate` gate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ from typing import Protocol
 
 import anyio
 
-from metaspo.engine.evaluation.evaluation import Node, Part
+from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import comparable, mean
 
 
@@ -61,7 +61,7 @@ class InnerBar:
         self._known[card.pair.user] = (comparable(card), min(place, known))
 
 
-class Recall:
+class CacheFirstGate:
     """Lets no candidate of a round ask the base model before all have taken what the cache has for them.
 
     What rejected a candidate in an earlier, interrupted or finished, session is then known again before it could ask
@@ -83,7 +83,7 @@ class Recall:
         await self._all_done.wait()
 
 
-class Prospect(Protocol):
+class Pruner(Protocol):
     """What is known of a candidate while it is scored."""
 
     @property
@@ -121,12 +121,12 @@ class Prospect(Protocol):
         ...
 
 
-class AllAnswers:
+class BoundPruner:
     """The prospect of a candidate that is not raced: by all answers there are, in whatever order they come."""
 
     lost = False
 
-    def __init__(self, nodes: Sequence[Node], rejects: Callable[[float], bool] | None) -> None:
+    def __init__(self, nodes: Sequence[Evaluation], rejects: Callable[[float], bool] | None) -> None:
         """`rejects`: whether a candidate with this best mean within reach is out; None: nobody is."""
         self.watched = rejects is not None
         self._nodes, self._rejects = nodes, rejects
@@ -158,7 +158,7 @@ class AllAnswers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
+class CandidateRun:
     """What one candidate's scoring has to know of its round.
 
     Attributes:
@@ -166,8 +166,8 @@ class Contest:
     """
 
     number: int
-    recall: Recall
-    prospect: Prospect
+    recall: CacheFirstGate
+    prospect: Pruner
     finished: Callable[[Sequence[Scorecard]], None]
 
     @property
@@ -176,8 +176,8 @@ class Contest:
         return self.prospect.lost or self.prospect.beaten or bool(self.prospect.refusal)
 
 
-async def score_unless_out(
-    nodes: Sequence[Node], parts: Sequence[Sequence[Part]], contest: Contest
+async def score_with_pruning(
+    nodes: Sequence[Evaluation], parts: Sequence[Sequence[Part]], contest: CandidateRun
 ) -> list[Scorecard] | None:
     """Score a candidate on its nodes, all at once, each in its parts; None as soon as it is out."""
     prospect = contest.prospect
@@ -213,13 +213,13 @@ async def score_unless_out(
     return None
 
 
-def _finish(nodes: Sequence[Node], contest: Contest) -> list[Scorecard]:
+def _finish(nodes: Sequence[Evaluation], contest: CandidateRun) -> list[Scorecard]:
     cards = [node.card() for node in nodes]
     contest.finished(cards)
     return cards
 
 
-def note_rejection(scope: Scope, address: str, nodes: Sequence[Node], contest: Contest) -> None:
+def note_rejection(context: RunContext, address: str, nodes: Sequence[Evaluation], contest: CandidateRun) -> None:
     """Journal why a candidate is out: an example was refused, it cannot reach the bar any more, or it is raced out."""
     prospect = contest.prospect
     unasked = sum(node.missing for node in nodes)
@@ -228,8 +228,8 @@ def note_rejection(scope: Scope, address: str, nodes: Sequence[Node], contest: C
         why = {"invalid": prospect.refusal}
     elif prospect.lost and not prospect.beaten:
         why = prospect.evidence
-    scope.journal.write("rejected", address, {**why, "unasked": unasked})
-    scope.watcher.settled(base_calls=unasked)
+    context.journal.write("rejected", address, {**why, "unasked": unasked})
+    context.observer.settled(base_calls=unasked)
 
 
 def hard_and_easy(card: Scorecard) -> tuple[list[int], list[int]]:

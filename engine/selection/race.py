@@ -17,7 +17,7 @@ Grades = tuple[tuple[float, ...], ...]  # by node and row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ScoredPrompt:
     """A prompt that was scored in full.
 
     Attributes:
@@ -30,14 +30,14 @@ class Standing:
     place: int = 0
 
     @classmethod
-    def of(cls, prompt: str, cards: Sequence[Scorecard], *, place: int = 0) -> "Standing":
+    def of(cls, prompt: str, cards: Sequence[Scorecard], *, place: int = 0) -> "ScoredPrompt":
         """The standing of a prompt by its cards, node by node."""
         grades = tuple(tuple(outcome.grade or 0.0 for outcome in card.outcomes) for card in cards)
         return cls(prompt=prompt, score=_score(grades, [card.weight for card in cards]), grades=grades, place=place)
 
 
 class Rows(Protocol):
-    """What a race looks at: a `Node`, or what stands for one."""
+    """What a race looks at: a `Evaluation`, or what stands for one."""
 
     def outcome(self, row: int, /) -> Outcome | None:
         """The outcome of one example, if it has one."""
@@ -45,7 +45,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class RaceDesign:
     """What all candidates of a round race on.
 
     Attributes:
@@ -88,7 +88,7 @@ class Race:
     `known` are the grades to beat, each with the share of the capital that is wagered against it.
     """
 
-    def __init__(self, track: Track, number: int, nodes: Sequence[Rows]) -> None:
+    def __init__(self, track: RaceDesign, number: int, nodes: Sequence[Rows]) -> None:
         self._track, self._nodes, self._weights = track, nodes, track.weights
         self._order = track.order(number)
         self.start([])

@@ -24,16 +24,16 @@ them before that row in any timing. All others that were dropped provably lose.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from metaspo.engine.evaluation.evaluation import Node, Part
+from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import node_by_node, staggered
-from metaspo.engine.selection.pruning import AllAnswers, Prospect, hard_and_easy
-from metaspo.engine.selection.race import Race, Rows, Standing, Track
+from metaspo.engine.selection.pruning import BoundPruner, Pruner, hard_and_easy
+from metaspo.engine.selection.race import Race, RaceDesign, Rows, ScoredPrompt
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
 
-LEAST_ROWS = 150  # below, exact bounds and the hard rows first need no more calls than a race (docs/racing.md)
+MIN_ROWS = 150  # below, exact bounds and the hard rows first need no more calls than a race (docs/racing.md)
 LEAD = 1 / 6  # of the rows: how far a candidate is ahead of the next one, if the server keeps up with neither
 
 
@@ -46,12 +46,12 @@ class Races:
         exact: whether exact bounds drop candidates, too.
     """
 
-    def __init__(self, track: Track | None, old: Sequence[Standing], *, keep: int, exact: bool) -> None:
+    def __init__(self, track: RaceDesign | None, old: Sequence[ScoredPrompt], *, keep: int, exact: bool) -> None:
         self._track, self._keep, self._exact = track, keep, exact
         self._pool = list(old)
         self._first = self._last()
         self._races: dict[int, Race] = {}
-        self._ended: dict[int, Standing | None] = {}
+        self._ended: dict[int, ScoredPrompt | None] = {}
         self._next = 1  # the first candidate that has not come to its end, or that others before it keep waiting
 
     @property
@@ -59,13 +59,13 @@ class Races:
         """Whether there are any."""
         return self._track is not None
 
-    def enter(self, number: int, nodes: Sequence[Node], *, rejects: Callable[[float], bool]) -> Prospect:
+    def enter(self, number: int, nodes: Sequence[Evaluation], *, rejects: Callable[[float], bool]) -> Pruner:
         """The prospect of candidate `number`; `rejects` says who is out for certain where there is no race."""
         if self._track is None:
-            return AllAnswers(nodes, rejects if self._exact else None)
-        return RaceProspect(self, self.line_up(self._track, number, nodes))
+            return BoundPruner(nodes, rejects if self._exact else None)
+        return RacingPruner(self, self.line_up(self._track, number, nodes))
 
-    def line_up(self, track: Track, number: int, nodes: Sequence[Rows]) -> Race:
+    def line_up(self, track: RaceDesign, number: int, nodes: Sequence[Rows]) -> Race:
         """The race of candidate `number`, gone as far as there are answers if it is this one's turn."""
         race = self._races[number] = Race(track, number, nodes)
         race.start([(0.5, self._first.grades)] if self._first else [])
@@ -97,7 +97,7 @@ class Races:
         last = self._last()
         return self._exact and last is not None and race.bound <= last.score
 
-    def ended(self, number: int, standing: Standing | None = None) -> None:
+    def ended(self, number: int, standing: ScoredPrompt | None = None) -> None:
         """A candidate has come to its end: scored in full, with its standing, or otherwise; the first word holds."""
         self._ended.setdefault(number, standing)
         self.settle()
@@ -138,14 +138,14 @@ class Races:
             race.start([(0.5, one.grades) for one in (self._first, bar) if one])
         race.go_on()
 
-    def _last(self) -> Standing | None:
+    def _last(self) -> ScoredPrompt | None:
         """The last that would be kept; None while all would be."""
         ranking = sorted(self._pool, key=lambda one: (-one.score, one.place))
         return ranking[self._keep - 1] if len(ranking) >= self._keep else None
 
 
-class RaceProspect:
-    """A raced candidate as its scoring sees it: a `Prospect`."""
+class RacingPruner:
+    """A raced candidate as its scoring sees it: a `Pruner`."""
 
     watched = True
 
@@ -183,22 +183,22 @@ class RaceProspect:
         self._races.settle()
 
 
-def lay_track(scope: Scope, address: str, nodes: Sequence[Task], *, winners: int) -> Track | None:
+def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:
     """The track of a round; None where it is not raced, with the reason in the journal.
 
     Args:
         nodes: the task of each node; its train split is raced on.
         winners: how many candidates the round can select at most.
     """
-    rate = scope.config.racing
+    rate = context.config.racing
     if rate is None or not winners:
         return None
     if off := _not_raced(nodes):
-        scope.journal.write("racing", address, {"off": off})
+        context.journal.write("racing", address, {"off": off})
         return None
     sizes, weights = tuple(len(task.train) for task in nodes), tuple(task.weight for task in nodes)
-    scope.journal.write("racing", address, {"rate": rate / winners, "rows": sum(sizes)})
-    return Track(seed=scope.config.seed, address=address, sizes=sizes, node_weights=weights, rate=rate / winners)
+    context.journal.write("racing", address, {"rate": rate / winners, "rows": sum(sizes)})
+    return RaceDesign(seed=context.config.seed, address=address, sizes=sizes, node_weights=weights, rate=rate / winners)
 
 
 def _not_raced(nodes: Sequence[Task]) -> str:
@@ -207,4 +207,4 @@ def _not_raced(nodes: Sequence[Task]) -> str:
         if not task.metric.additive:
             return f"{task.metric.name} of task '{task.name}' is no mean over examples"
     rows = sum(len(task.train) for task in nodes)
-    return f"{rows} rows: below {LEAST_ROWS}, exact bounds need fewer calls" if rows < LEAST_ROWS else ""
+    return f"{rows} rows: below {MIN_ROWS}, exact bounds need fewer calls" if rows < MIN_ROWS else ""

@@ -12,12 +12,21 @@ from metaspo.engine.strategies.base import (
 )
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
-from metaspo.engine.strategies.search import Arena, Rows, Search, Size, Trial, Work, Wrong, round_work
+from metaspo.engine.strategies.search import (
+    CallBound,
+    RoundSize,
+    Rows,
+    Search,
+    SearchContext,
+    Trial,
+    WrongAnswer,
+    round_work,
+)
 from metaspo.engine.tasks import Failure
 
 __all__ = [
-    "Arena",
     "Ask",
+    "CallBound",
     "Failure",
     "InnerContext",
     "InnerStrategy",
@@ -26,14 +35,14 @@ __all__ = [
     "NoProposal",
     "OuterContext",
     "OuterStrategy",
+    "RoundSize",
     "Rows",
     "Search",
-    "Size",
+    "SearchContext",
     "TaskView",
     "Trial",
     "UnknownStrategy",
-    "Work",
-    "Wrong",
+    "WrongAnswer",
     "inner_strategy",
     "outer_strategy",
     "round_work",

@@ -14,7 +14,7 @@ from metaspo.backends import Message
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_tag
-from metaspo.engine.strategies.search import Arena, Size, Work
+from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
 from metaspo.engine.strategies.selection import bandit_ranking, most_calls
 from metaspo.engine.strategies.texts import messages, text
@@ -68,61 +68,61 @@ class Ape:
         rounds = f", and varies the best in {self.resample} rounds" if self.resample else ""
         return f"the optimizer model induces instructions from question-answer pairs{rounds} (APE)"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The most calls of a round: every prompt new and, where any is scored, all of them on all examples."""
         induced = self.inductions or size.candidates
         varied = self.resample * self.top * self.variations
         if not self.resample and induced <= size.candidates:
-            return Work(base=0, optimizer=induced)
+            return CallBound(base=0, optimizer=induced)
         base = (induced + varied) * size.rows
         if self.select == "ucb":
             sizes = [induced + self.top * self.variations * rounds for rounds in range(self.resample + 1)]
             base = min(base, sum(most_calls(size, prompts=prompts, policy=self._policy) for prompts in sizes))
-        return Work(base=base, optimizer=induced + varied)
+        return CallBound(base=base, optimizer=induced + varied)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """Induce, then vary. Raises `NoProposal` if no induction brought a prompt."""
-        count = self.inductions or arena.candidates
-        induced = await gather(self._induce(arena, f"induction={number}") for number in range(1, count + 1))
-        found = new_prompts(arena, [prompt for prompt in induced if prompt is not None])
-        if not self.resample and len(found) <= arena.candidates:
+        count = self.inductions or context.candidates
+        induced = await gather(self._induce(context, f"induction={number}") for number in range(1, count + 1))
+        found = new_prompts(context, [prompt for prompt in induced if prompt is not None])
+        if not self.resample and len(found) <= context.candidates:
             return found
-        known = [trial.prompt for trial in arena.first]
-        pool = await self._rank(arena, "induced", [*known, *found] if self.resample else found)
+        known = [trial.prompt for trial in context.first]
+        pool = await self._rank(context, "induced", [*known, *found] if self.resample else found)
         for number in range(1, self.resample + 1):
             step = f"resample={number}"
             varied = await gather(
-                self._vary(arena, f"{step}/best={rank}/variation={variation}", prompt)
+                self._vary(context, f"{step}/best={rank}/variation={variation}", prompt)
                 for rank, prompt in enumerate(pool[: self.top], start=1)
                 for variation in range(1, self.variations + 1)
             )
             new = [prompt for prompt in dict.fromkeys(varied) if prompt is not None and prompt not in pool]
-            pool = await self._rank(arena, step, [*pool, *new]) if new else pool
-        return new_prompts(arena, pool)
+            pool = await self._rank(context, step, [*pool, *new]) if new else pool
+        return new_prompts(context, pool)
 
-    async def _induce(self, arena: Arena, step: str) -> str | None:
-        per_task = self.demos if arena.level == "user" else self.demos_per_task
-        rows = arena.sample(f"{step}/demos", per_task=per_task)
-        shown = [task.train[row] for task, places in zip(arena.tasks, rows, strict=True) for row in places]
-        arena.rng(f"{step}/order").shuffle(shown)
-        if arena.level == "system":
+    async def _induce(self, context: SearchContext, step: str) -> str | None:
+        per_task = self.demos if context.level == "user" else self.demos_per_task
+        rows = context.sample(f"{step}/demos", per_task=per_task)
+        shown = [task.train[row] for task, places in zip(context.tasks, rows, strict=True) for row in places]
+        context.rng(f"{step}/order").shuffle(shown)
+        if context.level == "system":
             request = messages("ape", "system", "induce", {"pairs": _pairs(shown)})
-            return await ask_or_none(arena, f"{step}/induce", request, prompt_reader(arena))
-        rule = arena.tasks[0].answer_rule
+            return await ask_or_none(context, f"{step}/induce", request, prompt_reader(context))
+        rule = context.tasks[0].answer_rule
 
         def read(answer: str) -> str:
-            return arena.usable(read_induced(answer, answer_rule=rule))
+            return context.usable(read_induced(answer, answer_rule=rule))
 
-        return await ask_or_none(arena, f"{step}/induce", user_induction(shown, answer_rule=rule), read)
+        return await ask_or_none(context, f"{step}/induce", user_induction(shown, answer_rule=rule), read)
 
-    async def _vary(self, arena: Arena, step: str, prompt: str) -> str | None:
-        request = messages("ape", arena.level, "vary", {"prompt": prompt})
-        return await ask_or_none(arena, f"{step}/vary", request, prompt_reader(arena))
+    async def _vary(self, context: SearchContext, step: str, prompt: str) -> str | None:
+        request = messages("ape", context.level, "vary", {"prompt": prompt})
+        return await ask_or_none(context, f"{step}/vary", request, prompt_reader(context))
 
-    async def _rank(self, arena: Arena, step: str, prompts: list[str]) -> list[str]:
+    async def _rank(self, context: SearchContext, step: str, prompts: list[str]) -> list[str]:
         if self.select == "ucb":
-            return await bandit_ranking(arena, step, prompts, self._policy(len(prompts)))
-        return [trial.prompt for trial in ranked(await arena.score(step, prompts))]
+            return await bandit_ranking(context, step, prompts, self._policy(len(prompts)))
+        return [trial.prompt for trial in ranked(await context.score(step, prompts))]
 
     def _policy(self, arms: int) -> UpperConfidence:
         return UpperConfidence(

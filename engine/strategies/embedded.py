@@ -23,8 +23,8 @@ from metaspo.engine.strategies.worked_examples import (
     split_user,
 )
 
-FEWEST_EXAMPLES: Final = 2
-MOST_EXAMPLES: Final = 6
+MIN_EXAMPLES: Final = 2
+MAX_EXAMPLES: Final = 6
 COMPOSED: Final = 3  # families that a composing move touches at once
 _ATTEMPTS: Final = 20  # an edit may give the parent again; then it is drawn anew
 
@@ -104,7 +104,7 @@ def _adjust(context: OuterContext) -> str:
 def _exemplify(context: OuterContext) -> str:
     """The worked examples drawn anew, and one family varied."""
     pieces, _ = _read(context.system_prompt)
-    size = context.rng.randint(FEWEST_EXAMPLES, MOST_EXAMPLES)
+    size = context.rng.randint(MIN_EXAMPLES, MAX_EXAMPLES)
     examples = draw_for_system(context.tasks, size=size, show=context.show, rng=context.rng)
     return _write(vary(pieces, [context.rng.choice(families()).name], rng=context.rng), examples)
 
@@ -127,7 +127,7 @@ def _state_rule(context: InnerContext) -> str:
 def _show_examples(context: InnerContext) -> str:
     """The worked examples drawn anew."""
     _, text = split_user(context.task.user_prompt)
-    size = context.rng.randint(FEWEST_EXAMPLES, max(FEWEST_EXAMPLES, context.show))
+    size = context.rng.randint(MIN_EXAMPLES, max(MIN_EXAMPLES, context.show))
     return join_user(draw_for_user(context.task, size=size, rng=context.rng), text)
 
 

@@ -26,8 +26,8 @@ from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level
-from metaspo.engine.strategies.search import Arena, Size, Trial, Work
-from metaspo.engine.strategies.searching import BOTH_LEVELS, born, new_prompts, ranked, require_failures
+from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
+from metaspo.engine.strategies.searching import BOTH_LEVELS, new_prompts, propose_and_score, ranked, require_failures
 from metaspo.engine.strategies.texts import messages, text
 
 T = TypeVar("T")
@@ -60,28 +60,28 @@ class EvoPromptGA:
         """One line for the report."""
         return f"a population of prompts evolves: crossed over, mutated, the best of old and new survive ({self.name})"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The first population and as many children in each generation."""
         return _work(size, members=self._members(size.candidates), generations=self.generations, initial=self.initial)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
-        require_failures(arena)
-        members = self._members(arena.candidates)
-        population = await _first_population(arena, members=members, initial=self.initial)
+        require_failures(context)
+        members = self._members(context.candidates)
+        population = await _first_population(context, members=members, initial=self.initial)
         for generation in range(1, self.generations + 1):
-            pairs = self._pairs(population, members, rng=arena.rng(f"gen={generation}/parents"))
+            pairs = self._pairs(population, members, rng=context.rng(f"gen={generation}/parents"))
             children = await gather(
-                born(
-                    arena,
+                propose_and_score(
+                    context,
                     f"gen={generation}/child={number}",
                     "evolve",
-                    messages("evoprompt", arena.level, "ga", {"one": one, "other": other, **_rules(arena)}),
+                    messages("evoprompt", context.level, "ga", {"one": one, "other": other, **_rules(context)}),
                 )
                 for number, (one, other) in enumerate(pairs, 1)
             )
             population = ranked([*population, *children])[:members]
-        return new_prompts(arena, [trial.prompt for trial in population])
+        return new_prompts(context, [trial.prompt for trial in population])
 
     def _members(self, candidates: int) -> int:
         return max(2, self.population or candidates)
@@ -123,34 +123,37 @@ class EvoPromptDE:
         """One line for the report."""
         return f"a population of prompts evolves: differences of two are grafted onto the best ({self.name})"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The first population and a child of each member in each generation."""
         return _work(size, members=self._members(size.candidates), generations=self.generations, initial=self.initial)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last population. Raises `NoProposal`."""
-        require_failures(arena)
-        population = await _first_population(arena, members=self._members(arena.candidates), initial=self.initial)
+        require_failures(context)
+        population = await _first_population(context, members=self._members(context.candidates), initial=self.initial)
         if len(population) > 1:
             for generation in range(1, self.generations + 1):
-                population = await self._next(arena, population, place=f"gen={generation}")
-        return new_prompts(arena, [trial.prompt for trial in ranked(population)])
+                population = await self._next(context, population, place=f"gen={generation}")
+        return new_prompts(context, [trial.prompt for trial in ranked(population)])
 
     def _members(self, candidates: int) -> int:
         return max(4, self.population or candidates)
 
-    async def _next(self, arena: Arena, population: Sequence[Trial], *, place: str) -> list[Trial]:
+    async def _next(self, context: SearchContext, population: Sequence[Trial], *, place: str) -> list[Trial]:
         """Each member, or its child if that is better."""
         best = max(population, key=_score)  # the first of equals
 
         async def challenge(position: int) -> Trial | None:
             others = [*population[:position], *population[position + 1 :]]
             child = f"{place}/child={position + 1}"
-            a, b, c = draw(others, 3, rng=arena.rng(f"{child}/donors"))
+            a, b, c = draw(others, 3, rng=context.rng(f"{child}/donors"))
             donor = c if self.donor_random else best
             slots = {"one": a.prompt, "other": b.prompt, "donor": donor.prompt, "member": population[position].prompt}
-            return await born(
-                arena, child, "evolve", messages("evoprompt", arena.level, "de", {**slots, **_rules(arena)})
+            return await propose_and_score(
+                context,
+                child,
+                "evolve",
+                messages("evoprompt", context.level, "de", {**slots, **_rules(context)}),
             )
 
         children = await gather(challenge(position) for position in range(len(population)))
@@ -171,20 +174,23 @@ def roulette(population: Sequence[Trial], count: int, *, rng: Random) -> list[Tr
     return rng.choices(population, weights=weights if any(weights) else None, k=count)
 
 
-async def _first_population(arena: Arena, *, members: int, initial: Initial) -> list[Trial]:
-    there = list(arena.first)[:members]
-    known = {trial.prompt for trial in arena.first}
-    past = [prompt for prompt in arena.past if prompt not in known]
+async def _first_population(context: SearchContext, *, members: int, initial: Initial) -> list[Trial]:
+    there = list(context.first)[:members]
+    known = {trial.prompt for trial in context.first}
+    past = [prompt for prompt in context.past if prompt not in known]
     newest = past[max(0, len(past) - (members - len(there))) :]
-    scored = await arena.score("initial/past", newest) if newest else []
+    scored = await context.score("initial/past", newest) if newest else []
     kept = ranked([*there, *scored])[: _kept(members, initial)]
     paraphrases = await gather(
-        born(
-            arena,
+        propose_and_score(
+            context,
             f"initial/paraphrase={number + 1}",
             "paraphrase",
             messages(
-                "evoprompt", arena.level, "paraphrase", {"prompt": kept[number % len(kept)].prompt, **_rules(arena)}
+                "evoprompt",
+                context.level,
+                "paraphrase",
+                {"prompt": kept[number % len(kept)].prompt, **_rules(context)},
             ),
         )
         for number in range(members - len(kept))
@@ -197,16 +203,16 @@ def _kept(members: int, initial: Initial) -> int:
     return (members + 1) // 2 if initial == "para_topk" else members
 
 
-def _rules(arena: Arena) -> dict[str, str]:
-    slots = {"answer_rule": arena.tasks[0].answer_rule} if arena.level == "user" else {}
-    return {"rules": text("evoprompt", arena.level, "rules", slots)}
+def _rules(context: SearchContext) -> dict[str, str]:
+    slots = {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
+    return {"rules": text("evoprompt", context.level, "rules", slots)}
 
 
 def _score(trial: Trial) -> float:
     return trial.score
 
 
-def _work(size: Size, *, members: int, generations: int, initial: Initial) -> Work:
+def _work(size: RoundSize, *, members: int, generations: int, initial: Initial) -> CallBound:
     """With the most past prompts to score: `members - 1`, after which the dropped ones are replaced by paraphrases."""
     first = (members - 1) + (members - _kept(members, initial))
-    return Work(base=size.rows * (first + members * generations), optimizer=members - 1 + members * generations)
+    return CallBound(base=size.rows * (first + members * generations), optimizer=members - 1 + members * generations)

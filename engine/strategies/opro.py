@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks
-from metaspo.engine.strategies.search import Arena, Size, Trial, Work
+from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -60,38 +60,38 @@ class Opro:
         """One line for the report."""
         return f"the optimizer model continues a list of prompts and scores, {self.steps} times {self.samples} (OPRO)"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The most calls of a round: every sample a new prompt, and as many earlier ones as are remembered."""
         samples = self.steps * self.samples
-        return Work(base=(self.remember + samples) * size.rows, optimizer=samples)
+        return CallBound(base=(self.remember + samples) * size.rows, optimizer=samples)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """Every new prompt by its score, and the remembered ones. Raises `NoProposal` if there is none."""
-        first = {trial.prompt for trial in arena.first}
-        past = [prompt for prompt in arena.past if prompt not in first]
+        first = {trial.prompt for trial in context.first}
+        past = [prompt for prompt in context.past if prompt not in first]
         past = past[max(0, len(past) - self.remember) :]
-        trajectory = [*(await arena.score("past", past) if past else []), *arena.first]
-        seen = {*first, *arena.past}
+        trajectory = [*(await context.score("past", past) if past else []), *context.first]
+        seen = {*first, *context.past}
         for number in range(1, self.steps + 1):
             if any(perfect(trial) for trial in trajectory):
                 break
-            drawn = await self._draw(arena, f"step={number}", trajectory)
-            new = [prompt for prompt in dict.fromkeys(drawn) if prompt not in seen and self._fits(arena, prompt)]
+            drawn = await self._draw(context, f"step={number}", trajectory)
+            new = [prompt for prompt in dict.fromkeys(drawn) if prompt not in seen and self._fits(context, prompt)]
             seen.update(drawn)
-            trajectory += await arena.score(f"step={number}/score", new) if new else []
-        return new_prompts(arena, [trial.prompt for trial in ranked(trajectory)])
+            trajectory += await context.score(f"step={number}/score", new) if new else []
+        return new_prompts(context, [trial.prompt for trial in ranked(trajectory)])
 
-    async def _draw(self, arena: Arena, step: str, trajectory: Sequence[Trial]) -> list[str]:
+    async def _draw(self, context: SearchContext, step: str, trajectory: Sequence[Trial]) -> list[str]:
         """One step's samples: all of the same request."""
         slots = {
             "trajectory": join_blocks(self.shown(trajectory)) or "(none yet)",
-            "exemplars": join_blocks(self._exemplars(arena, f"{step}/exemplars")) or "(none)",
+            "exemplars": join_blocks(self._exemplars(context, f"{step}/exemplars")) or "(none)",
         }
-        if arena.level == "user":
-            slots["answer_rule"] = arena.tasks[0].answer_rule
-        request = messages("opro", arena.level, "continue", slots)
+        if context.level == "user":
+            slots["answer_rule"] = context.tasks[0].answer_rule
+        request = messages("opro", context.level, "continue", slots)
         drawn = await gather(
-            ask_or_none(arena, f"{step}/sample={number}/continue", request, prompt_reader(arena))
+            ask_or_none(context, f"{step}/sample={number}/continue", request, prompt_reader(context))
             for number in range(1, self.samples + 1)
         )
         return [prompt for prompt in drawn if prompt is not None]
@@ -105,13 +105,13 @@ class Opro:
             if trial.score >= self.threshold
         ]
 
-    def _exemplars(self, arena: Arena, step: str) -> list[str]:
-        pairs = [(task, example) for task in arena.tasks for example in task.train]
-        chosen = arena.rng(step).sample(pairs, min(self.exemplars, len(pairs)))
+    def _exemplars(self, context: SearchContext, step: str) -> list[str]:
+        pairs = [(task, example) for task in context.tasks for example in task.train]
+        chosen = context.rng(step).sample(pairs, min(self.exemplars, len(pairs)))
         return [
             text(
                 "opro",
-                arena.level,
+                context.level,
                 "exemplar",
                 {
                     "user_message": task.user_prompt.replace(PLACEHOLDER, example.question),
@@ -122,10 +122,10 @@ class Opro:
             for task, example in chosen
         ]
 
-    def _fits(self, arena: Arena, prompt: str) -> bool:
+    def _fits(self, context: SearchContext, prompt: str) -> bool:
         own = prompt.replace(PLACEHOLDER, "")
-        if arena.level == "user":
-            own = own.replace(arena.tasks[0].answer_rule, "")
+        if context.level == "user":
+            own = own.replace(context.tasks[0].answer_rule, "")
         return len(own) <= self.longest and MARK not in own
 
 

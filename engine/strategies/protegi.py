@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import Policy, SuccessiveHalving, SuccessiveRejects, UpperConfidence
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
-from metaspo.engine.strategies.search import Arena, Rows, Size, Trial, Work, Wrong
+from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, Trial, WrongAnswer
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
 from metaspo.engine.strategies.selection import bandit_ranking, most_calls, share
 from metaspo.engine.strategies.texts import messages
@@ -85,7 +85,7 @@ class ProTeGi:
             f"a beam of {self.beam} is chosen by {self.select} (ProTeGi)"
         )
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The most calls of a round: every parent in every round brings as many new prompts as may go on."""
         rewritten = self.gradients * self.rewrites
         written = rewritten + self.paraphrases * (rewritten + 1)
@@ -104,79 +104,85 @@ class ProTeGi:
             if self.select != "full":
                 base += most_calls(size, prompts=prompts, policy=self._policy)
             parents = min(self.beam, prompts)
-        return Work(base=everything if self.select == "full" else min(base, everything), optimizer=optimizer)
+        return CallBound(base=everything if self.select == "full" else min(base, everything), optimizer=optimizer)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last beam, best first. Raises `NoProposal` if nothing new is in it."""
-        beam = [trial.prompt for trial in arena.first[: self.beam]]
+        beam = [trial.prompt for trial in context.first[: self.beam]]
         for number in range(1, self.rounds + 1):
             step = f"round={number}"
-            rows = arena.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(arena.tasks)))
+            rows = context.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(context.tasks)))
             expanded = await gather(
-                self._expand(arena, f"{step}/parent={place}", prompt, rows)
+                self._expand(context, f"{step}/parent={place}", prompt, rows)
                 for place, prompt in enumerate(beam, start=1)
             )
             if all(written is None for written in expanded):
                 break
             new = {prompt: None for written in expanded for prompt in written or () if prompt not in beam}
             if new:
-                beam = (await self._choose(arena, f"{step}/select", [*beam, *new]))[: self.beam]
-        return new_prompts(arena, beam)
+                beam = (await self._choose(context, f"{step}/select", [*beam, *new]))[: self.beam]
+        return new_prompts(context, beam)
 
-    async def _expand(self, arena: Arena, step: str, prompt: str, rows: Rows) -> list[str] | None:
+    async def _expand(self, context: SearchContext, step: str, prompt: str, rows: Rows) -> list[str] | None:
         """At most `cap` new prompts of one parent; None if it makes no errors that could be learnt from."""
-        trials = await arena.score(f"{step}/minibatch", [prompt], rows=rows)
+        trials = await context.score(f"{step}/minibatch", [prompt], rows=rows)
         if not trials or not trials[0].wrong:
             return None
         [parent] = trials
         chains = [
-            *(self._descend(arena, f"{step}/gradient={number}", parent) for number in range(1, self.gradients + 1)),
-            self._paraphrase(arena, step, prompt),
+            *(self._descend(context, f"{step}/gradient={number}", parent) for number in range(1, self.gradients + 1)),
+            self._paraphrase(context, step, prompt),
         ]
         written = [other for chain in await gather(chains) for other in chain if other != prompt]
-        return await self._capped(arena, f"{step}/cap", list(dict.fromkeys(written)), parent)
+        return await self._capped(context, f"{step}/cap", list(dict.fromkeys(written)), parent)
 
-    async def _capped(self, arena: Arena, step: str, prompts: list[str], parent: Trial) -> list[str]:
+    async def _capped(self, context: SearchContext, step: str, prompts: list[str], parent: Trial) -> list[str]:
         if len(prompts) <= self.cap:
             return prompts
         if self.cap_by == "random":
-            return arena.rng(step).sample(prompts, self.cap)
-        tried = arena.rng(step).sample(prompts, min(2 * self.cap, len(prompts)))
-        errors = arena.rng(f"{step}/errors").sample(parent.wrong, min(ERRORS, len(parent.wrong)))
-        trials = await arena.score(step, tried, rows=_rows(arena, errors))
+            return context.rng(step).sample(prompts, self.cap)
+        tried = context.rng(step).sample(prompts, min(2 * self.cap, len(prompts)))
+        errors = context.rng(f"{step}/errors").sample(parent.wrong, min(ERRORS, len(parent.wrong)))
+        trials = await context.score(step, tried, rows=_rows(context, errors))
         return [trial.prompt for trial in ranked(trials)[: self.cap]]
 
-    async def _descend(self, arena: Arena, step: str, parent: Trial) -> list[str]:
+    async def _descend(self, context: SearchContext, step: str, parent: Trial) -> list[str]:
         """One gradient: a reason, its rewrites and their paraphrases."""
-        wrong = arena.rng(f"{step}/errors").sample(parent.wrong, min(self.errors, len(parent.wrong)))
+        wrong = context.rng(f"{step}/errors").sample(parent.wrong, min(self.errors, len(parent.wrong)))
         slots = {"prompt": parent.prompt, "failures": join_blocks([_block(error) for error in wrong])}
-        reason = await _ask(arena, f"{step}/reason", "reason", slots, read_analysis)
+        reason = await _ask(context, f"{step}/reason", "reason", slots, read_analysis)
         if reason is None:
             return []
         slots["reason"] = reason
-        if arena.level == "user":
-            slots["answer_rule"] = arena.tasks[0].answer_rule
+        if context.level == "user":
+            slots["answer_rule"] = context.tasks[0].answer_rule
         rewritten = await gather(
-            self._rewrite(arena, f"{step}/step={number}", slots) for number in range(1, self.rewrites + 1)
+            self._rewrite(context, f"{step}/step={number}", slots) for number in range(1, self.rewrites + 1)
         )
         return [prompt for prompts in rewritten for prompt in prompts]
 
-    async def _rewrite(self, arena: Arena, step: str, slots: dict[str, str]) -> list[str]:
+    async def _rewrite(self, context: SearchContext, step: str, slots: dict[str, str]) -> list[str]:
         """One new prompt and its paraphrases."""
-        prompt = await _ask(arena, f"{step}/rewrite", "rewrite", slots, prompt_reader(arena))
-        return [] if prompt is None else [prompt, *await self._paraphrase(arena, step, prompt)]
+        prompt = await _ask(context, f"{step}/rewrite", "rewrite", slots, prompt_reader(context))
+        return [] if prompt is None else [prompt, *await self._paraphrase(context, step, prompt)]
 
-    async def _paraphrase(self, arena: Arena, step: str, prompt: str) -> list[str]:
+    async def _paraphrase(self, context: SearchContext, step: str, prompt: str) -> list[str]:
         paraphrased = await gather(
-            _ask(arena, f"{step}/variation={number}/paraphrase", "paraphrase", {"prompt": prompt}, prompt_reader(arena))
+            _ask(
+                context,
+                f"{step}/variation={number}/paraphrase",
+                "paraphrase",
+                {"prompt": prompt},
+                prompt_reader(context),
+            )
             for number in range(1, self.paraphrases + 1)
         )
         return [other for other in paraphrased if other is not None]
 
-    async def _choose(self, arena: Arena, step: str, prompts: list[str]) -> list[str]:
+    async def _choose(self, context: SearchContext, step: str, prompts: list[str]) -> list[str]:
         if self.select != "full":
-            return await bandit_ranking(arena, step, prompts, self._policy(len(prompts)))
-        return [trial.prompt for trial in ranked(await arena.score(step, prompts))]
+            return await bandit_ranking(context, step, prompts, self._policy(len(prompts)))
+        return [trial.prompt for trial in ranked(await context.score(step, prompts))]
 
     def _policy(self, arms: int) -> Policy:
         budget = self.select_rounds * self.select_width * self.select_examples
@@ -194,17 +200,19 @@ class ProTeGi:
         )
 
 
-def _rows(arena: Arena, wrong: Sequence[Wrong]) -> Rows:
+def _rows(context: SearchContext, wrong: Sequence[WrongAnswer]) -> Rows:
     """The examples that were answered wrongly."""
     return tuple(
         tuple(sorted({task.train.index(error.failure.example) for error in wrong if error.task == task.name}))
-        for task in arena.tasks
+        for task in context.tasks
     )
 
 
-def _block(wrong: Wrong) -> str:
+def _block(wrong: WrongAnswer) -> str:
     return failure_block(wrong.failure, system_prompt=wrong.system_prompt, user_prompt=wrong.user_prompt)
 
 
-async def _ask(arena: Arena, step: str, name: str, slots: dict[str, str], read: Callable[[str], str]) -> str | None:
-    return await ask_or_none(arena, step, messages("protegi", arena.level, name, slots), read)
+async def _ask(
+    context: SearchContext, step: str, name: str, slots: dict[str, str], read: Callable[[str], str]
+) -> str | None:
+    return await ask_or_none(context, step, messages("protegi", context.level, name, slots), read)

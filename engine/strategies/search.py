@@ -1,11 +1,11 @@
 """What a search is: a strategy that looks for prompts in several steps, scoring some of them on its way.
 
-Population methods, beams, bandits and chained edits are searches. The loop hands a search an `Arena`, in which it asks
-the optimizer model and scores prompts; what it returns, best first, the loop scores in full and selects from, as it
-does with the candidates of a strategy that proposes one at a time. One class serves both loops: in the inner loop the
-arena is one task under a fixed system prompt, in the outer loop all tasks with their kept user prompts.
+Population methods, beams, bandits and chained edits are searches. The loop hands a search a `SearchContext`, in which
+it asks the optimizer model and scores prompts; what it returns, best first, the loop scores in full and selects from,
+as it does with the candidates of a strategy that proposes one at a time. One class serves both loops: in the inner loop
+it is about one task under a fixed system prompt, in the outer loop about all tasks with their kept user prompts.
 
-A search holds no state between calls and draws at random only from `arena.rng`, so that a run replays to the digit.
+A search holds no state between calls and draws at random only from `context.rng`, so that a run replays to the digit.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from metaspo.engine.tasks import Failure
 
 T = TypeVar("T")
 
-Rows = tuple[tuple[int, ...], ...]  # per task of the arena, positions of train examples
+Rows = tuple[tuple[int, ...], ...]  # per task, positions of train examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrong:
+class WrongAnswer:
     """A wrong answer with the pair it was given under."""
 
     task: str
@@ -38,7 +38,7 @@ class Trial:
     """One prompt and how it fared on the rows that were asked.
 
     Attributes:
-        score: 0 to 1; the mean over the arena's nodes, each node by its task's metric.
+        score: 0 to 1; the mean over the nodes, each node by its task's metric.
         grades: 0 to 1 per answer: node by node, each in the order of its rows. The same place is the same example (and
             the same other prompt of the pair) in every trial on equal rows.
         wrong: what is not fully right, task by task in the order of the rows; in the outer loop under each task's best
@@ -48,10 +48,10 @@ class Trial:
     prompt: str
     score: float
     grades: tuple[float, ...]
-    wrong: tuple[Wrong, ...]
+    wrong: tuple[WrongAnswer, ...]
 
 
-class Arena(Protocol):
+class SearchContext(Protocol):
     """One round of a loop as a search sees it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Arena(Protocol):
         candidates: how many prompts the loop will look at when the search returns; more are cut off.
         first: the prompts that are there, best first, scored on every row: the kept user prompts, or the incumbent.
         past: every prompt that this search returned in the run's earlier iterations, oldest first, each once.
-        tasks: the arena's tasks under the best prompts there are; exactly one at level "user".
+        tasks: the tasks under the best prompts there are; exactly one at level "user".
         nodes: how many (task, user prompt) pairs a prompt is scored on; 1 at level "user".
     """
 
@@ -107,13 +107,13 @@ class Arena(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class RoundSize:
     """How large a round is, for counting calls before the first one.
 
     Attributes:
         level: "user" or "system".
         candidates: how many prompts the loop will look at.
-        tasks: how many tasks the arena has; 1 at level "user".
+        tasks: how many tasks there are; 1 at level "user".
         nodes: how many (task, user prompt) pairs a prompt is scored on.
         rows: how many examples that makes for one prompt, over all nodes.
     """
@@ -130,7 +130,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CallBound:
     """Calls of one round at most, without redraws of malformed answers and without the loop's own full scoring."""
 
     base: int
@@ -139,7 +139,7 @@ class Work:
 
 @runtime_checkable
 class Search(Protocol):
-    """Looks for prompts in an arena; see `InnerStrategy` for `name` and `describe()`.
+    """Looks for prompts in a `SearchContext`; see `InnerStrategy` for `name` and `describe()`.
 
     Hyper-parameters are the class's fields: a config sets them in the loop's `options`.
     """
@@ -154,19 +154,19 @@ class Search(Protocol):
 
     def describe(self) -> str: ...
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """The most calls that one round can take."""
         ...
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
-        """The prompts found, best first; they need not hold those of `arena.first`. Raises `NoProposal`."""
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
+        """The prompts found, best first; they need not hold those of `context.first`. Raises `NoProposal`."""
         ...
 
 
-def round_work(strategy: InnerStrategy | OuterStrategy | Search, size: Size) -> Work:
+def round_work(strategy: InnerStrategy | OuterStrategy | Search, size: RoundSize) -> CallBound:
     """The most calls that proposing takes in one round; none where the loop is off."""
     if not size.candidates:
-        return Work(base=0, optimizer=0)
+        return CallBound(base=0, optimizer=0)
     if isinstance(strategy, Search):
         return strategy.work(size)
-    return Work(base=0, optimizer=strategy.calls_optimizer * size.candidates)
+    return CallBound(base=0, optimizer=strategy.calls_optimizer * size.candidates)

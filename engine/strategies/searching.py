@@ -6,39 +6,41 @@ from typing import TypeVar
 from metaspo.backends import Message
 from metaspo.engine.strategies.base import NoProposal
 from metaspo.engine.strategies.meta_prompts import Level, read_system_prompt, read_user_prompt
-from metaspo.engine.strategies.search import Arena, Trial
+from metaspo.engine.strategies.search import SearchContext, Trial
 
 T = TypeVar("T")
 
 BOTH_LEVELS: frozenset[Level] = frozenset({"user", "system"})
 
 
-def prompt_reader(arena: Arena) -> Callable[[str], str]:
-    """Reads a new prompt of the arena's level out of an answer; the reader raises `Malformed`."""
-    read = read_user_prompt if arena.level == "user" else read_system_prompt
-    return lambda answer: arena.usable(read(answer))
+def prompt_reader(context: SearchContext) -> Callable[[str], str]:
+    """Reads a new prompt of the context's level out of an answer; the reader raises `Malformed`."""
+    read = read_user_prompt if context.level == "user" else read_system_prompt
+    return lambda answer: context.usable(read(answer))
 
 
-def require_failures(arena: Arena) -> None:
+def require_failures(context: SearchContext) -> None:
     """Raises `NoProposal` where every answer is right already: nothing is asked for then."""
-    if not any(task.failures for task in arena.tasks):
+    if not any(task.failures for task in context.tasks):
         raise NoProposal("no failures to learn from")
 
 
-async def ask_or_none(arena: Arena, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T | None:
-    """What `Arena.ask` returns; None where it brings no proposal, so that one lost answer does not end a search."""
+async def ask_or_none(
+    context: SearchContext, step: str, messages: Sequence[Message], parse: Callable[[str], T], /
+) -> T | None:
+    """What `context.ask` returns; None where it brings no proposal, so that one lost answer does not end a search."""
     try:
-        return await arena.ask(step, messages, parse)
+        return await context.ask(step, messages, parse)
     except NoProposal:
         return None
 
 
-async def born(arena: Arena, place: str, step: str, messages: Sequence[Message]) -> Trial | None:
+async def propose_and_score(context: SearchContext, place: str, step: str, messages: Sequence[Message]) -> Trial | None:
     """Ask for a prompt at `place/step`, and score it at `place/score` as soon as it is there; None if either fails."""
-    prompt = await ask_or_none(arena, f"{place}/{step}", messages, prompt_reader(arena))
+    prompt = await ask_or_none(context, f"{place}/{step}", messages, prompt_reader(context))
     if prompt is None:
         return None
-    trials = await arena.score(f"{place}/score", [prompt])
+    trials = await context.score(f"{place}/score", [prompt])
     return trials[0] if trials else None
 
 
@@ -51,9 +53,9 @@ def ranked(trials: Iterable[Trial | None]) -> list[Trial]:
     return sorted(once.values(), key=lambda trial: -trial.score)
 
 
-def new_prompts(arena: Arena, prompts: Iterable[str]) -> list[str]:
+def new_prompts(context: SearchContext, prompts: Iterable[str]) -> list[str]:
     """The prompts that the loop does not have already, each once. Raises `NoProposal` if there is none."""
-    there = {trial.prompt for trial in arena.first}
+    there = {trial.prompt for trial in context.first}
     found = [prompt for prompt in dict.fromkeys(prompts) if prompt not in there]
     if not found:
         raise NoProposal("the search found no other prompt than those it started from")

@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.base import Malformed
 from metaspo.engine.strategies.meta_prompts import Level, read_analysis
-from metaspo.engine.strategies.search import Arena, Size, Work
+from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import ask_or_none, new_prompts, require_failures
 from metaspo.engine.strategies.sprig_edits import Edit, Prompt, edits, library, most_edits, promising, read, write
 from metaspo.engine.strategies.texts import messages
@@ -69,7 +69,7 @@ class Sprig:
         by = ", rewords some through the optimizer model" if self.paraphrases else ""
         return f"adds, deletes and swaps components of a library{by}, and keeps the best {self.beam} of each step"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """Every edit different and never scored before; the incumbent is scored already."""
         per_prompt = size.batch(self.questions)
         base = optimizer = 0
@@ -81,33 +81,33 @@ class Sprig:
             base += (candidates + (parents if step > 1 else 0)) * per_prompt
             optimizer += parents * length if self.paraphrases else 0
             parents, length = min(self.beam, candidates), min(self.longest, length + 1)
-        return Work(base=base, optimizer=optimizer)
+        return CallBound(base=base, optimizer=optimizer)
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The last beam. Raises `NoProposal`."""
-        require_failures(arena)
-        incumbent = arena.first[0].prompt
+        require_failures(context)
+        incumbent = context.first[0].prompt
         beam: list[Prompt] = [() if self.start == "empty" else read(incumbent, longest=self.longest)]
         gains: list[list[float]] = [[] for _ in library()]
         rewordings: dict[str, Sequence[str]] = {}
         for step in range(1, self.steps + 1):
             place = f"step={step}"
-            await self._reword(arena, beam, rewordings, place=place)
+            await self._reword(context, beam, rewordings, place=place)
             count = len(library()) if step == 1 else self.add_candidates
-            arms = promising(gains, count, rng=arena.rng(f"{place}/components"))
+            arms = promising(gains, count, rng=context.rng(f"{place}/components"))
             moves = [
                 (incumbent if step == 1 else write(parent), edit)
                 for parent in beam
                 for edit in edits(parent, arms=arms, rewordings=rewordings, longest=self.longest)
             ]
-            found = await self._step(arena, moves, gains, place=place)
+            found = await self._step(context, moves, gains, place=place)
             if not found:
                 break
             beam = found
-        return new_prompts(arena, [write(prompt) for prompt in beam if prompt])
+        return new_prompts(context, [write(prompt) for prompt in beam if prompt])
 
     async def _step(
-        self, arena: Arena, moves: Sequence[Move], gains: Sequence[list[float]], *, place: str
+        self, context: SearchContext, moves: Sequence[Move], gains: Sequence[list[float]], *, place: str
     ) -> list[Prompt]:
         """Score a step's candidates beside their parents, credit the components; the best candidates."""
         if not moves:
@@ -115,10 +115,10 @@ class Sprig:
         prompts: dict[str, Prompt] = {}
         for _, edit in moves:
             prompts.setdefault(write(edit.prompt), edit.prompt)
-        candidates = self._drawn(list(prompts), rng=arena.rng(f"{place}/candidates"))
-        rows = arena.sample(f"{place}/questions", per_task=self.questions)
+        candidates = self._drawn(list(prompts), rng=context.rng(f"{place}/candidates"))
+        rows = context.sample(f"{place}/questions", per_task=self.questions)
         parents = dict.fromkeys(parent for parent, _ in moves)
-        trials = await arena.score(f"{place}/score", [*parents, *candidates], rows=rows)
+        trials = await context.score(f"{place}/score", [*parents, *candidates], rows=rows)
         scores = {trial.prompt: trial.score for trial in trials}
         credit(gains, moves, scores)
         best = sorted((text for text in candidates if text in scores), key=lambda text: -scores[text])
@@ -130,7 +130,7 @@ class Sprig:
         return [candidates[place] for place in sorted(rng.sample(range(len(candidates)), self.max_candidates))]
 
     async def _reword(
-        self, arena: Arena, beam: Sequence[Prompt], rewordings: dict[str, Sequence[str]], *, place: str
+        self, context: SearchContext, beam: Sequence[Prompt], rewordings: dict[str, Sequence[str]], *, place: str
     ) -> None:
         """Ask for the rewordings of every component of the beam that has none yet."""
         if not self.paraphrases:
@@ -139,7 +139,7 @@ class Sprig:
         missing = [text for text in texts if text not in rewordings]
         answers = await gather(
             ask_or_none(
-                arena,
+                context,
                 f"{place}/rephrase={number}",
                 messages("sprig", "system", "rephrase", {"component": text, "count": str(self.paraphrases)}),
                 rewordings_reader(text, self.paraphrases),

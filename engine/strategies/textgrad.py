@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass
 from metaspo.backends import Message
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks, read_analysis
-from metaspo.engine.strategies.search import Arena, Rows, Size, Work, Wrong
+from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, WrongAnswer
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, require_failures
 from metaspo.engine.strategies.texts import messages, text
 
@@ -58,60 +58,69 @@ class TextGrad:
         kept = "kept unless validation falls" if self.revert else "always kept"
         return f"the optimizer model comments on each wrong answer of a small batch and revises the prompt, {kept}"
 
-    def work(self, size: Size, /) -> Work:
+    def work(self, size: RoundSize, /) -> CallBound:
         """Every step finds its batch all wrong. The first prompt is scored already; so is one validated on all rows."""
         updates = self.epochs * self.steps
         forward = 0 if self.revert and self.validation is None else (updates - 1) * size.batch(self.batch)
         check = size.rows if self.validation is None else size.batch(self.validation)
         feedback = min(self.batch * size.tasks, size.rows)
-        return Work(base=forward + (updates * check if self.revert else 0), optimizer=updates * (feedback + 1))
+        return CallBound(base=forward + (updates * check if self.revert else 0), optimizer=updates * (feedback + 1))
 
-    async def search(self, arena: Arena, /) -> Sequence[str]:
+    async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The versions that were kept, the latest first. Raises `NoProposal`."""
-        require_failures(arena)
-        aside = _set_aside(arena, self.validation)
-        prompt, score = arena.first[0].prompt, arena.first[0].score
+        require_failures(context)
+        aside = _set_aside(context, self.validation)
+        prompt, score = context.first[0].prompt, context.first[0].score
         if self.revert and aside is not None:
-            score = next((trial.score for trial in await arena.score("validate", [prompt], rows=aside)), 0.0)
+            score = next((trial.score for trial in await context.score("validate", [prompt], rows=aside)), 0.0)
         kept: list[str] = []
         past: list[str] = []
-        for place, rows in self._steps(arena, aside):
-            version = await self._update(arena, prompt, rows, past, place=place)
+        for place, rows in self._steps(context, aside):
+            version = await self._update(context, prompt, rows, past, place=place)
             if version is None or version == prompt:
                 continue
             if self.revert:
-                checked = await arena.score(f"{place}/validate", [version], rows=aside)
+                checked = await context.score(f"{place}/validate", [version], rows=aside)
                 if not checked or checked[0].score < score:
                     continue
                 score = checked[0].score
             prompt = version
             kept.append(prompt)
-        return new_prompts(arena, reversed(kept))
+        return new_prompts(context, reversed(kept))
 
-    def _steps(self, arena: Arena, aside: Rows | None) -> Iterator[tuple[str, Rows]]:
+    def _steps(self, context: SearchContext, aside: Rows | None) -> Iterator[tuple[str, Rows]]:
         """Place and batch of every step."""
         for epoch in range(1, self.epochs + 1):
-            batches = _batches(arena, aside, size=self.batch, rng=arena.rng(f"epoch={epoch}/batches"))
+            batches = _batches(context, aside, size=self.batch, rng=context.rng(f"epoch={epoch}/batches"))
             for step in range(1, self.steps + 1):
                 yield f"epoch={epoch}/step={step}", next(batches)
 
-    async def _update(self, arena: Arena, prompt: str, rows: Rows, past: list[str], *, place: str) -> str | None:
+    async def _update(
+        self, context: SearchContext, prompt: str, rows: Rows, past: list[str], *, place: str
+    ) -> str | None:
         """One step's new version; None if nothing was wrong or nothing came back. Adds the step to `past`."""
-        forward = await arena.score(f"{place}/forward", [prompt], rows=rows)
+        forward = await context.score(f"{place}/forward", [prompt], rows=rows)
         wrong = forward[0].wrong if forward else ()
         answers = await gather(
-            ask_or_none(arena, f"{place}/feedback={number}", _feedback_request(arena, prompt, case), read_analysis)
+            ask_or_none(
+                context,
+                f"{place}/feedback={number}",
+                _feedback_request(context, prompt, case),
+                read_analysis,
+            )
             for number, case in enumerate(wrong, 1)
         )
         feedback = join_blocks([_tagged("feedback", answer) for answer in answers if answer is not None])
         if not feedback:
             return None
-        request = self._update_request(arena, prompt, feedback, past)
+        request = self._update_request(context, prompt, feedback, past)
         past.append(_tagged("version", f"{prompt}\n\n{feedback}"))
-        return await ask_or_none(arena, f"{place}/update", request, prompt_reader(arena))
+        return await ask_or_none(context, f"{place}/update", request, prompt_reader(context))
 
-    def _update_request(self, arena: Arena, prompt: str, feedback: str, past: Sequence[str]) -> tuple[Message, ...]:
-        level = arena.level
+    def _update_request(
+        self, context: SearchContext, prompt: str, feedback: str, past: Sequence[str]
+    ) -> tuple[Message, ...]:
+        level = context.level
         versions = join_blocks(past[max(0, len(past) - self.momentum) :])
         listed = "\n".join(f"- {constraint}" for constraint in self.constraints)
         slots = {
@@ -120,23 +129,23 @@ class TextGrad:
             "feedback": feedback,
             "history": text("textgrad", level, "history", {"versions": versions}) if versions else "",
             "constraints": text("textgrad", level, "constraints", {"constraints": listed}) if listed else "",
-            "rules": text("textgrad", level, "rules", _answer_rule(arena)),
+            "rules": text("textgrad", level, "rules", _answer_rule(context)),
         }
         return messages("textgrad", level, "update", slots)
 
 
-def _set_aside(arena: Arena, count: int | None) -> Rows | None:
+def _set_aside(context: SearchContext, count: int | None) -> Rows | None:
     """Rows to validate on; of a task's rows at least one is left for the batches. None: all rows."""
     if count is None:
         return None
-    drawn = arena.sample("validation", per_task=count)
-    return tuple(rows[: max(1, len(task.train) - 1)] for rows, task in zip(drawn, arena.tasks, strict=True))
+    drawn = context.sample("validation", per_task=count)
+    return tuple(rows[: max(1, len(task.train) - 1)] for rows, task in zip(drawn, context.tasks, strict=True))
 
 
-def _batches(arena: Arena, aside: Rows | None, *, size: int, rng: Random) -> Iterator[Rows]:
+def _batches(context: SearchContext, aside: Rows | None, *, size: int, rng: Random) -> Iterator[Rows]:
     """Batch after batch, each task's rows in an order of this epoch's own; no row twice in a batch."""
     orders = []
-    for position, task in enumerate(arena.tasks):
+    for position, task in enumerate(context.tasks):
         taken = set(aside[position]) if aside is not None else set()
         order = [row for row in range(len(task.train)) if row not in taken] or list(range(len(task.train)))
         rng.shuffle(order)
@@ -145,14 +154,14 @@ def _batches(arena: Arena, aside: Rows | None, *, size: int, rng: Random) -> Ite
         yield tuple(tuple(islice(rows, count)) for rows, count in orders)
 
 
-def _feedback_request(arena: Arena, prompt: str, case: Wrong) -> tuple[Message, ...]:
+def _feedback_request(context: SearchContext, prompt: str, case: WrongAnswer) -> tuple[Message, ...]:
     shown = failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
-    slots = {"kind": text("textgrad", arena.level, "kind", {}), "prompt": prompt, "case": shown}
-    return messages("textgrad", arena.level, "feedback", slots)
+    slots = {"kind": text("textgrad", context.level, "kind", {}), "prompt": prompt, "case": shown}
+    return messages("textgrad", context.level, "feedback", slots)
 
 
-def _answer_rule(arena: Arena) -> dict[str, str]:
-    return {"answer_rule": arena.tasks[0].answer_rule} if arena.level == "user" else {}
+def _answer_rule(context: SearchContext) -> dict[str, str]:
+    return {"answer_rule": context.tasks[0].answer_rule} if context.level == "user" else {}
 
 
 def _tagged(tag: str, inside: str) -> str:

@@ -19,7 +19,7 @@ from metaspo.engine.optimize.inner import select
 from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.selection.objective import score_of
 from metaspo.engine.strategies import InnerContext, InnerStrategy, NoProposal, Search
@@ -70,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Setting:
-    scope: Scope
+    context: RunContext
     strategy: InnerStrategy
     system: str
     task: Task
@@ -78,7 +78,7 @@ class _Setting:
     address: str
 
 
-async def adapt(scope: Scope, system: str, effort: Effort) -> list[Curve]:
+async def adapt(context: RunContext, system: str, effort: Effort) -> list[Curve]:
     """Adapt to every target task, all at once; curves task by task, each for every amount of data.
 
     Raises:
@@ -86,17 +86,19 @@ async def adapt(scope: Scope, system: str, effort: Effort) -> list[Curve]:
         TaskError: for a target task without train examples.
         RunStopped: as any run.
     """
-    if isinstance(scope.inner, Search):
-        raise ConfigError(f"adapting takes an inner strategy that proposes prompt by prompt, not '{scope.inner.name}'")
+    if isinstance(context.inner, Search):
+        raise ConfigError(
+            f"adapting takes an inner strategy that proposes prompt by prompt, not '{context.inner.name}'"
+        )
     settings = []
-    for position, task in enumerate(scope.targets):
+    for position, task in enumerate(context.targets):
         if not task.train or not task.test:
             raise TaskError(f"task '{task.name}': adapting needs train and test examples")
         for size in effort.examples or (len(task.train),):
             cut = replace(task, train=task.train[:size])
             place = join("adapt", f"task={task.name}", f"examples={len(cut.train)}")
             setting = _Setting(
-                scope=scope, strategy=scope.inner, system=system, task=cut, position=position, address=place
+                context=context, strategy=context.inner, system=system, task=cut, position=position, address=place
             )
             settings.append(setting)
     return await gather(_curve(setting, effort) for setting in settings)
@@ -131,29 +133,29 @@ async def _child(
     this: _Setting, kept: Sequence[Scorecard], *, parent: int, child: int, number: int
 ) -> Scorecard | None:
     """Propose one prompt from one of the kept ones, and score it; None if there is none."""
-    scope = this.scope
+    context = this.context
     address = join(this.address, f"round={number}", f"parent={parent}", f"cand={child}")
-    context = InnerContext(
+    proposal_context = InnerContext(
         address=address,
         candidate=child,
-        show=scope.config.inner.failures,
-        rng=rng_at(scope.config.seed, address),
+        show=context.config.inner.failures,
+        rng=rng_at(context.config.seed, address),
         system_prompt=this.system,
         task=TaskState(task=this.task, kept=(kept[parent],)).view(),
-        ask=asker(scope, address, priority=priorities.inner(number, task=this.position, candidate=0)),
+        ask=asker(context, address, priority=priorities.inner(number, task=this.position, candidate=0)),
     )
     try:
-        prompt = check_user_prompt(await this.strategy.propose(context))
+        prompt = check_user_prompt(await this.strategy.propose(proposal_context))
     except (NoProposal, PromptError) as reason:
-        scope.journal.write("proposal", address, {"none": str(reason)})
+        context.journal.write("proposal", address, {"none": str(reason)})
         return None
-    scope.journal.write("proposal", address, {"user": prompt})
+    context.journal.write("proposal", address, {"user": prompt})
     return await _train_score(this, prompt, address=join(address, "score"), number=number)
 
 
 async def _train_score(this: _Setting, prompt: str, *, address: str, number: int) -> Scorecard:
     return await score(
-        this.scope,
+        this.context,
         PromptPair(this.system, prompt),
         this.task,
         examples=this.task.train,
@@ -167,7 +169,7 @@ async def _tests(this: _Setting, cards: Sequence[Scorecard]) -> dict[str, TestSc
     prompts = list(dict.fromkeys(card.pair.user for card in cards))
     scored = await gather(
         score(
-            this.scope,
+            this.context,
             PromptPair(this.system, prompt),
             this.task,
             examples=this.task.test,

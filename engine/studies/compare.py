@@ -20,12 +20,12 @@ from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.test_splits import score_given
-from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_scope, open_for, run_prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
-from metaspo.engine.runtime.observer import Watcher
+from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.adapt import Effort, adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
@@ -51,7 +51,7 @@ class Job:
 async def compare(
     grid: Grid,
     *,
-    watcher: Callable[[Prepared], Watcher],
+    observer: Callable[[Prepared], Observer],
     progress: Progress | None = None,
     warn: Warn = log_warning,
 ) -> list[CellResult]:
@@ -70,7 +70,7 @@ async def compare(
     async def one(job: Job, gateway: Gateway) -> CellResult:
         async with slots:
             try:
-                return await _run(job, gateway, watcher=watcher(job.cell.prepared), events=events)
+                return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)
             except ENDS_ONE_RUN as reason:
                 return _unfinished(job.cell, str(reason))
 
@@ -83,18 +83,18 @@ async def compare(
         return await gather(one(job, gateway) for job in jobs)
 
 
-async def _run(job: Job, gateway: Gateway, *, watcher: Watcher, events: LaneEvents) -> CellResult:
+async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEvents) -> CellResult:
     started = anyio.current_time()
     cell, prepared = job.cell, job.cell.prepared
     if cell.method.fixed:
-        found = await _fixed(cell, gateway, job.names, watcher=watcher)
+        found = await _fixed(cell, gateway, job.names, observer=observer)
     else:
-        report = await run_prepared(prepared, gateway, job.names, watcher=watcher, events=events)
+        report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events)
         found = _found(cell, report)
     users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
-        scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, watcher=Watcher())
+        scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, observer=Observer())
         transferred[model_label(item.config.base)] = tuple(scores)
         found = _with_usage(found, usage)
     found = replace(found, transferred=transferred)
@@ -108,17 +108,17 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
     config, system = job.grid.config, found.system_prompt
     own = job.cell.prepared
     prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}))
-    scope = make_scope(
-        prepared, gateway, job.names, journal=MemoryJournal(), watcher=Watcher(), name=prepared.config.name
+    context = make_context(
+        prepared, gateway, job.names, journal=MemoryJournal(), observer=Observer(), name=prepared.config.name
     )
     if config.generalize is not None:
-        prompts = await _user_prompts(scope, config.generalize, folder=job.grid.folder)
-        found = replace(found, generalized=tuple(await generalize(scope, system, prompts)))
+        prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
+        found = replace(found, generalized=tuple(await generalize(context, system, prompts)))
     if config.adapt is not None:
         table = config.adapt
         effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
-        found = replace(found, adapted=tuple(await adapt(scope, system, effort)))
-    return _with_usage(found, scope.account.statistics())
+        found = replace(found, adapted=tuple(await adapt(context, system, effort)))
+    return _with_usage(found, context.account.statistics())
 
 
 def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
@@ -131,19 +131,19 @@ def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
     )
 
 
-async def _user_prompts(scope: Scope, table: GeneralizeTable, *, folder: Path) -> UserPrompts:
+async def _user_prompts(context: RunContext, table: GeneralizeTable, *, folder: Path) -> UserPrompts:
     if not table.given:
-        return await induce_user_prompts(scope, count=table.prompts, demos=table.demos)
+        return await induce_user_prompts(context, count=table.prompts, demos=table.demos)
     given = resolve_path(table.given, base_dir=folder)
-    return {task.name: given_user_prompts(given, task.name)[: table.prompts] for task in scope.targets}
+    return {task.name: given_user_prompts(given, task.name)[: table.prompts] for task in context.targets}
 
 
-async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, watcher: Watcher) -> CellResult:
+async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, observer: Observer) -> CellResult:
     system = cell.method.fixed
     users = {task.name: task.user_prompt for task in cell.prepared.tasks}
-    watcher.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
-    scores, usage = await _score(cell.prepared, gateway, names, system=system, users=users, watcher=watcher)
-    watcher.finished()
+    observer.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
+    scores, usage = await _score(cell.prepared, gateway, names, system=system, users=users, observer=observer)
+    observer.finished()
     found = CellResult(
         method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
     )
@@ -167,14 +167,16 @@ def _unfinished(cell: Cell, reason: str) -> CellResult:
 
 
 async def _score(
-    prepared: Prepared, gateway: Gateway, names: LaneNames, *, system: str, users: Mapping[str, str], watcher: Watcher
+    prepared: Prepared, gateway: Gateway, names: LaneNames, *, system: str, users: Mapping[str, str], observer: Observer
 ) -> tuple[list[TestScore], AccountStatistics]:
     """One pair a task on the test splits that the config wants scored."""
-    scope = make_scope(prepared, gateway, names, journal=MemoryJournal(), watcher=watcher, name=prepared.config.name)
+    context = make_context(
+        prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=prepared.config.name
+    )
     wanted = prepared.config.test.source != "none"
-    tasks = tuple(task for task in scope.tasks if task.role == "target" or wanted)
-    scores = await score_given(replace(scope, tasks=tasks), system, users, split="test")
-    return scores, scope.account.statistics()
+    tasks = tuple(task for task in context.tasks if task.role == "target" or wanted)
+    scores = await score_given(replace(context, tasks=tasks), system, users, split="test")
+    return scores, context.account.statistics()
 
 
 def _with_base(prepared: Prepared, model: ModelTable) -> Prepared:

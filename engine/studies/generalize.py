@@ -15,7 +15,7 @@ from metaspo.engine.gather import gather
 from metaspo.engine.optimize.search_round import fault_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
-from metaspo.engine.runtime.context import Scope
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import Malformed, NoProposal
 from metaspo.engine.strategies.ape import read_induced, user_induction
@@ -24,49 +24,49 @@ from metaspo.engine.tasks import Task, TaskError
 UserPrompts = Mapping[str, Sequence[str]]  # by task
 
 
-async def induce_user_prompts(scope: Scope, *, count: int = 10, demos: int = 10) -> dict[str, tuple[str, ...]]:
+async def induce_user_prompts(context: RunContext, *, count: int = 10, demos: int = 10) -> dict[str, tuple[str, ...]]:
     """`count` user prompts for every target task, each induced from `demos` train examples; an equal one comes once.
 
     Raises:
         ConfigError: without an optimizer model.
         TaskError: for a target task without train examples, or one for which no prompt could be induced.
     """
-    if scope.optimizer is None:
+    if context.optimizer is None:
         raise ConfigError(
             "inducing user prompts asks an optimizer model: add an [optimizer] table, or give the prompts"
         )
     found = await gather(
-        _induce(scope, task, position, count=count, demos=demos) for position, task in enumerate(scope.targets)
+        _induce(context, task, position, count=count, demos=demos) for position, task in enumerate(context.targets)
     )
-    return {task.name: prompts for task, prompts in zip(scope.targets, found, strict=True)}
+    return {task.name: prompts for task, prompts in zip(context.targets, found, strict=True)}
 
 
-async def generalize(scope: Scope, system: str, prompts: UserPrompts) -> list[TestScore]:
+async def generalize(context: RunContext, system: str, prompts: UserPrompts) -> list[TestScore]:
     """A system prompt on the test split of every target task under each of its user prompts; task by task."""
     return await gather(
-        _score(scope, system, task, position, number, user)
-        for position, task in enumerate(scope.targets)
+        _score(context, system, task, position, number, user)
+        for position, task in enumerate(context.targets)
         if task.test
         for number, user in enumerate(prompts[task.name])
     )
 
 
-async def _induce(scope: Scope, task: Task, position: int, *, count: int, demos: int) -> tuple[str, ...]:
+async def _induce(context: RunContext, task: Task, position: int, *, count: int, demos: int) -> tuple[str, ...]:
     if not task.train:
         raise TaskError(
             f"task '{task.name}': inducing user prompts needs train examples; give a train file, or prompts"
         )
-    found = await gather(_induce_one(scope, task, position, number, demos) for number in range(1, count + 1))
+    found = await gather(_induce_one(context, task, position, number, demos) for number in range(1, count + 1))
     prompts = tuple(dict.fromkeys(prompt for prompt in found if prompt))
     if not prompts:
         raise TaskError(f"task '{task.name}': no user prompt could be induced; the journal says why")
     return prompts
 
 
-async def _induce_one(scope: Scope, task: Task, position: int, number: int, demos: int) -> str:
+async def _induce_one(context: RunContext, task: Task, position: int, number: int, demos: int) -> str:
     address = join("generalize", f"task={task.name}", f"prompt={number}")
-    shown = rng_at(scope.config.seed, address).sample(task.train, min(demos, len(task.train)))
-    ask = asker(scope, address, priority=priorities.initial(position))
+    shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
+    ask = asker(context, address, priority=priorities.initial(position))
     rule = task.answer_format.describe()
     try:
         return await ask(
@@ -75,7 +75,7 @@ async def _induce_one(scope: Scope, task: Task, position: int, number: int, demo
             lambda answer: _read(answer, rule),
         )
     except NoProposal as reason:
-        scope.journal.write("proposal", address, {"none": str(reason)})
+        context.journal.write("proposal", address, {"none": str(reason)})
         return ""
 
 
@@ -86,9 +86,9 @@ def _read(answer: str, rule: str) -> str:
     return prompt
 
 
-async def _score(scope: Scope, system: str, task: Task, position: int, number: int, user: str) -> TestScore:
+async def _score(context: RunContext, system: str, task: Task, position: int, number: int, user: str) -> TestScore:
     card = await score(
-        scope,
+        context,
         PromptPair(system, user),
         task,
         examples=task.test,

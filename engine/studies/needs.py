@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls
 from metaspo.engine.config.schema import InnerTable, RunConfig
-from metaspo.engine.strategies import Size, inner_strategy, round_work
+from metaspo.engine.strategies import RoundSize, inner_strategy, round_work
 from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
 from metaspo.engine.tasks import Task
 
@@ -52,7 +52,7 @@ def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> 
     for task in (task for task in tasks if task.role == "target"):
         for size in table.examples or (len(task.train),):
             rows = min(size, len(task.train))
-            work = round_work(strategy, Size(level="user", candidates=1, tasks=1, nodes=1, rows=rows))
+            work = round_work(strategy, RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=rows))
             calls += Calls(
                 initial=rows,
                 inner=proposed * rows,

@@ -15,7 +15,7 @@ import anyio.lowlevel
 from metaspo.backends import Message
 from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import Malformed, NoProposal, TaskView
-from metaspo.engine.strategies.search import Rows, Size, Trial, Wrong
+from metaspo.engine.strategies.search import RoundSize, Rows, Trial, WrongAnswer
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import Example
 
@@ -58,7 +58,7 @@ def wanted(request: str) -> str:
 
 
 class ScriptedArena:
-    """An `Arena` whose models are functions.
+    """An `SearchContext` whose models are functions.
 
     Args:
         tasks: the train examples by task name, in order; one task at level "user".
@@ -135,10 +135,10 @@ class ScriptedArena:
         )
 
     @property
-    def size(self) -> Size:
+    def size(self) -> RoundSize:
         """What `work` is told of this arena."""
         per_task = {name: 1 if self.level == "user" else len(users) for name, users in self._users.items()}
-        return Size(
+        return RoundSize(
             level=self.level,
             candidates=self.candidates,
             tasks=len(self._train),
@@ -215,7 +215,7 @@ class ScriptedArena:
         chosen = rows if rows is not None else tuple(tuple(range(len(train))) for train in self._train.values())
         scores: list[float] = []
         grades: list[float] = []
-        wrong: list[Wrong] = []
+        wrong: list[WrongAnswer] = []
         for (name, train), places in zip(self._train.items(), chosen, strict=True):
             users = (prompt,) if self.level == "user" else self._users[name]
             for user in users if places else ():
@@ -233,8 +233,8 @@ class ScriptedArena:
                 grades += node
         return Trial(prompt=prompt, score=_mean(scores), grades=tuple(grades), wrong=tuple(wrong))
 
-    def _wrong(self, prompt: str, task: str, user: str, example: Example) -> Wrong:
-        return Wrong(
+    def _wrong(self, prompt: str, task: str, user: str, example: Example) -> WrongAnswer:
+        return WrongAnswer(
             task=task,
             system_prompt=prompt if self.level == "system" else self._system_prompt,
             user_prompt=user,
