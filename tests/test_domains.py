@@ -25,7 +25,7 @@ from metaspo.engine.domains import (
     survey,
     task_spec,
 )
-from metaspo.engine.tasks import Example, Graded, TaskError, build_format, build_metric, load_task
+from metaspo.engine.tasks import Example, TaskError, build_format, build_metric, load_task
 
 DATA = Path(
     os.environ.get("METASPO_DATA", "") or Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -101,7 +101,7 @@ def test_every_answer_of_the_data_is_read_back_out_of_a_reply(task: DomainTask) 
     loaded = load_task(spec, base_dir=Path(), seed=0)
     for example in (*loaded.train, *loaded.test):
         for answer in example.answers:
-            assert metric.grade(Graded(answer_format.parse(reply.format(answer)), example.answers)) == 1
+            assert metric.grade(answer_format.parse(reply.format(answer)), example.answers) == 1
 
 
 def test_what_a_folder_lacks_is_listed_and_what_it_has_is_counted(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Outcomes: a malformed answer counts as wrong and is counted; a failed call has no grade and never becomes a zero."""
 
-import pytest
-from world import make_task
+from dataclasses import replace
+from pathlib import Path
 
-from metaspo.backends import Completion, RequestRejected, Usage
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, total
+import pytest
+from world import World, make_config, make_task
+
+from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
+from metaspo.backends import Completion, RequestRejected, Simulated, Usage
+from metaspo.engine import Prepared
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.selection.objective import meta_score, ranked
+from metaspo.engine.tasks.metrics import UserMetric
 
 TASK = make_task("a", train=4)
 RIGHT, WRONG, MALFORMED = "yes", "no", "who knows"
@@ -33,7 +39,9 @@ def outcomes(*answers: str | RequestRejected) -> tuple[Outcome, ...]:
 
 def card(*answers: str | RequestRejected, user: str = "{question}") -> Scorecard:
     found = outcomes(*answers)
-    return Scorecard(task="a", pair=PromptPair("s", user), outcomes=found, score=total(found, metric=TASK.metric))
+    return Scorecard(
+        task="a", pair=PromptPair("s", user), outcomes=found, score=score_of_answered(found, metric=TASK.metric)
+    )
 
 
 def test_each_kind_of_answer_has_its_status_and_grade() -> None:
@@ -76,3 +84,22 @@ def test_ranking_keeps_the_best_and_the_earlier_of_equals() -> None:
 
 def test_the_meta_score_is_the_plain_mean_over_nodes() -> None:
     assert meta_score([card(RIGHT, RIGHT), card(RIGHT, WRONG), card(WRONG, WRONG)]) == 0.5
+
+
+@pytest.mark.parametrize("early_rejection", [True, False])
+async def test_an_answer_is_graded_once(early_rejection: bool) -> None:
+    """However often bounds are looked at: no more often than answers came in, from the model, the cache or a twin."""
+    graded: list[str | None] = []
+
+    def exact(prediction: str | None, answers: tuple[str, ...]) -> float:
+        graded.append(prediction)
+        return float(prediction in answers)
+
+    tasks = tuple(replace(make_task(name, train=40), metric=UserMetric("own:exact", exact)) for name in "ab")
+    config = make_config({"early_rejection": early_rejection})
+    lanes = [Lane(name, [Simulated(World(3).answer)], LaneSettings(concurrency=8)) for name in ("base", "optimizer")]
+    async with Gateway(lanes, store=MemoryStore()) as gateway:
+        report = await optimize(Prepared(config=config, tasks=tasks, folder=Path()), gateway=gateway)
+    use = report.usage.lanes["base"]
+    answered = use.calls + use.hits + use.joined
+    assert len(graded) <= answered if early_rejection else len(graded) == answered

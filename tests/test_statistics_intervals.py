@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, bootstrap
+from world import split_score
 
 from metaspo.engine.statistics import (
     Interval,
@@ -20,7 +21,7 @@ from metaspo.engine.statistics import (
     wilson_interval,
 )
 from metaspo.engine.statistics.resampling import macro_f1_of, mean_of
-from metaspo.engine.tasks import Graded, MacroF1
+from metaspo.engine.tasks import MacroF1
 
 GRADES = st.lists(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]), min_size=1, max_size=20)
 LABELS = st.lists(
@@ -89,15 +90,15 @@ def test_a_resample_of_labels_has_the_macro_f1_that_the_metric_gives_it(
 ) -> None:
     cells = sorted({(right.casefold(), (said or "").casefold()) for right, said in labels})
     drawn = [max(weights[0], 1), *weights[1 : len(cells)]]
-    whole = [Graded(said or None, (right,)) for (right, said), n in zip(cells, drawn, strict=True) for _ in range(n)]
+    whole = [(said or None, (right,)) for (right, said), n in zip(cells, drawn, strict=True) for _ in range(n)]
     found = macro_f1_of(labels).statistic(np.asarray([drawn], float))[0]
-    assert found == pytest.approx(MacroF1().aggregate(whole))
+    assert found == pytest.approx(split_score(MacroF1(), whole))
 
 
 @given(LABELS)
 def test_labels_have_the_macro_f1_that_the_metric_gives_them(labels: list[tuple[str, str | None]]) -> None:
-    graded = [Graded(said, (right,)) for right, said in labels]
-    assert macro_f1_of(labels).value == pytest.approx(MacroF1().aggregate(graded))
+    whole = [(said, (right,)) for right, said in labels]
+    assert macro_f1_of(labels).value == pytest.approx(split_score(MacroF1(), whole))
 
 
 @settings(deadline=None, max_examples=20)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from world import split_score
 
-from metaspo.engine.tasks import Graded, Notice, Tagged, TaskSpec, Text, load_task
+from metaspo.engine.tasks import Notice, Tagged, TaskSpec, Text, load_task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 METRICS = {"accuracy": "accuracy", "macro-F1": "macro-f1", "exact match (token-F1 second)": "exact-match"}
@@ -60,14 +61,12 @@ def test_a_task_loads_whole_and_each_gold_answer_scores_one(row: Mapping[str, st
     assert (len(task.train), len(task.test)) == (row["train"], row["test"])
     assert notices == []
     for split in (task.train, task.test):
-        graded = []
         for example in split:
             for answer in example.answers:
                 said = task.answer_format.parse(f"Let me think.\n<answer>{answer}</answer>")
                 assert said == answer, example.where
-                assert task.metric.grade(Graded(said, example.answers)) == 1.0, example.where
-            graded.append(Graded(example.answers[0], example.answers))
-        assert task.metric.aggregate(graded) == 1.0
+                assert task.metric.grade(said, example.answers) == 1.0, example.where
+        assert split_score(task.metric, [(example.answers[0], example.answers) for example in split]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -87,4 +86,4 @@ def test_number_words_count_as_digits_in_coloured_objects(row: Mapping[str, str 
     assert task.answer_format == Tagged(Text(number_words=True))
     three = next(example for example in task.test if example.answers == ("3",))
     said = task.answer_format.parse("<answer>Three</answer>")
-    assert task.metric.grade(Graded(said, three.answers)) == 1.0
+    assert task.metric.grade(said, three.answers) == 1.0

@@ -1,16 +1,19 @@
 """Metrics against their definitions, computed here a second way, and against examples worked out by hand."""
 
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import split_score
 
 from metaspo.engine.tasks import (
     Accuracy,
     ExactMatch,
-    Graded,
     MacroF1,
     Metric,
     MetricError,
@@ -20,71 +23,112 @@ from metaspo.engine.tasks import (
     build_metric,
     squad_normalize,
 )
+from metaspo.engine.tasks.tally import MeanTally
 
 BUILT_IN: tuple[Metric, ...] = (Accuracy(), ExactMatch(), MacroF1(), TokenF1())
 labels = st.sampled_from(["a1", "b2", "c3"])
-graded_labels = st.lists(
-    st.builds(Graded, st.none() | labels | st.just("zz"), labels.map(lambda label: (label,))), min_size=1
+predicted_labels = st.lists(
+    st.tuples(st.none() | labels | st.just("zz"), labels.map(lambda label: (label,))), min_size=1
 )
 words = st.lists(st.sampled_from(["red", "green", "blue", "tree"]), min_size=1).map(" ".join)
 
 
-def _f1(graded: list[Graded], label: str) -> float:
+Answered = tuple[str | None, tuple[str, ...]]
+
+
+def bounds(metric: Metric, answered: Sequence[Answered]) -> list[float]:
+    """Before the first answer, and after each."""
+    tally = metric.tally([answers for _, answers in answered])
+    found = [tally.bound]
+    for prediction, answers in answered:
+        tally.add(prediction, answers, metric.grade(prediction, answers))
+        found.append(tally.bound)
+    return found
+
+
+def _f1(answered: Sequence[Answered], label: str) -> float:
     """F1 of one label from precision and recall, as the textbooks define it."""
-    hit = sum(one.prediction == label == one.answers[0] for one in graded)
-    said = sum(one.prediction == label for one in graded)
-    true = sum(one.answers[0] == label for one in graded)
-    precision, recall = hit / said if said else 0.0, hit / true
+    hit = sum(prediction == label == answers[0] for prediction, answers in answered)
+    predicted = sum(prediction == label for prediction, _ in answered)
+    true = sum(answers[0] == label for _, answers in answered)
+    precision, recall = hit / predicted if predicted else 0.0, hit / true
     return 2 * precision * recall / (precision + recall) if hit else 0.0
 
 
-@given(graded_labels)
-def test_macro_f1_is_the_mean_f1_over_the_labels_of_the_split(graded: list[Graded]) -> None:
-    present = {one.answers[0] for one in graded}
-    expected = sum(_f1(graded, label) for label in present) / len(present)
-    assert MacroF1().aggregate(graded) == pytest.approx(expected)
+@given(predicted_labels)
+def test_macro_f1_is_the_mean_f1_over_the_labels_of_the_split(answered: list[Answered]) -> None:
+    present = {answers[0] for _, answers in answered}
+    expected = sum(_f1(answered, label) for label in present) / len(present)
+    assert split_score(MacroF1(), answered) == pytest.approx(expected)
 
 
-@given(graded_labels, labels)
-def test_a_malformed_answer_is_worth_no_more_than_any_wrong_label(graded: list[Graded], label: str) -> None:
+@given(predicted_labels)
+def test_a_malformed_answer_is_worth_no_more_than_any_wrong_label(answered: list[Answered]) -> None:
     """Malformed instead of a prediction outside the split's labels makes no difference."""
-    only = [Graded("outside" if one.prediction is None else one.prediction, one.answers) for one in graded]
-    assert MacroF1().aggregate(graded) == MacroF1().aggregate(only)
+    only = [("outside" if prediction is None else prediction, answers) for prediction, answers in answered]
+    assert split_score(MacroF1(), answered) == split_score(MacroF1(), only)
 
 
 def test_macro_f1_by_hand() -> None:
-    """Right labels y y n; said y, malformed, y: F1 of y is 2*1/(2+2), of n 0."""
-    graded = [Graded("y", ("y",)), Graded(None, ("y",)), Graded("y", ("n",))]
-    assert MacroF1().aggregate(graded) == pytest.approx(0.25)
+    """Right labels y y n; predicted y, malformed, y: F1 of y is 2*1/(2+2), of n 0."""
+    assert split_score(MacroF1(), [("y", ("y",)), (None, ("y",)), ("y", ("n",))]) == pytest.approx(0.25)
 
 
 def test_macro_f1_refuses_several_accepted_answers() -> None:
     with pytest.raises(ValueError, match="one accepted answer"):
-        MacroF1().aggregate([Graded("y", ("y", "n"))])
+        split_score(MacroF1(), [("y", ("y", "n"))])
 
 
 @given(st.sampled_from(BUILT_IN), words, st.lists(words))
 def test_a_right_answer_scores_one_and_a_malformed_one_zero(metric: Metric, answer: str, others: list[str]) -> None:
-    assert metric.grade(Graded(answer, (*others, answer))) == 1.0
-    assert metric.grade(Graded(None, (*others, answer))) == 0.0
+    assert metric.grade(answer, (*others, answer)) == 1.0
+    assert metric.grade(None, (*others, answer)) == 0.0
 
 
 @given(st.sampled_from((Accuracy(), ExactMatch(), TokenF1())), st.lists(st.tuples(words, words), min_size=1))
 def test_a_split_scores_the_mean_of_its_examples(metric: Metric, pairs: list[tuple[str, str]]) -> None:
-    graded = [Graded(said, (right,)) for said, right in pairs]
-    assert metric.aggregate(graded) == pytest.approx(sum(map(metric.grade, graded)) / len(graded))
-    assert 0 <= metric.aggregate(graded) <= 1
+    answered = [(predicted, (right,)) for predicted, right in pairs]
+    assert split_score(metric, answered) == math.fsum(metric.grade(*example) for example in answered) / len(answered)
+    assert 0 <= split_score(metric, answered) <= 1
 
 
 @pytest.mark.parametrize("metric", BUILT_IN)
 def test_no_examples_have_no_score(metric: Metric) -> None:
     with pytest.raises(ValueError, match="example"):
-        metric.aggregate([])
+        metric.tally([])
+
+
+@given(st.sampled_from(BUILT_IN), st.lists(st.tuples(labels, labels), min_size=1, max_size=6), st.randoms())
+def test_no_way_to_answer_the_rest_scores_more_than_the_bound(
+    metric: Metric, pairs: list[tuple[str, str]], rng: Random
+) -> None:
+    """At every point of a split; with everything answered rightly from there on it is reached, to the bit."""
+    answered: list[Answered] = [(predicted, (right,)) for predicted, right in pairs]
+    rng.shuffle(answered)
+    for count, bound in enumerate(bounds(metric, answered)):
+        rest = [(rng.choice([None, "a1", "b2", "c3", "zz"]), answers) for _, answers in answered[count:]]
+        assert split_score(metric, [*answered[:count], *rest]) <= bound
+        assert (
+            split_score(metric, [*answered[:count], *((answers[0], answers) for _, answers in answered[count:])])
+            == bound
+        )
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_answers_is_nothing_to_a_mean(grades: list[float], rng: Random) -> None:
+    shuffled = rng.sample(grades, len(grades))
+    found = []
+    for order in (grades, shuffled):
+        tally = MeanTally([("x",)] * len(order))
+        for grade in order:
+            tally.add(None, ("x",), grade)
+        found.append(tally.bound)
+    assert found == [math.fsum(grades) / len(grades)] * 2
 
 
 def test_accuracy_ignores_case_only() -> None:
-    assert Accuracy().grade(Graded("Grey", ("grey",))) == 1.0
-    assert Accuracy().grade(Graded("the grey", ("grey",))) == 0.0
+    assert Accuracy().grade("Grey", ("grey",)) == 1.0
+    assert Accuracy().grade("the grey", ("grey",)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -110,19 +154,18 @@ def test_squad_normalization_is_idempotent(text: str) -> None:
 
 
 def test_answers_of_articles_and_punctuation_alone_are_not_all_equal() -> None:
-    assert ExactMatch().grade(Graded("the", ("A",))) == 0.0
-    assert ExactMatch().grade(Graded("a", ("A",))) == 1.0
-    assert TokenF1().grade(Graded("!", ("?",))) == 0.0
+    assert ExactMatch().grade("the", ("A",)) == 0.0
+    assert ExactMatch().grade("a", ("A",)) == 1.0
+    assert TokenF1().grade("!", ("?",)) == 0.0
 
 
 def test_exact_match_does_not_take_several_answers_at_once() -> None:
-    assert ExactMatch().grade(Graded("Paris and London", ("Paris", "London"))) == 0.0
+    assert ExactMatch().grade("Paris and London", ("Paris", "London")) == 0.0
 
 
 def test_token_f1_by_hand() -> None:
     """Said 3 words, 2 of them among the 4 right ones: 2*2/(3+4); the better of two accepted answers counts."""
-    graded = Graded("big red dog", ("one red dog house", "cat"))
-    assert TokenF1().grade(graded) == pytest.approx(4 / 7)
+    assert TokenF1().grade("big red dog", ("one red dog house", "cat")) == pytest.approx(4 / 7)
 
 
 @given(words, words)
@@ -135,7 +178,7 @@ def test_token_f1_is_the_harmonic_mean_of_precision_and_recall(said: str, right:
             common += 1
     precision, recall = common / len(said.split()), common / len(right.split())
     expected = 2 * precision * recall / (precision + recall) if common else 0.0
-    assert TokenF1().grade(Graded(said, (right,))) == pytest.approx(expected)
+    assert TokenF1().grade(said, (right,)) == pytest.approx(expected)
 
 
 def test_a_users_function_beside_the_config_is_found_and_leaves_the_import_path_alone(tmp_path: Path) -> None:
@@ -143,7 +186,7 @@ def test_a_users_function_beside_the_config_is_found_and_leaves_the_import_path_
     before = list(sys.path)
     metric = build_metric("own_length_metric:ratio", base_dir=tmp_path)
     assert metric.name == "own_length_metric:ratio"
-    assert metric.aggregate([Graded(None, ("x",)), Graded("y", ("x", "z", "u"))]) == pytest.approx(0.5)
+    assert split_score(metric, [(None, ("x",)), ("y", ("x", "z", "u"))]) == pytest.approx(0.5)
     assert sys.path == before
 
 
@@ -151,7 +194,7 @@ def test_a_users_function_beside_the_config_is_found_and_leaves_the_import_path_
 def test_a_users_score_outside_0_to_1_is_named(returned: float) -> None:
     metric = UserMetric("mine:fn", lambda _prediction, _answers: returned)
     with pytest.raises(MetricError, match=r"'mine:fn' returned .* number from 0 to 1"):
-        metric.grade(Graded("x", ("x",)))
+        metric.grade("x", ("x",))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ something malformed.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from typing import Any
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig
-from metaspo.engine.tasks import Example, Task, TaskRole
+from metaspo.engine.tasks import Example, Metric, Task, TaskRole
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.metrics import build_metric
 from metaspo.engine.tasks.spec import AnswerSpec
@@ -85,6 +86,14 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
         user_prompt=f"About {name}: is {{question}} even?",
         weight=weight,
     )
+
+
+def split_score(metric: Metric, answered: Sequence[tuple[str | None, tuple[str, ...]]]) -> float:
+    """What a metric makes of a split: each example's prediction beside its accepted answers."""
+    tally = metric.tally([answers for _, answers in answered])
+    for prediction, answers in answered:
+        tally.add(prediction, answers, metric.grade(prediction, answers))
+    return tally.bound
 
 
 def make_config(changes: dict[str, Any] | None = None) -> RunConfig:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 import anyio
 
 from metaspo.backends import Completion, RequestRejected
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, total
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.tasks import Example, Graded, Task
+from metaspo.engine.tasks import Example, Task
 from metaspo.scheduling import Priority
 
 CHUNK = 16  # rows asked as one batch where bounds are watched: small enough to bite, large enough to cost little
@@ -24,19 +24,20 @@ class Evaluation:
         self, context: RunContext, pair: PromptPair, task: Task, *, examples: Sequence[Example], address: str
     ) -> None:
         self.task = task
-        self._scope = context
+        self._context = context
         self._pair = pair
         self._examples = examples
         self._address = address
-        self._answers = [example.answers for example in examples]
         self._outcomes: list[Outcome | None] = [None] * len(examples)
+        self._missing = len(examples)
+        self._tally = task.metric.tally([example.answers for example in examples])
         roles = context.config.roles
         self._requests = [context.base.request(render(pair, example.question, roles=roles)) for example in examples]
 
     @property
     def missing(self) -> int:
         """How many examples have no outcome yet."""
-        return self._outcomes.count(None)
+        return self._missing
 
     @property
     def refusal(self) -> str:
@@ -49,8 +50,7 @@ class Evaluation:
     @property
     def bound(self) -> float:
         """The best score still within reach."""
-        graded: list[Graded | None] = [None if outcome is None else outcome.graded for outcome in self._outcomes]
-        return self.task.metric.best_case(graded, self._answers)
+        return self._tally.bound
 
     def outcome(self, row: int) -> Outcome | None:
         """The outcome of one example, if it has one."""
@@ -58,7 +58,7 @@ class Evaluation:
 
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
-        context = self._scope
+        context = self._context
         found = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
         self._keep(found.items())
 
@@ -78,7 +78,7 @@ class Evaluation:
         )
 
     async def _ask(self, priority: Priority, rows: Sequence[int], heard: Callable[[], None] | None) -> None:
-        context = self._scope
+        context = self._context
         answers = await context.gateway.complete_many(
             [self._requests[row] for row in rows], lane=context.base.lane, account=context.account, priority=priority
         )
@@ -87,12 +87,20 @@ class Evaluation:
             heard()
 
     def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
-        before = self.missing
+        before = self._missing
         for row, answer in answers:
-            self._outcomes[row] = grade_answer(
-                answer, self._examples[row], answer_format=self.task.answer_format, metric=self.task.metric
-            )
-        self._scope.observer.settled(base_calls=before - self.missing)
+            if self._outcomes[row] is None:
+                self._grade(row, answer)
+        self._context.observer.settled(base_calls=before - self._missing)
+
+    def _grade(self, row: int, answer: Completion | RequestRejected) -> None:
+        """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
+        example, task = self._examples[row], self.task
+        outcome = grade_answer(answer, example, answer_format=task.answer_format, metric=task.metric)
+        self._outcomes[row] = outcome
+        self._missing -= 1
+        if outcome.grade is not None:
+            self._tally.add(outcome.prediction, example.answers, outcome.grade)
 
     def card(self) -> Scorecard:
         """The scorecard, once every example has an outcome; journals it."""
@@ -103,11 +111,13 @@ class Evaluation:
             task=self.task.name,
             pair=self._pair,
             outcomes=whole,
-            score=total(whole, metric=self.task.metric),
+            score=score_of_answered(whole, metric=self.task.metric) if self.refusal else self._tally.bound,
             weight=self.task.weight,
         )
-        self._scope.journal.write("score", self._address, _row(card))
-        note_spending(self._scope.journal, self._scope.account, seconds=anyio.current_time() - self._scope.started)
+        self._context.journal.write("score", self._address, _row(card))
+        note_spending(
+            self._context.journal, self._context.account, seconds=anyio.current_time() - self._context.started
+        )
         return card
 
 

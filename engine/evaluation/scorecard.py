@@ -7,7 +7,7 @@ from enum import StrEnum
 from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure
-from metaspo.engine.tasks.base import AnswerFormat, Example, Graded, Metric
+from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
 
 
 class Status(StrEnum):
@@ -35,11 +35,6 @@ class Outcome:
     prediction: str | None = None
     grade: float | None = None
     reason: str = ""
-
-    @property
-    def graded(self) -> Graded | None:
-        """What the metric sees of it; None for a failed one."""
-        return None if self.status is Status.FAILED else Graded(self.prediction, self.example.answers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +96,16 @@ def grade_answer(
         status=Status.MALFORMED if prediction is None else Status.SCORED,
         text=answer.text,
         prediction=prediction,
-        grade=metric.grade(Graded(prediction, example.answers)),
+        grade=metric.grade(prediction, example.answers),
     )
 
 
-def total(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:
-    """The metric over the answered examples; None if there are none."""
-    graded = [graded for outcome in outcomes if (graded := outcome.graded) is not None]
-    return metric.aggregate(graded) if graded else None
+def score_of_answered(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:
+    """The metric over the examples that were answered; None if none was."""
+    answered = [(outcome, outcome.grade) for outcome in outcomes if outcome.grade is not None]
+    if not answered:
+        return None
+    tally = metric.tally([outcome.example.answers for outcome, _ in answered])
+    for outcome, grade in answered:
+        tally.add(outcome.prediction, outcome.example.answers, grade)
+    return tally.bound

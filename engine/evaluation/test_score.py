@@ -64,9 +64,9 @@ class TestScore:
 
 def _interval(card: Scorecard, metric: str) -> Interval | None:
     """By the mean of the grades, but for macro-F1, which is none."""
-    answered = [graded for outcome in card.outcomes if (graded := outcome.graded)]
+    answered = [(outcome, outcome.grade) for outcome in card.outcomes if outcome.grade is not None]
     if not answered:
         return None
     if metric == MacroF1().name:
-        return macro_f1_interval([(graded.answers[0], graded.prediction) for graded in answered])
-    return score_interval([outcome.grade for outcome in card.outcomes if outcome.grade is not None])
+        return macro_f1_interval([(outcome.example.answers[0], outcome.prediction) for outcome, _ in answered])
+    return score_interval([grade for _, grade in answered])

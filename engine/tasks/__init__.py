@@ -1,6 +1,6 @@
 """Tasks: data, answer formats, metrics."""
 
-from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Failure, Graded, Metric, Task, TaskRole
+from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Failure, Metric, Tally, Task, TaskRole
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.formats import Integer, Label, Letter, Tagged, Text, build_format
 from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
@@ -27,7 +27,6 @@ __all__ = [
     "ExactMatch",
     "Example",
     "Failure",
-    "Graded",
     "Integer",
     "Label",
     "Letter",
@@ -37,6 +36,7 @@ __all__ = [
     "Notice",
     "Notify",
     "Tagged",
+    "Tally",
     "Task",
     "TaskError",
     "TaskRole",

@@ -37,39 +37,39 @@ class AnswerFormat(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """One example's prediction beside its accepted answers, all canonical; prediction None = malformed."""
+class Tally(Protocol):
+    """A split's score while its answers come in, each missing one taken as right."""
 
-    prediction: str | None
-    answers: tuple[str, ...]
+    def add(self, prediction: str | None, answers: tuple[str, ...], grade: float) -> None:
+        """One example is answered: its prediction (None = malformed), accepted answers and grade; each once."""
+        ...
+
+    @property
+    def bound(self) -> float:
+        """An upper bound for every way the missing answers may turn out; the score once none is missing.
+
+        Exact to the last bit: no completion of the split scores more, rounding included.
+        """
+        ...
 
 
 class Metric(Protocol):
-    """Scores predictions; 1 is best."""
+    """Scores predictions; 1 is best. An answer is graded once; a split's score is made of its grades."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def additive(self) -> bool:
-        """Whether `aggregate` is the mean of `grade`, for every split."""
+        """Whether a split's score is the mean of its grades, for every split."""
         ...
 
-    def grade(self, graded: Graded, /) -> float:
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
         """One example, 0 to 1. Below 1 is a failure that a strategy may learn from."""
         ...
 
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
-        """A whole split, 0 to 1 (for most metrics the mean of `grade`)."""
-        ...
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        """What `aggregate` can still reach: an upper bound for every way the missing predictions (None) may turn out.
-
-        `answers` are the accepted answers of all examples. The bound is exact to the last bit: no completion of the
-        split aggregates to more, rounding included, and with nothing missing it equals `aggregate`.
-        """
+    def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
+        """The score of a split of which nothing is answered yet, by the accepted answers of all its examples."""
         ...
 
 

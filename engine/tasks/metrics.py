@@ -1,7 +1,6 @@
 """How predictions are scored against accepted answers. A malformed answer (prediction None) is wrong in every one."""
 
 import importlib
-import math
 import re
 import string
 import sys
@@ -10,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import ClassVar, Final
 
-from metaspo.engine.tasks.base import Graded, Metric
+from metaspo.engine.tasks.base import Metric, Tally
 from metaspo.engine.tasks.errors import MetricError, TaskError
+from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
 
 MetricFunction = Callable[[str | None, tuple[str, ...]], float]
 
@@ -22,26 +21,29 @@ _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracy:
+class MeanOfGrades:
+    """A metric whose score of a split is the mean of its grades."""
+
+    additive: ClassVar[bool] = True
+
+    def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
+        """Raises `ValueError` where there is no example."""
+        return MeanTally(answers)
+
+
+@dataclass(frozen=True)
+class Accuracy(MeanOfGrades):
     """The share of predictions that equal an accepted answer, case ignored."""
 
     name: str = "accuracy"
-    additive: ClassVar[bool] = True
 
-    def grade(self, graded: Graded, /) -> float:
-        return float(_right(graded))
-
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
-        return _mean(self, graded)
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        return _best_mean(self, graded)
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+        return float(_is_right(prediction, answers))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MacroF1:
-    """The plain mean of the F1 of each label, case ignored.
+    """The plain mean of the F1 of each label, case ignored; an example's grade is whether it is right.
 
     The labels are those that are the right answer of some example of the split. A malformed answer, or one that is no
     such label, is missed by its right label and a false alarm for none; it adds no class of its own to the mean.
@@ -50,70 +52,39 @@ class MacroF1:
     name: str = "macro-f1"
     additive: ClassVar[bool] = False
 
-    def grade(self, graded: Graded, /) -> float:
-        return float(_right(graded))
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+        return float(_is_right(prediction, answers))
 
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
+    def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
         """Raises `ValueError` where there is no example, or one with several accepted answers."""
-        if not graded or any(len(one.answers) != 1 for one in graded):
-            raise ValueError("macro-F1 needs examples with one accepted answer each")
-        gold = [one.answers[0].casefold() for one in graded]
-        predicted = ["" if one.prediction is None else one.prediction.casefold() for one in graded]
-        golds, predictions = Counter(gold), Counter(predicted)
-        hits = Counter(right for right, said in zip(gold, predicted, strict=True) if right == said)
-        return fmean(2 * hits[label] / (golds[label] + predictions[label]) for label in sorted(golds))
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        """Missing predictions taken as right.
-
-        Every label's F1 is 2 TP / (gold + predicted). With its gold count fixed it grows with TP and falls with false
-        alarms; a right answer adds the one and none of the other, for its own label and for all others, so that all
-        right is best for every label at once.
-        """
-        return self.aggregate([one or Graded(right[0], right) for one, right in zip(graded, answers, strict=True)])
+        return MacroF1Tally(answers)
 
 
-@dataclass(frozen=True, slots=True)
-class ExactMatch:
+@dataclass(frozen=True)
+class ExactMatch(MeanOfGrades):
     """The share of predictions that equal an accepted answer after SQuAD's normalization."""
 
     name: str = "exact-match"
-    additive: ClassVar[bool] = True
 
-    def grade(self, graded: Graded, /) -> float:
-        if graded.prediction is None:
-            return 0.0
-        return float(_comparable(graded.prediction) in map(_comparable, graded.answers))
-
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
-        return _mean(self, graded)
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        return _best_mean(self, graded)
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+        return 0.0 if prediction is None else float(_comparable(prediction) in map(_comparable, answers))
 
 
-@dataclass(frozen=True, slots=True)
-class TokenF1:
+@dataclass(frozen=True)
+class TokenF1(MeanOfGrades):
     """The mean overlap of words with the accepted answer that fits best, after SQuAD's normalization."""
 
     name: str = "token-f1"
-    additive: ClassVar[bool] = True
 
-    def grade(self, graded: Graded, /) -> float:
-        if graded.prediction is None:
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+        if prediction is None:
             return 0.0
-        said = Counter(_comparable(graded.prediction).split())
-        return max((_overlap(said, Counter(_comparable(answer).split())) for answer in graded.answers), default=0.0)
-
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
-        return _mean(self, graded)
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        return _best_mean(self, graded)
+        words = Counter(_comparable(prediction).split())
+        return max((_overlap(words, Counter(_comparable(answer).split())) for answer in answers), default=0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class UserMetric:
+@dataclass(frozen=True)
+class UserMetric(MeanOfGrades):
     """A user's own function; the score of a split is the mean.
 
     The function must depend on its arguments alone, or runs no longer replay. What it raises becomes a `MetricError`.
@@ -125,29 +96,20 @@ class UserMetric:
 
     name: str
     function: MetricFunction
-    additive: ClassVar[bool] = True
 
-    def grade(self, graded: Graded, /) -> float:
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
         """Raises `MetricError` where the function fails or returns no number from 0 to 1."""
         try:
-            score: object = self.function(graded.prediction, graded.answers)
+            score: object = self.function(prediction, answers)
         except Exception as error:
-            why = (
-                f"metric {self.name!r} failed on the prediction {graded.prediction!r}: {type(error).__name__}: {error}"
-            )
+            why = f"metric {self.name!r} failed on the prediction {prediction!r}: {type(error).__name__}: {error}"
             raise MetricError(why) from error
         if not isinstance(score, int | float) or not 0 <= score <= 1:
             raise MetricError(
-                f"metric {self.name!r} returned {score!r} for the prediction {graded.prediction!r}: "
+                f"metric {self.name!r} returned {score!r} for the prediction {prediction!r}: "
                 "it must return a number from 0 to 1"
             )
         return float(score)
-
-    def aggregate(self, graded: Sequence[Graded], /) -> float:
-        return _mean(self, graded)
-
-    def best_case(self, graded: Sequence[Graded | None], answers: Sequence[tuple[str, ...]], /) -> float:
-        return _best_mean(self, graded)
 
 
 def build_metric(name: str, *, base_dir: Path) -> Metric:
@@ -169,25 +131,13 @@ def _comparable(text: str) -> str:
     return squad_normalize(text) or " ".join(text.lower().split())
 
 
-def _right(graded: Graded) -> bool:
-    said = graded.prediction
-    return said is not None and said.casefold() in (answer.casefold() for answer in graded.answers)
+def _is_right(prediction: str | None, answers: tuple[str, ...]) -> bool:
+    return prediction is not None and prediction.casefold() in (answer.casefold() for answer in answers)
 
 
 def _overlap(said: Counter[str], right: Counter[str]) -> float:
     common = (said & right).total()
     return 2 * common / (said.total() + right.total()) if common else 0.0
-
-
-def _mean(metric: Metric, graded: Sequence[Graded]) -> float:
-    if not graded:
-        raise ValueError(f"{metric.name} needs at least one example")
-    return math.fsum(metric.grade(one) for one in graded) / len(graded)
-
-
-def _best_mean(metric: Metric, graded: Sequence[Graded | None]) -> float:
-    """The mean with 1 in every missing place; fsum and the division round monotonically, so it is a bound as floats."""
-    return math.fsum(1.0 if one is None else metric.grade(one) for one in graded) / len(graded)
 
 
 def _import(path: str, base_dir: Path) -> MetricFunction:
