@@ -1,34 +1,30 @@
 """A lock between processes that the operating system drops when its holder dies, however it dies."""
 
-import sys
+import fcntl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import anyio
 
-if sys.platform == "win32":
-    import msvcrt
 
-    def _try_lock(file: BinaryIO) -> None:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, for its process alone or with others that share it.
 
-    def _try_lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    False if somebody else has it. Raises `OSError` on a file system without locks.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def file_lock(path: Path, *, poll: float = 0.2) -> AsyncIterator[None]:
     """Hold `path` exclusively, waiting for other processes; looks again every `poll` seconds. Raises `OSError`."""
     with path.open("ab") as file:
-        while True:
-            try:
-                _try_lock(file)
-            except (BlockingIOError, PermissionError):
-                await anyio.sleep(poll)
-            else:
-                break
+        while not try_lock(file):  # noqa: ASYNC110 - another process has no event to set
+            await anyio.sleep(poll)
         yield

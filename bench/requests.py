@@ -23,7 +23,7 @@ from metaspo.bench.measure import peak_memory, timed
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore, Entry, Store, database
-from metaspo.cache.disk import MEMORY_BYTES
+from metaspo.cache.batched import MEMORY_BYTES
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.gateway import BATCH_WINDOW
 
@@ -82,16 +82,12 @@ class PatientModel(InstantModel):
         return await super().complete(request, time_limit=time_limit)
 
 
-class ForgetfulStore:
+class ForgetfulStore(Store):
     """Keeps nothing: what memory is taken beside it is the gateway's."""
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """None of them."""
         return {}
-
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """The entry itself."""
-        return entry
 
     async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
         """The entries themselves."""

@@ -1,34 +1,40 @@
 """Content-addressed store of completions."""
 
-from metaspo.cache.base import Entry, Store, StoreError
-from metaspo.cache.batch import BatchStore, put_all
-from metaspo.cache.care import (
+from metaspo.cache.base import BadEntry, Entry, Store, StoreError, put_all
+from metaspo.cache.batched import StoreStatistics
+from metaspo.cache.disk import DiskStore
+from metaspo.cache.disk_maintenance import DiskMaintenance
+from metaspo.cache.fallback import FallbackStore
+from metaspo.cache.key import KEY_VERSION, explain_key, request_key
+from metaspo.cache.maintenance import (
     CacheCheck,
     CacheInfo,
     EntryGroup,
+    Maintained,
     PruneFilter,
     PruneReport,
+    Row,
     cache_info,
     prune_cache,
     verify_cache,
 )
-from metaspo.cache.disk import DiskStore, StoreStatistics
-from metaspo.cache.key import KEY_VERSION, explain_key, request_key
 from metaspo.cache.memory import MemoryStore
-from metaspo.cache.rows import Row
+from metaspo.cache.opening import open_maintenance, open_store
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
-from metaspo.cache.tolerant import TolerantStore
 
 __all__ = [
     "KEY_VERSION",
-    "BatchStore",
+    "BadEntry",
     "CacheCheck",
     "CacheInfo",
+    "DiskMaintenance",
     "DiskStore",
     "Entry",
     "EntryGroup",
     "ExportReport",
+    "FallbackStore",
     "ImportReport",
+    "Maintained",
     "MemoryStore",
     "PruneFilter",
     "PruneReport",
@@ -36,11 +42,12 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreStatistics",
-    "TolerantStore",
     "cache_info",
     "explain_key",
     "export_cache",
     "import_cache",
+    "open_maintenance",
+    "open_store",
     "prune_cache",
     "put_all",
     "request_key",

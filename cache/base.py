@@ -1,8 +1,10 @@
-"""What a store of completions is. Any store must pass `tests/store_conformance.py`."""
+"""What a store of completions is. `metaspo.cache.testing` holds the laws that every store keeps."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
 from metaspo.backends import Completion
 
@@ -23,21 +25,58 @@ class Entry:
     created: float = 0.0
 
 
-class Store(Protocol):
-    """Keeps completions by key. The first entry stored under a key is canonical: later ones never replace it."""
+class Store(ABC):
+    """Keeps completions by key. The first entry stored under a key is canonical: later ones never replace it.
 
+    Attributes:
+        local: whether `get_many` does not suspend.
+    """
+
+    local: bool = False
+
+    @abstractmethod
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """The entries there are. Does not suspend for a local store. Raises `StoreError`."""
-        ...
+        """The entries there are. Raises `StoreError`."""
+
+    @abstractmethod
+    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, "Entry | StoreError"]:
+        """Keep entries; returns for each the canonical one once that is safe, or why it could not be kept.
+
+        Raises `StoreError` once the store is closed.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Write what is pending and let go; idempotent. Raises `StoreError` if entries could not be written."""
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, if there is one. Raises `StoreError`."""
+        return (await self.get_many([key])).get(key)
 
     async def put(self, key: str, entry: Entry) -> Entry:
-        """Keep an entry; returns the canonical one once it is on disk (writes are batched). Raises `StoreError`."""
-        ...
+        """Keep an entry; returns the canonical one. Raises `StoreError`."""
+        result = (await self.put_many({key: entry}))[key]
+        if isinstance(result, StoreError):
+            raise StoreError(str(result)) from result  # others may wait for the same entry, and raise their own
+        return result
 
-    async def aclose(self) -> None:
-        """Write what is pending and let go; idempotent."""
-        ...
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 class StoreError(Exception):
     """The store cannot read or keep entries; `str()` says why and what to do."""
+
+
+class BadEntry(StoreError):
+    """What is stored under one key cannot be used; everything else can."""
+
+
+async def put_all(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+    """As the store's `put_many`."""
+    return await store.put_many(entries)

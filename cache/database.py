@@ -17,12 +17,12 @@ from typing import TypeVar
 import diskcache
 
 from metaspo.cache.base import StoreError
+from metaspo.cache.errors import DatabaseErrors, explain
+from metaspo.cache.maintenance import FORMAT
 from metaspo.cache.record import BadRecord
-from metaspo.cache.trouble import DatabaseErrors, explain
 
 T = TypeVar("T")
 
-FORMAT = 1
 FILE = "cache.db"
 BUSY_TIMEOUT = 60.0
 """Seconds to wait for another process that is writing."""
@@ -117,7 +117,7 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         select = f"SELECT rowid, key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
         rows = self._sql(select, [key for key, _ in items]).fetchall()
         added = {key for rowid, key, _, _ in rows if rowid in newest}
-        there = {key: _value_or_problem(mode, value) for _, key, mode, value in rows}
+        there = {key: value_or_problem(mode, value) for _, key, mode, value in rows}
         found: list[bytes | BadRecord | None] = []
         for key, _ in items:
             found.append(None if key in added else there[key])
@@ -138,7 +138,8 @@ def plain_value(mode: object, value: object) -> bytes:
     return value
 
 
-def _value_or_problem(mode: object, value: object) -> bytes | BadRecord:
+def value_or_problem(mode: object, value: object) -> bytes | BadRecord:
+    """The value of a row, or why it has none."""
     try:
         return plain_value(mode, value)
     except BadRecord as problem:

@@ -1,15 +1,14 @@
 """A store that forgets when the process ends: for tests, and for runs with the cache turned off."""
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
-from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.batch import put_one
+from metaspo.cache.base import Entry, Store, StoreError
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Keeps entries in a dictionary. A run on it is never resumed, but still asks no question twice."""
+
+    local = True
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -18,28 +17,16 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore entries={len(self._entries)}>"
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries there are. Does not suspend. Raises `StoreError` after `aclose`."""
         self._require_open()
         entries = self._entries
         return {key: entries[key] for key in keys if key in entries}
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """Keep an entry unless there is one; returns the one kept. Raises `StoreError` after `aclose`."""
-        self._require_open()
-        return self._entries.setdefault(key, entry)
-
     async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
-        """As `put` for each; what could not be kept has the reason in its place."""
-        return {key: await put_one(self, key, entry) for key, entry in entries.items()}
+        """Keep each entry unless there is one; returns those kept. Raises `StoreError` after `aclose`."""
+        self._require_open()
+        return {key: self._entries.setdefault(key, entry) for key, entry in entries.items()}
 
     async def aclose(self) -> None:
         """Forget everything; idempotent."""

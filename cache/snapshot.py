@@ -7,19 +7,16 @@ There is no request in it, and no credential. The same entries in the same order
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
-from metaspo.backends import Completion, Usage
 from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.database import add_first, connect, explained, open_cache
-from metaspo.cache.record import BadRecord, dump_json, encode_entry, load_json
-from metaspo.cache.rows import Row, read_rows
+from metaspo.cache.maintenance import Maintained, Row
+from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
 
 SNAPSHOT_VERSION = 1
 _MARK = "metaspo_cache_snapshot"
@@ -28,20 +25,6 @@ _LONGEST_LINE = 64 * 2**20
 _PIECE = 2**10
 """Bytes unpacked at a time: even a file made to burst becomes 32 MiB of them at most."""
 _KEY = re.compile("[0-9a-f]{64}")
-_FIELDS = {
-    "key": str,
-    "text": str,
-    "finish_reason": str,
-    "prompt_tokens": int,
-    "completion_tokens": int,
-    "cached_tokens": int,
-    "latency": float,
-    "server": str,
-    "model": str,
-    "revision": str,
-    "run": str,
-    "created": float,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +48,13 @@ class ImportReport:
     kept: int
 
 
-def export_cache(folder: Path, target: Path) -> ExportReport:
+def export_cache(cache: Maintained, target: Path) -> ExportReport:
     """Write everything that can be read to a new file, which appears when it is complete. Raises `StoreError`."""
     if target.exists():
         raise StoreError(f"{target} exists already: name a new file for the snapshot.")
     draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
     try:
-        report = _write(draft, _rows(folder))
+        report = _write(draft, cache.rows())
         draft.rename(target)
     except OSError as error:
         raise StoreError(f"The snapshot {target} could not be written ({error}).") from error
@@ -81,27 +64,16 @@ def export_cache(folder: Path, target: Path) -> ExportReport:
     return report
 
 
-def import_cache(folder: Path, source: Path) -> ImportReport:
+def import_cache(cache: Maintained, source: Path) -> ImportReport:
     """Add the entries of a snapshot that are not there yet; the cache is made if there is none. Raises `StoreError`.
 
     Importing twice is importing once. Of a snapshot that is cut short, what comes before the cut is imported.
     """
-    added = kept = 0
-    batches = _batches(_read(source))
-    first = next(batches)  # before the folder is made: the snapshot may be no snapshot
-    with closing(open_cache(folder)) as cache:
-        for batch in chain([first], batches):
-            with explained(folder):
-                found = add_first(cache, batch)
-            new = sum(before is None for before in found)
-            added += new
-            kept += len(found) - new
-    return ImportReport(added=added, kept=kept)
-
-
-def _rows(folder: Path) -> Iterator[Row]:
-    with closing(connect(folder, salvage=True)) as connection, explained(folder):
-        yield from read_rows(connection)
+    added = total = 0
+    for batch in _batches(_read(source)):
+        added += cache.add(batch)
+        total += len(batch)
+    return ImportReport(added=added, kept=total - added)
 
 
 def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
@@ -113,7 +85,7 @@ def _write(path: Path, rows: Iterable[Row]) -> ExportReport:
             if row.entry is None:
                 bad += 1
             else:
-                file.write(dump_json(_to_line(row.key, row.entry)) + b"\n")
+                file.write(dump_json({"key": row.key, **entry_to_dict(row.entry)}) + b"\n")
                 entries += 1
     return ExportReport(entries=entries, bad=bad)
 
@@ -189,43 +161,10 @@ def _check_header(path: Path, content: object) -> None:
         )
 
 
-def _to_line(key: str, entry: Entry) -> dict[str, object]:
-    completion = entry.completion
-    usage = completion.usage
-    return {
-        "key": key,
-        "text": completion.text,
-        "finish_reason": completion.finish_reason,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "latency": completion.latency,
-        "server": completion.server,
-        "model": entry.model,
-        "revision": entry.revision,
-        "run": entry.run,
-        "created": entry.created,
-    }
-
-
 def _from_line(content: object) -> tuple[str, Entry]:
-    if not isinstance(content, dict) or {name: type(value) for name, value in content.items()} != _FIELDS:
-        raise BadRecord("its fields are not those of an entry")
-    if not _KEY.fullmatch(content["key"]):
+    fields = dict(content) if isinstance(content, dict) else {}
+    key = fields.pop("key", None)
+    entry = entry_from_dict(fields)
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise BadRecord("its key is not 64 hexadecimal digits")
-    usage = Usage(content["prompt_tokens"], content["completion_tokens"], content["cached_tokens"])
-    completion = Completion(
-        text=content["text"],
-        finish_reason=content["finish_reason"],
-        usage=usage,
-        latency=content["latency"],
-        server=content["server"],
-    )
-    entry = Entry(
-        completion=completion,
-        model=content["model"],
-        revision=content["revision"],
-        run=content["run"],
-        created=content["created"],
-    )
-    return content["key"], entry
+    return key, entry

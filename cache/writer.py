@@ -1,23 +1,26 @@
-"""Batched writing: answers wait in memory while one worker thread commits those before them in one transaction."""
+"""Batched writing: answers wait in memory while those before them are committed at once."""
 
 import asyncio
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
-from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import Entry, StoreError
-from metaspo.cache.database import BytesCache, add_first
-from metaspo.cache.recent import RecentEntries
+from metaspo.cache.errors import bad_entry
+from metaspo.cache.lru import RecentEntries
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
-from metaspo.cache.trouble import DatabaseErrors, bad_entry, explain
+
+Items = Sequence[tuple[str, bytes]]
+Before = bytes | BadRecord | None
+"""What was stored under a key before: a record, something that is none, or nothing."""
+
+Commit = Callable[[Items], Awaitable[Sequence[Before]]]
+"""Adds what is not there yet; for each item what was there before. Raises `StoreError`; all can then be tried again."""
 
 BATCH = 100
-"""Answers per transaction at most; those who wait for them are all woken in one turn of the loop."""
+"""Answers per commit at most; those who wait for them are all woken in one turn of the loop."""
 
 GATHER = 0.005
-"""Seconds between two transactions, so that answers which come fast share them; a lone answer is written at once."""
+"""Seconds between two commits, so that answers which come fast share them; a lone answer is written at once."""
 
 
 class _Waiter:
@@ -39,7 +42,7 @@ class _Waiter:
 
 
 class _Write:
-    """An answer on its way to disk, and who waits for it."""
+    """An answer on its way to the store, and who waits for it."""
 
     __slots__ = ("data", "entry", "waiters")
 
@@ -56,36 +59,33 @@ class _Write:
 
 
 class BatchWriter:
-    """Writes to a diskcache from a worker thread, one batch at a time, in the order of the puts.
+    """Commits one batch at a time, in the order of the puts.
 
-    A task of its own runs only while there is something to write; `aclose` waits for it. What a failed transaction
-    held stays here and is tried again with the next put, and at last by `aclose`.
+    A task of its own runs only while there is something to write; `aclose` waits for it. What a failed commit held
+    stays here and is tried again with the next put, and at last by `aclose`.
     """
 
-    def __init__(self, cache: BytesCache, folder: Path, recent: RecentEntries) -> None:
-        self._cache = cache
-        self._folder = folder
+    def __init__(self, where: str, commit: Commit, recent: RecentEntries) -> None:
+        self._where = where
+        self._commit = commit
         self._recent = recent
         self._writes: dict[str, _Write] = {}
         self._task: asyncio.Task[None] | None = None
-        # One thread for all batches: a connection belongs to a thread, and opening one costs as much as ten puts.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
-        self._closed = False
-        self._committed = -GATHER  # when the last transaction was, on the loop's clock
+        self._committed = -GATHER  # when the last commit was, on the loop's clock
         self._failure: StoreError | None = None
         self.written = 0
 
     @property
     def waiting(self) -> int:
-        """Number of answers that are not on disk yet."""
+        """Number of answers that are not stored yet."""
         return len(self._writes)
 
     def unwritten(self) -> dict[str, Entry]:
-        """The answers that are not on disk yet."""
+        """The answers that are not stored yet."""
         return {key: write.entry for key, write in self._writes.items()}
 
     async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
-        """Write entries where there are none; returns those on disk, or why not. Cancelling only ends the waiting."""
+        """Write entries where there are none; returns those stored, or why not. Cancelling only ends the waiting."""
         waiter = _Waiter(len(entries), asyncio.get_running_loop().create_future())
         for key, entry in entries.items():
             write = self._writes.get(key)
@@ -102,25 +102,17 @@ class BatchWriter:
         return waiter.results
 
     async def aclose(self) -> None:
-        """Write what is waiting; idempotent. Raises `StoreError` if that fails, and gives up on it."""
-        await to_the_end(self._close())
-
-    async def _close(self) -> None:
+        """Write what is waiting, once. Raises `StoreError` if that fails, and gives up on it."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        if self._closed:
-            return
-        self._closed = True
         if self._writes:
             await asyncio.wait([self._start()])
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
-        self._thread.shutdown()
         if self._failure is not None:
             raise StoreError(f"{len(self._writes)} answers are not kept. {self._failure}") from self._failure
 
     def _start(self) -> asyncio.Task[None]:
         if self._task is None:
-            self._task = asyncio.create_task(self._drain(), name=f"cache writer of {self._folder}")
+            self._task = asyncio.create_task(self._drain(), name=f"cache writer of {self._where}")
         return self._task
 
     async def _drain(self) -> None:
@@ -131,31 +123,30 @@ class BatchWriter:
                 wait = self._committed + GATHER - clock()
                 if wait > 0 and len(self._writes) < BATCH:
                     await asyncio.sleep(wait)
-                await self._commit(dict(islice(self._writes.items(), BATCH)))
+                await self._write(dict(islice(self._writes.items(), BATCH)))
                 self._committed = clock()
-        except DatabaseErrors as error:
-            self._fail(explain(self._folder, error))
+        except StoreError as error:
+            self._fail(error)
         except BaseException:
-            self._fail(StoreError(f"Writing to the cache in {self._folder} was broken off."))
+            self._fail(StoreError(f"Writing to {self._where} was broken off."))
             raise
         finally:
             self._task = None
 
-    async def _commit(self, batch: Mapping[str, _Write]) -> None:
-        items = [(key, write.data) for key, write in batch.items()]
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, add_first, self._cache, items)
-        for (key, write), before in zip(batch.items(), found, strict=True):
+    async def _write(self, batch: Mapping[str, _Write]) -> None:
+        stored_before = await self._commit([(key, write.data) for key, write in batch.items()])
+        for (key, write), before in zip(batch.items(), stored_before, strict=True):
             del self._writes[key]
             self._settle(key, write, before)
 
-    def _settle(self, key: str, write: _Write, before: bytes | BadRecord | None) -> None:
-        """Hand the canonical entry to those who wait for it; `before` is what was on disk already."""
+    def _settle(self, key: str, write: _Write, before: Before) -> None:
+        """Hand the canonical entry to those who wait for it."""
         try:
             if isinstance(before, BadRecord):
                 raise before
             kept = write.entry if before is None else decode_entry(key, before)
         except BadRecord as error:
-            write.resolve(key, bad_entry(self._folder, key, str(error)))
+            write.resolve(key, bad_entry(self._where, key, str(error)))
         else:
             self._recent.add(key, write.data if before is None else before)
             self.written += before is None

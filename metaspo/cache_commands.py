@@ -1,6 +1,8 @@
 """`metaspo cache`: what is in the cache, whether it is sound, moving it, and clearing it out."""
 
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +17,21 @@ from metaspo.cache import (
     CacheCheck,
     CacheInfo,
     EntryGroup,
+    Maintained,
     PruneFilter,
     cache_info,
     export_cache,
     import_cache,
+    open_maintenance,
     prune_cache,
     verify_cache,
 )
-from metaspo.cache.database import FILE
 from metaspo.console import ExitCode, err, out, say_error, told_plainly
 from metaspo.engine import ConfigError, explain_example, prepare
 from metaspo.engine.suggest import nearest
 from metaspo.parameters import Config, Json, NamedArguments
 
-CACHE = Path(".metaspo/cache")
+CACHE = ".metaspo/cache"
 
 cache_app = typer.Typer(
     help="Look into the cache, check it, move it, clear it out.",
@@ -36,21 +39,20 @@ cache_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Folder = Annotated[Path, typer.Option("--cache", metavar="DIR", help="Folder of the cache.")]
+Place = Annotated[str, typer.Option("--cache", metavar="DIR", help="Folder of the cache.")]
 
 
 @cache_app.command()
-def info(folder: Folder = CACHE, json: Json = False) -> None:
+def info(place: Place = CACHE, json: Json = False) -> None:
     """Entries, size, tokens, and what asking again would cost, by model and run."""
-    with told_plainly():
-        _need_cache(folder)
-        found = cache_info(folder)
+    with told_plainly(), _looking_after(place) as cache:
+        found = cache_info(cache)
     rows = [_group_data(group) for group in found.groups]
     if json:
         tables.print_json(
             out,
             {
-                "folder": str(folder),
+                "folder": place,
                 "format": found.format,
                 "entries": found.entries,
                 "bytes": found.size,
@@ -101,11 +103,10 @@ def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
 
 
 @cache_app.command()
-def verify(folder: Folder = CACHE, json: Json = False) -> None:
+def verify(place: Place = CACHE, json: Json = False) -> None:
     """Read every entry and check the database. Exit status 1 if something is wrong."""
-    with told_plainly():
-        _need_cache(folder)
-        check = verify_cache(folder)
+    with told_plainly(), _looking_after(place) as cache:
+        check = verify_cache(cache)
     if json:
         tables.print_json(out, _check_data(check))
     else:
@@ -118,7 +119,7 @@ def _check_data(check: CacheCheck) -> tables.Data:
     return {
         "sound": check.sound,
         "entries": check.entries,
-        "bad": [{"row": row.rowid, "key": row.key, "problem": row.problem} for row in check.bad],
+        "bad": [{"row": row.id, "key": row.key, "problem": row.problem} for row in check.bad],
         "damage": list(check.damage),
     }
 
@@ -126,7 +127,7 @@ def _check_data(check: CacheCheck) -> tables.Data:
 def _print_check(check: CacheCheck) -> None:
     out.print(f"{check.entries:,} entries are sound.", highlight=False)
     for row in check.bad:
-        say_error(f"row {row.rowid} (key {row.key[:16] or 'unreadable'}): {row.problem}")
+        say_error(f"row {row.id} (key {row.key[:16] or 'unreadable'}): {row.problem}")
     for finding in check.damage:
         say_error(f"database: {finding}")
     if not check.sound:
@@ -136,14 +137,13 @@ def _print_check(check: CacheCheck) -> None:
 @cache_app.command(name="export", cls=NamedArguments)
 def export_command(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.zst.")],
-    folder: Folder = CACHE,
+    place: Place = CACHE,
 ) -> None:
     """Write a snapshot to share or to move: JSON lines, compressed. No key or address is in it."""
-    with told_plainly():
-        _need_cache(folder)
+    with told_plainly(), _looking_after(place) as cache:
         if target.exists():
             raise ConfigError(f"{target} exists already: name a new file for the snapshot")
-        report = export_cache(folder, target)
+        report = export_cache(cache, target)
     bad = f"; {report.bad:,} rows could not be read" if report.bad else ""
     out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False, markup=False)
 
@@ -151,13 +151,14 @@ def export_command(
 @cache_app.command(name="import", cls=NamedArguments)
 def import_command(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot that `export` wrote.")],
-    folder: Folder = CACHE,
+    place: Place = CACHE,
 ) -> None:
     """Add a snapshot's entries; those that are there already stay as they are."""
     with told_plainly():
         if not source.is_file():
             raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
-        report = import_cache(folder, source)
+        with closing(open_maintenance(place)) as cache:
+            report = import_cache(cache, source)
     out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
 
 
@@ -170,7 +171,7 @@ def prune(
     ] = None,
     bad: Annotated[bool, typer.Option("--bad", help="Rows that cannot be used, and nothing else.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Really remove them; without it, only count.")] = False,
-    folder: Folder = CACHE,
+    place: Place = CACHE,
 ) -> None:
     """Remove entries by model, run or age. Counts only, unless --yes is given."""
     with told_plainly():
@@ -179,9 +180,9 @@ def prune(
             what = PruneFilter(model=model, run=run, before=before, bad=bad)
         except ValueError as error:
             raise ConfigError(f"{error} (--model, --run, --older-than, or --bad)") from None
-        _need_cache(folder)
-        report = prune_cache(folder, what, delete=yes)
-        strangers = [] if report.entries else _strangers(cache_info(folder), what)
+        with _looking_after(place) as cache:
+            report = prune_cache(cache, what, delete=yes)
+            strangers = [] if report.entries else _strangers(cache_info(cache), what)
     for stranger in strangers:
         err.print(stranger, highlight=False, markup=False)
     done = "Removed" if report.deleted else "Would remove"
@@ -189,10 +190,13 @@ def prune(
     out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
 
 
-def _need_cache(folder: Path) -> None:
-    """Raises `ConfigError` if no cache is there: the folder's name is the user's."""
-    if not (folder / FILE).exists():
-        raise ConfigError(f"There is no cache in {folder}: see that the folder is the one you mean (--cache DIR)")
+@contextmanager
+def _looking_after(place: str) -> Iterator[Maintained]:
+    """The cache at a place. Raises `ConfigError` if there is none: the place's name is the user's."""
+    with closing(open_maintenance(place)) as cache:
+        if not cache.exists():
+            raise ConfigError(f"There is no cache in {place}: see that the folder is the one you mean (--cache DIR)")
+        yield cache
 
 
 def _strangers(found: CacheInfo, what: PruneFilter) -> list[str]:

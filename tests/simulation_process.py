@@ -11,7 +11,7 @@ import anyio
 from simulation_ledger import Ledger
 
 from metaspo.backends.virtual_time import VirtualTimeLoop
-from metaspo.cache import Entry, Store, StoreError, put_all
+from metaspo.cache import Entry, Store, StoreError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -55,7 +55,7 @@ class SimulationLoop(VirtualTimeLoop):
         return future
 
 
-class SessionStore:
+class SessionStore(Store):
     """One process's view of the store: what it had not written when it was killed is lost."""
 
     def __init__(self, store: Store, process: Process, ledger: Ledger, *, write_seconds: float) -> None:
@@ -68,19 +68,12 @@ class SessionStore:
         """As the store has it."""
         return await self._store.get_many(keys)
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """Written after a while, if the process still lives by then."""
-        kept = (await self.put_many({key: entry}))[key]
-        if isinstance(kept, StoreError):
-            raise kept
-        return kept
-
     async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
-        """As `put` for each."""
+        """Written after a while, if the process still lives by then."""
         if self._write_seconds:
             await anyio.sleep(self._write_seconds)
         self._require_life()
-        kept = await put_all(self._store, entries)
+        kept = await self._store.put_many(entries)
         self._require_life()
         for key, result in kept.items():
             if isinstance(result, Entry):

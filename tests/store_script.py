@@ -9,8 +9,8 @@ TESTS = str(Path(__file__).parent)
 PREAMBLE = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from metaspo.cache import DiskStore, StoreError, TolerantStore
-from store_conformance import make_entry, make_key
+from metaspo.cache import DiskStore, FallbackStore, StoreError
+from metaspo.cache.testing import make_entry, make_key
 folder = Path(sys.argv[1])
 
 async def put(store, number):
@@ -27,3 +27,8 @@ def run_script(script: str, *arguments: object) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": TESTS}, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of what is in a folder."""
+    return {path.name for path in folder.iterdir()}

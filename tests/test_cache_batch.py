@@ -3,35 +3,25 @@
 import asyncio
 import math
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_conformance import make_entry, make_key
 
-from metaspo.cache import BatchStore, DiskStore, Entry, MemoryStore, Store, StoreError, TolerantStore, put_all
+from metaspo.cache import DiskStore, Entry, FallbackStore, MemoryStore, Store, StoreError
+from metaspo.cache.testing import make_entry, make_key
 
 
 class Choosy(MemoryStore):
     """Refuses some entries."""
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        await asyncio.sleep(0)
-        if entry.completion.text == "bad":
-            raise StoreError("It is bad.")
-        return await super().put(key, entry)
-
-
-async def test_each_entry_has_its_own_result() -> None:
-    """What cannot be kept has the reason in its place, and the others are kept; also one by one."""
-    texts = ["one", "bad", "two"]
-    entries = {make_key(text): make_entry(text) for text in texts}
-    kept = await put_all(Choosy(), entries)
-    assert {key for key, result in kept.items() if isinstance(result, StoreError)} == {make_key("bad")}
-    assert [kept[make_key(text)] for text in ("one", "two")] == [make_entry("one"), make_entry("two")]
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        refused = {key for key, entry in entries.items() if entry.completion.text == "bad"}
+        kept = await super().put_many({key: entry for key, entry in entries.items() if key not in refused})
+        return {key: StoreError("It is bad.") if key in refused else kept[key] for key in entries}
 
 
 async def test_what_is_there_already_is_what_is_kept(tmp_path: Path) -> None:
@@ -80,12 +70,11 @@ def damage(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [MemoryStore, Choosy])
-async def test_a_tolerant_store_keeps_all(make: type[Store]) -> None:
+async def test_a_fallback_store_keeps_all(make: type[Store]) -> None:
     """What the other store refuses stays in memory, in one batch with what it takes."""
     entries = {make_key(text): make_entry(text) for text in ("one", "bad", "two")}
-    async with TolerantStore(make(), warn=lambda _: None) as store:
-        assert isinstance(store, BatchStore)
-        assert await put_all(store, entries) == entries
+    async with FallbackStore(make(), warn=lambda _: None) as store:
+        assert await store.put_many(entries) == entries
         assert await store.get_many(list(entries)) == entries
 
 
@@ -103,7 +92,7 @@ async def test_in_memory_no_task_is_made() -> None:
 
     loop.set_task_factory(count)  # type: ignore[arg-type]
     try:
-        assert await put_all(store, entries) == entries | {make_key(3): make_entry("earlier")}
+        assert await store.put_many(entries) == entries | {make_key(3): make_entry("earlier")}
     finally:
         loop.set_task_factory(None)
     assert made == []

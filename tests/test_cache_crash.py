@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_conformance import make_entry, make_key
 
-from metaspo.cache import DiskStore, verify_cache
+from metaspo.cache import DiskMaintenance, DiskStore, verify_cache
+from metaspo.cache.testing import make_entry, make_key
 
 KILLS = 10
 TESTS = str(Path(__file__).parent)
@@ -21,7 +21,7 @@ import itertools, os, sys
 from pathlib import Path
 import anyio
 from metaspo.cache import DiskStore
-from store_conformance import make_entry, make_key
+from metaspo.cache.testing import make_entry, make_key
 
 async def write(store, name):
     for number in itertools.count():
@@ -46,7 +46,7 @@ import json, sys
 from pathlib import Path
 import anyio
 from metaspo.cache import DiskStore
-from store_conformance import make_entry, make_key
+from metaspo.cache.testing import make_entry, make_key
 
 async def main():
     who, kept = sys.argv[2], {}
@@ -118,7 +118,7 @@ async def test_killed_process_loses_nothing_it_acknowledged(tmp_path: Path, kill
             acknowledged += acknowledged_before_kill(writers, trial=trial, count=draw.choice([1, 40, 300]))
             await assert_all_kept(tmp_path / "cache", acknowledged)
     assert len(acknowledged) > 10 * kills
-    assert verify_cache(tmp_path / "cache").sound
+    assert verify_cache(DiskMaintenance(tmp_path / "cache")).sound
 
 
 async def test_two_processes_agree_on_every_answer(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ async def test_two_processes_agree_on_every_answer(tmp_path: Path) -> None:
     async with DiskStore(tmp_path / "cache") as store:
         found = await store.get_many([make_key(number) for number in range(600)])
     assert {str(number): found[make_key(number)].completion.text for number in range(600)} == left
-    assert verify_cache(tmp_path / "cache").sound
+    assert verify_cache(DiskMaintenance(tmp_path / "cache")).sound
 
 
 async def test_two_stores_in_one_process_lose_nothing(tmp_path: Path) -> None:

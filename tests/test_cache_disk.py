@@ -10,11 +10,12 @@ from pathlib import Path
 import anyio
 import diskcache
 import pytest
-from store_conformance import StoreConformance, make_entry, make_key, names_in
+from store_script import names_in
 
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import DiskStore, Store, StoreError, verify_cache
+from metaspo.cache import DiskMaintenance, DiskStore, Store, StoreError, verify_cache
 from metaspo.cache.database import SETTINGS
+from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.cache.writer import BATCH
 
 
@@ -114,8 +115,8 @@ async def test_statistics_tell_where_entries_were_found(folder: Path) -> None:
         await store.get_many([make_key(0), make_key(1), make_key("none")])
         await store.get_many([make_key(0)])
         told = store.statistics()
-        assert (told.memory_hits, told.disk_hits, told.misses, told.remembered) == (1, 2, 1, 2)
-        assert "disk_hits=2" in repr(store)
+        assert (told.memory_hits, told.store_hits, told.misses, told.remembered) == (1, 2, 1, 2)
+        assert "store_hits=2" in repr(store)
 
 
 async def test_task_runs_only_while_there_is_something_to_write(folder: Path) -> None:
@@ -186,7 +187,7 @@ def test_works_on_virtual_time(folder: Path) -> None:
         return anyio.current_time()
 
     assert run_virtual(main()) == pytest.approx(360)
-    assert verify_cache(folder).entries == 500
+    assert verify_cache(DiskMaintenance(folder)).entries == 500
 
 
 def test_refuses_a_folder_of_other_things(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from store_conformance import StoreConformance
-
 from metaspo.cache import MemoryStore, Store
+from metaspo.cache.testing import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_conformance import make_entry, make_key
 
 from metaspo.backends import Completion, Usage
 from metaspo.cache import Entry
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
+from metaspo.cache.testing import make_entry, make_key
 
 KEY = make_key("record")
 any_text = st.text(st.characters(codec=None), max_size=20)  # lone surrogates included
@@ -93,6 +93,13 @@ def test_layout_is_as_described() -> None:
     assert encode_entry(KEY, make_entry()) == sealed(body)
 
 
+def test_a_record_of_old_is_read() -> None:
+    """Caches hold records that were written long ago: these bytes are read as this entry for ever."""
+    record = b'1\x9a\x92*]["yes","stop",120,7,64,0.41,"server-1 fp_2","m","r3","",1800000000.0]'
+    key = "d036256f29141c3eaf5ad6a5c58394e120381ec8720819009d66d1e8232ad2ae"
+    assert decode_entry(key, record) == make_entry()
+
+
 GOOD = ["t", "stop", 1, 2, 3, 0.5, "s", "m", "r", "run", 1.0]
 
 
@@ -100,7 +107,11 @@ GOOD = ["t", "stop", 1, 2, 3, 0.5, "s", "m", "r", "run", 1.0]
     ("data", "reason"),
     [
         (b"", "format is b''"),
-        (sealed(orjson.dumps(GOOD), version=b"2"), "format is b'2'"),
+        (sealed(orjson.dumps(GOOD), version=b"3"), "format is b'3'"),
+        (sealed(orjson.dumps(GOOD), version=b"2"), "fields"),
+        (sealed(orjson.dumps([*GOOD, {"no field": "x"}]), version=b"2"), "fields"),
+        (sealed(orjson.dumps([*GOOD, ["x"]]), version=b"2"), "fields"),
+        (sealed(orjson.dumps([]), version=b"2"), "fields"),
         (sealed(orjson.dumps(GOOD))[:-1], "checksum"),
         (sealed(b"cos\nsystem"), "not JSON"),
         (sealed(b"\xff"), "not JSON"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 from command_line import Ended, here, write_project
-from store_conformance import make_entry, make_key
 
 from metaspo.backends import Message, Request, Sampling
 from metaspo.cache import DiskStore, Entry, request_key
+from metaspo.cache.testing import make_entry, make_key
 
 CACHE = Path(".metaspo/cache")
 DAY = 86_400.0

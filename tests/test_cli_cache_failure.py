@@ -11,7 +11,7 @@ from chat_server import ChatServer
 from command_line import EXHAUSTIVE, Ended, apart, end, result_bytes, write_project
 from world import World
 
-from metaspo.cache import cache_info, verify_cache
+from metaspo.cache import DiskMaintenance, cache_info, verify_cache
 
 WORLD = World(3, malformed=0.1)
 GO_ON = f'{EXHAUSTIVE}\ncache_failure = "continue"'
@@ -48,11 +48,11 @@ def test_a_run_whose_cache_is_full_stops_and_goes_on_when_there_is_room(tmp_path
     assert len(stopped.err.splitlines()) == 1
     assert "look for a full disk" in stopped.errors[0]
     assert "look for a full disk" in str(summary_of(tmp_path)["stopped"])
-    assert verify_cache(tmp_path / ".metaspo" / "cache").sound
-    kept, asked = cache_info(tmp_path / ".metaspo" / "cache").entries, server.asked.total()
+    assert verify_cache(DiskMaintenance(tmp_path / ".metaspo" / "cache")).sound
+    kept, asked = cache_info(DiskMaintenance(tmp_path / ".metaspo" / "cache")).entries, server.asked.total()
     assert kept > 10
     assert apart("optimize", "run.toml", folder=tmp_path).code == 0
-    assert cache_info(tmp_path / ".metaspo" / "cache").entries - kept == server.asked.total() - asked
+    assert cache_info(DiskMaintenance(tmp_path / ".metaspo" / "cache")).entries - kept == server.asked.total() - asked
 
 
 def test_a_run_goes_on_without_storing_if_it_was_told_to(tmp_path: Path, server: ChatServer) -> None:
@@ -62,7 +62,7 @@ def test_a_run_goes_on_without_storing_if_it_was_told_to(tmp_path: Path, server:
     assert done.code == 0
     begun, lost = done.err.splitlines()
     assert begun.startswith("warning: Going on without storing")
-    calls, kept = server.calls, cache_info(tmp_path / ".metaspo" / "cache").entries
+    calls, kept = server.calls, cache_info(DiskMaintenance(tmp_path / ".metaspo" / "cache")).entries
     assert 0 < kept < calls
     assert lost.startswith(f"warning: {calls - kept} of the answers in memory could not be kept")
     result = result_bytes(tmp_path)

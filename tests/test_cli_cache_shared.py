@@ -6,7 +6,7 @@ from chat_server import ChatServer
 from command_line import apart, end, result_bytes, start, write_project
 from world import World
 
-from metaspo.cache import cache_info, verify_cache
+from metaspo.cache import DiskMaintenance, cache_info, verify_cache
 
 WORLD = World(3, malformed=0.1)
 
@@ -27,5 +27,5 @@ def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(
         assert apart("optimize", "run.toml", folder=folders[3]).code == 0
         assert server.calls == calls
     assert len({result_bytes(folder) for folder in folders}) == 1
-    assert cache_info(tmp_path / "shared").entries == alone
-    assert verify_cache(tmp_path / "shared").sound
+    assert cache_info(DiskMaintenance(tmp_path / "shared")).entries == alone
+    assert verify_cache(DiskMaintenance(tmp_path / "shared")).sound

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
 
-from metaspo.cache import verify_cache
+from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.scheduling.dispatch import UNKEPT
 
 CONCURRENCY, LANES = 4, 2
@@ -154,4 +154,4 @@ def test_an_engine_killed_twenty_times_among_faults_comes_to_the_same(
             assert result_bytes(folder) == result
             assert set(server.answered) == set(answered)
             assert server.answered.total() - answered.total() <= REPEATED * (done - before)
-        assert verify_cache(folder / ".metaspo" / "cache").sound
+        assert verify_cache(DiskMaintenance(folder / ".metaspo" / "cache")).sound

@@ -12,7 +12,7 @@ from chat_server import ChatServer
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
 from world import World
 
-from metaspo.cache import verify_cache
+from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.engine import read_journal, selections
 from metaspo.scheduling.dispatch import UNKEPT
 
@@ -78,7 +78,7 @@ def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random,
         repeated = server.asked.total() - undisturbed.asked.total()
     assert result_bytes(folder) == undisturbed.result
     assert finished_selections(folder) == undisturbed.selections
-    assert verify_cache(folder / ".metaspo" / "cache").sound
+    assert verify_cache(DiskMaintenance(folder / ".metaspo" / "cache")).sound
     return done, repeated
 
 

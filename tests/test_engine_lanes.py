@@ -8,9 +8,10 @@ from world import make_config
 
 from metaspo import ConfigError, DiskStore, MemoryStore, Message, RunConfig
 from metaspo.backends import model_facts
+from metaspo.cache import open_store
 from metaspo.engine.config.models import lane_settings, make_lane, model_of
 from metaspo.engine.config.schema import ModelTable
-from metaspo.engine.runtime.gateway import LaneNames, name_lanes, open_gateway, open_store
+from metaspo.engine.runtime.gateway import LaneNames, name_lanes, open_gateway
 
 URL = "http://127.0.0.1:1/v1"
 SERVER: dict[str, Any] = {"model": "m", "endpoints": [URL]}

@@ -19,10 +19,10 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.kept: list[str] = []
 
-    async def put(self, key: str, entry: Entry) -> Entry:
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
         await asyncio.sleep(1)
-        self.kept.append(entry.completion.text)
-        return await super().put(key, entry)
+        self.kept += [entry.completion.text for entry in entries.values()]
+        return await super().put_many(entries)
 
 
 def test_work_goes_on_however_often_its_awaiter_is_cancelled() -> None:

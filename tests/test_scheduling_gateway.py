@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import anyio
 import pytest
@@ -429,9 +430,9 @@ def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
 class SlowStore(MemoryStore):
     """Takes ten seconds to keep an entry, as a disk far away."""
 
-    async def put(self, key: str, entry: Entry) -> Entry:
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
         await asyncio.sleep(10)
-        return await super().put(key, entry)
+        return await super().put_many(entries)
 
 
 def test_the_slot_is_free_while_the_answer_is_kept() -> None:
@@ -450,8 +451,8 @@ def test_the_slot_is_free_while_the_answer_is_kept() -> None:
 class BrokenStore(MemoryStore):
     """Cannot keep anything."""
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        raise StoreError("The disk is full.")
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        return dict.fromkeys(entries, StoreError("The disk is full."))
 
 
 def test_an_answer_that_cannot_be_kept_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """Answers on their way to the store are bounded, so that a killed process loses few of them."""
 
 import asyncio
+from collections.abc import Mapping
 
 import anyio
 import pytest
@@ -19,12 +20,12 @@ class SlowStore(MemoryStore):
         self.go = asyncio.Event()
         self.failing = failing
 
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """Keep an entry once it may."""
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
+        """Keep entries once it may."""
         await self.go.wait()
         if self.failing:
-            raise StoreError("It is full.")
-        return await super().put(key, entry)
+            return dict.fromkeys(entries, StoreError("It is full."))
+        return await super().put_many(entries)
 
 
 def lane_over(server: Server, *, slots: int = 3) -> Lane:

@@ -7,7 +7,6 @@ summary.json    scores, calls, tokens, dollars, time
 prompts/        the prompts as text files, ready to paste
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 
 import orjson
 
+from metaspo.backends.file_lock import try_lock
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.models import weights_of
 from metaspo.engine.optimize.result import RunResult
@@ -102,12 +102,9 @@ class RunDirectory:
             return False  # no session ever held it, or it is not ours to look into
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
-            except BlockingIOError:
-                return True
+                return not try_lock(lock, shared=True)  # two that look do not see each other
             except OSError:
                 return False  # a file system without locks
-        return False
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved config."""
@@ -131,12 +128,9 @@ class RunDirectory:
 def _locked(lock: TextIO) -> bool:
     """Lock it for this process alone; false if another one holds it for longer than somebody who only looks does."""
     for _ in range(LOOKS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOOK)
-        else:
+        if try_lock(lock):
             return True
+        time.sleep(LOOK)
     return False
 
 

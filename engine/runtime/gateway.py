@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaspo.backends import Progress
-from metaspo.cache import DiskStore, MemoryStore, Store, StoreError, TolerantStore
+from metaspo.cache import open_store
 from metaspo.engine.config.models import make_lane
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.errors import ConfigError
@@ -53,23 +53,6 @@ def _driven(table: ModelTable) -> ModelTable:
         "revision": "",
     }
     return table.model_copy(update=plain)
-
-
-def open_store(cache: str, *, folder: Path, on_failure: Warn | None = None) -> Store:
-    """The store that a config's `cache` names: a folder, relative to `folder`, or "" for memory only.
-
-    A cache that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
-    """
-    if not cache:
-        return MemoryStore()
-    try:
-        store = DiskStore(folder / Path(cache).expanduser())
-    except StoreError as error:
-        if on_failure is None:
-            raise
-        on_failure(f"Going on without a cache: what this run is answered is forgotten at its end. {error}")
-        return MemoryStore()
-    return store if on_failure is None else TolerantStore(store, warn=on_failure)
 
 
 @asynccontextmanager

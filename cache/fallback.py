@@ -1,15 +1,12 @@
 """A store that outlives the trouble of another one: for runs whose user wants them to go on without storing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 from metaspo.backends.closing import to_the_end
-from metaspo.cache.base import Entry, Store, StoreError
-from metaspo.cache.batch import put_all
+from metaspo.cache.base import BadEntry, Entry, Store, StoreError
 
 
-class TolerantStore:
+class FallbackStore(Store):
     """Another store as long as that one works; from its first failure on, answers are kept in memory.
 
     `warn` is told once, in a sentence, when the other store fails first. When this store is closed, what it has in
@@ -17,46 +14,40 @@ class TolerantStore:
     """
 
     def __init__(self, store: Store, *, warn: Callable[[str], None]) -> None:
+        self.local = store.local
         self._store = store
         self._warn = warn
         self._warned = False
-        self._storing = True
+        self._reading = self._storing = True
         self._closed = False
         self._kept: dict[str, Entry] = {}
         self._unreadable: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<TolerantStore in_memory={len(self._kept)} of {self._store!r}>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+        return f"<FallbackStore in_memory={len(self._kept)} of {self._store!r}>"
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries there are; one that cannot be read counts as missing. Raises `StoreError` after `aclose`."""
         self._require_open()
-        try:
-            found = await self._store.get_many(keys)
-        except StoreError as error:
-            self._tell(error)
-            found = await self._get_singly(keys)
-        return {**found, **{key: self._kept[key] for key in keys if key in self._kept}}
-
-    async def put(self, key: str, entry: Entry) -> Entry:
-        """Keep an entry, in memory if need be; returns the one kept first. Raises `StoreError` after `aclose`."""
-        return (await self.put_many({key: entry}))[key]
+        stored: dict[str, Entry] = {}
+        if self._reading:
+            try:
+                stored = await self._store.get_many(keys)
+            except StoreError as error:
+                self._tell(error)
+                if self._store.local or isinstance(error, BadEntry):
+                    stored = await self._get_singly(keys)
+                else:  # nobody answers: every look-up would wait for that again
+                    self._reading = False
+        return {**stored, **{key: self._kept[key] for key in keys if key in self._kept}}
 
     async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
-        """As `put` for each; no error stands in the place of any."""
+        """Keep entries, in memory if need be; returns those kept first. Raises `StoreError` after `aclose`."""
         self._require_open()
         stored: dict[str, Entry] = {}
         if self._storing:
             news = {key: entry for key, entry in entries.items() if not self._stays_here(key)}
-            for key, result in (await put_all(self._store, news)).items():
+            for key, result in (await self._put(news)).items():
                 if isinstance(result, StoreError):
                     self._storing = False
                     self._tell(result)
@@ -74,7 +65,7 @@ class TolerantStore:
         await to_the_end(self._close())
 
     async def _close(self) -> None:
-        results = await put_all(self._store, dict(self._kept))
+        results = await self._put(self._kept) if self._kept else {}
         failures = [result for result in results.values() if isinstance(result, StoreError)]
         try:
             await self._store.aclose()
@@ -86,18 +77,24 @@ class TolerantStore:
             )
         self._kept.clear()
 
+    async def _put(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+        try:
+            return await self._store.put_many(entries)
+        except StoreError as error:  # the store as a whole: it is closed
+            return dict.fromkeys(entries, error)
+
     def _stays_here(self, key: str) -> bool:
         return key in self._unreadable or key in self._kept
 
     async def _get_singly(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries beside those that cannot be read."""
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         for key in keys:
             try:
-                found.update(await self._store.get_many([key]))
+                entries.update(await self._store.get_many([key]))
             except StoreError:
                 self._unreadable.add(key)
-        return found
+        return entries
 
     def _tell(self, error: StoreError) -> None:
         if not self._warned:

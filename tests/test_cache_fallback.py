@@ -2,14 +2,15 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_conformance import StoreConformance, make_entry, make_key
 from store_script import run_script
 
-from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, TolerantStore
+from metaspo.cache import DiskStore, Entry, FallbackStore, MemoryStore, Store, StoreError
+from metaspo.cache.testing import StoreConformance, make_entry, make_key
 
 
 def unexpected(text: str) -> None:
@@ -17,22 +18,22 @@ def unexpected(text: str) -> None:
     raise AssertionError(text)
 
 
-class TestTolerantStore(StoreConformance):
+class TestFallbackStore(StoreConformance):
     """Over a store that works it is that store."""
 
     def open(self, folder: Path) -> Store:
         """A store on disk."""
-        return TolerantStore(DiskStore(folder), warn=unexpected)
+        return FallbackStore(DiskStore(folder), warn=unexpected)
 
 
-class Broken:
+class Broken(Store):
     """A store that can do nothing."""
 
-    async def get_many(self, keys: object) -> dict[str, object]:
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Fails."""
         raise StoreError("It is broken.")
 
-    async def put(self, key: str, entry: object) -> object:
+    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
         """Fails."""
         raise StoreError("It is broken.")
 
@@ -41,14 +42,14 @@ class Broken:
         raise StoreError("It is broken.")
 
 
-class TestTolerantStoreOverABrokenOne(StoreConformance):
+class TestFallbackStoreOverABrokenOne(StoreConformance):
     """Over a store that does nothing but fail it is a store in memory."""
 
     persistent = False
 
     def open(self, folder: Path) -> Store:
         """A store that nobody listens to."""
-        return TolerantStore(Broken(), warn=lambda _: None)  # type: ignore[arg-type]
+        return FallbackStore(Broken(), warn=lambda _: None)
 
 
 async def stored(folder: Path, count: int) -> int:
@@ -61,7 +62,7 @@ UP_TO_THE_LIMIT = """
 async def main():
     told = []
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, -1))
-    async with TolerantStore(DiskStore(folder), warn=told.append) as store:
+    async with FallbackStore(DiskStore(folder), warn=told.append) as store:
         for number in range(40):
             kept = await store.put(make_key(number), make_entry("x" * 20_000))
             assert kept == await store.put(make_key(number), make_entry("later"))
@@ -101,7 +102,7 @@ async def test_one_damaged_entry_leaves_the_others_readable_and_storing_on(tmp_p
     with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
         connection.execute("UPDATE Cache SET value = x'00' WHERE key = ?", [make_key(3)])
     told: list[str] = []
-    async with TolerantStore(DiskStore(folder), warn=told.append) as store:
+    async with FallbackStore(DiskStore(folder), warn=told.append) as store:
         found = await store.get_many([make_key(number) for number in range(10)])
         assert found.keys() == {make_key(number) for number in range(10)} - {make_key(3)}
         assert await store.put(make_key(3), make_entry("anew")) == make_entry("anew")
@@ -123,14 +124,14 @@ class OnceFull(MemoryStore):
         self.kept: list[str] = []
         self.closed = False
 
-    async def put(self, key: str, entry: Entry) -> Entry:
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
         """Fails the first time."""
         if self.full:
             self.full = False
-            raise StoreError("It is full.")
+            return dict.fromkeys(entries, StoreError("It is full."))
         await asyncio.sleep(0)
-        self.kept.append(entry.completion.text)
-        return await super().put(key, entry)
+        self.kept += [entry.completion.text for entry in entries.values()]
+        return await super().put_many(entries)
 
     async def aclose(self) -> None:
         """Note it."""
@@ -141,7 +142,7 @@ class OnceFull(MemoryStore):
 async def test_closing_goes_on_to_its_end_when_the_event_loop_cancels_it() -> None:
     """As at Ctrl-C: what is in memory is offered to the other store all the same, which is closed then."""
     inner = OnceFull()
-    store = TolerantStore(inner, warn=lambda _: None)
+    store = FallbackStore(inner, warn=lambda _: None)
     for name in ("one", "two"):
         await store.put(make_key(name), make_entry(name))
     assert inner.kept == []
@@ -156,7 +157,7 @@ async def test_closing_goes_on_to_its_end_when_the_event_loop_cancels_it() -> No
 async def test_a_store_that_was_closed_too_early_costs_nothing(tmp_path: Path) -> None:
     """It fails as a whole, not at some entry; the answers are kept in memory all the same."""
     inner = DiskStore(tmp_path / "cache")
-    async with TolerantStore(inner, warn=lambda _: None) as store:
+    async with FallbackStore(inner, warn=lambda _: None) as store:
         await inner.aclose()
         assert await store.put(make_key(1), make_entry()) == make_entry()
         assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}

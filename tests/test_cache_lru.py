@@ -2,10 +2,9 @@
 
 import gc
 
-from store_conformance import make_entry
-
-from metaspo.cache.recent import OVERHEAD, RecentEntries
+from metaspo.cache.lru import OVERHEAD, RecentEntries
 from metaspo.cache.record import encode_entry
+from metaspo.cache.testing import make_entry
 
 
 def record(key: str, text: str) -> bytes:

@@ -12,11 +12,20 @@ from pathlib import Path
 
 import anyio
 import pytest
-from store_conformance import make_entry, make_key
 from store_script import run_script
 
-from metaspo.cache import DiskStore, PruneFilter, StoreError, export_cache, import_cache, prune_cache, verify_cache
-from metaspo.cache.database import FORMAT
+from metaspo.cache import (
+    DiskMaintenance,
+    DiskStore,
+    PruneFilter,
+    StoreError,
+    export_cache,
+    import_cache,
+    prune_cache,
+    verify_cache,
+)
+from metaspo.cache.maintenance import FORMAT
+from metaspo.cache.testing import make_entry, make_key
 
 COUNT = 2_000
 
@@ -206,21 +215,21 @@ async def test_overwritten_pages(folder: Path, tmp_path: Path) -> None:
     assert troubles
     for trouble in troubles:
         assert_one_sentence(trouble, folder)
-    check = verify_cache(folder)
+    check = verify_cache(DiskMaintenance(folder))
     assert not check.sound
     assert check.bad
     assert check.damage
-    exported = export_cache(folder, tmp_path / "saved.gz")
+    exported = export_cache(DiskMaintenance(folder), tmp_path / "saved.gz")
     assert (exported.entries, exported.bad) == (check.entries, len(check.bad))
     assert exported.entries > COUNT - 100
-    assert import_cache(tmp_path / "new", tmp_path / "saved.gz").added == exported.entries
-    assert verify_cache(tmp_path / "new").sound
+    assert import_cache(DiskMaintenance(tmp_path / "new"), tmp_path / "saved.gz").added == exported.entries
+    assert verify_cache(DiskMaintenance(tmp_path / "new")).sound
 
 
 def looks_sound(folder: Path) -> bool:
     """Whether `verify_cache` finds nothing wrong."""
     try:
-        return verify_cache(folder).sound
+        return verify_cache(DiskMaintenance(folder)).sound
     except StoreError:
         return False
 
@@ -249,10 +258,10 @@ async def test_what_is_left_of_a_truncated_database_can_be_saved(folder: Path, t
     """The answers before the cut are exported and can be imported elsewhere."""
     await fill(folder)
     os.truncate(folder / "cache.db", (folder / "cache.db").stat().st_size // 2)
-    exported = export_cache(folder, tmp_path / "saved.gz")
+    exported = export_cache(DiskMaintenance(folder), tmp_path / "saved.gz")
     assert exported.entries > COUNT // 3
     assert exported.entries + exported.bad == COUNT
-    import_cache(tmp_path / "new", tmp_path / "saved.gz")
+    import_cache(DiskMaintenance(tmp_path / "new"), tmp_path / "saved.gz")
     assert await stored(tmp_path / "new", COUNT) == exported.entries
 
 
@@ -320,10 +329,10 @@ async def test_tampered_row_runs_nothing(folder: Path, tmp_path: Path, statement
             await store.put(make_key(0), make_entry("new"))
         assert len(await store.get_many([make_key(1)])) == 1
         await store.put(make_key(2), make_entry("other entries are still kept"))
-    assert [row.key for row in verify_cache(folder).bad] == [make_key(0)]
-    assert export_cache(folder, tmp_path / "snapshot.gz").bad == 1
-    assert prune_cache(folder, PruneFilter(bad=True), delete=True).entries == 1
-    assert verify_cache(folder).sound
+    assert [row.key for row in verify_cache(DiskMaintenance(folder)).bad] == [make_key(0)]
+    assert export_cache(DiskMaintenance(folder), tmp_path / "snapshot.gz").bad == 1
+    assert prune_cache(DiskMaintenance(folder), PruneFilter(bad=True), delete=True).entries == 1
+    assert verify_cache(DiskMaintenance(folder)).sound
     assert await stored(folder, 3) == 2
     assert not proof.exists()
     pickle.loads(payload)  # noqa: S301 - shows that the payload would have worked
@@ -335,10 +344,10 @@ async def test_pickled_key_runs_nothing(folder: Path, tmp_path: Path) -> None:
     payload = pickle.dumps(Payload(tmp_path / "proof"))
     await fill(folder, count=2)
     change(folder, "UPDATE Cache SET raw = 0, key = ? WHERE key = ?", values=(payload, make_key(0)))
-    assert [row.problem for row in verify_cache(folder).bad] == ["its key is not plain text"]
-    assert export_cache(folder, tmp_path / "snapshot.gz").bad == 1
+    assert [row.problem for row in verify_cache(DiskMaintenance(folder)).bad] == ["its key is not plain text"]
+    assert export_cache(DiskMaintenance(folder), tmp_path / "snapshot.gz").bad == 1
     assert await stored(folder, 2) == 1
-    assert prune_cache(folder, PruneFilter(bad=True), delete=True).entries == 1
+    assert prune_cache(DiskMaintenance(folder), PruneFilter(bad=True), delete=True).entries == 1
     assert not (tmp_path / "proof").exists()
 
 

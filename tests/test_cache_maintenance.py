@@ -10,10 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 import zstandard
-from store_conformance import TEXTS, make_entry, make_key, names_in
+from store_script import names_in
 
 from metaspo.backends import Usage
 from metaspo.cache import (
+    DiskMaintenance,
     DiskStore,
     Entry,
     PruneFilter,
@@ -24,6 +25,7 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.testing import TEXTS, make_entry, make_key
 
 ENTRIES: dict[str, Entry] = {
     make_key("a1"): make_entry("one", model="a", run="first", created=100.0),
@@ -63,7 +65,7 @@ async def test_info_adds_up(folder: Path) -> None:
     big = replace(make_entry(model="a", run="first"), revision="r3")
     big = replace(big, completion=replace(big.completion, usage=Usage(1_000, 100, 10)))
     await keep(folder, {make_key("big"): big})
-    info = cache_info(folder)
+    info = cache_info(DiskMaintenance(folder))
     assert (info.entries, info.bad, info.format) == (5, 0, 1)
     assert info.size == size_of(folder)
     told = [
@@ -82,7 +84,7 @@ async def test_info_adds_up(folder: Path) -> None:
 
 async def test_sound_cache_is_called_sound(folder: Path) -> None:
     """Nothing is wrong with a cache that only its store wrote."""
-    check = verify_cache(folder)
+    check = verify_cache(DiskMaintenance(folder))
     assert (check.sound, check.entries, check.bad, check.damage) == (True, 4, (), ())
 
 
@@ -90,11 +92,11 @@ async def test_verify_names_the_bad_row(folder: Path) -> None:
     """Of a row that was changed key and reason are told; the others count as sound."""
     with closing(sqlite3.connect(folder / "cache.db")) as connection, connection:
         connection.execute("UPDATE Cache SET value = substr(value, 2) WHERE key = ?", (make_key("a2"),))
-    check = verify_cache(folder)
+    check = verify_cache(DiskMaintenance(folder))
     assert (check.sound, check.entries, check.damage) == (False, 3, ())
     assert [row.key for row in check.bad] == [make_key("a2")]
     assert "format" in check.bad[0].problem
-    assert cache_info(folder).bad == 1
+    assert cache_info(DiskMaintenance(folder)).bad == 1
 
 
 @pytest.mark.parametrize(
@@ -110,14 +112,14 @@ async def test_verify_names_the_bad_row(folder: Path) -> None:
 )
 async def test_prune_removes_what_fits_and_nothing_else(folder: Path, what: PruneFilter, gone: set[str]) -> None:
     """Without `delete` it only counts; with it exactly the entries that fit all conditions go."""
-    planned = prune_cache(folder, what)
+    planned = prune_cache(DiskMaintenance(folder), what)
     assert (planned.entries, planned.deleted) == (len(gone), False)
     assert await kept(folder, ENTRIES) == ENTRIES
-    done = prune_cache(folder, what, delete=True)
+    done = prune_cache(DiskMaintenance(folder), what, delete=True)
     assert (done.entries, done.size, done.deleted) == (planned.entries, planned.size, True)
     left = {key: entry for key, entry in ENTRIES.items() if key not in {make_key(name) for name in gone}}
     assert await kept(folder, ENTRIES) == left
-    assert verify_cache(folder).sound
+    assert verify_cache(DiskMaintenance(folder)).sound
 
 
 def test_prune_must_be_told_what() -> None:
@@ -131,27 +133,27 @@ def test_prune_must_be_told_what() -> None:
 async def test_prune_gives_room_back(tmp_path: Path) -> None:
     """What was removed no longer takes room on disk."""
     await keep(tmp_path / "cache", {make_key(n): make_entry("x" * 100_000, model=str(n % 2)) for n in range(20)})
-    before = cache_info(tmp_path / "cache").size
-    prune_cache(tmp_path / "cache", PruneFilter(model="0"), delete=True)
-    assert cache_info(tmp_path / "cache").size < 0.6 * before
+    before = cache_info(DiskMaintenance(tmp_path / "cache")).size
+    prune_cache(DiskMaintenance(tmp_path / "cache"), PruneFilter(model="0"), delete=True)
+    assert cache_info(DiskMaintenance(tmp_path / "cache")).size < 0.6 * before
 
 
 async def test_prune_beside_an_open_store(folder: Path) -> None:
     """Pruning while a run uses the cache removes the entries, and the run goes on."""
     async with DiskStore(folder, memory_bytes=0) as store:
         assert len(await store.get_many(list(ENTRIES))) == 4
-        assert prune_cache(folder, PruneFilter(model="a"), delete=True).entries == 3
+        assert prune_cache(DiskMaintenance(folder), PruneFilter(model="a"), delete=True).entries == 3
         assert len(await store.get_many(list(ENTRIES))) == 1
         await store.put(make_key("new"), make_entry())
-    assert verify_cache(folder).entries == 2
+    assert verify_cache(DiskMaintenance(folder)).entries == 2
 
 
 async def test_snapshot_moves_everything(tmp_path: Path) -> None:
     """Export and import bring every entry, of any text, to another folder as it was."""
     entries = {make_key(text): make_entry(text, created=float(n)) for n, text in enumerate(TEXTS)}
     await keep(tmp_path / "here", entries)
-    exported = export_cache(tmp_path / "here", tmp_path / "snapshot.jsonl.zst")
-    imported = import_cache(tmp_path / "there", tmp_path / "snapshot.jsonl.zst")
+    exported = export_cache(DiskMaintenance(tmp_path / "here"), tmp_path / "snapshot.jsonl.zst")
+    imported = import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "snapshot.jsonl.zst")
     assert (exported.entries, exported.bad) == (imported.added, imported.kept) == (len(TEXTS), 0)
     assert await kept(tmp_path / "there", entries) == entries
     assert names_in(tmp_path) == {"here", "there", "snapshot.jsonl.zst"}
@@ -163,47 +165,64 @@ async def test_snapshot_of_many_entries(tmp_path: Path) -> None:
     async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
         for key, entry in entries.items():
             group.start_soon(store.put, key, entry)
-    export_cache(tmp_path / "here", tmp_path / "snapshot.zst")
-    assert import_cache(tmp_path / "there", tmp_path / "snapshot.zst").added == 1_001
+    export_cache(DiskMaintenance(tmp_path / "here"), tmp_path / "snapshot.zst")
+    assert import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "snapshot.zst").added == 1_001
     assert await kept(tmp_path / "there", entries) == entries
 
 
 async def test_import_never_replaces(folder: Path, tmp_path: Path) -> None:
     """An entry that is there stays canonical; importing again adds nothing."""
     await keep(tmp_path / "there", {make_key("a1"): make_entry("mine")})
-    export_cache(folder, tmp_path / "snapshot.zst")
-    first = import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
-    again = import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
+    export_cache(DiskMaintenance(folder), tmp_path / "snapshot.zst")
+    first = import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "snapshot.zst")
+    again = import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "snapshot.zst")
     assert (first.added, first.kept, again.added, again.kept) == (3, 1, 0, 4)
     assert await kept(tmp_path / "there", ENTRIES) == {**ENTRIES, make_key("a1"): make_entry("mine")}
 
 
 async def test_same_cache_gives_same_bytes(folder: Path, tmp_path: Path) -> None:
     """A snapshot can be compared and pinned by its hash: neither its name nor the time is in it."""
-    export_cache(folder, tmp_path / "one.zst")
-    export_cache(folder, tmp_path / "other.zst")
+    export_cache(DiskMaintenance(folder), tmp_path / "one.zst")
+    export_cache(DiskMaintenance(folder), tmp_path / "other.zst")
     assert (tmp_path / "one.zst").read_bytes() == (tmp_path / "other.zst").read_bytes()
 
 
 async def test_snapshot_is_readable_by_others(folder: Path, tmp_path: Path) -> None:
     """It is Zstandard-compressed JSON lines with names for everything."""
-    export_cache(folder, tmp_path / "snapshot.zst")
+    export_cache(DiskMaintenance(folder), tmp_path / "snapshot.zst")
     with zstandard.open(tmp_path / "snapshot.zst", "rt", encoding="utf-8") as file:
         header, *lines = map(json.loads, file)
     assert header == {"metaspo_cache_snapshot": 1}
     assert {line["key"]: line["text"] for line in lines} == {k: e.completion.text for k, e in ENTRIES.items()}
 
 
+OLD_SNAPSHOT = bytes.fromhex(
+    "28b52ffd04580d070026d032249035cd01ffebbb3bfd5f5119eec2eeed5635deb2b6ee5e949a2ce926848255939c9d081c2a00280028"
+    "00691dee68eab543699d1c1b8c20451d48a5f3ce9e68c3158305b3d7b850d9204d7a71cd2551d256bbb9228791b69ec94219c828df13"
+    "149cbd0e74fdbe1b7a0d25b49a9f520f3907e1755061b9e6950ee23690b3e9970dc2614f38d8b51dbe867adf028c4ced836ca2fb1ec4"
+    "ec14b621d6a4ca264ef9bd8c959e0583c5219cc5ecaf6bebe9be3f3b1498dfa7c95006d1f3fbe6ec877eb1f91e255201e000f6d98806"
+    "00e2393098966771b84685ebb5915a6d4a016db7a622"
+)
+
+
+async def test_a_snapshot_of_old_is_read(tmp_path: Path) -> None:
+    """People publish snapshots: these bytes are read as this entry for ever."""
+    (tmp_path / "old.zst").write_bytes(OLD_SNAPSHOT)
+    assert import_cache(DiskMaintenance(tmp_path / "cache"), tmp_path / "old.zst").added == 1
+    entries = {"d036256f29141c3eaf5ad6a5c58394e120381ec8720819009d66d1e8232ad2ae": make_entry("é")}
+    assert await kept(tmp_path / "cache", entries) == entries
+
+
 async def test_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
     """A file that is there is left alone, and a failed export leaves none."""
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(StoreError, match="exists already"):
-        export_cache(folder, tmp_path / "thesis.tex")
+        export_cache(DiskMaintenance(folder), tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "..."
     with pytest.raises(StoreError, match="could not be written"):
-        export_cache(folder, tmp_path / "missing" / "snapshot.zst")
+        export_cache(DiskMaintenance(folder), tmp_path / "missing" / "snapshot.zst")
     with pytest.raises(StoreError, match="There is no cache in"):
-        export_cache(tmp_path / "nowhere", tmp_path / "snapshot.zst")
+        export_cache(DiskMaintenance(tmp_path / "nowhere"), tmp_path / "snapshot.zst")
     assert names_in(tmp_path) == {"cache", "thesis.tex"}
 
 
@@ -250,7 +269,7 @@ def test_bad_snapshot_is_refused_with_a_reason(tmp_path: Path, content: bytes, r
     """What is no snapshot ends in a sentence that names the file."""
     (tmp_path / "snapshot.zst").write_bytes(content)
     with pytest.raises(StoreError, match=reason) as trouble:
-        import_cache(tmp_path / "cache", tmp_path / "snapshot.zst")
+        import_cache(DiskMaintenance(tmp_path / "cache"), tmp_path / "snapshot.zst")
     assert str(tmp_path / "snapshot.zst") in str(trouble.value)
 
 
@@ -260,11 +279,11 @@ async def test_cut_snapshot_brings_what_it_holds(tmp_path: Path) -> None:
     async with DiskStore(tmp_path / "here") as store, anyio.create_task_group() as group:
         for key, entry in entries.items():
             group.start_soon(store.put, key, entry)
-    export_cache(tmp_path / "here", tmp_path / "snapshot.zst")
+    export_cache(DiskMaintenance(tmp_path / "here"), tmp_path / "snapshot.zst")
     whole = (tmp_path / "snapshot.zst").read_bytes()
     (tmp_path / "snapshot.zst").write_bytes(whole[: len(whole) * 3 // 4])
     with pytest.raises(StoreError, match="whole copy") as trouble:
-        import_cache(tmp_path / "there", tmp_path / "snapshot.zst")
+        import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "snapshot.zst")
     found = await kept(tmp_path / "there", entries)
     assert len(found) >= 1_000
     assert found == {key: entries[key] for key in found}
@@ -275,7 +294,7 @@ def test_a_missing_cache_is_named(tmp_path: Path) -> None:
     """The tools make no cache where there is none."""
     for tool in (cache_info, verify_cache):
         with pytest.raises(StoreError, match="There is no cache in"):
-            tool(tmp_path / "cache")
+            tool(DiskMaintenance(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
     with pytest.raises(StoreError, match="There is no snapshot"):
-        import_cache(tmp_path / "cache", tmp_path / "none.zst")
+        import_cache(DiskMaintenance(tmp_path / "cache"), tmp_path / "none.zst")

@@ -1,14 +1,74 @@
-"""Looking after a cache folder: what is in it, whether it is sound, and removing parts of it."""
+"""Looking after a cache: what is in it, whether it is sound, and removing parts of it.
 
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from pathlib import Path
+All of it goes by what `Maintained` says, which is all that a store has to offer for it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from metaspo.cache.base import Entry
-from metaspo.cache.database import FILE, FORMAT, connect, explained
-from metaspo.cache.rows import Row, read_rows
+from metaspo.cache.record import BadRecord, decode_entry
+
+FORMAT = 1
+"""Of a whole cache: what its keys and values are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; `entry` is None if it is bad, and `problem` then says why.
+
+    Attributes:
+        id: what the store knows it by.
+        key: "" if it could not be read.
+        size: bytes of the stored record; 0 if it could not be read.
+    """
+
+    id: int | str
+    key: str
+    size: int
+    entry: Entry | None
+    problem: str = ""
+
+
+def read_row(row_id: int | str, key: str, record: bytes) -> Row:
+    """The row of a record."""
+    try:
+        return Row(row_id, key, len(record), decode_entry(key, record))
+    except BadRecord as error:
+        return Row(row_id, key, len(record), None, str(error))
+
+
+class Maintained(Protocol):
+    """All of a store at once, sound or not. All of it blocks, and raises `StoreError`."""
+
+    def exists(self) -> bool:
+        """Whether there is a cache to look after."""
+        ...
+
+    def rows(self) -> Iterator[Row]:
+        """Every row; what cannot be read is reported, not skipped."""
+        ...
+
+    def size(self) -> int:
+        """Bytes that it takes where it is kept."""
+        ...
+
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong beside single rows, a sentence each."""
+        ...
+
+    def remove(self, rows: Sequence[Row]) -> None:
+        """Delete rows, and give their room back where that is possible."""
+        ...
+
+    def add(self, items: Sequence[tuple[str, bytes]]) -> int:
+        """Add records where their keys have none; how many were added."""
+        ...
+
+    def close(self) -> None:
+        """Let go; idempotent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +97,11 @@ class CacheInfo:
     """What is in a cache.
 
     Attributes:
-        size: bytes on disk.
+        size: bytes on disk, or in a server's memory.
         bad: rows that cannot be used; `verify_cache` lists them.
         groups: by model, revision and run, in alphabetical order.
     """
 
-    folder: Path
     format: int
     size: int
     entries: int
@@ -57,7 +116,7 @@ class CacheCheck:
     Attributes:
         entries: rows that are sound.
         bad: rows that are not.
-        damage: what SQLite finds wrong with the file.
+        damage: what else is wrong, a sentence each.
     """
 
     entries: int
@@ -113,51 +172,43 @@ class PruneReport:
     deleted: bool
 
 
-def cache_info(folder: Path) -> CacheInfo:
+def cache_info(cache: Maintained) -> CacheInfo:
     """Count what is in the cache; reads all of it (about 10 us an entry). Raises `StoreError`."""
     groups: dict[tuple[str, str, str], EntryGroup] = {}
     bad = 0
-    with closing(connect(folder, salvage=True)) as connection, explained(folder):
-        for row in read_rows(connection):
-            if row.entry is None:
-                bad += 1
-            else:
-                name = (row.entry.model, row.entry.revision, row.entry.run)
-                groups[name] = _plus(groups.get(name), row.entry, row.size)
-        size = sum(path.stat().st_size for path in folder.glob(f"{FILE}*"))
+    for row in cache.rows():
+        if row.entry is None:
+            bad += 1
+        else:
+            name = (row.entry.model, row.entry.revision, row.entry.run)
+            groups[name] = _plus(groups.get(name), row.entry, row.size)
     return CacheInfo(
-        folder=folder,
         format=FORMAT,
-        size=size,
+        size=cache.size(),
         entries=sum(group.entries for group in groups.values()),
         bad=bad,
         groups=tuple(group for _, group in sorted(groups.items())),
     )
 
 
-def verify_cache(folder: Path) -> CacheCheck:
-    """Decode every row and let SQLite check its file. Raises `StoreError` if it cannot be read at all."""
-    with closing(connect(folder, salvage=True)) as connection, explained(folder):
-        entries = 0
-        bad: list[Row] = []
-        for row in read_rows(connection):
-            if row.entry is None:
-                bad.append(row)
-            else:
-                entries += 1
-        return CacheCheck(entries=entries, bad=tuple(bad), damage=_damage(connection))
+def verify_cache(cache: Maintained) -> CacheCheck:
+    """Decode every row and have the store look for damage. Raises `StoreError` if it cannot be read at all."""
+    entries = 0
+    bad: list[Row] = []
+    for row in cache.rows():
+        if row.entry is None:
+            bad.append(row)
+        else:
+            entries += 1
+    return CacheCheck(entries=entries, bad=tuple(bad), damage=cache.damage())
 
 
-def prune_cache(folder: Path, what: PruneFilter, *, delete: bool = False) -> PruneReport:
-    """Remove the entries that fit, if `delete`; otherwise only tell how many there are. Raises `StoreError`.
-
-    The file gets smaller unless somebody is using the cache at the moment; the room is then used for new entries.
-    """
-    with closing(connect(folder, write=delete)) as connection, explained(folder):
-        rows = [(row.rowid, row.size) for row in read_rows(connection) if what.fits(row)]
-        if delete:
-            _delete(connection, [rowid for rowid, _ in rows])
-    return PruneReport(entries=len(rows), size=sum(size for _, size in rows), deleted=delete)
+def prune_cache(cache: Maintained, what: PruneFilter, *, delete: bool = False) -> PruneReport:
+    """Remove the entries that fit, if `delete`; otherwise only tell how many there are. Raises `StoreError`."""
+    rows = [replace(row, entry=None) for row in cache.rows() if what.fits(row)]
+    if delete:
+        cache.remove(rows)
+    return PruneReport(entries=len(rows), size=sum(row.size for row in rows), deleted=delete)
 
 
 def _plus(group: EntryGroup | None, entry: Entry, size: int) -> EntryGroup:
@@ -172,19 +223,3 @@ def _plus(group: EntryGroup | None, entry: Entry, size: int) -> EntryGroup:
         cached_tokens=usage.cached_tokens + (group.cached_tokens if group else 0),
         completion_tokens=usage.completion_tokens + (group.completion_tokens if group else 0),
     )
-
-
-def _damage(connection: sqlite3.Connection) -> tuple[str, ...]:
-    try:
-        findings = [str(text) for (text,) in connection.execute("PRAGMA integrity_check")]
-    except sqlite3.DatabaseError as error:
-        return (str(error),)
-    return () if findings == ["ok"] else tuple(findings)
-
-
-def _delete(connection: sqlite3.Connection, rowids: Iterable[int]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("DELETE FROM Cache WHERE rowid = ?", ((rowid,) for rowid in rowids))
-    connection.execute("COMMIT")
-    with suppress(sqlite3.OperationalError):  # somebody else is reading: the file keeps its size
-        connection.execute("VACUUM")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import diskcache
 
-from metaspo.cache.base import StoreError
+from metaspo.cache.base import BadEntry, StoreError
 
 DatabaseErrors = (sqlite3.Error, diskcache.Timeout, OSError)
 """All that reading or writing the database raises."""
@@ -31,10 +31,10 @@ def explain(folder: Path, error: BaseException) -> StoreError:
     return StoreError(f"The cache in {folder} {advice} ({cause}).")
 
 
-def bad_entry(folder: Path, key: str, reason: str) -> StoreError:
-    """The `StoreError` for a row that is there but must not be used."""
-    return StoreError(
-        f"The cache in {folder} holds a bad entry {key[:12]}… ({reason}): `metaspo cache verify` lists all of them, "
+def bad_entry(where: str, key: str, reason: str) -> BadEntry:
+    """The error for what is stored under a key and must not be used."""
+    return BadEntry(
+        f"There is a bad entry {key[:12]}… in {where} ({reason}): `metaspo cache verify` lists all of them, "
         "`metaspo cache prune --bad` removes them, and they are then asked for again."
     )
 
