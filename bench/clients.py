@@ -106,10 +106,10 @@ async def measure(name: str, url: str, calls: int) -> dict[str, float]:
     async with CLIENTS[name](url) as batch:
         await batch(make_requests(WARM_UP))
         requests = make_requests(calls, start=WARM_UP)
-        found = _per_call("", await timed_async(partial(batch, requests)), calls)
+        figures = _per_call("", await timed_async(partial(batch, requests)), calls)
         if name == "metaspo":
-            found |= _per_call("cached ", await timed_async(partial(batch, requests)), calls)
-    return found
+            figures |= _per_call("cached ", await timed_async(partial(batch, requests)), calls)
+    return figures
 
 
 def _per_call(kind: str, timing: Timing, calls: int) -> dict[str, float]:
@@ -121,5 +121,5 @@ def main() -> None:
     name, url, calls = sys.argv[1:]
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the server has the other one
-    found = asyncio.run(measure(name, url, int(calls)))
-    sys.stdout.buffer.write(orjson.dumps(found))
+    figures = asyncio.run(measure(name, url, int(calls)))
+    sys.stdout.buffer.write(orjson.dumps(figures))

@@ -43,13 +43,13 @@ class KVCache:
     def take(self, keys: Sequence[int], *, nameless: int) -> int | None:
         """Hold a prompt's blocks and so many nameless ones; returns how many were there already, None if all will not
         fit now."""
-        found = 0
+        cached = 0
         for key in keys:
             if key not in self._holders and key not in self._unheld:
                 break
-            found += 1
-        unheld_found = sum(key not in self._holders for key in keys[:found])
-        new = len(keys) - found + nameless
+            cached += 1
+        unheld_found = sum(key not in self._holders for key in keys[:cached])
+        new = len(keys) - cached + nameless
         if self.held + unheld_found + new > self.blocks:
             return None
         for key in keys:
@@ -59,8 +59,8 @@ class KVCache:
         while self.held + len(self._unheld) > self.blocks:
             self._unheld.popitem(last=False)
         self.queried += len(keys)
-        self.hit += found
-        return found
+        self.hit += cached
+        return cached
 
     def give_back(self, keys: Sequence[int], *, nameless: int) -> None:
         """Let go of what `take` held."""

@@ -77,8 +77,8 @@ def measure_limits(
     half = replace(server, max_num_seqs=server.max_num_seqs // 2)
     rows = [limit_row(case, minutes=minutes) for case in cases]
     best = {model: _best_rate(model, requests, fixed) for model in (server, half)}
-    found = _rate(_answer_times(server, LaneSettings(), requests))
-    rows.append(_row("auto", "answers/s", best[server], found))
+    rate = _rate(_answer_times(server, LaneSettings(), requests))
+    rows.append(_row("auto", "answers/s", best[server], rate))
     rows += [_replicas_row(server, count, requests, best[server]) for count in replicas]
     rows.append(_change_row("auto, places halved", server, half, requests, best[half], change_at))
     rows.append(_change_row("auto, places doubled", half, server, requests, best[server], change_at))
@@ -145,8 +145,8 @@ async def _ask(gateway: Gateway, requests: Sequence[Request]) -> None:
 
 def _replicas_row(server: VLLMModel, count: int, requests: int, best_of_one: float) -> Row:
     """`auto` over several replicas, beside as many times the best rate of one."""
-    found = _rate(_answer_times(server, LaneSettings(), requests * count, replicas=count))
-    return _row(f"auto, {count} replicas", "answers/s", count * best_of_one, found)
+    rate = _rate(_answer_times(server, LaneSettings(), requests * count, replicas=count))
+    return _row(f"auto, {count} replicas", "answers/s", count * best_of_one, rate)
 
 
 def _change_row(name: str, old: VLLMModel, new: VLLMModel, requests: int, best: float, at: float) -> Row:

@@ -72,17 +72,17 @@ async def measure_live(target: LiveTarget, *, levels: Sequence[int] = LEVELS, ca
     try:
         info = await backend.probe()
         shares = shared_out(calls, levels)
-        found, start = [], 0
+        measured, start = [], 0
         for concurrency, count in shares.items():
-            found.append(await _level(target, concurrency, make_requests(target, count, start=start)))
+            measured.append(await _level(target, concurrency, make_requests(target, count, start=start)))
             start += count
     finally:
         await backend.aclose()
-    best = recommended([(level.concurrency, level.rate) for level in found])
+    best = recommended([(level.concurrency, level.rate) for level in measured])
     return Report(
         scenario="live",
         title=f"{target.model} at {backend.name}",
-        rows=[_row(target, level) for level in found],
+        rows=[_row(target, level) for level in measured],
         parameters={"prompt tokens, about": target.prompt_tokens, "max_tokens": target.max_tokens},
         notes=(
             f"Recommended: concurrency = {best}, the smallest that serves {GOOD_ENOUGH:.0%} of the most measured here.",
@@ -144,7 +144,9 @@ async def _level(target: LiveTarget, concurrency: int, requests: Sequence[Reques
         seconds=seconds,
         retries=use.retries,
         dollars=use.dollars,
-        hit_rate=hit_rate(before, await prefix_counters(backend.base_url), [one.usage for one in completions]),
+        hit_rate=hit_rate(
+            before, await prefix_counters(backend.base_url), [completion.usage for completion in completions]
+        ),
     )
 
 

@@ -67,8 +67,8 @@ class BoundFinder:
 
     def bound(self, stages: Sequence[Stage]) -> Bound:
         """All stages together."""
-        found = [self._stage(stage) for stage in stages]
-        return Bound(sum(bound.seconds for bound in found), sum(bound.server_seconds for bound in found))
+        bounds = [self._stage(stage) for stage in stages]
+        return Bound(sum(bound.seconds for bound in bounds), sum(bound.server_seconds for bound in bounds))
 
     def together(self, runs: Sequence[Sequence[Stage]]) -> Bound:
         """Several runs at once: the longest alone, or all work, or all optimizer calls through the rate limits."""
@@ -90,14 +90,14 @@ class BoundFinder:
         for load in loads:  # in the order of release: a block counts where it is needed first
             first_here.append(load.seconds + block_seconds * len(load.blocks - self._computed))
             self._computed |= load.blocks
-        least_alone = sorted(alone)
+        shortest_alone = sorted(alone)
         limited = self._limited_releases(loads)
         seconds = 0.0
         for j, load in enumerate(loads):
             release = sum(load.chain)
             seconds = max(seconds, release + load.path, release + sum(first_here[j:]) / self._replicas)
-            work = sum(least_alone[: len(loads) - j]) / self._replicas
-            seconds = max(seconds, limited[j] + max(work, min(other.path for other in loads)))
+            work = sum(shortest_alone[: len(loads) - j]) / self._replicas
+            seconds = max(seconds, limited[j] + max(work, min(load.path for load in loads)))
         return Bound(seconds, sum(first_here) / self._replicas)
 
     def _load(self, unit: Unit) -> _Load:

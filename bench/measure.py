@@ -66,8 +66,8 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], *, turns: int) ->
 
 def spread(values: Iterable[float]) -> Spread:
     """Least and median."""
-    found = sorted(values)
-    return Spread(found[0], median(found))
+    ordered = sorted(values)
+    return Spread(ordered[0], median(ordered))
 
 
 def peak_memory() -> int:

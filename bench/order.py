@@ -97,8 +97,8 @@ def measure_order(
     for kind, spread in spreads.items():
         for server, model in servers.items():
             for name, order in orders.items():
-                found = [simulated(size, World(spread=spread, seed=seed), order, model) for seed in range(seeds)]
-                rows.append({"differences": kind, "server": server, "order": name, **_means(found)})
+                runs = [simulated(size, World(spread=spread, seed=seed), order, model) for seed in range(seeds)]
+                rows.append({"differences": kind, "server": server, "order": name, **_means(runs)})
     return Report(
         scenario="order",
         title=f"The order of rows and candidates, simulated; means over {seeds} seeds, early rejection on",
@@ -126,8 +126,8 @@ async def measure_order_live(
     rows: list[Row] = []
     for number, (name, order) in enumerate(orders.items()):
         world = World(spread=spread, salt=f"[{salt}.{number}] ")
-        found = await _live(target, size, world, order, concurrency=concurrency)
-        rows.append({"order": name, **_means([found])})
+        run = await _live(target, size, world, order, concurrency=concurrency)
+        rows.append({"order": name, **_means([run])})
     return Report(
         scenario="order",
         title=f"The order of rows and candidates on {target.model} at {target.url}",
@@ -205,13 +205,13 @@ def _planned(size: Size) -> int:
     return count_calls(prepared.config, prepared.tasks).base
 
 
-def _means(found: Sequence[Ordered]) -> Row:
-    hits = [one.hits for one in found if one.hits is not None]
-    seconds = fmean(one.server_seconds for one in found)
+def _means(runs: Sequence[Ordered]) -> Row:
+    hits = [run.hits for run in runs if run.hits is not None]
+    seconds = fmean(run.server_seconds for run in runs)
     return {
-        "calls": round(fmean(one.calls for one in found)),
+        "calls": round(fmean(run.calls for run in runs)),
         **({"GPU s": seconds} if seconds else {}),
-        "seconds": fmean(one.seconds for one in found),
+        "seconds": fmean(run.seconds for run in runs),
         "prefix hits": fmean(hits) if hits else None,
     }
 

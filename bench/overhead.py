@@ -34,17 +34,17 @@ def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Pa
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
-    found: dict[str, list[Found]] = {name: [] for name in commands}
+    figures: dict[str, list[Found]] = {name: [] for name in commands}
     with fast_server() as url:
         for _ in range(turns):
             for name, command in commands.items():
-                found[name].append(orjson.loads(_output([*command, url, str(calls)])))
-    bare = [one["cpu"] for one in found[BARE]]
+                figures[name].append(orjson.loads(_output([*command, url, str(calls)])))
+    bare = [turn["cpu"] for turn in figures[BARE]]
     rows = []
-    for name, measured in found.items():
+    for name, measured in figures.items():
         rows.append(_row(name, measured, bare))
         if name == "metaspo":
-            again = [{"cpu": one["cached cpu"], "wall": one["cached wall"]} for one in measured]
+            again = [{"cpu": turn["cached cpu"], "wall": turn["cached wall"]} for turn in measured]
             rows.append(_row("metaspo, cached", again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
@@ -72,13 +72,13 @@ def _output(command: Command) -> bytes:
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT).stdout  # noqa: S603  # our own
 
 
-def _row(name: str, found: Sequence[Found], bare: Sequence[float]) -> Row:
-    cpu = [one["cpu"] for one in found]
+def _row(name: str, turns: Sequence[Found], bare: Sequence[float]) -> Row:
+    cpu = [turn["cpu"] for turn in turns]
     return {
         "client": name,
         "cpu us (least)": spread(cpu).least,
         "cpu us (median)": spread(cpu).middle,
-        "wall us (median)": spread(one["wall"] for one in found).middle,
+        "wall us (median)": spread(turn["wall"] for turn in turns).middle,
         "cpu ratio (least)": spread(cpu).least / spread(bare).least,
-        "cpu ratio (median)": spread(one / other for one, other in zip(cpu, bare, strict=True)).middle,
+        "cpu ratio (median)": spread(turn / bare_turn for turn, bare_turn in zip(cpu, bare, strict=True)).middle,
     }

@@ -96,8 +96,8 @@ def gepa(url: str) -> Batch:
 
     def batch(chats: list[Messages]) -> object:
         rows = [{"input": chat[-1]["content"], "additional_context": {}, "answer": "yes"} for chat in chats]
-        found: object = adapter.evaluate(rows, {"system_prompt": chats[0][0]["content"]})
-        return found
+        answers: object = adapter.evaluate(rows, {"system_prompt": chats[0][0]["content"]})
+        return answers
 
     return batch
 
@@ -109,10 +109,10 @@ def promptolution(url: str) -> Batch:
     model = APILLM(api_url=url, model_id="bench", api_key="none", max_concurrent_calls=AT_ONCE, max_tokens=64)
 
     def batch(chats: list[Messages]) -> object:
-        found: object = model.get_response(
+        answers: object = model.get_response(
             [chat[-1]["content"] for chat in chats], system_prompts=[chat[0]["content"] for chat in chats]
         )
-        return found
+        return answers
 
     return batch
 
@@ -127,7 +127,7 @@ def main() -> None:
         sys.stdout.write(json.dumps([name for name in PEERS if find_spec(NEEDS[name]) is not None]))
         return
     name, url, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    said = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)  # what peers print does not belong into our output
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
@@ -136,11 +136,11 @@ def main() -> None:
     batch(make_messages(WARM_UP, 0))
     cpu, wall = time.process_time(), time.perf_counter()
     batch(make_messages(calls, WARM_UP))
-    found = {
+    figures = {
         "cpu": 1e6 * (time.process_time() - cpu) / calls,
         "wall": 1e6 * (time.perf_counter() - wall) / calls,
     }
-    os.write(said, json.dumps(found).encode())
+    os.write(stdout, json.dumps(figures).encode())
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ def measure_replay(*, size: Size = PAPER, turns: int = TURNS) -> Report:
     count = len(run.requests)
     rows: list[Row] = []
     bare = timings["bare loop"]
-    for name, found in timings.items():
-        cpu, wall = spread(timing.cpu for timing in found), spread(timing.wall for timing in found)
-        ratios = spread(timing.cpu / other.cpu for timing, other in zip(found, bare, strict=True))
-        walls = spread(timing.wall / other.wall for timing, other in zip(found, bare, strict=True))
+    for name, measured in timings.items():
+        cpu, wall = spread(timing.cpu for timing in measured), spread(timing.wall for timing in measured)
+        ratios = spread(timing.cpu / bare_timing.cpu for timing, bare_timing in zip(measured, bare, strict=True))
+        walls = spread(timing.wall / bare_timing.wall for timing, bare_timing in zip(measured, bare, strict=True))
         rows.append(
             {
                 "what": name,

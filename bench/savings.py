@@ -139,7 +139,7 @@ def true_quality(world: World, result: RunResult) -> float:
     return fmean(world.quality(result.system_prompt, prompts[0]) for prompts in result.user_prompts.values())
 
 
-def same_rounds(full: Selections, found: Selections) -> tuple[int, int]:
+def same_rounds(full: Selections, levered: Selections) -> tuple[int, int]:
     """Rounds with equal selections, and rounds that can be compared: all up to the first stage that differs.
 
     The rounds of one stage (the inner loops of an iteration) do not depend on each other, later stages on all of it.
@@ -149,7 +149,7 @@ def same_rounds(full: Selections, found: Selections) -> tuple[int, int]:
     for address in full:
         stages.setdefault(tuple(address.split("/")[:2]), []).append(address)
     for addresses in stages.values():
-        equal = sum(_chosen(found.get(address)) == _chosen(full[address]) for address in addresses)
+        equal = sum(_chosen(levered.get(address)) == _chosen(full[address]) for address in addresses)
         same += equal
         compared += len(addresses)
         if equal < len(addresses):
@@ -165,9 +165,9 @@ def _chosen(selection: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 def _row(
     kind: str, server: Server, lever: Lever, runs: Mapping[str, Sequence[Spent]], levers: Sequence[Lever]
 ) -> dict[str, Figure]:
-    found, none, full = runs[lever.name], runs[levers[0].name], runs[levers[1].name]
-    calls, before = fmean(run.calls for run in found), fmean(run.calls for run in none)
-    rounds = [same_rounds(one.selections, other.selections) for one, other in zip(full, found, strict=True)]
+    levered, none, full = runs[lever.name], runs[levers[0].name], runs[levers[1].name]
+    calls, before = fmean(run.calls for run in levered), fmean(run.calls for run in none)
+    rounds = [same_rounds(exhaustive.selections, run.selections) for exhaustive, run in zip(full, levered, strict=True)]
     same, compared = (sum(column) for column in zip(*rounds, strict=True))
     if same < compared and lever.racing is None:
         raise AssertionError(f"{lever.name} is exact and yet changed a selection ({kind} differences, {server})")
@@ -177,11 +177,11 @@ def _row(
         "levers": lever.name,
         "calls": round(calls),
         "saved": 1 - calls / before,
-        "dollars": fmean(run.dollars for run in found) if server == "api" else None,
-        "GPU s": fmean(run.server_seconds for run in found) if server == "vllm" else None,
-        "seconds": fmean(run.seconds for run in found),
+        "dollars": fmean(run.dollars for run in levered) if server == "api" else None,
+        "GPU s": fmean(run.server_seconds for run in levered) if server == "vllm" else None,
+        "seconds": fmean(run.seconds for run in levered),
         "same selections": same / compared,
-        "quality": fmean(run.quality for run in found),
+        "quality": fmean(run.quality for run in levered),
     }
 
 

@@ -70,8 +70,8 @@ class OpenAIModel:
     def latency(self, request: Request, answer_tokens: int) -> float:
         """Seconds that a call takes."""
         mean = self.first_seconds + self.token_seconds * answer_tokens
-        luck = fraction("latency", request.messages[-1].content, str(request.draw))
-        return mean * math.exp((2 * luck - 1) * math.log(self.spread))
+        draw = fraction("latency", request.messages[-1].content, str(request.draw))
+        return mean * math.exp((2 * draw - 1) * math.log(self.spread))
 
     def tokens(self, request: Request) -> int:
         """What a call counts as."""

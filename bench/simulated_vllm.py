@@ -268,18 +268,18 @@ class SimulatedVLLM:
                 continue
             if admitted and computed >= budget:
                 break
-            found = self._cache.take(sequence.keys, nameless=sequence.nameless)
-            if found is None:
+            cached_blocks = self._cache.take(sequence.keys, nameless=sequence.nameless)
+            if cached_blocks is None:
                 break
             self._waiting.popleft()
-            computed += self._start(sequence, found)
+            computed += self._start(sequence, cached_blocks)
             admitted += 1
         return computed, admitted
 
-    def _start(self, sequence: _Sequence, found: int) -> int:
+    def _start(self, sequence: _Sequence, cached_blocks: int) -> int:
         """Run it from now on; returns the prompt tokens that are to be computed."""
         prompt = sequence.usage.prompt_tokens
-        sequence.cached = min(found * self.model.block_tokens, prompt - 1)
+        sequence.cached = min(cached_blocks * self.model.block_tokens, prompt - 1)
         sequence.admitted = True
         self._running += 1
         self._most_running = max(self._most_running, self._running)

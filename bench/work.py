@@ -74,7 +74,7 @@ class _Recorder(Gateway):
 
     def _unit(self, iteration: int, phase: int, candidate: int, task: int, prompt: int) -> Unit:
         if iteration == priorities.LAST:
-            place: Priority = (task, prompt)
+            key: Priority = (task, prompt)
         else:
-            place = (candidate,) if phase == priorities.OUTER else (candidate, task)
-        return self._units.setdefault((iteration, phase), {}).setdefault(place, Unit())
+            key = (candidate,) if phase == priorities.OUTER else (candidate, task)
+        return self._units.setdefault((iteration, phase), {}).setdefault(key, Unit())

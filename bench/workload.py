@@ -93,17 +93,17 @@ def between(span: tuple[int, int], share: float) -> float:
 
 def verdict(asked: str, *, right: bool) -> str:
     """The right or the wrong answer to a statement."""
-    found = _NUMBER.search(asked)
-    number = int(found[1]) if found else 0
+    number_match = _NUMBER.search(asked)
+    number = int(number_match[1]) if number_match else 0
     return "yes" if (number % 2 == 0) == right else "no"
 
 
 def _base(request: Request) -> str:
     """Some thoughts, then yes or no; right more often under some system prompts than under others."""
     system, asked = request.messages[0].content, request.messages[-1].content
-    luck = fraction(system, asked)
-    said = verdict(asked, right=luck < 0.4 + 0.4 * _skill(system))
-    return f"{filler(between(ANSWER_TOKENS, (luck * 7919) % 1))} <answer>{said}</answer>"
+    draw = fraction(system, asked)
+    label = verdict(asked, right=draw < 0.4 + 0.4 * _skill(system))
+    return f"{filler(between(ANSWER_TOKENS, (draw * 7919) % 1))} <answer>{label}</answer>"
 
 
 @lru_cache(maxsize=4096)

@@ -70,10 +70,10 @@ class World:
         system, asked = (self._plain(message.content) for message in (request.messages[0], request.messages[-1]))
         question = asked[asked.rindex("Statement ") :]
         difficulty = fraction(f"{self.seed} difficulty", question)
-        own = fraction(f"{self.seed} luck", system, asked)
-        luck = difficulty if fraction(f"{self.seed} common", question) < self.common else own
-        said = verdict(question, right=luck < self.quality(system, asked))
-        return f"{filler(between(ANSWER_TOKENS, (own * 7919) % 1))} <answer>{said}</answer>"
+        private = fraction(f"{self.seed} luck", system, asked)
+        draw = difficulty if fraction(f"{self.seed} common", question) < self.common else private
+        label = verdict(question, right=draw < self.quality(system, asked))
+        return f"{filler(between(ANSWER_TOKENS, (private * 7919) % 1))} <answer>{label}</answer>"
 
     def _optimizer(self, request: Request) -> str:
         text = self._plain(request.messages[-1].content)
@@ -95,8 +95,8 @@ class World:
 
 def _mark(level: re.Pattern[str], text: str) -> float:
     """The first quality of that level in a text; first prompts have none, which is 0."""
-    found = level.search(text)
-    return float(found[1]) if found else 0.0
+    mark = level.search(text)
+    return float(mark[1]) if mark else 0.0
 
 
 def _block(text: str, kind: str) -> str:

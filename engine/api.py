@@ -48,8 +48,8 @@ async def optimize(
         return await run_prepared(prepared, gateway, LaneNames(), observer=observer or Observer())
     observer = observer or Observer()
     events = LaneEvents()
-    async with open_for([prepared], on_event=events, warn=observer.warn) as (own, names):
-        return await run_prepared(prepared, own, names[0], observer=observer, events=events)
+    async with open_for([prepared], on_event=events, warn=observer.warn) as (opened, names):
+        return await run_prepared(prepared, opened, names[0], observer=observer, events=events)
 
 
 async def optimize_many(
@@ -120,7 +120,7 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
     Raises:
         ConfigError: when there is no such task or example.
     """
-    names = [known.name for known in prepared.tasks]
+    names = [each.name for each in prepared.tasks]
     if task and task not in names:
         raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
     chosen = prepared.tasks[names.index(task) if task else 0]
@@ -140,8 +140,8 @@ async def _gateway_or(
         yield gateway, LaneNames()
         return
     base_only = prepared.config.model_copy(update={"optimizer": None})  # its key need not be there to evaluate
-    async with open_for([replace(prepared, config=base_only)], progress=progress, warn=warn) as (own, names):
-        yield own, names[0]
+    async with open_for([replace(prepared, config=base_only)], progress=progress, warn=warn) as (opened, names):
+        yield opened, names[0]
 
 
 def _check_apart(prepared: Sequence[Prepared]) -> None:
@@ -153,12 +153,12 @@ def _check_apart(prepared: Sequence[Prepared]) -> None:
 
 
 def _user_prompts(tasks: Sequence[Task], given: Mapping[str, str]) -> dict[str, str]:
-    known = {task.name: task.user_prompt for task in tasks}
+    prompts = {task.name: task.user_prompt for task in tasks}
     for name, prompt in given.items():
-        if name not in known:
-            raise ConfigError(f"user prompt for '{name}': there is no such task{nearest(name, known)}")
+        if name not in prompts:
+            raise ConfigError(f"user prompt for '{name}': there is no such task{nearest(name, prompts)}")
         try:
-            known[name] = check_user_prompt(prompt)
+            prompts[name] = check_user_prompt(prompt)
         except PromptError as error:
             raise PromptError(f"user prompt for '{name}': {error}") from None
-    return known
+    return prompts

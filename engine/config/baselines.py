@@ -31,8 +31,8 @@ def baseline_prompt(name: str) -> str:
     """The system prompt of a name. Raises `ConfigError`."""
     prompts = _prompts()
     if name not in prompts:
-        known = ", ".join(prompts)
-        raise ConfigError(f"there is no baseline prompt '{name}'{nearest(name, prompts)}; known: {known}")
+        names = ", ".join(prompts)
+        raise ConfigError(f"there is no baseline prompt '{name}'{nearest(name, prompts)}; known: {names}")
     return prompts[name]
 
 

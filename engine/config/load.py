@@ -116,10 +116,10 @@ def _is_branch_label(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("int", "str", "constrained-int", "function-before"))
 
 
-def _known_keys(place: Iterable[int | str], table: type[BaseModel]) -> list[str]:
+def _known_keys(key_path: Iterable[int | str], table: type[BaseModel]) -> list[str]:
     """The keys that the table at a place of the config may hold; [] where there is no table."""
     model: type[BaseModel] | None = table
-    for part in place:
+    for part in key_path:
         if isinstance(part, int) or model is None or part not in model.model_fields:
             continue
         model = _table_in(model.model_fields[part].annotation)
@@ -130,4 +130,4 @@ def _known_keys(place: Iterable[int | str], table: type[BaseModel]) -> list[str]
 def _table_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)
+    return next((table for inner in get_args(annotation) if (table := _table_in(inner))), None)

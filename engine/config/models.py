@@ -137,9 +137,9 @@ def _tier_limits(table: ModelTable, facts: ModelFacts | None) -> Mapping[str, in
     if table.tier is None:
         return {}
     if facts is None or table.tier not in facts.limits:
-        known = ", ".join(map(str, sorted(facts.limits))) if facts and facts.limits else "none"
+        tiers = ", ".join(map(str, sorted(facts.limits))) if facts and facts.limits else "none"
         raise ConfigError(
-            f"tier {table.tier} of {table.model} is not known (known: {known}); "
+            f"tier {table.tier} of {table.model} is not known (known: {tiers}); "
             "give requests_per_minute and tokens_per_minute instead"
         )
     limits = facts.limits[table.tier]

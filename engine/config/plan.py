@@ -86,8 +86,8 @@ class Plan:
     def dollars(self) -> float | None:
         """All lanes together; None if a lane's prices are not known."""
         parts = [self.base.dollars, self.optimizer.dollars if self.optimizer else 0.0]
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
+        priced = [part for part in parts if part is not None]
+        return sum(priced) if len(priced) == len(parts) else None
 
     @property
     def minutes(self) -> float:

@@ -36,13 +36,13 @@ def given_user_prompts(folder: Path, task: str) -> tuple[str, ...]:
 
 def _find(folder: Path, task: str) -> Path:
     try:
-        known = find_task(task)
-        names = dict.fromkeys((task, known.name, *known.aliases))
+        paper_task = find_task(task)
+        names = dict.fromkeys((task, paper_task.name, *paper_task.aliases))
     except UnknownDomain:
         names = {task: None}  # a task of one's own
-    for place in (folder, folder / SUBFOLDER):
+    for directory in (folder, folder / SUBFOLDER):
         for name in names:
-            if (path := place / f"{name}.json").is_file():
+            if (path := directory / f"{name}.json").is_file():
                 return path
     raise TaskError(f"{folder / f'{task}.json'}: no such file, and none in {SUBFOLDER}: no user prompts for '{task}'")
 

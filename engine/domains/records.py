@@ -31,8 +31,8 @@ class HubData:
     @property
     def repository(self) -> str:
         """OWNER/NAME of the dataset."""
-        place = (self.train.files or self.train.dataset or "").removeprefix(FILES_ON_THE_HUB)
-        return "/".join(place.partition("@")[0].split("/")[:2])
+        source = (self.train.files or self.train.dataset or "").removeprefix(FILES_ON_THE_HUB)
+        return "/".join(source.partition("@")[0].split("/")[:2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,14 @@ class UnknownDomain(ValueError):
 
 def find_domains(names: Iterable[str]) -> tuple[Domain, ...]:
     """The domains of these names, each once; "all" stands for all five. Raises `UnknownDomain`."""
-    known = domains()
+    all_domains = domains()
     chosen: dict[str, Domain] = {}
     for name in names:
-        if name != ALL and name not in known:
-            raise UnknownDomain(f"there is no domain '{name}'{nearest(name, known)}; known: {', '.join(known)}, {ALL}")
-        chosen.update(known if name == ALL else {name: known[name]})
+        if name != ALL and name not in all_domains:
+            raise UnknownDomain(
+                f"there is no domain '{name}'{nearest(name, all_domains)}; known: {', '.join(all_domains)}, {ALL}"
+            )
+        chosen.update(all_domains if name == ALL else {name: all_domains[name]})
     return tuple(chosen.values())
 
 

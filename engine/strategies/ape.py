@@ -84,11 +84,11 @@ class Ape:
         """Induce, then vary. Raises `NoProposal` if no induction brought a prompt."""
         count = self.inductions or context.candidates
         induced = await gather(self._induce(context, f"induction={number}") for number in range(1, count + 1))
-        found = new_prompts(context, [prompt for prompt in induced if prompt is not None])
-        if not self.resample and len(found) <= context.candidates:
-            return found
-        known = [trial.prompt for trial in context.first]
-        pool = await self._rank(context, "induced", [*known, *found] if self.resample else found)
+        proposals = new_prompts(context, [prompt for prompt in induced if prompt is not None])
+        if not self.resample and len(proposals) <= context.candidates:
+            return proposals
+        first = [trial.prompt for trial in context.first]
+        pool = await self._rank(context, "induced", [*first, *proposals] if self.resample else proposals)
         for number in range(1, self.resample + 1):
             step = f"resample={number}"
             varied = await gather(

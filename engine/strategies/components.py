@@ -68,9 +68,9 @@ def reorder(pieces: tuple[str, ...], *, rng: Random) -> tuple[str, ...]:
     """Let two pieces change places."""
     if len(pieces) < 2:
         return pieces
-    one, other = rng.sample(range(len(pieces)), 2)
+    first, second = rng.sample(range(len(pieces)), 2)
     swapped = list(pieces)
-    swapped[one], swapped[other] = swapped[other], swapped[one]
+    swapped[first], swapped[second] = swapped[second], swapped[first]
     return tuple(swapped)
 
 
@@ -80,8 +80,8 @@ def _put(pieces: tuple[str, ...], component: str) -> tuple[str, ...]:
     for position, piece in enumerate(pieces):
         if _family_of(piece) == family:
             return (*pieces[:position], component, *pieces[position + 1 :])
-    place = sum(1 for piece in pieces if (of := _family_of(piece)) is None or of < family)
-    return (*pieces[:place], component, *pieces[place:])
+    position = sum(1 for piece in pieces if (of := _family_of(piece)) is None or of < family)
+    return (*pieces[:position], component, *pieces[position:])
 
 
 def _family_of(piece: str) -> int | None:

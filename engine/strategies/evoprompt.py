@@ -76,9 +76,9 @@ class EvoPromptGA:
                     context,
                     f"gen={generation}/child={number}",
                     "evolve",
-                    messages("evoprompt", context.level, "ga", {"one": one, "other": other, **_rules(context)}),
+                    messages("evoprompt", context.level, "ga", {"one": first, "other": second, **_rules(context)}),
                 )
-                for number, (one, other) in enumerate(pairs, 1)
+                for number, (first, second) in enumerate(pairs, 1)
             )
             population = ranked([*population, *children])[:members]
         return new_prompts(context, [trial.prompt for trial in population])
@@ -92,10 +92,10 @@ class EvoPromptGA:
         pairs = []
         for _ in range(count):
             if self.selection == "tournament":
-                one, other = (max(draw(pool, 2, rng=rng), key=_score) for _ in range(2))
+                first, second = (max(draw(pool, 2, rng=rng), key=_score) for _ in range(2))
             else:
-                one, other = draw(pool, 2, rng=rng)
-            pairs.append((one.prompt, other.prompt))
+                first, second = draw(pool, 2, rng=rng)
+            pairs.append((first.prompt, second.prompt))
         return pairs
 
 
@@ -133,19 +133,19 @@ class EvoPromptDE:
         population = await _first_population(context, members=self._members(context.candidates), initial=self.initial)
         if len(population) > 1:
             for generation in range(1, self.generations + 1):
-                population = await self._next(context, population, place=f"gen={generation}")
+                population = await self._next(context, population, step=f"gen={generation}")
         return new_prompts(context, [trial.prompt for trial in ranked(population)])
 
     def _members(self, candidates: int) -> int:
         return max(4, self.population or candidates)
 
-    async def _next(self, context: SearchContext, population: Sequence[Trial], *, place: str) -> list[Trial]:
+    async def _next(self, context: SearchContext, population: Sequence[Trial], *, step: str) -> list[Trial]:
         """Each member, or its child if that is better."""
         best = max(population, key=_score)  # the first of equals
 
         async def challenge(position: int) -> Trial | None:
             others = [*population[:position], *population[position + 1 :]]
-            child = f"{place}/child={position + 1}"
+            child = f"{step}/child={position + 1}"
             a, b, c = draw(others, 3, rng=context.rng(f"{child}/donors"))
             donor = c if self.donor_random else best
             slots = {"one": a.prompt, "other": b.prompt, "donor": donor.prompt, "member": population[position].prompt}
@@ -176,8 +176,8 @@ def roulette(population: Sequence[Trial], count: int, *, rng: Random) -> list[Tr
 
 async def _first_population(context: SearchContext, *, members: int, initial: Initial) -> list[Trial]:
     there = list(context.first)[:members]
-    known = {trial.prompt for trial in context.first}
-    past = [prompt for prompt in context.past if prompt not in known]
+    scored_before = {trial.prompt for trial in context.first}
+    past = [prompt for prompt in context.past if prompt not in scored_before]
     newest = past[max(0, len(past) - (members - len(there))) :]
     scored = await context.score("initial/past", newest) if newest else []
     kept = ranked([*there, *scored])[: _kept(members, initial)]

@@ -52,10 +52,10 @@ def join_blocks(blocks: Sequence[str]) -> str:
 
 def read_tag(text: str, tag: str) -> str:
     """What stands in the one `<tag>…</tag>` of an answer. Raises `Malformed` if it is missing, empty or repeated."""
-    found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
-    if len(found) != 1:
-        raise Malformed(f"expected <{tag}>…</{tag}> once, found it {len(found)} times")
-    inside = str(found[0]).strip()
+    contents = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+    if len(contents) != 1:
+        raise Malformed(f"expected <{tag}>…</{tag}> once, found it {len(contents)} times")
+    inside = str(contents[0]).strip()
     if not inside or f"<{tag}>" in inside:
         raise Malformed(f"<{tag}> holds no usable text")
     return inside

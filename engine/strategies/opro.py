@@ -123,10 +123,10 @@ class Opro:
         ]
 
     def _fits(self, context: SearchContext, prompt: str) -> bool:
-        own = prompt.replace(PLACEHOLDER, "")
+        text = prompt.replace(PLACEHOLDER, "")
         if context.level == "user":
-            own = own.replace(context.tasks[0].answer_rule, "")
-        return len(own) <= self.longest and MARK not in own
+            text = text.replace(context.tasks[0].answer_rule, "")
+        return len(text) <= self.longest and MARK not in text
 
 
 def perfect(trial: Trial) -> bool:

@@ -113,8 +113,8 @@ class ProTeGi:
             step = f"round={number}"
             rows = context.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(context.tasks)))
             expanded = await gather(
-                self._expand(context, f"{step}/parent={place}", prompt, rows)
-                for place, prompt in enumerate(beam, start=1)
+                self._expand(context, f"{step}/parent={rank}", prompt, rows)
+                for rank, prompt in enumerate(beam, start=1)
             )
             if all(written is None for written in expanded):
                 break
@@ -133,7 +133,7 @@ class ProTeGi:
             *(self._descend(context, f"{step}/gradient={number}", parent) for number in range(1, self.gradients + 1)),
             self._paraphrase(context, step, prompt),
         ]
-        written = [other for chain in await gather(chains) for other in chain if other != prompt]
+        written = [text for chain in await gather(chains) for text in chain if text != prompt]
         return await self._capped(context, f"{step}/cap", list(dict.fromkeys(written)), parent)
 
     async def _capped(self, context: SearchContext, step: str, prompts: list[str], parent: Trial) -> list[str]:
@@ -177,7 +177,7 @@ class ProTeGi:
             )
             for number in range(1, self.paraphrases + 1)
         )
-        return [other for other in paraphrased if other is not None]
+        return [text for text in paraphrased if text is not None]
 
     async def _choose(self, context: SearchContext, step: str, prompts: list[str]) -> list[str]:
         if self.select != "full":

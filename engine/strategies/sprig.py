@@ -76,8 +76,8 @@ class Sprig:
         parents, length = 1, 0 if self.start == "empty" else self.longest
         for step in range(1, self.steps + 1):
             count = len(library()) if step == 1 else min(self.add_candidates, len(library()))
-            most = parents * most_edits(up_to=length, arms=count, paraphrases=self.paraphrases, longest=self.longest)
-            candidates = most if self.max_candidates is None else min(most, self.max_candidates)
+            edited = parents * most_edits(up_to=length, arms=count, paraphrases=self.paraphrases, longest=self.longest)
+            candidates = edited if self.max_candidates is None else min(edited, self.max_candidates)
             base += (candidates + (parents if step > 1 else 0)) * per_prompt
             optimizer += parents * length if self.paraphrases else 0
             parents, length = min(self.beam, candidates), min(self.longest, length + 1)
@@ -91,23 +91,23 @@ class Sprig:
         gains: list[list[float]] = [[] for _ in library()]
         rewordings: dict[str, Sequence[str]] = {}
         for step in range(1, self.steps + 1):
-            place = f"step={step}"
-            await self._reword(context, beam, rewordings, place=place)
+            step_name = f"step={step}"
+            await self._reword(context, beam, rewordings, step_name=step_name)
             count = len(library()) if step == 1 else self.add_candidates
-            arms = promising(gains, count, rng=context.rng(f"{place}/components"))
+            arms = promising(gains, count, rng=context.rng(f"{step_name}/components"))
             moves = [
                 (incumbent if step == 1 else write(parent), edit)
                 for parent in beam
                 for edit in edits(parent, arms=arms, rewordings=rewordings, longest=self.longest)
             ]
-            found = await self._step(context, moves, gains, place=place)
-            if not found:
+            best = await self._step(context, moves, gains, step_name=step_name)
+            if not best:
                 break
-            beam = found
+            beam = best
         return new_prompts(context, [write(prompt) for prompt in beam if prompt])
 
     async def _step(
-        self, context: SearchContext, moves: Sequence[Move], gains: Sequence[list[float]], *, place: str
+        self, context: SearchContext, moves: Sequence[Move], gains: Sequence[list[float]], *, step_name: str
     ) -> list[Prompt]:
         """Score a step's candidates beside their parents, credit the components; the best candidates."""
         if not moves:
@@ -115,10 +115,10 @@ class Sprig:
         prompts: dict[str, Prompt] = {}
         for _, edit in moves:
             prompts.setdefault(write(edit.prompt), edit.prompt)
-        candidates = self._drawn(list(prompts), rng=context.rng(f"{place}/candidates"))
-        rows = context.sample(f"{place}/questions", per_task=self.questions)
+        candidates = self._drawn(list(prompts), rng=context.rng(f"{step_name}/candidates"))
+        rows = context.sample(f"{step_name}/questions", per_task=self.questions)
         parents = dict.fromkeys(parent for parent, _ in moves)
-        trials = await context.score(f"{place}/score", [*parents, *candidates], rows=rows)
+        trials = await context.score(f"{step_name}/score", [*parents, *candidates], rows=rows)
         scores = {trial.prompt: trial.score for trial in trials}
         credit(gains, moves, scores)
         best = sorted((text for text in candidates if text in scores), key=lambda text: -scores[text])
@@ -127,10 +127,10 @@ class Sprig:
     def _drawn(self, candidates: list[str], *, rng: Random) -> list[str]:
         if self.max_candidates is None or len(candidates) <= self.max_candidates:
             return candidates
-        return [candidates[place] for place in sorted(rng.sample(range(len(candidates)), self.max_candidates))]
+        return [candidates[position] for position in sorted(rng.sample(range(len(candidates)), self.max_candidates))]
 
     async def _reword(
-        self, context: SearchContext, beam: Sequence[Prompt], rewordings: dict[str, Sequence[str]], *, place: str
+        self, context: SearchContext, beam: Sequence[Prompt], rewordings: dict[str, Sequence[str]], *, step_name: str
     ) -> None:
         """Ask for the rewordings of every component of the beam that has none yet."""
         if not self.paraphrases:
@@ -140,7 +140,7 @@ class Sprig:
         answers = await gather(
             ask_or_none(
                 context,
-                f"{place}/rephrase={number}",
+                f"{step_name}/rephrase={number}",
                 messages("sprig", "system", "rephrase", {"component": text, "count": str(self.paraphrases)}),
                 rewordings_reader(text, self.paraphrases),
             )
@@ -167,9 +167,9 @@ def rewordings_reader(original: str, count: int) -> Callable[[str], list[str]]:
 
     def read_lines(answer: str) -> list[str]:
         lines = (sub(r"^\s*(?:[-*•]|\d+[.)])\s+", "", line).strip() for line in read_analysis(answer).splitlines())
-        found = [line for line in dict.fromkeys(lines) if line not in ("", original) and PLACEHOLDER not in line]
-        if not found:
+        rewordings = [line for line in dict.fromkeys(lines) if line not in ("", original) and PLACEHOLDER not in line]
+        if not rewordings:
             raise Malformed("no rewording between <analysis> and </analysis>")
-        return found[:count]
+        return rewordings[:count]
 
     return read_lines

@@ -46,8 +46,8 @@ class Edit:
 def library() -> tuple[str, ...]:
     """Every component: those of the embedded proposer and those of `sprig_components.toml`, kind by kind."""
     kinds = tomllib.loads(files(__package__).joinpath("sprig_components.toml").read_text(encoding="utf-8"))["kinds"]
-    own = (text for kind in kinds for text in kind["components"])
-    return tuple(dict.fromkeys([*(text for family in families() for text in family.components), *own]))
+    sprig_components = (text for kind in kinds for text in kind["components"])
+    return tuple(dict.fromkeys([*(text for family in families() for text in family.components), *sprig_components]))
 
 
 def read(text: str, *, longest: int) -> Prompt:
@@ -73,18 +73,18 @@ def edits(
     there = {component.arm for component in prompt}
     if len(prompt) < longest:
         for arm in arms:
-            for place in range(len(prompt) + 1) if arm not in there else ():
-                yield Edit((*prompt[:place], Component(library()[arm], arm), *prompt[place:]), added=arm)
+            for position in range(len(prompt) + 1) if arm not in there else ():
+                yield Edit((*prompt[:position], Component(library()[arm], arm), *prompt[position:]), added=arm)
     if len(prompt) > 1:
-        for place, component in enumerate(prompt):
-            yield Edit((*prompt[:place], *prompt[place + 1 :]), deleted=component.arm)
-    for one, other in combinations(range(len(prompt)), 2):
+        for position, component in enumerate(prompt):
+            yield Edit((*prompt[:position], *prompt[position + 1 :]), deleted=component.arm)
+    for first, second in combinations(range(len(prompt)), 2):
         swapped = list(prompt)
-        swapped[one], swapped[other] = swapped[other], swapped[one]
+        swapped[first], swapped[second] = swapped[second], swapped[first]
         yield Edit(tuple(swapped))
-    for place, component in enumerate(prompt):
+    for position, component in enumerate(prompt):
         for text in rewordings.get(component.text, ()):
-            yield Edit((*prompt[:place], Component(text, component.arm), *prompt[place + 1 :]))
+            yield Edit((*prompt[:position], Component(text, component.arm), *prompt[position + 1 :]))
 
 
 def most_edits(*, up_to: int, arms: int, paraphrases: int, longest: int) -> int:

@@ -75,12 +75,12 @@ class TextGrad:
             score = next((trial.score for trial in await context.score("validate", [prompt], rows=aside)), 0.0)
         kept: list[str] = []
         past: list[str] = []
-        for place, rows in self._steps(context, aside):
-            version = await self._update(context, prompt, rows, past, place=place)
+        for step_name, rows in self._steps(context, aside):
+            version = await self._update(context, prompt, rows, past, step_name=step_name)
             if version is None or version == prompt:
                 continue
             if self.revert:
-                checked = await context.score(f"{place}/validate", [version], rows=aside)
+                checked = await context.score(f"{step_name}/validate", [version], rows=aside)
                 if not checked or checked[0].score < score:
                     continue
                 score = checked[0].score
@@ -96,15 +96,15 @@ class TextGrad:
                 yield f"epoch={epoch}/step={step}", next(batches)
 
     async def _update(
-        self, context: SearchContext, prompt: str, rows: Rows, past: list[str], *, place: str
+        self, context: SearchContext, prompt: str, rows: Rows, past: list[str], *, step_name: str
     ) -> str | None:
         """One step's new version; None if nothing was wrong or nothing came back. Adds the step to `past`."""
-        forward = await context.score(f"{place}/forward", [prompt], rows=rows)
+        forward = await context.score(f"{step_name}/forward", [prompt], rows=rows)
         wrong = forward[0].wrong if forward else ()
         answers = await gather(
             ask_or_none(
                 context,
-                f"{place}/feedback={number}",
+                f"{step_name}/feedback={number}",
                 _feedback_request(context, prompt, case),
                 read_analysis,
             )
@@ -115,7 +115,7 @@ class TextGrad:
             return None
         request = self._update_request(context, prompt, feedback, past)
         past.append(_tagged("version", f"{prompt}\n\n{feedback}"))
-        return await ask_or_none(context, f"{place}/update", request, prompt_reader(context))
+        return await ask_or_none(context, f"{step_name}/update", request, prompt_reader(context))
 
     def _update_request(
         self, context: SearchContext, prompt: str, feedback: str, past: Sequence[str]

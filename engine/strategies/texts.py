@@ -18,9 +18,9 @@ def _texts(strategy: str) -> dict[str, dict[str, str]]:
 def text(strategy: str, level: Level, step: str, slots: Mapping[str, str]) -> str:
     """The text of `[level]`, or of `[both]` where the levels share it. Raises `KeyError` for a missing text or slot."""
     tables = _texts(strategy)
-    own = tables.get(level, {})
-    found = own[step] if step in own else tables["both"][step]
-    return Template(found).substitute(slots).strip()
+    of_level = tables.get(level, {})
+    template = of_level[step] if step in of_level else tables["both"][step]
+    return Template(template).substitute(slots).strip()
 
 
 def messages(strategy: str, level: Level, step: str, slots: Mapping[str, str]) -> tuple[Message, ...]:

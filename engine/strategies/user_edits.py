@@ -14,8 +14,8 @@ def toggle_rule(prompt: str, rule: str) -> str:
     paragraphs = prompt.split("\n\n")
     if rule in paragraphs:
         return "\n\n".join(paragraph for paragraph in paragraphs if paragraph != rule)
-    place = len(paragraphs) - (paragraphs[-1] == _CUE)
-    return "\n\n".join([*paragraphs[:place], rule, *paragraphs[place:]])
+    end = len(paragraphs) - (paragraphs[-1] == _CUE)
+    return "\n\n".join([*paragraphs[:end], rule, *paragraphs[end:]])
 
 
 def move_question(prompt: str) -> str:
