@@ -111,7 +111,7 @@ def limit_row(case: LimitCase, *, minutes: int = MINUTES) -> Row:
             concurrency=512,
             requests_per_minute=model.requests_per_minute if case.known else None,
             tokens_per_minute=model.tokens_per_minute if case.known else None,
-            charges="tokens",
+            billing="tokens",
         )
         sample = _request(case, 0)
         counted = 1 if limit == "requests" else model.tokens(sample)

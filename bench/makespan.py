@@ -115,7 +115,7 @@ def ours(
             requests_per_minute=optimizer.requests_per_minute,
             tokens_per_minute=optimizer.tokens_per_minute,
             requests_per_day=optimizer.requests_per_day,
-            charges="tokens",
+            billing="tokens",
         )
         lanes = [Lane("base", servers, base), Lane("optimizer", [SimulatedOpenAI(answer, optimizer)], limits)]
         async with Gateway(lanes, store=MemoryStore()) as gateway:

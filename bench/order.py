@@ -156,7 +156,7 @@ def simulated(size: Size, world: World, order: Order, model: VLLMModel) -> Order
     limits = LaneSettings(
         requests_per_minute=optimizer.requests_per_minute,
         tokens_per_minute=optimizer.tokens_per_minute,
-        charges="tokens",
+        billing="tokens",
     )
 
     async def main() -> Ordered:

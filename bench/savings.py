@@ -201,7 +201,7 @@ def _api_settings() -> LaneSettings:
         requests_per_minute=model.requests_per_minute,
         tokens_per_minute=model.tokens_per_minute,
         prices=Prices(input=facts.input_price, cached=cached, output=facts.output_price),
-        charges="tokens",
+        billing="tokens",
     )
 
 

@@ -2,15 +2,31 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
 from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Purse
 from metaspo.scheduling.errors import BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
 from metaspo.scheduling.statistics import AccountStatistics, LaneTally, add_up
 
-if TYPE_CHECKING:
-    from metaspo.scheduling.flight import Flight
+
+class Funds(NamedTuple):
+    """The most that a call can cost, set aside by an account."""
+
+    account: "Account"
+    at_most: Cost
+
+
+class Parked(Protocol):
+    """What waits for an account to have room in its budget."""
+
+    def upper_bound(self) -> Cost:
+        """The most that its call can cost."""
+        ...
+
+    def fund(self, funds: Funds, now: float) -> None:
+        """It has left the account's line, and may go on."""
+        ...
 
 
 class Account:
@@ -43,11 +59,29 @@ class Account:
         self.earlier = spent
         self.purse = Purse(budget, spent=spent, announce=partial(announce, self) if announce else None)
         self.exhausted: BudgetExhausted | None = None
-        self.parked: PriorityQueue[Flight] = PriorityQueue()
+        self.parked: PriorityQueue[Parked] = PriorityQueue()
         self._tallies: dict[str, LaneTally] = {}
 
     def __repr__(self) -> str:
         return f"<Account {self.name!r} {self.purse} parked={len(self.parked)}>"
+
+    def reserve(self, at_most: Cost) -> Funds | None:
+        """Set the most a call can cost aside; None, and nothing done, if that might overshoot a cap."""
+        return Funds(self, at_most) if self.exhausted is None and self.purse.reserve(at_most) else None
+
+    def settle(self, at_most: Cost, actual: Cost, now: float) -> Cost | None:
+        """Close a reservation at what it came to, and let go on what waited for what that gives back.
+
+        Returns what the first in line might cost, if no call is out any more and it still does not fit.
+        """
+        self.purse.settle(at_most, actual)
+        while (waiting := self.parked.first()) is not None:
+            needed = waiting.upper_bound()
+            if not self.purse.reserve(needed):
+                return None if self.purse.out else needed
+            self.parked.pop()
+            waiting.fund(Funds(self, needed), now)
+        return None
 
     def taken(self) -> Cost:
         """What this session has taken out of the budget: calls still under way count at the most they can cost."""

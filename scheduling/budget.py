@@ -3,9 +3,9 @@
 Every call reserves the most it can cost before it goes and is settled at what it did cost, so that parallel calls never
 overshoot a cap. What is taken is announced before it is: whoever writes that down knows, also after the process was
 killed, what it has taken at most. A call that does not fit waits while others are out that may give something back;
-when none is, the cap is reached. The most is a certain bound (`TokenEstimator.most`), for English some four times what
-the prompt takes, so near a cap fewer calls go at once, and the run stops when less is left than one more call might
-take.
+when none is, the cap is reached. The most is a certain bound (`TokenEstimator.upper_bound`), for English some four
+times what the prompt takes, so near a cap fewer calls go at once, and the run stops when less is left than one more
+call might take.
 """
 
 from collections.abc import Callable
@@ -106,22 +106,22 @@ class Purse:
         """For calls that are out."""
         return self._reserved.cost()
 
-    def reserve(self, most: Cost) -> bool:
+    def reserve(self, at_most: Cost) -> bool:
         """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap."""
-        if self._capped and self.short_of(most) is not None:
+        if self._capped and self.short_of(at_most) is not None:
             return False
-        self._reserved.add(most)
+        self._reserved.add(at_most)
         self.out += 1
         if self._announce is not None and self._goes_beyond(self.announced):
             self.announced = self._taken_soon()
             self._announce()
         return True
 
-    def settle(self, most: Cost, actual: Cost) -> None:
-        """A call that had reserved `most` is over and cost `actual`."""
+    def settle(self, at_most: Cost, actual: Cost) -> None:
+        """A call that had reserved `at_most` is over and cost `actual`."""
         self.out -= 1
         if self.out:
-            self._reserved.subtract(most)
+            self._reserved.subtract(at_most)
         else:
             self._reserved = Total()  # sums of floats do not come out even
         self._spent.add(actual)
@@ -147,10 +147,10 @@ class Purse:
             dollars = max(dollars, min(dollars + budget.dollars / AHEAD, budget.dollars))
         return Cost(calls, tokens, dollars)
 
-    def short_of(self, most: Cost) -> str | None:
+    def short_of(self, at_most: Cost) -> str | None:
         """The cap that such a call might overshoot, or None."""
         budget = self.budget
-        needed = self.spent.plus(self.reserved).plus(most)
+        needed = self.spent.plus(self.reserved).plus(at_most)
         if budget.calls is not None and needed.calls > budget.calls:
             return "calls"
         if budget.tokens is not None and needed.tokens > budget.tokens:
@@ -159,12 +159,12 @@ class Purse:
             return "dollars"
         return None
 
-    def exhausted(self, most: Cost, *, account: str) -> BudgetExhausted:
+    def exhausted(self, at_most: Cost, *, account: str) -> BudgetExhausted:
         """The error for a call that does not fit although nothing is out."""
-        cap = self.short_of(most) or "calls"
+        cap = self.short_of(at_most) or "calls"
         limit: float = getattr(self.budget, cap)
         spent: float = getattr(self.spent, cap)
-        need: float = getattr(most, cap)
+        need: float = getattr(at_most, cap)
         show = _dollars if cap == "dollars" else _count
         whose = f" of {account}" if account else ""
         message = (

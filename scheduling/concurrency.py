@@ -14,8 +14,8 @@ FIRST_METERED = 64  # the same for a lane with rate limits: they are what holds 
 CUT = 0.8
 COOL_DOWN = 15.0  # seconds in which further refusals do not cut again and successes do not count
 IN_USE = 0.8  # of the limit must be in flight for a measurement to say anything about the limit
-LEAST_ROUND = 12  # answers in a measurement, at least; else as many as the limit; twice that for a trial
-LEAST_SKIP = 4
+MIN_ROUND = 12  # answers in a measurement, at least; else as many as the limit; twice that for a trial
+MIN_SKIP = 4
 DOUBLING_PAYS = 1.05
 STEP_UP = 1.5
 STEP_DOWN = 0.85
@@ -23,7 +23,7 @@ STEP_NEAR_CEILING = 1.05
 UP_PAYS = 0.04  # of the relative step: half as much again in flight must bring 2% more
 DOWN_PAYS = 0.995  # fewer in flight are better if they serve as much
 CHANGED = 1.25  # a throughput this much off means that the server changed: look again at once
-MOST_REST = 4  # rounds between two trials, when trials keep failing
+MAX_REST = 4  # rounds between two trials, when trials keep failing
 UPS_PER_DOWN = 4  # a trial of fewer costs throughput, one of more does not
 ENOUGH_WAITING = 0.1  # of those running: with so many in line the server never idles, and more would only wait
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
@@ -132,9 +132,9 @@ class Meter:
 class AutoConcurrency:
     """Finds the smallest number of calls in flight that keeps the server at its best throughput."""
 
-    def __init__(self, *, most: int, first: int = FIRST) -> None:
-        self._most = max(1, most)
-        self._limit = min(first, self._most)
+    def __init__(self, *, upper_bound: int, first: int = FIRST) -> None:
+        self._max = max(1, upper_bound)
+        self._limit = min(first, self._max)
         self._phase: Phase = "start"
         self._base = self._limit
         self._base_rate: float | None = None  # answers per second at the base limit
@@ -198,11 +198,11 @@ class AutoConcurrency:
     def _after_start(self, rate: float) -> None:
         if self._base_rate is not None and rate < DOUBLING_PAYS * self._base_rate:
             self._settle_at(self._base, rate=self._base_rate)
-        elif self._limit == self._most:
+        elif self._limit == self._max:
             self._settle_at(self._limit, rate=rate)
         else:
             self._base, self._base_rate = self._limit, rate
-            self._move_to(min(2 * self._limit, self._most))
+            self._move_to(min(2 * self._limit, self._max))
 
     def _after_base(self, rate: float, now: float) -> None:
         old = self._base_rate
@@ -233,7 +233,7 @@ class AutoConcurrency:
             self._rest = 1
             self._settle_at(self._limit, rate=rate)
         else:
-            self._rest = min(self._rest + 1, MOST_REST)
+            self._rest = min(self._rest + 1, MAX_REST)
             self._settle_at(self._base, rate=self._base_rate)
 
     def _step_up(self, now: float) -> int:
@@ -245,7 +245,7 @@ class AutoConcurrency:
                 self._ceiling = None
             elif self._base * STEP_UP > self._ceiling * CUT:
                 factor = STEP_NEAR_CEILING
-        return min(max(self._base + 1, ceil(self._base * factor)), self._most)
+        return min(max(self._base + 1, ceil(self._base * factor)), self._max)
 
     def _begin_trial(self, phase: Phase, limit: int) -> None:
         if limit == self._base:
@@ -270,13 +270,13 @@ class AutoConcurrency:
 
     def _new_meter(self, *, skip: int) -> Meter:
         rounds = 1 if self._phase == "start" else 2  # a doubling shows clearly, a trial does not
-        return Meter(skip=max(skip, LEAST_SKIP), target=max(rounds * self._limit, rounds * LEAST_ROUND))
+        return Meter(skip=max(skip, MIN_SKIP), target=max(rounds * self._limit, rounds * MIN_ROUND))
 
 
 def make_control(
-    concurrency: int | Literal["auto"], *, most: int, endpoints: int = 1, metered: bool = False
+    concurrency: int | Literal["auto"], *, upper_bound: int, endpoints: int = 1, metered: bool = False
 ) -> ConcurrencyControl:
     """The control for a lane's setting; `metered` if the lane keeps to rate limits that are known from the start."""
     if concurrency != "auto":
         return FixedConcurrency(concurrency)
-    return AutoConcurrency(most=most, first=FIRST_METERED if metered else FIRST * endpoints)
+    return AutoConcurrency(upper_bound=upper_bound, first=FIRST_METERED if metered else FIRST * endpoints)

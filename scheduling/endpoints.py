@@ -6,17 +6,19 @@ the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup 
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from hashlib import blake2b
-from math import ceil
+from math import ceil, inf
 
 from metaspo.backends import Backend, Request, Startable
+from metaspo.scheduling.statistics import EndpointStatistics
 
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
 FAULTS_TO_REST = 3  # different requests failing in a row
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
+LOAD_PERIOD = 2.0  # seconds between two looks at the gauges
 PREFIXES_KEPT = 4096
 
 
@@ -36,19 +38,19 @@ class Endpoint:
     Attributes:
         in_flight: calls out to it now.
         answered: calls it answered so far.
-        probing: a timer or a probe will look at it again.
-        starting: it is being started.
+        look_at: when it is to be looked at next: started, probed, or asked for its gauges; infinite for not.
+        load: the gauges it told last.
     """
 
-    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "probing", "starting")
+    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "load", "look_at")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, now: float = 0.0) -> None:
         self.backend = backend
         self.health = Health.COLD if isinstance(backend, Startable) else Health.UP
         self.in_flight = 0
         self.answered = 0
-        self.probing = False
-        self.starting = False
+        self.look_at = now if self.health is Health.COLD else now + LOAD_PERIOD
+        self.load: Mapping[str, float] = {}
         self._failed_requests: set[str] = set()
         self._rests = 0
 
@@ -78,18 +80,22 @@ class Endpoint:
         self._rests += 1
         return wait
 
-    def try_again(self) -> None:
-        """It answered a probe."""
-        self.health = Health.TRIAL
+    def statistics(self) -> EndpointStatistics:
+        """It as it is now."""
+        name, health = self.backend.name, self.health.value
+        return EndpointStatistics(name=name, health=health, in_flight=self.in_flight, answered=self.answered)
 
 
 class Endpoints:
-    """The replicas of one lane."""
+    """The replicas of one lane.
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
-        if not backends:
-            raise ValueError("a lane needs at least one backend")
-        self.all = [Endpoint(backend) for backend in backends]
+    Attributes:
+        look_at: when the first of them is to be looked at.
+    """
+
+    def __init__(self, backends: Sequence[Backend], *, now: float = 0.0) -> None:
+        self.all = [Endpoint(backend, now=now) for backend in backends]
+        self.look_at = min(endpoint.look_at for endpoint in self.all)
         self._orders: OrderedDict[str, list[Endpoint]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -111,6 +117,27 @@ class Endpoints:
     def none_up(self) -> bool:
         """Whether every replica is down."""
         return all(endpoint.health is Health.DOWN for endpoint in self.all)
+
+    def look_next(self, endpoint: Endpoint, at: float) -> None:
+        """Look at an endpoint then, and not before."""
+        endpoint.look_at = at
+        self.look_at = min(endpoint.look_at for endpoint in self.all)
+
+    def take_due(self, now: float) -> list[Endpoint]:
+        """Those to be looked at by now; none of them is due again until that is said."""
+        due = [endpoint for endpoint in self.all if endpoint.look_at <= now]
+        for endpoint in due:
+            self.look_next(endpoint, inf)
+        return due
+
+    def hear_load(self, endpoint: Endpoint, gauges: Mapping[str, float]) -> tuple[float, float, float]:
+        """One told its gauges. Returns what all that are up have running and waiting, and the one's new preemptions."""
+        total = gauges.get("preemptions", 0.0)
+        preempted = max(0.0, total - endpoint.load.get("preemptions", total))
+        endpoint.load = gauges
+        up = [endpoint.load for endpoint in self.all if endpoint.health is Health.UP]
+        running, waiting = (sum(load.get(name, 0.0) for load in up) for name in ("running", "waiting"))
+        return running, waiting, preempted
 
     def _order(self, prefix: str) -> list[Endpoint]:
         order = self._orders.get(prefix)

@@ -56,7 +56,7 @@ class TokenEstimator:
         share = self._answer_share
         return f"<TokenEstimator tokens_per_char={self._ratio:.3f} answer={share:.0%} of max_tokens seen={self._seen}>"
 
-    def most(self, size: Size) -> tuple[int, int]:
+    def upper_bound(self, size: Size) -> tuple[int, int]:
         """Upper bounds of prompt and completion tokens.
 
         A token stands for at least one byte, so the bytes and the template's own tokens bound the prompt. Nothing seen

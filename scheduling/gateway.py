@@ -15,11 +15,14 @@ from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.events import Event
-from metaspo.scheduling.flight import BatchWaiter, Flight, FlightTable, SingleWaiter, Waiter
-from metaspo.scheduling.keeping import Keeper
+from metaspo.scheduling.flight import Flight, Waiter
 from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.open_lane import OpenLane
 from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, SingleWaiter
 from metaspo.scheduling.statistics import GatewayStatistics
+from metaspo.scheduling.store_writer import StoreWriter
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
@@ -47,8 +50,9 @@ class Gateway:
                 raise ValueError(f"two lanes are named {lane.name!r}")
             self._lanes[lane.name] = lane
         self._on_event = on_event
+        self._open_lanes: dict[str, OpenLane] = {}
         self._flights = FlightTable()
-        self._keeper = Keeper(store, self._flights, wall_clock=wall_clock)
+        self._writer = StoreWriter(store, self._flights, wall_clock=wall_clock)
         self._account = Account()
         self._open = False
 
@@ -56,8 +60,13 @@ class Gateway:
         return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
 
     async def __aenter__(self) -> Self:
+        """Raises `RuntimeError` if one of the lanes is open in another gateway."""
         for lane in self._lanes.values():
-            lane.open(self._flights, keep=self._keeper.keep, listener=self._on_event)
+            lane.require_free()
+        self._open_lanes = {
+            name: OpenLane(lane, self._flights, keep=self._writer.keep, listener=self._on_event)
+            for name, lane in self._lanes.items()
+        }
         self._open = True
         return self
 
@@ -76,9 +85,9 @@ class Gateway:
 
     async def _close(self) -> None:
         try:
-            await close_all(lane.aclose(grace=CLOSE_GRACE) for lane in self._lanes.values())
+            await close_all(lane.aclose(grace=CLOSE_GRACE) for lane in self._open_lanes.values())
         finally:  # even if a backend would not close
-            await self._keeper.aclose(grace=CLOSE_GRACE)
+            await self._writer.aclose(grace=CLOSE_GRACE)
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
@@ -93,7 +102,7 @@ class Gateway:
         key = request_key(request)
         flight = self._flights.get(key)
         if flight is None:
-            found = await self._keeper.look_up((key,))
+            found = await self._writer.look_up((key,))
             if found:
                 completion = found[key]
                 self._count_hits(target, account, (completion,))
@@ -103,7 +112,7 @@ class Gateway:
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            flight.lane.leave(flight, waiter)
+            flight.home.leave(flight, waiter, asyncio.get_running_loop().time())
             if waiter.future.done() and not waiter.future.cancelled():
                 waiter.future.exception()  # seen, though nobody is left to tell
             raise
@@ -129,7 +138,7 @@ class Gateway:
             await batch.done
         finally:
             for flight in list(batch.positions):
-                flight.lane.leave(flight, batch)
+                flight.home.leave(flight, batch, asyncio.get_running_loop().time())
             if batch.done.done() and not batch.done.cancelled():
                 batch.done.exception()  # seen, even if another error is on its way
         return cast("list[Completion | RequestRejected]", batch.results)  # nothing is missing when it is done
@@ -144,7 +153,7 @@ class Gateway:
         found: dict[int, Completion] = {}
         for start in range(0, len(requests), CHUNK):
             keys = [request_key(request) for request in requests[start : start + CHUNK]]
-            answers = await self._keeper.look_up(keys)
+            answers = await self._writer.look_up(keys)
             found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
@@ -154,16 +163,16 @@ class Gateway:
         return found
 
     def statistics(self) -> GatewayStatistics:
-        """All lanes now."""
-        lanes = {name: lane.statistics() for name, lane in self._lanes.items()}
+        """All lanes now; those there are once it is open."""
+        lanes = {name: lane.statistics() for name, lane in self._open_lanes.items()}
         return GatewayStatistics(lanes=lanes, waiting=len(self._flights))
 
     async def _add_to(
-        self, batch: BatchWaiter, requests: Sequence[Request], positions: range, lane: Lane, priority: Priority
+        self, batch: BatchWaiter, requests: Sequence[Request], positions: range, lane: LaneState, priority: Priority
     ) -> None:
         """Look part of a batch up, and put what is missing on its way."""
         keys = {position: request_key(requests[position]) for position in positions}
-        found = await self._keeper.look_up(tuple(dict.fromkeys(keys.values())))
+        found = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
         for position, key in keys.items():
             if key in found:
                 batch.results[position] = found[key]
@@ -176,35 +185,34 @@ class Gateway:
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         self._count_hits(lane, batch.account, [found[key] for key in keys.values() if key in found])
 
-    def _join(self, key: str, request: Request, lane: Lane, waiter: Waiter, priority: Priority) -> Flight:
+    def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
         flight = self._flights.get(key)
         if flight is not None:
             waiter.account.tally(lane.name).joined += 1
-            flight.lane.join(flight, waiter, priority)
+            flight.home.join(flight, waiter, priority)
             return flight
         self._require_open()
         if lane.stopped is not None:
             raise lane.stopped
         if waiter.account.exhausted is not None:
             raise waiter.account.exhausted
-        flight = Flight(key, request, lane=lane, priority=priority)
-        flight.waiters.append(waiter)
+        flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)
-        lane.submit(flight)
+        lane.submit(flight, asyncio.get_running_loop().time())
         return flight
 
-    def _count_hits(self, lane: Lane, account: Account, completions: Sequence[Completion]) -> None:
+    def _count_hits(self, lane: LaneState, account: Account, completions: Sequence[Completion]) -> None:
         tally = account.tally(lane.name)
         tally.hits += len(completions)
         prices = lane.settings.prices
         if prices is not None:
             tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
 
-    def _lane(self, name: str) -> Lane:
+    def _lane(self, name: str) -> LaneState:
         self._require_open()
         try:
-            return self._lanes[name]
+            return self._open_lanes[name].state
         except KeyError:
             known = ", ".join(sorted(self._lanes)) or "none"
             raise ValueError(f"there is no lane named {name!r}; the lanes are: {known}") from None

@@ -21,8 +21,8 @@ RAMP_PERIOD = 900.0
 RAMP_OVER = 4.0  # times the rate that was too much: the ramp is forgotten
 RAMP_COOL_DOWN = 15.0  # one storm of refusals cuts once
 OVERDRAWN = 0.4  # seconds of the limit that we went over before a refusal; over the time that took: our excess
-LEAST_SQUEEZE, MOST_SQUEEZE = 0.01, 0.1  # the pace goes down by that excess, within these bounds ...
-MOST_SQUEEZED = 16.0  # ... to this part of the limit at least
+MIN_SQUEEZE, MAX_SQUEEZE = 0.01, 0.1  # the pace goes down by that excess, within these bounds ...
+MAX_SQUEEZED = 16.0  # ... to this part of the limit at least
 RELAX = 0.99  # the divisor shrinks by this much a minute without refusals
 
 
@@ -143,8 +143,8 @@ class RateLimits:
         if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
             return  # sent before the last refusal was heard, or the limits were: it tells nothing new
         lasted = max(reservation.at - self._squeezed_at, SLACK)
-        step = min(max(OVERDRAWN / lasted, LEAST_SQUEEZE), MOST_SQUEEZE)
-        self._squeeze = min(self._squeeze * (1 + step), MOST_SQUEEZED)
+        step = min(max(OVERDRAWN / lasted, MIN_SQUEEZE), MAX_SQUEEZE)
+        self._squeeze = min(self._squeeze * (1 + step), MAX_SQUEEZED)
         self._squeezed_at = now
         self._change_pace(now)
 

@@ -13,9 +13,9 @@ LEARN_BELOW = 0.9  # of the most that was ever left before a call: above it, not
 LEARN_DOWN = 0.98  # we may be counting too much: a little less each time nearly all is left
 LEARN_BY = 0.5  # of what was found to be different
 SPARE = 2 / 3  # of what the provider lets us save up stays there: calls under way may count for more than we think
-LEAST_CHARGE = 0.25
+MIN_CHARGE = 0.25
 IDLE_CHARGE = 0.9  # and no less where nothing presses, which may be so because we ask for little
-MOST_CHARGE = 32.0
+MAX_CHARGE = 32.0
 
 
 @dataclass(slots=True)
@@ -196,7 +196,7 @@ class Quota:
         self._counted += before.remaining + refilled - heard.remaining
         self._reserved += reserved
         if self._reserved >= LEARN_FROM * limit:
-            charge = min(max(self._counted / self._reserved, LEAST_CHARGE), MOST_CHARGE)
+            charge = min(max(self._counted / self._reserved, MIN_CHARGE), MAX_CHARGE)
             self.charge += LEARN_BY * (charge - self.charge)
             self._forget_counts()
 

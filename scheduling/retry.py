@@ -22,7 +22,7 @@ waits are the request's alone. A failure that gets its endpoint rested uses no a
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from metaspo.backends import (
     BackendError,
@@ -47,7 +47,7 @@ QUICK_RETRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Decision:
     """What follows from a failed call.
 
     Attributes:
@@ -71,41 +71,65 @@ class Verdict:
     quick: bool = False
 
 
+class Retries(NamedTuple):
+    """What a request has met so far.
+
+    Attributes:
+        failures: failed calls, immediate retries not counted; attempts: those that count against the request.
+        quick: immediate retries.
+        refused_since: when the failures that do not count began; None if the last one counted.
+    """
+
+    failures: int = 0
+    attempts: int = 0
+    quick: int = 0
+    refused_since: float | None = None
+
+    def after(self, *, counts: bool, quick: bool, now: float) -> "Retries":
+        """And one more failure."""
+        if quick:
+            return self._replace(quick=self.quick + 1, refused_since=None)
+        if counts:
+            return Retries(self.failures + 1, self.attempts + 1, self.quick)
+        since = now if self.refused_since is None else self.refused_since
+        return self._replace(failures=self.failures + 1, refused_since=since)
+
+
 def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) -> float:
     """Seconds to wait after so many failures in a row: doubling, bounded, and up to a quarter shorter by chance."""
     wait = min(first * 2.0 ** min(failures, 30), LONGEST_WAIT)
     return wait * (1 - JITTER * rng.random())
 
 
-def judge(error: BaseException, *, failures: int, quick_retries: int, rng: random.Random) -> Verdict:
+def decide(error: BaseException, *, failures: int, quick_retries: int, rng: random.Random) -> Decision:
     """The table above. `failures`: how often this request failed before, immediate retries not counted."""
     match error:
         case RequestRejected():
-            return Verdict(then="request")
+            return Decision(then="request")
         case FatalError():
-            return Verdict(then="lane")
+            return Decision(then="lane")
         case RateLimited() | SlowDown():
-            return Verdict(then="again", wait=_wait(error, failures, rng), concurrency="cut", hold=True)
+            return Decision(then="again", wait=_wait(error, failures, rng), concurrency="cut", hold=True)
         case Overloaded():
             wait = _wait(error, failures, rng, FIRST_WAIT * OVERLOAD_FACTOR)
-            return Verdict(then="again", wait=wait, concurrency="cut", keeps_slot=True)
+            return Decision(then="again", wait=wait, concurrency="cut", keeps_slot=True)
         case Unreachable():
-            return Verdict(then="again", endpoint="rest")
+            return Decision(then="again", endpoint="rest")
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
-            return Verdict(then="again", quick=True)
+            return Decision(then="again", quick=True)
         case HalfAnswer():
-            return Verdict(then="again", wait=_wait(error, failures, rng), uses_attempt=True, concurrency="hold")
+            return Decision(then="again", wait=_wait(error, failures, rng), uses_attempt=True, concurrency="hold")
         case ServerFault() | TimedOut() | ConnectionLost():
             wait = _wait(error, failures, rng)
-            return Verdict(then="again", wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
+            return Decision(then="again", wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
         case TransientError():
-            return Verdict(then="again", wait=_wait(error, failures, rng), uses_attempt=True)
+            return Decision(then="again", wait=_wait(error, failures, rng), uses_attempt=True)
         case BackendError():
-            return Verdict(then="request")
-    return Verdict(then="bug")
+            return Decision(then="request")
+    return Decision(then="bug")
 
 
-def may_be_charged(error: BackendError, *, charges: Literal["compute", "tokens"]) -> bool:
+def may_be_charged(error: BackendError, *, billing: Literal["time", "tokens"]) -> bool:
     """Whether a failed call may have been worked on and paid for, so that the budget must count it at its most.
 
     Refused and unreachable calls were not. A connection lost before any answer is a stale one in most cases; where
@@ -113,7 +137,7 @@ def may_be_charged(error: BackendError, *, charges: Literal["compute", "tokens"]
     """
     match error:
         case ConnectionLost(before_answer=True):
-            return charges == "tokens"
+            return billing == "tokens"
         case TimedOut() | HalfAnswer() | ConnectionLost():
             return True
     return False

@@ -22,7 +22,7 @@ class Prices:
         prompt = fresh * self.input + usage.cached_tokens * self.cached
         return (prompt + usage.completion_tokens * self.output) / MILLION
 
-    def most(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def upper_bound(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The most that so many tokens can cost, whatever the provider has cached."""
         return (prompt_tokens * max(self.input, self.cached) + completion_tokens * self.output) / MILLION
 
@@ -42,8 +42,8 @@ class LaneSettings:
         patience: seconds without any success, refused or unable to reach the server, after which the lane gives up.
         first_patience: the same for a lane whose server was never heard of: most likely its address is wrong.
         prices: None for a lane that costs nothing per token.
-        charges: what a call costs the user: on "compute" lanes an unwanted call is aborted, on "tokens" lanes, where
-            it is paid for anyway, it is left to finish into the cache.
+        billing: what a call costs the user: its server's time, so that an unwanted call is aborted; or its tokens,
+            which are paid for anyway, so that it is left to finish into the cache.
     """
 
     concurrency: int | Literal["auto"] = "auto"
@@ -57,4 +57,4 @@ class LaneSettings:
     patience: float = 900.0
     first_patience: float = 15.0
     prices: Prices | None = None
-    charges: Literal["compute", "tokens"] = "compute"
+    billing: Literal["time", "tokens"] = "time"

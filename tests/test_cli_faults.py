@@ -15,11 +15,11 @@ import pytest
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
 
 from metaspo.cache import DiskMaintenance, verify_cache
-from metaspo.scheduling.dispatch import UNKEPT
+from metaspo.scheduling.lane_state import UNSTORED
 
 CONCURRENCY, LANES = 4, 2
 REPEATED = (
-    CONCURRENCY + max(CONCURRENCY, UNKEPT)
+    CONCURRENCY + max(CONCURRENCY, UNSTORED)
 ) * LANES  # calls that a kill may repeat: in flight, or not on disk yet
 LANE = (
     "time_limit = 0.5\nattempts = 5\npatience = 60\nfirst_patience = 30"  # of each model; a silence costs half a second

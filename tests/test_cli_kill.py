@@ -14,14 +14,14 @@ from world import World
 
 from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.engine import read_journal, selections
-from metaspo.scheduling.dispatch import UNKEPT
+from metaspo.scheduling.lane_state import UNSTORED
 
 WORLD = World(3, malformed=0.1)
 COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.candidates=9")  # some 500 calls
 KILLS = 50
 CONCURRENCY = 4  # of each lane, as `write_project` sets it
 LANES = 2
-REPEATED = (CONCURRENCY + max(CONCURRENCY, UNKEPT)) * LANES
+REPEATED = (CONCURRENCY + max(CONCURRENCY, UNSTORED)) * LANES
 """Calls that a kill may repeat: those in flight, and the answers that are not on disk yet."""
 
 

@@ -31,7 +31,7 @@ class Provider:
         self._half = half
 
     async def session(self, what: Prepared, *, stop_after: float) -> None:
-        settings = LaneSettings(concurrency=WIDTH, attempts=2, prices=PRICES, charges="tokens")
+        settings = LaneSettings(concurrency=WIDTH, attempts=2, prices=PRICES, billing="tokens")
         lanes = [
             Lane(name, [Simulated(self._answer, latency=1.0, faults=self._fault)], settings)
             for name in ("base", "optimizer")

@@ -351,4 +351,4 @@ def test_prices_are_dollars_per_million_tokens() -> None:
     """Cached prompt tokens at their own price."""
     prices = Prices(input=0.15, cached=0.075, output=0.60)
     assert prices.dollars(Usage(1_000_000, 500_000, 400_000)) == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.5 * 0.60)
-    assert prices.most(1_000_000, 500_000) >= prices.dollars(Usage(1_000_000, 500_000, 0))
+    assert prices.upper_bound(1_000_000, 500_000) >= prices.dollars(Usage(1_000_000, 500_000, 0))

@@ -143,7 +143,7 @@ def test_auto_lives_with_a_bounded_queue() -> None:
 
 def test_a_storm_of_refusals_cuts_once() -> None:
     """All answers of one moment tell the same thing; the next cut is a cool-down later."""
-    control = AutoConcurrency(most=256)
+    control = AutoConcurrency(upper_bound=256)
     for _ in range(50):
         control.on_refusal(10.0, retry_after=0.0)
     assert control.limit == int(FIRST * 0.8)
@@ -153,7 +153,7 @@ def test_a_storm_of_refusals_cuts_once() -> None:
 
 def test_retry_after_lengthens_the_cool_down() -> None:
     """No growth and no second cut before the server's own time is over."""
-    control = AutoConcurrency(most=256)
+    control = AutoConcurrency(upper_bound=256)
     control.on_refusal(0.0, retry_after=100.0)
     limit = control.limit
     feed(control, start=1.0, end=99.0, rate=50.0)
@@ -171,14 +171,14 @@ def feed(control: AutoConcurrency, *, start: float, end: float, rate: float, use
 
 def test_it_does_not_grow_unless_it_is_used() -> None:
     """With little to do, a higher limit would be a guess."""
-    control = AutoConcurrency(most=256)
+    control = AutoConcurrency(upper_bound=256)
     feed(control, start=0.0, end=100.0, rate=20.0, used=0.5)
     assert control.limit == FIRST
 
 
 def test_it_does_not_grow_on_the_word_of_a_failing_server() -> None:
     """A fault in every round keeps the limit where it is, and does not cut it."""
-    control = AutoConcurrency(most=256)
+    control = AutoConcurrency(upper_bound=256)
     for second in range(200):
         feed(control, start=second, end=second + 0.9, rate=10.0)
         control.on_fault(second + 0.95)
@@ -187,7 +187,7 @@ def test_it_does_not_grow_on_the_word_of_a_failing_server() -> None:
 
 def test_gauges_stop_growth_and_preemptions_cut() -> None:
     """A server whose own queue is long needs no more; one that evicts needs less."""
-    control = AutoConcurrency(most=256)
+    control = AutoConcurrency(upper_bound=256)
     control.on_load(0.0, running=8, waiting=20, preempted=0)
     control.on_load(1.0, running=8, waiting=20, preempted=3)
     assert control.limit == int(FIRST * 0.8)
@@ -200,7 +200,7 @@ def test_gauges_stop_growth_and_preemptions_cut() -> None:
 )
 def test_the_limit_stays_within_its_bounds(most: int, steps: list[tuple[str, float]]) -> None:
     """Whatever happens, at least one call may go and never more than allowed."""
-    control = AutoConcurrency(most=most)
+    control = AutoConcurrency(upper_bound=most)
     at = 0.0
     for what, gap in steps:
         at += gap
@@ -219,7 +219,7 @@ def test_the_limit_stays_within_its_bounds(most: int, steps: list[tuple[str, flo
 
 def test_a_fixed_number_stays() -> None:
     """Whatever the server says."""
-    control = make_control(7, most=3)
+    control = make_control(7, upper_bound=3)
     assert isinstance(control, FixedConcurrency)
     control.on_refusal(0.0, retry_after=9.0)
     control.on_load(0.0, running=1, waiting=100, preempted=5)
@@ -228,8 +228,8 @@ def test_a_fixed_number_stays() -> None:
 
 def test_a_lane_begins_with_some_calls_for_each_endpoint_and_more_where_limits_hold_it_back() -> None:
     """What is paid by token and limited by rate has nothing to find out by beginning slowly."""
-    assert make_control("auto", most=1000).limit == FIRST
-    assert make_control("auto", most=1000, endpoints=16).limit == 16 * FIRST
-    assert make_control("auto", most=1000, metered=True).limit == FIRST_METERED > FIRST
-    assert make_control("auto", most=5, endpoints=16, metered=True).limit == 5
-    assert make_control(7, most=1000, endpoints=16, metered=True).limit == 7
+    assert make_control("auto", upper_bound=1000).limit == FIRST
+    assert make_control("auto", upper_bound=1000, endpoints=16).limit == 16 * FIRST
+    assert make_control("auto", upper_bound=1000, metered=True).limit == FIRST_METERED > FIRST
+    assert make_control("auto", upper_bound=5, endpoints=16, metered=True).limit == 5
+    assert make_control(7, upper_bound=1000, endpoints=16, metered=True).limit == 7

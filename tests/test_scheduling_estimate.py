@@ -23,7 +23,7 @@ def test_before_anything_is_learned_a_prompt_has_no_more_tokens_than_bytes(texts
     """The certain bound for any tokenizer over bytes, in any script; format and tools may be shown to the model."""
     request = replace(request_of(*texts), response_format='{"type": "json_object"' + 1_000 * " " + "}")
     request = replace(request, sampling=replace(request.sampling, extra='{"tools": []' + 1_000 * " " + "}"))
-    most, answer = TokenEstimator().most(size_of(request))
+    most, answer = TokenEstimator().upper_bound(size_of(request))
     extra = len(request.response_format) + len(request.sampling.extra)
     assert most >= TEMPLATE_TOKENS + extra + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     assert answer == 100
@@ -36,7 +36,10 @@ def test_nothing_that_is_learned_brings_the_bound_below_the_bytes(seen: list[tup
     estimator = TokenEstimator()
     for earlier, tokens in seen:
         estimator.observe(size_of(request_of(earlier)), Usage(tokens, 7))
-    assert estimator.most(size_of(request_of(text)))[0] >= len(text.encode("utf-8", "surrogatepass")) + TEMPLATE_TOKENS
+    assert (
+        estimator.upper_bound(size_of(request_of(text)))[0]
+        >= len(text.encode("utf-8", "surrogatepass")) + TEMPLATE_TOKENS
+    )
 
 
 def test_a_template_longer_than_thought_widens_the_bound() -> None:
@@ -44,7 +47,7 @@ def test_a_template_longer_than_thought_widens_the_bound() -> None:
     estimator = TokenEstimator()
     for tokens in (900, 30):
         estimator.observe(size_of(request_of("hello")), Usage(tokens, 7))
-    assert estimator.most(size_of(request_of("good-bye")))[0] >= 900 + len("good-bye") - len("hello")
+    assert estimator.upper_bound(size_of(request_of("good-bye")))[0] >= 900 + len("good-bye") - len("hello")
 
 
 def test_the_expectation_learns_prompt_and_answer() -> None:

@@ -208,7 +208,7 @@ def test_the_last_waiter_lets_a_paid_call_finish_into_the_store() -> None:
 
     async def main() -> None:
         server = Server(latency=10)
-        async with gateway_over(server, settings=LaneSettings(concurrency=1, charges="tokens")) as gateway:
+        async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
             with anyio.move_on_after(1):
                 await gateway.complete(ask(1), lane="lane")
             with anyio.move_on_after(1):
@@ -234,7 +234,7 @@ def test_a_paid_call_that_nobody_waits_for_is_not_tried_again() -> None:
                 raise HalfAnswer("half")
 
         server.work = work  # type: ignore[method-assign]
-        async with gateway_over(server, settings=LaneSettings(concurrency=1, charges="tokens")) as gateway:
+        async with gateway_over(server, settings=LaneSettings(concurrency=1, billing="tokens")) as gateway:
             with anyio.move_on_after(1):
                 await gateway.complete(ask(1), lane="lane")
             await asyncio.sleep(20)
@@ -245,13 +245,13 @@ def test_a_paid_call_that_nobody_waits_for_is_not_tried_again() -> None:
     run_virtual(main())
 
 
-@pytest.mark.parametrize("charges", ["compute", "tokens"])
-def test_queued_requests_of_leavers_are_never_sent(charges: str) -> None:
+@pytest.mark.parametrize("billing", ["time", "tokens"])
+def test_queued_requests_of_leavers_are_never_sent(billing: str) -> None:
     """Dropping a batch of a candidate removes what still waits, on any lane."""
 
     async def main() -> None:
         server = Server()
-        settings = LaneSettings(concurrency=2, charges="tokens" if charges == "tokens" else "compute")
+        settings = LaneSettings(concurrency=2, billing="tokens" if billing == "tokens" else "time")
         async with gateway_over(server, settings=settings) as gateway:
             with anyio.move_on_after(1.5):
                 await gateway.complete_many([ask(number) for number in range(100)], lane="lane")
@@ -499,7 +499,7 @@ def test_closing_fails_what_waits_and_leaves_nothing_behind() -> None:
         compute, paid = Server("compute", latency=500), Server("paid", latency=5)
         lanes = [
             Lane("compute", [compute], ONE_AT_A_TIME),
-            Lane("paid", [paid], LaneSettings(concurrency=1, charges="tokens")),
+            Lane("paid", [paid], LaneSettings(concurrency=1, billing="tokens")),
         ]
         store = MemoryStore()
         async with Gateway(lanes, store=store) as gateway:
@@ -527,7 +527,7 @@ def test_a_cancelled_run_closes_within_its_grace() -> None:
 
     async def main() -> None:
         server = Server(latency=10_000)
-        settings = LaneSettings(concurrency=1, charges="tokens", time_limit=10_000)
+        settings = LaneSettings(concurrency=1, billing="tokens", time_limit=10_000)
         with anyio.move_on_after(1):
             async with gateway_over(server, settings=settings) as gateway:
                 await gateway.complete(ask(1), lane="lane")
@@ -607,7 +607,7 @@ def test_a_paid_call_that_fails_while_closing_is_not_tried_again() -> None:
             raise HalfAnswer("half")
 
         server.work = work  # type: ignore[method-assign]
-        async with gateway_over(server, settings=LaneSettings(charges="tokens")) as gateway:
+        async with gateway_over(server, settings=LaneSettings(billing="tokens")) as gateway:
             task = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
             await asyncio.sleep(1)
         with pytest.raises(RunStopped, match="closed"):

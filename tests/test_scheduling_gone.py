@@ -25,13 +25,11 @@ class Hanging(Server):
         return await super().complete(request, time_limit=time_limit)
 
 
-def seconds_for_eight_calls(
-    first: Server, account: Account, charges: Literal["compute", "tokens"] = "compute"
-) -> float:
+def seconds_for_eight_calls(first: Server, account: Account, billing: Literal["time", "tokens"] = "time") -> float:
     """Virtual seconds for eight calls to a lane of that server and one that works."""
 
     async def main() -> float:
-        settings = LaneSettings(concurrency=8, time_limit=TIME_LIMIT, charges=charges)
+        settings = LaneSettings(concurrency=8, time_limit=TIME_LIMIT, billing=billing)
         lane = Lane("lane", [first, Server("other")], settings)
         async with Gateway([lane], store=MemoryStore()) as gateway:
             # Different prefixes, so that both servers get some of them.

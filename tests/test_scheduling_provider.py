@@ -10,7 +10,7 @@ from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
-from metaspo.scheduling.pace import SCOUTS
+from metaspo.scheduling.throttle import SCOUTS
 
 RPM, TPM = 500, 200_000
 CALLS = 1_600
@@ -108,8 +108,8 @@ def run_against(
     run_virtual(main())
 
 
-SET = LaneSettings(requests_per_minute=RPM, tokens_per_minute=TPM, charges="tokens")
-UNSET = LaneSettings(charges="tokens")
+SET = LaneSettings(requests_per_minute=RPM, tokens_per_minute=TPM, billing="tokens")
+UNSET = LaneSettings(billing="tokens")
 
 
 @pytest.mark.parametrize("depth", [60, 2])

@@ -23,7 +23,7 @@ from metaspo.backends import (
     UnknownModel,
     Unreachable,
 )
-from metaspo.scheduling.retry import LONGEST_WAIT, QUICK_RETRIES, Verdict, back_off, judge, may_be_charged
+from metaspo.scheduling.retry import LONGEST_WAIT, QUICK_RETRIES, Decision, back_off, decide, may_be_charged
 
 EXAMPLES: list[BackendError] = [
     RateLimited("x"),
@@ -48,9 +48,9 @@ def all_subclasses(kind: type) -> set[type]:
     return {kind}.union(*(all_subclasses(child) for child in children))
 
 
-def verdict(error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0) -> Verdict:
+def verdict(error: BaseException, *, failures: int = 0, quick_retries: int = 0, seed: int = 0) -> Decision:
     """The table's word for a fresh generator."""
-    return judge(error, failures=failures, quick_retries=quick_retries, rng=random.Random(seed))
+    return decide(error, failures=failures, quick_retries=quick_retries, rng=random.Random(seed))
 
 
 def test_every_error_of_a_backend_is_in_the_table() -> None:
@@ -118,8 +118,8 @@ def test_a_mistake_of_ours_is_no_verdict_on_the_request() -> None:
 
 def test_what_may_have_been_worked_on_is_charged() -> None:
     """Refusals cost nothing; a lost answer may; a stale connection only counts where tokens cost money."""
-    charged = {type(error).__name__ for error in EXAMPLES if may_be_charged(error, charges="compute")}
+    charged = {type(error).__name__ for error in EXAMPLES if may_be_charged(error, billing="time")}
     assert charged == {"TimedOut", "HalfAnswer", "ConnectionLost"}
     stale = ConnectionLost("x", before_answer=True)
-    assert not may_be_charged(stale, charges="compute")
-    assert may_be_charged(stale, charges="tokens")
+    assert not may_be_charged(stale, billing="time")
+    assert may_be_charged(stale, billing="tokens")

@@ -63,7 +63,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         patience=table.patience,
         first_patience=table.first_patience,
         prices=prices,
-        charges="compute" if prices is None and table.backend != "openai" else "tokens",
+        billing="time" if prices is None and table.backend != "openai" else "tokens",
     )
 
 

@@ -7,12 +7,13 @@ from metaspo.backends import Completion
 from metaspo.cache import Entry, Store, StoreError, put_all
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.errors import RunStopped
-from metaspo.scheduling.flight import Flight, FlightTable
+from metaspo.scheduling.flight import Flight
+from metaspo.scheduling.single_flight import FlightTable
 
 Landed = list[tuple[Flight, Account]]  # flights that came home, and who paid for them
 
 
-class Keeper:
+class StoreWriter:
     """Keeps answers and hands them to those who wait, who get none before it is kept."""
 
     def __init__(self, store: Store, flights: FlightTable, *, wall_clock: Callable[[], float]) -> None:
@@ -27,7 +28,7 @@ class Keeper:
         self._fresh: dict[str, Completion] = {}
 
     def __repr__(self) -> str:
-        return f"<Keeper batches={len(self._batches)} of {self._store!r}>"
+        return f"<StoreWriter batches={len(self._batches)} of {self._store!r}>"
 
     async def look_up(self, keys: Sequence[str]) -> dict[str, Completion]:
         """The answers there are. Raises `StoreError`."""
@@ -87,11 +88,11 @@ class Keeper:
         kept: Mapping[str, Entry | StoreError] = {} if error is not None else task.result()
         for flight, payer in batch:
             result = error or kept.get(flight.key) or StoreError("The store did not say what it kept.")
-            flight.lane.answer_kept()
+            flight.home.stored()
             if isinstance(result, BaseException):
                 self._flights.fail(flight, result)
                 continue
-            payer.tally(flight.lane.name).store_seconds += now - flight.landed_at
+            payer.tally(flight.home.name).store_seconds += now - flight.since
             if self._lookups:
                 self._fresh[flight.key] = result.completion
             self._flights.finish(flight, result.completion)

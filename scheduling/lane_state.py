@@ -1,0 +1,584 @@
+"""Every decision of one lane: which request goes when and where, and what becomes of calls that fail.
+
+Synchronous and told the time. Nothing here waits, makes a call or looks at a server: whoever drives it (`OpenLane`)
+makes the calls that `next_start` and looks at the endpoints that `tick` hands out, says how they ended, and comes back
+when it is woken or at `wake_at`. This is the only writer of a flight's state while the flight is under way.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
+
+from metaspo.backends import (
+    Backend,
+    BackendError,
+    ConnectionLost,
+    FatalError,
+    Reply,
+    RequestRejected,
+    TimedOut,
+    TransientError,
+    Unreachable,
+)
+from metaspo.scheduling import events, retry
+from metaspo.scheduling.account import Account, Funds
+from metaspo.scheduling.back_offs import BackOffs
+from metaspo.scheduling.budget import NOTHING, Cost
+from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.errors import LaneStopped, RunStopped
+from metaspo.scheduling.estimate import TokenEstimator
+from metaspo.scheduling.flight import Call, Flight, Line, State, Waiter
+from metaspo.scheduling.patience import Patience, describe, duration
+from metaspo.scheduling.queue import Priority, PriorityQueue
+from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.statistics import LaneStatistics
+from metaspo.scheduling.stopwatch import Stopwatch
+from metaspo.scheduling.throttle import Throttle
+
+OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
+UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
+WAITING_STATES = frozenset({State.QUEUED, State.PARKED, State.BACKING_OFF})
+
+
+class LaneState:
+    """One lane of an open gateway.
+
+    Attributes:
+        stopped: why nothing of the lane may be sent any more; None while it may.
+        closed: whether its gateway is closed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backends: Sequence[Backend],
+        settings: LaneSettings,
+        *,
+        flights: FlightTable,
+        now: float,
+        emit: Callable[[events.Event], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start."""
+        self.name = name
+        self.settings = settings
+        self.stopped: RunStopped | None = None
+        self.closed = False
+        self._flights = flights
+        self._emit = emit
+        self._wake = wake
+        self._queue: PriorityQueue[Flight] = PriorityQueue()
+        self._back_offs: BackOffs[Flight] = BackOffs()
+        self._calls: dict[Flight, Call] = {}  # that are out, in the order in which they were sent
+        self._calls_at_fill = 0  # those out when the slots were filled last: what comes together counts as one moment
+        self._unstored = 0
+        self._answered = 0
+        self._endpoints = Endpoints(backends, now=now)
+        self._estimator = TokenEstimator()
+        self._patience = Patience(name, settings)
+        self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
+        self._throttle = Throttle(settings, endpoints=len(backends))
+        self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
+        self._limiter = Stopwatch()  # runs while the rate limit is what holds the first in the queue back
+        self._idle.run(True, now)
+        self._held_until = inf  # by the rate limit
+        self._overdue_at = inf  # no call is before
+
+    def __repr__(self) -> str:
+        return (
+            f"<LaneState {self.name!r} queued={len(self._queue)} in_flight={len(self._calls)} {self._throttle}"
+            f" answered={self._answered} endpoints={self._endpoints.all}>"
+        )
+
+    # Requests come and go
+
+    def submit(self, flight: Flight, now: float) -> None:
+        """Put a new flight into the queue."""
+        flight.ticket = self._queue.push(flight, priority=flight.priority)
+        self._queued(flight, now)
+
+    def join(self, flight: Flight, waiter: Waiter, priority: Priority) -> None:
+        """One more waits for a flight; if that one is more urgent, so is the flight."""
+        flight.waiters.append(waiter)
+        if priority < flight.priority:
+            flight.priority = priority
+            queued = self._queue.remove(flight.ticket)
+            flight.ticket = self._queue.push(flight, priority=priority)
+            if not queued:
+                self._queue.remove(flight.ticket)  # it keeps the place for when it comes back
+
+    def leave(self, flight: Flight, waiter: Waiter, now: float) -> None:
+        """A waiter is gone. Cases: it had left or been served before; nobody else waits, so that the flight loses its
+        purpose; the flight stands in the line of an account that is not to pay any more; the leaver was to pay."""
+        if waiter not in flight.waiters:
+            return
+        flight.waiters.remove(waiter)
+        if not flight.waiters:
+            self._withdraw(flight, now)
+        elif flight.line is not None and flight.line.account is not flight.payer:
+            self._leave_line(flight)
+            self.resume(flight, now)
+        elif flight.funds is not None and flight.funds.account is waiter.account:
+            self._release(flight, now)
+
+    def resume(self, flight: Flight, now: float) -> None:
+        """Put a flight back into its place in the queue."""
+        self._queue.put_back(flight, ticket=flight.ticket)
+        self._queued(flight, now)
+
+    def stored(self) -> None:
+        """An answer of this lane is in the store, or could not be kept."""
+        self._unstored -= 1
+        self._wake()
+
+    # What is due
+
+    def tick(self, now: float) -> Sequence[Endpoint]:
+        """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
+        if now >= self._overdue_at:
+            self._break_off_overdue(now)
+        while (flight := self._back_offs.pop_over(now)) is not None:
+            flight.retry_seconds += now - flight.since
+            self.resume(flight, now)
+        if now >= self._patience.deadline and not self._calls_that_count():
+            self._give_up_failing(now)
+        if now >= self._endpoints.look_at and self._has_work():
+            return self._endpoints.take_due(now)
+        return ()
+
+    @property
+    def wake_at(self) -> float:
+        """When something is due next; infinite if nothing will be."""
+        if self.closed:
+            return inf
+        wake_at = min(self._overdue_at, self._held_until, self._back_offs.next_over())
+        if self._endpoints.look_at < wake_at and self._has_work():
+            wake_at = self._endpoints.look_at
+        if self._patience.deadline < wake_at and not self._calls_that_count():
+            wake_at = self._patience.deadline
+        return wake_at
+
+    def next_start(self, now: float) -> Call | None:
+        """The call of the first in the queue, on its way from here on; None if it may not go now.
+
+        What may hold it back, in this order: there is no slot; nobody can pay (then it leaves the queue, and the next
+        one is the first); the rate limit; no endpoint takes it.
+        """
+        queue, wait = self._queue, 0.0
+        while self._has_slot() and (flight := queue.first()) is not None:
+            funds = flight.funds or self._reserve(flight, now)
+            if funds is None:
+                continue
+            tokens = self._estimator.expected(flight.size)
+            wait = self._throttle.limits.wait(tokens, now)
+            if wait > 0:
+                break
+            endpoint = self._endpoints.pick(flight.request)
+            if endpoint is None:
+                if self._endpoints.none_up():
+                    self._patience.failing(now)
+                break
+            queue.pop()
+            return self._start(flight, endpoint, funds, tokens, now)
+        if wait > self.settings.patience:
+            self._give_up(f"its rate limit is used up for the next {duration(wait)}", now)
+            wait = 0.0
+        self._held_until = now + wait if wait > 0 else inf
+        self._limiter.run(wait > 0, now)
+        self._idle.run(not queue and self._has_slot(), now)
+        self._calls_at_fill = len(self._calls)
+        return None
+
+    # How calls and looks end
+
+    def landed(self, call: Call, reply: Reply, now: float) -> Account:
+        """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends."""
+        flight, usage = call.flight, reply.completion.usage
+        self._ended(call)
+        flight.state, flight.since = State.LANDED, now
+        self._answered += 1
+        self._unstored += 1
+        self._patience.succeeded()
+        if call.endpoint.succeed():
+            self._endpoints.look_next(call.endpoint, now)
+            self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=call.endpoint.backend.name))
+        before = self._throttle.control.limit
+        learned = self._throttle.answered(call.reservation, reply, now, in_flight=self._calls_at_fill)
+        self._tell_limits(learned, before, now)
+        self._estimator.observe(flight.size, usage)
+        prices = self.settings.prices
+        dollars = prices.dollars(usage) if prices is not None else 0.0
+        account = call.funds.account
+        tally = account.tally(self.name)
+        tally.calls += 1
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.completion_tokens += usage.completion_tokens
+        tally.cached_tokens += usage.cached_tokens
+        tally.dollars += dollars
+        tally.queue_seconds += flight.queue_seconds
+        tally.limiter_seconds += flight.limiter_seconds
+        tally.server_seconds += now - call.sent
+        tally.retry_seconds += flight.retry_seconds
+        self._settle(call.funds, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
+        return account
+
+    def failed(self, call: Call, error: BaseException, now: float) -> None:
+        """A call brought no answer: book it, and do what the table in `retry` says."""
+        flight = call.flight
+        self._ended(call)
+        self._patience.heard = self._patience.heard or not isinstance(error, Unreachable)
+        if isinstance(error, BackendError) and retry.may_be_charged(error, billing=self.settings.billing):
+            self._book_at_most(call, now)
+        else:
+            self._settle(call.funds, NOTHING, now)
+        past = flight.retries
+        decision = retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng)
+        if isinstance(error, TransientError):
+            self._patience.last_error = error
+            self._slow_down(call, error, decision, now)
+            self._try_again(call, error, decision, now)
+        elif isinstance(error, FatalError):
+            self._flights.fail(flight, self.stop(error, now))
+        else:
+            self._flights.fail(flight, error)
+        if now >= self._patience.deadline:
+            self._give_up_failing(now)
+
+    def cancelled(self, call: Call, now: float) -> None:
+        """A call was broken off: by the lane, or because everything ends."""
+        if isinstance(call.abort_reason, BackendError):
+            self.failed(call, call.abort_reason, now)
+            return
+        self._ended(call)
+        self._book_at_most(call, now)
+        self._flights.fail(call.flight, RunStopped("The gateway was closed while a call was under way."))
+
+    def broken(self, call: Call, mistake: BaseException, now: float) -> None:
+        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever."""
+        self.fail_waiting(mistake, now)
+        if call.flight.state is State.FLYING:
+            self._book_at_most(call, now)
+        elif call.flight.state is State.LANDED:
+            self.stored()
+        self._flights.fail(call.flight, mistake)
+
+    def looked(self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float) -> None:
+        """A look at an endpoint went well (`was`: its health when it began). What has changed meanwhile stays."""
+        if endpoint.health is not was:
+            return
+        if was is Health.UP:
+            if gauges:
+                self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+                running, waiting, preempted = self._endpoints.hear_load(endpoint, gauges)
+                self._throttle.control.on_load(now, running=running, waiting=waiting, preempted=preempted)
+            return
+        endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
+        if was is Health.COLD:
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+
+    def look_failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
+        """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; only a person can
+        mend it; it refuses what a probe asks, but answers; it is still not there; a mistake in the backend, which does
+        not matter where only gauges were asked for."""
+        if endpoint.health is not was:
+            return
+        if was is Health.UP and isinstance(error, BackendError):
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        elif isinstance(error, FatalError):
+            self.stop(error, now)
+        elif isinstance(error, RequestRejected) and was is Health.DOWN:
+            endpoint.health = Health.TRIAL
+        elif isinstance(error, BackendError):
+            if isinstance(error, Unreachable) and error.refused and self.settings.billing == "time":
+                self._lose(endpoint)  # where tokens cost money, an answer may still come over its open connection
+            self._rest(endpoint, error, now)
+        elif was is not Health.UP:
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+            self.fail_waiting(error, now)
+
+    # The end
+
+    def stop(self, error: FatalError, now: float) -> RunStopped:
+        """Nothing can succeed until a person does something. Returns what whoever waits is told."""
+        if self.stopped is None:
+            message = str(error) or f"The lane {self.name} cannot go on ({type(error).__name__})."
+            self.stopped = LaneStopped(message, lane=self.name)
+            self.stopped.__cause__ = error
+            self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=message, final=True))
+        self.fail_waiting(self.stopped, now)
+        return self.stopped
+
+    def close(self, now: float) -> None:
+        """Send nothing from now on, fail what waits, and break off what only costs time."""
+        reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
+        self.stopped = self.stopped or reason
+        self.fail_waiting(reason, now)
+        if self.settings.billing == "time":
+            for call in list(self._calls.values()):
+                self._abort(call, reason)
+
+    def fail_waiting(self, error: BaseException, now: float) -> None:
+        """Fail every flight of this lane that is not out."""
+        for flight in self._flights:
+            if flight.home is self and flight.state in WAITING_STATES:
+                self._take_out(flight, now)
+                self._flights.fail(flight, error)
+
+    def payer_exhausted(self, flight: Flight, now: float) -> None:
+        """The account that was to pay for a waiting flight cannot: another one does, or it fails."""
+        error = flight.payer.exhausted
+        flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
+        if error is not None and flight.waiters[0].account.exhausted is not None:
+            self._take_out(flight, now)
+            self._flights.fail(flight, error)
+        elif flight.line is not None:
+            self._leave_line(flight)
+            self.resume(flight, now)
+
+    # Money
+
+    def upper_bound(self, flight: Flight) -> Cost:
+        """The most that the flight's call can cost."""
+        prompt, completion = self._estimator.upper_bound(flight.size)
+        prices = self.settings.prices
+        dollars = prices.upper_bound(prompt, completion) if prices is not None else 0.0
+        return Cost(1, prompt + completion, dollars)
+
+    def _reserve(self, flight: Flight, now: float) -> Funds | None:
+        """Set the most the call can cost aside. Where the account cannot, the flight goes into its line until a call
+        of that account gives something back, or, if none is out, the account is exhausted."""
+        account, at_most = flight.payer, self.upper_bound(flight)
+        flight.funds = account.reserve(at_most)
+        if flight.funds is None and account.exhausted is None and account.purse.out:
+            self._queue.remove(flight.ticket)
+            flight.state = State.PARKED
+            flight.line = Line(account, account.parked.push(flight, priority=flight.priority))
+        elif flight.funds is None:
+            self._exhaust(account, at_most, now)
+        return flight.funds
+
+    def _exhaust(self, account: Account, at_most: Cost, now: float) -> None:
+        """A call of that cost does not fit although nothing is out: whatever the account was to pay for, on any lane,
+        is paid by another one or fails."""
+        if account.exhausted is None:
+            account.exhausted = account.purse.exhausted(at_most, account=account.name)
+            reason = str(account.exhausted)
+            self._emit(events.BudgetReached(lane=self.name, at=now, account=account.name, reason=reason))
+        for flight in self._flights:
+            if flight.state in WAITING_STATES and flight.payer is account:
+                flight.home.payer_exhausted(flight, now)
+
+    def _settle(self, funds: Funds, actual: Cost, now: float) -> None:
+        too_much = funds.account.settle(funds.at_most, actual, now)
+        if too_much is not None:
+            self._exhaust(funds.account, too_much, now)
+
+    def _book_at_most(self, call: Call, now: float) -> None:
+        """The call may have been worked on and paid for: count it at the most it can have cost."""
+        tally = call.funds.account.tally(self.name)
+        tally.calls += 1
+        tally.withdrawn += not call.flight.waiters
+        tally.dollars += call.funds.at_most.dollars
+        self._settle(call.funds, call.funds.at_most, now)
+
+    def _release(self, flight: Flight, now: float) -> None:
+        """The call will not be made, or not by whoever had set something aside."""
+        funds, flight.funds = flight.funds, None
+        if funds is not None:
+            self._settle(funds, NOTHING, now)
+
+    # Slots and calls
+
+    def _has_slot(self) -> bool:
+        """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
+        those that the store has not kept yet."""
+        limit, in_flight = self._throttle.concurrency, len(self._calls)
+        if in_flight + self._back_offs.held_slots >= limit:
+            return False
+        return in_flight + self._unstored < limit + max(limit, UNSTORED)
+
+    def _start(self, flight: Flight, endpoint: Endpoint, funds: Funds, tokens: int, now: float) -> Call:
+        if self._idle.running:
+            self._idle.run(False, now)
+        if self._limiter.running:
+            self._limiter.run(False, now)
+        limited = self._limiter.seconds(now) - flight.limiter_then
+        flight.limiter_seconds += limited
+        flight.queue_seconds += now - flight.since - limited
+        flight.state = State.FLYING
+        flight.funds = None
+        call = Call(flight, endpoint, funds=funds, reservation=self._throttle.limits.reserve(tokens, now), sent=now)
+        endpoint.in_flight += 1
+        self._calls[flight] = call
+        if self._overdue_at == inf:
+            self._overdue_at = now + self.settings.time_limit + OVERDUE
+        return call
+
+    def _ended(self, call: Call) -> None:
+        del self._calls[call.flight]
+        call.endpoint.in_flight -= 1
+        self._wake()
+
+    def _abort(self, call: Call, reason: BackendError | RunStopped) -> None:
+        """Break a call off, unless its answer is here already: then whoever asks again shall find it."""
+        if call.cancel():
+            call.abort_reason = reason
+            if not isinstance(reason, BackendError):
+                self._flights.drop(call.flight)
+
+    def _break_off_overdue(self, now: float) -> None:
+        """A backend that does not keep its time limit is not waited for."""
+        limit = self.settings.time_limit
+        for call in self._calls_that_count():
+            if now < call.sent + limit + OVERDUE:
+                self._overdue_at = call.sent + limit + OVERDUE
+                return
+            self._abort(call, TimedOut(f"{self.name} gave no answer within {limit:g} seconds."))
+        self._overdue_at = inf
+
+    def _lose(self, endpoint: Endpoint) -> None:
+        """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
+        words = f"{endpoint.backend.name} refuses connections while a call is under way."
+        for call in self._calls_that_count():
+            if call.endpoint is endpoint:
+                self._abort(call, ConnectionLost(words, before_answer=True))
+
+    def _calls_that_count(self) -> Iterable[Call]:
+        """Those that may still be answered."""
+        return [call for call in self._calls.values() if call.abort_reason is None]
+
+    def _withdraw(self, flight: Flight, now: float) -> None:
+        """Nobody waits for this flight any more."""
+        if flight.state in WAITING_STATES:
+            self._take_out(flight, now)
+            self._flights.drop(flight)
+            flight.state = State.OVER
+            self._wake()
+        elif flight.state is State.FLYING and self.settings.billing == "time":
+            self._abort(self._calls[flight], RunStopped("Nobody waits for this call any more."))
+
+    def _take_out(self, flight: Flight, now: float) -> None:
+        """Remove a flight from wherever it waits, and release what is reserved for it."""
+        self._queue.remove(flight.ticket)
+        self._back_offs.remove(flight)
+        self._leave_line(flight)
+        self._release(flight, now)
+
+    def _leave_line(self, flight: Flight) -> None:
+        if flight.line is not None:
+            flight.line.account.parked.remove(flight.line.ticket)
+            flight.line = None
+
+    def _queued(self, flight: Flight, now: float) -> None:
+        flight.state = State.QUEUED
+        flight.since = now
+        flight.limiter_then = self._limiter.seconds(now)
+        self._wake()
+
+    def _has_work(self) -> bool:
+        return self.stopped is None and bool(self._queue or self._calls or self._back_offs)
+
+    # Failures
+
+    def _try_again(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> None:
+        """Bring a failed flight back into the queue, at once or later, or give up on it."""
+        flight, endpoint = call.flight, call.endpoint
+        rests = decision.endpoint == "rest" or (decision.endpoint == "count" and endpoint.fail(flight.key))
+        if rests and endpoint.health is not Health.DOWN:
+            self._rest(endpoint, error, now)
+        counts = decision.uses_attempt and not rests
+        flight.retries = flight.retries.after(counts=counts, quick=decision.quick, now=now)
+        if not counts and not decision.quick:
+            self._patience.failing(now)
+        if self.stopped is not None:
+            self._flights.fail(flight, self.stopped)
+        elif reason := self._reason_to_give_up(flight, error, now):
+            self._flights.fail(flight, self._patience.unavailable(reason))
+        elif not flight.waiters:
+            self._flights.drop(flight)  # it was left to finish into the cache, and it has not
+            flight.state = State.OVER
+        else:
+            self._back_off(flight, error, decision, now)
+
+    def _reason_to_give_up(self, flight: Flight, error: TransientError, now: float) -> str:
+        past, patience = flight.retries, self._patience.seconds
+        if past.attempts >= self.settings.attempts:
+            return f"a request failed {past.attempts} times"
+        if error.retry_after is not None and error.retry_after > patience:
+            return f"it asks to wait for {duration(error.retry_after)}"
+        if past.refused_since is not None and now - past.refused_since > patience:
+            return f"a request was refused for {duration(now - past.refused_since)}"
+        return ""
+
+    def _back_off(self, flight: Flight, error: TransientError, decision: retry.Decision, now: float) -> None:
+        flight.payer.tally(self.name).retries += 1
+        wait = 0.0 if decision.hold else decision.wait  # for then the limits hold everything back
+        attempt, reason = flight.retries.failures, describe(error)
+        self._emit(events.Retried(lane=self.name, at=now, attempt=attempt, wait=wait, reason=reason))
+        if wait <= 0:
+            self.resume(flight, now)
+            return
+        flight.state, flight.since = State.BACKING_OFF, now
+        self._back_offs.add(flight, now + wait, holds_slot=decision.keeps_slot)
+
+    def _give_up_failing(self, now: float) -> None:
+        since = self._patience.failing_since
+        self._give_up(f"nothing succeeded for {duration(now - (now if since is None else since))}", now)
+
+    def _give_up(self, reason: str, now: float) -> None:
+        """Fail what waits; what comes later is tried anew."""
+        error = self._patience.unavailable(reason)
+        self._patience.failing_since = None
+        self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=str(error), final=False))
+        self.fail_waiting(error, now)
+
+    def _rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
+        """Send nothing to an endpoint until it answers a probe."""
+        wait = endpoint.rest()
+        self._endpoints.look_next(endpoint, now + wait)
+        name = endpoint.backend.name
+        self._emit(events.EndpointDown(lane=self.name, at=now, endpoint=name, wait=wait, reason=describe(error)))
+        if self._endpoints.none_up():
+            self._emit(events.Waiting(lane=self.name, at=now, patience=self._patience.seconds))
+        self._patience.last_error = error
+        self._wake()
+
+    # What calls and gauges teach
+
+    def _slow_down(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> None:
+        before = self._throttle.control.limit
+        learned = self._throttle.failed(call.reservation, error, decision, now)
+        if decision.hold:
+            self._emit(events.HeldBack(lane=self.name, at=now, wait=decision.wait, reason=str(error)))
+        self._tell_limits(learned, before, now)
+
+    def _tell_limits(self, learned: bool, before: int, now: float) -> None:
+        control, limits = self._throttle.control, self._throttle.limits
+        if learned:
+            requests, tokens = limits.requests.per_minute, limits.tokens.per_minute
+            self._emit(
+                events.LimitsLearned(lane=self.name, at=now, requests_per_minute=requests, tokens_per_minute=tokens)
+            )
+        if control.limit != before:
+            self._emit(events.ConcurrencyChanged(lane=self.name, at=now, before=before, after=control.limit))
+
+    def statistics(self, now: float) -> LaneStatistics:
+        """The lane now."""
+        limits = self._throttle.limits
+        return LaneStatistics(
+            name=self.name,
+            queued=len(self._queue),
+            in_flight=len(self._calls),
+            retrying=len(self._back_offs),
+            concurrency=self._throttle.concurrency,
+            requests_in_minute=limits.requests.used_in_minute(now),
+            requests_per_minute=limits.requests.per_minute,
+            tokens_in_minute=limits.tokens.used_in_minute(now),
+            tokens_per_minute=limits.tokens.per_minute,
+            held=limits.held_for(now),
+            answered=self._answered,
+            idle_seconds=self._idle.seconds(now),
+            stopped=str(self.stopped or ""),
+            endpoints=tuple(endpoint.statistics() for endpoint in self._endpoints.all),
+        )

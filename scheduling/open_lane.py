@@ -1,0 +1,176 @@
+"""A lane of an open gateway on its event loop: makes the calls and looks that `LaneState` decides on, and wakes it.
+
+There is no task per waiting request and nothing polls. Every change (a request came, an answer, an endpoint is back)
+schedules one run of `_pump`, which starts what may start now and sets one timer for whatever is due next. A call that
+is out is one task, the backend's own coroutine. These are plain asyncio tasks and timers, because a task group and a
+cancel scope per call would cost half as much as the call itself.
+
+What becomes of a call is booked when its task is over, in a turn of the event loop that does nothing else: doing one
+thing for all answers that came together costs a tenth less than doing everything for one after the other. An answer is
+handed over to be kept; the slot is free before that.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
+
+from metaspo.backends import BackendError, Completion, Reply, Startable, TransientError
+from metaspo.backends.closing import close_all
+from metaspo.scheduling import events
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.endpoints import Endpoint, Health
+from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.statistics import LaneStatistics
+
+PROBE_LIMIT = 10.0  # seconds
+
+Keep = Callable[[Flight, Account, Completion], None]
+Listener = Callable[[events.Event], None]
+
+
+class OpenLane:
+    """Drives one lane, from when it is made to `aclose`."""
+
+    def __init__(self, lane: Lane, flights: FlightTable, *, keep: Keep, listener: Listener | None) -> None:
+        """`keep` stores an answer that an account paid for, and ends the flight."""
+        self._loop = asyncio.get_running_loop()
+        self._keep = keep
+        self._listener = listener
+        self._time_limit = lane.settings.time_limit
+        self._calls: dict[asyncio.Task[Reply], Call] = {}
+        self._looks: set[asyncio.Task[Mapping[str, float]]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._awake = False
+        self.state = lane.state = LaneState(
+            lane.name,
+            lane.backends,
+            lane.settings,
+            flights=flights,
+            now=self._loop.time(),
+            emit=self._emit,
+            wake=self._wake,
+        )
+        self._backends = lane.backends
+
+    def __repr__(self) -> str:
+        return f"<OpenLane {self.state}>"
+
+    def statistics(self) -> LaneStatistics:
+        """The lane now."""
+        return self.state.statistics(self._loop.time())
+
+    async def aclose(self, *, grace: float) -> None:
+        """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
+        self.state.close(self._loop.time())
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        if self._calls:
+            await asyncio.wait(list(self._calls), timeout=grace)
+        left = list(self._calls)
+        for call in left:
+            call.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        self.state.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await close_all(backend.aclose() for backend in self._backends)
+
+    def _wake(self) -> None:
+        """Something changed: see soon what may start."""
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._pump)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _pump(self) -> None:
+        now, state = self._loop.time(), self.state
+        try:
+            for endpoint in state.tick(now):
+                self._look_at(endpoint)
+            self._awake = False
+            while (call := state.next_start(now)) is not None:
+                self._launch(call, now)
+        except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
+            self._awake = False
+            state.fail_waiting(mistake, now)
+            raise
+        self._set_timer(state.wake_at)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return  # it may ring too early, which does no harm
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._ring) if when < inf else None
+
+    def _launch(self, call: Call, now: float) -> None:
+        try:
+            work = call.endpoint.backend.complete(call.flight.request, time_limit=self._time_limit)
+        except Exception as bug:  # noqa: BLE001 - a mistake in the backend, which is for those who wait
+            self.state.failed(call, bug, now)
+            return
+        task = self._loop.create_task(work)
+        call.cancel = task.cancel
+        self._calls[task] = call
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[Reply]") -> None:
+        """A call has ended, in whatever way."""
+        call, now, state = self._calls.pop(task), self._loop.time(), self.state
+        try:
+            if task.cancelled():
+                state.cancelled(call, now)
+            elif (error := task.exception()) is not None:
+                state.failed(call, error, now)
+            else:
+                reply = task.result()
+                self._keep(call.flight, state.landed(call, reply, now), reply.completion)
+        except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
+            state.broken(call, mistake, now)
+            raise
+
+    def _look_at(self, endpoint: Endpoint) -> None:
+        look = self._loop.create_task(_look(endpoint, endpoint.health))
+        self._looks.add(look)
+        look.add_done_callback(partial(self._looked, endpoint, endpoint.health))
+
+    def _looked(self, endpoint: Endpoint, was: Health, look: "asyncio.Task[Mapping[str, float]]") -> None:
+        self._looks.discard(look)
+        if look.cancelled():
+            return
+        error = look.exception()
+        if error is None:
+            self.state.looked(endpoint, was, look.result(), self._loop.time())
+        else:
+            self.state.look_failed(endpoint, was, error, self._loop.time())
+        self._wake()
+        if error is not None and not isinstance(error, BackendError):
+            raise error  # a mistake in the backend, for the loop to tell
+
+    def _emit(self, event: events.Event) -> None:
+        if self._listener is not None:
+            self._loop.call_soon(self._listener, event)  # a listener that raises must not disturb the lane
+
+
+async def _look(endpoint: Endpoint, health: Health) -> Mapping[str, float]:
+    """Ask an endpoint that is up for its gauges, start a cold one, probe any other."""
+    backend = endpoint.backend
+    if health is Health.UP:
+        return await backend.load()
+    if health is Health.COLD and isinstance(backend, Startable):
+        await backend.start()  # no clock runs meanwhile: neither a call's time limit nor the lane's patience
+        return {}
+    try:
+        async with asyncio.timeout(PROBE_LIMIT):
+            await backend.probe()
+    except TimeoutError:
+        raise TransientError(f"{backend.name} did not answer a probe.") from None
+    return {}

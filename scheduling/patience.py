@@ -1,0 +1,65 @@
+"""How long a lane waits for its server while nothing succeeds, and what it says when it gives up."""
+
+from math import inf
+
+from metaspo.backends import BackendError
+from metaspo.scheduling.errors import Unavailable
+from metaspo.scheduling.settings import LaneSettings
+
+
+class Patience:
+    """Runs from the first failure that is not a request's own until a call is answered; synchronous, told the time.
+
+    Attributes:
+        failing_since: when it began to run; None while it does not.
+        heard: whether a server of this lane has ever shown signs of life.
+        last_error: what failed last; None since a call was answered.
+    """
+
+    __slots__ = ("_first", "_lane", "_usual", "failing_since", "heard", "last_error")
+
+    def __init__(self, lane: str, settings: LaneSettings) -> None:
+        self.failing_since: float | None = None
+        self.heard = False
+        self.last_error: BackendError | None = None
+        self._lane = lane
+        self._usual = settings.patience
+        self._first = min(settings.patience, settings.first_patience)
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts: less where nothing was ever heard, for then most likely the address is wrong."""
+        return self._usual if self.heard else self._first
+
+    @property
+    def deadline(self) -> float:
+        """When it is over; infinite while it does not run."""
+        return inf if self.failing_since is None else self.failing_since + self.seconds
+
+    def succeeded(self) -> None:
+        """A call was answered: whatever was wrong is over."""
+        self.failing_since = self.last_error = None
+        self.heard = True
+
+    def failing(self, now: float) -> None:
+        """Nothing succeeds for a reason that is not a request's own: it runs."""
+        if self.failing_since is None:
+            self.failing_since = now
+
+    def unavailable(self, reason: str) -> Unavailable:
+        """The error for whoever waits no longer."""
+        last = f" (last: {describe(self.last_error)})" if self.last_error is not None else ""
+        message = f"The lane {self._lane} gave up: {reason}{last}; everything answered is kept, so start the run again."
+        return Unavailable(message, lane=self._lane)
+
+
+def describe(error: BaseException) -> str:
+    """An error's class and sentence."""
+    return f"{type(error).__name__}: {error}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

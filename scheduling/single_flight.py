@@ -1,0 +1,138 @@
+"""Single flight: equal requests find each other, and all who wait for an answer get it.
+
+A waiter that leaves does not disturb the others. When the last one leaves, the flight has no purpose any more and its
+lane withdraws it.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from metaspo.backends import Completion, RequestRejected
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.flight import Flight, State
+
+
+class FlightTable:
+    """All flights that somebody waits for, by key: equal requests find each other here."""
+
+    __slots__ = ("_flights",)
+
+    def __init__(self) -> None:
+        self._flights: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(list(self._flights.values()))
+
+    def get(self, key: str) -> Flight | None:
+        """The flight of that request, if one is under way."""
+        return self._flights.get(key)
+
+    def add(self, flight: Flight) -> None:
+        """Let others find it."""
+        self._flights[flight.key] = flight
+
+    def drop(self, flight: Flight) -> None:
+        """Nobody may join it any more."""
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def finish(self, flight: Flight, completion: Completion) -> None:
+        """Hand the answer to everybody who waits."""
+        flight.state = State.OVER
+        self.drop(flight)
+        waiters, flight.waiters = flight.waiters, []
+        for waiter in waiters:
+            waiter.resolve(flight, completion)
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        """Tell everybody who waits that there will be no answer."""
+        flight.state = State.OVER
+        self.drop(flight)
+        waiters, flight.waiters = flight.waiters, []
+        for waiter in waiters:
+            waiter.account.tally(flight.home.name).failed += 1
+            waiter.fail(flight, error)
+
+
+class SingleWaiter:
+    """One call of `complete`."""
+
+    __slots__ = ("account", "future")
+
+    def __init__(self, account: Account, future: "asyncio.Future[Completion]") -> None:
+        self.account = account
+        self.future = future
+
+    def resolve(self, flight: Flight, completion: Completion) -> None:
+        """Wake the caller with the answer."""
+        if not self.future.done():
+            self.future.set_result(completion)
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        """Wake the caller with the error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class BatchWaiter:
+    """One call of `complete_many`: answers by position, no task and no future per request."""
+
+    __slots__ = ("_more", "_room", "account", "done", "positions", "results", "sealed")
+
+    def __init__(self, account: Account, size: int, done: "asyncio.Future[None]") -> None:
+        self.account = account
+        self.results: list[Completion | RequestRejected | None] = [None] * size
+        self.positions: dict[Flight, int] = {}
+        self.done = done
+        self.sealed = False
+        self._more: dict[Flight, list[int]] = {}  # further positions of flights that stand for several
+        self._room: asyncio.Future[None] | None = None
+
+    def expect(self, flight: Flight, position: int) -> None:
+        """A flight's answer is to stand at that position, too."""
+        if flight in self.positions:
+            self._more.setdefault(flight, []).append(position)
+        else:
+            self.positions[flight] = position
+
+    def resolve(self, flight: Flight, completion: Completion) -> None:
+        """Put the answer where it belongs."""
+        self._put(flight, completion)
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        """A rejected request is a result; every other error ends the batch."""
+        if isinstance(error, RequestRejected):
+            self._put(flight, error)
+            return
+        self.positions.pop(flight, None)
+        if not self.done.done():
+            self.done.set_exception(error)
+        self._wake()
+
+    async def wait_for_room(self, window: int) -> None:
+        """Return when fewer than `window` are under way, or none of them matters any more."""
+        while len(self.positions) >= window and not self.done.done():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def seal(self) -> None:
+        """All requests are on their way: the batch is done when nothing is missing."""
+        self.sealed = True
+        self._wake()
+
+    def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
+        position = self.positions.pop(flight, None)
+        if position is not None:
+            self.results[position] = result
+        for position in self._more.pop(flight, ()):
+            self.results[position] = result
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        if self.sealed and not self.positions and not self.done.done():
+            self.done.set_result(None)

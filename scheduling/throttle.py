@@ -1,0 +1,71 @@
+"""How fast a lane goes: its rate limits and its number of calls in flight, and what both learn from each call."""
+
+from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
+from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
+from metaspo.scheduling.limits import RateLimits, Reservation
+from metaspo.scheduling.retry import Decision
+from metaspo.scheduling.settings import LaneSettings
+
+SCOUTS = 8  # calls out at once where tokens cost money and nobody has told the limits yet
+
+
+class Throttle:
+    """The limits of one lane; synchronous, told the time."""
+
+    __slots__ = ("_scouting", "control", "limits")
+
+    def __init__(self, settings: LaneSettings, *, endpoints: int) -> None:
+        metered = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
+        self.control: ConcurrencyControl = make_control(
+            settings.concurrency,
+            upper_bound=settings.max_concurrency * endpoints,
+            endpoints=endpoints,
+            metered=metered,
+        )
+        self.limits = RateLimits(
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            requests_per_day=settings.requests_per_day,
+            tokens_per_day=settings.tokens_per_day,
+        )
+        self._scouting = settings.billing == "tokens" and not metered  # until somebody has answered
+
+    def __repr__(self) -> str:
+        return f"<Throttle {self.control} {self.limits}>"
+
+    @property
+    def concurrency(self) -> int:
+        """Calls that may be in flight now: few where tokens cost money and nobody has told the limits yet."""
+        limit = self.control.limit
+        return min(limit, SCOUTS) if self._scouting else limit
+
+    def answered(self, reservation: Reservation, reply: Reply, now: float, *, in_flight: int) -> bool:
+        """A call was answered while so many were out; true if that told other limits."""
+        self._scouting = False
+        usage = reply.completion.usage
+        self.limits.settle(reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
+        learned = reply.hints is not None and self.limits.hear(reply.hints, reservation, now)
+        self.control.on_success(now, in_flight=in_flight)
+        return learned
+
+    def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> bool:
+        """A call failed in a way that may pass; true if that told other limits."""
+        limits = self.limits
+        if isinstance(error, Unreachable):
+            limits.give_back(reservation, now)
+        elif decision.hold:
+            limits.refuse(reservation, now)
+        learned = error.hints is not None and limits.hear(error.hints, reservation, now, refused=decision.hold)
+        if isinstance(error, SlowDown):
+            limits.slow_down(now)
+        elif decision.hold:
+            limits.refused(reservation, now)
+        if decision.hold:
+            limits.hold(decision.wait, now)
+        if isinstance(error, RateLimited) and limits.known():
+            pass  # what was too much is the rate, and that is lower now
+        elif decision.concurrency == "cut":
+            self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
+        elif decision.concurrency == "hold":
+            self.control.on_fault(now)
+        return learned
