@@ -1,0 +1,292 @@
+"""Break the code, one line at a time, and see whether a test notices (docs/mutants.md).
+
+    python tools/mutants.py scheduling cache --sample 100     # --seed N for others, --jobs N
+    python tools/mutants.py scheduling --suite simulation     # only the seeds of the simulation, --seeds N
+    python tools/mutants.py scheduling/budget.py --sample 0   # all mutants of one module
+
+Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, the
+quickest of its own room first, until one fails. Which tests these are is found by running the default tests once,
+traced; `--map` does so again. Prints how many were killed, by folder, and every survivor. Those that change nothing are
+listed in `mutants_equivalent.toml`.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import pytest
+from mutants_operators import Mutant, mutants_of
+from mutants_trace import Tracer
+
+ROOT = Path(__file__).resolve().parent.parent
+MAP = ROOT / ".cache" / "mutants.json"
+EQUIVALENT = ROOT / "tools" / "mutants_equivalent.toml"
+CHOSEN = (
+    "scheduling",
+    "cache",
+    "backends",
+    "engine/statistics",
+    "engine/selection",
+    "engine/evaluation",
+    "engine/journal",
+)
+FOLDERS = ("backends", "bench", "cache", "engine", "scheduling")
+NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs")
+PRELOADED = [
+    "aiohttp",
+    "anyio",
+    "diskcache",
+    "hypothesis",
+    "openai",
+    "orjson",
+    "pydantic",
+    "pytest",
+    "scipy.stats",
+    "typer",
+]
+MOST_SECONDS = 40.0  # of tests, by the clock of the traced run, that one mutant meets
+SLOWER = 4.0  # times that, and so many seconds more, is a hang
+START = 20.0
+Fate = Literal["killed", "hangs", "survived", "not covered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Seconds by test, and tests by function."""
+
+    seconds: dict[str, float]
+    tests: dict[str, list[str]]
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests for a mutant: those of its own room first, of these the quickest."""
+        tests = self.tests.get(f"{mutant.file}:{mutant.function}", [])
+        room = tuple(f"tests/test_{name}" for name in Path(mutant.file).with_suffix("").parts)
+        chosen: list[str] = []
+        total = 0.0
+        for test in sorted(tests, key=lambda test: (not test.startswith(room), self.seconds[test])):
+            total += self.seconds[test]
+            if total > MOST_SECONDS and chosen:
+                break
+            chosen.append(test)
+        return chosen
+
+
+class Tree:
+    """A copy of the tree that one mutant at a time lives in; `metaspo` is imported from there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder.resolve() / "tree"
+        shutil.copytree(ROOT, self.root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        for name in FOLDERS:
+            (self.root / "metaspo" / name).symlink_to(self.root / name)
+
+    @contextlib.contextmanager
+    def mutated(self, mutant: Mutant) -> Iterator[None]:
+        """The tree with that one change."""
+        path = self.root / mutant.file
+        path.write_text(mutant.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
+        try:
+            yield
+        finally:
+            shutil.copy2(ROOT / mutant.file, path)
+            for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+                compiled.unlink()  # the next mutant may come within the same second, and be as long
+
+    def run(self, work: Callable[..., None], *arguments: object, limit: float) -> int | None:
+        """Do something in a process of its own, at home in the copy; its exit status, or None for one that hangs."""
+        process = multiprocessing.get_context("forkserver").Process(target=_at_home, args=(self.root, work, arguments))
+        process.start()
+        process.join(limit)
+        hangs = process.is_alive()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)  # and whatever it has started
+        process.join()
+        return None if hangs else process.exitcode
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", default=CHOSEN, help="folders and modules")
+    parser.add_argument(
+        "--sample", type=int, default=100, help="mutants, each on a line of its own; 0 for all there are"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--suite", choices=("tests", "simulation"), default="tests")
+    parser.add_argument("--seeds", type=int, default=80, help="of the simulation")
+    parser.add_argument("--map", action="store_true", help="run the default tests, traced, again")
+    given = parser.parse_args()
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    mutants = draw(given.targets, sample=given.sample, seed=given.seed)
+    with TemporaryDirectory(prefix="mutants-") as folder:
+        trees = [Tree(Path(folder) / str(number)) for number in range(given.jobs)]
+        if given.suite == "simulation":
+            judge = by_simulation(trees[0], given.seeds)
+        else:
+            judge = by_tests(trees, again=given.map)
+        fates = all_fates(mutants, trees, judge)
+    print_report(mutants, fates)
+
+
+def draw(targets: Sequence[str], *, sample: int, seed: int) -> list[Mutant]:
+    """Some mutants of these modules, at most one of a line; or all of them. Without those that change nothing."""
+    listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("equivalent", [])
+    equivalent = {(entry["file"], entry["before"], entry["after"]) for entry in listed}
+    files = [path for target in targets for path in sorted(_modules(ROOT / target))]
+    found = [mutant for path in files for mutant in mutants_of(ROOT, path.relative_to(ROOT).as_posix())]
+    mutants = [mutant for mutant in found if (mutant.file, mutant.before, mutant.after) not in equivalent]
+    if not sample:
+        return mutants
+    random.Random(seed).shuffle(mutants)
+    by_line = {(mutant.file, mutant.line): mutant for mutant in reversed(mutants)}
+    return sorted(list(by_line.values())[-sample:], key=lambda mutant: (mutant.file, mutant.line))
+
+
+def all_fates(mutants: Sequence[Mutant], trees: Sequence[Tree], judge: Callable[[Mutant, Tree], Fate]) -> list[Fate]:
+    """What becomes of each, as many at a time as there are trees."""
+    free: SimpleQueue[Tree] = SimpleQueue()
+    for tree in trees:
+        free.put(tree)
+
+    def fate(mutant: Mutant) -> Fate:
+        tree = free.get()
+        try:
+            with tree.mutated(mutant):
+                return judge(mutant, tree)
+        finally:
+            free.put(tree)
+
+    fates: list[Fate] = []
+    with ThreadPoolExecutor(len(trees)) as pool:
+        for mutant, became in zip(mutants, pool.map(fate, mutants), strict=True):
+            fates.append(became)
+            print(f"{len(fates)} of {len(mutants)}: {mutant.file}:{mutant.line} {became}", file=sys.stderr, flush=True)
+    return fates
+
+
+def by_tests(trees: Sequence[Tree], *, again: bool) -> Callable[[Mutant, Tree], Fate]:
+    """A mutant is killed by a test that fails, or by one that hangs."""
+    if again or not MAP.exists():
+        trace_all(trees)
+    coverage = Coverage(**json.loads(MAP.read_text(encoding="utf-8")))
+
+    def judge(mutant: Mutant, tree: Tree) -> Fate:
+        tests = coverage.of(mutant)
+        if not tests:
+            return "not covered"
+        limit = START + SLOWER * sum(coverage.seconds[test] for test in tests)
+        return _fate(tree.run(run_tests, tests, limit=limit))
+
+    return judge
+
+
+def by_simulation(tree: Tree, seeds: int) -> Callable[[Mutant, Tree], Fate]:
+    """A mutant is killed by a seed that fails, or that never ends. The unbroken tree shows how long they take."""
+    started = time.monotonic()
+    if tree.run(run_seeds, seeds, limit=3600) != 0:
+        sys.exit("the simulation fails without any mutant")
+    limit = START + SLOWER * (time.monotonic() - started)
+    return lambda mutant, tree: _fate(tree.run(run_seeds, seeds, limit=limit))
+
+
+def trace_all(trees: Sequence[Tree]) -> None:
+    """The default tests, their files dealt to the trees, and what they enter written to `MAP`."""
+    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_*.py"))
+    parts = [tree.root.parent / "map.json" for tree in trees]
+
+    def trace(number: int) -> None:
+        dealt = files[number :: len(trees)]
+        trees[number].run(trace_tests, dealt, trees[number].root, parts[number], limit=3600)
+
+    print("running the default tests, traced ...", file=sys.stderr)
+    with ThreadPoolExecutor(len(trees)) as pool:
+        list(pool.map(trace, range(len(trees))))
+    seconds: dict[str, float] = {}
+    tests: dict[str, list[str]] = {}
+    for part in parts:
+        seen = json.loads(part.read_text(encoding="utf-8"))
+        seconds.update(seen["seconds"])
+        for name, entering in seen["tests"].items():
+            tests.setdefault(name, []).extend(entering)
+    MAP.parent.mkdir(exist_ok=True)
+    MAP.write_text(json.dumps({"seconds": seconds, "tests": tests}), encoding="utf-8")
+
+
+def print_report(mutants: Sequence[Mutant], fates: Sequence[Fate]) -> None:
+    """How many were killed, by folder; then who was not."""
+    counts: dict[str, Counter[Fate]] = {}
+    for mutant, fate in zip(mutants, fates, strict=True):
+        counts.setdefault(Path(mutant.file).parent.as_posix(), Counter())[fate] += 1
+    print(f"{'':28}{'mutants':>8}{'killed':>8}{'hang':>6}{'survived':>10}{'not covered':>13}")
+    total: Counter[Fate] = sum(counts.values(), Counter())
+    for folder, count in [*sorted(counts.items()), ("all", total)]:
+        dead, hang, alive, bare = (count[fate] for fate in ("killed", "hangs", "survived", "not covered"))
+        print(
+            f"{folder:28}{count.total():>8}{dead:>8}{hang:>6}{alive:>10}{bare:>13}  {(dead + hang) / count.total():.0%}"
+        )
+    for mutant, fate in zip(mutants, fates, strict=True):
+        if fate in ("survived", "not covered"):
+            print(f"\n{mutant.file}:{mutant.line} {fate}\n  - {mutant.before}\n  + {mutant.after}")
+
+
+# In the processes that are started
+
+
+def _at_home(root: Path, work: Callable[..., None], arguments: Sequence[object]) -> None:
+    os.setsid()
+    os.chdir(root)
+    sys.dont_write_bytecode = False
+    sys.path[:0] = [str(root), str(root / "tests"), str(root / "tools")]
+    os.environ["PYTHONPATH"] = str(root)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    work(*arguments)
+
+
+def run_tests(tests: Sequence[str]) -> None:
+    """Until one fails."""
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+
+
+def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
+    """All of them."""
+    tracer = Tracer(root)
+    pytest.main(["-q", "-p", "no:cacheprovider", *files], plugins=[tracer])
+    tracer.write(path)
+
+
+def run_seeds(seeds: int) -> None:
+    """Until one fails."""
+    from simulate import run_one
+
+    sys.exit(any(isinstance(run_one(seed), str) for seed in range(seeds)))
+
+
+def _fate(status: int | None) -> Fate:
+    return "hangs" if status is None else "survived" if status == 0 else "killed"
+
+
+def _modules(path: Path) -> Iterator[Path]:
+    return iter([path]) if path.is_file() else path.rglob("*.py")
+
+
+if __name__ == "__main__":
+    main()
