@@ -71,9 +71,11 @@ class Completion:
 
     Attributes:
         text: the answer; of a refusal, what the model said about it or "".
-        finish_reason: "stop" or "length", as the server said, or `CONTENT_FILTER` for any refusal.
+        finish_reason: "stop", "length" or "tool_calls", in whatever words the server said so, or `CONTENT_FILTER` for
+            any refusal.
         latency: seconds from sending to the last byte.
         server: what the server says it is (model name and fingerprint), "" if it says nothing.
+        reasoning: what the model thought before it answered, as far as the server shows it; no part of `text`.
     """
 
     text: str
@@ -81,6 +83,7 @@ class Completion:
     usage: Usage
     latency: float
     server: str = ""
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

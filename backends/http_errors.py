@@ -1,14 +1,12 @@
 """From what a server answered, other than a completion, to the error it means.
 
-The kind is decided by `error.code`, then `error.type`, then the status, for OpenAI's API, vLLM and llama.cpp alike.
+The kind is decided by `error.code`, then `error.type`, then what the words plainly say, then the status; for OpenAI's
+API, vLLM, llama.cpp and whoever else speaks its format alike.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
-
-import orjson
 
 from metaspo.backends.base import Message
 from metaspo.backends.errors import (
@@ -25,6 +23,8 @@ from metaspo.backends.errors import (
     UnknownModel,
 )
 from metaspo.backends.limit_headers import parse_limit_hints, parse_retry_after
+from metaspo.backends.printable import printable
+from metaspo.backends.server_words import ErrorBody, parse_error_body
 
 _BY_CODE: Mapping[str, type[BackendError]] = {
     "rate_limit_exceeded": RateLimited,
@@ -39,6 +39,9 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
     "billing_hard_limit_reached": CreditExhausted,
     "billing_not_active": CreditExhausted,
     "invalid_api_key": AccessDenied,
+    "API_KEY_INVALID": AccessDenied,
+    "UNAUTHENTICATED": AccessDenied,
+    "PERMISSION_DENIED": AccessDenied,
     "account_deactivated": AccessDenied,
     "model_not_found": UnknownModel,
     "context_length_exceeded": RequestRejected,
@@ -50,10 +53,12 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
 _BY_TYPE: Mapping[str, type[BackendError]] = {
     "insufficient_quota": CreditExhausted,
     "authentication_error": AccessDenied,
+    "permission_error": AccessDenied,
     "rate_limit_error": RateLimited,
     "requests": RateLimited,
     "tokens": RateLimited,
     "overloaded_error": Overloaded,
+    "overloaded": Overloaded,
     "unavailable_error": Overloaded,
     "exceed_context_size_error": RequestRejected,
 }
@@ -76,14 +81,91 @@ _SENTENCES: Mapping[type[BackendError], str] = {
     ServerFault: "{endpoint} failed on a request to {model} (status {status})",
     CreditExhausted: "The credit or spend limit of the account at {endpoint} is used up: top it up or raise the limit",
     AccessDenied: "{endpoint} refuses access to {model} (status {status}): check the API key and what it may use",
-    UnknownModel: "{endpoint} does not know the model {model} (status {status}): check its name and the base URL",
+    UnknownModel: "{endpoint} does not know the model {model} (status {status}, {address}): check its name and the "
+    "base URL",
     RequestRejected: "{endpoint} rejected a request to {model} (status {status})",
-    FatalError: "{endpoint} does not take requests to {model} in this form (status {status}): check the base URL "
-    "and the parameters given for the model",
+    FatalError: "{endpoint} does not take requests to {model} in this form (status {status}, {address}): check the "
+    "base URL and the parameters given for the model",
 }
-_QUIET = (AccessDenied, CreditExhausted)  # the server's words add nothing to these, and like to quote the key
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{4,}|\bBearer\s+\S+", re.IGNORECASE)
-_MODEL_MISSING = re.compile(r"model\b.{0,80}\b(?:does not exist|not found|not supported|unknown)", re.IGNORECASE)
+
+
+class _Telling(NamedTuple):
+    """Words that tell the cause more plainly than the status does.
+
+    Attributes:
+        statuses: where they may stand; () for any.
+        advice: what to do about it, where the kind's own sentence says it less well.
+    """
+
+    words: re.Pattern[str]
+    kind: type[BackendError]
+    statuses: tuple[int, ...]
+    advice: str = ""
+
+
+def _telling(words: str, kind: type[BackendError], statuses: tuple[int, ...] = (), advice: str = "") -> _Telling:
+    return _Telling(re.compile(words, re.IGNORECASE | re.DOTALL), kind, statuses, advice)
+
+
+_FAULTS_IN_FORM = (400, 404, 422, 500)
+_TELLING = (
+    _telling(
+        r"\bsystem\b.{0,30}\b(?:role|message|prompt|instruction)s?\b.{0,40}\b(?:not|n't|un)\s*(?:be |is |are )?"
+        r"(?:supported|enabled)|\bnot support\b.{0,30}\bsystem\b|roles must alternate"
+        r"|only user and assistant roles",
+        FatalError,
+        _FAULTS_IN_FORM,
+        'the model has no system role: set roles = "merged" for it',
+    ),
+    _telling(
+        r"max_completion_tokens.{0,20} instead|unsupported.{0,30}\bmax_tokens",
+        FatalError,
+        _FAULTS_IN_FORM,
+        'set token_limit_parameter = "max_completion_tokens" for the model',
+    ),
+    _telling(
+        r"(?:unsupported|unknown|unrecognized|unexpected|not permitted|not allowed).{0,40}\bmax_completion_tokens"
+        r"|max_completion_tokens.{0,40}\b(?:not permitted|not allowed|not supported|unknown)",
+        FatalError,
+        _FAULTS_IN_FORM,
+        'set token_limit_parameter = "max_tokens" for the model',
+    ),
+    _telling(
+        r"(?:unsupported|does not support|not supported|deprecated).{0,60}\btemperature\b"
+        r"|\btemperature\b.{0,60}(?:unsupported|does not support|not supported|deprecated)",
+        FatalError,
+        _FAULTS_IN_FORM,
+        'set temperature = "none" for the model',
+    ),
+    _telling(
+        r"fewer max_tokens|can only afford",
+        CreditExhausted,
+        (400, 402, 403),
+        "top it up, raise its limit, or lower max_tokens for the model",
+    ),
+    _telling(
+        r"\bcredits? balance|insufficient (?:credit|balance|funds)|(?:used|run) (?:up|out of).{0,30}\bcredits"
+        r"|spending limit|billing (?:is |has )?not",
+        CreditExhausted,
+        (400, 403, 429),
+    ),
+    _telling(
+        r"\bapi[ _-]?key\b.{0,40}\b(?:not valid|invalid|incorrect|expired|missing|not found|required|disabled)"
+        r"|\b(?:invalid|incorrect|expired|missing|no|bad|wrong)\b.{0,20}\b(?:api[ _-]?key|access token|credentials)\b",
+        AccessDenied,
+        (400, 404, 422, 500),
+    ),
+    _telling(r"\bmodel\b.{0,80}\b(?:does not exist|not found|not supported|unknown)", UnknownModel, (400, 422)),
+)
+_ADVISED: Mapping[type[BackendError], str] = {
+    FatalError: "{endpoint} does not take requests to {model} in this form (status {status}): {advice}",
+    CreditExhausted: "The credit or spend limit of the account at {endpoint} does not allow a request to {model}: "
+    "{advice}",
+}
+_KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer\s+\S+", re.IGNORECASE
+)
+_WORDS_READ = 4_000
 _WORDS_SHOWN = 200
 _TELLTALE = 12
 
@@ -93,58 +175,57 @@ class Call(NamedTuple):
 
     endpoint: str
     model: str
-    key: str = ""
+    url: str = ""
+    secrets: tuple[str, ...] = ()
     prompts: tuple[Message, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """The `error` object of a response; "" for what it does not say."""
-
-    code: str = ""
-    type: str = ""
-    message: str = ""
+    @property
+    def address(self) -> str:
+        """The URL without its query, or at least the endpoint's label."""
+        return self.url.partition("?")[0] or self.endpoint
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes, *, call: Call) -> BackendError:
     """The error that a response without a completion means. `headers` is looked up by lower-case names."""
-    error = parse_error_body(body)
-    kind = _kind(status, error)
-    message = _SENTENCES[kind].format(endpoint=call.endpoint, model=call.model, status=status)
-    words = "" if issubclass(kind, _QUIET) else safe_words(error.message, call=call)
+    if 300 <= status < 400:
+        return _redirected(status, headers, call=call)
+    return error_from(status, headers, parse_error_body(body), call=call)
+
+
+def error_from(status: int, headers: Mapping[str, str], error: ErrorBody, *, call: Call) -> BackendError:
+    """The same for an error that was read already, from a body or from within an answer."""
+    kind, advice = _kind(status, error)
+    sentence = _ADVISED[kind] if advice else _SENTENCES[kind]
+    message = sentence.format(
+        endpoint=call.endpoint, model=call.model, status=status, address=call.address, advice=advice
+    )
+    words = safe_words(error.message, call=call)
     message = f"{message}. The server says: {words}" if words else f"{message}."
     if issubclass(kind, TransientError):
         return kind(message, retry_after=parse_retry_after(headers), hints=parse_limit_hints(headers))
     return kind(message)
 
 
-def parse_error_body(body: bytes) -> ErrorBody:
-    """The error object of a JSON body in the form of OpenAI, vLLM or llama.cpp; empty for any other body."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ErrorBody()
-    error = answer.get("error", answer) if isinstance(answer, dict) else None
-    if isinstance(error, str):
-        return ErrorBody(message=error)
-    if not isinstance(error, dict):
-        return ErrorBody()
-    code, kind = error.get("code"), error.get("type")
-    message = error.get("message") or error.get("detail") or ""
-    return ErrorBody(
-        code=code if isinstance(code, str) else "",
-        type=kind if isinstance(kind, str) else "",
-        message=message if isinstance(message, str) else "",
+def _redirected(status: int, headers: Mapping[str, str], *, call: Call) -> FatalError:
+    """A request is never sent on elsewhere: the key was not meant for there."""
+    target = safe_words(headers.get("location", "").partition("?")[0], call=call)
+    return FatalError(
+        f"{call.address} sends requests to {call.model} elsewhere (status {status}"
+        f"{f', to {target}' if target else ''}), where metaspo does not follow: give the right base URL."
     )
 
 
-def _kind(status: int, error: ErrorBody) -> type[BackendError]:
+def _kind(status: int, error: ErrorBody) -> tuple[type[BackendError], str]:
+    """The kind of an error, and advice that fits it better than what is said of its kind."""
+    telling = _telling_words(status, error.message)
+    if telling is not None and telling.advice:
+        return telling.kind, telling.advice
     if error.code in _BY_CODE:
         kind = _BY_CODE[error.code]
     elif error.type in _BY_TYPE:
         kind = _BY_TYPE[error.type]
-    elif status == 400 and _MODEL_MISSING.search(error.message):
-        kind = UnknownModel
+    elif telling is not None:
+        kind = telling.kind
     elif status in _BY_STATUS:
         kind = _BY_STATUS[status]
     elif status >= 500:
@@ -152,14 +233,26 @@ def _kind(status: int, error: ErrorBody) -> type[BackendError]:
     elif status >= 400:
         kind = RequestRejected
     else:
-        kind = FatalError  # a redirect, or a success without a body to read: the base URL is not what it should be
-    return Overloaded if kind is SlowDown and status == 503 else kind
+        kind = FatalError  # not even a redirect: the base URL is not what it should be
+    return Overloaded if kind is SlowDown and status == 503 else kind, ""
+
+
+def _telling_words(status: int, message: str) -> _Telling | None:
+    for telling in _TELLING:
+        if (not telling.statuses or status in telling.statuses) and telling.words.search(message[:2000]):
+            return telling
+    return None
 
 
 def safe_words(words: str, *, call: Call) -> str:
-    """The server's own words, shortened, or "" if they repeat a piece of a prompt; keys are blotted out."""
-    words = words.replace(call.key, "(key)") if call.key else words
-    words = " ".join(_KEY_LIKE.sub("(key)", words).split())
+    """The server's own words in one line, shortened and fit to be shown, or "" if they repeat a piece of a prompt.
+
+    Keys are blotted out.
+    """
+    words = words[:_WORDS_READ]
+    for secret in call.secrets:
+        words = words.replace(secret, "(key)")
+    words = printable(" ".join(_KEY_LIKE.sub("(key)", words).split()))
     shown = words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"
     return "" if any(_repeats(shown, prompt.content) for prompt in call.prompts) else shown
 

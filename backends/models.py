@@ -70,8 +70,8 @@ class ModelFacts(BaseModel):
     def cost(self, usage: Usage) -> float:
         """Dollars for one call, cache writes left aside."""
         cached_price = self.input_price if self.cached_input_price is None else self.cached_input_price
-        fresh = max(0, usage.prompt_tokens - usage.cached_tokens)
-        dollars = fresh * self.input_price + usage.cached_tokens * cached_price
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        dollars = (usage.prompt_tokens - cached) * self.input_price + cached * cached_price
         return (dollars + usage.completion_tokens * self.output_price) / 1e6
 
 

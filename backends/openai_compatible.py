@@ -1,54 +1,59 @@
-"""Any server that speaks OpenAI's chat format (vLLM, llama.cpp and others), over aiohttp."""
+"""Any server that speaks OpenAI's chat format: vLLM, llama.cpp, hosted APIs and gateways."""
 
 import asyncio
 from collections.abc import Mapping
 
-import aiohttp
-import orjson
-
 from metaspo.backends.base import Reply, Request, ServerInfo
 from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.chat_format import TokenLimitParameter, call_of, chat_body, read_reply
-from metaspo.backends.deadlines import Deadlines, TimeLimit
-from metaspo.backends.errors import BackendError, ConnectionLost, HalfAnswer, TimedOut, Unreachable
+from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body, encoded
+from metaspo.backends.chat_reply import read_reply
+from metaspo.backends.errors import BackendError
+from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.http_errors import Call, error_from_response
+from metaspo.backends.http_exchange import HttpExchange, Response
 from metaspo.backends.prometheus import parse_load
 from metaspo.backends.server_info import read_models
 
-_KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
-_CONNECT_LIMIT = 10.0
-_REFUSED = "connection refused"
+_MOST_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges
+_LEAST_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may be counted apart ...
+_ROOM_PER_TOKEN = 4 << 10  # ... and log-probabilities come to some kilobytes a token
+_NOT_THERE = (404, 405)
+_TELLS_NOTHING = (403, 404, 405, 429)
 
 
 class OpenAICompatible:
     """One endpoint of an OpenAI-compatible server. To be used within one event loop.
 
-    Each request is sent once: no retries, no limit on the number in flight. Cancelling a call closes its connection,
-    which tells vLLM and llama.cpp to stop working on it.
+    Each request is sent once: no retries, no limit on the number in flight. (Only where the address leaves open
+    whether "/v1" belongs to it, and there is nothing, it is sent to the other one.) Cancelling a call closes its
+    connection, which tells vLLM and llama.cpp to stop working on it.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | HttpEndpoint,
         *,
         api_key: str | None = None,
         name: str | None = None,
         limit_parameter: TokenLimitParameter = "max_tokens",
         probe_limit: float = 10.0,
     ) -> None:
-        """`base_url` with or without "/v1"; `probe_limit` in seconds, for `probe` and `load`. Raises `ValueError`."""
-        self._url = parse_base_url(base_url)
-        self._chat_url = f"{self._url.api}/chat/completions"
-        self._key = api_key or ""
+        """`base_url` alone or as a whole endpoint, with headers and more; `api_key` goes with a URL alone.
+
+        `probe_limit` in seconds, for `probe` and `load`. Raises `ValueError` for a URL that is none.
+        """
+        endpoint = HttpEndpoint(url=base_url, api_key=api_key or "") if isinstance(base_url, str) else base_url
+        self._url = parse_base_url(endpoint.url)
+        self._chat_url, self._other_chat_url = self._url.chat, self._url.other_chat
         self._name = name or self._url.label
+        self._secrets = endpoint.secrets
         self._limit_parameter = limit_parameter
         self._probe_limit = probe_limit
-        self._session: aiohttp.ClientSession | None = None
-        self._deadlines = Deadlines(TimeLimit.expire)
+        self._http = HttpExchange(endpoint)
         self._in_flight = 0
 
     def __repr__(self) -> str:
-        return f"<OpenAICompatible {self._name}, {self._in_flight} in flight>"
+        return f"<{type(self).__name__} {self._name}, {self._in_flight} in flight>"
 
     @property
     def name(self) -> str:
@@ -62,89 +67,63 @@ class OpenAICompatible:
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
-        call = call_of(request, endpoint=self._name, key=self._key)
-        text = orjson.dumps(chat_body(request, limit_parameter=self._limit_parameter))
-        body = aiohttp.BytesPayload(text, content_type="application/json")
+        body = encoded(self._body(request))
+        call = Call(self._name, request.model, self._chat_url, self._secrets, request.messages)
+        most = _LEAST_ROOM + _ROOM_PER_TOKEN * request.sampling.max_tokens
         clock = asyncio.get_running_loop().time
         started = clock()
         self._in_flight += 1
         try:
-            status, headers, answer = await self._exchange("POST", self._chat_url, body, call, time_limit)
+            response = await self._http.post(call.url, body, call=call, time_limit=time_limit, most=most)
+            if response.status in _NOT_THERE and (self._other_chat_url or call.url != self._chat_url):
+                left = time_limit - (clock() - started)
+                response, call = await self._ask_elsewhere(response, body, call=call, time_limit=left, most=most)
         finally:
             self._in_flight -= 1
-        return read_reply(status, headers, answer, request=request, call=call, latency=clock() - started)
+        return read_reply(
+            response.status, response.headers, response.body, request=request, call=call, latency=clock() - started
+        )
 
     async def probe(self) -> ServerInfo:
-        """The models the server lists, and its context if it says so (vLLM and llama.cpp do)."""
-        call = Call(endpoint=self._name, model="its list of models", key=self._key)
-        status, headers, body = await self._exchange("GET", f"{self._url.api}/models", None, call, self._probe_limit)
-        if status != 200:
-            raise error_from_response(status, headers, body, call=call)
-        return read_models(body, call=call)
+        """The models the server lists, and its context if it says so (vLLM and llama.cpp do).
+
+        A server may keep no list, or not show it, and answer chat calls all the same: then nothing is known of it.
+        """
+        call = self._call("its list of models", self._url.models)
+        response = await self._http.get(call.url, call=call, time_limit=self._probe_limit, most=_MOST_OF_PAGE)
+        if response.status in _TELLS_NOTHING:
+            return ServerInfo(models=())
+        if response.status != 200:
+            raise error_from_response(*response, call=call)
+        return read_models(response.body)
 
     async def load(self) -> Mapping[str, float]:
         """Gauges from the server's `/metrics` page; empty where there is none to be had."""
-        call = Call(endpoint=self._name, model="its metrics", key=self._key)
+        call = self._call("its metrics", f"{self._url.root}/metrics")
         try:
-            status, _, body = await self._exchange("GET", f"{self._url.root}/metrics", None, call, self._probe_limit)
+            response = await self._http.get(call.url, call=call, time_limit=self._probe_limit, most=_MOST_OF_PAGE)
         except BackendError:
             return {}
-        return parse_load(body.decode(errors="replace")) if status == 200 else {}
+        return parse_load(response.body.decode(errors="replace")) if response.status == 200 else {}
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
-        self._deadlines.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.aclose()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT),  # the rest is `TimeLimit`'s
-            )
-        return self._session
+    def _call(self, what: str, url: str) -> Call:
+        return Call(self._name, what, url, self._secrets)
 
-    async def _exchange(
-        self, method: str, url: str, body: aiohttp.BytesPayload | None, call: Call, time_limit: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        answer_begun = False
-        try:
-            with TimeLimit(time_limit, self._deadlines):
-                async with self._open().request(method, url, data=body, allow_redirects=False) as response:
-                    answer_begun = True
-                    return response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
+    def _body(self, request: Request) -> JsonObject:
+        return chat_body(request, limit_parameter=self._limit_parameter)
 
-
-def _connection_error(error: Exception, *, call: Call, time_limit: float, answer_begun: bool) -> BackendError:
-    """The cases: no connection at all; too slow; not HTTP; broken before or within the answer."""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
-        reason = _reason(error)
-        message = f"{call.endpoint} cannot be reached ({reason}): is the server running?"
-        return Unreachable(message, refused=reason == _REFUSED)
-    if isinstance(error, TimeoutError):
-        return TimedOut(f"{call.endpoint} gave no whole answer within {time_limit:g} seconds.")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return HalfAnswer(f"{call.endpoint} sent something that is not HTTP.")
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        answer_begun = answer_begun or not isinstance(error.message, str)
-    when = "within its answer" if answer_begun else "before its answer"
-    return ConnectionLost(f"{call.endpoint} closed the connection {when}.", before_answer=not answer_begun)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be resolved"
-    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        return "TLS failed"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no answer to the connection"
-    if isinstance(error, OSError) and isinstance(error.__cause__, ConnectionRefusedError):
-        return _REFUSED
-    return "no connection"
+    async def _ask_elsewhere(
+        self, response: Response, body: bytes, *, call: Call, time_limit: float, most: int
+    ) -> tuple[Response, Call]:
+        """The response from the address without "/v1", kept to from then on; the one given if that is no better."""
+        url = self._other_chat_url or self._chat_url
+        other_call = call._replace(url=url)
+        other = await self._http.post(url, body, call=other_call, time_limit=time_limit, most=most)
+        if other.status in _NOT_THERE:
+            return response, call
+        self._chat_url, self._other_chat_url = url, ""
+        return other, other_call

@@ -2,23 +2,20 @@
 
 from collections.abc import Mapping
 
-import orjson
-
 from metaspo.backends.base import ServerInfo
-from metaspo.backends.errors import HalfAnswer
-from metaspo.backends.http_errors import Call
+from metaspo.backends.loose_json import loads
 
 
-def read_models(body: bytes, *, call: Call) -> ServerInfo:
+def read_models(body: bytes) -> ServerInfo:
     """The body of `GET /models`: names, and the smallest context where the server adds one to OpenAI's form.
 
-    vLLM gives it as `max_model_len`, llama.cpp as `meta.n_ctx` (or only what the model was trained for). Raises
-    `HalfAnswer`.
+    vLLM gives it as `max_model_len`, llama.cpp as `meta.n_ctx` (or only what the model was trained for). A body that is
+    no such list, an HTML page for example, names none.
     """
     try:
-        listing = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise HalfAnswer(f"{call.endpoint} sent a list of models that is not JSON.") from error
+        listing = loads(body)
+    except ValueError:
+        return ServerInfo(models=())
     rows = listing.get("data") if isinstance(listing, dict) else None
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     contexts = [context for row in rows if (context := _context(row)) is not None]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 
 from metaspo.backends.base import Completion, Reply, Request, ServerInfo
-from metaspo.backends.chat_format import estimate_usage
 from metaspo.backends.errors import BackendError, FatalError, TimedOut
+from metaspo.backends.usage import estimate_usage
 
 Answer = Callable[[Request], str]
 Latency = Callable[[Request, random.Random], float]

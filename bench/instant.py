@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from metaspo.backends import Completion, Reply, Request, ServerInfo
-from metaspo.backends.chat_format import estimate_usage
+from metaspo.backends.usage import estimate_usage
 
 
 class InstantModel:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from metaspo.backends import Request
-from metaspo.backends.chat_format import estimate_usage
+from metaspo.backends.usage import estimate_usage
 from metaspo.bench.simulated_openai import MINUTE, OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel, prompt_blocks
 from metaspo.bench.work import Stage, Unit

@@ -28,7 +28,7 @@ from metaspo.backends import (
     SlowDown,
     TimedOut,
 )
-from metaspo.backends.chat_format import estimate_usage
+from metaspo.backends.usage import estimate_usage
 from metaspo.bench.workload import CHARS_PER_TOKEN, fraction
 
 MINUTE = 60.0

@@ -20,7 +20,7 @@ from math import ceil
 import anyio
 
 from metaspo.backends import Completion, Overloaded, Reply, Request, ServerInfo, TimedOut, Usage
-from metaspo.backends.chat_format import estimate_usage
+from metaspo.backends.usage import estimate_usage
 from metaspo.bench.kv_cache import KVCache, block_keys
 from metaspo.bench.workload import CHARS_PER_TOKEN
 

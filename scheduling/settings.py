@@ -18,8 +18,8 @@ class Prices:
 
     def dollars(self, usage: Usage) -> float:
         """What a call of this usage costs."""
-        fresh = usage.prompt_tokens - usage.cached_tokens
-        prompt = fresh * self.input + usage.cached_tokens * self.cached
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        prompt = (usage.prompt_tokens - cached) * self.input + cached * self.cached
         return (prompt + usage.completion_tokens * self.output) / MILLION
 
     def upper_bound(self, prompt_tokens: int, completion_tokens: int) -> float:

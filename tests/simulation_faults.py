@@ -29,7 +29,8 @@ from metaspo.backends import (
     TransientError,
     Unreachable,
 )
-from metaspo.backends.chat_format import call_of, read_reply
+from metaspo.backends.chat_reply import read_reply
+from metaspo.backends.http_errors import Call
 from metaspo.cache import request_key
 
 ROUND_TRIP = 0.02
@@ -199,7 +200,7 @@ class FaultyServer:
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes, request: Request, *, latency: float) -> Reply:
         """What the client makes of a response."""
-        call = call_of(request, endpoint=self.inner.name, key="")
+        call = Call(self.inner.name, request.model, prompts=request.messages)
         return read_reply(status, headers, body, request=request, call=call, latency=latency)
 
     def _headers(self, hints: LimitHints | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from world import SKILLS, World, fraction
 
 from metaspo.backends import CONTENT_FILTER, Request, Usage
-from metaspo.backends.chat_format import estimate_usage
+from metaspo.backends.usage import estimate_usage
 
 REFUSED_SHARE = 0.08
 ANOTHER = 1_000_003  # added to a world's seed, makes another world

@@ -127,10 +127,14 @@ HALVES: list[tuple[bytes | dict[str, Any], type[BackendError]]] = [
     ({"choices": []}, HalfAnswer),
     ({"choices": [{"finish_reason": "stop"}]}, HalfAnswer),
     (chat(None, None), HalfAnswer),
-    (chat(None, "tool_calls"), HalfAnswer),
+    (chat("", None), HalfAnswer),
     (chat(None, "abort", refusal="I am sorry, I"), HalfAnswer),
     (chat("half a te", "abort"), HalfAnswer),
-    (chat("half a te", None), HalfAnswer),
+    (chat("half a te", ""), HalfAnswer),
+    (chat("half a te", "timeout"), HalfAnswer),
+    (chat("half a te", "canceled"), HalfAnswer),
+    (chat("half a te", "insufficient_system_resource"), HalfAnswer),
+    (chat("half a te", "a reason of its own"), HalfAnswer),
     (error(429), RateLimited),
     (error("oops"), ServerFault),
 ]
@@ -392,6 +396,7 @@ async def test_a_request_is_sent_whole(kind: str) -> None:
         "model": "gpt-4o-mini",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROMPT}],
         "max_tokens": 5,
+        "stream": False,
         "temperature": 0.5,
         "top_p": 0.9,
         "seed": 3,
@@ -400,17 +405,29 @@ async def test_a_request_is_sent_whole(kind: str) -> None:
         "response_format": {"type": "json_object"},
     }
     bare = await sent(kind, Request(model="gpt-4o-mini", messages=(), sampling=Sampling(temperature=None)))
-    assert bare == {"model": "gpt-4o-mini", "messages": [], "max_tokens": 1024}
+    assert bare == {"model": "gpt-4o-mini", "messages": [], "max_tokens": 1024, "stream": False}
 
 
 async def test_the_models_facts_decide_its_parameters() -> None:
     """The successor takes other parameters; a request's own extra fields go before the model's."""
     luna = await sent("openai", Request(model="gpt-6-luna", messages=()))
-    assert luna == {"model": "gpt-6-luna", "messages": [], "max_completion_tokens": 1024, "reasoning_effort": "none"}
+    assert luna == {
+        "model": "gpt-6-luna",
+        "messages": [],
+        "max_completion_tokens": 1024,
+        "stream": False,
+        "reasoning_effort": "none",
+    }
     own = Sampling(extra='{"reasoning_effort": "low"}')
     assert (await sent("openai", Request(model="gpt-6-luna", messages=(), sampling=own)))["reasoning_effort"] == "low"
     unknown = await sent("openai", Request(model="gpt-9", messages=()))
-    assert unknown == {"model": "gpt-9", "messages": [], "max_completion_tokens": 1024, "temperature": 0.0}
+    assert unknown == {
+        "model": "gpt-9",
+        "messages": [],
+        "max_completion_tokens": 1024,
+        "stream": False,
+        "temperature": 0.0,
+    }
 
 
 @pytest.mark.parametrize("extra", ["{", "[1]", "3"])

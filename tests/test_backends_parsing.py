@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.backends import LimitHints, Message, Request
+from metaspo.backends import LimitHints
 from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.chat_format import call_of, read_reply
 from metaspo.backends.limit_headers import parse_duration, parse_limit_hints, parse_retry_after
 from metaspo.backends.prometheus import parse_load
 
@@ -110,16 +109,3 @@ def test_what_is_no_base_url_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(ValueError, match=r"base URL|Port") as caught:
         parse_base_url(text)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("said", ["true", "-1", "1.5", '"7"', "null", "[]"])
-def test_a_count_of_tokens_that_is_no_number_is_none_at_all(said: str) -> None:
-    """`true` above all, which Python takes for a number and no store could give back."""
-    body = (
-        '{"choices": [{"finish_reason": "stop", "message": {"content": "yes"}}],'
-        f' "usage": {{"prompt_tokens": {said}, "completion_tokens": 2}}}}'
-    )
-    request = Request(model="m", messages=(Message("user", "?"),))
-    call = call_of(request, endpoint="here", key="")
-    usage = read_reply(200, {}, body.encode(), request=request, call=call, latency=1.0).completion.usage
-    assert (usage.prompt_tokens, usage.completion_tokens) == (0, 2)

@@ -1,0 +1,187 @@
+"""What a server answered to a chat call, in any of the shapes that servers give it: a `Reply`, or the error it means.
+
+An answer counts as whole only for a reason to stop that is known to mean so; whatever is not whole is a `HalfAnswer`,
+and so neither scored nor kept. Thinking is separated from the answer here and nowhere else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metaspo.backends.base import CONTENT_FILTER, Completion, Reply, Request, Usage
+from metaspo.backends.errors import BackendError, HalfAnswer
+from metaspo.backends.event_stream import whole_of_stream
+from metaspo.backends.http_errors import Call, error_from, error_from_response, safe_words
+from metaspo.backends.limit_headers import parse_limit_hints
+from metaspo.backends.loose_json import loads
+from metaspo.backends.server_words import ErrorBody, read_error, words_of_page
+from metaspo.backends.thinking import separate_thinking
+from metaspo.backends.usage import read_usage
+
+JsonObject = dict[str, Any]
+
+_STOP, _LENGTH = "stop", "length"
+_WHOLE: Mapping[str, str] = {  # every way to say that an answer is all there is, and how we say it
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "end"), _STOP),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), _LENGTH),
+    **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call"), "tool_calls"),
+}
+_REFUSALS = frozenset(
+    {CONTENT_FILTER, "content_filtered", "refusal", "safety", "prohibited_content", "recitation", "blocklist", "spii"}
+    | {"image_safety", "sensitive", "guardrail_intervened"}
+)
+_TEXT_OF_PART = ("text", "thinking", "content", "summary", "refusal")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+
+
+def read_reply(
+    status: int, headers: Mapping[str, str], body: bytes, *, request: Request, call: Call, latency: float
+) -> Reply:
+    """The reply in a response, `latency` in seconds; raises the `BackendError` that any other response means."""
+    if not 200 <= status < 300:
+        raise error_from_response(status, headers, body, call=call)
+    answer = _read_answer(body, call=call)
+    choice = _first_choice(answer)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}
+    text, reasoning = _text_and_reasoning(message)
+    usage = read_usage(answer.get("usage"), request=request, answer=text + reasoning if reasoning else text)
+    finish_reason = _finish_reason(choice, text=text, usage=usage, request=request)
+    if finish_reason is None:
+        raise _failure(answer, choice, headers, call=call)
+    refusal = message.get("refusal")
+    if refusal and not text:
+        finish_reason = CONTENT_FILTER
+    if finish_reason == CONTENT_FILTER:
+        text = _joined(refusal)
+    elif finish_reason == _STOP and request.sampling.stop:
+        text = _with_closing_tag(text, request.sampling.stop, said=choice.get("stop_reason"))
+    completion = Completion(
+        text=text,
+        finish_reason=finish_reason,
+        usage=usage,
+        latency=latency,
+        server=_server_of(answer),
+        reasoning=reasoning,
+    )
+    return Reply(completion, parse_limit_hints(headers))
+
+
+def _read_answer(body: bytes, *, call: Call) -> JsonObject:
+    """The object in a body, put together if it came as a stream that nobody asked for. Raises `HalfAnswer`."""
+    try:
+        answer = loads(body)
+    except ValueError:
+        answer = whole_of_stream(body)
+        if answer is None:
+            page = safe_words(words_of_page(body), call=call)
+            what = f"a page instead of an answer. It says: {page}" if page else "an answer that is not whole JSON."
+            raise HalfAnswer(f"{call.address} sent {what}") from None
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    if not isinstance(answer, dict):
+        raise HalfAnswer(f"{call.endpoint} sent an answer that is no JSON object.")
+    return answer
+
+
+def _first_choice(answer: JsonObject) -> JsonObject:
+    """The first choice; of a prompt that was blocked before any was made, one that says so; {} if there is none."""
+    choices = answer.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return choices[0]
+    for name in ("promptFeedback", "prompt_feedback"):
+        feedback = answer.get(name)
+        if isinstance(feedback, dict) and (feedback.get("blockReason") or feedback.get("block_reason")):
+            return {"finish_reason": CONTENT_FILTER}
+    return {}
+
+
+def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Request) -> str | None:
+    """Why the answer ended, in our words; None if it is not whole.
+
+    The cases: a known reason, with a message (but for a refusal, or where the limit left no room for one); no reason,
+    which some servers give to every answer, with some text; anything else.
+    """
+    said = choice.get("finish_reason")
+    if isinstance(said, str):
+        reason = _WHOLE.get(said) or _WHOLE.get(said.lower())
+        if reason is None:
+            return CONTENT_FILTER if said.lower() in _REFUSALS else None
+        has_message = choice.get("message") is not None or choice.get("text") is not None
+        return reason if has_message or reason == _LENGTH else None
+    if said is not None or choice.get("error") or not text:
+        return None
+    return _LENGTH if usage.completion_tokens >= request.sampling.max_tokens else _STOP
+
+
+def _text_and_reasoning(message: JsonObject) -> tuple[str, str]:
+    """The answer, and what was thought before it, wherever the server put that."""
+    content = message.get("content")
+    text, thought = (content, "") if isinstance(content, str) else _from_parts(content)
+    text, within = separate_thinking(text)
+    for name in _REASONING_FIELDS:
+        if message.get(name):
+            beside = _joined(message[name])
+            break
+    else:
+        beside = ""
+    if within or thought or beside:
+        return text, "\n\n".join(part for part in (beside, thought, within) if part)
+    return text, ""
+
+
+def _from_parts(content: object) -> tuple[str, str]:
+    """Answer and thinking of a content that is a list of parts, each a text or an object with a type."""
+    answer: list[str] = []
+    thinking: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, dict) else ""
+        thinks = isinstance(kind, str) and ("think" in kind or "reason" in kind)
+        (thinking if thinks else answer).append(_joined(part))
+    return "".join(answer), "".join(thinking)
+
+
+def _joined(value: object, depth: int = 6) -> str:
+    """All text in a value: a string, an object that holds one, or a list of these."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and depth:
+        return "".join([_joined(item, depth - 1) for item in value])
+    if isinstance(value, dict) and depth:
+        for name in _TEXT_OF_PART:
+            if value.get(name):
+                return _joined(value[name], depth - 1)
+    return ""
+
+
+def _with_closing_tag(text: str, stops: Sequence[str], *, said: object) -> str:
+    """The text with the closing tag that was the stop string, and so was cut off; `said` names it where servers do."""
+    for stop in stops:
+        opening = stop[:1] + stop[2:]
+        if stop[1:2] == "/" and said in (None, stop) and text.rfind(opening) > text.rfind(stop):
+            return text + stop
+    return text
+
+
+def _failure(answer: JsonObject, choice: JsonObject, headers: Mapping[str, str], *, call: Call) -> BackendError:
+    """What an answer without a whole choice means: the failure that it tells, or just half an answer."""
+    for holder in (choice, answer):
+        if holder.get("error"):
+            error = read_error(holder)
+            return error_from(error.status or 500, headers, error, call=call)
+    if not choice:
+        error = read_error(answer)
+        if error != ErrorBody():
+            return error_from(error.status or 500, headers, error, call=call)
+        return HalfAnswer(f"{call.endpoint} sent an answer without a choice.")
+    reason = choice.get("finish_reason")
+    why = f" (finish reason: {safe_words(str(reason), call=call)})" if reason else ""
+    return HalfAnswer(f"{call.endpoint} broke off an answer of {call.model} before its end{why}.")
+
+
+def _server_of(answer: JsonObject) -> str:
+    """What the server says it is."""
+    model, fingerprint = answer.get("model"), answer.get("system_fingerprint")
+    if isinstance(model, str):
+        return f"{model} {fingerprint}" if isinstance(fingerprint, str) else model
+    return fingerprint if isinstance(fingerprint, str) else ""

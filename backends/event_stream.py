@@ -1,0 +1,79 @@
+"""A chat answer that came as server-sent events, although a whole one was asked for."""
+
+from typing import Any
+
+from metaspo.backends.loose_json import loads
+
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+_UNFINISHED = "unfinished stream"
+
+
+def whole_of_stream(body: bytes) -> dict[str, Any] | None:
+    """The answer that the chunks make together, in the form of a whole one; None if it is no such stream.
+
+    A stream that was cut off gets a reason to stop that nobody takes for whole.
+    """
+    chunks, done = _chunks(body)
+    if not chunks:
+        return None
+    answer: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    reason: object = None
+    for chunk in chunks:
+        answer.update({name: value for name, value in chunk.items() if value is not None and name != "choices"})
+        choice = _first(chunk.get("choices"))
+        if choice is None:
+            continue
+        reason = choice.get("finish_reason") or reason
+        _add(message, choice)
+    if reason is None and not done:
+        reason = _UNFINISHED
+    if message or reason is not None:
+        answer["choices"] = [{"finish_reason": reason, "message": message}]
+    return answer
+
+
+def _chunks(body: bytes) -> tuple[list[dict[str, Any]], bool]:
+    """What the events hold, and whether the last of them says that it is the last."""
+    chunks: list[dict[str, Any]] = []
+    done = False
+    for line in body.splitlines():
+        data = line.removeprefix(b"data:").strip()
+        if not line.startswith(b"data:") or not data:
+            continue
+        if data == b"[DONE]":
+            done = True
+            break
+        try:
+            chunk = loads(data)
+        except ValueError:
+            break  # cut off within an event
+        if isinstance(chunk, dict):
+            chunks.append(chunk)
+    return chunks, done
+
+
+def _add(message: dict[str, Any], choice: dict[str, Any]) -> None:
+    """Lay a chunk's piece on those before it; a piece that is a whole `message` stands for all of them."""
+    piece = choice.get("delta")
+    if not isinstance(piece, dict):
+        if isinstance(choice.get("message"), dict):
+            message.update(choice["message"])
+        return
+    for name in _TEXTS:
+        value = piece.get(name)
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list):
+            message.setdefault(name, []).extend(value)
+    if piece.get("tool_calls"):
+        message["tool_calls"] = [*message.get("tool_calls", ()), *_list(piece["tool_calls"])]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _first(choices: object) -> dict[str, Any] | None:
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else None

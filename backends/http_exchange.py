@@ -1,0 +1,166 @@
+"""One request and its response over HTTP: bounded in time and in size, sent nowhere else, and never twice."""
+
+import ssl
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import aiohttp
+
+from metaspo.backends.deadlines import Deadlines, TimeLimit
+from metaspo.backends.errors import BackendError, ConnectionLost, FatalError, HalfAnswer, TimedOut, Unreachable
+from metaspo.backends.http_endpoint import HttpEndpoint
+from metaspo.backends.http_errors import Call
+
+_KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
+_CONNECT_LIMIT = 10.0
+_REFUSED = "connection refused"
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_ACCEPTED = "gzip, deflate"  # what is unpacked here, where it is bounded; not by aiohttp, where it is not
+
+
+class Response(NamedTuple):
+    """A whole response; `headers` is looked up by lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpExchange:
+    """The connections to one endpoint. To be used within one event loop; opened by the first request."""
+
+    def __init__(self, endpoint: HttpEndpoint) -> None:
+        self._endpoint = endpoint
+        self._session: aiohttp.ClientSession | None = None
+        self._deadlines = Deadlines(TimeLimit.expire)
+
+    async def post(self, url: str, body: bytes, *, call: Call, time_limit: float, most: int) -> Response:
+        """Send JSON once; `time_limit` in seconds until the last byte, `most` bytes at most. Raises `BackendError`."""
+        payload = aiohttp.BytesPayload(body, content_type="application/json")
+        return await self._exchange("POST", url, payload, call, time_limit, most)
+
+    async def get(self, url: str, *, call: Call, time_limit: float, most: int) -> Response:
+        """As `post`, without a body."""
+        return await self._exchange("GET", url, None, call, time_limit, most)
+
+    async def aclose(self) -> None:
+        """Close the connections; idempotent."""
+        self._deadlines.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _exchange(
+        self, method: str, url: str, body: aiohttp.BytesPayload | None, call: Call, time_limit: float, most: int
+    ) -> Response:
+        session = self._session or self._open(call)
+        answer_begun = False
+        try:
+            with TimeLimit(time_limit, self._deadlines):
+                async with session.request(method, url, data=body, allow_redirects=False) as response:
+                    answer_begun = True
+                    content = await _read(response.content, most=most, call=call)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
+        encoding = response.headers.get("content-encoding")
+        if encoding is not None:
+            content = _unpacked(content, encoding, most=most, call=call)
+        return Response(response.status, response.headers, content)
+
+    def _open(self, call: Call) -> aiohttp.ClientSession:
+        """Raises `FatalError` where certificates or the proxy cannot be used."""
+        endpoint = self._endpoint
+        try:
+            context: ssl.SSLContext | bool = True
+            if endpoint.ca_file:
+                context = ssl.create_default_context()
+                context.load_verify_locations(endpoint.ca_file)
+            proxy = endpoint.proxy_url()
+        except ssl.SSLError as error:
+            raise FatalError(f"{endpoint.ca_file} holds no certificates (PEM) for {call.endpoint}.") from error
+        except OSError as error:
+            raise FatalError(f"{endpoint.ca_file}, for {call.endpoint}, cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise FatalError(f"{call.endpoint} cannot be reached through the proxy given: {error}.") from error
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": _ACCEPTED, **endpoint.all_headers()},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT),  # the rest is `TimeLimit`'s
+            auto_decompress=False,
+            proxy=proxy,
+        )
+        return self._session
+
+
+async def _read(stream: aiohttp.StreamReader, *, most: int, call: Call) -> bytes:
+    """All of a stream. Raises `HalfAnswer` as soon as it is more than `most` bytes."""
+    content = await stream.readany()
+    while not stream.at_eof():
+        if len(content) > most:
+            raise _too_long(most, call)
+        content += await stream.readany()
+    if len(content) > most:
+        raise _too_long(most, call)
+    return content
+
+
+def _unpacked(content: bytes, encoding: str, *, most: int, call: Call) -> bytes:
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return content
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise HalfAnswer(f"{call.endpoint} sent an answer in an encoding that was not asked for.")
+    unpack = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        plain = unpack.decompress(content, most + 1)
+    except zlib.error as error:
+        raise HalfAnswer(f"{call.endpoint} sent an answer that cannot be unpacked.") from error
+    if len(plain) > most:
+        raise _too_long(most, call)
+    if not unpack.eof:
+        raise HalfAnswer(f"{call.endpoint} sent an answer that is packed and not whole.")
+    return plain
+
+
+def _too_long(most: int, call: Call) -> HalfAnswer:
+    return HalfAnswer(
+        f"{call.endpoint} sent more than {most / 2**20:.1f} MiB for {call.model}, far more than was asked for: "
+        "the rest was not read."
+    )
+
+
+def _connection_error(error: Exception, *, call: Call, time_limit: float, answer_begun: bool) -> BackendError:
+    """The cases: no connection at all; too slow; not HTTP; broken before or within the answer."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Unreachable(f"{call.endpoint} cannot be reached: the proxy refuses (status {error.status}).")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+        reason, advice = _reason(error)
+        message = f"{call.endpoint} cannot be reached at {call.address} ({reason}): {advice}"
+        return Unreachable(message, refused=reason == _REFUSED)
+    if isinstance(error, TimeoutError):
+        return TimedOut(f"{call.endpoint} gave no whole answer within {time_limit:g} seconds.")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return HalfAnswer(f"{call.endpoint} sent something that is not HTTP.")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        answer_begun = answer_begun or not isinstance(error.message, str)
+    when = "within its answer" if answer_begun else "before its answer"
+    return ConnectionLost(f"{call.endpoint} closed the connection {when}.", before_answer=not answer_begun)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Why there is no connection, and what to do about it."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "no connection to the proxy", "check HTTP_PROXY and HTTPS_PROXY, and set NO_PROXY for hosts without one."
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved", "check the base URL and the network."
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted", "name the file of the one that is to be in SSL_CERT_FILE or ca_file."
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed", "is it https:// that the server speaks?"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no answer to the connection", "is the server running?"
+    if isinstance(error, OSError) and isinstance(error.__cause__, ConnectionRefusedError):
+        return _REFUSED, "is the server running?"
+    return "no connection", "is the server running?"

@@ -1,0 +1,33 @@
+"""JSON as servers send it, which is not always JSON."""
+
+import json
+import re
+
+import orjson
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def loads(body: bytes) -> object:
+    """What a body says; also one with `NaN`, a byte order mark, broken UTF-8 or half a surrogate pair.
+
+    What is no character becomes U+FFFD. Raises `ValueError`.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _mended(json.loads(body.decode("utf-8-sig", "replace"), strict=False))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _mended(value: object) -> object:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(name): _mended(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,98 @@
+"""What a call took, from whatever a server says it took: a cap is worth what the counts are worth.
+
+What holds of every `Usage` made here, for any JSON at all:
+
+* No count is below what the texts themselves need: one that is missing, unreadable or impossible is estimated.
+* The completion is at least the total minus the prompt: some servers count reasoning in the total alone.
+* Cached tokens are part of the prompt: where they are counted beside it they are added to it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+
+from metaspo.backends.base import Request, Usage
+
+_CHARS_PER_TOKEN = 4  # the usual rule of thumb
+_MOST_CHARS_PER_TOKEN = 16  # no text worth counting has longer tokens on average
+_MOST_TOKENS = 10_000_000  # far beyond any context: more is no count
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")
+
+
+def read_usage(said: object, *, request: Request, answer: str) -> Usage:
+    """The tokens of a call; `said` is the response's `usage`, `answer` all the text that came, reasoning included."""
+    if not isinstance(said, dict):
+        return estimate_usage(request, answer)
+    prompt, cached = _prompt(said)
+    completion = _completion(said)
+    total = _count(said.get("total_tokens"))
+    if prompt is None and total is not None and 0 < completion < total:
+        prompt = total - completion
+    chars = sum([len(message.content) for message in request.messages])
+    if prompt is None or prompt * _MOST_CHARS_PER_TOKEN < chars:
+        prompt = max(prompt or 0, _estimated_prompt(request))
+    if completion * _MOST_CHARS_PER_TOKEN < len(answer):
+        completion = _estimated(answer)
+    if total is not None and total - prompt > completion:
+        completion = total - prompt
+    return Usage(prompt, completion, min(cached, prompt) if cached else 0)
+
+
+def estimate_usage(request: Request, text: str) -> Usage:
+    """Usage by the rule of thumb of four characters a token, for answers that come without a count."""
+    return Usage(_estimated_prompt(request), _estimated(text))
+
+
+def _prompt(said: Mapping[str, object]) -> tuple[int | None, int]:
+    """Tokens of the whole prompt, None if nothing says so, and how many of them were cached.
+
+    The cases: cached tokens within the prompt (OpenAI, and by other names DeepSeek and Moonshot); beside it, which
+    shows by there being more of them than prompt, or by Anthropic's own pair of names.
+    """
+    prompt = _count(said.get("prompt_tokens"))
+    named_as_anthropic = prompt is None
+    if prompt is None:
+        prompt = _count(said.get("input_tokens"))
+    details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    if cached is None:
+        named_as_anthropic = named_as_anthropic and "cache_read_input_tokens" in said
+        cached = max([_count(said.get(name)) or 0 for name in _CACHED])
+    else:
+        named_as_anthropic = False
+    if prompt is None or not cached:
+        return prompt, cached
+    if cached > prompt or named_as_anthropic:
+        prompt += cached + (_count(said.get("cache_creation_input_tokens")) or 0)
+    return prompt, cached
+
+
+def _completion(said: Mapping[str, object]) -> int:
+    """Tokens of the answer, with those of a reasoning that is counted beside it, not within; 0 if nothing says so."""
+    completion = _count(said.get("completion_tokens"))
+    if completion is None:
+        completion = _count(said.get("output_tokens")) or 0
+    details = said.get("completion_tokens_details")
+    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    return completion + reasoning if reasoning is not None and reasoning > completion else completion
+
+
+def _count(value: object) -> int | None:
+    """A whole number of tokens; None for what is none, for less than 0 and for more than can be."""
+    if type(value) is not int:  # `True` is no count
+        if isinstance(value, float) and math.isfinite(value):
+            value = math.ceil(value)
+        elif isinstance(value, str) and (digits := _COUNT.fullmatch(value)):
+            value = int(digits[1])
+        else:
+            return None
+    return value if 0 <= value <= _MOST_TOKENS else None
+
+
+def _estimated(text: str) -> int:
+    return -(-len(text) // _CHARS_PER_TOKEN)
+
+
+def _estimated_prompt(request: Request) -> int:
+    return sum(_estimated(message.content) for message in request.messages)
