@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from engine_sessions import Runs
 from pydantic import BaseModel
+from test_architecture import ENGINE
 from world import World, make_config, make_task
 
 from metaspo.backends import Message
@@ -30,7 +31,8 @@ TABLES = (
     Columns,
     DataSource,
 )
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 TABLE_NAMES = {"base", "optimizer", "inner", "outer", "test", "budget", "tasks", "path"}
 
 
@@ -40,12 +42,25 @@ def test_every_key_of_the_config_is_documented(table: type[BaseModel]) -> None:
     assert set(table.model_fields) - TABLE_NAMES <= words
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_map_names_every_room_of_the_engine_in_its_order() -> None:
+    table = MAP[MAP.index("| room of `engine/`") : MAP.index("## The way of one request")]
+    rows = [re.findall(r"`(\w+)/?`", row.split("|")[1]) for row in table.splitlines()[2:] if row]
+    assert [room for row in rows for room in row] == ENGINE
+
+
+def test_the_map_names_only_what_is_there() -> None:
+    """`folder/module`, `room/module` and test files."""
+    named = re.findall(r"`((?:\w+/)+\w+|test_\w+)`", MAP)
+    folders = [ROOT, ROOT / "engine", ROOT / "tests"]
+    there = [any((folder / f"{name}.py").is_file() or (folder / name).is_dir() for folder in folders) for name in named]
+    assert len(named) > 20
+    assert [name for name, is_there in zip(named, there, strict=True) if not is_there] == []
 
 
 async def test_the_strategy_in_the_documents_runs() -> None:
