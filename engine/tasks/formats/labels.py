@@ -1,0 +1,156 @@
+"""One label of a set."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from metaspo.engine.tasks.formats.mentions import Mention, denied, given
+from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, plain
+from metaspo.engine.tasks.numberwords import digits_for_words
+
+_SEPARATOR: Final = re.compile(r"[\s_-]+")
+_BETWEEN: Final = r"[\s_*-]+"
+_NEGATIVE: Final = ("not", "non", "no")
+_ENDS: Final = re.compile(r"[)\].:!;*_\"']*(?:[.:!;]|\n|\Z|\s-)|,\s*(?:because|since|as)\b")
+_START: Final = re.compile(r"\A[\W_]*\Z")
+# "no evidence" and "a patient" say neither "no" nor "a"; before these words they do.
+_DETERMINED: Final = re.compile(
+    r"\s+(?!(?:because|since|as|it|its|it's|the|this|these|that|they|there|he|she|i|you|we|and|but|or|so|not|is|are|was|"
+    r"if|for|in|on|with|to|rather|instead)\b)[^\W_]"
+)
+_DETERMINERS: Final = ("no", "a", "i")
+_EDGE_NOISE: Final = " \t\r\n.!,;:*_\"'`()[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of a set, as whole words; case does not count, and a space, "_" and any dash within it are equal.
+
+    "Not", "non" and "no" before a label that the set also holds so negated are equal: "non-entailment" is the label
+    "not-entailment". A label that is denied otherwise ("not yes") does not count, nor does a list of labels ("yes or
+    no"). Several different labels are malformed, unless one alone is given as the answer: at the beginning ("Yes."),
+    after "the answer is", as the last word after a colon. A word that goes on over a hyphen or an apostrophe is one
+    word: "no-one" is not "no", and neither is the "no" of "no doubt".
+
+    Attributes:
+        labels: each is its own canonical form.
+        number_words: "three" counts as the label "3".
+    """
+
+    labels: tuple[str, ...]
+    number_words: bool = False
+    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _longest_first: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _bare: dict[str, str] = field(init=False, repr=False, compare=False)
+    _negated: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        keys = {label: _SEPARATOR.sub(" ", self._plain(label).strip()) for label in self.labels}
+        longest_first = tuple(sorted(self.labels, key=lambda label: -len(keys[label])))
+        negated = _negations(keys)
+        words = "|".join(f"{_words(keys[label], label in negated.values())}()" for label in longest_first)
+        object.__setattr__(self, "_longest_first", longest_first)
+        object.__setattr__(self, "_pattern", re.compile(words or r"(?!)"))
+        object.__setattr__(self, "_negated", negated)
+        object.__setattr__(self, "_bare", {self._plain(label).strip(): label for label in reversed(self.labels)})
+        for label in self.labels:
+            if (read := self.canonical(label)) != label or keys[label] in ("", *(keys[x] for x in self._before(label))):
+                told = read if read != label else next(x for x in self.labels if keys[x] == keys[label])
+                raise ValueError(f"label {label!r} would be read as {told!r}; labels must be told apart, case ignored")
+
+    @property
+    def wanted(self) -> str:
+        return f"one of: {', '.join(self.labels)}"
+
+    def parse(self, text: str, /) -> str | None:
+        return self._read(text, field=False)
+
+    def parse_field(self, text: str, /) -> str | None:
+        return self._read(text, field=True)
+
+    def canonical(self, answer: str, /) -> str | None:
+        text = self._plain(answer.strip())
+        if text in self._bare:
+            return self._bare[text]
+        match = self._pattern.fullmatch(text)
+        return None if match is None else self._label(match)
+
+    def describe(self) -> str:
+        return f"Answer with {self.wanted}."
+
+    def _read(self, text: str, *, field: bool) -> str | None:
+        text = self._plain(text)
+        if (bare := self._bare.get(text.strip(_EDGE_NOISE))) is not None:
+            return bare
+        return given(text, self._mentions(text), field=field)
+
+    def _mentions(self, text: str) -> list[Mention]:
+        """Every label that the text names and does not deny."""
+        mentions = []
+        for match in self._pattern.finditer(text):
+            start, end = match.span()
+            if match[0] in _DETERMINERS and _DETERMINED.match(text, end):
+                continue
+            opens = start < 20 and _START.match(text[:start]) is not None and _ENDS.match(text, end) is not None
+            label = self._label(match)
+            distance = denied(text, start, end, answers=self._bare)
+            if distance is None:
+                mentions.append(Mention(label, start, end, opens))
+            elif distance == 0 and label in self._negated:
+                mentions.append(Mention(self._negated[label], start, end))
+        return mentions
+
+    def _label(self, match: re.Match[str]) -> str:
+        assert match.lastindex is not None
+        return self._longest_first[match.lastindex - 1]
+
+    def _before(self, label: str) -> tuple[str, ...]:
+        return self.labels[: self.labels.index(label)]
+
+    def _plain(self, text: str) -> str:
+        folded = plain(text).casefold()
+        return digits_for_words(folded) if self.number_words else folded
+
+
+def _negations(keys: dict[str, str]) -> dict[str, str]:
+    """Label to the label that is its negation by its words: "toxic" to "non-toxic" or "nontoxic"."""
+    by_key = {key: label for label, key in keys.items()}
+    pairs: dict[str, list[str]] = {}
+    for key, label in by_key.items():
+        first, _, rest = key.partition(" ")
+        positive = rest if first in _NEGATIVE else key.removeprefix("non")
+        if positive != key and positive in by_key:
+            pairs.setdefault(by_key[positive], []).append(label)
+    return {positive: negative for positive, (negative, *more) in pairs.items() if not more}
+
+
+def _words(key: str, negation: bool) -> str:
+    """A pattern for a label, with the edges that its scripts ask for; begins with a letter, so that `re` scans fast."""
+    first, rest = re.escape(key[:1]), _joined(key[1:])
+    if negation:
+        positive = _joined(re.sub(r"^(?:(?:not|non|no)\s+|non)", "", key))
+        first, rest = "n", rf"o(?:n[\s_*-]*|t?{_BETWEEN}){positive}"
+    return rf"{first}{_edge_before(key[:1])}{rest}{_edge_after(key[-1:])}"
+
+
+def _joined(key: str) -> str:
+    return _BETWEEN.join(re.escape(word) for word in key.split(" "))
+
+
+def _edge_before(char: str) -> str:
+    """What may stand before a label, said after its first character."""
+    if re.match(f"[{SPACELESS}]", char):
+        return ""
+    if re.match(f"[{KATAKANA}]", char):
+        return rf"(?<![{KATAKANA}].)"
+    if re.match(f"[{HANGUL}]", char):
+        return r"(?<![^\W_].)"
+    return rf"{AFTER_EDGE}(?<![^\W_][-'_].)"
+
+
+def _edge_after(char: str) -> str:
+    if re.match(f"[{SPACELESS}{HANGUL}]", char):
+        return ""
+    if re.match(f"[{KATAKANA}]", char):
+        return rf"(?![{KATAKANA}])"
+    return rf"{BEFORE_EDGE}(?![-'_][^\W_])"

@@ -1,0 +1,156 @@
+"""Which of the answers that a text mentions it gives: what it denies or merely lists is not given.
+
+Denials are known by words of English and by the short negation words of some other languages; where a text denies in a
+way that is not known here, another mention beside the denied one still makes it malformed.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from metaspo.engine.tasks.formats.plain import words
+
+_NEGATORS: Final = words(
+    "not non no never neither nor none nothing nobody cannot without hardly barely except excluding unlike "
+    "nicht kein keine keinen keiner pas jamais não niet geen не nie không bukan tidak"
+)
+_REJECTING: Final = ("ruled", "rules", "ruling", "eliminat", "exclud", "reject", "discard")
+_AFTER_PAIRS: Final = frozenset({("rather", "than"), ("instead", "of"), ("anything", "but"), ("opposed", "to")})
+_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|{'|'.join(_REJECTING)})")
+_BREAKERS: Final = words(
+    "but because since so thus therefore hence which while whereas although though instead however then"
+)
+_IDIOMS: Final = words("doubt doubts question only just merely surprise surprisingly wonder matter")
+_FILLERS: Final = words("a an the really very exactly actually quite simply")
+_CLAUSE: Final = re.compile(r"[,.;:!?()\n\u3002\u3001\uff0c]")
+_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_CLOSE: Final = " \t\n('\"*_`[-"
+REACH: Final = 5
+
+_DENIED_BEFORE: Final = re.compile(
+    r"(?:[不非没沒未無无](?:是|为|為|属于|屬於|能|会|會|可能|算|应该是|應該是)?|ไม่(?:ใช่|เป็น)?)\s*$"
+)
+_DENIED_AFTER: Final = re.compile(
+    r"""[)\]"'*_\s]*(?:
+      (?:is|are|was|were|be|seems|looks|can|could|should|would|does|do|did|must)\s+(?:\w+ly\s+)?
+        (?:not|never|wrong|incorrect|false|excluded|eliminated|ruled\ out|out|unlikely|impossible)\b
+    | (?:is|are|was|were|does|do|ca|could|should|would)n't\b | cannot\b | (?:wrong|incorrect)\b
+    | (?:では|じゃ|で)(?:は)?(?:ない|なく|ありません) | (?:이|가|은|는)?\s*(?:아니|아닌|아닙|않) | değil | नहीं
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_JOINT: Final = re.compile(
+    r"""[\s,;/|&+()\[\]"'*_`<>~、，・-]*
+    (?:(?:and|or|vs\.?|versus|und|oder|et|ou|y|o|e|to|through|或者?|和|与|與|と|や|か|または|또는|หรือ)(?![^\W_])
+       [\s(\["'*_`]*)?(?:(?:option|choice|letter|label)\s+)?[(\["'*_`]*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ANNOUNCED: Final = re.compile(
+    r"""(?:
+      \b(?:answer|solution|verdict|label|prediction|conclusion|classification)
+        (?:\s+(?:to|for|of|here)\b[^.!?\n]{0,60}?)?(?:\s*(?:is|was|are|would\s+be|should\s+be|must\s+be|will\s+be|=)\b)?
+    | \b(?:option|choice)\s*(?:is|was|would\s+be|[:=])
+    | boxed\{ | (?:答案|答え|回答|正解|정답|답|คำตอบ)(?:应该是|應該是|是|为|為|は|은|는|คือ)?
+    )[\s:=*_"'`(\[{>-]*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_LAST_WORD: Final = re.compile(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
+_REST: Final = re.compile(r"[\W_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One place where a text names an answer.
+
+    Attributes:
+        value: the answer.
+        start, end: where its characters stand.
+        opens: whether it stands at the very beginning as an answer does: "B)", "Yes."
+    """
+
+    value: str
+    start: int
+    end: int
+    opens: bool = False
+
+
+def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
+    """The answer that the mentions agree on; None where none is given, or several different ones are.
+
+    Args:
+        mentions: in the order of the text, without the denied ones.
+        field: the text stands in a place of its own, such as a tag, and must name one answer only. Otherwise mentions
+            in an answer's place (at the beginning, after "the answer is", as the last word after a colon) count alone,
+            and lists of answers do not.
+    """
+    if len({mention.value for mention in mentions}) <= 1:
+        return mentions[0].value if mentions else None
+    if field:
+        return None
+    in_lists = listed(text, mentions)
+    single = [mention for index, mention in enumerate(mentions) if index not in in_lists]
+    values = {mention.value for mention in single if _in_place(text, mention)} or {one.value for one in single}
+    return values.pop() if len(values) == 1 else None
+
+
+def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), reach: int = REACH) -> int | None:
+    """How many words a denial stands before what stands from start to end, 0 for right before it.
+
+    None where it is not denied.
+
+    Args:
+        answers: words that are answers themselves, such as "no", and deny nothing.
+        reach: how many words may stand between.
+    """
+    if not text.isascii() and _DENIED_BEFORE.search(text[max(0, start - 8) : start]):
+        return 0
+    if end < len(text) and _DENIED_AFTER.match(text, end):
+        return 0 if reach == 0 else reach
+    before = text[max(0, start - 10 * reach - 20) : start].rstrip(_CLOSE).lower()
+    if not before or before[-1] in ".,;:!?":
+        return None
+    clause = _WORD.findall(_CLAUSE.split(before)[-1])[-reach - 2 :]
+    if _NEGATORS.isdisjoint(clause) and not _MAY_DENY.search(before):
+        return None
+    return _denial(clause, answers, reach)
+
+
+def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int | None:
+    """How far from the end the last word that denies stands; words such as "the" do not count."""
+    distance = 0
+    for index in range(len(clause) - 1, -1, -1):
+        word, after = clause[index], clause[index + 1 : index + 2]
+        if word in answers or (word in _BREAKERS and clause[max(0, index - 1) : index] != ["anything"]):
+            return None
+        negates = word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
+        if (negates or (index and (clause[index - 1], word) in _AFTER_PAIRS)) and not (after and after[0] in _IDIOMS):
+            return distance if distance <= reach else None
+        distance += word not in _FILLERS
+    return None
+
+
+def listed(text: str, mentions: Sequence[Mention]) -> set[int]:
+    """Positions of the mentions that stand in a list of different answers: "A, B or C", "yes/no", "1 to 5"."""
+    inside: set[int] = set()
+    for index, (one, next_one) in enumerate(pairwise(mentions)):
+        if one.value != next_one.value and _JOINT.fullmatch(text, one.end, next_one.start):
+            inside |= {index, index + 1}
+    return inside
+
+
+def announced(text: str, mention: Mention) -> bool:
+    """Whether the text says that the answer follows, right before the mention."""
+    return _ANNOUNCED.search(text[max(0, mention.start - 90) : mention.start]) is not None
+
+
+def _in_place(text: str, mention: Mention) -> bool:
+    return (
+        mention.opens
+        or announced(text, mention)
+        or (
+            _REST.match(text, mention.end) is not None
+            and _LAST_WORD.search(text[max(0, mention.start - 12) : mention.start]) is not None
+        )
+    )

@@ -1,0 +1,194 @@
+"""Numbers as they are written: signs, separators, fractions, exponents, currency; what stands for one, in one form."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from metaspo.engine.tasks.formats.mentions import Mention, announced, denied
+from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
+
+LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
+_CURRENCY: Final = "$€£¥₹₩₽₺₴₦฿₪₱¢"
+_BEGINS: Final = re.compile(
+    rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
+)
+_PREFIX: Final = re.compile(
+    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+]))|(?i:\b(?P<word>minus|negative)\s+))?"
+    rf"(?:[{_CURRENCY}]\s?)?(?P<dot>\.)?\Z"
+)
+_BARE_PREFIX: Final = (" ", "\n", "\t", "(", "*", "=", ":", '"')
+_SPEAKING: Final = ("minus", "negative", *_CURRENCY)
+_SIMPLE: Final = re.compile(r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙\\]|thousand|million|billion|trillion)))")
+_NUMBER: Final = re.compile(
+    r"""
+    (?:
+      (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
+    | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,})(?![.,]?[0-9])
+    | (?P<digits>[0-9]{1,3}(?P<by>[,_'])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_']?[0-9])
+        |[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])|[0-9]++)(?:\.(?P<decimals>[0-9]++))?(?!\.[0-9])
+    )
+    (?: [eE](?P<exponent>[-+]?[0-9]++)(?!\w)
+      | \s?(?:[x×*·⋅∙]|\\times|\\cdot)\s?10(?:\^|\*\*)\{?(?P<tens>[-+]?[0-9]++)\}?
+      | (?:\^|\*\*)\{?(?P<power>-?[0-9]++)\}?
+    )?
+    (?:\s(?i:(?P<large>thousand|million|billion|trillion)s?)\b)?
+    """,
+    re.VERBOSE,
+)
+_UNREADABLE: Final = re.compile(r"[0-9.,]+")
+_LARGE: Final = {"": 0, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
+_JOINT: Final = re.compile(
+    rf"\s*(?:[,;/|:~+*×-]+|\.{{2,}}|to|through|and|or|bis|à|至|到|から|和|与|或)\s*(?:[,;/|]\s*)?(?:and\b|or\b)?"
+    rf"[\s+{_CURRENCY}-]*(?=\.?[0-9])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Numeral:
+    """A number in a text.
+
+    Attributes:
+        start, end: where its characters stand, sign and currency before it included.
+        value: in canonical form, of any length: "1234", "-0.5", "1/3"; None where it cannot be read.
+    """
+
+    start: int
+    end: int
+    value: str | None
+
+
+def given_number(text: str) -> Numeral | None:
+    """The number that a plain text announces as its answer, else its first that is not denied nor part of a list.
+
+    None also where several different ones are announced.
+    """
+    first: Numeral | None = None
+    announcing = "nswer" in text or "NSWER" in text or "boxed" in text or "olution" in text or not text.isascii()
+    spoken: dict[str | None, Numeral] = {}
+    for numeral in _unlisted(text):
+        if numeral.start and denied(text, numeral.start, numeral.end, reach=1) is not None:
+            continue
+        if not announcing:
+            return numeral
+        first = first or numeral
+        if announced(text, Mention("", numeral.start, numeral.end)):
+            spoken.setdefault(numeral.value, numeral)
+    if spoken:
+        return next(iter(spoken.values())) if len(spoken) == 1 else None
+    return first
+
+
+def number_in(text: str) -> Numeral | None:
+    """The number that a plain text begins with."""
+    begin = _BEGINS.search(text)
+    numeral = _numeral(text, begin.start()) if begin else None
+    return numeral if numeral and numeral.start == 0 else None
+
+
+def tail(text: str, end: int) -> int:
+    """Where a number ends, with the percent or currency sign after it."""
+    match = _TAIL.match(text, end)
+    return match.end() if match else end
+
+
+def as_text(value: Fraction) -> str:
+    """A decimal where there is an exact one, else a fraction."""
+    twos = (value.denominator & -value.denominator).bit_length() - 1
+    rest, fives = value.denominator >> twos, 0
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    places = max(twos, fives)
+    if rest != 1 or places > LONGEST:
+        return str(value)
+    digits = str(abs(value.numerator) * 10**places // value.denominator)
+    return _shifted(digits, "", -places, negative=value < 0)
+
+
+def _unlisted(text: str) -> Iterator[Numeral]:
+    """Every number that does not stand in a range, a sum or a list of different ones."""
+    position = 0
+    while begin := _BEGINS.search(text, position):
+        numeral = _numeral(text, begin.start())
+        in_list = False
+        while joint := _JOINT.match(text, tail(text, numeral.end)):
+            begin = _BEGINS.search(text, numeral.end)
+            following = _numeral(text, begin.start()) if begin else None
+            if following is None or following.start > joint.end():
+                break
+            in_list = in_list or following.value != numeral.value
+            numeral = following
+        position = numeral.end
+        if not in_list:
+            yield numeral
+
+
+def _numeral(text: str, start: int) -> Numeral:
+    """The number whose first digit stands at `start`."""
+    before = text[max(0, start - 10) : start].lower()
+    if before and not (before[-1] in _BARE_PREFIX and not before.rstrip().endswith(_SPEAKING)):
+        prefix = _PREFIX.search(text, max(0, start - 12), start)
+    else:
+        prefix = None
+        if simple := _SIMPLE.match(text, start):
+            return Numeral(start, simple.end(), simple[0].lstrip("0") or "0")
+    match = _NUMBER.match(text, start)
+    if match is None:
+        return Numeral(start, _UNREADABLE.match(text, start).end(), None)  # type: ignore[union-attr]
+    if prefix is None:
+        return Numeral(start, match.end(), _value(match, negative=False, fraction=False))
+    negative = "-" in (prefix["sign"], prefix["near"]) or prefix["word"] is not None
+    return Numeral(prefix.start(), match.end(), _value(match, negative=negative, fraction=prefix["dot"] is not None))
+
+
+def _value(match: re.Match[str], *, negative: bool, fraction: bool) -> str | None:
+    """In canonical form; with `fraction` a decimal point stands before it."""
+    shift = _exponent(match["exponent"] or match["tens"]) + _LARGE[(match["large"] or "").lower()]
+    if abs(shift) > LONGEST:
+        return None
+    if match["upper"] or match["power"]:
+        value = None if fraction else _fraction(match) if match["upper"] else _power(match)
+        return None if value is None else as_text((-value if negative else value) * Fraction(10) ** shift)
+    if match["dotted"]:
+        digits, _, decimals = match["dotted"].replace(".", "").partition(",")
+    else:
+        digits, decimals = match["digits"].translate(_SEPARATORS), match["decimals"] or ""
+    if fraction:
+        digits, decimals = "", digits + decimals
+    return _shifted(digits, decimals, shift, negative=negative)
+
+
+_SEPARATORS: Final = str.maketrans("", "", ",_'")
+
+
+def _fraction(match: re.Match[str]) -> Fraction | None:
+    """A fraction or a mixed number; None where it divides by zero or is huge."""
+    if max(len(match["upper"]), len(match["lower"])) > LONGEST // 2 or not match["lower"].strip("0"):
+        return None
+    return int(match["whole"] or 0) + Fraction(int(match["upper"]), int(match["lower"]))
+
+
+def _power(match: re.Match[str]) -> Fraction | None:
+    base, power = match["digits"] or "", _exponent(match["power"])
+    if match["decimals"] or not base.isdigit() or len(base) * abs(power) > LONGEST // 4:
+        return None
+    return None if not base.strip("0") and power < 0 else Fraction(int(base)) ** power
+
+
+def _exponent(written: str | None) -> int:
+    return 0 if written is None else int(written) if len(written) < 7 else LONGEST + 1
+
+
+def _shifted(digits: str, decimals: str, shift: int, *, negative: bool) -> str:
+    # Stays text throughout: `int` refuses very long numbers, and a parser must not fail on any answer.
+    if shift > 0:
+        digits, decimals = digits + decimals[:shift].ljust(shift, "0"), decimals[shift:]
+    elif shift < 0:
+        digits = digits.rjust(-shift, "0")
+        digits, decimals = digits[:shift], digits[shift:] + decimals
+    digits, decimals = digits.lstrip("0") or "0", decimals.rstrip("0")
+    number = f"{digits}.{decimals}" if decimals else digits
+    return f"-{number}" if negative and number != "0" else number

@@ -1,0 +1,80 @@
+"""An answer inside a tag."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, runtime_checkable
+
+from metaspo.engine.tasks.base import AnswerFormat
+
+_BRACKETS: Final = str.maketrans("＜＞／", "<>/")
+
+
+class Kind(AnswerFormat, Protocol):
+    """An answer format that can also stand inside a tag."""
+
+    @property
+    def wanted(self) -> str:
+        """What the model is to write, to be put in a sentence: "one whole number"."""
+        ...
+
+
+@runtime_checkable
+class FieldReader(Protocol):
+    """A kind that reads what stands in a place of its own more strictly than a text."""
+
+    def parse_field(self, text: str, /) -> str | None:
+        """The prediction in canonical form; None also where several different ones are named."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """An answer between `<answer>` and `</answer>`; the last closed tag that can be read counts.
+
+    No closed tag, or none with an answer in it, is malformed: the model was cut off or did not do as asked.
+
+    Attributes:
+        inner: what stands between the tags.
+        tag: its name; case is ignored.
+    """
+
+    inner: Kind
+    tag: str = "answer"
+    _tags: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _read: Callable[[str], str | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        name = re.escape(self.tag)
+        object.__setattr__(self, "_tags", re.compile(rf"<(/?){name}\s*>", re.IGNORECASE))
+        read = self.inner.parse_field if isinstance(self.inner, FieldReader) else self.inner.parse
+        object.__setattr__(self, "_read", read)
+
+    def parse(self, text: str, /) -> str | None:
+        if not text.isascii():
+            text = text.translate(_BRACKETS)
+        for start, content in reversed(self._closed(text)):
+            if content.strip(" \"'`") == "and" and text[:start].rstrip(" \"'`")[-7:].lower() == "between":
+                continue  # the instruction: "between <answer> and </answer>"
+            if (answer := self._read(content)) is not None:
+                return answer
+        return None
+
+    def canonical(self, answer: str, /) -> str | None:
+        inner = self.inner.canonical(answer)
+        return None if inner is None or self._tags.search(inner) else inner
+
+    def describe(self) -> str:
+        return f"Between <{self.tag}> and </{self.tag}>, write {self.inner.wanted}."
+
+    def _closed(self, text: str) -> list[tuple[int, str]]:
+        """Start and content of each innermost tag that is closed."""
+        closed = []
+        opening: re.Match[str] | None = None
+        for match in self._tags.finditer(text):
+            if not match[1]:
+                opening = match
+            elif opening is not None:
+                closed.append((opening.start(), text[opening.end() : match.start()]))
+                opening = None
+        return closed
