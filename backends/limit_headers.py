@@ -10,6 +10,7 @@ from multidict import istr
 from metaspo.backends.base import LimitHints
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_LONGEST_WAIT = 7 * 86400.0
 _PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 
 # `istr` has the lower-case form that aiohttp's headers are looked up by at hand.
@@ -31,8 +32,14 @@ def parse_duration(text: str) -> float | None:
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, from `retry-after-ms`, or `retry-after` in seconds or as a date; None if neither says.
 
-    A date is taken relative to the response's own `date`, so that no clock of ours has a part in it.
+    A date is taken relative to the response's own `date`, so that no clock of ours has a part in it. What asks for more
+    than a week is no wait but a mistake.
     """
+    wait = _retry_after(headers)
+    return wait if wait is not None and wait <= _LONGEST_WAIT else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     milliseconds = _seconds(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -42,7 +49,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError):  # no date, or one with a time zone and one without
+    except (ValueError, TypeError, OverflowError):  # no date, one with a time zone and one without, a year beyond all
         return None
     return max(0.0, wait.total_seconds())
 

@@ -2,10 +2,10 @@
 
 | error                     | again?  | after                        | uses an attempt | endpoint       | concurrency |
 |---------------------------|---------|------------------------------|-----------------|----------------|-------------|
-| RateLimited               | yes     | Retry-After, or back-off     | no              | -              | cut (*)     |
-| SlowDown                  | yes     | Retry-After, or back-off     | no              | -              | cut, ramp   |
-| Overloaded                | yes     | Retry-After, or long back-off| no              | -              | cut         |
-| ServerFault               | yes     | Retry-After, or back-off     | yes             | counts against | hold        |
+| RateLimited               | yes     | back-off, or Retry-After     | no              | -              | cut (*)     |
+| SlowDown                  | yes     | back-off, or Retry-After     | no              | -              | cut, ramp   |
+| Overloaded                | yes     | long back-off, or Retry-After| no              | -              | cut         |
+| ServerFault               | yes     | back-off, or Retry-After     | yes             | counts against | hold        |
 | TimedOut                  | yes     | back-off                     | yes             | counts against | hold        |
 | HalfAnswer                | yes     | back-off                     | yes             | -              | hold        |
 | ConnectionLost, mid-answer| yes     | back-off                     | yes             | counts against | hold        |
@@ -13,6 +13,8 @@
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
 | FatalError                | no: the lane stops |
+
+Of two waits it is the longer one.
 
 (*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
 
@@ -144,7 +146,9 @@ def may_be_charged(error: BackendError, *, billing: Literal["time", "tokens"]) -
 
 
 def _wait(error: TransientError, failures: int, rng: random.Random, first: float = FIRST_WAIT) -> float:
-    if error.retry_after is not None:
-        # Never earlier than asked; the jitter spreads those that were told the same.
-        return error.retry_after * (1 + 0.05 * rng.random())
-    return back_off(failures, rng, first=first)
+    """A server can only make it longer, so that none (`Retry-After: 0`) can make a loop without rest of it."""
+    wait = back_off(failures, rng, first=first)
+    if error.retry_after is None:
+        return wait
+    # Never earlier than asked; the jitter spreads those that were told the same.
+    return max(wait, error.retry_after * (1 + 0.05 * rng.random()))

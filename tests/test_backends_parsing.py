@@ -45,6 +45,26 @@ def test_a_date_counts_from_the_response_s_own(seconds: int) -> None:
     assert parse_retry_after(headers) == max(0, seconds)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Fri, 27 Nov {'9' * 20} 10:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "1e300",
+        "99999999999",
+        "inf",
+        "nan",
+        "soon",
+        "",
+        "0x10",
+        "Fri, 27 Nov 2026",
+    ],
+)
+def test_what_cannot_be_read_or_meant_is_no_wait(header: str) -> None:
+    """Years of twenty digits above all, which are not even a date."""
+    assert parse_retry_after({"retry-after": header, "date": "Fri, 27 Nov 2026 10:00:00 GMT"}) is None
+
+
 def test_milliseconds_go_before_seconds() -> None:
     """They are the finer word for the same thing."""
     assert parse_retry_after({"retry-after-ms": "1500", "retry-after": "2"}) == 1.5

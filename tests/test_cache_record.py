@@ -126,3 +126,20 @@ def test_what_is_no_entry_is_refused_with_a_reason(data: bytes, reason: str) -> 
     """Anything else than an entry's own fields is refused, and the reason is told."""
     with pytest.raises(BadRecord, match=reason):
         decode_entry(KEY, data)
+
+
+def test_a_record_from_before_reasoning_was_kept_is_read_as_it_was_written() -> None:
+    """Byte for byte what earlier versions wrote, and what this one still writes where nothing was thought."""
+    body = b'["yes","stop",120,7,4,0.5,"m-1 fp","m-1","","run-1",1700000000.0]'
+    entry = decode_entry(KEY, sealed(body))
+    assert entry.completion == Completion(
+        text="yes", finish_reason="stop", usage=Usage(120, 7, 4), latency=0.5, server="m-1 fp"
+    )
+    assert encode_entry(KEY, entry) == sealed(body)
+
+
+def test_reasoning_is_kept_where_there_is_some() -> None:
+    """Under the same key: it is part of the answer, not of the question."""
+    entry = make_entry()
+    entry = replace(entry, completion=replace(entry.completion, reasoning="First, 2 and 2 is 4."))
+    assert decode_entry(KEY, encode_entry(KEY, entry)).completion.reasoning == "First, 2 and 2 is 4."

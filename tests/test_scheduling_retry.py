@@ -97,9 +97,18 @@ def test_a_stale_connection_is_retried_at_once_a_few_times() -> None:
 @settings(deadline=None)
 @given(st.floats(0, 1e5), st.integers(0, 100), st.integers(0, 10_000))
 def test_retry_after_is_kept(retry_after: float, failures: int, seed: int) -> None:
-    """Never earlier than the server asked, and not much later."""
+    """Never earlier than the server asked, and not much later, unless we wait for longer anyway."""
     wait = verdict(RateLimited("x", retry_after=retry_after), failures=failures, seed=seed).wait
-    assert retry_after <= wait <= 1.05 * retry_after
+    assert retry_after <= wait <= max(1.05 * retry_after, LONGEST_WAIT)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1e5), st.integers(0, 100), st.integers(0, 10_000))
+def test_no_header_makes_it_faster_than_our_own_back_off(retry_after: float, failures: int, seed: int) -> None:
+    """`Retry-After: 0` and its like would be thousands of requests a second."""
+    for error in (RateLimited, SlowDown, Overloaded, ServerFault):
+        ours = verdict(error("x"), failures=failures, seed=seed).wait
+        assert verdict(error("x", retry_after=retry_after), failures=failures, seed=seed).wait >= ours > 0
 
 
 @settings(deadline=None)
