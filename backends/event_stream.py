@@ -11,7 +11,7 @@ _UNFINISHED = "unfinished stream"
 def whole_of_stream(body: bytes) -> dict[str, Any] | None:
     """The answer that the chunks make together, in the form of a whole one; None if it is no such stream.
 
-    A stream that was cut off gets a reason to stop that nobody takes for whole.
+    A stream that was cut off, or ends with an error, gets a reason to stop that nobody takes for whole.
     """
     chunks, done = _chunks(body)
     if not chunks:
@@ -26,7 +26,7 @@ def whole_of_stream(body: bytes) -> dict[str, Any] | None:
             continue
         reason = choice.get("finish_reason") or reason
         _add(message, choice)
-    if reason is None and not done:
+    if answer.get("error") or (reason is None and not done):
         reason = _UNFINISHED
     if message or reason is not None:
         answer["choices"] = [{"finish_reason": reason, "message": message}]

@@ -1,0 +1,359 @@
+"""Answers in every shape that servers give them: what is whole is read, what is not is never taken for it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.backends import (
+    CONTENT_FILTER,
+    AccessDenied,
+    BackendError,
+    Completion,
+    HalfAnswer,
+    Message,
+    Overloaded,
+    RateLimited,
+    Request,
+    Sampling,
+    ServerFault,
+)
+from metaspo.backends.chat_reply import read_reply
+from metaspo.backends.http_errors import Call
+from metaspo.backends.printable import printable
+from metaspo.cache import request_key
+
+REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=50))
+CALL = Call("here:1", "m", "http://here:1/v1/chat/completions")
+
+
+def read(body: object, *, status: int = 200, request: Request = REQUEST) -> Completion:
+    """What is made of a body: bytes as they are, anything else as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_reply(status, {}, content, request=request, call=CALL, latency=1.0).completion
+
+
+def told(body: object, *, status: int = 200) -> Completion | str:
+    """The same, or the sentence of the error."""
+    try:
+        return read(body, status=status)
+    except BackendError as error:
+        return str(error)
+
+
+def answer(message: object, finish_reason: object = "stop", **more: object) -> dict[str, Any]:
+    """The body of an answer with one choice, whose reason to stop is left out if it is `...`."""
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason, **more}
+    if finish_reason is ...:
+        del choice["finish_reason"]
+    return {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+
+
+def said(content: object, finish_reason: object = "stop", **more: object) -> dict[str, Any]:
+    """The same with a message that has a content."""
+    return answer({"role": "assistant", "content": content, **more}, finish_reason)
+
+
+WHOLE = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "STOP": "stop",
+    "COMPLETE": "stop",
+    "length": "length",
+    "MAX_TOKENS": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": CONTENT_FILTER,
+    "SAFETY": CONTENT_FILTER,
+    "PROHIBITED_CONTENT": CONTENT_FILTER,
+    "RECITATION": CONTENT_FILTER,
+    "refusal": CONTENT_FILTER,
+}
+
+
+@pytest.mark.parametrize(("reason", "ours"), WHOLE.items())
+def test_a_known_reason_to_stop_makes_an_answer_whole(reason: str, ours: str) -> None:
+    """In our word for it, whoever says it."""
+    assert read(said("yes", reason)).finish_reason == ours
+
+
+@given(st.text().filter(lambda reason: reason.lower() not in {known.lower() for known in WHOLE}))
+def test_no_other_reason_does(reason: str) -> None:
+    """A list of those that are known to be whole, not of those that are known not to be."""
+    known_too = {"complete", "completed", "end", "max_output_tokens", "tool_call", "tool_use", "content_filtered"}
+    known_too |= {"blocklist", "spii", "image_safety", "sensitive", "guardrail_intervened"}
+    if reason.lower() not in known_too:
+        with pytest.raises(HalfAnswer):
+            read(said("yes", reason))
+
+
+@pytest.mark.parametrize("reason", [None, ...])
+def test_some_text_without_any_reason_is_whole(reason: object) -> None:
+    """koboldcpp and others never give one; only nothing at all is not an answer then."""
+    assert read(said("yes", reason)).finish_reason == "stop"
+    for nothing in ("", None):
+        with pytest.raises(HalfAnswer):
+            read(said(nothing, reason))
+    long = answer({"content": "yes " * 30}, reason) | {"usage": {"prompt_tokens": 9, "completion_tokens": 50}}
+    assert read(long).finish_reason == "length", "as many tokens as were allowed"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203])
+def test_every_status_of_success_is_one(status: int) -> None:
+    """Some gateways make a completion a thing created."""
+    assert read(said("yes"), status=status).text == "yes"
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "reasoning"),
+    [
+        ([{"type": "text", "text": "yes"}], "yes", ""),
+        ([{"type": "text", "text": "y"}, {"type": "text", "text": "es"}], "yes", ""),
+        (["y", "es"], "yes", ""),
+        ({"type": "text", "text": "yes"}, "yes", ""),
+        ([{"type": "output_text", "text": "yes", "annotations": []}], "yes", ""),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}], "yes",
+         "hm"),
+        ([{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "yes"}], "yes", "hm"),
+        ([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "yes"}], "yes", "hm"),
+        ([], "", ""),
+        ([3, None, {"type": "image_url", "image_url": {"url": "x"}}], "", ""),
+    ],
+)  # fmt: skip
+def test_a_content_in_parts_is_the_text_of_its_parts(content: object, text: str, reasoning: str) -> None:
+    """Mistral's thinking models and OpenRouter; what is thought is no part of the answer."""
+    completion = read(said(content))
+    assert (completion.text, completion.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(None, "SAFETY"),
+        answer(None, "PROHIBITED_CONTENT"),
+        answer({"role": "assistant"}, "RECITATION"),
+        answer({"role": "assistant", "content": None}, "content_filter"),
+        answer({"role": "assistant", "content": "half of wh"}, "SAFETY"),
+        {"choices": [], "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}},
+        {"choices": None, "prompt_feedback": {"block_reason": "SAFETY"}},
+    ],
+)
+def test_a_refusal_without_a_message_is_a_refusal(body: object) -> None:
+    """Gemini's kind: asking again costs the same and ends the same, eight times and two minutes long."""
+    completion = read(body)
+    assert (completion.text, completion.finish_reason) == ("", CONTENT_FILTER)
+
+
+def test_an_answer_that_was_all_thinking_is_whole_and_empty() -> None:
+    """The limit was reached before the answer began: also where no message came."""
+    for body in (answer(None, "MAX_TOKENS"), said(None, "length"), said("<think>Let me see", "length")):
+        completion = read(body)
+        assert (completion.text, completion.finish_reason) == ("", "length")
+
+
+@pytest.mark.parametrize("content", [None, "", "Let me look that up."])
+def test_a_call_of_a_tool_is_a_whole_answer(content: str | None) -> None:
+    """Paid for once, and not again as many times as there are attempts."""
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    completion = read(said(content, "tool_calls", tool_calls=calls))
+    assert (completion.text, completion.finish_reason) == (content or "", "tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": "yes", "reasoning_content": "hm"}, "yes", "hm"),
+        ({"content": "yes", "reasoning": "hm"}, "yes", "hm"),
+        ({"content": "yes", "reasoning_content": "hm", "reasoning": "hm"}, "yes", "hm"),
+        ({"content": "yes", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, "yes", "hm"),
+        ({"content": None, "reasoning_content": "hm"}, "", "hm"),
+        ({"content": "<think>hm</think>yes", "reasoning_content": None}, "yes", "hm"),
+    ],
+)
+def test_thinking_in_a_field_of_its_own_is_kept_apart(message: object, text: str, reasoning: str) -> None:
+    """DeepSeek's, OpenRouter's and vLLM's names for it."""
+    completion = read(answer(message))
+    assert (completion.text, completion.reasoning) == (text, reasoning)
+
+
+def test_thinking_counts_among_what_the_texts_need() -> None:
+    """A server that counts the visible answer only is not believed."""
+    body = answer({"content": "yes", "reasoning_content": "hm " * 1000}) | {"usage": {"completion_tokens": 1}}
+    assert read(body).usage.completion_tokens >= 3000 / 16
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"choices": [{"finish_reason": "stop", "message": {"content": "na\xc3 \xff"}}]}', "na\ufffd \ufffd"),
+        (b'{"choices": [{"finish_reason": "stop", "message": {"content": "a\\ud83d"}}]}', "a\ufffd"),
+        (b'{"choices": [{"finish_reason": "stop", "message": {"content": "\\ud83d\\ude00"}}]}', "\U0001f600"),
+        (b'\xef\xbb\xbf {"choices": [{"finish_reason": "stop", "message": {"content": "a"}}]}', "a"),
+        (b'{"choices": [{"finish_reason": "stop", "logprobs": NaN, "message": {"content": "a"}}]}', "a"),
+        (b'{"choices": [{"finish_reason": "stop", "x": -Infinity, "message": {"content": "a"}}]}', "a"),
+        (b'{"choices": [{"finish_reason": "stop", "message": {"content": "a\nb"}}]}', "a\nb"),
+        (b'[{"choices": [{"finish_reason": "stop", "message": {"content": "a"}}]}]', "a"),
+        (b'{"choices": [{"finish_reason": "stop", "text": "a"}]}', "a"),
+    ],
+)
+def test_what_is_nearly_json_is_read(body: bytes, text: str) -> None:
+    """A character cut in two by the token limit does not make an answer unreadable, nor a file later."""
+    assert read(body).text == text
+    read(body).text.encode()
+
+
+STREAM = b"""\
+: OPENROUTER PROCESSING
+
+data: {"model": "m-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}
+
+event: message
+data: {"choices": [{"index": 0, "delta": {"reasoning_content": "h"}}]}
+data: {"choices": [{"index": 0, "delta": {"reasoning_content": "m"}}]}
+data: {"choices": [{"index": 0, "delta": {"content": "y"}}]}\r
+data: {"choices": [{"index": 0, "delta": {"content": "es"}, "finish_reason": null}]}
+
+data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+
+data: [DONE]
+"""
+
+
+def test_a_stream_that_nobody_asked_for_is_put_together() -> None:
+    """Texts joined, the last reason and the usage taken."""
+    completion = read(STREAM)
+    assert (completion.text, completion.reasoning, completion.finish_reason) == ("yes", "hm", "stop")
+    assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (7, 5)
+    assert completion.server == "m-1"
+
+
+def test_a_stream_is_whole_wherever_it_says_so() -> None:
+    """By a reason to stop, or by its last event, and not if it just ends."""
+    lines = STREAM.splitlines(keepends=True)
+    without_reason = b"".join(line for line in lines if b'"stop"' not in line)
+    assert read(without_reason).text == "yes"
+    assert read(STREAM.replace(b"data: [DONE]\n", b"")).text == "yes"
+    for end in range(len(lines) - 8):
+        with pytest.raises(BackendError):
+            read(b"".join(lines[:end]))
+    with pytest.raises(HalfAnswer):
+        read(without_reason.replace(b"data: [DONE]\n", b""))
+
+
+def test_a_stream_that_ends_with_an_error_is_that_error() -> None:
+    """Told after the status was sent."""
+    broken = STREAM.partition(b'data: {"choices": [{"index": 0, "delta": {}')[0]
+    with pytest.raises(RateLimited, match="slow"):
+        read(broken + b'data: {"error": {"code": 429, "message": "slow please"}}\n\ndata: [DONE]\n')
+
+
+FAILURES: list[tuple[object, type[BackendError], str]] = [
+    ({"error": {"code": 429, "message": "Take it slow."}}, RateLimited, "Take it slow"),
+    ({"error": {"code": "429", "message": "Take it slow."}}, RateLimited, "Take it slow"),
+    ({"error": {"status": 503, "message": "Busy."}}, Overloaded, "Busy"),
+    ({"error": "it broke"}, ServerFault, "it broke"),
+    ([{"error": {"code": 429, "message": "Take it slow."}}], RateLimited, "Take it slow"),
+    ({"detail": "it broke"}, ServerFault, "it broke"),
+    ({"message": "it broke"}, ServerFault, "it broke"),
+    ({"object": "error", "message": "it broke", "code": 50001}, ServerFault, "it broke"),
+    (answer(None, "error", error={"code": 502, "message": "upstream gone"}), ServerFault, "upstream gone"),
+    (answer({"content": ""}, None, error={"code": 429, "message": "Take it slow."}), RateLimited, "Take it slow"),
+    ({"error": {"code": "invalid_api_key", "message": "Who are you?"}}, AccessDenied, "Who are you"),
+    (b"<html><head><title>Sign in</title><style>x{}</style></head><body>Please <b>sign</b> in.</body></html>",
+     HalfAnswer, "Sign in. Please sign in"),
+    (b"upstream connect error", HalfAnswer, "upstream connect error"),
+    ([], HalfAnswer, "no JSON object"),
+    ("yes", HalfAnswer, "no JSON object"),
+    ({"choices": [3]}, HalfAnswer, "without a choice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "kind", "words"), FAILURES)
+def test_a_failure_within_a_success_is_told_in_the_servers_words(
+    body: object, kind: type[BackendError], words: str
+) -> None:
+    """Not just as half an answer."""
+    with pytest.raises(BackendError) as caught:
+        read(body)
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+
+
+TAGGED = Request(model="m", messages=(), sampling=Sampling(stop=("END", "</answer>")))
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "right"),
+    [
+        ("It is <answer>B", {}, "It is <answer>B</answer>"),
+        ("It is <answer>B", {"stop_reason": "</answer>"}, "It is <answer>B</answer>"),
+        ("It is <answer>B", {"stop_reason": "END"}, "It is <answer>B"),
+        ("It is <answer>B</answer>", {}, "It is <answer>B</answer>"),
+        ("It is B", {}, "It is B"),
+        ("<answer>A</answer> or <answer>B", {}, "<answer>A</answer> or <answer>B</answer>"),
+        ("<think>Put it in <answer>", {}, ""),
+    ],
+)
+def test_a_stop_string_that_closes_a_tag_is_put_back(text: str, more: dict[str, Any], right: str) -> None:
+    """Servers cut it off, and with it what made the answer one."""
+    body = answer({"content": text}, "stop", **more)
+    assert read(body, request=TAGGED).text == right
+    body = answer({"content": text}, "length", **more)
+    assert read(body, request=TAGGED).text in (text, ""), "cut off by the limit, not by the string"
+
+
+def test_none_of_this_is_in_the_key_of_a_request() -> None:
+    """What was paid for under earlier versions is still found."""
+    request = Request(model="m", messages=(Message("system", "Be brief."), Message("user", "Is it so?")))
+    assert request_key(request) == "90be5f394afb4f377cc44d14de1082b3034ac09ecf479da7351ddc7d93b84243"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["message", "finish_reason", "error", "text", "stop_reason", "delta"])
+PARTS = st.sampled_from(["content", "refusal", "reasoning", "reasoning_content", "thinking", "tool_calls", "type"])
+CHOICES = st.dictionaries(FIELDS, JSON | st.sampled_from(list(WHOLE)) | st.dictionaries(PARTS, JSON))
+ANSWERS = st.dictionaries(
+    st.sampled_from(["choices", "usage", "error", "model", "detail", "message", "promptFeedback"]),
+    JSON | st.lists(CHOICES, max_size=2),
+)
+
+
+@given(st.one_of(ANSWERS, JSON), st.sampled_from([200, 201, 400, 429, 500]))
+def test_any_json_is_an_answer_or_an_error_of_a_backend(body: object, status: int) -> None:
+    """Nothing that a server can say is a bug of ours."""
+    completion = told(body, status=status)
+    if isinstance(completion, Completion):
+        assert isinstance(completion.text, str)
+        assert isinstance(completion.reasoning, str)
+        assert completion.finish_reason in ("stop", "length", "tool_calls", CONTENT_FILTER)
+    else:
+        assert printable(completion) == completion
+
+
+@given(st.binary(max_size=60))
+@pytest.mark.parametrize("status", [200, 500])
+def test_any_bytes_are_an_error_of_a_backend(status: int, body: bytes) -> None:
+    """Broken off, mixed up, or not text at all."""
+    words = told(body, status=status)
+    assert isinstance(words, str)
+    assert printable(words) == words
+
+
+@pytest.mark.parametrize("piece", [b"[", b'{"a":', b'[{"content":', b'{"message":[', b'{"error":'])
+def test_no_depth_of_nesting_is_too_much(piece: bytes) -> None:
+    """A hostile server's try at the interpreter's stack."""
+    for body in (piece * 100_000, b'{"choices":[{"finish_reason":"stop","message":{"content":' + b"[" * 900 + b"]" * 900
+                 + b"}}]}"):  # fmt: skip
+        assert isinstance(told(body), Completion) or len(str(told(body))) < 400
