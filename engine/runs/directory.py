@@ -20,8 +20,8 @@ from typing import Any, TextIO
 import orjson
 
 from metaspo.backends.file_lock import try_lock
-from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.models import weights_of
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task

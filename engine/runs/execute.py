@@ -8,25 +8,25 @@ import anyio
 
 from metaspo.backends import BackendError, Progress
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.engine.runtime.gateway import LaneNames, open_gateway
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
-from metaspo.engine.runtime.lane_events import LaneEvents
-from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.journal.proposals import WatchedJournal
-from metaspo.engine.optimize.result import RunReport
-from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
-from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.journal.spending import note_spending, of_journal, taken_from_budget
-from metaspo.engine.runs.summary import summarize
-from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.optimize.result import RunReport
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.summary import summarize
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.runtime.gateway import LaneNames, open_gateway
+from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
+from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
 
 ENDS_ONE_RUN = (

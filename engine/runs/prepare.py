@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from metaspo.engine.config.checks import check_config
-from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.runs.directory import RunDirectory, run_directory
 from metaspo.engine.tasks import Notice, Task, load_tasks
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from metaspo.engine.journal.barriers import EVENT as BARRIER
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.journal.barriers import EVENT as BARRIER
 
 State = Literal["running", "broken off", "ended"]
 Reached = tuple[int, int]

@@ -1,17 +1,13 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.spending import of_journal
-from metaspo.engine.journal.journal import Journal, StoredJournal
-from metaspo.engine.journal.proposals import proposals
 from metaspo.engine.optimize.result import RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.journal.barriers import barriers
-from metaspo.scheduling import NOTHING, Account, AccountStatistics, Cost
+from metaspo.scheduling import AccountStatistics
 
 
 def report_data(report: RunReport) -> dict[str, Any]:
