@@ -19,7 +19,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,bench,report,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,bench,redis,report,dev]'
 	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run  ## optimize a system prompt against a real model on this machine (ARGS=--small for less)

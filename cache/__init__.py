@@ -19,11 +19,12 @@ from metaspo.cache.maintenance import (
     verify_cache,
 )
 from metaspo.cache.memory import MemoryStore
-from metaspo.cache.opening import open_maintenance, open_store
+from metaspo.cache.opening import PASSWORD, holds_password, is_url, open_maintenance, open_store, shown_place
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
 __all__ = [
     "KEY_VERSION",
+    "PASSWORD",
     "BadEntry",
     "CacheCheck",
     "CacheInfo",
@@ -45,11 +46,14 @@ __all__ = [
     "cache_info",
     "explain_key",
     "export_cache",
+    "holds_password",
     "import_cache",
+    "is_url",
     "open_maintenance",
     "open_store",
     "prune_cache",
     "put_all",
     "request_key",
+    "shown_place",
     "verify_cache",
 ]

@@ -1,7 +1,10 @@
 """What a cache is called in a config or on the command line, and opening it: a folder, or the URL of a server."""
 
+import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from metaspo.cache.base import Store, StoreError
 from metaspo.cache.disk import DiskStore
@@ -10,16 +13,25 @@ from metaspo.cache.fallback import FallbackStore
 from metaspo.cache.maintenance import Maintained
 from metaspo.cache.memory import MemoryStore
 
+PASSWORD = "REDIS_PASSWORD"  # noqa: S105 - the name of an environment variable
+"""Where the password of a server is read from that a URL without one names."""
 
-def open_store(place: str, *, folder: Path = Path(), on_failure: Callable[[str], None] | None = None) -> Store:
-    """The store at a place: a folder's path, relative to `folder`; "" for memory only.
+
+def open_store(
+    place: str, *, folder: Path = Path(), password: str = "", on_failure: Callable[[str], None] | None = None
+) -> Store:
+    """The store at a place: a folder's path, relative to `folder`, the URL of a server, or "" for memory only.
 
     A store that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
     """
     if not place:
         return MemoryStore()
     try:
-        store = DiskStore(folder / Path(place).expanduser())
+        store: Store = (
+            _redis("redis_store").RedisStore(place, password=password)
+            if is_url(place)
+            else DiskStore(folder / Path(place).expanduser())
+        )
     except StoreError as error:
         if on_failure is None:
             raise
@@ -28,6 +40,31 @@ def open_store(place: str, *, folder: Path = Path(), on_failure: Callable[[str],
     return store if on_failure is None else FallbackStore(store, warn=on_failure)
 
 
-def open_maintenance(place: str) -> Maintained:
-    """Access to all of a store at once; opening makes none where there is none."""
+def open_maintenance(place: str, *, password: str = "") -> Maintained:
+    """Access to all of a store at once; makes none where there is none. Raises `StoreError`."""
+    if is_url(place):
+        maintenance: Maintained = _redis("redis_maintenance").RedisMaintenance(place, password=password)
+        return maintenance
     return DiskMaintenance(Path(place).expanduser())
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is the URL of a server, and no folder."""
+    return "://" in place
+
+
+def holds_password(place: str) -> bool:
+    """Whether a place is a URL with a password in it."""
+    return re.search(r"://[^@/]*:.*@", place) is not None
+
+
+def shown_place(place: str) -> str:
+    """A place as it may be shown: without user and password."""
+    return re.sub(r"://.*@", "://", place) if is_url(place) else place
+
+
+def _redis(module: str) -> ModuleType:
+    try:
+        return import_module(f"metaspo.cache.{module}")
+    except ModuleNotFoundError as error:
+        raise StoreError("A cache on a server needs the extra `redis`: pip install 'metaspo[redis]'.") from error

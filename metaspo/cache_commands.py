@@ -14,6 +14,7 @@ from rich.markup import escape
 from metaspo import tables
 from metaspo.backends import Usage, model_facts
 from metaspo.cache import (
+    PASSWORD,
     CacheCheck,
     CacheInfo,
     EntryGroup,
@@ -24,10 +25,12 @@ from metaspo.cache import (
     import_cache,
     open_maintenance,
     prune_cache,
+    shown_place,
     verify_cache,
 )
 from metaspo.console import ExitCode, err, out, say_error, told_plainly
 from metaspo.engine import ConfigError, explain_example, prepare
+from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
 from metaspo.parameters import Config, Json, NamedArguments
 
@@ -39,7 +42,9 @@ cache_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Place = Annotated[str, typer.Option("--cache", metavar="DIR", help="Folder of the cache.")]
+Place = Annotated[
+    str, typer.Option("--cache", metavar="DIR|URL", help="Folder of the cache, or its server: redis://HOST:PORT/DB.")
+]
 
 
 @cache_app.command()
@@ -52,7 +57,7 @@ def info(place: Place = CACHE, json: Json = False) -> None:
         tables.print_json(
             out,
             {
-                "folder": place,
+                "folder": shown_place(place),
                 "format": found.format,
                 "entries": found.entries,
                 "bytes": found.size,
@@ -94,7 +99,7 @@ def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
         )
     out.print(table)
     out.print(
-        f"{found.entries:,} entries, {found.size / 2**20:,.1f} MiB on disk. "
+        f"{found.entries:,} entries, {found.size / 2**20:,.1f} MiB. "
         '"worth" is what asking again would cost, at the prices known for a model.',
         highlight=False,
     )
@@ -127,7 +132,7 @@ def _check_data(check: CacheCheck) -> tables.Data:
 def _print_check(check: CacheCheck) -> None:
     out.print(f"{check.entries:,} entries are sound.", highlight=False)
     for row in check.bad:
-        say_error(f"row {row.id} (key {row.key[:16] or 'unreadable'}): {row.problem}")
+        say_error(f"row {row.id!r} (key {row.key[:16] or 'unreadable'}): {row.problem}")
     for finding in check.damage:
         say_error(f"database: {finding}")
     if not check.sound:
@@ -157,7 +162,7 @@ def import_command(
     with told_plainly():
         if not source.is_file():
             raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
-        with closing(open_maintenance(place)) as cache:
+        with closing(_open(place)) as cache:
             report = import_cache(cache, source)
     out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
 
@@ -190,12 +195,18 @@ def prune(
     out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
 
 
+def _open(place: str) -> Maintained:
+    return open_maintenance(place, password=environment_with_dotenv(Path()).get(PASSWORD, ""))
+
+
 @contextmanager
 def _looking_after(place: str) -> Iterator[Maintained]:
     """The cache at a place. Raises `ConfigError` if there is none: the place's name is the user's."""
-    with closing(open_maintenance(place)) as cache:
+    with closing(_open(place)) as cache:
         if not cache.exists():
-            raise ConfigError(f"There is no cache in {place}: see that the folder is the one you mean (--cache DIR)")
+            raise ConfigError(
+                f"There is no cache in {shown_place(place)}: see that the folder is the one you mean (--cache DIR)"
+            )
         yield cache
 
 

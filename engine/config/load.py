@@ -24,7 +24,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
 }
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
-NEVER_SHOWN = [("api_key_env",), ("endpoints",)]  # where a key might have been put by mistake
+NEVER_SHOWN = [("api_key_env",), ("endpoints",), ("cache",)]  # where a key might have been put by mistake
 
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:

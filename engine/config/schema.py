@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from metaspo.backends.base_url import parse_base_url
+from metaspo.cache import PASSWORD, holds_password
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
@@ -150,12 +151,19 @@ class RunConfig(Table):
     outer: OuterTable = OuterTable()
     test: TestTable = TestTable()
     budget: BudgetTable = BudgetTable()
-    cache: str = Field(default=".metaspo/cache", description='folder of the cache; "" keeps it in memory only')
+    cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
     cache_failure: Literal["stop", "continue"] = Field(
         default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"
     )
     runs: str = Field(default=".metaspo/runs", description="folder that run directories are made in")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+
+    @field_validator("cache")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if holds_password(value):
+            raise ValueError(f"a config is copied into each run, so leave the password out and set {PASSWORD}")
+        return value
 
     @field_validator("system_prompt")
     @classmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaspo.backends import Progress
-from metaspo.cache import open_store
+from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.config.models import make_lane
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.errors import ConfigError
@@ -82,7 +82,9 @@ async def open_gateway(
     tolerant = all(config.cache_failure == "continue" for config in configs)
     names, tables = name_lanes(configs)
     lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
-    store = open_store(cache, folder=folder, on_failure=warn if tolerant else None)
+    store = open_store(
+        cache, folder=folder, password=environment.get(PASSWORD, ""), on_failure=warn if tolerant else None
+    )
     try:
         async with Gateway(lanes, store=store, on_event=on_event) as gateway:
             yield gateway, names

@@ -1,0 +1,150 @@
+"""A Redis or Valkey server: its address, whether answers are safe there, and what its errors mean to a user."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis import asyncio as redis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from metaspo.cache.base import StoreError
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds that one exchange with a server may take, connecting anew included."""
+
+RETRIES = 4
+SAFE_POLICY = "noeviction"
+_OLDEST = (7, 0)
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_LOG = logging.getLogger("metaspo.cache")
+
+_ADVICE: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits; subclasses stand before their bases
+    (exceptions.OutOfMemoryError, "has no room left: raise its maxmemory, or prune it"),
+    (exceptions.ReadOnlyError, "is a read-only replica: name its primary; after a failover try again in a moment"),
+    (exceptions.BusyLoadingError, "is still loading its data: try again in a moment"),
+    (exceptions.NoPermissionError, "does not let this user do that: allow it INFO, MGET, SET, GET, EVAL and UNLINK"),
+    (exceptions.AuthenticationError, "wants another password: set REDIS_PASSWORD in the environment or in .env"),
+    (exceptions.TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
+    (TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
+    (exceptions.ConnectionError, "cannot be reached: see that it is running and that the address is right"),
+    (OSError, "cannot be reached: see that it is running and that the address is right"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is.
+
+    Attributes:
+        where: what messages call the cache there; holds no user and no password, as `repr` holds none.
+        options: what a client is made with.
+    """
+
+    where: str
+    options: Mapping[str, Any] = field(repr=False)
+
+
+def read_address(url: str, *, password: str = "") -> Address:
+    """The address in `redis://HOST:PORT/DB`, `rediss://…` (TLS) or `unix:///PATH?db=DB`.
+
+    `password` is for a URL that holds none. Raises `StoreError`, which does not repeat a password.
+    """
+    try:
+        parts = urlsplit(url)
+        query = {name: values[0] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+        database = int(query.pop("db", parts.path.strip("/") if parts.scheme != "unix" else "") or 0)
+        options: dict[str, Any] = {"db": database, "protocol": 2}
+        if parts.scheme == "unix":
+            options["unix_socket_path"] = shown = unquote(parts.path)
+        else:
+            options |= {"host": parts.hostname or "localhost", "port": parts.port or 6379}
+            shown = f"{options['host']}:{options['port']}/{database}"
+        if parts.scheme == "rediss":
+            options |= {"ssl": True} | {name: query.pop(name) for name in _TLS_OPTIONS if name in query}
+        if query or parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError
+    except ValueError:
+        raise StoreError(
+            "This is no URL of a Redis server: write redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB."
+        ) from None
+    options["username"] = unquote(parts.username) if parts.username else None
+    options["password"] = unquote(parts.password) if parts.password else password or None
+    return Address(f"the cache at {parts.scheme}://{shown}", options)
+
+
+@contextmanager
+def explained(address: Address) -> Iterator[None]:
+    """Turn what a client raises into a `StoreError`."""
+    try:
+        yield
+    except (exceptions.RedisError, OSError, TimeoutError) as error:
+        first = error.__cause__ if isinstance(error.__cause__, exceptions.RedisError) else error  # not retried
+        advice = next((text for kind, text in _ADVICE if isinstance(first, kind)), "could not be used: see the reason")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        secret = address.options["password"]
+        raise StoreError(
+            f"{_capital(address.where)} {advice} ({reason.replace(secret, '…') if secret else reason})."
+        ) from None
+
+
+def check_safe(info: Mapping[str, Any], *, where: str) -> None:
+    """Raise `StoreError` if a server that says so of itself would lose answers; warn if a restart of it would."""
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+        raise StoreError(f"{_capital(where)} is on Redis {version}: answers are safe on 7.0 or newer, or on Valkey.")
+    if (problem := eviction(info)) is not None:
+        raise StoreError(f"{_capital(where)} {problem}.")
+    if not info.get("aof_enabled"):
+        _LOG.warning("%s keeps no log of its writes (appendonly no): its restart may lose answers.", _capital(where))
+
+
+def eviction(info: Mapping[str, Any]) -> str | None:
+    """Why a server throws answers away when its memory is full, and what to do; None if it does not."""
+    policy = info.get("maxmemory_policy")
+    if policy == SAFE_POLICY:
+        return None
+    return f"throws answers away when it is full (maxmemory-policy {policy}): set maxmemory-policy {SAFE_POLICY}"
+
+
+class Server:
+    """A connection to a server, for one event loop."""
+
+    def __init__(self, address: Address, *, patience: float) -> None:
+        """`patience` in seconds. Nothing is sent yet."""
+        self.address = address
+        self._patience = patience
+        # Connecting anew takes half of the patience at most: the error then tells why it failed, not that time ran out.
+        retry = Retry(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
+        self._client = redis.Redis(**address.options, socket_timeout=patience, retry=retry)
+        self._checked = False
+        self._checking = asyncio.Lock()
+
+    async def run(self, exchange: Callable[["redis.Redis"], Awaitable[T]]) -> T:
+        """The result of an exchange with the server, once that was found safe. Raises `StoreError`."""
+        if not self._checked:
+            async with self._checking:
+                if not self._checked:
+                    check_safe(await self._run(lambda client: client.info()), where=self.address.where)
+                    self._checked = True
+        return await self._run(exchange)
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def _run(self, exchange: Callable[["redis.Redis"], Awaitable[T]]) -> T:
+        with explained(self.address):
+            async with asyncio.timeout(self._patience):
+                return await exchange(self._client)
+
+
+def _capital(where: str) -> str:
+    return where[0].upper() + where[1:]

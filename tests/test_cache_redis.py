@@ -1,0 +1,351 @@
+"""A store on a Redis or Valkey server keeps what every store must, also when the server is in trouble."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_redis import PASSWORD, RealRedis, real_redis
+from store_script import names_in
+
+from metaspo.cache import (
+    DiskMaintenance,
+    DiskStore,
+    Entry,
+    FallbackStore,
+    PruneFilter,
+    Store,
+    StoreError,
+    cache_info,
+    export_cache,
+    import_cache,
+    open_maintenance,
+    open_store,
+    prune_cache,
+    verify_cache,
+)
+from metaspo.cache.redis_maintenance import RedisMaintenance
+from metaspo.cache.redis_store import PREFIX, RedisStore
+from metaspo.cache.testing import StoreConformance, make_entry, make_key
+
+IMPATIENT = 1.0
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """A server for all tests that do not harm it."""
+    with real_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: RealRedis) -> RealRedis:
+    """That server, with nothing in it."""
+    with shared.client() as client:
+        client.flushall()
+    return shared
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RealRedis]:
+    """A server that a test may harm."""
+    with real_redis(tmp_path / "redis") as server:
+        yield server
+
+
+class TestRedisStore(StoreConformance):
+    """The common laws."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, server: RealRedis) -> None:
+        self.url = server.url
+
+    def open(self, folder: Path) -> Store:
+        """A store with a usual memory layer."""
+        return RedisStore(self.url)
+
+
+class TestRedisStoreWithoutMemory(TestRedisStore):
+    """The common laws hold for what is read from the server alone."""
+
+    def open(self, folder: Path) -> Store:
+        """A store that remembers nothing."""
+        return RedisStore(self.url, memory_bytes=0)
+
+
+async def test_of_two_stores_the_first_answer_wins(server: RealRedis) -> None:
+    """Of different answers that come from two processes at once both get the same one of each key."""
+    async with RedisStore(server.url) as one, RedisStore(server.url) as other:
+        entries = [{make_key(n): make_entry(f"{who} {n}") for n in range(500)} for who in ("one", "other")]
+        kept = await asyncio.gather(one.put_many(entries[0]), other.put_many(entries[1]))
+        assert kept[0] == kept[1]
+        assert one.statistics().written + other.statistics().written == 500
+
+
+async def test_look_ups_of_one_moment_share_an_exchange(server: RealRedis) -> None:
+    """A thousand of them take a few commands, and each gets its own."""
+    entries = {make_key(number): make_entry(str(number)) for number in range(1_000)}
+    async with RedisStore(server.url) as store:
+        await store.put_many(entries)
+    async with RedisStore(server.url) as store:
+        with server.client() as client:
+            client.config_resetstat()
+            found = await asyncio.gather(*(store.get_many([key]) for key in entries))
+            calls = client.info("commandstats")["cmdstat_mget"]["calls"]
+    assert [entry for some in found for entry in some.values()] == list(entries.values())
+    assert calls <= 3
+
+
+async def test_what_was_kept_outlives_the_server(own_server: RealRedis) -> None:
+    """A server that writes a log has every answer after it was killed."""
+    async with RedisStore(own_server.url) as store:
+        await store.put_many({make_key(n): make_entry(str(n)) for n in range(100)})
+    own_server.kill()
+    own_server.start()
+    async with RedisStore(own_server.url) as store:
+        assert len(await store.get_many([make_key(n) for n in range(100)])) == 100
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_server_that_throws_answers_away_is_refused(server: RealRedis, policy: str) -> None:
+    """Before anything is read or kept, with the setting to change."""
+    with server.client() as client:
+        client.config_set("maxmemory-policy", policy)
+        try:
+            async with RedisStore(server.url) as store:
+                for work in (store.get_many([make_key(1)]), store.put(make_key(1), make_entry())):
+                    with pytest.raises(StoreError, match=f"maxmemory-policy {policy}.*set maxmemory-policy noeviction"):
+                        await work
+                client.config_set("maxmemory-policy", "noeviction")
+                assert await store.put(make_key(1), make_entry()) == make_entry()
+                client.config_set("maxmemory-policy", policy)
+                assert not verify_cache(RedisMaintenance(server.url)).sound
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_server_without_a_log_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with real_redis(tmp_path, appendonly="no") as server, caplog.at_level(logging.WARNING):
+        async with RedisStore(server.url) as store:
+            await store.put(make_key(1), make_entry())
+    assert "appendonly no" in caplog.text
+
+
+def assert_one_sentence(text: str, server: RealRedis) -> None:
+    """A message names the place and fits in a line."""
+    assert str(server.socket) in text
+    assert "\n" not in text
+    assert text.endswith(".")
+
+
+def stop(server: RealRedis, trouble: str) -> None:
+    """Bring about a trouble of the server."""
+    with server.client() as client:
+        if trouble == "killed":
+            server.kill()
+        elif trouble == "paused":
+            server.pause()
+        elif trouble == "full":
+            client.config_set("maxmemory", "1")
+        elif trouble == "failing over":
+            client.replicaof("127.0.0.1", "1")
+        else:
+            client.config_set("min-replicas-to-write", "1")
+
+
+def mend(server: RealRedis, trouble: str) -> None:
+    """Undo it."""
+    if trouble == "killed":
+        server.start()
+        return
+    if trouble == "paused":
+        server.go_on()
+    with server.client() as client:
+        client.config_set("maxmemory", "0")
+        client.config_set("min-replicas-to-write", "0")
+        client.replicaof("NO", "ONE")
+
+
+TROUBLES = [
+    ("killed", "cannot be reached"),
+    ("paused", "did not answer in time"),
+    ("full", "no room left: raise its maxmemory"),
+    ("failing over", "is a read-only replica"),
+    ("without replicas", "could not be used"),
+]
+
+
+@pytest.mark.parametrize(("trouble", "says"), TROUBLES, ids=[name for name, _ in TROUBLES])
+async def test_trouble_is_told_and_what_was_answered_meanwhile_is_kept_afterwards(
+    own_server: RealRedis, trouble: str, says: str
+) -> None:
+    """`put` says what is wrong; with the cause mended the next answer, or closing, brings the failed ones along."""
+    async with RedisStore(own_server.url, patience=IMPATIENT) as store:
+        await store.put(make_key(0), make_entry("0"))
+        stop(own_server, trouble)
+        with pytest.raises(StoreError, match=says) as told:
+            await store.put(make_key(1), make_entry("1"))
+        assert_one_sentence(str(told.value), own_server)
+        assert await store.get_many([make_key(0)]) == {make_key(0): make_entry("0")}, "it is in memory"
+        assert store.unwritten() == {make_key(1): make_entry("1")}
+        mend(own_server, trouble)
+    assert store.unwritten() == {}
+    assert await stored(own_server, 2) == 2
+
+
+@pytest.mark.parametrize(("trouble", "says"), TROUBLES[:2], ids=["killed", "paused"])
+async def test_a_look_up_in_trouble_is_an_error_and_no_miss(own_server: RealRedis, trouble: str, says: str) -> None:
+    """A question must not be paid for again because its answer cannot be looked up just now."""
+    await filled(own_server, {make_key(1): make_entry()})
+    async with RedisStore(own_server.url, patience=IMPATIENT) as store:
+        stop(own_server, trouble)
+        with pytest.raises(StoreError, match=says) as told:
+            await store.get_many([make_key(1)])
+        assert_one_sentence(str(told.value), own_server)
+        mend(own_server, trouble)
+        assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+
+async def test_a_slow_server_is_waited_for(own_server: RealRedis) -> None:
+    """What takes its time is no trouble."""
+    async with RedisStore(own_server.url, memory_bytes=0) as store:
+        with own_server.client() as client:
+            client.client_pause(200)
+        assert await store.put(make_key(0), make_entry()) == make_entry()
+
+
+async def test_a_restart_in_between_is_not_noticed(own_server: RealRedis) -> None:
+    """Connections that broke are made anew."""
+    async with RedisStore(own_server.url, memory_bytes=0) as store:
+        await store.put(make_key(0), make_entry("0"))
+        own_server.kill()
+        own_server.start()
+        assert await store.get_many([make_key(0)]) == {make_key(0): make_entry("0")}
+        await store.put(make_key(1), make_entry("1"))
+
+
+@pytest.mark.parametrize("trouble", [name for name, _ in TROUBLES])
+async def test_a_run_that_shall_go_on_does_and_its_answers_are_kept_at_the_end(
+    own_server: RealRedis, trouble: str
+) -> None:
+    """It is warned once, has all its answers, does not wait for the server at every look-up, and keeps all at last."""
+    warnings: list[str] = []
+    async with FallbackStore(RedisStore(own_server.url, patience=IMPATIENT), warn=warnings.append) as store:
+        await store.put(make_key(0), make_entry("0"))
+        stop(own_server, trouble)
+        for number in range(1, 20):
+            assert await store.get_many([make_key(number)]) == {}
+            await store.put(make_key(number), make_entry(str(number)))
+        assert len(await store.get_many([make_key(number) for number in range(1, 20)])) == 19
+        assert len(warnings) == 1
+        mend(own_server, trouble)
+    assert len(warnings) == 1
+    assert_one_sentence(warnings[0], own_server)
+    assert await stored(own_server, 20) == 20
+
+
+async def test_what_is_lost_in_the_end_is_told(own_server: RealRedis) -> None:
+    """If the trouble lasts, closing says how many answers are not kept."""
+    store = RedisStore(own_server.url, patience=IMPATIENT)
+    await store.put(make_key(0), make_entry())
+    own_server.kill()
+    with pytest.raises(StoreError):
+        await store.put(make_key(1), make_entry())
+    with pytest.raises(StoreError, match="1 answers are not kept"):
+        await store.aclose()
+    await store.aclose()
+
+
+async def stored(server: RealRedis, count: int) -> int:
+    """How many of the first `count` entries are on a server."""
+    async with RedisStore(server.url) as store:
+        return len(await store.get_many([make_key(number) for number in range(count)]))
+
+
+async def filled(server: RealRedis, entries: dict[str, Entry]) -> None:
+    """Keep entries on a server."""
+    async with RedisStore(server.url) as store:
+        assert await store.put_many(entries) == entries
+
+
+async def test_a_password_opens_the_server_and_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in messages, also those of a wrong one, nor in representations."""
+    texts: list[str] = []
+    with real_redis(tmp_path, password=PASSWORD) as server, caplog.at_level(logging.DEBUG):
+        quoted = "s3cret-and%3Aodd%40"
+        for url, password in ((server.url, PASSWORD), (server.url.replace("://", f"://default:{quoted}@"), "")):
+            async with RedisStore(url, password=password) as store:
+                assert await store.put(make_key(1), make_entry()) == make_entry()
+                texts.append(repr(store))
+            assert verify_cache(RedisMaintenance(url, password=password)).entries == 1
+        for url, password in ((server.url, ""), (server.url.replace("://", f"://:{quoted}x@"), "")):
+            async with RedisStore(url, password=password, patience=IMPATIENT) as store:
+                with pytest.raises(StoreError, match="set REDIS_PASSWORD") as told:
+                    await store.get_many([make_key(1)])
+            texts += [str(told.value), repr(told.value.__cause__), repr(told.value.__context__)]
+    for url in (f"http://u:{PASSWORD}@host", f"redis://u:{PASSWORD}@host:port", f"redis://h?password={PASSWORD}"):
+        with pytest.raises(StoreError, match="no URL of a Redis server") as told:
+            RedisStore(url)
+        texts.append(str(told.value))
+    assert not [text for text in [*texts, caplog.text] if "s3cret" in text]
+
+
+async def test_a_damaged_or_foreign_row_is_found_and_removed(server: RealRedis, tmp_path: Path) -> None:
+    """It is never an answer; the others can be read, saved and counted."""
+    await filled(server, {make_key(n): make_entry(str(n)) for n in range(10)})
+    with server.client() as client:
+        client.set(f"{PREFIX}{make_key(3)}", b"1damaged")
+        client.set(b"%s\x1b[31m\xff" % PREFIX.encode(), b"foreign")
+        client.hset(f"{PREFIX}{make_key('hash')}", "a", "b")
+        client.set("another program's", "x")
+    maintained = RedisMaintenance(server.url)
+    async with RedisStore(server.url) as store:
+        with pytest.raises(StoreError, match="bad entry"):
+            await store.get_many([make_key(3)])
+        with pytest.raises(StoreError, match="bad entry"):
+            await store.put(make_key(3), make_entry())
+    check = verify_cache(maintained)
+    assert (check.entries, {row.key for row in check.bad}) == (9, {make_key(3), "", make_key("hash")})
+    assert export_cache(maintained, tmp_path / "snapshot").entries == 9
+    assert prune_cache(maintained, PruneFilter(bad=True), delete=True).entries == 3
+    assert verify_cache(maintained).sound
+    with server.client() as client:
+        assert client.get("another program's") == b"x"
+
+
+async def test_info_and_prune_go_by_model_and_run(server: RealRedis) -> None:
+    entries = {make_key(n): make_entry(str(n), model="ab"[n % 2], run="r") for n in range(1_100)}
+    await filled(server, entries)
+    maintained = RedisMaintenance(server.url)
+    info = cache_info(maintained)
+    assert [(group.model, group.entries) for group in info.groups] == [("a", 550), ("b", 550)]
+    assert info.size > sum(group.size for group in info.groups)
+    assert prune_cache(maintained, PruneFilter(model="a")).entries == 550
+    assert prune_cache(maintained, PruneFilter(model="a"), delete=True).entries == 550
+    assert [group.model for group in cache_info(maintained).groups] == ["b"]
+
+
+async def test_answers_move_between_a_folder_and_a_server(server: RealRedis, tmp_path: Path) -> None:
+    """By a snapshot, both ways, word for word; what is there stays."""
+    entries = {make_key(n): make_entry(str(n), created=float(n)) for n in range(500)}
+    async with DiskStore(tmp_path / "here") as store:
+        await store.put_many(entries)
+    export_cache(DiskMaintenance(tmp_path / "here"), tmp_path / "from folder")
+    await filled(server, {make_key(7): make_entry("first")})
+    brought = import_cache(RedisMaintenance(server.url), tmp_path / "from folder")
+    assert (brought.added, brought.kept) == (499, 1)
+    export_cache(RedisMaintenance(server.url), tmp_path / "from server")
+    export_cache(RedisMaintenance(server.url), tmp_path / "again")
+    assert (tmp_path / "from server").read_bytes() == (tmp_path / "again").read_bytes()
+    assert import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "from server").added == 500
+    async with DiskStore(tmp_path / "there") as store:
+        assert await store.get_many(list(entries)) == entries | {make_key(7): make_entry("first")}
+
+
+async def test_a_place_with_a_scheme_is_a_server(server: RealRedis, tmp_path: Path) -> None:
+    """For stores as for their maintenance."""
+    async with open_store(server.url, folder=tmp_path) as store:
+        await store.put(make_key(1), make_entry())
+    assert cache_info(open_maintenance(server.url)).entries == 1
+    assert names_in(tmp_path) == set()
