@@ -7,6 +7,8 @@ whatever happened before it, beside it, or in an earlier, interrupted process.
 import hashlib
 from random import Random
 
+from metaspo.engine.journal.address import Address
+
 DRAWS = 2**53  # draw indices stay exact in every JSON reader
 
 
@@ -17,12 +19,12 @@ def join(*parts: str) -> str:
 
 def inner_address(iteration: int, *, task: str = "") -> str:
     """Where a task's inner loop is in an iteration; without a task, where those of all tasks are."""
-    return join(f"iter={iteration}", "inner", *([f"task={task}"] if task else []))
+    return str(Address(iteration, "inner", task))
 
 
 def outer_address(iteration: int) -> str:
     """Where an iteration's outer loop is."""
-    return join(f"iter={iteration}", "outer")
+    return str(Address(iteration, "outer"))
 
 
 def candidate_address(above: str, number: int) -> str:

@@ -12,9 +12,10 @@ from simulation_world import Said, SimulatedWorld
 from metaspo.backends import Completion, Request, Usage
 from metaspo.cache import Entry, request_key
 from metaspo.engine import RunConfig, RunReport, read_journal, selections
+from metaspo.engine.journal.events import Event, Score
 
 
-def journals(folder: Path) -> Iterator[list[dict[str, Any]]]:
+def journals(folder: Path) -> Iterator[list[Event]]:
     """Every run's journal so far."""
     for path in sorted(folder.glob("runs/*/journal.jsonl")):
         yield read_journal(path)
@@ -72,15 +73,15 @@ def compare(
         ledger.breaks(f"test scores differ from the oracle's: {tests} are not {oracle.tests}")
 
 
-def _compare_scores(events: Sequence[Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> None:
+def _compare_scores(events: Sequence[Event], rows: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> None:
     """No failure became a score: each scorecard is what the oracle says at its address."""
     for event in events:
-        if event["event"] != "score":
+        if not isinstance(event, Score):
             continue
-        expected = rows.get(event["address"], {})
-        said = {name: event[name] for name in expected}
+        expected = rows.get(event.address, {})
+        said = {name: getattr(event, name) for name in expected}
         if said != expected or not expected:
-            ledger.breaks(f"{event['address']} was scored {said}, the oracle says {expected}")
+            ledger.breaks(f"{event.address} was scored {said}, the oracle says {expected}")
 
 
 def _comparable(answer: Completion | Said) -> tuple[str, str, int, int]:

@@ -15,6 +15,7 @@ from world import World
 
 from metaspo.backends import Request
 from metaspo.engine import read_journal, selections
+from metaspo.engine.journal.events import Event, Malformed
 
 WORLD = World(3, malformed=0.1)
 KEY = "sk-planted-4711-never-to-be-seen"
@@ -33,7 +34,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Counte
         return result_bytes(folder), running.answered
 
 
-def journal_of(folder: Path) -> list[dict[str, object]]:
+def journal_of(folder: Path) -> list[Event]:
     (path,) = folder.glob(".metaspo/runs/*/journal.jsonl")
     return read_journal(path)
 
@@ -215,7 +216,7 @@ MODELS = {"base": "answerer", "optimizer": "writer"}
 
 
 def count_malformed(folder: Path) -> int:
-    return sum(event["event"] == "malformed" for event in journal_of(folder))
+    return sum(isinstance(event, Malformed) for event in journal_of(folder))
 
 
 def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

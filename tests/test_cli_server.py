@@ -11,6 +11,7 @@ from world import World
 
 from metaspo.backends import Request
 from metaspo.engine import read_journal
+from metaspo.engine.journal.events import Candidate, Proposal, Score
 
 WORLD = World(3, malformed=0.0)
 FIRST = "You are a helpful assistant."
@@ -69,12 +70,12 @@ def test_a_prompt_too_long_for_the_server_makes_its_candidate_invalid_and_the_ru
     assert {len(prompts) for prompts in result["user_prompts"].values()} == {1}
     (path,) = project.glob(".metaspo/runs/*/journal.jsonl")
     events = read_journal(path)
-    refused = [event for event in events if event["event"] == "score" and event.get("invalid")]
+    refused = [event for event in events if isinstance(event, Score) and event.invalid]
     assert len(refused) >= 3
-    assert all(event["failed"] > 0 and "context length" in event["invalid"] for event in refused)
-    candidates = [event for event in events if event["event"] == "candidate"]
+    assert all(event.failed > 0 and "context length" in (event.invalid or "") for event in refused)
+    candidates = [event for event in events if isinstance(event, Candidate)]
     assert len(candidates) == 2 * 3
-    assert all("context length" in event["invalid"] for event in candidates)
+    assert all("context length" in (event.invalid or "") for event in candidates)
 
 
 def test_an_example_refused_under_the_first_prompts_is_named(project: Path, server: ChatServer) -> None:
@@ -112,7 +113,8 @@ def test_a_storm_of_malformed_answers_ends_with_scores_of_0_and_the_count_shown(
     shown = here("show", done.data[0]["name"]).out
     assert "4 → 4" in shown
     (path,) = tmp_path.glob(".metaspo/runs/*/journal.jsonl")
-    assert any(event["event"] == "proposal" and "malformed 4 times" in event["none"] for event in read_journal(path))
+    proposals = [event for event in read_journal(path) if isinstance(event, Proposal)]
+    assert any("malformed 4 times" in (event.none or "") for event in proposals)
 
 
 def test_a_connection_dropped_now_and_then_is_nobodys_error(project: Path, server: ChatServer) -> None:

@@ -16,6 +16,7 @@ from world import World, make_config, make_task
 from metaspo.backends import Simulated
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunDirectory, optimize, read_journal
+from metaspo.engine.journal.events import Spent
 from metaspo.engine.runs.status import Session, last_session
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
@@ -51,8 +52,8 @@ def test_a_run_under_way_is_shown_as_one_with_what_it_has_spent(project: Path, s
     session = here("show", run["name"], "--json").data["session"]
     assert (run["running"], session["state"], session["number"]) == (True, "running", 1)
     (journal,) = project.glob(".metaspo/runs/*/journal.jsonl")
-    said = [event for event in read_journal(journal) if event["event"] == "spent"]
-    assert 0 < session["calls"] == said[-1]["calls"] <= 80
+    said = [event for event in read_journal(journal) if isinstance(event, Spent)]
+    assert 0 < session["calls"] == said[-1].calls <= 80
     assert f"{session['calls']} calls" in text
     assert session["stage"] in text
     server.release()

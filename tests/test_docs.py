@@ -14,6 +14,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Message
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
+from metaspo.engine.journal.events import Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.tasks import AnswerSpec, Columns, DataSource, TaskSpec
 
@@ -109,8 +110,10 @@ def test_the_search_in_the_documents_is_installed_configured_and_run(
     )
     runs = Runs(config, [make_task("a"), make_task("u", role="target")], World(3), timing=1, width=4)
     assert runs.session() is not None
-    trials = {event["system"] for event in runs.journal.events if event["event"] == "trial"}
+    trials = {event.system for event in runs.journal.events if isinstance(event, Trial)}
     assert "You are careful. You are brief." in trials
-    proposals = [event["system"] for event in runs.journal.events if event["event"] == "proposal" and "system" in event]
+    proposals = [
+        event.system for event in runs.journal.events if isinstance(event, Proposal) and event.system is not None
+    ]
     assert proposals
     assert set(proposals) <= trials

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaspo.engine.journal.events import Kept, LaneEvent, Score, Select, Start
 from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
 
 KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
@@ -13,20 +14,18 @@ KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
 
 async def test_events_are_read_back_in_order_with_their_place(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path / "j")
-    journal.write("start", "", {"seed": 1})
-    journal.write("score", "init/task=ä", {"score": 0.25})
+    written = [Start(seed=1), Score(address="init/task=ä", score=0.25)]
+    for event in written:
+        journal.write(event)
     journal.close()
     events = read_journal(tmp_path / "j")
-    assert [{**event, "t": 0} for event in events] == [
-        {"event": "start", "address": "", "seed": 1, "t": 0},
-        {"event": "score", "address": "init/task=ä", "score": 0.25, "t": 0},
-    ]
-    assert all(event["t"] >= 0 for event in events)
+    assert events == written
+    assert all(event.t >= 0 for event in events)
 
 
 async def test_a_line_is_on_file_before_write_returns(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path / "j")
-    journal.write("start", "", {})
+    journal.write(Start())
     assert len(read_journal(tmp_path / "j")) == 1
     journal.close()
     journal.close()
@@ -36,11 +35,11 @@ async def test_a_half_line_is_passed_over_and_harms_no_other(tmp_path: Path) -> 
     path = tmp_path / "j"
     for number in range(3):
         journal = FileJournal(path)
-        journal.write("score", str(number), {"text": "a longer line, to be cut"})
+        journal.write(Score(address=str(number), task="a longer line, to be cut", score=None))
         journal.close()
         whole = path.read_bytes()
         path.write_bytes(whole + whole.splitlines()[0][: 5 + 10 * number])
-    assert [event["address"] for event in read_journal(path)] == ["0", "1", "2"]
+    assert [event.address for event in read_journal(path)] == ["0", "1", "2"]
 
 
 @given(cut=st.integers(0, 400))
@@ -58,24 +57,24 @@ async def test_a_journal_can_be_written_from_a_callback_of_the_event_loop(tmp_pa
     import asyncio
 
     journal = FileJournal(tmp_path / "j")
-    asyncio.get_running_loop().call_soon(journal.write, "lane", "", {})
+    asyncio.get_running_loop().call_soon(journal.write, LaneEvent(what="EndpointUp", details={}))
     await asyncio.sleep(0.01)
     journal.close()
-    assert [event["event"] for event in read_journal(tmp_path / "j")] == ["lane"]
+    assert [event.event for event in read_journal(tmp_path / "j")] == ["lane"]
 
 
 def test_selections_are_the_select_lines_without_their_times() -> None:
     journal = MemoryJournal()
-    journal.write("start", "", {"seed": 1})
-    journal.write("select", "iter=1/inner/task=a", {**KEPT, "t": 3.2})
-    journal.write("select", "iter=1/inner/task=a", {**KEPT, "t": 9.9})
+    journal.write(Start(seed=1))
+    for t in (3.2, 9.9):
+        journal.write(Select(address="iter=1/inner/task=a", kept=[Kept("Q: {question}", 0.5)], t=t))
     assert selections(journal.events) == {"iter=1/inner/task=a": {"address": "iter=1/inner/task=a", **KEPT}}
 
 
 def test_two_different_selections_at_one_address_are_an_error() -> None:
     journal = MemoryJournal()
-    journal.write("select", "iter=1/outer", {"chosen": 1})
-    journal.write("select", "iter=1/outer", {"chosen": 2})
+    journal.write(Select(address="iter=1/outer", chosen=1))
+    journal.write(Select(address="iter=1/outer", chosen=2))
     with pytest.raises(ValueError, match="iter=1/outer"):
         selections(journal.events)
 
@@ -84,5 +83,5 @@ def test_a_stored_journal_can_be_gone_through_again_and_passes_over_a_line_cut_o
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"event":"start","address":""}\n{"event":"sp\n{"event":"finish","address":""}\n{"event":')
     events = StoredJournal(path)
-    assert [event["event"] for event in events] == ["start", "finish"]
+    assert [event.event for event in events] == ["start", "finish"]
     assert list(events) == list(events) == read_journal(path)

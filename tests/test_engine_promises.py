@@ -13,6 +13,7 @@ from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared, read_journal
 from metaspo.engine.evaluation.scorecard import Status, grade_answer
+from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runs.directory import fingerprint
 from metaspo.engine.selection.objective import mean
 from metaspo.engine.tasks import Integer, TaskSpec, load_task
@@ -74,9 +75,9 @@ async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path:
     report = await run(server, prepared(tmp_path, {"outer": {"candidates": 12}}))
     assert report.directory is not None
     events = read_journal(report.directory / "journal.jsonl")
-    refused = [event for event in events if event["event"] == "rejected" and "too long" in event.get("invalid", "")]
+    refused = [event for event in events if isinstance(event, Rejected) and "too long" in (event.invalid or "")]
     assert refused
-    assert all(event["unasked"] > 0 for event in refused)
+    assert all(event.unasked > 0 for event in refused)
     assert not report.result.system_prompt.startswith(NEEDLE)
 
 

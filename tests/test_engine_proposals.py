@@ -1,7 +1,6 @@
 """A run says how many of its proposals could not be used, and warns if these were a good part."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from world import World, make_config, make_task
@@ -9,12 +8,14 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Observer, Request, RunReport, optimize
 from metaspo.backends import Simulated
 from metaspo.engine import Prepared, read_journal, report_data
-from metaspo.engine.journal.proposals import Proposals, proposals
+from metaspo.engine.journal.events import Proposal, Start
+from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.view import RunView
 
-GOOD: dict[str, Any] = {"event": "proposal", "user": "Is {question} even?"}
-LOST: dict[str, Any] = {"event": "proposal", "none": "no tags", "unusable": True}
-IDLE: dict[str, Any] = {"event": "proposal", "none": "no failures to learn from", "unusable": False}
-START: dict[str, Any] = {"event": "start"}
+GOOD = Proposal(user="Is {question} even?")
+LOST = Proposal(none="no tags", unusable=True)
+IDLE = Proposal(none="no failures to learn from", unusable=False)
+START = Start()
 OF_A_ROUND = 2 * 2  # proposals of the inner loops of an iteration: two for each source task
 OF_A_RUN = 2 * (OF_A_ROUND + 3)
 
@@ -78,8 +79,8 @@ async def test_a_run_of_unreadable_answers_warns_once_as_its_first_loop_ends_and
 async def test_the_count_is_of_what_the_journal_says_candidate_by_candidate(tmp_path: Path) -> None:
     report, _ = await Provider(malformed=0.6).run(tmp_path)
     assert report.directory
-    events = [event for event in read_journal(report.directory / "journal.jsonl") if event["event"] == "proposal"]
-    lost = [event["none"] for event in events if "malformed" in event.get("none", "")]
+    events = [event for event in read_journal(report.directory / "journal.jsonl") if isinstance(event, Proposal)]
+    lost = [event.none for event in events if "malformed" in (event.none or "")]
     count = report_data(report)["summary"]["proposals"]
     assert 0 < len(lost) < len(events)
     assert (count["made"], count["unusable"], count["last_reason"]) == (len(events), len(lost), lost[-1])
@@ -97,11 +98,11 @@ async def test_a_run_with_nothing_to_learn_from_has_lost_no_proposals(tmp_path: 
     [(0, 0, False), (0, 2, False), (0, 3, True), (3, 3, True), (4, 3, False), (36, 0, False), (1, 35, True)],
 )
 def test_half_of_the_proposals_and_at_least_three_must_be_lost_for_a_warning(good: int, lost: int, warns: bool) -> None:
-    count = proposals([START, *[IDLE] * 50, *[LOST] * lost, *[GOOD] * good])
+    count = RunView.of([START, *[IDLE] * 50, *[LOST] * lost, *[GOOD] * good]).proposals
     assert (count.made, count.unusable) == (good + lost, lost)
     assert bool(count.warning) == warns
     assert ("No prompt was changed" in count.warning) == (warns and good == 0)
 
 
 def test_only_the_last_session_of_a_journal_counts() -> None:
-    assert proposals([START, LOST, LOST, LOST, START, GOOD]) == Proposals(made=1)
+    assert RunView.of([START, LOST, LOST, LOST, START, GOOD]).proposals == Proposals(made=1)

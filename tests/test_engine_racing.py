@@ -16,6 +16,7 @@ from world import World, fraction, make_config, make_task
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
 from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.runs.directory import fingerprint
 from metaspo.engine.selection.objective import mean
 from metaspo.engine.selection.race import Race, RaceDesign, ScoredPrompt
@@ -165,23 +166,22 @@ def test_racing_saves_calls_and_the_journal_says_who_was_dropped_and_on_what_evi
     plain = finished(make_config(changes), tasks, world=world)
     raced = finished(make_config({**changes, "racing": 0.05}), tasks, world=world)
     assert len(raced.answered) < 0.85 * len(plain.answered)
-    (opened,) = [event for event in raced.journal.events if event["event"] == "racing" and "rate" in event]
-    assert (opened["address"], opened["rate"], opened["rows"]) == ("iter=1/outer", 0.05, 200)
-    dropped = [event for event in raced.journal.events if event["event"] == "rejected" and "raced" in event]
+    (opened,) = [event for event in raced.journal.events if isinstance(event, Racing) and event.rate is not None]
+    assert (opened.address, opened.rate, opened.rows) == ("iter=1/outer", 0.05, 200)
+    dropped = [event for event in raced.journal.events if isinstance(event, Rejected) and event.raced is not None]
     assert dropped
     for event in dropped:
-        assert event["raced"] >= 1 / 0.05
-        assert 0 < event["rows"] < event["rows"] + event["unasked"] <= 200
+        assert event.raced is not None
+        assert event.rows is not None
+        assert event.raced >= 1 / 0.05
+        assert 0 < event.rows < event.rows + event.unasked <= 200
 
 
 def test_the_inner_loop_shares_the_rate_among_the_prompts_it_may_keep() -> None:
     config = make_config({"racing": 0.06, "inner": {"candidates": 3, "keep": 2}, "outer": {"candidates": 0}})
     runs = finished(config, tasks_of(150), world=World(1))
-    opened = [event for event in runs.journal.events if event["event"] == "racing"]
-    assert opened == [
-        {"event": "racing", "address": f"iter={iteration}/inner/task=a", "rate": 0.03, "rows": 150}
-        for iteration in (1, 2)
-    ]
+    opened = [event for event in runs.journal.events if isinstance(event, Racing)]
+    assert opened == [Racing(address=f"iter={iteration}/inner/task=a", rate=0.03, rows=150) for iteration in (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,9 @@ def test_a_round_that_cannot_be_raced_well_is_left_to_exact_bounds_and_says_so(
     changes: dict[str, Any] = {"iterations": 1, "inner": {"candidates": 0, "keep": 1}}
     raced = finished(make_config({**changes, "racing": 0.1}), tasks, world=World(2))
     plain = finished(make_config(changes), tasks, world=World(2))
-    (said,) = [
-        event for event in raced.journal.events if event["event"] == "racing" and event["address"] == "iter=1/outer"
-    ]
-    assert said["off"].startswith(why)
+    (said,) = [event for event in raced.journal.events if isinstance(event, Racing) and event.address == "iter=1/outer"]
+    assert said.off is not None
+    assert said.off.startswith(why)
     assert selections(raced.journal.events) == selections(plain.journal.events)
     assert raced.answered == plain.answered
 

@@ -9,8 +9,9 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, optimize
 from metaspo.backends import BackendError, HalfAnswer, Simulated
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.engine import Prepared, read_journal
-from metaspo.engine.journal.spending import all_sessions, taken_from_budget
+from metaspo.engine import Prepared
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
 from metaspo.scheduling import BudgetExhausted, Prices, RunStopped
 
 PRICES = Prices(input=0.15, cached=0.075, output=0.6)  # answers are paid for by the token, and so never aborted
@@ -70,7 +71,7 @@ def test_half_answers_count_against_a_cap_on_tokens_in_the_next_session(tmp_path
 
     run_virtual(session())
     assert capped.directory is not None
-    events = read_journal(capped.directory.journal)
-    taken = taken_from_budget(events)
-    assert 0 < all_sessions(events)["calls"] <= taken.calls
+    spent = RunView.of(StoredJournal(capped.directory.journal)).spent
+    taken = spent.of_budget
+    assert 0 < spent.calls <= taken.calls
     assert taken.tokens > 100 * taken.calls  # at the most each can have taken; nothing is known of what it did take

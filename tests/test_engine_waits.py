@@ -1,5 +1,6 @@
 """What a barrier costs is what the base model's lane idled while the last were waited for."""
 
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -14,10 +15,12 @@ from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, optimize, report_data
 from metaspo.engine.gather import gather
-from metaspo.engine.journal.barriers import barriers
+from metaspo.engine.journal.events import Barrier as Wait
+from metaspo.engine.journal.events import Start
 from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.execute import make_context
-from metaspo.engine.runtime.barrier import Barrier, BarrierWait, gather_timed
+from metaspo.engine.runtime.barrier import Barrier, gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
@@ -44,10 +47,10 @@ def make_gateway(*, concurrency: int) -> Gateway:
     )
 
 
-def waits_of(concurrency: int, *participants: tuple[float, int]) -> tuple[BarrierWait, MemoryJournal]:
+def waits_of(concurrency: int, *participants: tuple[float, int]) -> Wait:
     """Pass a barrier with participants that sleep and then ask so many questions, on virtual time."""
 
-    async def main() -> tuple[BarrierWait, MemoryJournal]:
+    async def main() -> Wait:
         journal = MemoryJournal()
         async with make_gateway(concurrency=concurrency) as gateway:
             context = scope_of(gateway, journal)
@@ -64,7 +67,8 @@ def waits_of(concurrency: int, *participants: tuple[float, int]) -> tuple[Barrie
             )
         assert found == list(range(len(participants)))
         (event,) = journal.events
-        return BarrierWait(**{name: event[name] for name in ("seconds", "waited", "idle")}), journal
+        assert isinstance(event, Wait)
+        return event
 
     return run_virtual(main())
 
@@ -73,41 +77,39 @@ def test_a_barrier_counts_from_when_the_first_is_through() -> None:
     barrier = Barrier(now=10.0)
     barrier.through(now=13.0, idle=5.0)
     barrier.through(now=14.0, idle=5.5)
-    assert barrier.passed(now=20.0, idle=8.0) == BarrierWait(seconds=10.0, waited=7.0, idle=3.0)
+    assert barrier.passed("here", now=20.0, idle=8.0) == Wait(address="here", seconds=10.0, waited=7.0, idle=3.0)
 
 
 def test_a_barrier_that_nobody_waits_at_costs_nothing() -> None:
     """All are through at the same moment."""
-    wait, _ = waits_of(2, (0.0, 1), (0.0, 1))
-    assert wait == BarrierWait(seconds=SECOND, waited=0.0, idle=0.0)
+    wait = waits_of(2, (0.0, 1), (0.0, 1))
+    assert wait == Wait(address="here", seconds=SECOND, waited=0.0, idle=0.0)
 
 
 def test_the_lane_idles_while_the_last_one_has_nothing_to_ask() -> None:
     """One slot: the first is through after 1 s, the second asks from 3 s to 4 s."""
-    wait, _ = waits_of(1, (0.0, 1), (3.0, 1))
-    assert wait == BarrierWait(seconds=4.0, waited=3.0, idle=2.0)
+    wait = waits_of(1, (0.0, 1), (3.0, 1))
+    assert wait == Wait(address="here", seconds=4.0, waited=3.0, idle=2.0)
 
 
 def test_free_slots_beside_the_last_calls_are_idle_too() -> None:
     """Two slots, and the straggler has but one question at the end: a slot is free all the time."""
-    wait, _ = waits_of(2, (0.0, 1), (3.0, 1))
-    assert wait == BarrierWait(seconds=4.0, waited=3.0, idle=3.0)
+    wait = waits_of(2, (0.0, 1), (3.0, 1))
+    assert wait == Wait(address="here", seconds=4.0, waited=3.0, idle=3.0)
 
 
 def test_a_wait_that_is_full_of_work_is_not_idle() -> None:
     """The second keeps the only slot busy until it is through."""
-    wait, _ = waits_of(1, (0.0, 1), (0.0, 4))
+    wait = waits_of(1, (0.0, 1), (0.0, 4))
     assert (wait.waited, wait.idle) == (4.0, 0.0)
 
 
 def test_only_the_last_session_of_a_journal_is_added_up() -> None:
-    _, journal = waits_of(1, (0.0, 1), (3.0, 1))
-    event = journal.events[0]
-    start = {"event": "start", "address": ""}
-    found = barriers([start, event, event, start, event])
-    assert found["each"] == [{"address": "here", "seconds": 4.0, "waited": 3.0, "idle": 2.0}]
+    wait = waits_of(1, (0.0, 1), (3.0, 1))
+    found = asdict(RunView.of([Start(), wait, wait, Start(), wait]).barriers)
+    assert found["each"] == ({"address": "here", "seconds": 4.0, "waited": 3.0, "idle": 2.0},)
     assert (found["idle"], found["share"]) == (2.0, 0.5)
-    assert barriers([start])["share"] == 0.0
+    assert RunView.of([Start()]).barriers.share == 0.0
 
 
 def test_a_runs_report_says_what_its_barriers_cost(tmp_path: Path) -> None:

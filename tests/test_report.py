@@ -1,8 +1,8 @@
 """Pages and pictures of a run: what the journal tells, and nothing that a model wrote gets out of its box."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +12,11 @@ from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Request, Simulated
-from metaspo.engine import Prepared, RunReport, read_journal
-from metaspo.engine.journal.history import History, Point, history
+from metaspo.engine import Prepared, RunReport
+from metaspo.engine.journal.events import Candidate, Kept, Proposal, Rejected, Score, Select, Spent, Start
+from metaspo.engine.journal.history import History, Point
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.diff import differences
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
 from metaspo.engine.report.page import Section, changed_prompt, render_page
@@ -76,40 +79,39 @@ async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_
 async def test_running_again_adds_nothing_to_the_history(tmp_path: Path) -> None:
     def read(report: RunReport) -> History:
         assert report.directory is not None
-        events = read_journal(report.directory / "journal.jsonl")
-        return history(events, system_prompt="s", user_prompts={"a": "u"})
+        return RunView.of(StoredJournal(report.directory / "journal.jsonl"), texts=True).history
 
     once = read(await finished(tmp_path / "once"))
     twice = read(await finished(tmp_path / "twice", sessions=2))
-    assert [p.score for p in twice.points] == [p.score for p in once.points]
-    assert len(twice.proposals) == len(once.proposals)
+    assert [p.score for p in twice.points({})] == [p.score for p in once.points({})]
+    assert len(twice.proposals({})) == len(once.proposals({})) > 0
 
 
 def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_before() -> None:
-    spent = {"event": "spent", "address": "", "dollars": 0.5, "seconds": 1.0}
-    events: list[dict[str, Any]] = [
-        {"event": "start", "address": ""},
-        {"event": "score", "address": "init/task=a", "score": 0.25},
-        {**spent, "calls": 10},
-        {"event": "start", "address": ""},
-        {"event": "score", "address": "init/task=a", "score": 0.25},
-        {"event": "proposal", "address": "iter=1/inner/task=a/cand=1", "user": "new"},
-        {**spent, "calls": 4},
-        {"event": "select", "address": "iter=1/inner/task=a", "kept": [{"user": "new", "score": 0.5}]},
-        {"event": "proposal", "address": "iter=1/outer/cand=1", "system": "better"},
-        {"event": "candidate", "address": "iter=1/outer/cand=1", "score": 0.75},
-        {"event": "select", "address": "iter=1/outer", "system": "better", "chosen": 1, "score": 0.75},
-        {"event": "proposal", "address": "iter=2/inner/task=a/cand=1", "user": "newer"},
-        {"event": "rejected", "address": "iter=2/inner/task=a/cand=1", "bound": 0.1, "unasked": 3},
-        {"event": "select", "address": "iter=2/inner/task=a", "kept": [{"user": "new", "score": 0.75}]},
+    spent = Spent(dollars=0.5, seconds=1.0)
+    events = [
+        Start(),
+        Score(address="init/task=a", score=0.25),
+        replace(spent, calls=10),
+        Start(),
+        Score(address="init/task=a", score=0.25),
+        Proposal(address="iter=1/inner/task=a/cand=1", user="new"),
+        replace(spent, calls=4),
+        Select(address="iter=1/inner/task=a", kept=[Kept("new", 0.5)]),
+        Proposal(address="iter=1/outer/cand=1", system="better"),
+        Candidate(address="iter=1/outer/cand=1", score=0.75),
+        Select(address="iter=1/outer", system="better", chosen=1, score=0.75),
+        Proposal(address="iter=2/inner/task=a/cand=1", user="newer"),
+        Rejected(address="iter=2/inner/task=a/cand=1", bound=0.1, unasked=3),
+        Select(address="iter=2/inner/task=a", kept=[Kept("new", 0.75)]),
     ]
-    told = history(events, system_prompt="old", user_prompts={"a": "first"})
-    assert [(p.address, p.score, p.calls, p.dollars) for p in told.points] == [
+    told = RunView.of(events, texts=True).history
+    assert [(p.address, p.score, p.calls, p.dollars) for p in told.points({})] == [
         ("init", 0.25, 0, 0.0),
         ("iter=1/inner", 0.5, 14, 1.0),
         ("iter=1/outer", 0.75, 14, 1.0),
     ]
-    assert [(one.text, one.parent, one.score, one.fate) for one in told.proposals] == [
+    assert [(one.text, one.parent, one.score, one.fate) for one in told.proposals({"": "old", "a": "first"})] == [
         ("new", "first", None, "kept"),
         ("better", "old", 0.75, "kept"),
         ("newer", "new", None, "dropped"),
@@ -119,16 +121,13 @@ def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_befor
 def test_the_way_of_the_score_counts_tasks_by_weight_as_the_run_does() -> None:
     """A task of weight 3 at 1 and one of weight 1 at 0 are at 3/4, at the start and after the inner loops."""
     scores = {"a": 1.0, "b": 0.0}
-    events: list[dict[str, Any]] = [
-        *({"event": "score", "address": f"init/task={task}", "score": score} for task, score in scores.items()),
-        *(
-            {"event": "select", "address": f"iter=1/inner/task={task}", "kept": [{"user": "u", "score": score}]}
-            for task, score in scores.items()
-        ),
-        {"event": "select", "address": "iter=1/outer", "system": "s", "chosen": 0, "score": 0.75},
+    events = [
+        *(Score(address=f"init/task={task}", score=score) for task, score in scores.items()),
+        *(Select(address=f"iter=1/inner/task={task}", kept=[Kept("u", score)]) for task, score in scores.items()),
+        Select(address="iter=1/outer", system="s", chosen=0, score=0.75),
     ]
-    told = history(events, system_prompt="s", user_prompts={"a": "u", "b": "u"}, weights={"a": 3.0})
-    assert [point.score for point in told.points] == [0.75, 0.75, 0.75]
+    points = RunView.of(events).history.points({"a": 3.0})
+    assert [point.score for point in points] == [0.75, 0.75, 0.75]
 
 
 def test_methods_all_have_a_look_and_a_legend_of_their_own_even_where_the_first_group_lacks_one() -> None:

@@ -7,6 +7,7 @@ import anyio
 from metaspo.backends import Completion, RequestRejected
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runtime.context import RunContext
@@ -114,7 +115,17 @@ class Evaluation:
             score=score_of_answered(whole, metric=self.task.metric) if self.refusal else self._tally.bound,
             weight=self.task.weight,
         )
-        self._context.journal.write("score", self._address, _row(card))
+        self._context.journal.write(
+            events.Score(
+                address=self._address,
+                task=card.task,
+                score=card.score,
+                examples=len(whole),
+                malformed=card.malformed,
+                failed=card.failed,
+                invalid=card.invalid or None,
+            )
+        )
         note_spending(
             self._context.journal, self._context.account, seconds=anyio.current_time() - self._context.started
         )
@@ -128,14 +139,3 @@ async def score(
     node = Evaluation(context, pair, task, examples=examples, address=address)
     await node.ask([(priority, range(len(examples)))])
     return node.card()
-
-
-def _row(card: Scorecard) -> dict[str, object]:
-    row: dict[str, object] = {
-        "task": card.task,
-        "score": card.score,
-        "examples": len(card.outcomes),
-        "malformed": card.malformed,
-        "failed": card.failed,
-    }
-    return {**row, "invalid": card.invalid} if card.invalid else row

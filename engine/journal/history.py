@@ -1,14 +1,13 @@
-"""What a run's journal tells: how the score rose, over what was spent, and where every prompt came from."""
+"""How a run's score rose, over what was spent, and where every prompt came from."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal
 
-Event = Mapping[str, Any]
-Level = Literal["user", "system"]
-SPENT = ("calls", "dollars", "seconds")
+from metaspo.engine.journal.address import Address
+from metaspo.engine.journal.events import Candidate, Event, Level, Proposal, Rejected, Score, Select, Spent
+
+Scores = list[tuple[str, float]]  # each with its task; "" for the mean over all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +26,12 @@ class Point:
     dollars: float = 0.0
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, address: str, scores: Scores, spent: Spent, weights: Mapping[str, float]) -> "Point":
+        """The mean of scores, by the weights of their tasks (1 for one that has none)."""
+        mean = fmean([score for _, score in scores], weights=[weights.get(task, 1.0) for task, _ in scores])
+        return cls(address=address, score=mean, calls=spent.calls, dollars=spent.dollars, seconds=spent.seconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposed:
@@ -44,122 +49,93 @@ class Proposed:
     task: str
     text: str
     parent: str
-    score: float | None
-    fate: str
+    score: float | None = None
+    fate: str = ""
+
+    @classmethod
+    def of(cls, event: Proposal, task: str, parent: str) -> "Proposed":
+        """A proposal of which no more is known yet."""
+        level: Level = "user" if task else "system"
+        text = (event.user if task else event.system) or ""
+        return cls(address=event.address, level=level, task=task, text=text, parent=parent, fate=event.none or "")
+
+    def selected_from(self, kept: Sequence[str], *, dropped: bool) -> "Proposed":
+        """With its fate, now that its round has selected."""
+        lost = "dropped" if dropped and self.score is None else "passed over"
+        return replace(self, fate=self.fate or ("kept" if self.text in kept else lost))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A run as its journal tells it."""
+    """Takes a run's events one by one. What a later session only repeats adds nothing."""
 
-    points: tuple[Point, ...]
-    proposals: tuple[Proposed, ...]
+    def __init__(self, *, texts: bool) -> None:
+        """`texts`: whether the prompts are kept; a long run has many."""
+        self._texts = texts
+        self._points: list[tuple[str, Scores, Spent]] = []  # the first is of the first prompts
+        self._inner: Scores = []  # selected by the inner loops of the iteration that goes on
+        self._inner_spent = Spent()
+        self._selected: set[Address] = set()
+        self._parents: dict[str, str] = {}
+        self._open: dict[str, Proposed] = {}  # proposals that no selection was made from yet, by address
+        self._done: list[Proposed] = []
+        self._scores: dict[str, float | None] = {}  # of candidates of rounds that have not selected yet
+        self._dropped: set[str] = set()
 
+    def apply(self, event: Event, address: Address, spent: Spent) -> None:
+        """The next event; `spent` by all sessions so far."""
+        if address.round in self._selected:
+            return
+        task = address.task if address.loop == "inner" else ""
+        match event:
+            case Score() if address.loop == "init" and event.score is not None:
+                self._add_first(address.task, event.score, spent)
+            case Score() if task and address.candidate and address.step == "score":
+                self._scores.setdefault(event.address.removesuffix("/score"), event.score)
+            case Candidate():
+                self._scores.setdefault(event.address, event.score)
+            case Rejected():
+                self._dropped.add(event.address)
+            case Proposal() if self._texts:
+                self._open.setdefault(event.address, Proposed.of(event, task, self._parents.get(task, "")))
+            case Select():
+                self._select(event, address, spent)
 
-def history(
-    events: Sequence[Event],
-    *,
-    system_prompt: str,
-    user_prompts: Mapping[str, str],
-    weights: Mapping[str, float] | None = None,
-) -> History:
-    """Read a journal; the first prompts are those that the run started from, weights are of tasks, 1 if left out."""
-    once = list(_once(events))
-    return History(
-        points=tuple(_points(once, weights or {})),
-        proposals=tuple(_proposals(once, system_prompt=system_prompt, user_prompts=user_prompts)),
-    )
+    def points(self, weights: Mapping[str, float]) -> tuple[Point, ...]:
+        """After the first prompts, after each iteration's inner loops, after each outer loop."""
+        return tuple(Point.of(*point, weights) for point in self._points)
 
+    def proposals(self, first: Mapping[str, str]) -> tuple[Proposed, ...]:
+        """Every proposal with its parent and its fate, round by round; those not selected from yet come last.
 
-def _once(events: Iterable[Event]) -> Iterable[Event]:
-    """Every event with what all sessions had spent by then; what a rerun only repeats is left out."""
-    seen: set[tuple[str, str]] = set()
-    before = dict.fromkeys(SPENT, 0.0)
-    session = dict.fromkeys(SPENT, 0.0)
-    for event in events:
-        if event["event"] == "start":
-            before = {name: before[name] + session[name] for name in SPENT}
-            session = dict.fromkeys(SPENT, 0.0)
-        elif event["event"] == "spent":
-            session = {name: float(event[name]) for name in SPENT}
-        elif (event["event"], event["address"]) not in seen:
-            seen.add((event["event"], event["address"]))
-            yield {**event, "spent": {name: before[name] + session[name] for name in SPENT}}
+        `first` are the prompts that the run started from: the user prompts by task, and "" the system prompt.
+        """
+        waiting = [replace(proposed, score=self._scores.get(at)) for at, proposed in self._open.items()]
+        every = (*self._done, *waiting)
+        return tuple(replace(one, parent=one.parent or first.get(one.task, "")) for one in every)
 
+    def _add_first(self, task: str, score: float, spent: Spent) -> None:
+        scores = self._points[0][1] if self._points else []
+        if task not in dict(scores):
+            self._points[:1] = [("init", [*scores, (task, score)], spent)]
 
-def _points(events: Sequence[Event], weights: Mapping[str, float]) -> Iterable[Point]:
-    """After the first prompts, after each iteration's inner loops, after each outer loop."""
-    first = [event for event in events if event["event"] == "score" and event["address"].startswith("init/")]
-    if first:
-        yield _point("init", _mean([(event, event["score"]) for event in first], weights), first[-1])
-    inner: dict[str, list[Event]] = {}
-    for event in events:
-        if event["event"] != "select":
-            continue
-        iteration, loop = event["address"].split("/")[:2]
-        if loop == "inner":
-            inner.setdefault(iteration, []).append(event)
-        elif loop == "outer":
-            rounds = inner.pop(iteration, [])
-            scores = [(one, kept["score"]) for one in rounds for kept in one["kept"]]
-            if scores:
-                yield _point(f"{iteration}/inner", _mean(scores, weights), rounds[-1])
-            yield _point(event["address"], event["score"], event)
+    def _select(self, event: Select, address: Address, spent: Spent) -> None:
+        self._selected.add(address)
+        if address.loop == "inner":
+            self._inner += [(address.task, kept.score) for kept in event.kept or () if kept.score is not None]
+            self._inner_spent = spent
+        elif address.loop == "outer" and event.score is not None:
+            if self._inner:
+                self._points.append((str(address._replace(loop="inner")), self._inner, self._inner_spent))
+                self._inner = []
+            self._points.append((event.address, [("", event.score)], spent))
+        self._close(event, f"{event.address}/")
+        if event.prompts:
+            self._parents[address.task] = event.prompts[0]
 
-
-def _mean(scores: Sequence[tuple[Event, float]], weights: Mapping[str, float]) -> float:
-    """The mean of scores that events tell, each with the weight of the task in the event's address."""
-    own = [weights.get(event["address"].partition("task=")[2].split("/")[0], 1.0) for event, _ in scores]
-    return fmean([score for _, score in scores], weights=own)
-
-
-def _point(address: str, score: float, event: Event) -> Point:
-    spent = event["spent"]
-    return Point(
-        address=address, score=score, calls=int(spent["calls"]), dollars=spent["dollars"], seconds=spent["seconds"]
-    )
-
-
-def _proposals(events: Sequence[Event], *, system_prompt: str, user_prompts: Mapping[str, str]) -> Iterable[Proposed]:
-    """Every proposal with its parent and its fate, in the order of the journal."""
-    parents: dict[str, str] = {"": system_prompt, **user_prompts}
-    scores = {event["address"]: event.get("score") for event in events if event["event"] in ("candidate", "score")}
-    dropped = {event["address"] for event in events if event["event"] == "rejected"}
-    waiting: list[Proposed] = []
-    for event in events:
-        address = event["address"]
-        if event["event"] == "proposal":
-            waiting.append(_proposed(event, parents, score=scores.get(address, scores.get(f"{address}/score"))))
-        elif event["event"] == "select":
-            kept = [event["system"]] if "system" in event else [one["user"] for one in event.get("kept", ())]
-            for one in [one for one in waiting if one.address.startswith(f"{address}/")]:
-                waiting.remove(one)
-                yield one if one.fate else replace(one, fate=_fate(one, kept, dropped))
-            parents[_task_of(address)] = kept[0] if kept else parents[_task_of(address)]
-    yield from waiting
-
-
-def _proposed(event: Event, parents: Mapping[str, str], *, score: float | None) -> Proposed:
-    task = _task_of(event["address"])
-    level: Level = "user" if task else "system"
-    return Proposed(
-        address=event["address"],
-        level=level,
-        task=task,
-        text=event.get(level, ""),
-        parent=parents.get(task, ""),
-        score=score,
-        fate=str(event.get("none", "")),
-    )
-
-
-def _fate(one: Proposed, kept: Sequence[str], dropped: set[str]) -> str:
-    if one.text in kept:
-        return "kept"
-    return "dropped" if one.address in dropped and one.score is None else "passed over"
-
-
-def _task_of(address: str) -> str:
-    """The task of an inner loop's address; "" for the outer loop's."""
-    found = re.search(r"/inner/task=([^/]+)", address)
-    return found.group(1) if found else ""
+    def _close(self, event: Select, below: str) -> None:
+        """The proposals of a round have their fate, and what was scored there is of no more use."""
+        for at in [at for at in self._open if at.startswith(below)]:
+            proposed = replace(self._open.pop(at), score=self._scores.get(at))
+            self._done.append(proposed.selected_from(event.prompts, dropped=at in self._dropped))
+        self._scores = {at: score for at, score in self._scores.items() if not at.startswith(below)}
+        self._dropped = {at for at in self._dropped if not at.startswith(below)}

@@ -7,17 +7,20 @@ says its selections once more.
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import orjson
 
+from metaspo.engine.journal.events import Event, Select, event_of
+from metaspo.scheduling import Cost
+
 
 class Journal(Protocol):
-    """Takes events; `event` and `address` first, then whatever belongs to it."""
+    """Takes events."""
 
-    def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
+    def write(self, event: Event) -> None:
         """Append one event."""
         ...
 
@@ -32,11 +35,10 @@ class FileJournal:
         if self._file.tell() and not _ends_a_line(path):
             self._file.write(b"\n")  # a kill in mid-line: the next line starts on its own
 
-    def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
+    def write(self, event: Event) -> None:
         """Append one event, with the seconds since this process opened the journal."""
-        elapsed = round(self._clock() - self._start, 3)
-        line = {"event": event, "address": address, **data, "t": elapsed}
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        line = {**event.line(), "t": round(self._clock() - self._start, 3)}
+        self._file.write(orjson.dumps(line, default=Cost._asdict, option=orjson.OPT_APPEND_NEWLINE))
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -53,11 +55,11 @@ class MemoryJournal:
     """Keeps events in a list: for runs without a directory, and for tests."""
 
     def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
 
-    def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
+    def write(self, event: Event) -> None:
         """Append one event."""
-        self.events.append({"event": event, "address": address, **data})
+        self.events.append(event)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -66,33 +68,38 @@ class MemoryJournal:
 class StoredJournal:
     """The events of a journal's file, read line by line whenever they are gone through: a long one is never in memory.
 
-    A line cut off by a kill is passed over.
+    A line cut off by a kill is passed over, and so is one of a kind that only a newer version knows.
+    No file, no events.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Event]:
+        if not self._path.is_file():
+            return
         with self._path.open("rb") as lines:
             for line in lines:
                 try:
-                    yield orjson.loads(line)
+                    event = event_of(orjson.loads(line))
                 except orjson.JSONDecodeError:
                     continue
+                if event is not None:
+                    yield event
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a journal; a line cut off by a kill is passed over."""
+def read_journal(path: Path) -> list[Event]:
+    """All events of a journal; see `StoredJournal`."""
     return list(StoredJournal(path))
 
 
-def selections(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was selected, by address, without times. A rerun's repetition must equal what it repeats."""
+def selections(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
+    """What was selected, by address, as plain data without times. A rerun's repetition must equal what it repeats."""
     chosen: dict[str, dict[str, Any]] = {}
     for event in events:
-        if event["event"] != "select":
+        if not isinstance(event, Select):
             continue
-        said = {key: value for key, value in event.items() if key not in ("t", "event")}
-        if chosen.setdefault(str(event["address"]), said) != said:
-            raise ValueError(f"the journal holds two different selections at {event['address']}")
+        said = {name: value for name, value in orjson.loads(orjson.dumps(event.line())).items() if name != "event"}
+        if chosen.setdefault(event.address, said) != said:
+            raise ValueError(f"the journal holds two different selections at {event.address}")
     return chosen

@@ -4,15 +4,11 @@ Counted from what the journal is told, so a replay from the cache counts the sam
 from proposed nothing, which is no fault and not counted.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from metaspo.engine.journal.barriers import EVENT as BARRIER
-from metaspo.engine.journal.journal import Journal
-from metaspo.engine.journal.warn import Warn
+from metaspo.engine.journal.events import Proposal
 
-EVENT = "proposal"
 LEAST = 3  # lost proposals that are worth a warning, if they are half of all
 
 
@@ -30,15 +26,13 @@ class Proposals:
     unusable: int = 0
     last_reason: str = ""
 
-    def after(self, event: str, data: Mapping[str, Any]) -> "Proposals":
-        """The count after one more event of the journal; a new session starts from nothing."""
-        if event == "start":
-            return Proposals()
-        if event != EVENT or ("none" in data and not data.get("unusable")):
-            return self
-        if "none" not in data:
+    def after(self, proposal: Proposal) -> "Proposals":
+        """The count after one more."""
+        if proposal.none is None:
             return Proposals(made=self.made + 1, unusable=self.unusable, last_reason=self.last_reason)
-        return Proposals(made=self.made + 1, unusable=self.unusable + 1, last_reason=str(data["none"]))
+        if not proposal.unusable:
+            return self
+        return Proposals(made=self.made + 1, unusable=self.unusable + 1, last_reason=proposal.none)
 
     @property
     def warning(self) -> str:
@@ -56,29 +50,3 @@ class Proposals:
     def as_json(self) -> dict[str, Any]:
         """Plain data for a summary."""
         return {**asdict(self), "warning": self.warning}
-
-
-def proposals(events: Iterable[Mapping[str, Any]]) -> Proposals:
-    """Those of the last session in a journal."""
-    count = Proposals()
-    for event in events:
-        count = count.after(event["event"], event)
-    return count
-
-
-class WatchedJournal:
-    """Hands events on to a journal; warns once, as the first loop ends with a good part of the proposals lost."""
-
-    def __init__(self, journal: Journal, warn: Warn) -> None:
-        self._journal = journal
-        self._warn = warn
-        self._warned = False
-        self._count = Proposals()
-
-    def write(self, event: str, address: str, data: Mapping[str, Any]) -> None:
-        """Append one event."""
-        self._journal.write(event, address, data)
-        self._count = self._count.after(event, data)
-        if event == BARRIER and not self._warned and (text := self._count.warning):
-            self._warned = True
-            self._warn(f"so far {text}")

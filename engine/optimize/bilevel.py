@@ -11,6 +11,7 @@ from metaspo.engine.config.plan import count_calls
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
 from metaspo.engine.optimize.result import RunResult
@@ -39,11 +40,11 @@ async def run(context: RunContext) -> RunResult:
     """
     calls = count_calls(context.config, context.tasks)
     context.observer.planned(base_calls=calls.base, optimizer_calls=calls.optimizer)
-    context.journal.write("start", "", {"name": context.config.name, "seed": context.config.seed})
+    context.journal.write(events.Start.now(name=context.config.name, seed=context.config.seed))
     before, optimized = await both(score_before(context), _optimize(context))
     tests = (*before, *optimized.after)
     final = optimized.final
-    context.journal.write("finish", "", {"score": final.meta_score})
+    context.journal.write(events.Finish(score=final.meta_score))
     context.observer.finished()
     return RunResult(
         name=context.config.name,

@@ -14,6 +14,7 @@ from metaspo.engine.addresses import candidate_address, inner_address, join, rng
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.round import Round
 from metaspo.engine.optimize.search_round import NodeSpec, SearchSetup, run_search
 from metaspo.engine.optimize.state import TaskState
@@ -77,7 +78,7 @@ def _close_round(this: InnerRound, proposed: Sequence[Scorecard | None]) -> Task
     out = this.races.raced_out()
     here = [None if this.races.lost(number) else card for number, card in enumerate(proposed, start=1)]
     kept = select(this.state.kept, here, keep=this.context.config.inner.keep)
-    chosen = {"kept": [{"user": card.pair.user, "score": card.score} for card in kept]}
+    chosen = events.Select(address=this.address, kept=[events.Kept(card.pair.user, card.score) for card in kept])
     return replace(this.state, kept=kept, raced_out=this.note_selection(chosen, raced_out=out))
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from metaspo.engine.addresses import candidate_address, join, outer_address, rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.round import Round
 from metaspo.engine.optimize.search_round import NodeSpec, SearchSetup, run_search
 from metaspo.engine.optimize.state import RunState
@@ -94,8 +95,9 @@ def _close_round(this: OuterRound, scored: Sequence[Candidate | None]) -> RunSta
     if winner:
         cards = [candidate.cards if candidate and candidate in here else None for candidate in scored]
         if luck := estimate_of(cards, state.cards, seed=this.context.config.seed):
-            this.context.journal.write("optimism", this.address, {**asdict(luck), "says": luck.sentence})
-    chosen = {"system": new.system, "chosen": winner.number if winner else 0, "score": new.meta_score}
+            this.context.journal.write(events.Optimism(address=this.address, **asdict(luck), says=luck.sentence))
+    number = winner.number if winner else 0
+    chosen = events.Select(address=this.address, system=new.system, chosen=number, score=new.meta_score)
     return replace(new, raced_out=(*new.raced_out, *this.note_selection(chosen, raced_out=out)))
 
 
@@ -177,8 +179,8 @@ async def _score(this: OuterRound, number: int, system: str) -> Candidate | None
     if cards is None:
         return None
     candidate = Candidate(number=number, system=system, cards=tuple(cards))
-    worth = {"invalid": candidate.invalid} if candidate.invalid else {"score": candidate.meta_score}
-    context.journal.write("candidate", address, worth)
+    worth = None if candidate.invalid else candidate.meta_score
+    context.journal.write(events.Candidate(address=address, score=worth, invalid=candidate.invalid or None))
     return candidate
 
 

@@ -1,11 +1,12 @@
 """What a round of either loop is made of: candidates are proposed, scored until they are out, and selected from."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from metaspo.engine.addresses import candidate_address
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.journal import events
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import Unanswered, asker
@@ -49,12 +50,12 @@ class Round:
             prompt = check(await proposing)
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
-            self.context.journal.write("proposal", address, {"none": str(reason), "unusable": unusable})
+            self.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
             self.context.observer.settled(base_calls=rows)
             self.races.ended(number)
             self.recall.done(number)
             return None
-        self.context.journal.write("proposal", address, {level: prompt})
+        self.context.journal.write(events.Proposal.of(prompt, level=level, address=address))
         return prompt
 
     async def score(
@@ -90,8 +91,7 @@ class Round:
             note_rejection(self.context, candidate_address(self.address, number), nodes, contest)
         return cards
 
-    def note_selection(self, chosen: Mapping[str, object], *, raced_out: Sequence[int]) -> tuple[str, ...]:
+    def note_selection(self, chosen: events.Select, *, raced_out: Sequence[int]) -> tuple[str, ...]:
         """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
-        said = {**chosen, "raced_out": raced_out} if self.races.raced else chosen
-        self.context.journal.write("select", self.address, said)
+        self.context.journal.write(replace(chosen, raced_out=raced_out) if self.races.raced else chosen)
         return tuple(candidate_address(self.address, number) for number in raced_out)

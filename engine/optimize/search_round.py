@@ -10,6 +10,7 @@ from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.observer import Observer
@@ -171,8 +172,9 @@ class RoundSearchContext:
         self._settle(cells - self._seen)
         cards = [node.card() for node in nodes]
         refusal = next((card.invalid for card in cards if card.invalid), "")
-        fate = {"invalid": refusal} if refusal else {"score": meta_score(cards)}
-        setup.context.journal.write("trial", address, {setup.level: prompt, **fate})
+        worth = None if refusal else meta_score(cards)
+        trial = events.Trial.of(prompt, level=setup.level, address=address)
+        setup.context.journal.write(replace(trial, score=worth, invalid=refusal or None))
         return None if refusal else self._trial(cards)
 
     def _settle(self, cells: set[Cell]) -> None:
@@ -210,7 +212,7 @@ async def run_search(search: Search, setup: SearchSetup) -> list[str]:
     try:
         found: Sequence[str] = await search.search(context)
     except NoProposal as reason:
-        run.journal.write("proposal", setup.address, {"none": str(reason)})
+        run.journal.write(events.Proposal(address=setup.address, none=str(reason)))
         found = []
     bound = round_work(search, setup.size)
     run.observer.settled(
@@ -219,7 +221,8 @@ async def run_search(search: Search, setup: SearchSetup) -> list[str]:
     usable = [prompt for prompt in dict.fromkeys(found) if not fault_of(prompt, level=setup.level)]
     usable = usable[: setup.candidates]
     for number, prompt in enumerate(usable, start=1):
-        run.journal.write("proposal", candidate_address(setup.address, number), {setup.level: prompt})
+        address = candidate_address(setup.address, number)
+        run.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
     return usable
 
 

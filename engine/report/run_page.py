@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from metaspo.engine.evaluation.test_score import TestScore
-from metaspo.engine.journal.history import History, Proposed, history
-from metaspo.engine.journal.journal import read_journal
+from metaspo.engine.journal.history import Proposed
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.optimize.result import Gain, RunResult
 from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
 from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, changed_prompt, picture, render_page
@@ -29,16 +30,19 @@ def load_result(run: RunDirectory) -> RunResult:
 
 def run_page(run: RunDirectory) -> str:
     """Everything worth seeing of a finished run on one page of HTML. Raises `RunDirectoryError`."""
-    result, past = load_result(run), _history(run)
-    last = past.points[-1]
+    result, config = load_result(run), _config(run)
+    first = {"": config["system_prompt"], **{task["name"]: task["user_prompt"] for task in config["tasks"]}}
+    history = RunView.of(StoredJournal(run.journal), texts=True).history
+    points = history.points(_weights(config))
+    last = points[-1]
     sections = [
         _scores(result),
         Section(
             title="The incumbent's score on the way",
-            pictures=(picture(score_curve(past.points), alt="train score over selections and over what was spent"),),
+            pictures=(picture(score_curve(points), alt="train score over selections and over what was spent"),),
         ),
-        Section(title="What it found", prompts=_found(result, _first_user_prompts(run))),
-        Section(title="Every proposal", entries=tuple(_entry(one) for one in past.proposals)),
+        Section(title="What it found", prompts=_found(result, first)),
+        Section(title="Every proposal", entries=tuple(map(_entry, history.proposals(first)))),
     ]
     return render_page(
         f"Run {run.name}",
@@ -53,8 +57,8 @@ def run_page(run: RunDirectory) -> str:
 
 def write_figures(run: RunDirectory, folder: Path) -> list[Path]:
     """A run's pictures as SVG and PNG files in a folder; where they are. Raises `RunDirectoryError`."""
-    result, past = load_result(run), _history(run)
-    drawn: dict[str, Figure] = {"score": score_curve(past.points)}
+    result, view = load_result(run), RunView.of(StoredJournal(run.journal))
+    drawn: dict[str, Figure] = {"score": score_curve(view.history.points(_weights(_config(run))))}
     if bars := _bars(result.tests):
         drawn["tasks"] = before_and_after(bars)
     return write_all(drawn, folder)
@@ -72,23 +76,13 @@ def write_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     return paths
 
 
-def _history(run: RunDirectory) -> History:
-    config = _config(run)
-    return history(
-        read_journal(run.journal),
-        system_prompt=config["system_prompt"],
-        user_prompts=_first_user_prompts(run),
-        weights={task["name"]: task.get("weight", 1.0) for task in config["tasks"]},
-    )
-
-
 def _config(run: RunDirectory) -> dict[str, Any]:
     config: dict[str, Any] = orjson.loads(run.config.read_bytes())
     return config
 
 
-def _first_user_prompts(run: RunDirectory) -> dict[str, str]:
-    return {task["name"]: task["user_prompt"] for task in _config(run)["tasks"]}
+def _weights(config: Mapping[str, Any]) -> dict[str, float]:
+    return {task["name"]: task.get("weight", 1.0) for task in config["tasks"]}
 
 
 def _verdict(gain: Gain) -> str:
@@ -149,11 +143,11 @@ def _found(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:
     return tuple(prompts)
 
 
-def _entry(one: Proposed) -> Entry:
-    fate = one.fate if one.score is None else f"{one.fate}, {one.score:.1%}"
+def _entry(proposed: Proposed) -> Entry:
+    fate = proposed.fate if proposed.score is None else f"{proposed.fate}, {proposed.score:.1%}"
     return Entry(
-        title=one.address,
+        title=proposed.address,
         fate=fate,
-        kept=one.fate == "kept",
-        spans=changed_prompt("", one.parent, one.text).spans if one.text else (),
+        kept=proposed.fate == "kept",
+        spans=changed_prompt("", proposed.parent, proposed.text).spans if proposed.text else (),
     )

@@ -13,14 +13,14 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
-from metaspo.engine.journal.proposals import WatchedJournal
-from metaspo.engine.journal.spending import note_spending, of_journal, taken_from_budget
+from metaspo.engine.journal.spending import note_spending
+from metaspo.engine.journal.view import RunView, WatchedJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.summary import summarize
+from metaspo.engine.runs.summary import of_journal, summarize
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -87,7 +87,7 @@ async def run_prepared(
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 summary = summarize(result, usage, seconds=seconds, stopped=why)
-                directory.write_summary({**summary, **of_journal(StoredJournal(directory.journal))})
+                directory.write_summary({**summary, **of_journal(directory)})
         if directory:
             directory.write_result(result)
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
@@ -134,9 +134,7 @@ def make_context(
 
 def _spent(directory: RunDirectory | None) -> Cost:
     """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
-    if directory is None or not directory.journal.exists():
-        return NOTHING
-    return taken_from_budget(StoredJournal(directory.journal))
+    return RunView.of(StoredJournal(directory.journal)).spent.of_budget if directory else NOTHING
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from metaspo.engine.journal.journal import StoredJournal
-from metaspo.engine.journal.spending import of_journal
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.optimize.result import RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import AccountStatistics
@@ -15,7 +15,7 @@ def report_data(report: RunReport) -> dict[str, Any]:
     summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
     directory = report.directory
     if directory:
-        summary |= of_journal(StoredJournal(RunDirectory(directory).journal))
+        summary |= of_journal(RunDirectory(directory))
     return {
         "name": directory.name if directory else report.result.name,
         "directory": str(directory) if directory else "",
@@ -57,3 +57,14 @@ def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: fl
         summary["gains"] = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in result.gains]
         summary["optimism"] = result.optimism.sentence if result.optimism else ""
     return summary
+
+
+def of_journal(directory: RunDirectory) -> dict[str, Any]:
+    """What a summary takes from the journal: things that may depend on how the run went, and so are in no result."""
+    view = RunView.of(StoredJournal(directory.journal))
+    return {
+        "all_sessions": asdict(view.all_sessions),
+        "barriers": asdict(view.barriers),
+        "optimism_estimate": view.optimism,
+        "proposals": view.proposals.as_json(),
+    }

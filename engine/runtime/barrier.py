@@ -5,31 +5,15 @@ is through until the last one is, the base model may run out of work: these seco
 """
 
 from collections.abc import Coroutine, Iterable
-from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import anyio
 
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
 
 T = TypeVar("T")
-EVENT = "barrier"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BarrierWait:
-    """One barrier. All in seconds.
-
-    Attributes:
-        seconds: from the beginning of the round until all were through.
-        waited: of these, since the first was through.
-        idle: of the seconds waited, those in which the base model's lane had free slots and nothing queued.
-    """
-
-    seconds: float
-    waited: float
-    idle: float
 
 
 class Barrier:
@@ -44,10 +28,15 @@ class Barrier:
         if self._first is None:
             self._first = (now, idle)
 
-    def passed(self, *, now: float, idle: float) -> BarrierWait:
+    def passed(self, address: str, *, now: float, idle: float) -> events.Barrier:
         """All are through."""
         first_now, first_idle = self._first or (now, idle)
-        return BarrierWait(seconds=now - self._began, waited=now - first_now, idle=idle - first_idle)
+        return events.Barrier(
+            address=address,
+            seconds=round(now - self._began, 3),
+            waited=round(now - first_now, 3),
+            idle=round(idle - first_idle, 3),
+        )
 
 
 async def gather_timed(context: RunContext, address: str, coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -65,8 +54,7 @@ async def gather_timed(context: RunContext, address: str, coroutines: Iterable[C
     finally:
         for coroutine in pending:
             coroutine.close()  # those that a cancellation kept from starting
-    wait = barrier.passed(now=anyio.current_time(), idle=_idle_seconds(context))
-    context.journal.write(EVENT, address, {name: round(seconds, 3) for name, seconds in asdict(wait).items()})
+    context.journal.write(barrier.passed(address, now=anyio.current_time(), idle=_idle_seconds(context)))
     return results
 
 

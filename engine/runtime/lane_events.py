@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from metaspo.engine.journal.events import LaneEvent
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Event
@@ -27,9 +28,9 @@ class LaneEvents:
         """Write events to a run's journal and tell its observer, for as long as the run goes on."""
 
         def listen(event: Event) -> None:
-            data = asdict(event)
-            del data["at"]  # the journal has its own clock
-            journal.write("lane", "", {"what": type(event).__name__, **data})
+            details = asdict(event)
+            del details["at"]  # the journal has its own clock
+            journal.write(LaneEvent(what=type(event).__name__, details=details))
             observer.lane(event)
 
         self._listeners.append(listen)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from metaspo.backends import Message, RequestRejected
 from metaspo.engine.addresses import draw_at, join
+from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal
 from metaspo.scheduling import Priority
@@ -44,10 +45,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 fault = str(error)
-                context.journal.write("malformed", place, {"attempt": attempt, "why": fault})
+                context.journal.write(events.Malformed(address=place, attempt=attempt, why=fault))
                 continue
             context.observer.settled(optimizer_calls=1)
-            context.journal.write(step, address, {"attempts": attempt + 1})
+            context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1))
             return parsed
         raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")
 

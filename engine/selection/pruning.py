@@ -7,7 +7,7 @@ run started again makes no call holds all the same, because of the `CacheFirstGa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import anyio
 from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import comparable, mean
 
@@ -223,12 +224,12 @@ def note_rejection(context: RunContext, address: str, nodes: Sequence[Evaluation
     """Journal why a candidate is out: an example was refused, it cannot reach the bar any more, or it is raced out."""
     prospect = contest.prospect
     unasked = sum(node.missing for node in nodes)
-    why: Mapping[str, object] = {"bound": prospect.bound}
+    why = events.Rejected(address=address, bound=prospect.bound, unasked=unasked)
     if prospect.refusal:
-        why = {"invalid": prospect.refusal}
+        why = replace(why, bound=None, invalid=prospect.refusal)
     elif prospect.lost and not prospect.beaten:
-        why = prospect.evidence
-    context.journal.write("rejected", address, {**why, "unasked": unasked})
+        why = replace(why, bound=None, raced=prospect.evidence["raced"], rows=int(prospect.evidence["rows"]))
+    context.journal.write(why)
     context.observer.settled(base_calls=unasked)
 
 

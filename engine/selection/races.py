@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.journal.events import Racing
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import node_by_node, staggered
 from metaspo.engine.selection.pruning import BoundPruner, Pruner, hard_and_easy
@@ -194,10 +195,10 @@ def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, win
     if rate is None or not winners:
         return None
     if off := _not_raced(nodes):
-        context.journal.write("racing", address, {"off": off})
+        context.journal.write(Racing(address=address, off=off))
         return None
     sizes, weights = tuple(len(task.train) for task in nodes), tuple(task.weight for task in nodes)
-    context.journal.write("racing", address, {"rate": rate / winners, "rows": sum(sizes)})
+    context.journal.write(Racing(address=address, rate=rate / winners, rows=sum(sizes)))
     return RaceDesign(seed=context.config.seed, address=address, sizes=sizes, node_weights=weights, rate=rate / winners)
 
 

@@ -15,6 +15,7 @@ from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.inner import select
 from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
@@ -147,9 +148,9 @@ async def _child(
     try:
         prompt = check_user_prompt(await this.strategy.propose(proposal_context))
     except (NoProposal, PromptError) as reason:
-        context.journal.write("proposal", address, {"none": str(reason)})
+        context.journal.write(events.Proposal(address=address, none=str(reason)))
         return None
-    context.journal.write("proposal", address, {"user": prompt})
+    context.journal.write(events.Proposal(address=address, user=prompt))
     return await _train_score(this, prompt, address=join(address, "score"), number=number)
 
 

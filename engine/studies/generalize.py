@@ -12,6 +12,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
 from metaspo.engine.optimize.search_round import fault_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
@@ -75,7 +76,7 @@ async def _induce_one(context: RunContext, task: Task, position: int, number: in
             lambda answer: _read(answer, rule),
         )
     except NoProposal as reason:
-        context.journal.write("proposal", address, {"none": str(reason)})
+        context.journal.write(events.Proposal(address=address, none=str(reason)))
         return ""
 
 

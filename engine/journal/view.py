@@ -1,0 +1,165 @@
+"""What a run looks like from outside: one fold over its journal, from which everything is read that is told of it."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from metaspo.engine.journal.address import Address
+from metaspo.engine.journal.events import Barrier, Event, Optimism, Proposal, Score, Select, Spent, Start
+from metaspo.engine.journal.history import History
+from metaspo.engine.journal.journal import Journal
+from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.warn import Warn
+
+Reached = tuple[int, int]
+"""An iteration, and whether its outer loop has begun. Iteration 0 is the first prompts; the test splits come last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The wait at one barrier; see `events.Barrier`."""
+
+    address: str
+    seconds: float
+    waited: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barriers:
+    """The waits of a session: each barrier's, and added up; `share` is of the rounds' seconds."""
+
+    idle: float = 0.0
+    share: float = 0.0
+    each: tuple[Wait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllSessions:
+    """What all sessions of a run spent together: the last that each said of itself before the next one started.
+
+    A session says it with every scorecard, now and then between two, and at its end; of one that was killed, the calls
+    after the last time are not known. Its budget has paid for them all the same, see `Spent.of_budget`.
+    """
+
+    sessions: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float = 0.0
+    seconds: float = 0.0
+
+
+SPENT = tuple(one.name for one in fields(AllSessions) if one.name != "sessions")
+
+
+class RunView:
+    """A run as its events tell it, taken one by one.
+
+    Attributes:
+        sessions: how many have begun.
+        start: of the last one; what follows is of the last one, too, where nothing else is said.
+        seconds: from its beginning to its last line.
+        session: what it spent for sure: what it said with its last scorecard.
+        spent: by all sessions together.
+        proposals: how many there were, and could not be used.
+        optimism: how much of the last selected system prompt's score is likely to be luck, in words; of any session.
+        history: the way of the score, and the prompts, of all sessions.
+    """
+
+    def __init__(self, *, texts: bool = False) -> None:
+        """`texts`: whether the history holds the prompts."""
+        self.sessions = 0
+        self.optimism = ""
+        self.spent = Spent()
+        self.history = History(texts=texts)
+        self._begin(Start())
+
+    def _begin(self, start: Start) -> None:
+        self.start = start
+        self.seconds = 0.0
+        self.session = Spent()
+        self.proposals = Proposals()
+        self._before = self.spent
+        self._waits: list[Wait] = []
+        self._scored = 0
+        self._reached: Reached = (0, 0)
+
+    @classmethod
+    def of(cls, events: Iterable[Event], *, texts: bool = False) -> "RunView":
+        """The view after these events."""
+        view = cls(texts=texts)
+        for event in events:
+            view.apply(event)
+        return view
+
+    def apply(self, event: Event) -> None:
+        """The next event."""
+        address = Address.parse(event.address)
+        match event:
+            case Start():
+                self.sessions += 1
+                self._begin(event)
+            case Spent():
+                self.session, self.spent = event, self._before.plus(event)
+            case Barrier(seconds=seconds, waited=waited, idle=idle):
+                self._waits.append(Wait(address=event.address, seconds=seconds, waited=waited, idle=idle))
+            case Optimism():
+                self.optimism = event.says
+            case Proposal():
+                self.proposals = self.proposals.after(event)
+            case Score() if address.loop == "init":
+                self._scored += 1
+        self.seconds = event.t
+        self._reached = max(self._reached, _begun(event, address))
+        self.history.apply(event, address, self.spent)
+
+    def stage(self, *, iterations: int, sources: int) -> str:
+        """How far the last session got, as its observer is told, in a run of so many iterations and source tasks."""
+        first = (1, 0) if 0 < sources <= self._scored else (0, 0)
+        iteration, outer = max(self._reached, first)
+        if not iteration:
+            return "first prompts"
+        if iteration > iterations:
+            return "test splits"
+        return f"iteration {iteration} of {iterations}: {'outer' if outer else 'inner'} loop"
+
+    @property
+    def barriers(self) -> Barriers:
+        """The waits of the last session."""
+        seconds = math.fsum(wait.seconds for wait in self._waits)
+        idle = round(math.fsum(wait.idle for wait in self._waits), 3)
+        return Barriers(idle=idle, share=idle / round(seconds, 3) if seconds else 0.0, each=tuple(self._waits))
+
+    @property
+    def all_sessions(self) -> AllSessions:
+        """What all of them spent."""
+        return AllSessions(sessions=self.sessions, **{name: getattr(self.spent, name) for name in SPENT})
+
+
+def _begun(event: Event, address: Address) -> Reached:
+    """What has begun when this happens: a barrier ends the inner loops, a selection the outer loop."""
+    if not address.iteration or address.loop not in ("inner", "outer"):
+        return 0, 0
+    if address.loop == "inner":
+        return address.iteration, int(isinstance(event, Barrier) and address == address.round._replace(task=""))
+    through = isinstance(event, Select) and address == address.round
+    return (address.iteration + 1, 0) if through else (address.iteration, 1)
+
+
+class WatchedJournal:
+    """Hands events on to a journal; warns once, as the first loop ends with a good part of the proposals lost."""
+
+    def __init__(self, journal: Journal, warn: Warn) -> None:
+        self._journal = journal
+        self._warn = warn
+        self._warned = False
+        self._view = RunView()
+
+    def write(self, event: Event) -> None:
+        """Append one event."""
+        self._journal.write(event)
+        self._view.apply(event)
+        if isinstance(event, Barrier) and not self._warned and (text := self._view.proposals.warning):
+            self._warned = True
+            self._warn(f"so far {text}")
