@@ -142,10 +142,10 @@ class Study:
             for level, role in (("user", "source"), ("system", "target")):
                 if name not in (INNER if level == "user" else OUTER) or (name, level) == ("sprig", "user"):
                     continue
-                found = self._runs([World(seed) for seed in self.seeds], by_itself(name, level))
-                gain = over_seeds({seed: one.gain(role) for seed, one in found.items()})
-                before, after = (fmean(by[role] for by in column) for column in _sides(found))
-                calls = fmean(one.calls for one in found.values())
+                outcomes = self._runs([World(seed) for seed in self.seeds], by_itself(name, level))
+                gain = over_seeds({seed: outcome.gain(role) for seed, outcome in outcomes.items()})
+                before, after = (fmean(by[role] for by in column) for column in _sides(outcomes))
+                calls = fmean(outcome.calls for outcome in outcomes.values())
                 row(name, f"{level} prompts", f"{role} tasks", pct(before), pct(after), points(gain), f"{calls:,.0f}")
                 if gain.interval is None or gain.interval.low <= 0:
                     broken.append(f"{name} ({level}) does not improve on the default")
@@ -161,7 +161,10 @@ class Study:
         for shared, entangled, distraction, tact in product(worlds, (False, True), DISTRACTIONS, TACTS):
             here = [World(seed, shared=shared, entangled=entangled, distraction=distraction) for seed in self.seeds]
             both, outer = (self._runs(here, changes, tact=tact, induced=INDUCED) for changes in ({}, alone))
-            gains = [over_seeds({seed: one.gain("target") for seed, one in found.items()}) for found in (both, outer)]
+            gains = [
+                over_seeds({seed: outcome.gain("target") for seed, outcome in outcomes.items()})
+                for outcomes in (both, outer)
+            ]
             apart = over_seeds({seed: both[seed].after["target"] - outer[seed].after["target"] for seed in both})
             truly = over_seeds({seed: both[seed].worth - outer[seed].worth for seed in both})
             row(
@@ -169,7 +172,7 @@ class Study:
                 "entangled" if entangled else "added up",
                 f"{100 * distraction:.0f}",
                 f"{tact:g}",
-                pct(fmean(one.before["target"] for one in both.values())),
+                pct(fmean(outcome.before["target"] for outcome in both.values())),
                 *(points(figure) for figure in (*gains, apart, truly)),
                 *_beside(both, outer),
             )
@@ -181,12 +184,12 @@ class Study:
             for changes in ({"early_rejection": False}, {"early_rejection": True}, {"racing": RACING})
         )
         table("scoring", "base calls", "equal results", "equal rounds", "unseen tasks against full, in truth")
-        for name, found in (("full", full), ("early rejection", early), (f"and racing at {RACING}", raced)):
-            rounds = [same_rounds(full[seed].chosen, found[seed].chosen) for seed in self.seeds]
+        for name, outcomes in (("full", full), ("early rejection", early), (f"and racing at {RACING}", raced)):
+            rounds = [same_rounds(full[seed].chosen, outcomes[seed].chosen) for seed in self.seeds]
             same, compared = (sum(column) for column in zip(*rounds, strict=True))
-            equal = sum(without_races(found[seed].result) == without_races(full[seed].result) for seed in self.seeds)
-            change = over_seeds({seed: found[seed].worth - full[seed].worth for seed in self.seeds})
-            calls = fmean(one.calls for one in found.values())
+            equal = sum(without_races(outcomes[seed].result) == without_races(full[seed].result) for seed in self.seeds)
+            change = over_seeds({seed: outcomes[seed].worth - full[seed].worth for seed in self.seeds})
+            calls = fmean(outcome.calls for outcome in outcomes.values())
             row(name, f"{calls:,.0f}", f"{equal} of {len(full)}", f"{same} of {compared}", points(change))
         changed = [seed for seed in self.seeds if early[seed].result != full[seed].result]
         return [f"early rejection changed the result of seed {seed}" for seed in changed]
@@ -200,9 +203,9 @@ class Study:
 
 def by_itself(name: str, level: str) -> Changes:
     """One strategy in one loop, the other loop off: a search in one round, what proposes one at a time in three."""
-    loop, other = ("inner", "outer") if level == "user" else ("outer", "inner")
+    loop, other_loop = ("inner", "outer") if level == "user" else ("outer", "inner")
     table = {"strategy": name, "options": OPTIONS.get(name, {})}
-    return {loop: table, other: {"candidates": 0}, "iterations": 1 if name in SEARCHES else 3}
+    return {loop: table, other_loop: {"candidates": 0}, "iterations": 1 if name in SEARCHES else 3}
 
 
 def measure(job: Job, *, train: int = TRAIN, test: int = TEST) -> Outcome:
@@ -218,22 +221,22 @@ def measure(job: Job, *, train: int = TRAIN, test: int = TEST) -> Outcome:
         ]
         journal = MemoryJournal()
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            scope = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="study")
-            result = await run(scope)
-            calls = scope.account.statistics().lanes["base"].calls
-            users: dict[str, tuple[str, ...]] = {task.name: (task.user_prompt,) for task in scope.targets}
+            context = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="study")
+            result = await run(context)
+            calls = context.account.statistics().lanes["base"].calls
+            users: dict[str, tuple[str, ...]] = {task.name: (task.user_prompt,) for task in context.targets}
             sides: dict[str, dict[str, float]] = {
                 side: {gain.role: getattr(gain, side) for gain in result.gains} for side in ("before", "after")
             }
             if job.induced:
-                users = await induce_user_prompts(scope, count=job.induced)
-                for side, system in (("before", scope.config.system_prompt), ("after", result.system_prompt)):
-                    sides[side]["target"] = fmean(one.score or 0.0 for one in await generalize(scope, system, users))
+                users = await induce_user_prompts(context, count=job.induced)
+                for side, system in (("before", context.config.system_prompt), ("after", result.system_prompt)):
+                    sides[side]["target"] = fmean(row.score or 0.0 for row in await generalize(context, system, users))
         return Outcome(
             result=result,
             before=sides["before"],
             after=sides["after"],
-            worth=world.worth(result.system_prompt, users, scope.targets),
+            worth=world.worth(result.system_prompt, users, context.targets),
             carried=world.carried(result.system_prompt),
             calls=calls,
             chosen=selections(journal.events),
@@ -268,20 +271,20 @@ def points(figure: OverSeeds) -> str:
     return f"{100 * figure.mean:+.1f} ({100 * figure.interval.low:+.1f} to {100 * figure.interval.high:+.1f})"
 
 
-def _sides(found: Mapping[int, Outcome]) -> tuple[list[Mapping[str, float]], list[Mapping[str, float]]]:
-    return [one.before for one in found.values()], [one.after for one in found.values()]
+def _sides(outcomes: Mapping[int, Outcome]) -> tuple[list[Mapping[str, float]], list[Mapping[str, float]]]:
+    return [outcome.before for outcome in outcomes.values()], [outcome.after for outcome in outcomes.values()]
 
 
 def _beside(both: Mapping[int, Outcome], outer: Mapping[int, Outcome]) -> Iterator[str]:
     """Skills in the system prompt, score on the source tasks and calls, of one and the other."""
     columns: Sequence[tuple[Callable[[Outcome], float], str]] = (
-        (lambda one: one.carried[0], ".1f"),
-        (lambda one: one.carried[1], ".1f"),
-        (lambda one: 100 * one.after["source"], ".1f"),
-        (lambda one: one.calls, ",.0f"),
+        (lambda outcome: outcome.carried[0], ".1f"),
+        (lambda outcome: outcome.carried[1], ".1f"),
+        (lambda outcome: 100 * outcome.after["source"], ".1f"),
+        (lambda outcome: outcome.calls, ",.0f"),
     )
     for figure, form in columns:
-        yield " / ".join(format(fmean(map(figure, found.values())), form) for found in (both, outer))
+        yield " / ".join(format(fmean(map(figure, outcomes.values())), form) for outcomes in (both, outer))
 
 
 if __name__ == "__main__":

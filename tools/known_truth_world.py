@@ -74,7 +74,7 @@ class World:
         topics = Random(f"{self.seed} topics").sample(TOPICS, len(TOPICS))
         count = SUBJECTS if self.shared else SUBJECTS + MANNERS
         names = (*SOURCES, *TARGETS)
-        return {name: tuple(topics[place * count : (place + 1) * count]) for place, name in enumerate(names)}
+        return {name: tuple(topics[position * count : (position + 1) * count]) for position, name in enumerate(names)}
 
     @cached_property
     def common(self) -> tuple[str, ...]:
@@ -122,12 +122,12 @@ class World:
         question = questions(message)[-1]
         before, _, after = message.rpartition(question)
         around = f"{before}{after}"
-        luck = fraction(str(self.seed), "malformed", system, message)
-        if luck < (MALFORMED / 4 if RULE in around else MALFORMED):
+        draw = fraction(str(self.seed), "malformed", system, message)
+        if draw < (MALFORMED / 4 if RULE in around else MALFORMED):
             return "That is hard to say."
         right = fraction(str(self.seed), "base", system, message) < self.chance(system, around, question)
-        place = WAYS.index(truth(question))
-        return WAYS[place if right else (place + 1) % len(WAYS)]
+        right_way = WAYS.index(truth(question))
+        return WAYS[right_way if right else (right_way + 1) % len(WAYS)]
 
     def tasks(self, *, train: int, test: int) -> tuple[Task, ...]:
         """Sources, then targets."""

@@ -66,8 +66,8 @@ class Writer:
             return "Let me think about that first."
         for_all = "improve system prompts" in role
         if "<analysis> and </analysis>" in text:
-            said = self._reword(text, rng) if "<sentence>" in text else self._diagnose(text, rng, for_all=for_all)
-            return f"<analysis>{said}</analysis>"
+            analysis = self._reword(text, rng) if "<sentence>" in text else self._diagnose(text, rng, for_all=for_all)
+            return f"<analysis>{analysis}</analysis>"
         tag = "system_prompt" if for_all else "user_prompt"
         return f"<{tag}>{self._write(text, rng, tag=tag)}</{tag}>"
 
@@ -88,8 +88,8 @@ class Writer:
 
     def _rewrite(self, text: str, parent: str, rng: Random) -> list[str]:
         """Keep most of the prompt, take up what was found most often."""
-        found = Counter(re.findall(r"\[(\w+)\]", text))
-        names = sorted(found, key=lambda name: (-found[name], rng.random()))
+        counts = Counter(re.findall(r"\[(\w+)\]", text))
+        names = sorted(counts, key=lambda name: (-counts[name], rng.random()))
         kept = [skill for skill in _named(parent) if rng.random() < KEEPS]
         new = [name for name in names if name in CATALOGUE and name not in kept]
         idea = [self._idea(parent, rng)] if rng.random() < WANDERS else []
@@ -109,9 +109,9 @@ class Writer:
     def _continue(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """The best one's skills, some of another's, and what the exemplars hint at."""
         earlier = re.findall(r'<earlier score="\d+">\n(.*?)\n</earlier>', text, flags=re.DOTALL)
-        best, other = earlier[-1], rng.choice(earlier)
+        best, another = earlier[-1], rng.choice(earlier)
         kept = [skill for skill in _named(best) if rng.random() < KEEPS]
-        mixed = [skill for skill in _named(other) if rng.random() < 0.3]
+        mixed = [skill for skill in _named(another) if rng.random() < 0.3]
         shown = [(question, best) for question in questions(text[text.rindex("</earlier>") :])]
         new = self._suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=for_all)[:1]
         idea = [self._idea(best, rng)] if rng.random() < WANDERS else []
@@ -121,11 +121,11 @@ class Writer:
         """What failures hint at and their prompts do not name."""
         cases = re.findall(r"<case>.*?</case>", text, flags=re.DOTALL)
         shown = [(questions(case)[-1], case) for case in cases]
-        found = self._suspects(shown, rng, notices=NOTICES, for_all=for_all)
-        if not found or rng.random() < WANDERS:
-            found = [self._idea(text, rng), *found]
-        most = 1 if "ONE reason" in text else FINDINGS
-        return f"What is missing: {' '.join(f'[{name}]' for name in found[:most])}"
+        skills = self._suspects(shown, rng, notices=NOTICES, for_all=for_all)
+        if not skills or rng.random() < WANDERS:
+            skills = [self._idea(text, rng), *skills]
+        limit = 1 if "ONE reason" in text else FINDINGS
+        return f"What is missing: {' '.join(f'[{name}]' for name in skills[:limit])}"
 
     def _suspects(self, shown: Sequence[tuple[str, str]], rng: Random, *, notices: float, for_all: bool) -> list[str]:
         """Skills that questions hint at and the prompts beside them do not name, the most frequent first."""
@@ -134,24 +134,24 @@ class Writer:
             for skill in sorted(hinted(question) - named(prompts)):
                 if rng.random() < notices:
                     tasks.setdefault(skill, []).append(task_of(question))
-        found = sorted(tasks, key=lambda skill: (-len(tasks[skill]), rng.random()))
+        skills = sorted(tasks, key=lambda skill: (-len(tasks[skill]), rng.random()))
         if rng.random() >= self.tact:
-            return found
+            return skills
         if not for_all:
-            return [skill for skill in found if skill not in _GENERAL]
+            return [skill for skill in skills if skill not in _GENERAL]
         several = len({task_of(question) for question, _ in shown}) > 1
-        return [skill for skill in found if len(set(tasks[skill])) > 1] if several else found
+        return [skill for skill in skills if len(set(tasks[skill])) > 1] if several else skills
 
     def _reword(self, text: str, rng: Random) -> str:
         """Other sentences for the same skill; of a sentence that names none, the same with something before it."""
         (sentence,) = _blocks(text, "sentence")
-        others = [other for name in _named(sentence) for other in CATALOGUE[name].sentences if other != sentence]
+        others = [text for name in _named(sentence) for text in CATALOGUE[name].sentences if text != sentence]
         return "\n".join(rng.sample(others, len(others)) or [f"{start} {sentence}" for start in ("Remember:", "Mind:")])
 
     def _idea(self, prompt: str, rng: Random) -> str:
         """Some general advice, or something about the subject of the task that the prompt is for."""
-        own = [skill for task, skills in self.world.own.items() if task in prompt for skill in skills]
-        return rng.choice([*_GENERAL, *own])
+        subjects = [skill for task, skills in self.world.own.items() if task in prompt for skill in skills]
+        return rng.choice([*_GENERAL, *subjects])
 
 
 def _named(text: str) -> list[str]:
