@@ -8,21 +8,24 @@ against the sequential oracle (`simulation_verdict`).
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
-from simulation_faults import Wire
+from simulation_conduct import Conduct, Door
+from simulation_faults import StartedWire, Wire
+from simulation_guests import Visit, check_exhausted
 from simulation_ledger import Ledger
-from simulation_plan import Interruption, Plan, draw_plan
+from simulation_plan import Guest, Interruption, Plan, draw_plan
 from simulation_process import Process, RunFiles, SessionStore, SimulationLoop
 from simulation_servers import make_servers, plan_changes
 from simulation_verdict import check_entries, check_selections, compare
 from simulation_world import SimulatedWorld
 
+from metaspo.backends import Request
 from metaspo.backends.virtual_time import Deadlock
 from metaspo.cache import DiskStore, MemoryStore, Store, StoreError
 from metaspo.engine import Observer, Prepared, RunConfig, RunReport
@@ -97,6 +100,7 @@ class Simulation:
         self.world = SimulatedWorld(plan.seed, malformed=plan.malformed, unsteady=plan.unsteady, refuses=plan.refuses)
         self.memory = MemoryStore()
         self.servers = make_servers(plan, self.world, self.ledger)
+        self.guests_were_told: dict[Request, str] = {}
         self._say = note
         self._caps_raised = 0
 
@@ -111,7 +115,7 @@ class Simulation:
         waiting = list(self.plan.interruptions)
         for number in range(1, MOST_SESSIONS + 1):
             interruption = waiting[0] if waiting else None
-            session = Session(self, number)
+            session = Session(self, number, guests=self.plan.guests)
             ending = await session.run(interruption)
             if self.ledger.broken:
                 return
@@ -137,7 +141,7 @@ class Simulation:
         if self.plan.refuses:
             return  # refusals are not kept: a finished run asks again for what was refused
         calls = self.ledger.counts["calls"]
-        again = await Session(self, sessions + 1).run(None)
+        again = await Session(self, sessions + 1, guests=()).run(None)
         if again is None or not all(isinstance(report, RunReport) for report in again):
             self.ledger.breaks("a finished run, started again, did not finish")
         elif [getattr(report, "result", None) for report in again] != [report.result for report in reports]:
@@ -170,7 +174,10 @@ class Simulation:
         self.ledger.counts[f"stop: {type(stop).__name__}"] += 1
         self.note(f"a run stops: {stop}")
         if isinstance(stop, BudgetExhausted):
+            check_exhausted(stop, self.ledger.breaks)
             self._caps_raised += 1
+        if type(stop) is RunStopped:
+            self.ledger.breaks(f"a run stopped in an open gateway: {stop}")
 
     def check_budget(self) -> None:
         """All sessions of all runs together, within all their caps."""
@@ -182,8 +189,9 @@ class Simulation:
 class Session:
     """One process: from the start of all runs to their end, or its own."""
 
-    def __init__(self, simulation: Simulation, number: int) -> None:
+    def __init__(self, simulation: Simulation, number: int, *, guests: Sequence[Guest]) -> None:
         self.interrupted = False
+        self._guests = guests
         self._simulation = simulation
         self._ledger = simulation.ledger
         self._process = Process(number)
@@ -219,22 +227,53 @@ class Session:
         write_seconds = 0.0 if simulation.plan.disk else simulation.plan.store_seconds
         view = SessionStore(store, process, self._ledger, write_seconds=write_seconds)
         events = LaneEvents()
+        conduct: Conduct | None = None
 
         def hear(event: Event) -> None:
             simulation.note(f"{event}")
             if isinstance(event, ConcurrencyChanged):
                 self._ledger.widen(event.lane, event.after)
+            if conduct is not None and not process.dead:
+                conduct.hear(event)
             events(event)
 
         try:
             lanes = [self._lane(name) for name in LANES]
-            async with Gateway(lanes, store=view, on_event=hear, wall_clock=simulation.loop.time) as gateway:
+            async with Door(lanes, store=view, on_event=hear, wall_clock=simulation.loop.time) as gateway:
                 self._gateway = gateway
-                self._ledger.begin(process.number, self._widths)
-                return await gather(self._one(config, gateway, events) for config in simulation.configs())
+                conduct = self._conduct(gateway)
+                self._ledger.begin(process.number, self._widths, conduct=conduct)
+                async with self._visits(gateway):
+                    return await gather(self._one(config, gateway, events) for config in simulation.configs())
         finally:
+            if conduct is not None and not process.dead:
+                conduct.finish(interrupted=self.interrupted)
             with suppress(StoreError):  # of a dead process
                 await simulation.close_store(store)
+
+    def _conduct(self, gateway: Door) -> Conduct:
+        settings = {name: lane_settings(getattr(self._simulation.plan.configs[0], name)) for name in LANES}
+        conduct = Conduct(gateway, settings, now=self._simulation.loop.time(), breaks=self._ledger.breaks)
+        if self._simulation.plan.starts is not None:
+            for server in self._simulation.servers:
+                if server.lane == "base":
+                    conduct.start(server.inner.name)
+        return conduct
+
+    @asynccontextmanager
+    async def _visits(self, gateway: Gateway) -> AsyncIterator[None]:
+        """Guests come and go meanwhile, and are sent away at the end."""
+        told, exact = self._simulation.guests_were_told, not self._simulation.plan.disk
+        visits = [Visit(guest, gateway, told, exact=exact, breaks=self._ledger.breaks) for guest in self._guests]
+        tasks = [asyncio.create_task(visit.run()) for visit in visits]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for error in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(error, Exception) and not self._process.dead:
+                    self._ledger.breaks(f"a guest got {error!r}")
 
     async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents) -> RunReport | RunStopped:
         prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
@@ -249,7 +288,12 @@ class Session:
         return {name: lane.concurrency for name, lane in self._gateway.statistics().lanes.items()}
 
     def _lane(self, name: str) -> Lane:
-        wires = [Wire(server, self._process) for server in self._simulation.servers if server.lane == name]
+        servers = [server for server in self._simulation.servers if server.lane == name]
+        starts = self._simulation.plan.starts if name == "base" else None
+        wires = [
+            Wire(server, self._process) if starts is None else StartedWire(server, self._process, seconds=starts)
+            for server in servers
+        ]
         return Lane(name, wires, lane_settings(getattr(self._simulation.plan.configs[0], name)))
 
     def _interrupt(self, interruption: Interruption, task: "asyncio.Task[Ending]") -> None:
@@ -260,6 +304,7 @@ class Session:
         self._ledger.counts[interruption.kind] += 1
         if interruption.kind == "kill":
             self._ledger.check_kill()
+            self._ledger.conduct = None
             self._process.dead = self._simulation.loop.dead = True
             self._files = RunFiles(self._simulation.folder)
         task.cancel()
@@ -269,7 +314,12 @@ class Session:
         simulation = self._simulation
         for lane in LANES:
             table = getattr(simulation.plan.configs[0], lane)
-            self._ledger.check_limits(lane, requests=table.requests_per_minute, tokens=table.tokens_per_minute)
+            self._ledger.check_limits(
+                lane,
+                requests=table.requests_per_minute,
+                tokens=table.tokens_per_minute,
+                requests_per_day=table.requests_per_day,
+            )
         simulation.check_budget()
         check_selections(simulation.folder, self._ledger)
         if not self._process.dead:

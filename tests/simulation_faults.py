@@ -11,8 +11,9 @@ from typing import Protocol
 
 import anyio
 import orjson
-from simulation_ledger import Arrival, Ledger
-from simulation_plan import FATAL, HEADERS, REFUSALS, Fault, Kind, LaneName
+from simulation_conduct import Arrival
+from simulation_ledger import Ledger
+from simulation_plan import FATAL, GUEST, HEADERS, REFUSALS, STATES, Fault, Kind, LaneName
 from simulation_world import Said, SimulatedWorld
 
 from metaspo.backends import (
@@ -83,40 +84,71 @@ class FaultyServer:
 
     async def serve(self, request: Request, *, time_limit: float, session: Session) -> Reply:
         """Answer a call, or fail at it as planned."""
-        if session.dead or self.active("down"):
-            self._ledger.meet("down")
-            raise Unreachable(f"{self.inner.name}: connection refused.")
+        conduct = self._ledger.conduct
+        if session.dead or conduct is None:
+            raise Unreachable("The process is gone.")
+        conduct.reach(self.lane, self.inner.name, self.now())
+        how = "down"
+        try:
+            if self.active("down"):
+                self._ledger.meet("down")
+                raise Unreachable(f"{self.inner.name}: connection refused.", refused=True)
+            how = "cancelled"
+            arrival, fault, said = self._arrive(request, session)
+            try:
+                async with asyncio.timeout_at(self._breaks_at()):
+                    reply = await self._answer(request, said, fault, time_limit=time_limit)
+                if session.dead:
+                    raise Unreachable("The process is gone.")
+                how = "answered"
+                self._ledger.deliver(arrival)
+                conduct.answer(arrival, self.inner.name, self.now())
+                return reply
+            except TimeoutError:
+                how = "down"
+                raise ConnectionLost(f"{self.inner.name} went down.", before_answer=False) from None
+            except BackendError as error:
+                how = fault.kind if fault else type(error).__name__
+                raise
+            except asyncio.CancelledError:
+                if not session.dead and (clings := self.active("clings")) is not None:
+                    self._ledger.meet("clings")
+                    await asyncio.sleep(clings.factor)
+                raise
+            finally:
+                self._ledger.end(arrival, how)
+        finally:
+            conduct.end(self.lane, self.inner.name, how)
+
+    def _arrive(self, request: Request, session: Session) -> tuple[Arrival, Fault | None, Said]:
         key = request_key(request)
         said = self._world.say(request, key)
         arrival = Arrival(session.number, self.lane, key, self.now(), said.usage)
         self._ledger.arrive(arrival)
-        how = "cancelled"
-        try:
-            fault = self._meets(key, self._ledger.asked[key])
-            async with asyncio.timeout_at(self._breaks_at()):
-                reply = await self._answer(request, said, fault, time_limit=time_limit)
-            if session.dead:
-                raise Unreachable("The process is gone.")
-            how = "answered"
-            self._ledger.deliver(arrival)
-            return reply
-        except TimeoutError:
-            how = "down"
-            raise ConnectionLost(f"{self.inner.name} went down.", before_answer=False) from None
-        except BackendError as error:
-            how = fault.kind if fault else type(error).__name__
-            raise
-        finally:
-            self._ledger.end(arrival, how)
+        return arrival, self._meets(key, self._ledger.asked[key]), said
+
+    async def start(self, session: Session, seconds: float) -> None:
+        """Get ready, unless it is down."""
+        await asyncio.sleep(seconds)
+        if session.dead or self.active("down"):
+            raise Unreachable(f"{self.inner.name}: it ended as it was started.")
+        if self._ledger.conduct is not None:
+            self._ledger.conduct.started(self.inner.name)
 
     async def probe(self, session: Session) -> ServerInfo:
         """Answer a probe, unless it is down or stuck."""
-        if session.dead or self.active("down"):
-            raise Unreachable(f"{self.inner.name}: connection refused.")
+        conduct = self._ledger.conduct
+        if session.dead or conduct is None:
+            raise Unreachable("The process is gone.")
+        conduct.probe(self.inner.name, self.now())
+        if self.active("down"):
+            raise Unreachable(f"{self.inner.name}: connection refused.", refused=True)
         fault = self.active("stuck")
         if fault is not None and fault.share == 1:
             await anyio.sleep(FOR_EVER)
-        return await self.inner.probe()
+        info = await self.inner.probe()
+        conduct.probed(self.inner.name)
+        return info
 
     async def load(self, session: Session) -> Mapping[str, float]:
         """The gauges, if it is there."""
@@ -133,7 +165,7 @@ class FaultyServer:
         """The fault that a request's so-and-so-manieth sending meets."""
         now = self.now()
         for number, fault in enumerate(self.faults):
-            if fault.at(now) and fault.kind not in ("down", "slow", "limits"):
+            if fault.at(now) and fault.kind not in STATES:
                 luck = Random(f"{self._seed}/{number}/{key}/{sending}").random()
                 if luck < fault.share:
                     self._ledger.meet(fault.kind)
@@ -149,7 +181,7 @@ class FaultyServer:
             await anyio.sleep(ROUND_TRIP)
             return self._fail(kind, request, Random(f"{self._seed}/{self.now()}/{kind}"))
         if kind in ("hang", "stuck"):
-            self._bill(said)
+            self._bill(request, said)
             await anyio.sleep(time_limit if kind == "hang" else FOR_EVER)
             raise TimedOut(f"{self.inner.name} gave no whole answer within {time_limit:g} seconds.")
         try:
@@ -157,17 +189,17 @@ class FaultyServer:
         except (RateLimited, SlowDown) as error:
             return self._refuse_as(error, request)
         except TimedOut:
-            self._bill(said)
+            self._bill(request, said)
             raise
         if kind != "error inside":  # errors cost nothing
-            self._bill(said)
+            self._bill(request, said)
         if kind == "reset within":
             raise ConnectionLost(f"{self.inner.name}: connection reset.", before_answer=False)
         headers, body = self._headers(reply.hints), chat_body_of(said, damage=kind)
         return self._read(200, headers, body, request, latency=reply.completion.latency)
 
-    def _bill(self, said: Said) -> None:
-        self._ledger.bill(said.usage, self._price(said))
+    def _bill(self, request: Request, said: Said) -> None:
+        self._ledger.bill(said.usage, self._price(said), guest=request.messages[0].content.startswith(GUEST))
 
     def _fail(self, kind: Kind | None, request: Request, rng: Random) -> Reply:
         """A failure as a real server words it."""
@@ -195,6 +227,8 @@ class FaultyServer:
     def _refuse(
         self, status: int, code: str, request: Request, *, wait: Mapping[str, str] | None = None, page: bool = False
     ) -> Reply:
+        if status == 429 and code != "insufficient_quota" and self._ledger.conduct is not None:
+            self._ledger.conduct.refuse(self.lane, self.now(), _told(wait or {}))
         body = b"<html>Bad gateway</html>" if page else orjson.dumps({"error": {"code": code, "message": "No."}})
         return self._read(status, wait or {}, body, request, latency=ROUND_TRIP)
 
@@ -243,6 +277,18 @@ class Wire:
         """The server stays."""
 
 
+class StartedWire(Wire):
+    """... to one that has to be started first."""
+
+    def __init__(self, server: FaultyServer, session: Session, *, seconds: float) -> None:
+        super().__init__(server, session)
+        self._seconds = seconds
+
+    async def start(self) -> None:
+        """As the server does."""
+        await self._server.start(self._session, self._seconds)
+
+
 def chat_body_of(said: Said, *, damage: Kind | None = None) -> bytes:
     """An answer as a server sends it, whole or damaged."""
     usage = said.usage
@@ -257,6 +303,13 @@ def chat_body_of(said: Said, *, damage: Kind | None = None) -> bytes:
         answer = {"error": {"message": "The engine died.", "code": 500}}
     body = orjson.dumps(answer)
     return body[: len(body) // 2] if damage == "truncated" else body
+
+
+def _told(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait; None if a response does not say so."""
+    if "retry-after-ms" in headers:
+        return float(headers["retry-after-ms"]) / 1000
+    return float(headers["retry-after"]) if "retry-after" in headers else None
 
 
 def _wait(rng: Random) -> dict[str, str]:

@@ -7,24 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simulation_conduct import MINUTE, Arrival, Conduct
+
 from metaspo.backends import Usage
 from metaspo.scheduling import NOTHING, Cost
 
-MINUTE = 60.0
 HEADROOM = 0.01  # of a minute's limit may go at once, as the scheduler promises
 UNKEPT = 8  # answers that may be lost beside a full lane, as the scheduler promises; in wider lanes one for each slot
-
-
-@dataclass(slots=True)
-class Arrival:
-    """One call at a server; `usage` is what the whole answer takes."""
-
-    session: int
-    lane: str
-    key: str
-    at: float
-    usage: Usage
-    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -53,12 +42,14 @@ class Ledger:
         self.session = 0
         self.lanes: dict[str, LaneBook] = {}
         self.delivered: dict[str, str] = {}  # key to lane, of this session
+        self.conduct: Conduct | None = None  # of this session's lanes
         self._note = note
         self._widths: Callable[[], Mapping[str, int]] = dict
 
-    def begin(self, session: int, widths: Callable[[], Mapping[str, int]]) -> None:
+    def begin(self, session: int, widths: Callable[[], Mapping[str, int]], *, conduct: Conduct | None = None) -> None:
         """A session starts; `widths` tells how many calls each lane allows itself now."""
         self.session = session
+        self.conduct = conduct
         self.lanes = {lane: LaneBook(widest=width) for lane, width in widths().items()}
         self.delivered = {}
         self._widths = widths
@@ -85,6 +76,8 @@ class Ledger:
         if key in self.stored:
             self.breaks(f"{arrival.lane} was asked {key[:8]}, whose answer is in the store")
         book.arrivals.append(arrival)
+        if self.conduct is not None:
+            self.conduct.arrive(arrival)
         book.in_flight += 1
         book.peak = max(book.peak, book.in_flight)
         if book.in_flight > book.widest:
@@ -101,9 +94,13 @@ class Ledger:
         if how != "answered":
             self._note(f"{arrival.lane} ends {arrival.key[:8]}: {how}")
 
-    def bill(self, usage: Usage, dollars: float) -> None:
-        """A server has worked, whether or not the answer came through."""
-        self.billed = self.billed.plus(Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars))
+    def bill(self, usage: Usage, dollars: float, *, guest: bool = False) -> None:
+        """A server has worked for a run, or a guest, whether or not the answer came through."""
+        cost = Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars)
+        if not guest:
+            self.billed = self.billed.plus(cost)
+        if self.conduct is not None:
+            self.conduct.bill(cost)
 
     def deliver(self, arrival: Arrival) -> None:
         """A whole answer reached a session that is alive."""
@@ -137,10 +134,15 @@ class Ledger:
             if lost := self.lost(lane):
                 self.breaks(f"{lost} answers of {lane} were not kept though the session was not killed")
 
-    def check_limits(self, lane: str, *, requests: int | None, tokens: int | None) -> None:
-        """No minute of a session held more than the lane was told, and no shorter time more than its pace."""
+    def check_limits(
+        self, lane: str, *, requests: int | None, tokens: int | None, requests_per_day: int | None = None
+    ) -> None:
+        """No more than a day may hold, which no session lasts; in no minute more than the lane was told, and in no
+        shorter time more than its pace."""
         book = self.lanes[lane]
         times = [arrival.at for arrival in book.arrivals]
+        if requests_per_day is not None and len(times) > requests_per_day:
+            self.breaks(f"{len(times)} requests to {lane} within a day, told were {requests_per_day}")
         if requests is not None:
             most = most_within(((at, 1) for at in times), MINUTE)
             if most > requests:

@@ -35,14 +35,18 @@ Kind = Literal[
     "down",  # nothing listens; calls under way break
     "slow",  # everything takes longer
     "limits",  # the provider's limits change
+    "clings",  # a call that is given up goes on for a while
     "no credit",  # 429 `insufficient_quota`: fatal
     "no access",  # 401: fatal
 ]
 REFUSALS: tuple[Kind, ...] = ("rate limited", "slow_down", "overloaded", "server fault")
 BREAKS: tuple[Kind, ...] = ("reset before", "reset within", "hang", "stuck")
 HALVES: tuple[Kind, ...] = ("aborted", "truncated", "no choices", "error inside")
-STATES: tuple[Kind, ...] = ("down", "slow", "limits")
+STATES: tuple[Kind, ...] = ("down", "slow", "limits", "clings")
 FATAL: tuple[Kind, ...] = ("no credit", "no access")
+URGENT = (-1,)  # goes before whatever a run asks
+LONG_BATCH = 8_500  # more than a gateway lets in at once
+GUEST = "A guest asks"  # so begins all that guests say
 HEADERS = ("requests_limit", "requests_remaining", "requests_reset", "tokens_limit", "tokens_remaining", "tokens_reset")
 
 
@@ -89,6 +93,26 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """Somebody else who uses the gateway, beside the runs and with an account of their own.
+
+    Attributes:
+        numbers: of the questions they ask: one alone, or several as a batch. Guests ask much the same.
+        after: seconds after the session began.
+        leaves: after so many seconds without an answer; `again`: and asks the same at once again.
+        caps: of their budget.
+    """
+
+    lane: LaneName
+    numbers: tuple[int, ...]
+    priority: tuple[int, ...]
+    after: float
+    leaves: float | None
+    again: bool
+    caps: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that is drawn.
 
@@ -100,6 +124,7 @@ class Plan:
         missing_headers: of the provider's `x-ratelimit-*` headers.
         disk: the real store on disk, else one in memory that forgets what was not written yet.
         store_seconds: until an answer is on disk.
+        starts: seconds that the base model's servers take to start; None where they are there already.
     """
 
     seed: int
@@ -116,6 +141,8 @@ class Plan:
     store_seconds: float
     faults: tuple[Fault, ...]
     interruptions: tuple[Interruption, ...]
+    guests: tuple[Guest, ...]
+    starts: float | None
 
     def drawn(self) -> Counter[str]:
         """What is in it, for the table over many seeds."""
@@ -136,6 +163,12 @@ class Plan:
             "refusing servers": self.refuses,
             "store on disk": self.disk,
             "no faults": not self.faults,
+            "guests": self.guests,
+            "a guest leaves": any(guest.leaves is not None for guest in self.guests),
+            "an urgent guest": any(guest.priority == URGENT for guest in self.guests),
+            "a batch above the window": any(len(guest.numbers) == LONG_BATCH for guest in self.guests),
+            "servers to be started": self.starts is not None,
+            "a limit per day": first.optimizer is not None and first.optimizer.requests_per_day is not None,
         }
         found.update(name for name, there in marks.items() if there)
         return found
@@ -162,6 +195,8 @@ def draw_plan(seed: int) -> Plan:
         store_seconds=rng.choice((0.0, 0.002, 0.02, 0.2)),
         faults=tuple(_fault(rng, replicas) for _ in range(rng.choice((0, 1, 2, 2, 3, 4, 6)))),
         interruptions=tuple(_interruption(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))),
+        guests=tuple(_guest(rng) for _ in range(rng.choice((0, 0, 1, 2, 4)))),
+        starts=rng.uniform(0, 20) if rng.random() < 0.1 else None,
     )
 
 
@@ -210,6 +245,8 @@ def _lane(rng: Random, lane: LaneName) -> dict[str, Any]:
         table["requests_per_minute"] = rng.randint(*((60, 1500) if lane == "base" else (12, 200)))
     if rng.random() < 0.3:
         table["tokens_per_minute"] = rng.randint(*((8_000, 90_000) if lane == "base" else (15_000, 150_000)))
+    if lane == "optimizer" and rng.random() < 0.1:
+        table["requests_per_day"] = rng.randint(15, 60)
     if lane == "optimizer" or rng.random() < 0.2:
         table["prices"] = {"input": 0.15, "output": 0.60, "cached": 0.075}
     return table
@@ -285,6 +322,26 @@ def _fault(rng: Random, replicas: int) -> Fault:
 def _interruption(rng: Random) -> Interruption:
     return Interruption(
         kind="cancel" if rng.random() < 0.25 else "kill", after=rng.expovariate(1 / 8), rest=rng.expovariate(1 / 5)
+    )
+
+
+def _guest(rng: Random) -> Guest:
+    lane: LaneName = rng.choice(("base", "base", "optimizer"))
+    numbers = tuple(rng.randrange(8) for _ in range(rng.choice((1, 1, 2, 6))))
+    caps: dict[str, Any] = {}
+    if rng.random() < 0.5:
+        most = {"calls": rng.randint(1, 6), "tokens": rng.randint(400, 3_000), "dollars": rng.uniform(0.000_1, 0.002)}
+        caps = {name: most[name] for name in rng.sample(sorted(most), rng.randint(1, 2))}
+    if rng.random() < 0.02:  # dear, and so small in what it may spend
+        numbers, caps = tuple(range(LONG_BATCH)), {"calls": rng.randint(0, 10)}
+    return Guest(
+        lane=lane,
+        numbers=numbers,
+        priority=rng.choice((URGENT, (), (10**9,))),
+        after=rng.choice((0.0, rng.expovariate(1 / 4), rng.expovariate(1 / 20))),
+        leaves=rng.expovariate(1 / 3) if rng.random() < 0.5 else None,
+        again=rng.random() < 0.8,
+        caps=caps,
     )
 
 

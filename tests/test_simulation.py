@@ -1,11 +1,13 @@
 """Runs in every kind of trouble, killed and started again, keep every promise (docs/simulation.md)."""
 
 from collections import Counter
+from typing import get_args
 
 import pytest
 from simulation import simulate
-from simulation_ledger import Arrival, Ledger, most_above_pace, most_within
-from simulation_plan import draw_plan
+from simulation_conduct import Arrival
+from simulation_ledger import Ledger, most_above_pace, most_within
+from simulation_plan import Kind, draw_plan
 
 from metaspo.backends import Usage
 
@@ -33,7 +35,7 @@ def test_a_seed_gives_the_same_events_at_the_same_times(seed: int) -> None:
 def test_the_seeds_of_the_default_tests_draw_everything() -> None:
     drawn = sum((draw_plan(seed).drawn() for seed in range(SEEDS)), Counter[str]())
     assert min(drawn.values()) >= 3
-    assert len([name for name in drawn if name.startswith("fault: ")]) == 17
+    assert len([name for name in drawn if name.startswith("fault: ")]) == len(get_args(Kind))
 
 
 def arrival(key: str, at: float) -> Arrival:

@@ -60,6 +60,7 @@ PRELOADED = [
     "scipy.stats",
     "typer",
 ]
+QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
 MOST_SECONDS = 40.0  # of tests, by the clock of the traced run, that one mutant meets
 SLOWER = 4.0  # times that, and so many seconds more, is a hang
 START = 20.0
@@ -100,11 +101,12 @@ class Tree:
     def mutated(self, mutant: Mutant) -> Iterator[None]:
         """The tree with that one change."""
         path = self.root / mutant.file
-        path.write_text(mutant.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
+        whole = path.rename(path.with_suffix(".whole"))
+        path.write_text(mutant.apply(whole.read_text(encoding="utf-8")), encoding="utf-8")
         try:
             yield
         finally:
-            shutil.copy2(ROOT / mutant.file, path)
+            whole.replace(path)
             for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
                 compiled.unlink()  # the next mutant may come within the same second, and be as long
 
@@ -214,6 +216,10 @@ def trace_all(trees: Sequence[Tree]) -> None:
     def trace(number: int) -> None:
         dealt = files[number :: len(trees)]
         trees[number].run(trace_tests, dealt, trees[number].root, parts[number], limit=3600)
+        if not parts[number].exists():
+            raise RuntimeError(
+                f"the traced tests broke off:\n{(parts[number].parent / 'output.txt').read_text()[-3000:]}"
+            )
 
     print("running the default tests, traced ...", file=sys.stderr)
     with ThreadPoolExecutor(len(trees)) as pool:
@@ -255,21 +261,21 @@ def _at_home(root: Path, work: Callable[..., None], arguments: Sequence[object])
     sys.dont_write_bytecode = False
     sys.path[:0] = [str(root), str(root / "tests"), str(root / "tools")]
     os.environ["PYTHONPATH"] = str(root)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    with (root.parent / "output.txt").open("w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     work(*arguments)
 
 
 def run_tests(tests: Sequence[str]) -> None:
     """Until one fails."""
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    sys.exit(pytest.main(["-x", *QUIETLY, *tests]))
 
 
 def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
     """All of them."""
     tracer = Tracer(root)
-    pytest.main(["-q", "-p", "no:cacheprovider", *files], plugins=[tracer])
+    pytest.main([*QUIETLY, *files], plugins=[tracer])
     tracer.write(path)
 
 

@@ -1,0 +1,305 @@
+"""How a session's lanes conduct themselves, as their servers, their listener and those who pay see it.
+
+Everything here goes by what anybody can see: calls as they reach a server, events, statistics, accounts.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from metaspo.backends import Completion, Request, RequestRejected, Usage
+from metaspo.cache import Store
+from metaspo.scheduling import (
+    NOTHING,
+    Account,
+    ConcurrencyChanged,
+    Cost,
+    EndpointDown,
+    EndpointUp,
+    Event,
+    Gateway,
+    GatewayStatistics,
+    Lane,
+    LaneGaveUp,
+    LaneSettings,
+    Priority,
+    Retried,
+)
+
+MINUTE = 60.0
+LEAST_HOLD = 0.75  # seconds that a refusal holds a lane back which does not say for how long
+FIRST_REST, LONGEST_REST = 1.0, 30.0
+MOMENT = 1e-6
+LOOK_AT = 3  # every so-manieth call the statistics are looked at, which takes its time
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One call at a server; `usage` is what the whole answer takes."""
+
+    session: int
+    lane: str
+    key: str
+    at: float
+    usage: Usage
+    ended: bool = False
+
+
+class Door(Gateway):
+    """A gateway that remembers who has asked."""
+
+    def __init__(
+        self, lanes: Iterable[Lane], *, store: Store, on_event: Callable[[Event], None], wall_clock: Callable[[], float]
+    ) -> None:
+        super().__init__(lanes, store=store, on_event=on_event, wall_clock=wall_clock)
+        self.accounts: dict[int, Account] = {}
+
+    async def complete(
+        self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> Completion:
+        """As the gateway."""
+        self._remember(account)
+        return await super().complete(request, lane=lane, account=account, priority=priority)
+
+    async def complete_many(
+        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> list[Completion | RequestRejected]:
+        """As the gateway."""
+        self._remember(account)
+        return await super().complete_many(requests, lane=lane, account=account, priority=priority)
+
+    def _remember(self, account: Account | None) -> None:
+        if account is not None:
+            self.accounts[id(account)] = account
+
+
+@dataclass(slots=True)
+class Server:
+    """What is known of one server in a session.
+
+    Attributes:
+        rests: since it answered last; down_at: when the last one began; probes_at: when those not probed yet are over.
+    """
+
+    health: str = "up"
+    in_flight: int = 0
+    rests: int = 0
+    down_at: float = 0.0
+    probes_at: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LaneConduct:
+    """What is known of one lane in a session.
+
+    Attributes:
+        holds: when each refusal was heard, and until when it holds.
+        too_many: (when, calls at once) where these were more than allowed by then: was there a cut at that moment?
+        good_since: the last answer, or end of all patience; heard: the server has ever said anything.
+    """
+
+    settings: LaneSettings
+    holds: list[tuple[float, float]] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    in_flight: int = 0
+    too_many: list[tuple[float, int]] = field(default_factory=list)
+    limit: int | None = None
+    good_since: float = 0.0
+    heard: bool = False
+    server_seconds: float = 0.0
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Conduct:
+    """Told what happens; `breaks` is told what must not."""
+
+    def __init__(
+        self, gateway: Door, lanes: Mapping[str, LaneSettings], *, now: float, breaks: Callable[[str], None]
+    ) -> None:
+        self._gateway = gateway
+        self._breaks = breaks
+        self._lanes = {name: LaneConduct(settings, good_since=now) for name, settings in lanes.items()}
+        self._servers: dict[str, Server] = {}
+        self._billed = NOTHING
+        self._retried = self._calls = 0
+
+    # What happens at the servers
+
+    def start(self, server: str) -> None:
+        """A server has yet to be started."""
+        self._server(server).health = "cold"
+
+    def started(self, server: str) -> None:
+        """It was."""
+        self._server(server).health = "up"
+
+    def reach(self, lane: str, name: str, now: float) -> None:
+        """A call goes to a server, whether or not that listens."""
+        server, conduct = self._server(name), self._lanes[lane]
+        if server.health == "cold":
+            self._breaks(f"{name} is asked before it is started")
+        if server.health == "down" and now > server.down_at:
+            self._breaks(f"{name} is asked while it rests")
+        if server.health == "trial" and server.in_flight:
+            self._breaks(f"{name} gets a second call while it has yet to answer one")
+        server.in_flight += 1
+        conduct.in_flight += 1
+        for heard, until in conduct.holds:
+            if heard < now < until - MOMENT:
+                self._breaks(f"{lane} sends {until - now:.2f} seconds before a refusal is over")
+        conduct.holds = [hold for hold in conduct.holds if hold[1] > now]
+        self._calls += 1
+        if self._calls % LOOK_AT == 0:
+            self._check_counts(lane, now)
+
+    def arrive(self, arrival: Arrival) -> None:
+        """A call has reached a server that listens."""
+        self._lanes[arrival.lane].arrivals.append(arrival.at)
+
+    def end(self, lane: str, name: str, how: str) -> None:
+        """A call is over."""
+        self._server(name).in_flight -= 1
+        self._lanes[lane].in_flight -= 1
+        self._lanes[lane].heard |= how not in ("cancelled", "down")
+
+    def answer(self, arrival: Arrival, name: str, now: float) -> None:
+        """A whole answer is on its way back, and there at once."""
+        conduct = self._lanes[arrival.lane]
+        self._server(name).health = "up"
+        conduct.good_since = now
+        conduct.answers += 1
+        conduct.server_seconds += now - arrival.at
+        conduct.prompt_tokens += arrival.usage.prompt_tokens
+        conduct.completion_tokens += arrival.usage.completion_tokens
+
+    def refuse(self, lane: str, now: float, seconds: float | None) -> None:
+        """A provider refuses a call for the rate, and says for how long, or does not."""
+        self._lanes[lane].holds.append((now, now + (LEAST_HOLD if seconds is None else seconds)))
+
+    def bill(self, cost: Cost) -> None:
+        """A server has worked: what was set aside must cover it, and be announced."""
+        self._billed = self._billed.plus(cost)
+        self.check_funds()
+
+    def probe(self, name: str, now: float) -> None:
+        """A server is probed."""
+        server = self._server(name)
+        due = [at for at in server.probes_at if at <= now + MOMENT]
+        if due:
+            server.probes_at.remove(min(due))
+        elif server.health == "down":
+            self._breaks(f"{name} is probed before its rest is over at {server.probes_at}")
+
+    def probed(self, name: str) -> None:
+        """It answered the probe."""
+        server = self._server(name)
+        if server.health == "down":
+            server.health = "trial"
+
+    # What the listener hears
+
+    def hear(self, event: Event) -> None:
+        """An event of a lane."""
+        conduct = self._lanes[event.lane]
+        match event:
+            case EndpointDown():
+                server = self._server(event.endpoint)
+                expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
+                if event.wait != expected:
+                    self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
+                server.health, server.rests = "down", server.rests + 1
+                server.down_at = event.at
+                server.probes_at.append(event.at + event.wait)
+            case EndpointUp():
+                self._server(event.endpoint).health = "up"
+                self._server(event.endpoint).rests = 0
+            case Retried():
+                self._retried += 1
+            case ConcurrencyChanged():
+                conduct.too_many = [
+                    (at, calls) for at, calls in conduct.too_many if at != event.at or calls > event.before
+                ]
+                if conduct.limit not in (None, event.before) or event.after == event.before or event.after < 1:
+                    self._breaks(f"{event.lane} had {conduct.limit} calls at once and goes on {event}")
+                conduct.limit = event.after
+            case LaneGaveUp(final=False) if "rate limit" not in event.reason:
+                patience, first = conduct.settings.patience, conduct.settings.first_patience
+                patience = patience if conduct.heard else min(patience, first)
+                if event.at - conduct.good_since < patience - MOMENT:
+                    self._breaks(f"{event.lane} gave up {event.at - conduct.good_since:g} seconds after an answer")
+                conduct.good_since = event.at
+
+    # What accounts and statistics say
+
+    def check_funds(self) -> None:
+        """All that servers were paid for was set aside before, and announced before that."""
+        accounts = self._gateway.accounts.values()
+        taken = _sum(account.taken() for account in accounts)
+        for name, spent in self._billed._asdict().items():
+            if spent > getattr(taken, name) + MOMENT:
+                self._breaks(f"servers were paid {spent:g} {name}, {getattr(taken, name):g} are booked")
+
+    def finish(self, *, interrupted: bool) -> None:
+        """The gateway is closed: nothing is left, and the books agree with what was seen."""
+        self.check_funds()
+        for name in self._lanes:
+            self._check_width(name, inf)
+        statistics = self._gateway.statistics()
+        totals = [account.statistics().total for account in self._gateway.accounts.values()]
+        for account in self._gateway.accounts.values():
+            taken, total = account.taken(), account.statistics().total
+            if taken.calls != total.calls or abs(taken.dollars - total.dollars) > MOMENT:
+                self._breaks(f"{account!r} has taken {taken}, its statistics say {total}")
+        self._check_empty(statistics)
+        lanes = self._lanes.values()
+        seen = {
+            "prompt_tokens": sum(lane.prompt_tokens for lane in lanes),
+            "completion_tokens": sum(lane.completion_tokens for lane in lanes),
+            "server_seconds": sum(lane.server_seconds for lane in lanes),
+            "retries": self._retried,
+        }
+        for name, amount in seen.items():
+            said = sum(getattr(total, name) for total in totals)
+            if abs(said - amount) > MOMENT * max(1.0, amount):
+                self._breaks(f"the accounts say {said:g} {name}, seen were {amount:g}")
+        most = sum(len(lane.arrivals) for lane in lanes)
+        calls = sum(total.calls - total.withdrawn for total in totals)  # some of these were ended before they began
+        if calls > most and not interrupted:
+            self._breaks(f"the accounts paid for {calls} calls, {most} reached a server")
+
+    def _check_empty(self, statistics: GatewayStatistics) -> None:
+        left = statistics.waiting
+        for name, lane in statistics.lanes.items():
+            endpoints = lane.endpoints
+            left += lane.queued + lane.in_flight + lane.retrying + sum(endpoint.in_flight for endpoint in endpoints)
+            answered = {lane.answered, sum(endpoint.answered for endpoint in endpoints), self._lanes[name].answers}
+            if len(answered) > 1:
+                self._breaks(f"{name} answered {answered}")
+        if left:
+            self._breaks(f"something is left in a closed gateway: {statistics}")
+
+    def _check_counts(self, lane: str, now: float) -> None:
+        """No more calls at once than the lane allows itself; what it thinks it has used is never below the truth."""
+        conduct, said = self._lanes[lane], self._gateway.statistics().lanes[lane]
+        self._check_width(lane, now)
+        if conduct.in_flight > said.concurrency:
+            conduct.too_many.append((now, conduct.in_flight))  # unless it was cut at this very moment
+        truth = sum(at > now - MINUTE for at in conduct.arrivals)
+        if said.requests_in_minute < truth:
+            self._breaks(f"{lane} counts {said.requests_in_minute} requests in the last minute, {truth} came")
+
+    def _check_width(self, lane: str, now: float) -> None:
+        if any(at < now for at, _ in self._lanes[lane].too_many):
+            self._breaks(f"more calls at once on {lane} than it allows itself: {self._lanes[lane].too_many}")
+
+    def _server(self, name: str) -> Server:
+        return self._servers.setdefault(name, Server())
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    total = NOTHING
+    for cost in costs:
+        total = total.plus(cost)
+    return total
