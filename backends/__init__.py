@@ -31,6 +31,7 @@ from metaspo.backends.errors import (
     UnknownModel,
     Unreachable,
 )
+from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.local import LocalModel, LocalServerFailed
 from metaspo.backends.model_files import (
     DEFAULT_MODEL,
@@ -58,6 +59,7 @@ __all__ = [
     "CreditExhausted",
     "FatalError",
     "HalfAnswer",
+    "HttpEndpoint",
     "LimitHints",
     "LocalModel",
     "LocalModelFacts",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_TELLING = 8  # characters of a value that may be a secret whatever the header's name
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -32,8 +33,13 @@ class HttpEndpoint:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no message may repeat, the longest first, as one may be a part of another."""
-        values = {self.api_key, *(value for name, value in self.headers.items() if is_secret_header(name))}
-        return tuple(sorted((value for value in values if value), key=len, reverse=True))
+        values = {value for name, value in self.headers.items() if is_secret_header(name) or len(value) >= _TELLING}
+        return tuple(sorted((value for value in {self.api_key, *values} if value), key=len, reverse=True))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is something that a server may ask for before it answers."""
+        return bool(self.api_key) or any(map(is_secret_header, self.headers))
 
     def all_headers(self) -> dict[str, str]:
         """The headers given, and the key."""

@@ -38,7 +38,7 @@ class OpenAIAPI(OpenAICompatible):
         if isinstance(endpoint, str):
             endpoint = HttpEndpoint(url=endpoint, api_key=api_key or os.environ.get("OPENAI_API_KEY", ""))
         super().__init__(endpoint, name=name, probe_limit=probe_limit)
-        self._has_key = bool(endpoint.secrets)
+        self._has_key = endpoint.has_key
         self._models = models
         self._own_limit_parameter = limit_parameter
 

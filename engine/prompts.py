@@ -1,5 +1,6 @@
 """Prompts: the pair that is optimized, and how it becomes the messages of a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,17 @@ def render(pair: PromptPair, question: str, *, roles: Roles = "separate") -> tup
     without a system role.
     """
     asked = pair.user.replace(PLACEHOLDER, question)
-    if roles == "merged":
-        return (Message("user", f"{pair.system}\n\n{asked}"),)
-    return (Message("system", pair.system), Message("user", asked))
+    messages = (Message("system", pair.system), Message("user", asked))
+    return merged(messages) if roles == "merged" else messages
+
+
+def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without a system role: what stood in it begins the first message that follows it."""
+    waiting: list[str] = []
+    told: list[Message] = []
+    for message in messages:
+        waiting.append(message.content)
+        if message.role != "system":
+            told.append(Message(message.role, "\n\n".join(waiting)))
+            waiting = []
+    return (*told, Message("user", "\n\n".join(waiting))) if waiting else tuple(told)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metaspo.engine.config.models import lane_settings
+from metaspo.engine.config.models import has_known_price, lane_settings
 from metaspo.engine.config.plan import proposing
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
@@ -18,6 +18,12 @@ def check_config(config: RunConfig, *, source: str) -> None:
                 lane_settings(table)
             except ConfigError as error:
                 raise ConfigError(f"{source}: {role}.tier: {error}") from None
+            if config.budget.dollars is not None and not has_known_price(table):
+                raise ConfigError(
+                    f"{source}: budget.dollars: what {table.model} costs is not known, so its calls could not count "
+                    f"against the cap: give {role}.prices = {{ input = …, output = … }}, in dollars per million tokens "
+                    "(0 for what costs nothing), or cap calls or tokens instead"
+                )
     for loop, make, name, options in (
         ("inner", inner_strategy, config.inner.strategy, config.inner.options),
         ("outer", outer_strategy, config.outer.strategy, config.outer.options),

@@ -24,7 +24,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
 }
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
-NEVER_SHOWN = [("api_key_env",), ("endpoints",), ("cache",)]  # where a key might have been put by mistake
+NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have been put by mistake
 
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -105,7 +105,7 @@ def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
         return f"{key}: is missing"
     message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     given = fault["input"]
-    if isinstance(given, str | int | float | bool) and fault["loc"][-1:] not in NEVER_SHOWN:
+    if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
         shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message

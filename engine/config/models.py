@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 
 from metaspo.backends import (
     Backend,
+    HttpEndpoint,
     LocalModel,
     Message,
     ModelFacts,
@@ -18,8 +20,12 @@ from metaspo.backends import (
     local_revision,
     model_facts,
 )
-from metaspo.engine.config.schema import ModelTable
+from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.http_endpoint import fill_in, is_secret_header, proxy_for
+from metaspo.backends.openai_api import OPENAI
+from metaspo.engine.config.schema import EndpointTable, ModelTable
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.prompts import Roles, merged
 from metaspo.scheduling import Lane, LaneSettings, Prices
 
 BASE_TEMPERATURE = 0.0
@@ -37,9 +43,12 @@ class Model:
     name: str
     revision: str
     sampling: Sampling
+    roles: Roles = "separate"
 
     def request(self, messages: tuple[Message, ...], *, draw: int = 0) -> Request:
-        """A request to this model."""
+        """A request to this model, without a system role if it has none."""
+        if self.roles == "merged":
+            messages = merged(messages)
         return Request(model=self.name, revision=self.revision, messages=messages, sampling=self.sampling, draw=draw)
 
 
@@ -63,7 +72,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         patience=table.patience,
         first_patience=table.first_patience,
         prices=prices,
-        billing="time" if prices is None and table.backend != "openai" else "tokens",
+        billing="tokens" if table.backend == "openai" or (prices and prices.upper_bound(1, 1)) else "time",
     )
 
 
@@ -74,7 +83,7 @@ def model_of(table: ModelTable, *, lane: str, temperature: float | None) -> Mode
     """
     facts = model_facts(table.model) if table.backend == "openai" else None
     extra = {**(facts.extra if facts else {}), **table.extra}
-    if facts is not None and not facts.temperature:
+    if table.temperature == "none" or (facts is not None and not facts.temperature):
         temperature = None  # the model takes none
     elif table.temperature is not None:
         temperature = table.temperature
@@ -89,6 +98,7 @@ def model_of(table: ModelTable, *, lane: str, temperature: float | None) -> Mode
             stop=table.stop,
             extra=orjson.dumps(extra, option=orjson.OPT_SORT_KEYS).decode() if extra else "",
         ),
+        roles=table.roles or "separate",
     )
 
 
@@ -101,10 +111,13 @@ def make_lane(
     name: str, table: ModelTable, *, environment: Mapping[str, str], progress: Progress | None = None
 ) -> Lane:
     """A lane with its backends; nothing is started or sent yet. Raises `ConfigError` for a missing key."""
-    return Lane(name, _backends(table, environment, progress), lane_settings(table))
+    return Lane(name, make_backends(table, environment=environment, progress=progress), lane_settings(table))
 
 
-def _backends(table: ModelTable, environment: Mapping[str, str], progress: Progress | None) -> Sequence[Backend]:
+def make_backends(
+    table: ModelTable, *, environment: Mapping[str, str], progress: Progress | None = None
+) -> Sequence[Backend]:
+    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key."""
     if table.backend == "local":
         return [
             LocalModel(
@@ -115,22 +128,66 @@ def _backends(table: ModelTable, environment: Mapping[str, str], progress: Progr
                 progress=progress,
             )
         ]
-    key = _api_key(table, environment)
+    parameter = table.token_limit_parameter
     if table.backend == "openai":
-        return [OpenAIAPI(api_key=key, base_url=url) for url in table.endpoints] or [OpenAIAPI(api_key=key)]
-    return [OpenAICompatible(endpoint, api_key=key) for endpoint in table.endpoints]
+        tables = table.endpoints or (EndpointTable(url=_openai_url(environment)),)
+        return [OpenAIAPI(base_url=_endpoint(each, table, environment), limit_parameter=parameter) for each in tables]
+    return [
+        OpenAICompatible(_endpoint(each, table, environment), limit_parameter=parameter or "max_tokens")
+        for each in table.endpoints
+    ]
 
 
-def _api_key(table: ModelTable, environment: Mapping[str, str]) -> str | None:
-    name = table.api_key_env or ("OPENAI_API_KEY" if table.backend == "openai" else "")
-    if not name:
-        return None
-    key = environment.get(name, "").strip()
-    if not key:
-        raise ConfigError(
-            f"{name} is not set: the API key of {table.model} is read from it; set it in the environment or in .env"
-        )
+def _openai_url(environment: Mapping[str, str]) -> str:
+    """OpenAI's own, unless the key in the environment is meant for another. Raises `ConfigError`."""
+    url = environment.get("OPENAI_BASE_URL", "").strip() or OPENAI
+    try:
+        parse_base_url(url)
+    except ValueError as error:
+        raise ConfigError(f"OPENAI_BASE_URL cannot be used: {error}") from None
+    return url
+
+
+def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[str, str]) -> HttpEndpoint:
+    """An endpoint with the values of all that it names. Raises `ConfigError`."""
+    try:
+        headers = {name: fill_in(said, environment) for name, said in endpoint.headers.items()}
+    except KeyError as missing:
+        raise ConfigError(_not_set(str(missing.args[0]), f"a header for {table.model}")) from None
+    try:
+        proxy = proxy_for(endpoint.url, environment)
+    except ValueError as error:
+        raise ConfigError(f"{table.model} cannot be reached through the proxy in the environment: {error}") from None
+    return HttpEndpoint(
+        url=endpoint.url,
+        api_key=_api_key(endpoint, table, environment),
+        headers=headers,
+        ca_file=_ca_file(endpoint, environment),
+        proxy=proxy,
+    )
+
+
+def _ca_file(endpoint: EndpointTable, environment: Mapping[str, str]) -> str:
+    """The file of certificates to trust, as the table or a `.env` file names it; "" for none."""
+    if endpoint.ca_file:
+        return str(Path(endpoint.ca_file).expanduser())
+    file = environment.get("SSL_CERT_FILE", "")
+    return file if Path(file).is_file() and endpoint.url.startswith("https:") else ""
+
+
+def _api_key(endpoint: EndpointTable, table: ModelTable, environment: Mapping[str, str]) -> str:
+    """The key of an endpoint, "" for none. Raises `ConfigError` for one that is missing."""
+    name = endpoint.api_key_env or table.api_key_env
+    if not name and table.backend == "openai" and not any(map(is_secret_header, endpoint.headers)):
+        name = "OPENAI_API_KEY"
+    key = environment.get(name, "").strip() if name else ""
+    if name and not key:
+        raise ConfigError(_not_set(name, f"the API key of {table.model}"))
     return key
+
+
+def _not_set(name: str, what: str) -> str:
+    return f"{name} is not set: {what} is read from it; set it in the environment or in .env"
 
 
 def _tier_limits(table: ModelTable, facts: ModelFacts | None) -> Mapping[str, int | None]:
@@ -154,6 +211,11 @@ def _prices(table: ModelTable, facts: ModelFacts | None) -> Prices | None:
         cached = facts.input_price if facts.cached_input_price is None else facts.cached_input_price
         return Prices(input=facts.input_price, cached=cached, output=facts.output_price)
     return None
+
+
+def has_known_price(table: ModelTable) -> bool:
+    """Whether it can be told what a model's calls cost, be it nothing. Raises `ConfigError` as `lane_settings`."""
+    return table.backend == "local" or lane_settings(table).prices is not None
 
 
 def _local_parallel(table: ModelTable) -> int:

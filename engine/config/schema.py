@@ -7,20 +7,31 @@ Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.chat_format import TokenLimitParameter
+from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, holds_password
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
+NEVER_IN_CONFIG = "a key itself never belongs in a config"
+OF_EVERY_REQUEST = {"accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 
 
 class Table(BaseModel):
     """A table of the config: unknown keys are refused, values are not changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def name_of_variable(value: str) -> str:
+    """The value itself. Raises `ValueError` if it can be no environment variable's name."""
+    if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+        raise ValueError(f"must be the NAME of an environment variable; {NEVER_IN_CONFIG}")
+    return value
 
 
 class PriceTable(Table):
@@ -31,17 +42,72 @@ class PriceTable(Table):
     cached: float | None = Field(default=None, ge=0, description="cached part of the prompt; as input if left out")
 
 
+class EndpointTable(Table):
+    """One address of a server; in a config a base URL alone will do."""
+
+    url: str
+    api_key_env: str = Field(default="", description="as the model's, for this endpoint alone")
+    headers: dict[str, str] = Field(default_factory=dict, description="values may hold $NAME, an environment variable")
+    ca_file: str = Field(default="", description="certificates (PEM) to trust besides the system's; a whole path")
+
+    @field_validator("url")
+    @classmethod
+    def _is_base_url(cls, value: str) -> str:
+        parse_base_url(value)
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return name_of_variable(value)
+
+    @field_validator("headers")
+    @classmethod
+    def _hold_no_secret(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, said in value.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not said.isprintable():
+                raise ValueError("must be names and values that HTTP has for headers")
+            if name.lower() in OF_EVERY_REQUEST:
+                raise ValueError(f"must not hold '{name}': metaspo sets it itself")
+            if is_secret_header(name) and not variables_in(said):
+                raise ValueError(
+                    f"must name an environment variable for '{name}', as in \"$MY_KEY\"; {NEVER_IN_CONFIG}"
+                )
+        return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _is_a_whole_path(cls, value: str) -> str:
+        if value and not value.startswith(("/", "~")) and not re.match(r"[A-Za-z]:[\\/]", value):
+            raise ValueError("must be a whole path: endpoints are the same from every folder")
+        return value
+
+    @field_serializer("headers", when_used="json")
+    def _without_values(self, headers: dict[str, str]) -> dict[str, str]:
+        return {name: said if variables_in(said) else "(not shown)" for name, said in headers.items()}
+
+
 class ModelTable(Table):
     """One model and how to reach it: the `[base]` and `[optimizer]` tables."""
 
     backend: Literal["openai-compatible", "openai", "local"] = "openai-compatible"
     model: str = Field(min_length=1, description="the name the server knows, or a local model's name or path")
-    endpoints: tuple[str, ...] = Field(default=(), description="base URLs; several are replicas of one model")
+    endpoints: tuple[EndpointTable, ...] = Field(
+        default=(), description="base URLs, or tables with a url and headers; several are replicas of one model"
+    )
     api_key_env: str = Field(default="", description="name of the environment variable that holds the key")
     revision: str = Field(default="", description="tells apart different weights under one model name")
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: Annotated[float, Field(ge=0, le=2)] | Literal["none"] | None = Field(
+        default=None, description='"none" for a model that takes none'
+    )
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int = Field(default=1024, ge=1)
+    token_limit_parameter: TokenLimitParameter | None = Field(
+        default=None, description="the name under which the server takes max_tokens, if it is not the usual one"
+    )
+    roles: Roles | None = Field(
+        default=None, description="\"merged\" for a model without a system role; the base model's is the run's"
+    )
     stop: tuple[str, ...] = ()
     extra: dict[str, Any] = Field(default_factory=dict, description="further fields of the request body")
     concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -61,9 +127,7 @@ class ModelTable(Table):
     @field_validator("api_key_env")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
-            raise ValueError("must be the NAME of an environment variable; a key itself never belongs in a config")
-        return value
+        return name_of_variable(value)
 
     @field_validator("extra")
     @classmethod
@@ -73,11 +137,11 @@ class ModelTable(Table):
             raise ValueError(f"must not hold '{ours[0]}': metaspo sets it itself, and counts on it")
         return value
 
-    @field_validator("endpoints")
+    @field_validator("endpoints", mode="before")
     @classmethod
-    def _are_base_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for endpoint in value:
-            parse_base_url(endpoint)
+    def _are_tables(cls, value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [{"url": endpoint} if isinstance(endpoint, str) else endpoint for endpoint in value]
         return value
 
     @model_validator(mode="after")

@@ -149,7 +149,11 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     limits or a higher budget.
     """
     models = {
-        name: {**table.model_dump(mode="json", include=WHAT_IS_ASKED), "weights": weights_of(table)}
+        name: {
+            **table.model_dump(mode="json", include=WHAT_IS_ASKED),
+            "weights": weights_of(table),
+            **({"roles": table.roles} if table.roles else {}),  # added later, as weights of tasks were
+        }
         for name, table in (("base", config.base), ("optimizer", config.optimizer))
         if table is not None
     }

@@ -51,6 +51,7 @@ def _driven(table: ModelTable) -> ModelTable:
         "stop": (),
         "extra": {},
         "revision": "",
+        "roles": None,
     }
     return table.model_copy(update=plain)
 

@@ -1,0 +1,475 @@
+"""Every server can be reached, a hostile one costs nothing, and what it says reaches the user harmlessly."""
+
+import gzip
+import json
+import ssl
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from misbehaving_server import Answer, chat, response, serving
+
+from metaspo.backends import (
+    AccessDenied,
+    Backend,
+    BackendError,
+    CreditExhausted,
+    FatalError,
+    HalfAnswer,
+    HttpEndpoint,
+    Message,
+    OpenAIAPI,
+    OpenAICompatible,
+    Overloaded,
+    RateLimited,
+    Request,
+    RequestRejected,
+    Sampling,
+    ServerFault,
+    UnknownModel,
+    Unreachable,
+)
+from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.http_endpoint import proxy_for
+from metaspo.backends.http_errors import Call, error_from_response, safe_words
+from metaspo.backends.printable import printable
+
+KEY = "abcdefgh12345678"
+REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=16))
+MAKERS: list[Callable[[str | HttpEndpoint], Backend]] = [
+    lambda url: OpenAICompatible(url, api_key=KEY),
+    lambda url: OpenAIAPI(base_url=url, api_key=KEY),
+]
+both = pytest.mark.parametrize("make", MAKERS, ids=["compatible", "openai"])
+
+
+async def text_from(backend: Backend) -> str:
+    """One answer, and the connections closed."""
+    try:
+        return (await backend.complete(REQUEST, time_limit=30)).completion.text
+    finally:
+        await backend.aclose()
+
+
+async def error_from(backend: Backend) -> BackendError:
+    """The error in place of one."""
+    with pytest.raises(BackendError) as caught:
+        await text_from(backend)
+    return caught.value
+
+
+ADDRESSES = [
+    ("", "/v1/chat/completions"),
+    ("/v1", "/v1/chat/completions"),
+    ("/v1/chat/completions", "/v1/chat/completions"),
+    ("/v1/chat/completions/", "/v1/chat/completions"),
+    ("/chat/completions", "/chat/completions"),
+    ("/inference/chat/completions", "/inference/chat/completions"),
+    ("/api/paas/v4", "/api/paas/v4/chat/completions"),
+    ("/v1beta/openai/", "/v1beta/openai/chat/completions"),
+    ("/v1?api-version=2024-10-21", "/v1/chat/completions?api-version=2024-10-21"),
+    (
+        "/openai/deployments/d?api-version=2024-10-21",
+        "/openai/deployments/d/chat/completions?api-version=2024-10-21",
+    ),
+    (
+        "/openai/deployments/d/chat/completions?api-version=2024-10-21",
+        "/openai/deployments/d/chat/completions?api-version=2024-10-21",
+    ),
+]
+
+
+@both
+@pytest.mark.parametrize(("tail", "path"), ADDRESSES)
+async def test_a_chat_call_goes_where_the_base_url_says(make: Callable[[str], Backend], tail: str, path: str) -> None:
+    """With a version or without, with the whole path, with a query; in one request."""
+    async with serving(response(200, chat("yes"))) as (url, seen):
+        assert await text_from(make(url + tail)) == "yes"
+    assert [head.split(" ")[1] for head in seen.heads] == [path]
+
+
+@pytest.mark.parametrize("tail", ["/inference", "/serving-endpoints", "/api"])
+async def test_a_path_without_a_version_is_tried_as_it_is_if_there_is_nothing_at_v1(tail: str) -> None:
+    """GitHub's and Databricks' kind; once, and from then on only there."""
+
+    def answer(line: str) -> Answer:
+        return response(200, chat("yes")) if line.split()[1] == f"{tail}/chat/completions" else response(404, b"")
+
+    async with serving(answer) as (url, seen):
+        backend = OpenAICompatible(url + tail)
+        for _ in range(3):
+            assert (await backend.complete(REQUEST, time_limit=30)).completion.text == "yes"
+        await backend.aclose()
+    paths = [head.split(" ")[1] for head in seen.heads]
+    assert paths == [f"{tail}/v1/chat/completions", *[f"{tail}/chat/completions"] * 3]
+
+
+async def test_nothing_anywhere_is_told_with_the_first_address() -> None:
+    """What the user wrote, with what belongs to it in most cases."""
+    async with serving(response(404, b"")) as (url, seen):
+        error = await error_from(OpenAICompatible(url + "/api"))
+    assert isinstance(error, UnknownModel)
+    assert f"{url}/api/v1/chat/completions" in str(error)
+    assert len(seen.heads) == 2
+
+
+@pytest.mark.parametrize("host", ["https://api.perplexity.ai", "https://models.inference.ai.azure.com/"])
+def test_hosts_that_are_known_to_have_no_version_get_none(host: str) -> None:
+    """Nothing in their address tells."""
+    assert parse_base_url(host).chat == f"{host.rstrip('/')}/chat/completions"
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "token", "access_token", "sig", "secret", "subscription-key"])
+def test_a_base_url_with_a_secret_in_its_query_is_refused_without_repeating_it(name: str) -> None:
+    """Addresses are shown, logged and written to files."""
+    with pytest.raises(ValueError, match="apart") as caught:
+        parse_base_url(f"https://h/v1?a=b&{name}=hushhush")
+    assert "hushhush" not in str(caught.value)
+
+
+@both
+async def test_headers_go_with_every_request_and_are_never_shown(
+    make: Callable[[HttpEndpoint], Backend],
+) -> None:
+    """Azure's key, OpenRouter's title, a gateway's token; each is blotted out of what the server says."""
+    headers = {"api-key": "hush-0123456789", "X-Title": "metaspo", "x-gate-token": "gate-secret-77"}
+    refused = response(401, {"error": {"message": f"Bad {KEY}, hush-0123456789 and gate-secret-77."}})
+    async with serving(refused) as (url, seen):
+        endpoint = HttpEndpoint(url=url, api_key=KEY, headers=headers)
+        error = await error_from(make(endpoint))
+    head = seen.heads[0].lower()
+    assert all(f"{name}: {value}".lower() in head for name, value in headers.items())
+    assert f"authorization: bearer {KEY}" in head
+    assert isinstance(error, AccessDenied)
+    assert "Bad (key), (key) and (key)" in str(error)
+    for shown in (repr(endpoint), repr(make(endpoint))):
+        assert not any(secret in shown for secret in (KEY, "hush", "gate-secret"))
+
+
+async def test_a_header_of_its_own_takes_the_place_of_the_bearer_token() -> None:
+    """Some gateways want another scheme."""
+    async with serving(response(200, chat())) as (url, seen):
+        endpoint = HttpEndpoint(url=url, api_key=KEY, headers={"authorization": "Basic dTpw"})
+        await text_from(OpenAICompatible(endpoint))
+    assert "authorization: basic dtpw" in seen.heads[0].lower()
+    assert KEY not in seen.heads[0]
+
+
+async def test_a_key_meant_for_a_gateway_does_not_go_to_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_BASE_URL is heard where no endpoint is given, and only there."""
+    async with serving(response(200, chat("yes"))) as (url, seen), serving(response(200, chat("no"))) as (other, _):
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert await text_from(OpenAIAPI()) == "yes"
+        assert await text_from(OpenAIAPI(base_url=other)) == "no"
+    assert KEY in seen.heads[0]
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole address goes to it; names need not be resolved here."""
+    async with serving(response(200, chat("yes"))) as (proxy, seen):
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv("NO_PROXY", "other.invalid")
+        assert await text_from(OpenAICompatible("http://models.invalid/v1")) == "yes"
+    assert seen.heads[0].startswith("POST http://models.invalid/v1/chat/completions ")
+
+
+async def test_a_server_on_this_machine_is_not_looked_for_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model, and vLLM beside it."""
+    async with serving(response(200, chat("yes"))) as (url, _), serving(response(502, b"")) as (proxy, seen):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert await text_from(OpenAICompatible(url)) == "yes"
+    assert not seen.heads
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "proxy"),
+    [
+        ("https://h/v1", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://h/v1", {"https_proxy": "p:1"}, "http://p:1"),
+        ("https://h/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("https://h/v1", {"ALL_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://h/v1", {"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:1"}, "http://b:1"),
+        ("https://h/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, ""),
+        ("https://h/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x, h"}, ""),
+        ("https://a.b.c/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".b.c"}, ""),
+        ("https://a.b.c/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "b.c"}, ""),
+        ("https://a.b.c/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*.b.c"}, ""),
+        ("https://ab.c/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "b.c"}, "http://p:1"),
+        ("https://h:8443/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "h:8443"}, ""),
+        ("https://h:8443/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "h:80"}, "http://p:1"),
+        ("https://10.1.2.3/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "10.0.0.0/8"}, ""),
+        ("https://[fd00::1]/v1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "fd00::/8"}, ""),
+        ("http://127.0.0.5/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("http://localhost:1/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("http://[::1]/v1", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("http://h/v1", {}, ""),
+    ],
+)
+def test_the_proxy_for_an_address_is_the_one_other_programs_take(
+    url: str, environment: dict[str, str], proxy: str
+) -> None:
+    """As curl and requests read these variables."""
+    assert proxy_for(url, environment) == proxy
+
+
+async def test_a_proxy_that_cannot_be_used_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its password is not."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:hushhush@p:1")
+    error = await error_from(OpenAICompatible("http://models.invalid/v1"))
+    assert isinstance(error, FatalError)
+    assert "HTTPS_PROXY" in str(error)
+    assert "hushhush" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine that nobody has signed, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([*made, *names, *files], check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(certificate: tuple[Path, Path]) -> None:
+    """And nowhere else; the sentence says what to name where."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", _yes)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}/v1"
+    trusting = HttpEndpoint(url=url, ca_file=str(certificate[0]))
+    assert await text_from(OpenAICompatible(trusting)) == "hi"
+    error = await error_from(OpenAICompatible(url))
+    assert isinstance(error, Unreachable)
+    assert "SSL_CERT_FILE" in str(error)
+    await runner.cleanup()
+
+
+async def _yes(_: web.Request) -> web.Response:
+    return web.json_response(chat())
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+async def test_a_file_that_holds_no_certificate_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, or something else."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    error = await error_from(OpenAICompatible(HttpEndpoint(url="https://h.invalid/v1", ca_file=str(file))))
+    assert isinstance(error, FatalError)
+    assert str(file) in str(error)
+
+
+@both
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed(make: Callable[[str], Backend], status: int) -> None:
+    """The key and the prompts were not meant for there; the sentence says where it points."""
+    async with serving(response(200, chat())) as (elsewhere, there):
+        headers = {"location": f"{elsewhere}/v1/chat/completions?token=x"}
+        async with serving(response(status, b"", headers)) as (url, here):
+            error = await error_from(make(url))
+        assert (len(here.heads), len(there.heads)) == (1, 0)
+    assert isinstance(error, FatalError)
+    assert f"{elsewhere}/v1/chat/completions" in str(error)
+    assert "token" not in str(error)
+
+
+def packed(body: bytes, *, encoding: str = "gzip", status: int = 200) -> Answer:
+    """A response whose body is packed already."""
+    return response(status, body, {"content-encoding": encoding})
+
+
+@both
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_that_bursts_is_not_unpacked(make: Callable[[str], Backend], status: int) -> None:
+    """A gigabyte out of a megabyte, as an answer or as an error."""
+    pack = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(pack.compress(b"\0" * (1 << 20)) for _ in range(200)) + pack.flush()
+    async with serving(packed(bomb, status=status)) as (url, _):
+        error = await error_from(make(url))
+    assert isinstance(error, HalfAnswer)
+    assert "MiB" in str(error)
+
+
+@both
+async def test_an_answer_without_end_is_not_read_to_it(make: Callable[[str], Backend]) -> None:
+    """The connection is closed when more has come than was asked for."""
+    piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+    endless = Answer(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + piece * 8, hang=True)
+    async with serving(endless) as (url, seen):
+        error = await error_from(make(url))
+        assert isinstance(error, HalfAnswer)
+        assert len(seen.heads) == 1
+
+
+async def test_an_answer_as_long_as_was_asked_for_is_read() -> None:
+    """With log-probabilities a token is some kilobytes."""
+    long = Request(model="m", messages=(), sampling=Sampling(max_tokens=1000))
+    body = {**chat("yes"), "logprobs": ["x" * 2000] * 1000}
+    async with serving(response(200, body)) as (url, _):
+        backend = OpenAICompatible(url)
+        assert (await backend.complete(long, time_limit=30)).completion.text == "yes"
+        await backend.aclose()
+
+
+PLAIN = json.dumps(chat("yes")).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [(gzip.compress(PLAIN), "gzip"), (zlib.compress(PLAIN), "deflate"), (PLAIN, "identity")],
+)
+async def test_a_packed_answer_is_read(content: bytes, encoding: str) -> None:
+    """In what we said that we take."""
+    async with serving(packed(content, encoding=encoding)) as (url, _):
+        assert await text_from(OpenAICompatible(url)) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"), [(gzip.compress(PLAIN)[:-12], "gzip"), (PLAIN, "gzip"), (PLAIN, "br"), (b"", "zstd")]
+)
+async def test_what_cannot_be_unpacked_is_half_an_answer(content: bytes, encoding: str) -> None:
+    """Cut off, not packed at all, or in a way that nobody asked for."""
+    async with serving(packed(content, encoding=encoding)) as (url, _):
+        assert isinstance(await error_from(OpenAICompatible(url)), HalfAnswer)
+
+
+LISTS = [
+    response(404, b"Not Found"),
+    response(403, {"error": {"message": "no"}}),
+    response(405, b""),
+    response(429, {"error": {"code": "rate_limit_exceeded"}}),
+    response(200, b"<html>welcome</html>"),
+    response(200, {"models": []}),
+]
+
+
+@both
+@pytest.mark.parametrize("answer", LISTS)
+async def test_no_list_of_models_decides_whether_chat_works(make: Callable[[str], Backend], answer: Answer) -> None:
+    """Missing, forbidden, limited or a page: nothing is known of the server, and that is all."""
+    async with serving(answer) as (url, _):
+        backend = make(url)
+        assert await backend.probe() == await backend.probe()
+        assert (await backend.probe()).models == ()
+        await backend.aclose()
+
+
+WORDS: list[tuple[int, object, type[BackendError], tuple[str, ...]]] = [
+    (400, [{"error": {"code": 400, "message": "Bad field.", "status": "INVALID_ARGUMENT"}}], RequestRejected,
+     ("Bad field",)),
+    (422, {"detail": [{"type": "missing", "loc": ["body", "messages"], "msg": "Field required", "input": {}}]},
+     RequestRejected, ("body.messages: Field required",)),
+    (422, {"object": "error", "message": {"detail": [{"loc": ["body", "top_p"], "msg": "Too large"}]}},
+     RequestRejected, ("body.top_p: Too large",)),
+    (400, {"detail": "Not so."}, RequestRejected, ("Not so",)),
+    (400, {"errors": [{"message": "Not so."}]}, RequestRejected, ("Not so",)),
+    (400, {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error": {"message": "Not so."}}'}}},
+     RequestRejected, ("Provider returned error", "Not so")),
+    (400, "Not so.", RequestRejected, ("Not so",)),
+    (502, b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad&nbsp;Gateway</h1><script>x</script></body>",
+     ServerFault, ("502 Bad Gateway", "Bad Gateway")),
+    (404, b"<html><body>Nothing <i>here</i></body></html>", UnknownModel, ("Nothing here", "base URL", "/v1/chat")),
+    (402, {"error": {"message": "This request requires more credits, or fewer max_tokens. You can only afford 20."}},
+     CreditExhausted, ("fewer max_tokens", "lower max_tokens")),
+    (400, {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low."}}, CreditExhausted,
+     ("credit balance",)),
+    (403, {"error": "Your team has used up its credits or reached its spending limit."}, CreditExhausted,
+     ("spending limit",)),
+    (402, {"error": {"message": "Insufficient Balance"}}, CreditExhausted, ("Insufficient Balance",)),
+    (400, {"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.",
+     "status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}}, AccessDenied, ("API key",)),
+    (400, {"error": "Incorrect API key provided: x."}, AccessDenied, ("check the API key",)),
+    (401, {"error": {"message": "No auth credentials found"}}, AccessDenied, ("No auth credentials found",)),
+    (400, {"object": "error", "message": "System role not supported", "code": 400}, FatalError,
+     ('roles = "merged"', "System role not supported")),
+    (500, {"error": {"code": 500, "message": "raise_exception('System role not supported')"}}, FatalError,
+     ('roles = "merged"',)),
+    (400, {"error": {"code": "unsupported_value", "message":
+     "Unsupported value: 'messages[0].role' does not support 'system' with this model."}}, FatalError,
+     ('roles = "merged"',)),
+    (400, {"error": {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}}, FatalError,
+     ('roles = "merged"',)),
+    (400, {"error": {"code": "unsupported_parameter", "message": "Unsupported parameter: 'max_tokens' is not supported "
+     "with this model. Use 'max_completion_tokens' instead."}}, FatalError,
+     ('token_limit_parameter = "max_completion_tokens"',)),
+    (422, {"detail": [{"loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted"}]},
+     FatalError, ('token_limit_parameter = "max_tokens"',)),
+    (400, {"error": {"code": "unsupported_value", "message": "Unsupported value: 'temperature' does not support 0.0 "
+     "with this model. Only the default (1) value is supported."}}, FatalError, ('temperature = "none"',)),
+    (400, {"error": {"message": "`temperature` is deprecated for this model."}}, FatalError, ('temperature = "none"',)),
+    (429, {"error": {"code": 429, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED"}},
+     RateLimited, ("quota",)),
+    (429, {"error": "Model is overloaded", "error_type": "overloaded"}, Overloaded, ("Model is overloaded",)),
+    (503, {"detail": {"msg": "Server is busy; please try again later.", "type": "service_unavailable"}}, Overloaded,
+     ("Server is busy",)),
+    (400, {"error": {"message": "This model's maximum context length is 8 tokens"}}, RequestRejected,
+     ("maximum context length",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "words"), WORDS)
+def test_the_servers_own_words_reach_the_user_with_advice_that_fits(
+    status: int, body: object, kind: type[BackendError], words: tuple[str, ...]
+) -> None:
+    """In whatever form they come; the cause is told by them where the status tells another."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    error = error_from_response(status, {}, content, call=Call("here:1", "m", "http://here:1/v1/chat/completions"))
+    assert type(error) is kind
+    assert all(word in str(error) for word in words), str(error)
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202e\u2066 \x9b1m [bold]x[/bold] \r\n\x00 \x7f"
+
+
+@given(st.text() | st.just(HOSTILE))
+def test_nothing_that_a_terminal_would_obey_is_left_in_a_servers_words(words: str) -> None:
+    """Escape sequences, bells, marks that turn the text around; the letters stay."""
+    shown = safe_words(words, call=Call("here:1", "m"))
+    assert printable(shown) == shown
+    assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in shown)
+    assert "\n" not in shown
+
+
+@given(st.text())
+def test_plain_text_is_shown_as_it_is(text: str) -> None:
+    """Of every other text nothing is changed, not even its length."""
+    assert len(printable(text)) == len(text)
+    assert printable(printable(text)) == printable(text)
+    assert printable("Grüße 你好 [x]\t\n") == "Grüße 你好 [x]\t\n"
+
+
+async def test_a_request_with_half_a_character_can_be_sent() -> None:
+    """It came out of a data file that nobody looked at."""
+    broken = Request(model="m", messages=(Message("user", "a\ud800"),))
+    async with serving(response(200, chat("yes"))) as (url, seen):
+        backend = OpenAICompatible(url)
+        assert (await backend.complete(broken, time_limit=30)).completion.text == "yes"
+        await backend.aclose()
+    sent: dict[str, Any] = json.loads(seen.bodies[0])
+    assert sent["messages"][0]["content"] == "a\ud800"
