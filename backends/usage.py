@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from metaspo.backends.base import Request, Usage
 
 _CHARS_PER_TOKEN = 4  # the usual rule of thumb
-_MOST_CHARS_PER_TOKEN = 16  # no text worth counting has longer tokens on average
+_MOST_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
 _MOST_TOKENS = 10_000_000  # far beyond any context: more is no count
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 _COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")

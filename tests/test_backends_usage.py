@@ -10,7 +10,7 @@ from metaspo.backends import Message, Request, Usage
 from metaspo.backends.usage import estimate_usage, read_usage
 from metaspo.scheduling import Prices
 
-REQUEST = Request(model="m", messages=(Message("system", "Be brief. " * 4), Message("user", "Why is it so? " * 20)))
+REQUEST = Request(model="m", messages=(Message("system", "Be brief. " * 40), Message("user", "Why is it so? " * 200)))
 ANSWER = "Because it was always so. " * 10
 NEEDED = estimate_usage(REQUEST, ANSWER)
 COUNTS = st.one_of(
@@ -45,8 +45,8 @@ def read(said: object) -> Usage:
 def test_no_count_is_below_what_the_texts_need_nor_a_price_below_nothing(said: object) -> None:
     """Whatever stands where the usage should be: a cap counts on it."""
     usage = read(said)
-    assert usage.prompt_tokens * 16 >= sum(len(message.content) for message in REQUEST.messages)
-    assert usage.completion_tokens * 16 >= len(ANSWER)
+    assert usage.prompt_tokens * 128 >= sum(len(message.content) for message in REQUEST.messages)
+    assert usage.completion_tokens * 128 >= len(ANSWER)
     assert 0 <= usage.cached_tokens <= usage.prompt_tokens
     assert max(usage.prompt_tokens, usage.completion_tokens) <= 30_000_000
     assert all(type(count) is int for count in (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens))
@@ -84,6 +84,7 @@ DIALECTS: list[tuple[str, Any, Usage]] = [
     ("the prompt is left out", {"completion_tokens": 70, "total_tokens": 400}, Usage(330, 70)),
     ("only a total", {"total_tokens": 900}, Usage(NEEDED.prompt_tokens, 900 - NEEDED.prompt_tokens)),
     ("nothing", {}, NEEDED),
+    ("fewer than can make the texts", {"prompt_tokens": 3, "completion_tokens": 1}, NEEDED),
     ("no object", [3], NEEDED),
     ("zeros", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, NEEDED),
     ("nulls", {"prompt_tokens": None, "completion_tokens": None}, NEEDED),
