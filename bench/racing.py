@@ -10,8 +10,10 @@ from random import Random
 from typing import Final
 
 from metaspo.bench.report import Report, Row
-from metaspo.engine.evaluation.scorecard import Outcome, Status
-from metaspo.engine.selection.race import RaceDesign, ScoredPrompt
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
+from metaspo.engine.selection.race import RaceDesign
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example
 
@@ -43,10 +45,12 @@ class Column:
         """The outcome of a row."""
         return _OUTCOMES[self.grades[row]]
 
-    def standing(self, number: int) -> ScoredPrompt:
-        """The standing of candidate `number` scored in full."""
+    def scored(self, number: int) -> ScoredPrompt:
+        """Candidate `number` scored in full."""
+        outcomes = tuple(_OUTCOMES[grade] for grade in self.grades)
         score = round(sum(self.grades) / len(self.grades), 12)
-        return ScoredPrompt(prompt=str(number), score=score, grades=(tuple(map(float, self.grades)),), place=number)
+        card = Scorecard(task="", pair=PromptPair("", ""), outcomes=outcomes, score=score)
+        return ScoredPrompt(prompt=str(number), value=score, cards=(card,), position=number)
 
 
 @dataclass(slots=True)
@@ -133,16 +137,16 @@ def _exact(incumbent: Column, candidates: Sequence[Column], tally: Tally) -> Non
 def _raced(incumbent: Column, candidates: Sequence[Column], tally: Tally, *, rate: float, seed: int) -> None:
     """Rows asked with exact bounds and races, and whether the selection is that of full scoring."""
     rows, best, selected = len(incumbent.grades), sum(incumbent.grades), 0
-    track = RaceDesign(seed=seed, address="bench", sizes=(rows,), node_weights=(1.0,), rate=rate)
-    races = Races(track, [incumbent.standing(0)], keep=1, exact=True)
+    design = RaceDesign(seed=seed, address="bench", sizes=(rows,), node_weights=(1.0,), rate=rate)
+    races = Races(design, KeepBest(1, [incumbent.scored(0)]), exact=True)
     for number, candidate in enumerate(candidates, start=1):
-        order = [row for _, row in track.order(number)]
-        race = races.line_up(track, number, [candidate])
-        lost_at = race.rows if race.lost else rows
+        order = [row for _, row in design.order(number)]
+        race = races.line_up(number, [candidate])
+        lost_at = race.rows if race.raced_out else rows
         beaten_at = _rows_until_beaten(candidate, order, best)
         tally.raced += min(lost_at, beaten_at)
         out = lost_at < rows or beaten_at < rows
-        races.ended(number, None if out else candidate.standing(number))
+        races.ended(number, None if out else candidate.scored(number))
         if not out and sum(candidate.grades) > best:
             best, selected = sum(candidate.grades), number
     tally.dropped += len(races.raced_out())

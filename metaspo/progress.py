@@ -119,10 +119,10 @@ class _Bar(_Said):
     def stage(self, name: str) -> None:
         self._bars.update(self._task, description=name)
 
-    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         self._bars.advance(self._task, base_calls + optimizer_calls)
 
-    def best(self, *, score: float, address: str) -> None:
+    def new_best(self, *, score: float, address: str) -> None:
         self._bars.update(self._task, best=f"best {score:.1%}")
 
     def finished(self) -> None:
@@ -144,7 +144,7 @@ class _Lines(_Said):
     def stage(self, name: str) -> None:
         self._say(name)
 
-    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         self._settled += base_calls + optimizer_calls
         now = time.monotonic()
         if now - self._said < LINE_EVERY:
@@ -152,7 +152,7 @@ class _Lines(_Said):
         left = (now - self._started) / self._settled * (self._planned - self._settled)
         self._say(f"{self._settled} of at most {self._planned} calls, at most {left / 60:.1f} min left")
 
-    def best(self, *, score: float, address: str) -> None:
+    def new_best(self, *, score: float, address: str) -> None:
         self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
 
     def _say(self, text: str) -> None:

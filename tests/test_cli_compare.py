@@ -270,7 +270,7 @@ def test_a_plan_is_an_upper_bound_of_inducing_and_adapting(project: Path, server
 
 
 def test_user_prompts_are_adapted_by_the_configs_strategy_whatever_the_method(project: Path) -> None:
-    """A method whose inner loop searches, which cannot adapt, is adapted to like the others."""
+    """A method whose inner loop searches is adapted to like the others."""
     with_target_examples(project)
     grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "opro"]\n[adapt]\nrounds = 0\n'
     (project / "grid.toml").write_text(grid, encoding="utf-8")
@@ -279,13 +279,26 @@ def test_user_prompts_are_adapted_by_the_configs_strategy_whatever_the_method(pr
     assert [row["method"] for row in ended.data["tables"]["adapt"]] == ["default", "opro"]
 
 
-def test_a_config_whose_strategy_cannot_adapt_is_told_before_anything_is_asked(
+def test_a_plan_is_an_upper_bound_of_adapting_by_a_search(project: Path, server: ChatServer) -> None:
+    with_target_examples(project)
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    search = '[inner]\nstrategy = "opro"\noptions = { steps = 2, samples = 2 }'
+    (project / "run.toml").write_text(text.replace("[inner]", search), encoding="utf-8")
+    grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default"]\n[adapt]\nrounds = 1\nkeep = 2\nchildren = 2\n'
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+    (calls,) = plans("compare", "grid.toml").values()
+    assert here("compare", "grid.toml", "--quiet").code == 0
+    assert 0 < server.answered.total() <= sum(calls[part] for part in ("initial", "inner", "test", "optimizer"))
+
+
+def test_adapting_by_a_search_that_asks_wants_an_optimizer_before_anything_is_asked(
     project: Path, server: ChatServer
 ) -> None:
     with_target_examples(project)
-    text = (project / "run.toml").read_text(encoding="utf-8").replace("[inner]", '[inner]\nstrategy = "opro"')
-    (project / "run.toml").write_text(text, encoding="utf-8")
+    models, _, loops = (project / "run.toml").read_text(encoding="utf-8").partition("[inner]")
+    models = models.partition("[optimizer]")[0]
+    (project / "run.toml").write_text(f'{models}[inner]\nstrategy = "opro"\n{loops}', encoding="utf-8")
     ended = here("adapt", "run.toml", "--system", "mine.txt")
     assert ended.code == 2
-    assert "inner.strategy: adapting takes one that proposes prompt by prompt, not 'opro'" in ended.errors[0]
+    assert "adapting by the inner strategy 'opro' asks one" in ended.errors[0]
     assert not server.answered

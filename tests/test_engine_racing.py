@@ -15,11 +15,12 @@ from world import World, fraction, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
-from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.journal.events import Racing, Rejected
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import fingerprint
-from metaspo.engine.selection.objective import mean
-from metaspo.engine.selection.race import Race, RaceDesign, ScoredPrompt
+from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean
+from metaspo.engine.selection.race import Race, RaceDesign
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
@@ -35,44 +36,49 @@ class Column:
     def outcome(self, row: int, /) -> Outcome | None:
         if row not in self.revealed:
             return None
-        grade = self.grades[row]
-        status = Status.FAILED if grade is None else Status.SCORED
-        return Outcome(example=Example("", ()), status=status, grade=grade, reason="too long")
+        return outcome_of(self.grades[row])
 
 
-def standing_of(grades: Sequence[float | None], place: int) -> ScoredPrompt:
-    known = tuple(grade or 0.0 for grade in grades)
-    return ScoredPrompt(prompt=str(place), score=mean([sum(known) / len(known)]), grades=(known,), place=place)
+def outcome_of(grade: float | None) -> Outcome:
+    status = Status.FAILED if grade is None else Status.SCORED
+    return Outcome(example=Example("", ()), status=status, grade=grade, reason="too long")
+
+
+def scored_prompt(grades: Sequence[float | None], position: int) -> ScoredPrompt:
+    score = sum(grade or 0.0 for grade in grades) / len(grades)
+    card = Scorecard(task="", pair=PromptPair("", ""), outcomes=tuple(map(outcome_of, grades)), score=score)
+    return ScoredPrompt(prompt=str(position), value=mean([score]), cards=(card,), position=position)
 
 
 def hold(
     rows: list[list[float | None]], *, keep: int, rate: float, exact: bool, timing: Random
 ) -> tuple[list[int], list[int]]:
     """Hold one round, answers coming in any order; who is kept, of old (0) and new, and who is raced out."""
-    old, columns = standing_of(rows[0], 0), {n: Column(grades) for n, grades in enumerate(rows[1:], start=1)}
-    track = RaceDesign(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
-    races = Races(track, [old], keep=keep, exact=exact)
+    old, columns = scored_prompt(rows[0], 0), {n: Column(grades) for n, grades in enumerate(rows[1:], start=1)}
+    design = RaceDesign(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
+    best = KeepBest(keep, [old])
+    races = Races(design, best, exact=exact)
     entered: dict[int, Race] = {}
     finished: list[ScoredPrompt] = []
     while columns:
         number = timing.choice(list(columns))
         column = columns[number]
-        race = entered.get(number) or races.line_up(track, number, [column])
+        race = entered.get(number) or races.line_up(number, [column])
         entered[number] = race
         hidden = [row for row in range(len(column.grades)) if row not in column.revealed]
         column.revealed.update(timing.sample(hidden, min(len(hidden), timing.randint(1, 8))))
         race.go_on()
         races.settle()
-        if race.lost or race.refusal or races.beaten(race):
+        if race.raced_out or race.refusal or races.cannot_win(race):
             races.ended(number)
             del columns[number]
         elif len(column.revealed) == len(column.grades):
-            finished.append(standing_of(column.grades, number))
+            finished.append(scored_prompt(column.grades, number))
             races.ended(number, finished[-1])
             del columns[number]
-    out = races.raced_out()
-    there = [old, *(one for one in finished if not races.lost(one.place))]
-    return [one.place for one in sorted(there, key=lambda one: (-one.score, one.place))[:keep]], out
+    there = [old, *(scored for scored in finished if not races.has_lost(scored.position))]
+    assert best.kept() == sorted(there, key=lambda scored: (-scored.value, scored.position))[:keep]
+    return [scored.position for scored in best.kept()], races.raced_out()
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,7 +11,7 @@ from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.selection.objective import meta_score, ranked
+from metaspo.engine.selection.objective import Objective
 from metaspo.engine.tasks.metrics import UserMetric
 
 TASK = make_task("a", train=4)
@@ -73,17 +73,17 @@ def test_a_card_with_a_refused_example_says_which_and_why_and_cannot_be_ranked()
     refused = card(RIGHT, REFUSED)
     assert refused.invalid == "a.train:1: too long"
     with pytest.raises(AssertionError):
-        ranked([refused], keep=1)
+        Objective().ranked([refused])
 
 
 def test_ranking_keeps_the_best_and_the_earlier_of_equals() -> None:
     cards = [card(WRONG, user=f"{n}{{question}}") for n in range(2)]
     cards += [card(RIGHT, user=f"{n}{{question}}") for n in range(2, 4)]
-    assert [one.pair.user[0] for one in ranked(cards, keep=3)] == ["2", "3", "0"]
+    assert [one.pair.user[0] for one in Objective().ranked(cards)[:3]] == ["2", "3", "0"]
 
 
 def test_the_meta_score_is_the_plain_mean_over_nodes() -> None:
-    assert meta_score([card(RIGHT, RIGHT), card(RIGHT, WRONG), card(WRONG, WRONG)]) == 0.5
+    assert Objective().value([card(RIGHT, RIGHT), card(RIGHT, WRONG), card(WRONG, WRONG)]) == 0.5
 
 
 @pytest.mark.parametrize("early_rejection", [True, False])

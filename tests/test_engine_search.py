@@ -89,7 +89,7 @@ class Counting(Observer):
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         self.ahead += base_calls + optimizer_calls
 
-    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         self.ahead -= base_calls + optimizer_calls
         assert self.ahead >= 0, "more is settled than was planned"
 

@@ -18,8 +18,7 @@ from world import World, make_config, make_task
 from metaspo.engine import selections
 from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.runs.directory import fingerprint
-from metaspo.engine.selection.objective import mean, meta_score
-from metaspo.engine.selection.pruning import InnerBar
+from metaspo.engine.selection.objective import KeepBest, Objective, mean
 from metaspo.engine.tasks import TaskSpec
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -43,7 +42,8 @@ def test_a_weighted_mean_never_falls_when_a_score_rises(scores: list[float], dat
 
 def test_a_task_of_weight_three_counts_as_three_tasks() -> None:
     heavy, light = replace(card(RIGHT, RIGHT), weight=3.0), card(WRONG, WRONG)
-    assert meta_score([heavy, light]) == meta_score([card(RIGHT, RIGHT)] * 3 + [light]) == 0.75
+    value = Objective().value
+    assert value([heavy, light]) == value([card(RIGHT, RIGHT)] * 3 + [light]) == 0.75
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -97,8 +97,8 @@ def test_a_weight_is_a_number_above_zero(weight: float) -> None:
 
 def test_a_prompt_that_can_still_tie_with_a_later_one_stays_in_the_inner_loop() -> None:
     """Of thirds too, whose rounded bound lies below the score itself."""
-    bar = InnerBar([card(WRONG, WRONG, WRONG, user="{question}")], keep=1)
-    later = card(RIGHT, WRONG, WRONG, user="Later: {question}")
-    bar.finished(2, later)
-    assert not bar.rejects(1, mean([1 / 3]))
-    assert bar.rejects(3, mean([1 / 3]))
+    old, later = card(WRONG, WRONG, WRONG), card(RIGHT, WRONG, WRONG)
+    best = KeepBest(1, [Objective().scored(0, "{question}", [old])])
+    best.add(Objective().scored(2, "Later: {question}", [later]))
+    assert not best.rejects(1, mean([1 / 3]))
+    assert best.rejects(3, mean([1 / 3]))

@@ -1,14 +1,17 @@
 """Adapting user prompts to unseen tasks: the paper's counts, a plain oracle, resuming."""
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pytest
 from engine_sessions import Runs
 from oracle import Evaluation, Oracle
-from world import World, make_config, make_task
+from test_engine_search import SMALL
+from world import SKILLS, World, make_config, make_task
 
-from metaspo.engine import ConfigError, RunConfig
+from metaspo.engine import RunConfig
 from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext
+from metaspo.engine.strategies.proposers import AllAtOnce
 from metaspo.engine.studies import Curve, Effort, adapt
 from metaspo.engine.tasks import Task, TaskError
 
@@ -83,15 +86,57 @@ def test_each_amount_of_data_has_a_curve_on_the_first_examples() -> None:
     assert all(len(point.test.grades) == 5 for curve in curves for point in curve.points)
 
 
-@pytest.mark.parametrize(
-    ("changes", "tasks", "error"),
-    [
-        ({"inner": {"strategy": "opro"}}, TASKS, ConfigError),
-        ({}, (TASKS[0], make_task("bare", role="target", train=0)), TaskError),
-    ],
-)
-def test_what_cannot_be_adapted_is_said(
-    changes: dict[str, Any], tasks: tuple[Task, ...], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        adapted(runs_of(make_config(changes), tasks=tasks), Effort())
+@pytest.mark.parametrize("name", ["ape", "evoprompt-ga", "opro", "protegi"])
+def test_a_search_adapts_the_same_at_any_concurrency_and_after_any_interruption(name: str) -> None:
+    effort = Effort(rounds=1, keep=2, children=2)
+    config = make_config({"inner": {"strategy": name, "options": SMALL[name]}})
+    whole, cut = runs_of(config, width=1), runs_of(config, width=6)
+    curves = adapted(whole, effort)
+    assert curves is not None
+    assert adapted(cut, effort, stop_after=9.0) is None
+    assert adapted(cut, effort) == curves
+    assert len(cut.answered) == len(set(cut.answered))
+    points = curves[0].points
+    assert points[0].train < points[-1].train
+    assert [point.train for point in points] == sorted(point.train for point in points)
+    assert all(point.prompts <= most for point, most in zip(points, (1, 1 + 2, 1 + 2 + 4), strict=True))
+
+
+def test_adapting_by_a_search_keeps_the_best_of_what_it_returns() -> None:
+    """Each kept prompt is a parent: it is all that the search has to start from."""
+    starts: list[tuple[str, ...]] = []
+
+    @dataclass(frozen=True)
+    class Marking:
+        """Returns more than is wanted of what it scores nothing of."""
+
+        name = "marking"
+        levels: frozenset[Level] = frozenset({"user"})
+
+        def describe(self) -> str:
+            return "marks"
+
+        def work(self, _size: RoundSize, /) -> CallBound:
+            return CallBound(base=0, optimizer=0)
+
+        async def search(self, context: SearchContext, /) -> list[str]:
+            starts.append((*context.past, *(trial.prompt for trial in context.first)))
+            return [f"{mark} {context.first[0].prompt}" for mark in (SKILLS[0], "a", "a", "b", "c", "d")]
+
+    async def what(context: RunContext) -> list[Curve]:
+        effort = Effort(rounds=1, keep=2, children=3)
+        return await adapt(replace(context, inner=AllAtOnce(Marking())), SYSTEM, effort)
+
+    curves = runs_of(make_config()).do(what)
+    assert curves is not None
+    first, oracle = TASKS[1].user_prompt, Oracle(make_config(), list(TASKS), World(11, malformed=0.0).answer)
+    new = [f"{mark} {first}" for mark in (SKILLS[0], "a", "b")]
+    best = sorted([first, *new], key=lambda prompt: -oracle.score(TASKS[1], SYSTEM, prompt).score)[:2]
+    assert starts == [(first,), *((*new, parent) for parent in best)]
+    assert curves[0].points[1].user == best[0]
+    assert [point.prompts for point in curves[0].points] == [1, 4, 10]
+
+
+def test_a_target_task_without_train_examples_cannot_be_adapted_to() -> None:
+    with pytest.raises(TaskError):
+        adapted(runs_of(make_config(), tasks=(TASKS[0], make_task("bare", role="target", train=0))), Effort())

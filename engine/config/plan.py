@@ -12,7 +12,7 @@ from metaspo.backends import Usage
 from metaspo.engine.config.models import has_known_price, lane_settings
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
-from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy, round_work
+from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
 
 CHARS_PER_TOKEN = 4.0
@@ -126,7 +126,7 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
     inner = inner_strategy(config.inner.strategy, config.inner.options)
     outer = outer_strategy(config.outer.strategy, config.outer.options)
     rounds = [
-        round_work(inner, RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
+        inner.work(RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
         for rows in trains
     ]
     whole = RoundSize(
@@ -138,7 +138,7 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
     )
     return {
         "inner": CallBound(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),
-        "outer": round_work(outer, whole),
+        "outer": outer.work(whole),
     }
 
 

@@ -63,36 +63,36 @@ class Evaluation:
         found = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
         self._keep(found.items())
 
-    async def ask(self, parts: Sequence[Part], *, heard: Callable[[], None] | None = None) -> None:
+    async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
         """Ask for what is missing.
 
         Args:
             parts: positions of the examples in the order in which they are best asked, each part with its priority.
-            heard: is called whenever some examples were answered, so that the bound may have sunk.
+            on_answers: is called whenever some examples were answered, so that the bound may have sunk.
         """
         missing = [(priority, [row for row in rows if self._outcomes[row] is None]) for priority, rows in parts]
-        size = len(self._examples) if heard is None else CHUNK
+        size = len(self._examples) if on_answers is None else CHUNK
         await gather(
-            self._ask(priority, rows[start : start + size], heard)
+            self._ask(priority, rows[start : start + size], on_answers)
             for priority, rows in missing
             for start in range(0, len(rows), size)
         )
 
-    async def _ask(self, priority: Priority, rows: Sequence[int], heard: Callable[[], None] | None) -> None:
+    async def _ask(self, priority: Priority, rows: Sequence[int], on_answers: Callable[[], None] | None) -> None:
         context = self._context
         answers = await context.gateway.complete_many(
             [self._requests[row] for row in rows], lane=context.base.lane, account=context.account, priority=priority
         )
         self._keep(zip(rows, answers, strict=True))
-        if heard is not None:
-            heard()
+        if on_answers is not None:
+            on_answers()
 
     def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
         before = self._missing
         for row, answer in answers:
             if self._outcomes[row] is None:
                 self._grade(row, answer)
-        self._context.observer.settled(base_calls=before - self._missing)
+        self._context.observer.calls_done(base_calls=before - self._missing)
 
     def _grade(self, row: int, answer: Completion | RequestRejected) -> None:
         """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""

@@ -69,10 +69,10 @@ async def _optimize(context: RunContext) -> _Optimized:
     for iteration in range(1, iterations + 1):
         context.observer.stage(f"iteration {iteration} of {iterations}: inner loop")
         state = await _inner_loops(context, state, iteration=iteration)
-        context.observer.best(score=state.meta_score, address=inner_address(iteration))
+        context.observer.new_best(score=state.meta_score, address=inner_address(iteration))
         context.observer.stage(f"iteration {iteration} of {iterations}: outer loop")
         state = await outer_loop(context, state, iteration=iteration)
-        context.observer.best(score=state.meta_score, address=outer_address(iteration))
+        context.observer.new_best(score=state.meta_score, address=outer_address(iteration))
     context.observer.stage("test splits")
     return _Optimized(first, state, await score_after(context, state))
 
@@ -100,7 +100,7 @@ async def _initial(context: RunContext) -> RunState:
             )
     tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(context.sources, cards, strict=True))
     state = RunState(system=system, tasks=tuple(tasks))
-    context.observer.best(score=state.meta_score, address="init")
+    context.observer.new_best(score=state.meta_score, address="init")
     return state
 
 

@@ -1,97 +1,155 @@
-"""What a round of either loop is made of: candidates are proposed, scored until they are out, and selected from."""
+"""One round of either loop: prompts are proposed, scored until they cannot be selected, and the best are kept.
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+A candidate is scored as soon as it is proposed, while others are still being written.
+"""
 
-from metaspo.engine.addresses import candidate_address
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from metaspo.engine.addresses import candidate_address, join
 from metaspo.engine.evaluation.evaluation import Evaluation
-from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
+from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
+from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.prompts import PromptError
-from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.optimizer import Unanswered, asker
-from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, note_rejection, score_with_pruning
-from metaspo.engine.selection.race import ScoredPrompt
-from metaspo.engine.selection.races import Races
-from metaspo.engine.strategies import Ask, Level, NoProposal
-from metaspo.scheduling import Priority
+from metaspo.engine.runtime.optimizer import Unanswered
+from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
+from metaspo.engine.selection.pruning import BoundContest, CacheFirstGate, CandidateRun, Contest
+from metaspo.engine.selection.races import open_contest
+from metaspo.engine.strategies import NoProposal, Proposal, Proposer, check_prompt
+
+Gather = Callable[[Iterable[Coroutine[Any, Any, None]]], Coroutine[Any, Any, list[None]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One round; each loop adds what its own is about.
+    """The candidates of a round, and what is kept of old and new once all have ended.
 
     Attributes:
-        address: where its candidates and its selection are.
+        best: holds what is kept.
+        prompts: what was proposed and could be used, by the candidate's number.
+        scored: of these, what was scored in full and may be selected.
     """
 
-    context: RunContext
-    iteration: int
-    address: str
-    recall: CacheFirstGate
-    races: Races
+    def __init__(self, setup: RoundSetup, calls: RoundSearchContext, *, candidates: int) -> None:
+        self.setup = setup
+        self.old = setup.old
+        self.best = KeepBest(setup.keep, self.old)
+        self.prompts: dict[int, str] = {}
+        self.scored: dict[int, ScoredPrompt] = {}
+        self.candidates = candidates
+        self._calls = calls
+        self._nodes = setup.nodes
+        self._gate = CacheFirstGate(candidates)
+        self._contest = self._open_contest()
 
-    def ask(self, number: int, *, priority: Priority) -> Ask:
-        """The optimizer, as the strategy sees it that proposes candidate `number`."""
-        address = candidate_address(self.address, number)
-        return asker(self.context, address, priority=priority, live=lambda: self.recall.done(number))
+    def _open_contest(self) -> Contest:
+        setup = self.setup
+        if not setup.pruned:
+            return BoundContest(self.best, objective=setup.objective, exact=False)
+        tasks, winners = [node.task for node in self._nodes], min(setup.keep, self.candidates)
+        return open_contest(setup.context, setup.address, tasks, self.best, objective=setup.objective, winners=winners)
 
-    async def proposal(
-        self, number: int, proposing: Awaitable[str], *, check: Callable[[str], str], level: Level, rows: int
-    ) -> str | None:
-        """What a strategy proposes, journaled; None if it proposes nothing that can be used.
+    @property
+    def past(self) -> tuple[str, ...]:
+        """What was proposed so far, this round included."""
+        return tuple(dict.fromkeys((*self.setup.past, *(self.prompts[number] for number in sorted(self.prompts)))))
 
-        Args:
-            check: returns a prompt that can be used, raises `PromptError` for another one.
-            rows: how many examples the candidate would have been scored on.
-        """
-        address = candidate_address(self.address, number)
+    @property
+    def complete(self) -> list[ScoredPrompt | None]:
+        """The candidates by number; None for one that was dropped, or never was."""
+        numbers = range(1, self.candidates + 1)
+        return [None if self._contest.has_lost(number) else self.scored.get(number) for number in numbers]
+
+    async def candidate(self, number: int, proposal: Proposal) -> None:
+        """From the proposal to the end, whichever it is."""
+        prompt = await self._propose(number, proposal)
+        scored = None if prompt is None else await self._score(number, prompt)
+        if scored is not None:
+            self.scored[number] = scored
+        self._contest.ended(number, scored)
+        self._gate.done(number)
+
+    def note_selection(self, chosen: events.Select) -> tuple[str, ...]:
+        """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
+        raced_out = self._contest.raced_out()
+        said = replace(chosen, raced_out=raced_out) if self._contest.raced else chosen
+        self.setup.context.journal.write(said)
+        return tuple(self._address(number) for number in raced_out)
+
+    async def _propose(self, number: int, proposal: Proposal) -> str | None:
+        """The prompt, journaled; None if there is none that can be used."""
+        setup, address = self.setup, self._address(number)
+        ask = self._calls.asker(address, priority=setup.priority(number), live=partial(self._gate.done, number))
         try:
-            prompt = check(await proposing)
+            prompt = check_prompt(await proposal(ask), level=setup.level)
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
-            self.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
-            self.context.observer.settled(base_calls=rows)
-            self.races.ended(number)
-            self.recall.done(number)
+            setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
+            setup.context.observer.calls_done(base_calls=setup.size.rows)
             return None
-        self.context.journal.write(events.Proposal.of(prompt, level=level, address=address))
+        setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
+        self.prompts[number] = prompt
         return prompt
 
-    async def score(
-        self,
-        number: int,
-        prompt: str,
-        nodes: Sequence[Evaluation],
-        *,
-        starts: Sequence[Scorecard],
-        ranks: Sequence[Priority],
-        rejects: Callable[[float], bool],
-        finished: Callable[[Sequence[Scorecard]], None],
-    ) -> list[Scorecard] | None:
-        """Score a candidate on its nodes; None, with the reason in the journal, as soon as it is out.
-
-        Args:
-            starts: the cards of the prompts that candidates start from, node by node.
-            ranks: the priority of what is asked first, node by node.
-            rejects: whether a candidate that can reach so much at most is out.
-            finished: is told the cards of a candidate that was scored to the end and met no refusal.
-        """
-
-        def scored(cards: Sequence[Scorecard]) -> None:
-            if not any(card.invalid for card in cards):
-                finished(cards)
-                self.races.ended(number, ScoredPrompt.of(prompt, cards, place=number))
-
-        prospect = self.races.enter(number, nodes, rejects=rejects)
-        contest = CandidateRun(number=number, recall=self.recall, prospect=prospect, finished=scored)
-        cards = await score_with_pruning(nodes, self.races.parts(number, starts, ranks), contest)
+    async def _score(self, number: int, prompt: str) -> ScoredPrompt | None:
+        """Score a candidate on all nodes; None, with the reason in the journal, as soon as it is out."""
+        setup, address = self.setup, self._address(number)
+        context, objective = setup.context, setup.objective
+        run = self._enter(number, prompt)
+        cards = await run.score()
         if cards is None:
-            self.races.ended(number)
-            note_rejection(self.context, candidate_address(self.address, number), nodes, contest)
-        return cards
+            context.journal.write(replace(run.pruner.rejection, address=address, unasked=run.missing))
+            context.observer.calls_done(base_calls=run.missing)
+            return None
+        violation = objective.violation(cards)
+        scored = None if violation else objective.scored(number, prompt, cards)
+        if setup.level == "system":
+            value = scored.value if scored else None
+            context.journal.write(events.Candidate(address=address, score=value, invalid=violation or None))
+        return scored
 
-    def note_selection(self, chosen: events.Select, *, raced_out: Sequence[int]) -> tuple[str, ...]:
-        """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
-        self.context.journal.write(replace(chosen, raced_out=raced_out) if self.races.raced else chosen)
-        return tuple(candidate_address(self.address, number) for number in raced_out)
+    def _enter(self, number: int, prompt: str) -> CandidateRun:
+        evaluations = [
+            Evaluation(
+                self.setup.context,
+                node.pair(prompt),
+                node.task,
+                examples=node.task.train,
+                address=self._score_address(number, node),
+            )
+            for node in self._nodes
+        ]
+        first = [self.setup.priority(number, node=node) for node in self._nodes]
+        return CandidateRun(
+            number=number,
+            evaluations=evaluations,
+            parts=self._contest.parts(number, self.old[0].cards, first),
+            pruner=self._contest.enter(number, evaluations),
+            gate=self._gate,
+        )
+
+    def _address(self, number: int) -> str:
+        return candidate_address(self.setup.address, number)
+
+    def _score_address(self, number: int, node: NodeSpec) -> str:
+        """At level "user" there is one node, which needs no name."""
+        below = [f"task={node.task.name}", f"prompt={node.prompt}"] if self.setup.level == "system" else []
+        return join(self._address(number), "score", *below)
+
+
+async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = gather) -> Round:
+    """Let all candidates compete, side by side in `gather`."""
+    calls, context = RoundSearchContext(setup), setup.context
+    try:
+        proposals = await proposer.proposals(calls)
+    except NoProposal as reason:
+        context.journal.write(events.Proposal(address=setup.address, none=str(reason)))
+        proposals = []
+    current = Round(setup, calls, candidates=len(proposals))
+    await gather(current.candidate(number, proposal) for number, proposal in enumerate(proposals, start=1))
+    context.observer.calls_done(base_calls=(setup.candidates - len(proposals)) * setup.size.rows)
+    calls.release(proposer.work(setup.size))
+    return current

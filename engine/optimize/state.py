@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.selection.objective import meta_score, score_of
+from metaspo.engine.selection.objective import Objective, score_of
 from metaspo.engine.statistics import Optimism
 from metaspo.engine.strategies.base import TaskView
 from metaspo.engine.tasks import Task
@@ -14,7 +14,7 @@ class TaskState:
     """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first.
 
     Attributes:
-        past: user prompts that a search found for it in earlier iterations, oldest first, each once.
+        past: user prompts that were proposed for it in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in its last inner round.
     """
 
@@ -41,7 +41,7 @@ class RunState:
     """The incumbent: its system prompt, and every source task with its kept user prompts.
 
     Attributes:
-        past: system prompts that a search found in earlier iterations, oldest first, each once.
+        past: system prompts that were proposed in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
         optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
@@ -55,18 +55,9 @@ class RunState:
     @property
     def meta_score(self) -> float:
         """What the outer loop raises: the mean over all (task, kept user prompt) nodes."""
-        return meta_score(self.cards)
+        return Objective().value(self.cards)
 
     @property
     def cards(self) -> list[Scorecard]:
         """Of all nodes, task by task."""
         return [card for state in self.tasks for card in state.kept]
-
-    @property
-    def nodes(self) -> list[tuple[int, int, TaskState, Scorecard]]:
-        """(task position, prompt position, task, card) of all that a system prompt is scored on."""
-        return [
-            (position, prompt, task, card)
-            for position, task in enumerate(self.tasks)
-            for prompt, card in enumerate(task.kept)
-        ]

@@ -6,7 +6,7 @@ from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.strategies import InnerStrategy, OuterStrategy, Search
+from metaspo.engine.strategies import Proposer
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Account, Gateway
 
@@ -21,8 +21,8 @@ class RunContext:
 
     config: RunConfig
     tasks: tuple[Task, ...]
-    inner: InnerStrategy | Search
-    outer: OuterStrategy | Search
+    inner: Proposer
+    outer: Proposer
     base: Model
     optimizer: Model | None
     gateway: Gateway

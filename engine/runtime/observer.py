@@ -13,10 +13,10 @@ class Observer:
     def stage(self, name: str) -> None:
         """A stage begins, e.g. "iteration 1 of 3: outer loop"."""
 
-    def settled(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
         """So many of the planned calls are answered, or no longer needed."""
 
-    def best(self, *, score: float, address: str) -> None:
+    def new_best(self, *, score: float, address: str) -> None:
         """The incumbent's mean score over the source tasks' train splits, whenever it is selected."""
 
     def lane(self, event: Event) -> None:

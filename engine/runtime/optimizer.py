@@ -47,7 +47,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 fault = str(error)
                 context.journal.write(events.Malformed(address=place, attempt=attempt, why=fault))
                 continue
-            context.observer.settled(optimizer_calls=1)
+            context.observer.calls_done(optimizer_calls=1)
             context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1))
             return parsed
         raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")

@@ -1,22 +1,94 @@
-"""What prompts are compared by: the weighted mean of their scores, rounded so that equal means are ties."""
+"""What prompts are compared by, what they must hold to be selected at all, and who is kept.
+
+Everybody who selects asks these two: the loops, pruning, races, what searches see of their prompts, adapting. A new
+constraint is one that `Objective` knows of; nobody else has to.
+"""
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 
 
-def score_of(card: Scorecard) -> float:
-    """The score of a valid card; an invalid one must never get as far as a selection."""
-    if card.score is None or card.invalid:
-        raise AssertionError(f"a pair of task '{card.task}' without a valid score reached a selection")
-    return card.score
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPrompt:
+    """A prompt that was scored in full and may be selected.
+
+    Attributes:
+        position: a candidate's number, from 1; below 1 if the prompt was there before. Equals go by it.
+        cards: node by node.
+    """
+
+    position: int
+    prompt: str
+    value: float
+    cards: tuple[Scorecard, ...]
 
 
-def meta_score(cards: Sequence[Scorecard]) -> float:
-    """The mean of the cards' scores, each with its task's weight."""
-    return mean([score_of(card) for card in cards], weights=[card.weight for card in cards])
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The mean of a prompt's scores, each with its task's weight; no example may have been refused under it."""
+
+    def value(self, cards: Sequence[Scorecard]) -> float:
+        """What a prompt without violation is worth, 0 to 1; raises `AssertionError` for another one."""
+        return mean([score_of(card) for card in cards], weights=[card.weight for card in cards])
+
+    def bound(self, evaluations: Sequence[Evaluation]) -> float:
+        """The highest value that is still within a prompt's reach."""
+        weights = [evaluation.task.weight for evaluation in evaluations]
+        return mean([evaluation.bound for evaluation in evaluations], weights=weights)
+
+    def violation(self, cards: Sequence[Scorecard]) -> str:
+        """Why a prompt cannot be selected, whatever its value; "" if it can."""
+        return next((card.invalid for card in cards if card.invalid), "")
+
+    def violation_so_far(self, evaluations: Sequence[Evaluation]) -> str:
+        """Why a prompt cannot be selected, however its missing answers turn out; "" while it can."""
+        return next((evaluation.refusal for evaluation in evaluations if evaluation.refusal), "")
+
+    def scored(self, position: int, prompt: str, cards: Sequence[Scorecard]) -> ScoredPrompt:
+        """A prompt without violation by its cards."""
+        return ScoredPrompt(position=position, prompt=prompt, value=self.value(cards), cards=tuple(cards))
+
+    def ranked(self, cards: Iterable[Scorecard]) -> tuple[Scorecard, ...]:
+        """Cards of one task, best first; ties go to the earlier position."""
+        return tuple(sorted(cards, key=lambda card: self.value([card]), reverse=True))
+
+
+class KeepBest:
+    """The best `keep` of the prompts added so far, in whatever order they were; ties go to the earlier position.
+
+    A prompt that is added twice counts once, at its earlier position.
+    """
+
+    def __init__(self, keep: int, prompts: Iterable[ScoredPrompt] = ()) -> None:
+        self._keep = keep
+        self._ranking: list[ScoredPrompt] = []
+        for scored in prompts:
+            self.add(scored)
+
+    def add(self, scored: ScoredPrompt) -> None:
+        """A prompt that may be selected has its value."""
+        equals = [scored, *(other for other in self._ranking if other.prompt == scored.prompt)]
+        others = [other for other in self._ranking if other.prompt != scored.prompt]
+        self._ranking = sorted([*others, min(equals, key=lambda equal: equal.position)], key=_rank)
+
+    def rejects(self, position: int, bound: float) -> bool:
+        """Whether a candidate that is worth `bound` at most can be kept no more, whoever is added later."""
+        bar = self.bar
+        return bar is not None and _rank(bar) < (-bound, position)
+
+    @property
+    def bar(self) -> ScoredPrompt | None:
+        """The last that would be kept; None while all would be."""
+        return self._ranking[self._keep - 1] if len(self._ranking) >= self._keep else None
+
+    def kept(self) -> list[ScoredPrompt]:
+        """Best first."""
+        return self._ranking[: self._keep]
 
 
 def mean(scores: Sequence[float], *, weights: Sequence[float] | None = None) -> float:
@@ -30,11 +102,12 @@ def mean(scores: Sequence[float], *, weights: Sequence[float] | None = None) -> 
     return round(math.fsum(map(operator.mul, weights, scores)) / math.fsum(weights), 12)
 
 
-def comparable(card: Scorecard) -> float:
-    """The score of a valid card as prompts are ranked by it, rounded as the bounds are that it is held against."""
-    return mean([score_of(card)])
+def score_of(card: Scorecard) -> float:
+    """The score of a valid card; an invalid one must never get as far as a selection."""
+    if card.score is None or card.invalid:
+        raise AssertionError(f"a pair of task '{card.task}' without a valid score reached a selection")
+    return card.score
 
 
-def ranked(cards: Sequence[Scorecard], *, keep: int) -> tuple[Scorecard, ...]:
-    """The best `keep` by score, best first; ties go to the earlier position."""
-    return tuple(sorted(cards, key=comparable, reverse=True)[:keep])
+def _rank(scored: ScoredPrompt) -> tuple[float, int]:
+    return -scored.value, scored.position

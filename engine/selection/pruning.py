@@ -1,14 +1,12 @@
 """Exact early rejection: a candidate is dropped as soon as even a perfect remainder could not get it selected.
 
-The bars below are what is known of a round so far; they are synchronous and know nothing of calls. A candidate that
-they reject would not be selected with all its examples scored either, so selections are those of full scoring, in
-whatever order answers come in. Which candidates are rejected, and how early, may depend on that order; that a finished
-run started again makes no call holds all the same, because of the `CacheFirstGate` gate.
+A candidate that is dropped would not be selected with all its examples scored either, so selections are those of full
+scoring, in whatever order answers come in. Which candidates are dropped, and how early, may depend on that order; that
+a finished run started again makes no call holds all the same, because of the gate.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -16,50 +14,10 @@ import anyio
 from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
-from metaspo.engine.journal import events
-from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.selection.objective import comparable, mean
-
-
-class OuterBar:
-    """The outer loop keeps the best candidate strictly above the incumbent, the earlier one of equals."""
-
-    def __init__(self, incumbent: float) -> None:
-        self._incumbent = incumbent
-        self._best = incumbent
-        self._best_number = 0
-
-    def rejects(self, number: int, bound: float) -> bool:
-        """Whether a candidate that can reach `bound` at most is out."""
-        if bound <= self._incumbent or bound < self._best:
-            return True
-        return bound == self._best and 0 < self._best_number < number
-
-    def finished(self, number: int, score: float) -> None:
-        """A candidate has its final score."""
-        if score > self._best or (score == self._best and 0 < number < self._best_number):
-            self._best, self._best_number = score, number
-
-
-class InnerBar:
-    """The inner loop keeps the best `keep` prompts of old and new, the earlier ones of equals."""
-
-    def __init__(self, kept: Sequence[Scorecard], *, keep: int) -> None:
-        self._keep = keep
-        self._old = len(kept)
-        self._known = {card.pair.user: (comparable(card), position) for position, card in enumerate(kept)}
-
-    def rejects(self, number: int, bound: float) -> bool:
-        """Whether at least `keep` prompts are ahead of candidate `number` (from 1) even at its best."""
-        position = self._old + number - 1
-        ahead = sum(score > bound or (score == bound and place < position) for score, place in self._known.values())
-        return ahead >= self._keep
-
-    def finished(self, number: int, card: Scorecard) -> None:
-        """A candidate has its final score. A prompt that is there twice counts once, at the earlier place."""
-        place = self._old + number - 1
-        _, known = self._known.get(card.pair.user, (0.0, place))
-        self._known[card.pair.user] = (comparable(card), min(place, known))
+from metaspo.engine.journal.events import Rejected
+from metaspo.engine.runtime.priorities import node_by_node
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
+from metaspo.scheduling import Priority
 
 
 class CacheFirstGate:
@@ -93,144 +51,191 @@ class Pruner(Protocol):
         ...
 
     @property
-    def refusal(self) -> str:
-        """The first example that the server refused, and why, which rules a candidate out; "" if there is none."""
+    def violation(self) -> str:
+        """Why it cannot be selected whatever its value; "" if nothing is known that says so."""
         ...
 
     @property
-    def bound(self) -> float:
-        """The best mean still within reach."""
-        ...
-
-    @property
-    def beaten(self) -> bool:
+    def cannot_win(self) -> bool:
         """Whether it is out by its bound, for certain."""
         ...
 
     @property
-    def lost(self) -> bool:
-        """Whether it is raced out."""
+    def raced_out(self) -> bool:
+        """Whether it is out by a race."""
         ...
 
     @property
-    def evidence(self) -> Mapping[str, float]:
-        """Figures on that for the journal."""
+    def rejection(self) -> Rejected:
+        """Why it is out, what is certain first; without an address."""
         ...
 
-    def hear(self, position: int, /) -> None:
-        """Examples of the node at this position were answered."""
+    def on_answers(self) -> None:
+        """Examples were answered."""
         ...
 
 
-class BoundPruner:
-    """The prospect of a candidate that is not raced: by all answers there are, in whatever order they come."""
-
-    lost = False
-
-    def __init__(self, nodes: Sequence[Evaluation], rejects: Callable[[float], bool] | None) -> None:
-        """`rejects`: whether a candidate with this best mean within reach is out; None: nobody is."""
-        self.watched = rejects is not None
-        self._nodes, self._rejects = nodes, rejects
-        self._bounds = [1.0] * len(nodes)
+class Contest(Protocol):
+    """How the candidates of a round are dropped, and how they move the bar for each other."""
 
     @property
-    def refusal(self) -> str:
-        """The first refusal on any node."""
-        return next((node.refusal for node in self._nodes if node.refusal), "")
+    def raced(self) -> bool:
+        """Whether by races, too."""
+        ...
 
-    @property
-    def bound(self) -> float:
-        """The mean of the nodes' bounds."""
-        return mean(self._bounds, weights=[node.task.weight for node in self._nodes])
+    def parts(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
+        """In which order each node's rows are best asked.
 
-    @property
-    def beaten(self) -> bool:
-        """Whether the bar rejects it."""
-        return self._rejects is not None and self._rejects(self.bound)
+        Args:
+            starts: cards of the prompts that candidates start from, node by node.
+            first: the priority of what is asked first, node by node.
+        """
+        ...
 
-    @property
-    def evidence(self) -> Mapping[str, float]:
+    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
+        """Candidate `number` is about to be scored."""
+        ...
+
+    def ended(self, number: int, scored: ScoredPrompt | None = None) -> None:
+        """A candidate has come to its end: scored in full and without violation, or otherwise."""
+        ...
+
+    def has_lost(self, number: int) -> bool:
+        """Whether a candidate is raced out."""
+        ...
+
+    def raced_out(self) -> list[int]:
+        """The candidates that statistics alone have dropped, once all have ended."""
+        ...
+
+
+class BoundContest:
+    """A round that is not raced: candidates are dropped by exact bounds, or with `exact` off not at all."""
+
+    raced = False
+
+    def __init__(self, best: KeepBest, *, objective: Objective, exact: bool) -> None:
+        self._best, self._objective, self._exact = best, objective, exact
+
+    def parts(self, _number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
+        """The hard examples first."""
+        return [
+            [(node_by_node(priority, part=part), rows) for part, rows in enumerate(hard_and_easy(card))]
+            for priority, card in zip(first, starts, strict=True)
+        ]
+
+    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
+        """By all answers there are, in whatever order they come."""
+        return BoundPruner(number, evaluations, best=self._best, objective=self._objective, watched=self._exact)
+
+    def ended(self, _number: int, scored: ScoredPrompt | None = None) -> None:
+        """The bar moves at once."""
+        if scored is not None:
+            self._best.add(scored)
+
+    def has_lost(self, _number: int) -> bool:
+        """Never."""
+        return False
+
+    def raced_out(self) -> list[int]:
         """None."""
-        return {}
+        return []
 
-    def hear(self, position: int, /) -> None:
-        """Look at the node's answers again."""
-        self._bounds[position] = self._nodes[position].bound
+
+@dataclass(frozen=True, slots=True)
+class BoundPruner:
+    """A candidate that is not raced: a `Pruner`."""
+
+    number: int
+    evaluations: Sequence[Evaluation]
+    best: KeepBest
+    objective: Objective
+    watched: bool
+
+    @property
+    def violation(self) -> str:
+        """By what is answered so far."""
+        return self.objective.violation_so_far(self.evaluations)
+
+    @property
+    def cannot_win(self) -> bool:
+        """Whether as many as are kept are ahead of it even at its best."""
+        return self.best.rejects(self.number, self.objective.bound(self.evaluations))
+
+    @property
+    def raced_out(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def rejection(self) -> Rejected:
+        """A violation, or the bound."""
+        if violation := self.violation:
+            return Rejected(invalid=violation)
+        return Rejected(bound=self.objective.bound(self.evaluations))
+
+    def on_answers(self) -> None:
+        """Nothing: bounds are looked at when they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRun:
-    """What one candidate's scoring has to know of its round.
-
-    Attributes:
-        finished: is told the cards of a candidate that was scored to the end.
-    """
+    """One candidate on its way through its nodes, each asked in its parts."""
 
     number: int
-    recall: CacheFirstGate
-    prospect: Pruner
-    finished: Callable[[Sequence[Scorecard]], None]
+    evaluations: Sequence[Evaluation]
+    parts: Sequence[Sequence[Part]]
+    pruner: Pruner
+    gate: CacheFirstGate
 
     @property
-    def out(self) -> bool:
-        """Whether the candidate is out, for any reason."""
-        return self.prospect.lost or self.prospect.beaten or bool(self.prospect.refusal)
+    def missing(self) -> int:
+        """How many examples have no answer."""
+        return sum(evaluation.missing for evaluation in self.evaluations)
 
+    @property
+    def pruned(self) -> bool:
+        """Whether it is out, for any reason."""
+        return self.pruner.raced_out or self.pruner.cannot_win or bool(self.pruner.violation)
 
-async def score_with_pruning(
-    nodes: Sequence[Evaluation], parts: Sequence[Sequence[Part]], contest: CandidateRun
-) -> list[Scorecard] | None:
-    """Score a candidate on its nodes, all at once, each in its parts; None as soon as it is out."""
-    prospect = contest.prospect
-    if not prospect.watched:
-        await gather(node.ask(rows) for node, rows in zip(nodes, parts, strict=True))
-        return _finish(nodes, contest)
-    for node in nodes:
-        await node.recall()
-    for position in range(len(nodes)):
-        prospect.hear(position)
-    if not any(node.missing for node in nodes):
-        cards = None if prospect.lost else _finish(nodes, contest)
-        contest.recall.done(contest.number)
-        return cards
-    contest.recall.done(contest.number)
-    await contest.recall.wait()
-    prospect.hear(0)  # others may have moved the bar
-    if contest.out:
-        return None  # before anything is asked: a cancelled scope would still let its tasks take their first step
-    with anyio.CancelScope() as scoring:
+    async def score(self) -> list[Scorecard] | None:
+        """The cards; None once it is out. Scored in full it is out by a race alone: the selection decides the rest."""
+        if self.pruner.watched:
+            await self.answer_from_cache()
+            if self.missing:
+                self.gate.done(self.number)
+                await self.gate.wait()
+                await self.ask_until_pruned()
+        else:
+            await self._ask()
+        if self.missing or self.pruner.raced_out:
+            return None
+        return [evaluation.card() for evaluation in self.evaluations]
 
-        def hear(position: int) -> None:
-            prospect.hear(position)
-            if contest.out:
-                scoring.cancel()
+    async def answer_from_cache(self) -> None:
+        """Take what the cache has; calls nothing."""
+        for evaluation in self.evaluations:
+            await evaluation.recall()
+        self.pruner.on_answers()
 
+    async def ask_until_pruned(self) -> None:
+        """Ask for what is missing, until nothing is or the candidate is out."""
+        if self.pruned:  # before anything is asked: a cancelled scope would still let its tasks take their first step
+            return
+        with anyio.CancelScope() as asking:
+
+            def on_answers() -> None:
+                self.pruner.on_answers()
+                if self.pruned:
+                    asking.cancel()
+
+            await self._ask(on_answers)
+
+    async def _ask(self, on_answers: Callable[[], None] | None = None) -> None:
         await gather(
-            node.ask(rows, heard=partial(hear, position))
-            for position, (node, rows) in enumerate(zip(nodes, parts, strict=True))
+            evaluation.ask(rows, on_answers=on_answers)
+            for evaluation, rows in zip(self.evaluations, self.parts, strict=True)
         )
-        if not prospect.lost:  # by its last answers, too late to be cancelled
-            return _finish(nodes, contest)
-    return None
-
-
-def _finish(nodes: Sequence[Evaluation], contest: CandidateRun) -> list[Scorecard]:
-    cards = [node.card() for node in nodes]
-    contest.finished(cards)
-    return cards
-
-
-def note_rejection(context: RunContext, address: str, nodes: Sequence[Evaluation], contest: CandidateRun) -> None:
-    """Journal why a candidate is out: an example was refused, it cannot reach the bar any more, or it is raced out."""
-    prospect = contest.prospect
-    unasked = sum(node.missing for node in nodes)
-    why = events.Rejected(address=address, bound=prospect.bound, unasked=unasked)
-    if prospect.refusal:
-        why = replace(why, bound=None, invalid=prospect.refusal)
-    elif prospect.lost and not prospect.beaten:
-        why = replace(why, bound=None, raced=prospect.evidence["raced"], rows=int(prospect.evidence["rows"]))
-    context.journal.write(why)
-    context.observer.settled(base_calls=unasked)
 
 
 def hard_and_easy(card: Scorecard) -> tuple[list[int], list[int]]:
@@ -239,6 +244,6 @@ def hard_and_easy(card: Scorecard) -> tuple[list[int], list[int]]:
     A candidate that must beat the pair is best asked the hard ones first: it has to mend some of them, and one that
     mends none is out as soon as they are answered.
     """
-    hard = [position for position, outcome in enumerate(card.outcomes) if outcome.grade != 1]
-    easy = [position for position, outcome in enumerate(card.outcomes) if outcome.grade == 1]
+    hard = [row for row, outcome in enumerate(card.outcomes) if outcome.grade != 1]
+    easy = [row for row, outcome in enumerate(card.outcomes) if outcome.grade == 1]
     return hard, easy

@@ -7,37 +7,17 @@ from typing import Protocol
 
 from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.evaluation.evaluation import CHUNK
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard
+from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.selection.betting import Wager
-from metaspo.engine.selection.objective import mean
+from metaspo.engine.selection.objective import ScoredPrompt, mean
 
 WAVE_ROWS = 4  # of each node in a wave, about: smaller ones stop sooner, larger ones are asked in better batches
 
-Grades = tuple[tuple[float, ...], ...]  # by node and row
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredPrompt:
-    """A prompt that was scored in full.
-
-    Attributes:
-        place: 0 if it was there before the round, else the candidate's number; equals go by it.
-    """
-
-    prompt: str
-    score: float
-    grades: Grades
-    place: int = 0
-
-    @classmethod
-    def of(cls, prompt: str, cards: Sequence[Scorecard], *, place: int = 0) -> "ScoredPrompt":
-        """The standing of a prompt by its cards, node by node."""
-        grades = tuple(tuple(outcome.grade or 0.0 for outcome in card.outcomes) for card in cards)
-        return cls(prompt=prompt, score=_score(grades, [card.weight for card in cards]), grades=grades, place=place)
+Grades = list[list[float]]  # by node and row
 
 
 class Rows(Protocol):
-    """What a race looks at: a `Evaluation`, or what stands for one."""
+    """What a race looks at: an `Evaluation`, or what stands for one."""
 
     def outcome(self, row: int, /) -> Outcome | None:
         """The outcome of one example, if it has one."""
@@ -83,31 +63,29 @@ class RaceDesign:
 
 
 class Race:
-    """One candidate's race: by the answers that its order has reached without a gap.
+    """Candidate `number`'s race: by the answers that its order has reached without a gap."""
 
-    `known` are the grades to beat, each with the share of the capital that is wagered against it.
-    """
-
-    def __init__(self, track: RaceDesign, number: int, nodes: Sequence[Rows]) -> None:
-        self._track, self._nodes, self._weights = track, nodes, track.weights
-        self._order = track.order(number)
+    def __init__(self, design: RaceDesign, number: int, nodes: Sequence[Rows]) -> None:
+        self.number = number
+        self._design, self._nodes, self._weights = design, nodes, design.weights
+        self._order = design.order(number)
         self.start([])
 
-    def start(self, known: Sequence[tuple[float, Grades]]) -> None:
-        """Begin at the first row."""
+    def start(self, bars: Sequence[tuple[float, ScoredPrompt]]) -> None:
+        """Begin at the first row, with a share of the capital wagered against each of the bars."""
         self.refusal = ""
         self.rows = 0
-        self._grades = [[1.0] * size for size in self._track.sizes]
-        self._wagers = [(share, grades, self._wager(grades)) for share, grades in known]
+        self._grades = [[1.0] * size for size in self._design.sizes]
+        self._wagers = [(share, grades := _grades_of(bar), self._wager(grades)) for share, bar in bars]
 
     def _wager(self, known: Grades) -> Wager:
         weighted = [weight * grade for weight, rows in zip(self._weights, known, strict=True) for grade in rows]
-        return Wager(weighted, rate=self._track.rate)
+        return Wager(weighted, rate=self._design.rate)
 
     @property
     def bound(self) -> float:
-        """The best mean still within reach."""
-        return _score(self._grades, self._track.node_weights)
+        """The highest value still within reach, by the sums that additive metrics take themselves."""
+        return mean([math.fsum(rows) / len(rows) for rows in self._grades], weights=self._design.node_weights)
 
     @property
     def capital(self) -> float:
@@ -115,13 +93,13 @@ class Race:
         return math.fsum(share * wager.capital for share, _, wager in self._wagers)
 
     @property
-    def lost(self) -> bool:
-        """Whether the candidate is raced out."""
-        return self.capital * self._track.rate >= 1
+    def raced_out(self) -> bool:
+        """Whether the candidate has lost."""
+        return self.capital * self._design.rate >= 1
 
     def go_on(self) -> None:
         """Go on along the order, up to a gap, a refusal, or the row where the race is lost."""
-        while self.rows < len(self._order) and not self.refusal and not self.lost:
+        while self.rows < len(self._order) and not self.refusal and not self.raced_out:
             node, row = self._order[self.rows]
             outcome = self._nodes[node].outcome(row)
             if outcome is None:
@@ -137,7 +115,5 @@ class Race:
                     wager.take(weight * outcome.grade, weight * known[node][row])
 
 
-def _score(grades: Sequence[Sequence[float]], weights: Sequence[float]) -> float:
-    """The mean over nodes of additive metrics' scores, by the sums that they take themselves."""
-    scores = [math.fsum(rows) / len(rows) for rows in grades]
-    return mean(scores, weights=weights if len(scores) > 1 else None)
+def _grades_of(scored: ScoredPrompt) -> Grades:
+    return [[outcome.grade or 0.0 for outcome in card.outcomes] for card in scored.cards]

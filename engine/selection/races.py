@@ -22,15 +22,16 @@ them before that row in any timing. All others that were dropped provably lose.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.journal.events import Racing
+from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.priorities import node_by_node, staggered
-from metaspo.engine.selection.pruning import BoundPruner, Pruner, hard_and_easy
-from metaspo.engine.selection.race import Race, RaceDesign, Rows, ScoredPrompt
+from metaspo.engine.runtime.priorities import staggered
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
+from metaspo.engine.selection.pruning import BoundContest, Contest, Pruner
+from metaspo.engine.selection.race import Race, RaceDesign, Rows
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
 
@@ -39,110 +40,90 @@ LEAD = 1 / 6  # of the rows: how far a candidate is ahead of the next one, if th
 
 
 class Races:
-    """All races of a round; there are none without a track.
+    """A raced round: a `Contest`.
 
     Args:
-        old: the prompts there were before the round.
-        keep: how many of old and new the round keeps.
+        best: holds the prompts there were before the round; gets those that come to be selected from.
         exact: whether exact bounds drop candidates, too.
     """
 
-    def __init__(self, track: RaceDesign | None, old: Sequence[ScoredPrompt], *, keep: int, exact: bool) -> None:
-        self._track, self._keep, self._exact = track, keep, exact
-        self._pool = list(old)
-        self._first = self._last()
+    raced = True
+
+    def __init__(self, design: RaceDesign, best: KeepBest, *, exact: bool) -> None:
+        self._design, self._best, self._exact = design, best, exact
+        self._first_bar = best.bar
         self._races: dict[int, Race] = {}
         self._ended: dict[int, ScoredPrompt | None] = {}
         self._next = 1  # the first candidate that has not come to its end, or that others before it keep waiting
 
-    @property
-    def raced(self) -> bool:
-        """Whether there are any."""
-        return self._track is not None
-
-    def enter(self, number: int, nodes: Sequence[Evaluation], *, rejects: Callable[[float], bool]) -> Pruner:
-        """The prospect of candidate `number`; `rejects` says who is out for certain where there is no race."""
-        if self._track is None:
-            return BoundPruner(nodes, rejects if self._exact else None)
-        return RacingPruner(self, self.line_up(self._track, number, nodes))
-
-    def line_up(self, track: RaceDesign, number: int, nodes: Sequence[Rows]) -> Race:
-        """The race of candidate `number`, gone as far as there are answers if it is this one's turn."""
-        race = self._races[number] = Race(track, number, nodes)
-        race.start([(0.5, self._first.grades)] if self._first else [])
-        if number == self._next:
-            self._meet(race)
-        return race
-
-    def parts(self, number: int, cards: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
-        """In which order each node's rows are best asked: along the race's order, or the hard ones first.
-
-        Args:
-            cards: of the prompts that candidates start from, node by node.
-            first: the priority of what is asked first, node by node.
-        """
-        if self._track is None:
-            return [
-                [(node_by_node(priority, part=part), rows) for part, rows in enumerate(hard_and_easy(card))]
-                for priority, card in zip(first, cards, strict=True)
-            ]
-        waves = list(self._track.waves(number))
+    def parts(self, number: int, _starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
+        """Along the race's order."""
+        waves = list(self._design.waves(number))
         lead = math.ceil(LEAD * len(waves))
         return [
             [(staggered(priority, part=part, lead=lead), wave[node]) for part, wave in enumerate(waves)]
             for node, priority in enumerate(first)
         ]
 
-    def beaten(self, race: Race) -> bool:
-        """Whether the bar as it is known so far is out of a candidate's reach, for certain."""
-        last = self._last()
-        return self._exact and last is not None and race.bound <= last.score
+    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
+        """By the answers that the order of its race has reached."""
+        return RacingPruner(self, self.line_up(number, evaluations))
 
-    def ended(self, number: int, standing: ScoredPrompt | None = None) -> None:
-        """A candidate has come to its end: scored in full, with its standing, or otherwise; the first word holds."""
-        self._ended.setdefault(number, standing)
+    def line_up(self, number: int, nodes: Sequence[Rows]) -> Race:
+        """The race of candidate `number`, gone as far as there are answers if it is this one's turn."""
+        race = self._races[number] = Race(self._design, number, nodes)
+        race.start([(0.5, self._first_bar)] if self._first_bar else [])
+        if number == self._next:
+            self._meet(race)
+        return race
+
+    def cannot_win(self, race: Race) -> bool:
+        """Whether the bar as it is known so far is out of a candidate's reach, for certain."""
+        return self._exact and self._best.rejects(race.number, race.bound)
+
+    def ended(self, number: int, scored: ScoredPrompt | None = None) -> None:
+        """A candidate has come to its end; the first word holds."""
+        self._ended.setdefault(number, scored)
         self.settle()
 
     def settle(self) -> None:
-        """Let candidates move the bar in the order of their numbers, as far as they have come to their ends."""
+        """Let candidates move the bar in the order of their numbers, as far as they have come to their ends.
+
+        Of the next one in order one of these is true:
+        - nothing is heard of it yet: it and all after it wait;
+        - it races and is out, maybe before its scoring has noticed: it moves nothing;
+        - it races and is not through: it and all after it wait;
+        - it was scored in full: it moves the bar;
+        - it came to its end otherwise (no proposal, a refusal): it moves nothing.
+        """
         while self._next in self._races or self._next in self._ended:
             race = self._races.get(self._next)
-            if race and (race.refusal or race.lost or self.beaten(race)):
-                self._ended.setdefault(self._next, None)
-            if self._next not in self._ended:
-                return
-            standing = self._ended[self._next]
-            known = {one.prompt for one in self._pool}
-            if standing and not self.lost(self._next) and standing.prompt not in known:
-                self._pool.append(standing)
+            if race is None or not (race.refusal or race.raced_out or self.cannot_win(race)):
+                if self._next not in self._ended:
+                    return
+                if scored := self._ended[self._next]:
+                    self._best.add(scored)
             self._next += 1
             if self._next in self._races:
                 self._meet(self._races[self._next])
 
-    def lost(self, number: int) -> bool:
+    def has_lost(self, number: int) -> bool:
         """Whether a candidate is raced out."""
-        return number in self._races and self._races[number].lost
+        return number in self._races and self._races[number].raced_out
 
     def raced_out(self) -> list[int]:
-        """The candidates that statistics alone have dropped, once the round is over."""
-        self.settle()
-        last = self._last()
-        lost = [(number, race.bound) for number, race in sorted(self._races.items()) if race.lost]
-        return [number for number, bound in lost if last is None or (bound, -number) > (last.score, -last.place)]
+        """The candidates that statistics alone have dropped, once all have ended."""
+        races = (self._races[number] for number in sorted(self._races))
+        return [race.number for race in races if race.raced_out and not self._best.rejects(race.number, race.bound)]
 
     def _meet(self, race: Race) -> None:
         """Race against the bar, now that all candidates before this one have moved it."""
-        bar = self._last()
-        if bar and bar is self._first:
-            race.start([(1.0, bar.grades)])
-        elif bar:
-            race.start([(0.5, one.grades) for one in (self._first, bar) if one])
+        bar, first = self._best.bar, self._first_bar
+        if bar is not None and bar is first:
+            race.start([(1.0, bar)])
+        elif bar is not None:
+            race.start([(0.5, one) for one in (first, bar) if one is not None])
         race.go_on()
-
-    def _last(self) -> ScoredPrompt | None:
-        """The last that would be kept; None while all would be."""
-        ranking = sorted(self._pool, key=lambda one: (-one.score, one.place))
-        return ranking[self._keep - 1] if len(ranking) >= self._keep else None
 
 
 class RacingPruner:
@@ -154,43 +135,53 @@ class RacingPruner:
         self._races, self._race = races, race
 
     @property
-    def refusal(self) -> str:
+    def violation(self) -> str:
         """A refusal that the order has reached."""
         return self._race.refusal
 
     @property
-    def bound(self) -> float:
-        """The best mean still within reach."""
-        return self._race.bound
-
-    @property
-    def lost(self) -> bool:
-        """Whether it is raced out."""
-        return self._race.lost
-
-    @property
-    def beaten(self) -> bool:
+    def cannot_win(self) -> bool:
         """Whether it is out for certain."""
-        return self._races.beaten(self._race)
+        return self._races.cannot_win(self._race)
 
     @property
-    def evidence(self) -> Mapping[str, float]:
-        """The capital, and after how many rows."""
-        return {"raced": self._race.capital, "rows": self._race.rows}
+    def raced_out(self) -> bool:
+        """Whether its race is lost."""
+        return self._race.raced_out
 
-    def hear(self, _position: int, /) -> None:
+    @property
+    def rejection(self) -> Rejected:
+        """A violation, the bound, or the capital, and after how many rows."""
+        race = self._race
+        if race.refusal:
+            return Rejected(invalid=race.refusal)
+        if self.cannot_win or not race.raced_out:
+            return Rejected(bound=race.bound)
+        return Rejected(raced=race.capital, rows=race.rows)
+
+    def on_answers(self) -> None:
         """Go on along the order."""
         self._race.go_on()
         self._races.settle()
 
 
-def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:
-    """The track of a round; None where it is not raced, with the reason in the journal.
+def open_contest(
+    context: RunContext, address: str, tasks: Sequence[Task], best: KeepBest, *, objective: Objective, winners: int
+) -> Contest:
+    """How a round drops its candidates, as the config says; why it is not raced where it should be is in the journal.
 
     Args:
-        nodes: the task of each node; its train split is raced on.
+        tasks: the task of each node; its train split is raced on.
         winners: how many candidates the round can select at most.
     """
+    design = design_race(context, address, tasks, winners=winners)
+    if design is None:
+        return BoundContest(best, objective=objective, exact=context.config.early_rejection)
+    return Races(design, best, exact=context.config.early_rejection)
+
+
+def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:
+    """The track of a round; None where it is not raced, with the reason in the journal."""
     rate = context.config.racing
     if rate is None or not winners:
         return None

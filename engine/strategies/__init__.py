@@ -8,9 +8,11 @@ from metaspo.engine.strategies.base import (
     NoProposal,
     OuterContext,
     OuterStrategy,
+    Strategy,
     TaskView,
 )
 from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, check_prompt, fault_of
 from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
 from metaspo.engine.strategies.search import (
     CallBound,
@@ -20,7 +22,6 @@ from metaspo.engine.strategies.search import (
     SearchContext,
     Trial,
     WrongAnswer,
-    round_work,
 )
 from metaspo.engine.tasks import Failure
 
@@ -35,16 +36,21 @@ __all__ = [
     "NoProposal",
     "OuterContext",
     "OuterStrategy",
+    "Proposal",
+    "ProposalContext",
+    "Proposer",
     "RoundSize",
     "Rows",
     "Search",
     "SearchContext",
+    "Strategy",
     "TaskView",
     "Trial",
     "UnknownStrategy",
     "WrongAnswer",
+    "check_prompt",
+    "fault_of",
     "inner_strategy",
     "outer_strategy",
-    "round_work",
     "strategy_names",
 ]

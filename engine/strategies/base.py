@@ -13,6 +13,7 @@ from metaspo.backends import Message
 from metaspo.engine.tasks.base import Example, Failure
 
 T = TypeVar("T")
+C = TypeVar("C", contravariant=True)
 
 
 class Malformed(ValueError):
@@ -88,8 +89,8 @@ class OuterContext:
     ask: Ask
 
 
-class InnerStrategy(Protocol):
-    """Proposes user prompts. `name` is what a config calls it; `describe()` one line for the run's report.
+class Strategy(Protocol[C]):
+    """Proposes prompts, one at a time. `name` is what a config calls it; `describe()` one line for the run's report.
 
     `calls_optimizer` is the number of optimizer calls one candidate makes when no answer is malformed; 0 for a
     strategy that needs no optimizer model.
@@ -103,22 +104,10 @@ class InnerStrategy(Protocol):
 
     def describe(self) -> str: ...
 
-    async def propose(self, context: InnerContext, /) -> str:
-        """A user prompt that holds `{question}` exactly once. Raises `NoProposal`."""
+    async def propose(self, context: C, /) -> str:
+        """A user prompt that holds `{question}` exactly once, or a system prompt. Raises `NoProposal`."""
         ...
 
 
-class OuterStrategy(Protocol):
-    """Proposes system prompts; see `InnerStrategy` for the attributes."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def calls_optimizer(self) -> int: ...
-
-    def describe(self) -> str: ...
-
-    async def propose(self, context: OuterContext, /) -> str:
-        """A system prompt. Raises `NoProposal`."""
-        ...
+InnerStrategy = Strategy[InnerContext]  # proposes user prompts
+OuterStrategy = Strategy[OuterContext]  # proposes system prompts

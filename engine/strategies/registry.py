@@ -12,18 +12,27 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from metaspo.engine.strategies.ape import Ape
-from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy
+from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
 from metaspo.engine.strategies.opro import Opro
+from metaspo.engine.strategies.proposers import (
+    AllAtOnce,
+    OneByOne,
+    ProposalContext,
+    Proposer,
+    inner_context,
+    outer_context,
+)
 from metaspo.engine.strategies.protegi import ProTeGi
 from metaspo.engine.strategies.search import Search
 from metaspo.engine.strategies.sprig import Sprig
 from metaspo.engine.strategies.textgrad import TextGrad
 from metaspo.engine.suggest import nearest
 
+C = TypeVar("C")
 S = TypeVar("S")
 
 SEARCHES: Mapping[str, Callable[..., Search]] = {
@@ -52,14 +61,14 @@ class UnknownStrategy(ValueError):
     """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
-def inner_strategy(name: str, options: Mapping[str, Any] | None = None) -> InnerStrategy | Search:
+def inner_strategy(name: str, options: Mapping[str, Any] | None = None) -> Proposer:
     """The inner-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _usable(_make(name, INNER, options or {}, level="user"), level="user")
+    return _proposer(_make(name, INNER, options or {}, level="user"), inner_context, level="user")
 
 
-def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> OuterStrategy | Search:
+def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> Proposer:
     """The outer-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _usable(_make(name, OUTER, options or {}, level="system"), level="system")
+    return _proposer(_make(name, OUTER, options or {}, level="system"), outer_context, level="system")
 
 
 def strategy_names(level: Level) -> list[str]:
@@ -95,7 +104,12 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
         raise UnknownStrategy(f"'{name}': {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
 
-def _usable(strategy: S, *, level: Level) -> S:
-    if isinstance(strategy, Search) and level not in strategy.levels:
+def _proposer(
+    strategy: Strategy[C] | Search, candidate_context: Callable[[ProposalContext, int, Ask], C], *, level: Level
+) -> Proposer:
+    """The one place that tells the two kinds of strategies apart: where they come in."""
+    if not isinstance(strategy, Search):
+        return OneByOne(strategy, candidate_context)
+    if level not in strategy.levels:
         raise UnknownStrategy(f"'{strategy.name}' does not look for {level} prompts")
-    return strategy
+    return AllAtOnce(strategy)

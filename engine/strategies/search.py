@@ -14,7 +14,7 @@ from random import Random
 from typing import Protocol, TypeVar, runtime_checkable
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import InnerStrategy, OuterStrategy, TaskView
+from metaspo.engine.strategies.base import TaskView
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.tasks import Failure
 
@@ -139,7 +139,7 @@ class CallBound:
 
 @runtime_checkable
 class Search(Protocol):
-    """Looks for prompts in a `SearchContext`; see `InnerStrategy` for `name` and `describe()`.
+    """Looks for prompts in a `SearchContext`; see `Strategy` for `name` and `describe()`.
 
     Hyper-parameters are the class's fields: a config sets them in the loop's `options`.
     """
@@ -161,12 +161,3 @@ class Search(Protocol):
     async def search(self, context: SearchContext, /) -> Sequence[str]:
         """The prompts found, best first; they need not hold those of `context.first`. Raises `NoProposal`."""
         ...
-
-
-def round_work(strategy: InnerStrategy | OuterStrategy | Search, size: RoundSize) -> CallBound:
-    """The most calls that proposing takes in one round; none where the loop is off."""
-    if not size.candidates:
-        return CallBound(base=0, optimizer=0)
-    if isinstance(strategy, Search):
-        return strategy.work(size)
-    return CallBound(base=0, optimizer=strategy.calls_optimizer * size.candidates)

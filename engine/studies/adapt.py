@@ -9,21 +9,17 @@ scored on the train split. The curve over the amount of data repeats this with t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from metaspo.engine.addresses import join, rng_at
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.addresses import join
 from metaspo.engine.evaluation.evaluation import score
-from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
-from metaspo.engine.journal import events
-from metaspo.engine.optimize.inner import select
+from metaspo.engine.optimize.round import Round, hold_round
+from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import TaskState
-from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.selection.objective import score_of
-from metaspo.engine.strategies import InnerContext, InnerStrategy, NoProposal, Search
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, score_of
 from metaspo.engine.tasks import Task, TaskError
 
 
@@ -69,117 +65,104 @@ class Curve:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Setting:
-    context: RunContext
-    strategy: InnerStrategy
-    system: str
-    task: Task
-    position: int
-    address: str
-
-
 async def adapt(context: RunContext, system: str, effort: Effort) -> list[Curve]:
     """Adapt to every target task, all at once; curves task by task, each for every amount of data.
 
     Raises:
-        ConfigError: when the config's inner strategy cannot propose one prompt at a time.
         TaskError: for a target task without train examples.
         RunStopped: as any run.
     """
-    if isinstance(context.inner, Search):
-        raise ConfigError(
-            f"adapting takes an inner strategy that proposes prompt by prompt, not '{context.inner.name}'"
-        )
-    settings = []
+    adaptations = []
     for position, task in enumerate(context.targets):
         if not task.train or not task.test:
             raise TaskError(f"task '{task.name}': adapting needs train and test examples")
         for size in effort.examples or (len(task.train),):
             cut = replace(task, train=task.train[:size])
-            place = join("adapt", f"task={task.name}", f"examples={len(cut.train)}")
-            setting = _Setting(
-                context=context, strategy=context.inner, system=system, task=cut, position=position, address=place
+            adaptations.append(_Adaptation(context=context, system=system, task=cut, position=position, effort=effort))
+    return await gather(adaptation.curve() for adaptation in adaptations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Adaptation:
+    """Adapting to one task on the train examples that it is given with."""
+
+    context: RunContext
+    system: str
+    task: Task
+    position: int
+    effort: Effort
+
+    @property
+    def address(self) -> str:
+        return join("adapt", f"task={self.task.name}", f"examples={len(self.task.train)}")
+
+    async def curve(self) -> Curve:
+        best = KeepBest(self.effort.keep, [await self._first()])
+        stages, scored, past = [(0, 1, best.kept())], 1, tuple[str, ...]()
+        for number in range(1, self.effort.rounds + 2):
+            rounds = await gather(
+                self._children(parent, parent_number=parent_number, number=number, past=past)
+                for parent_number, parent in enumerate(best.kept())
             )
-            settings.append(setting)
-    return await gather(_curve(setting, effort) for setting in settings)
-
-
-async def _curve(this: _Setting, effort: Effort) -> Curve:
-    first = await _train_score(this, this.task.user_prompt, address=join(this.address, "init"), number=0)
-    if first.invalid:
-        raise TaskError(f"task '{this.task.name}': refused under the first prompts already: {first.invalid}")
-    kept: tuple[Scorecard, ...] = (first,)
-    stages = [(0, 1, kept)]
-    scored = 1
-    for number in range(1, effort.rounds + 2):
-        proposed = await gather(
-            _child(this, kept, parent=parent, child=child, number=number)
-            for parent in range(len(kept))
-            for child in range(1, effort.children + 1)
+            past = tuple(dict.fromkeys(prompt for held in rounds for prompt in held.past))
+            children = [child for held in rounds for child in held.complete if child]
+            for position, child in enumerate(children, start=scored):
+                best.add(replace(child, position=position))
+            scored += sum(len(held.prompts) for held in rounds)
+            stages.append((number, scored, best.kept()))
+        tests = await self._tests(list(dict.fromkeys(prompt.prompt for _, _, kept in stages for prompt in kept)))
+        points = tuple(
+            Point(round=number, prompts=count, user=top.prompt, train=score_of(top.cards[0]), test=tests[top.prompt])
+            for number, count, (top, *_) in stages
         )
-        scored += sum(card is not None for card in proposed)
-        kept = select(kept, proposed, keep=effort.keep)
-        stages.append((number, scored, kept))
-    tests = await _tests(this, [card for _, _, cards in stages for card in cards])
-    points = tuple(
-        Point(round=number, prompts=count, user=best.pair.user, train=score_of(best), test=tests[best.pair.user])
-        for number, count, cards in stages
-        for best in cards[:1]
-    )
-    return Curve(task=this.task.name, examples=len(this.task.train), points=points)
+        return Curve(task=self.task.name, examples=len(self.task.train), points=points)
 
-
-async def _child(
-    this: _Setting, kept: Sequence[Scorecard], *, parent: int, child: int, number: int
-) -> Scorecard | None:
-    """Propose one prompt from one of the kept ones, and score it; None if there is none."""
-    context = this.context
-    address = join(this.address, f"round={number}", f"parent={parent}", f"cand={child}")
-    proposal_context = InnerContext(
-        address=address,
-        candidate=child,
-        show=context.config.inner.failures,
-        rng=rng_at(context.config.seed, address),
-        system_prompt=this.system,
-        task=TaskState(task=this.task, kept=(kept[parent],)).view(),
-        ask=asker(context, address, priority=priorities.inner(number, task=this.position, candidate=0)),
-    )
-    try:
-        prompt = check_user_prompt(await this.strategy.propose(proposal_context))
-    except (NoProposal, PromptError) as reason:
-        context.journal.write(events.Proposal(address=address, none=str(reason)))
-        return None
-    context.journal.write(events.Proposal(address=address, user=prompt))
-    return await _train_score(this, prompt, address=join(address, "score"), number=number)
-
-
-async def _train_score(this: _Setting, prompt: str, *, address: str, number: int) -> Scorecard:
-    return await score(
-        this.context,
-        PromptPair(this.system, prompt),
-        this.task,
-        examples=this.task.train,
-        address=address,
-        priority=priorities.inner(number, task=this.position, candidate=1),
-    )
-
-
-async def _tests(this: _Setting, cards: Sequence[Scorecard]) -> dict[str, TestScore]:
-    """Every prompt that was ever kept, on the test split."""
-    prompts = list(dict.fromkeys(card.pair.user for card in cards))
-    scored = await gather(
-        score(
-            this.context,
-            PromptPair(this.system, prompt),
-            this.task,
-            examples=this.task.test,
-            address=join(this.address, "test", f"prompt={number}"),
-            priority=priorities.final(stage="given", task=this.position, prompt=number),
+    async def _first(self) -> ScoredPrompt:
+        """The task's first user prompt."""
+        card = await score(
+            self.context,
+            PromptPair(self.system, self.task.user_prompt),
+            self.task,
+            examples=self.task.train,
+            address=join(self.address, "init"),
+            priority=priorities.inner(0, task=self.position, candidate=1),
         )
-        for number, prompt in enumerate(prompts)
-    )
-    return {
-        prompt: TestScore.of(card, role="target", metric=this.task.metric.name, stage="given", prompt=number)
-        for number, (prompt, card) in enumerate(zip(prompts, scored, strict=True))
-    }
+        if card.invalid:
+            raise TaskError(f"task '{self.task.name}': refused under the first prompts already: {card.invalid}")
+        return Objective().scored(0, card.pair.user, [card])
+
+    async def _children(self, parent: ScoredPrompt, *, parent_number: int, number: int, past: tuple[str, ...]) -> Round:
+        """Propose prompts from one of the kept ones, and score them all in full."""
+        setup = RoundSetup(
+            context=self.context,
+            level="user",
+            iteration=number,
+            address=join(self.address, f"round={number}", f"parent={parent_number}"),
+            system=self.system,
+            tasks=(TaskState(task=self.task, kept=parent.cards),),
+            task_position=self.position,
+            candidates=self.effort.children,
+            keep=self.effort.keep,
+            past=past,
+            pruned=False,
+        )
+        return await hold_round(setup, self.context.inner)
+
+    async def _tests(self, prompts: Sequence[str]) -> dict[str, TestScore]:
+        """Prompts on the test split."""
+        cards = await gather(
+            score(
+                self.context,
+                PromptPair(self.system, prompt),
+                self.task,
+                examples=self.task.test,
+                address=join(self.address, "test", f"prompt={number}"),
+                priority=priorities.final(stage="given", task=self.position, prompt=number),
+            )
+            for number, prompt in enumerate(prompts)
+        )
+        metric = self.task.metric.name
+        return {
+            prompt: TestScore.of(card, role="target", metric=metric, stage="given", prompt=number)
+            for number, (prompt, card) in enumerate(zip(prompts, cards, strict=True))
+        }

@@ -13,12 +13,11 @@ from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
-from metaspo.engine.optimize.search_round import fault_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.strategies import Malformed, NoProposal
+from metaspo.engine.strategies import Malformed, NoProposal, fault_of
 from metaspo.engine.strategies.ape import read_induced, user_induction
 from metaspo.engine.tasks import Task, TaskError
 

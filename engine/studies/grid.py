@@ -15,7 +15,7 @@ from metaspo.engine.config.schema import InnerTable, ModelTable, RunConfig, Tabl
 from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
-from metaspo.engine.strategies import Search, inner_strategy
+from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.results import model_label
 
@@ -210,11 +210,8 @@ def _prepare(
 def _check_adapting(config: RunConfig, *, source: str) -> None:
     """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
     strategy = inner_strategy(config.inner.strategy, config.inner.options)
-    if isinstance(strategy, Search):
-        raise ConfigError(
-            f"{source}: inner.strategy: adapting takes one that proposes prompt by prompt, not '{strategy.name}'"
-        )
-    if strategy.calls_optimizer and config.optimizer is None:
+    size = RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=1)
+    if config.optimizer is None and strategy.work(size).optimizer:
         raise ConfigError(
             f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
         )

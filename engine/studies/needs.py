@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls
 from metaspo.engine.config.schema import InnerTable, RunConfig
-from metaspo.engine.strategies import RoundSize, inner_strategy, round_work
+from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
 from metaspo.engine.tasks import Task
 
@@ -47,28 +47,30 @@ def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:
 def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> Calls:
     """Every target task adapted to, for each amount of data: its first prompt, the children of the kept ones, tests."""
     strategy = inner_strategy(inner.strategy, inner.options)
-    proposed, tested = adapted_prompts(table)
+    parents, tested = adapted_prompts(table)
+    proposed = parents * table.children
     calls = NO_CALLS
     for task in (task for task in tasks if task.role == "target"):
-        for size in table.examples or (len(task.train),):
-            rows = min(size, len(task.train))
-            work = round_work(strategy, RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=rows))
+        for wanted in table.examples or (len(task.train),):
+            rows = min(wanted, len(task.train))
+            size = RoundSize(level="user", candidates=table.children, tasks=1, nodes=1, rows=rows)
+            work = strategy.work(size)
             calls += Calls(
                 initial=rows,
-                inner=proposed * rows,
+                inner=proposed * rows + parents * work.base,
                 outer=0,
                 test=tested * len(task.test),
-                optimizer=proposed * work.optimizer,
+                optimizer=parents * work.optimizer,
             )
     return calls
 
 
 def adapted_prompts(table: AdaptTable) -> tuple[int, int]:
-    """How many prompts adapting to a task proposes at most, and how many it keeps at some time and so tests."""
-    parents, proposed, tested = 1, 0, 1
+    """How many prompts have children at most in adapting to a task, and how many it keeps at some time and so tests."""
+    parents, all_parents, tested = 1, 0, 1
     for _ in range(table.rounds + 1):
+        all_parents += parents
         children = parents * table.children
-        proposed += children
         tested += min(table.keep, children)
         parents = min(table.keep, parents + children)
-    return proposed, tested
+    return all_parents, tested

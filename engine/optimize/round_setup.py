@@ -1,0 +1,99 @@
+"""What a round of either loop is about, before anything of it is asked."""
+
+from dataclasses import dataclass, field
+
+from metaspo.engine.optimize.state import TaskState
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime import priorities
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.selection.objective import Objective, ScoredPrompt
+from metaspo.engine.strategies import Level, RoundSize
+from metaspo.engine.tasks import Task
+from metaspo.scheduling import Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """One node that a round's prompts are scored on: a task, and the prompt of the pair that stays as it is.
+
+    Attributes:
+        position: the task's position in the round.
+        prompt: 0 for the task's best user prompt.
+        fixed: the system prompt at level "user", the user prompt at level "system".
+    """
+
+    level: Level
+    task: Task
+    position: int
+    prompt: int
+    fixed: str
+
+    def pair(self, prompt: str) -> PromptPair:
+        """A prompt of the round with the one that stays."""
+        return PromptPair(self.fixed, prompt) if self.level == "user" else PromptPair(prompt, self.fixed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundSetup:
+    """One round: user prompts for one task under a fixed system prompt, or system prompts for all tasks.
+
+    Attributes:
+        level: which prompts are looked for: "user" or "system".
+        address: where its candidates and its selection are.
+        system: the system prompt that the tasks' user prompts were scored under.
+        tasks: with their kept user prompts, best first; one at level "user".
+        candidates: how many prompts are proposed at most.
+        keep: how many of old and new ones are kept.
+        past: what was proposed in earlier rounds, oldest first, each once.
+        task_position: of the task at level "user" among those that have a round at the same time.
+        pruned: whether candidates may be dropped before they are scored in full, as the config says.
+    """
+
+    context: RunContext
+    level: Level
+    iteration: int
+    address: str
+    system: str
+    tasks: tuple[TaskState, ...]
+    candidates: int
+    keep: int
+    past: tuple[str, ...] = ()
+    task_position: int = 0
+    pruned: bool = True
+    objective: Objective = field(default_factory=Objective)
+
+    @property
+    def nodes(self) -> tuple[NodeSpec, ...]:
+        """What a prompt is scored on: the task, or every task with each of its kept user prompts."""
+        fixed = [[self.system]] if self.level == "user" else [[c.pair.user for c in task.kept] for task in self.tasks]
+        return tuple(
+            NodeSpec(level=self.level, task=state.task, position=position, prompt=prompt, fixed=text)
+            for position, (state, texts) in enumerate(zip(self.tasks, fixed, strict=True))
+            for prompt, text in enumerate(texts)
+        )
+
+    @property
+    def old(self) -> list[ScoredPrompt]:
+        """The prompts that are there, best first; candidates start from the first."""
+        cards = [card for task in self.tasks for card in task.kept]
+        prompts = [(card.pair.user, [card]) for card in cards] if self.level == "user" else [(self.system, cards)]
+        return [
+            self.objective.scored(position, prompt, scored)
+            for position, (prompt, scored) in enumerate(prompts, start=1 - len(prompts))
+        ]
+
+    @property
+    def size(self) -> RoundSize:
+        """How large the round is."""
+        nodes = self.nodes
+        rows = sum(len(node.task.train) for node in nodes)
+        return RoundSize(
+            level=self.level, candidates=self.candidates, tasks=len(self.tasks), nodes=len(nodes), rows=rows
+        )
+
+    def priority(self, candidate: int, *, part: int = 0, node: NodeSpec | None = None) -> Priority:
+        """Of a candidate's calls; `candidate` 0 is a search, whose `part`-th call it is."""
+        if self.level == "user":
+            return priorities.inner(self.iteration, task=self.task_position, candidate=candidate, part=part)
+        task, prompt = (node.position, node.prompt) if node else (0, 0)
+        return priorities.outer(self.iteration, candidate=candidate, part=part, task=task, prompt=prompt)

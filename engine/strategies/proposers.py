@@ -1,0 +1,150 @@
+"""Who proposes a round's prompts, as the loops see it: strategies that propose one at a time and searches alike."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from metaspo.engine.addresses import candidate_address
+from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
+from metaspo.engine.strategies.base import Ask, InnerContext, OuterContext, Strategy
+from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
+
+C = TypeVar("C")
+Proposal = Callable[[Ask], Awaitable[str]]
+"""One candidate on its way: its prompt, as soon as it is there. Raises `NoProposal`."""
+
+
+class ProposalContext(SearchContext, Protocol):
+    """One round of a loop as a proposer sees it: what a search sees, and what else one candidate may know.
+
+    Attributes:
+        address: the round's.
+        show: how many failures of a task to show.
+        system_prompt: the one that the tasks' user prompts were scored under.
+    """
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def show(self) -> int: ...
+
+    @property
+    def system_prompt(self) -> str: ...
+
+
+class Proposer(Protocol):
+    """What a loop asks for prompts."""
+
+    def describe(self) -> str:
+        """One line for the run's report."""
+        ...
+
+    def work(self, size: RoundSize, /) -> CallBound:
+        """The most calls that proposing takes in one round; none where the loop is off."""
+        ...
+
+    async def proposals(self, context: ProposalContext, /) -> Sequence[Proposal]:
+        """The round's candidates, at most `context.candidates`: each is scored as soon as it is there.
+
+        Raises:
+            NoProposal: when there are none at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne(Generic[C]):
+    """A strategy that proposes one prompt at a time: all candidates of a round side by side.
+
+    Attributes:
+        candidate_context: what candidate `number` of a round may know.
+    """
+
+    strategy: Strategy[C]
+    candidate_context: Callable[[ProposalContext, int, Ask], C]
+
+    def describe(self) -> str:
+        """As the strategy says."""
+        return self.strategy.describe()
+
+    def work(self, size: RoundSize, /) -> CallBound:
+        """So many optimizer calls for each candidate."""
+        return CallBound(base=0, optimizer=self.strategy.calls_optimizer * size.candidates)
+
+    async def proposals(self, context: ProposalContext, /) -> list[Proposal]:
+        """One for each candidate; the strategy begins when it is awaited."""
+        return [partial(self._propose, context, number) for number in range(1, context.candidates + 1)]
+
+    async def _propose(self, context: ProposalContext, number: int, ask: Ask) -> str:
+        return await self.strategy.propose(self.candidate_context(context, number, ask))
+
+
+@dataclass(frozen=True, slots=True)
+class AllAtOnce:
+    """A search: its candidates are there when it is over."""
+
+    search: Search
+
+    def describe(self) -> str:
+        """As the search says."""
+        return self.search.describe()
+
+    def work(self, size: RoundSize, /) -> CallBound:
+        """As the search says."""
+        return self.search.work(size) if size.candidates else CallBound(base=0, optimizer=0)
+
+    async def proposals(self, context: ProposalContext, /) -> list[Proposal]:
+        """The usable prompts that it returns, each once, at most as many as the loop wants."""
+        if not context.candidates:
+            return []
+        returned = dict.fromkeys(await self.search.search(context))
+        usable = [prompt for prompt in returned if not fault_of(prompt, level=context.level)]
+        return [partial(_given, prompt) for prompt in usable[: context.candidates]]
+
+
+def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerContext:
+    """What candidate `number` of an inner round may know."""
+    [task] = context.tasks
+    return InnerContext(
+        address=candidate_address(context.address, number),
+        candidate=number,
+        show=context.show,
+        rng=context.rng(f"cand={number}"),
+        system_prompt=context.system_prompt,
+        task=task,
+        ask=ask,
+    )
+
+
+def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterContext:
+    """What candidate `number` of an outer round may know."""
+    return OuterContext(
+        address=candidate_address(context.address, number),
+        candidate=number,
+        show=context.show,
+        rng=context.rng(f"cand={number}"),
+        system_prompt=context.system_prompt,
+        tasks=context.tasks,
+        ask=ask,
+    )
+
+
+def check_prompt(prompt: str, *, level: Level) -> str:
+    """Return the prompt. Raises `PromptError` if the loop of that level cannot use it."""
+    return (check_user_prompt if level == "user" else check_system_prompt)(prompt)
+
+
+def fault_of(prompt: str, *, level: Level) -> str:
+    """Why a loop could not use the prompt; "" if it could."""
+    try:
+        check_prompt(prompt, level=level)
+    except PromptError as error:
+        return str(error)
+    return ""
+
+
+async def _given(prompt: str, _ask: Ask) -> str:
+    return prompt
