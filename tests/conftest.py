@@ -1,11 +1,52 @@
-"""What tests of the command line stand on: a chat server, and a project that asks it."""
+"""How tests are run: on which event loop, with which draws, which of them are quick; and fixtures that many share."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
 from command_line import write_project
+from hypothesis import settings
+
+from metaspo.backends.virtual_time import VirtualTimeLoop
+
+# Files that run whole sessions of the engine, processes, or the simulation: `make check` leaves them out.
+WHOLE = (
+    "test_bench_*",
+    "test_cache_crash",
+    "test_cache_errors",
+    "test_cli_*",
+    "test_engine_betting",
+    "test_engine_oracle",
+    "test_engine_racing",
+    "test_engine_search",
+    "test_engine_weights",
+    "test_known_truth",
+    "test_readme",
+    "test_report",
+    "test_scheduling_concurrency",
+    "test_scheduling_provider",
+    "test_simulation",
+    "test_strategies_embedded",
+)
+
+settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere
+settings.register_profile("random", deadline=None)  # `make test-slow` looks for more
+settings.load_profile("fixed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the files above as `whole`."""
+    for item in items:
+        if any(fnmatch(item.path.stem, pattern) for pattern in WHOLE):
+            item.add_marker(pytest.mark.whole)
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests marked `virtual` run on a loop whose clock jumps; the others on a real one."""
+    return {"loop": VirtualTimeLoop if item.get_closest_marker("virtual") else asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from misbehaving_server import Answer, chat, response, serving
 
 from metaspo.backends import (
@@ -35,6 +37,7 @@ from metaspo.backends import (
     Unreachable,
     Usage,
 )
+from metaspo.backends.http_errors import Call, safe_words
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Account, Gateway, Lane
 
@@ -531,3 +534,47 @@ async def test_nothing_shown_of_a_backend_holds_the_key() -> None:
     for backend in (OpenAICompatible("http://h:1/v1", api_key=KEY), OpenAIAPI(api_key=KEY, base_url="http://h:1")):
         assert backend.name == "h:1"
         assert KEY not in repr(backend) + str(backend)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_that_names_a_target_reaches_nobody(kind: str, status: int) -> None:
+    """Neither a call nor a probe: the key and the prompt were not meant for there."""
+    async with serving(response(200, chat())) as (elsewhere, reached):
+        async with serving(response(status, b"", {"location": f"{elsewhere}/v1/chat/completions"})) as (url, seen):
+            backend = make(kind, url)
+            for attempt in (backend.complete(REQUEST, time_limit=5), backend.probe()):
+                with pytest.raises(FatalError):
+                    await attempt
+            await backend.load()
+            await backend.aclose()
+        assert seen.connections
+        assert not reached.connections
+
+
+WORDS = st.text(st.sampled_from("abcdefgh éü,.\n"), max_size=60)
+
+
+@given(
+    prompt=st.text(st.sampled_from("abcdefgh éü,.\n"), min_size=3, max_size=120),
+    before=WORDS | st.just("x" * 180),
+    after=WORDS,
+    data=st.data(),
+)
+def test_no_piece_of_a_prompt_is_shown_wherever_it_stands_in_a_servers_words(
+    prompt: str, before: str, after: str, data: st.DataObject
+) -> None:
+    """Down to twelve characters, or to the whole prompt where that is shorter; spaces are as good as newlines."""
+    start = data.draw(st.integers(0, len(prompt)))
+    piece = prompt[start : data.draw(st.integers(start, len(prompt)))]
+    call = Call("server", "m", prompts=(Message("system", "Be brief and kind."), Message("user", prompt)))
+    shown = safe_words(before + piece + after, call=call)
+    plain = " ".join(prompt.split())
+    windows = [plain[at : at + 12] for at in range(len(plain) - 11)] or [plain]
+    assert not any(len(window) > 2 and window in shown for window in windows)
+
+
+def test_a_servers_words_are_shown_where_they_share_less_than_that_with_the_prompt() -> None:
+    call = Call("server", "m", prompts=(Message("user", "0123456789abcdef"),))
+    assert safe_words("about 0123456789a it", call=call) == "about 0123456789a it"
+    assert safe_words("about 0123456789ab it", call=call) == ""

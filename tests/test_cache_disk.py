@@ -4,16 +4,20 @@ import asyncio
 import sqlite3
 import stat
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import diskcache
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from store_script import names_in
 
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import DiskMaintenance, DiskStore, Store, StoreError, verify_cache
+from metaspo.cache import DiskMaintenance, DiskStore, Entry, Store, StoreError, verify_cache
 from metaspo.cache.database import SETTINGS
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.cache.writer import BATCH
@@ -208,3 +212,53 @@ def test_refuses_another_program_s_cache(folder: Path) -> None:
     with pytest.raises(StoreError, match="another program's database"):
         DiskStore(folder)
     assert (folder / "cache.db").read_bytes() == before
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.booleans()), max_size=20)
+
+
+@settings(max_examples=25)
+@given(STEPS, st.sampled_from([0, 2_000, 10**6]))
+async def test_of_two_stores_on_one_folder_either_gives_the_first_answer(
+    steps: list[tuple[int, int, bool]], memory_bytes: int
+) -> None:
+    """Whatever each was asked, told or remembers by then."""
+    with TemporaryDirectory() as folder:
+        stores = [DiskStore(folder, memory_bytes=memory_bytes) for _ in range(2)]
+        first: dict[str, Entry] = {}
+        for number, (which, name, puts) in enumerate(steps):
+            key = make_key(name)
+            if puts:
+                entry = make_entry(f"answer {number}")
+                assert await stores[which].put(key, entry) == first.setdefault(key, entry)
+            for store in (stores[which], stores[1 - which]) if puts else (stores[which],):
+                assert await store.get_many([key]) == {key: first[key] for key in [key] if key in first}
+        for store in stores:
+            await store.aclose()
+
+
+async def test_a_commit_that_fails_once_leaves_no_transaction_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither another process nor the next put meets what it began."""
+    execute = diskcache.Cache._sql.fget
+    failing = ["COMMIT"]
+
+    def _sql(cache: diskcache.Cache) -> Callable[..., object]:
+        def run(statement: str, *arguments: object) -> object:
+            if statement in failing:
+                failing.remove(statement)
+                raise sqlite3.OperationalError("disk I/O error")
+            return execute(cache)(statement, *arguments)
+
+        return run
+
+    monkeypatch.setattr(diskcache.Cache, "_sql", property(_sql))
+    async with DiskStore(folder) as store, DiskStore(folder, busy_timeout=0.1) as another:
+        with pytest.raises(StoreError):
+            await store.put(make_key(1), make_entry("1"))
+        assert not failing
+        assert await another.put(make_key(2), make_entry("2")) == make_entry("2")
+        assert await another.get_many([make_key(1)]) == {}
+        assert await store.put(make_key(3), make_entry("3")) == make_entry("3")
+        assert await another.get_many([make_key(3)]) == {make_key(3): make_entry("3")}

@@ -144,3 +144,10 @@ def test_limits_set_the_minutes() -> None:
     limited = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"], "requests_per_minute": 2, "concurrency": 100}
     plan = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3))
     assert plan.base.minutes == pytest.approx(plan.base.calls / 2)
+
+
+def test_a_token_limit_counts_the_answers_too() -> None:
+    limited = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"], "tokens_per_minute": 100, "concurrency": 100}
+    base = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3)).base
+    assert base.completion_tokens > 0
+    assert base.minutes == pytest.approx((base.prompt_tokens + base.completion_tokens) / 100)

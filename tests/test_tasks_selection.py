@@ -172,3 +172,13 @@ def test_either_takes_one_of_the_columns_and_about_as_often_each() -> None:
     drawn = [(question_of(row, columns), answers_of(row, columns)) for row in table]
     assert all(answer == (("yes",) if question.startswith("bad") else ("no",)) for question, answer in drawn)
     assert 150 < sum(answer == ("yes",) for _, answer in drawn) < 250
+
+
+def test_every_group_is_on_one_side_of_every_cut() -> None:
+    """Also those whose place is exactly at the cut, which a few random groups seldom are."""
+    table = rows(*({"g": f"group {number}"} for number in range(500)))
+    for cut in range(1, 100):
+        low = {row.where for row in selected(table, source(part=f"0-{cut}%", group="g"))}
+        high = {row.where for row in selected(table, source(part=f"{cut}-100%", group="g"))}
+        assert not low & high
+        assert len(low) + len(high) == 500

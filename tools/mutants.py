@@ -31,6 +31,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import pytest
+from link_types import FOLDERS
 from mutants_operators import Mutant, mutants_of
 from mutants_trace import Tracer
 
@@ -46,7 +47,7 @@ CHOSEN = (
     "engine/evaluation",
     "engine/journal",
 )
-FOLDERS = ("backends", "bench", "cache", "engine", "scheduling")
+
 NOT_COPIED = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs")
 PRELOADED = [
     "aiohttp",
