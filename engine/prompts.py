@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metaspo.backends import Message
-from metaspo.engine.tasks.base import PLACEHOLDER
+from metaspo.engine.tasks.base import PLACEHOLDER, single_braces
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -25,7 +25,11 @@ class PromptPair:
 
 
 def check_user_prompt(prompt: str) -> str:
-    """Return the prompt. Raises `PromptError` unless it holds the placeholder exactly once."""
+    """Return the prompt, a placeholder in double braces as one in single braces.
+
+    Raises `PromptError` unless it holds the placeholder exactly once.
+    """
+    prompt = single_braces(prompt)
     count = prompt.count(PLACEHOLDER)
     if count != 1:
         raise PromptError(f"a user prompt must hold {PLACEHOLDER} exactly once, this one holds it {count} times")
@@ -36,7 +40,7 @@ def check_system_prompt(prompt: str) -> str:
     """Return the prompt. Raises `PromptError` if it is empty or holds the question placeholder."""
     if not prompt.strip():
         raise PromptError("a system prompt must not be empty")
-    if PLACEHOLDER in prompt:
+    if PLACEHOLDER in single_braces(prompt):
         raise PromptError(f"a system prompt is the same for every question, so it must not hold {PLACEHOLDER}")
     return prompt
 

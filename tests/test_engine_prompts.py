@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from metaspo.backends import Message
 from metaspo.engine import PromptError, PromptPair
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt, render
+from metaspo.engine.tasks import TaskSpec
 
 PAIR = PromptPair("Be brief.", "Is {question} even? {x} {{y}} %s $z")
 
@@ -36,3 +37,13 @@ def test_merged_roles_send_both_prompts_in_one_user_message(question: str) -> No
     (message,) = render(PAIR, question, roles="merged")
     assert message.role == "user"
     assert message.content == "Be brief.\n\nIs " + question + " even? {x} {{y}} %s $z"
+
+
+@pytest.mark.parametrize("written", ["{{question}}", "{{ question }}", "{{{question}}}"])
+def test_a_placeholder_in_double_braces_is_the_same_placeholder(written: str) -> None:
+    assert check_user_prompt(f"Q: {written}\nA:") == "Q: {question}\nA:"
+    assert TaskSpec(name="t", train="t.jsonl", user_prompt=f"Q: {written}").user_prompt == "Q: {question}"  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="2 times"):
+        check_user_prompt(f"{written} {{question}}")
+    with pytest.raises(PromptError):
+        check_system_prompt(f"About {written}.")

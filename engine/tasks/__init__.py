@@ -1,11 +1,37 @@
 """Tasks: data, answer formats, metrics."""
 
-from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Failure, Metric, Tally, Task, TaskRole
-from metaspo.engine.tasks.errors import MetricError, TaskError
-from metaspo.engine.tasks.formats import Integer, Label, Letter, Tagged, Text, build_format
+from metaspo.engine.tasks.base import (
+    PLACEHOLDER,
+    AnswerFormat,
+    Comparing,
+    Example,
+    Failure,
+    Metric,
+    Tally,
+    Task,
+    TaskRole,
+    similarity_of,
+    single_braces,
+)
+from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
+from metaspo.engine.tasks.formats import (
+    Integer,
+    Json,
+    Kind,
+    Label,
+    Letter,
+    Math,
+    Number,
+    OrUnanswerable,
+    Plugin,
+    Tagged,
+    Text,
+    build_format,
+)
 from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
 from metaspo.engine.tasks.metrics import (
     Accuracy,
+    Agreement,
     ExactMatch,
     MacroF1,
     TokenF1,
@@ -14,27 +40,37 @@ from metaspo.engine.tasks.metrics import (
     squad_normalize,
 )
 from metaspo.engine.tasks.numberwords import digits_for_words
-from metaspo.engine.tasks.spec import METRIC_NAMES, AnswerSpec, Columns, DataSource, TaskSpec
+from metaspo.engine.tasks.spec import ANSWER_KINDS, METRIC_NAMES, AnswerSpec, Columns, DataSource, TaskSpec
 
 __all__ = [
+    "ANSWER_KINDS",
     "METRIC_NAMES",
     "PLACEHOLDER",
     "Accuracy",
+    "Agreement",
     "AnswerFormat",
     "AnswerSpec",
     "Columns",
+    "Comparing",
     "DataSource",
     "ExactMatch",
     "Example",
     "Failure",
+    "FormatError",
     "Integer",
+    "Json",
+    "Kind",
     "Label",
     "Letter",
     "MacroF1",
+    "Math",
     "Metric",
     "MetricError",
     "Notice",
     "Notify",
+    "Number",
+    "OrUnanswerable",
+    "Plugin",
     "Tagged",
     "Tally",
     "Task",
@@ -49,5 +85,7 @@ __all__ = [
     "digits_for_words",
     "load_task",
     "load_tasks",
+    "similarity_of",
+    "single_braces",
     "squad_normalize",
 ]

@@ -1,11 +1,18 @@
 """What a task is: examples, an answer format, a metric and a first user prompt."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 TaskRole = Literal["source", "target"]
-PLACEHOLDER = "{question}"
+PLACEHOLDER: Final = "{question}"
+_DOUBLED: Final = re.compile(r"\{{2,}\s*question\s*\}{2,}")
+
+
+def single_braces(prompt: str) -> str:
+    """The prompt with its placeholder in single braces: "{{question}}" is the same one, as other templates write it."""
+    return _DOUBLED.sub(PLACEHOLDER, prompt) if "{{" in prompt else prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,25 @@ class AnswerFormat(Protocol):
     def describe(self) -> str:
         """One sentence that tells a model how to answer, e.g. for prompts: 'Answer with one of: yes, no.'"""
         ...
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """An answer format that compares two answers in its own way."""
+
+    def similarity(self, prediction: str, answer: str, /) -> float:
+        """How far a prediction is the accepted answer, 0 to 1; both are canonical. Depends on the two alone."""
+        ...
+
+
+def similarity_of(answer_format: AnswerFormat) -> Callable[[str, str], float]:
+    """How a format compares a prediction with an accepted answer: in its own way, or 1 where they are equal but for
+    case."""
+    return answer_format.similarity if isinstance(answer_format, Comparing) else _equal
+
+
+def _equal(prediction: str, answer: str) -> float:
+    return float(prediction.casefold() == answer.casefold())
 
 
 class Tally(Protocol):

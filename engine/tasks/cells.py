@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+import orjson
+
 from metaspo.engine.tasks.choices import ChoiceError, letter_of, lettered, option_order
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.spec import Columns
@@ -37,12 +39,24 @@ def question_of(row: Row, columns: Columns) -> str:
     return f"{stem}\n{lettered(options, order)}"
 
 
-def answers_of(row: Row, columns: Columns) -> tuple[str, ...]:
-    """The accepted answers, one or a list; see `cell_text` for numbers. Raises `TaskError`."""
+def answers_of(row: Row, columns: Columns, *, none: bool = False, objects: bool = False) -> tuple[str, ...]:
+    """The accepted answers, one or a list; see `cell_text` for numbers.
+
+    Args:
+        none: there need not be an answer; a missing value (null) or an empty list is "".
+        objects: an answer may be an object (a struct), which becomes JSON.
+
+    Raises:
+        TaskError: a value is no answer; says which and where.
+    """
     if columns.either:
         return (columns.either[_drawn(row, columns)],)
     value = _cell(row, columns.answer)
     values = list(value) if isinstance(value, list | tuple) else [value]
+    if none and all(item is None for item in values):
+        return ("",)
+    if objects:
+        values = [orjson.dumps(item).decode() if isinstance(item, Mapping) else item for item in values]
     if not values:
         raise TaskError(f"{row.where}: the list of answers (columns.answer = {columns.answer!r}) is empty")
     answers = tuple(_named(row, columns, _checked(row, columns.answer, item)) for item in values)

@@ -7,3 +7,7 @@ class TaskError(ValueError):
 
 class MetricError(ValueError):
     """A user's own metric returned something that is not a score; `str()` names it and what it returned."""
+
+
+class FormatError(MetricError):
+    """A user's own answer format failed, or returned something that is no answer; `str()` names it and says what."""

@@ -1,19 +1,20 @@
 """From a task's spec to a `Task`: read, check every answer, leave out what is too long, sample."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Task
+from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.cells import answers_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
-from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.metrics import Agreement, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import DataSource, SampleOrder, TaskSpec
+from metaspo.engine.tasks.spec import PLAIN_KINDS, DataSource, SampleOrder, TaskSpec
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked"]
 Split = Literal["train", "test"]
@@ -74,8 +75,8 @@ def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ign
 def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     raw_train = _read(spec, spec.train, base_dir)
     raw_test = _read(spec, spec.test, base_dir)
-    answer_format = _format(spec, (*raw_train, *raw_test))
-    metric = build_metric(spec.metric_name(), base_dir=base_dir)
+    answer_format = _format(spec, (*raw_train, *raw_test), base_dir)
+    metric = _metric(spec, answer_format, base_dir)
     train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
     test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
     _notice_overlap(spec, train, test, notify)
@@ -95,8 +96,13 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Ex
     """The rows of one split with their answers as they stand in the data."""
     if source is None:
         return ()
+    none, objects = spec.answer.unanswerable is not None, spec.answer.kind not in PLAIN_KINDS
     examples = tuple(
-        Example(question_of(row, spec.columns), answers_of(row, spec.columns), row.where)
+        Example(
+            question_of(row, spec.columns),
+            _gold(spec, answers_of(row, spec.columns, none=none, objects=objects), row.where),
+            row.where,
+        )
         for row in read_rows(source, base_dir=base_dir)
     )
     if not examples:
@@ -104,12 +110,37 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Ex
     return examples
 
 
-def _format(spec: TaskSpec, raw: Sequence[Example]) -> AnswerFormat:
+def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The answers within the data's answers, where a pattern says how to find them."""
+    if spec.answer.gold_pattern is None:
+        return answers
+    pattern = re.compile(spec.answer.gold_pattern)
+    extracted = []
+    for answer in answers:
+        matches = list(pattern.finditer(answer))
+        if not matches and answer.strip():
+            raise TaskError(
+                f"{where}: the answer {answer!r} has no match for answer.gold_pattern = {spec.answer.gold_pattern!r}; "
+                "mend the line or the pattern"
+            )
+        extracted.append((matches[-1][pattern.groups] or "") if matches else "")
+    return tuple(extracted)
+
+
+def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metric:
+    if spec.metric_name() == "agreement":
+        return Agreement(answer_format)
+    return build_metric(spec.metric_name(), base_dir=base_dir)
+
+
+def _format(spec: TaskSpec, raw: Sequence[Example], base_dir: Path) -> AnswerFormat:
     labels: tuple[str, ...] = ()
     if spec.answer.kind == "label" and not spec.answer.labels:
         labels = _labels_in(raw, number_words=spec.answer.number_words)
     try:
-        return build_format(spec.answer, labels=labels)
+        return build_format(spec.answer, labels=labels, base_dir=base_dir)
+    except TaskError:
+        raise
     except ValueError as error:
         raise TaskError(f"answer: {error}") from error
 

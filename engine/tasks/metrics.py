@@ -1,18 +1,16 @@
 """How predictions are scored against accepted answers. A malformed answer (prediction None) is wrong in every one."""
 
-import importlib
 import re
 import string
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from metaspo.engine.tasks.base import Metric, Tally
+from metaspo.engine.tasks.base import AnswerFormat, Metric, Tally, similarity_of
 from metaspo.engine.tasks.errors import MetricError, TaskError
+from metaspo.engine.tasks.imports import import_object
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
 
 MetricFunction = Callable[[str | None, tuple[str, ...]], float]
@@ -84,6 +82,23 @@ class TokenF1(MeanOfGrades):
 
 
 @dataclass(frozen=True)
+class Agreement(MeanOfGrades):
+    """The mean of what the answer format says a prediction has of the accepted answer that fits best.
+
+    For numbers whether it is within the tolerance, for expressions whether it is equal, for JSON the share of fields.
+    """
+
+    answer_format: AnswerFormat
+    name: str = "agreement"
+
+    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+        if prediction is None:
+            return 0.0
+        similarity = similarity_of(self.answer_format)
+        return max((similarity(prediction, answer) for answer in answers), default=0.0)
+
+
+@dataclass(frozen=True)
 class UserMetric(MeanOfGrades):
     """A user's own function; the score of a split is the mean.
 
@@ -117,7 +132,11 @@ def build_metric(name: str, *, base_dir: Path) -> Metric:
     for metric in (Accuracy(), ExactMatch(), MacroF1(), TokenF1()):
         if metric.name == name:
             return metric
-    return UserMetric(name, _import(name, base_dir))
+    function = import_object(name, base_dir=base_dir, key="metric")
+    if not callable(function):
+        module, _, attribute = name.partition(":")
+        raise TaskError(f"metric: {module!r} has no function {attribute!r}; define it as fn(prediction, answers)")
+    return UserMetric(name, function)
 
 
 def squad_normalize(text: str) -> str:
@@ -138,31 +157,3 @@ def _is_right(prediction: str | None, answers: tuple[str, ...]) -> bool:
 def _overlap(said: Counter[str], right: Counter[str]) -> float:
     common = (said & right).total()
     return 2 * common / (said.total() + right.total()) if common else 0.0
-
-
-def _import(path: str, base_dir: Path) -> MetricFunction:
-    module_name, _, attribute = path.partition(":")
-    try:
-        with _also_from(base_dir):
-            found: object = importlib.import_module(module_name)
-    except (ImportError, SyntaxError) as error:
-        raise TaskError(
-            f"metric: cannot import {module_name!r} ({error}); it must be installed or lie in {base_dir}"
-        ) from error
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise TaskError(f"metric: {module_name!r} has no function {attribute!r}; define it as fn(prediction, answers)")
-    return found
-
-
-@contextmanager
-def _also_from(folder: Path) -> Iterator[None]:
-    # Last, so that a file beside the config never stands in for an installed module.
-    entry = str(folder)
-    importlib.invalidate_caches()
-    sys.path.append(entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)

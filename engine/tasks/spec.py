@@ -2,17 +2,17 @@
 
 import difflib
 import re
-from typing import Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole
+from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 
-AnswerKind = Literal["letter", "integer", "label", "text"]
 SampleOrder = Literal["head", "random"]
 
-METRIC_NAMES: Final = ("accuracy", "exact-match", "macro-f1", "token-f1")
-_SHORTHANDS: Final = ("letter", "integer", "label", "text", "tagged")
+METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "token-f1")
+PLAIN_KINDS: Final = ("letter", "integer", "label", "text", "number", "math")
+ANSWER_KINDS: Final = (*PLAIN_KINDS, "json")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -138,39 +138,87 @@ class Columns(_Table):
 
 
 class AnswerSpec(_Table):
-    """How an answer looks: "letter", "integer", "label", "text" or "tagged" for short, or a table.
+    """How an answer looks: a kind, or "tagged", for short, or a table.
 
     Attributes:
-        kind: what the answer is.
+        kind: what the answer is: one of `ANSWER_KINDS`, or "package.module:Class", a format of the user's own.
         tag: the answer stands between `<tag>` and `</tag>`; true means "answer". "tagged" is tagged text.
         labels: the label set of kind "label" (the data's own answers if left out); the option letters of "letter".
         number_words: "three" counts as 3.
+        absolute_tolerance, relative_tolerance: how far off a "number" may be, in its unit or as a share of the answer.
+        units: what the units of a "number" are worth, {m = 1, km = 1000}; without, units do not count.
+        time_limit: seconds of CPU time in which "math" must be shown to be equal.
+        json_schema: what every answer of kind "json" must fit.
+        options: what the class of a format of the user's own is called with.
+        gold_pattern: a regular expression that finds the answer in the data's answer column: its last match, or the
+            group in it.
+        unanswerable: a word that stands for "there is no answer", and for an empty answer of the data; true means
+            "unanswerable".
     """
 
-    kind: AnswerKind = "text"
+    kind: str = "text"
     tag: str | None = None
     labels: tuple[str, ...] = ()
     number_words: bool = False
+    absolute_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    relative_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    time_limit: float = Field(default=5.0, gt=0, le=600)
+    json_schema: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    gold_pattern: str | None = None
+    unanswerable: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_shorthand(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        if value not in _SHORTHANDS:
-            raise ValueError(f"{value!r} is no answer format: use {_one_of(_SHORTHANDS, value)}")
-        return {"kind": "text", "tag": "answer"} if value == "tagged" else {"kind": value}
+        if value == "tagged":
+            return {"kind": "text", "tag": "answer"}
+        if value not in ANSWER_KINDS and not _IMPORT_PATH.fullmatch(value):
+            names = _one_of((*ANSWER_KINDS, "tagged"), value)
+            raise ValueError(f'{value!r} is no answer format: use {names} or "package.module:Class"')
+        return {"kind": value}
 
-    @field_validator("tag", mode="before")
+    @field_validator("kind")
     @classmethod
-    def _from_flag(cls, value: object) -> object:
-        return ("answer" if value else None) if isinstance(value, bool) else value
+    def _a_kind(cls, value: str) -> str:
+        if value not in ANSWER_KINDS and not _IMPORT_PATH.fullmatch(value):
+            raise ValueError(f'{value!r} is no kind: use {_one_of(ANSWER_KINDS, value)} or "package.module:Class"')
+        return value
+
+    @field_validator("tag", "unanswerable", mode="before")
+    @classmethod
+    def _from_flag(cls, value: object, info: ValidationInfo) -> object:
+        word = "answer" if info.field_name == "tag" else "unanswerable"
+        return (word if value else None) if isinstance(value, bool) else value
 
     @field_validator("tag")
     @classmethod
     def _tag_name(cls, value: str | None) -> str | None:
         if value is not None and not _TAG.fullmatch(value):
             raise ValueError(f'{value!r} is no tag name: give letters alone, without brackets, as in "answer"')
+        return value
+
+    @field_validator("unanswerable")
+    @classmethod
+    def _a_word(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\w[\w -]*", value):
+            raise ValueError(f'{value!r} is no word to answer with: give one such as "unanswerable"')
+        return value
+
+    @field_validator("gold_pattern")
+    @classmethod
+    def _a_pattern(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        if groups > 1:
+            raise ValueError(f"{value!r} has {groups} groups; put one pair of parentheses around the answer")
         return value
 
     @field_validator("labels")
@@ -189,9 +237,30 @@ class AnswerSpec(_Table):
             raise ValueError(f'labels do not go with kind = "{self.kind}": remove them or set kind = "label"')
         if self.kind == "letter" and any(not re.fullmatch("[A-Z]", label) for label in self.labels):
             raise ValueError('the labels of kind = "letter" are single capitals, ["A", "B", "C"]')
-        if self.number_words and self.kind == "letter":
-            raise ValueError('number_words do not go with kind = "letter": remove them')
+        if self.number_words and self.kind not in ("integer", "label", "number", "text"):
+            raise ValueError(f'number_words do not go with kind = "{self.kind}": remove them')
+        for key, kind in _KEY_OF_KIND.items():
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if self.kind != kind and getattr(self, key) != default:
+                raise ValueError(f'{key} does not go with kind = "{self.kind}": remove it or set kind = "{kind}"')
+        if self.options and self.kind in ANSWER_KINDS:
+            raise ValueError(f'options do not go with kind = "{self.kind}": they are for a class of your own')
         return self
+
+    def metric_name(self) -> str:
+        """What answers of this kind are scored by, unless the task says otherwise."""
+        return {"text": "exact-match", "letter": "accuracy", "integer": "accuracy", "label": "accuracy"}.get(
+            self.kind, "agreement"
+        )
+
+
+_KEY_OF_KIND: Final = {
+    "absolute_tolerance": "number",
+    "relative_tolerance": "number",
+    "units": "number",
+    "time_limit": "math",
+    "json_schema": "json",
+}
 
 
 class TaskSpec(_Table):
@@ -203,7 +272,7 @@ class TaskSpec(_Table):
         sample: which ones where there are more: the first, or a draw that depends on the run's seed, the task's name
             and the split only. A larger sample holds the smaller one of the same seed.
         max_question_chars: longer questions are left out and counted.
-        metric: one of `METRIC_NAMES` or "package.module:function"; exact-match for text, else accuracy if left out.
+        metric: one of `METRIC_NAMES` or "package.module:function"; by the kind of answer if left out.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
@@ -245,22 +314,25 @@ class TaskSpec(_Table):
     @field_validator("user_prompt")
     @classmethod
     def _one_placeholder(cls, value: str | None) -> str | None:
-        if value is not None and value.count(PLACEHOLDER) != 1:
-            raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {value.count(PLACEHOLDER)} times")
-        return value
+        if value is None:
+            return None
+        prompt = single_braces(value)
+        if prompt.count(PLACEHOLDER) != 1:
+            raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {prompt.count(PLACEHOLDER)} times")
+        return prompt
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
         needed = "train" if self.role == "source" else "test"
         if getattr(self, needed) is None:
             raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
-        if self.metric == "macro-f1" and self.answer.kind == "text":
+        if self.metric == "macro-f1" and self.answer.kind in ("text", "number", "math", "json"):
             raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
         return self
 
     def metric_name(self) -> str:
         """The metric as given, or the default for the kind of answer."""
-        return self.metric or ("exact-match" if self.answer.kind == "text" else "accuracy")
+        return self.metric or self.answer.metric_name()
 
 
 def _one_of(names: tuple[str, ...], given: str) -> str:

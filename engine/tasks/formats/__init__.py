@@ -1,10 +1,27 @@
 """How an answer is read out of a completion: kinds of answers, and a tag that may stand around them."""
 
 from metaspo.engine.tasks.formats.build import build_format
+from metaspo.engine.tasks.formats.expressions import Math
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.letters import Letter
 from metaspo.engine.tasks.formats.numbers import Integer, Number
+from metaspo.engine.tasks.formats.objects import Json
+from metaspo.engine.tasks.formats.plugin import Plugin
 from metaspo.engine.tasks.formats.tagged import Kind, Tagged
 from metaspo.engine.tasks.formats.texts import Text
+from metaspo.engine.tasks.formats.unanswerable import OrUnanswerable
 
-__all__ = ["Integer", "Kind", "Label", "Letter", "Number", "Tagged", "Text", "build_format"]
+__all__ = [
+    "Integer",
+    "Json",
+    "Kind",
+    "Label",
+    "Letter",
+    "Math",
+    "Number",
+    "OrUnanswerable",
+    "Plugin",
+    "Tagged",
+    "Text",
+    "build_format",
+]

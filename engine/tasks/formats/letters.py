@@ -23,8 +23,7 @@ _LEADS: Final = words(
     "choosing pick picked picking select selected selecting with for say said saying think believe guess suggest "
     "suggests prefer mark to therefore thus hence so then because since if when while whereas and or nor but not "
     "neither either both than of like only just it's that's isn't vs versus means gives would go still definitely "
-    "clearly probably maybe "
-    "perhaps reject rejected eliminate eliminated exclude excluded except excluding"
+    "clearly probably maybe perhaps reject rejected eliminate eliminated exclude excluded except excluding"
 )
 _FOREIGN_LEADS: Final = re.compile(r"(?:[是为為就选選项項案择擇肢はがえを而即は]|정답|답|[은는이가]|คือ|ข้อ|เลือก)$")
 

@@ -34,8 +34,9 @@ _DENIED_BEFORE: Final = re.compile(
 )
 _DENIED_AFTER: Final = re.compile(
     r"""[)\]"'*_\s]*(?:
-      (?:is|are|was|were|be|seems|looks|can|could|should|would|does|do|did|must)\s+(?:\w+ly\s+)?
-        (?:not|never|wrong|incorrect|false|excluded|eliminated|ruled\ out|out|unlikely|impossible)\b
+      (?:is|are|was|were|seems|looks|can|could|should|would|does|do|did|must|has|have)\s+(?:\w+ly\s+)?
+        (?:(?:be|to\s+be|been)\s+(?:\w+ly\s+)?)?
+        (?:not|never|wrong|incorrect|false|excluded|eliminated|rejected|discarded|ruled\ out|out|unlikely|impossible)\b
     | (?:is|are|was|were|does|do|ca|could|should|would)n't\b | cannot\b | (?:wrong|incorrect)\b
     | (?:では|じゃ|で)(?:は)?(?:ない|なく|ありません) | (?:이|가|은|는)?\s*(?:아니|아닌|아닙|않) | değil | नहीं
     )""",

@@ -41,13 +41,13 @@ class Integer:
         if self.number_words:
             text = digits_for_words(text.replace(self.wanted, " "))
         numeral = given_number(text)
-        return None if numeral is None else _whole(numeral.value)
+        return None if numeral is None else _whole(text, numeral)
 
     def canonical(self, answer: str, /) -> str | None:
         text = plain(answer).strip()
         text = digits_for_words(text) if self.number_words else text
         numeral = number_in(text)
-        return _whole(numeral.value) if numeral and tail(text, numeral.end) == len(text) else None
+        return _whole(text, numeral) if numeral and tail(text, numeral.end) == len(text) else None
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
@@ -116,8 +116,10 @@ class Number:
         return None if factor is None else as_text(Fraction(numeral.value) * _exact(factor))
 
 
-def _whole(number: str | None) -> str | None:
-    return None if number is None or "." in number or "/" in number else number
+def _whole(text: str, numeral: Numeral) -> str | None:
+    """The number, if it is whole and not written as a fraction: "5/5" more often means a rating than 1."""
+    value = numeral.value
+    return None if value is None or "." in value or "/" in text[numeral.start : numeral.end] else value
 
 
 def _exact(value: float) -> Fraction:

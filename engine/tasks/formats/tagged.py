@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
-from metaspo.engine.tasks.base import AnswerFormat
+from metaspo.engine.tasks.base import AnswerFormat, similarity_of
 
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
@@ -28,6 +28,11 @@ class FieldReader(Protocol):
         ...
 
 
+def field_reader(kind: Kind) -> Callable[[str], str | None]:
+    """How a kind reads what stands in a place of its own."""
+    return kind.parse_field if isinstance(kind, FieldReader) else kind.parse
+
+
 @dataclass(frozen=True, slots=True)
 class Tagged:
     """An answer between `<answer>` and `</answer>`; the last closed tag that can be read counts.
@@ -47,8 +52,7 @@ class Tagged:
     def __post_init__(self) -> None:
         name = re.escape(self.tag)
         object.__setattr__(self, "_tags", re.compile(rf"<(/?){name}\s*>", re.IGNORECASE))
-        read = self.inner.parse_field if isinstance(self.inner, FieldReader) else self.inner.parse
-        object.__setattr__(self, "_read", read)
+        object.__setattr__(self, "_read", field_reader(self.inner))
 
     def parse(self, text: str, /) -> str | None:
         if not text.isascii():
@@ -66,6 +70,10 @@ class Tagged:
 
     def describe(self) -> str:
         return f"Between <{self.tag}> and </{self.tag}>, write {self.inner.wanted}."
+
+    def similarity(self, prediction: str, answer: str, /) -> float:
+        """What the kind inside says."""
+        return similarity_of(self.inner)(prediction, answer)
 
     def _closed(self, text: str) -> list[tuple[int, str]]:
         """Start and content of each innermost tag that is closed."""

@@ -1,0 +1,84 @@
+"""A mathematical expression, compared by what it is worth and not by how it is written."""
+
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from metaspo.engine.tasks.formats.equivalence import Equivalence
+from metaspo.engine.tasks.formats.plain import plain
+
+_ANNOUNCED: Final = re.compile(
+    r"\banswer\s*(?:is|=|:|would\s+be)\s*[:*]*\s*(.+?)\s*(?:[.!*]*\s*(?:\n|\Z)|\.\s)", re.IGNORECASE
+)
+_DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
+_BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_LONGEST: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Math:
+    r"""An expression: the last one in \boxed{…}, else what "the answer is" announces, else the last one between dollar
+    signs, else the text, if it is one line.
+
+    The canonical form is the expression as written. Needs the extra `math`.
+
+    Attributes:
+        time_limit: seconds of CPU time for one comparison; expressions not shown to be equal by then are different.
+    """
+
+    time_limit: float = 5.0
+    _equivalence: Equivalence = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("math_verify") is None:
+            raise ValueError('kind = "math" needs a library that is not installed: pip install "metaspo[math]"')
+        object.__setattr__(self, "_equivalence", Equivalence(seconds=self.time_limit))
+
+    @property
+    def wanted(self) -> str:
+        return "a number or a mathematical expression"
+
+    def parse(self, text: str, /) -> str | None:
+        text = plain(text).replace(self.wanted, " ").strip()
+        if boxes := [box for match in _BOXED.finditer(text) if (box := _braced(text, match.end())) is not None]:
+            return _bare(boxes[-1])
+        if said := _ANNOUNCED.findall(text):
+            return _bare(said[-1])
+        if "\n" not in text and _CASING.match(text):
+            return _bare(text)
+        if shown := _DISPLAYED.findall(text):
+            return _bare("".join(shown[-1]))
+        return _bare(text) if "\n" not in text else None
+
+    def canonical(self, answer: str, /) -> str | None:
+        return self.parse(answer)
+
+    def describe(self) -> str:
+        return f"Answer with {self.wanted}."
+
+    def similarity(self, prediction: str, answer: str, /) -> float:
+        """1 where the two are equal as expressions, else 0."""
+        same = "".join(prediction.split()) == "".join(answer.split())
+        return float(same or self._equivalence.equal(answer, prediction))
+
+
+def _bare(expression: str) -> str | None:
+    """The expression without what encloses it; None where there is none."""
+    expression = expression.strip().rstrip(".").strip()
+    while (match := _CASING.fullmatch(expression)) and "$" not in match[1]:
+        expression = match[1].rstrip(".").strip()
+    if len(expression) > _LONGEST or not any(map(str.isalnum, expression)):
+        return None
+    return expression
+
+
+def _braced(text: str, start: int) -> str | None:
+    """What stands from `start` to the brace that closes it."""
+    depth = 1
+    for position in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start:position]
+    return None
