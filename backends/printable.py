@@ -8,6 +8,11 @@ _UNPRINTABLE = re.compile(
 )
 
 
+def escaped(json: str) -> str:
+    """JSON with the same characters written as escapes, which say the same to whoever reads it as JSON."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+
+
 def printable(text: str) -> str:
     """The text with every character replaced (by U+FFFD) that a terminal would obey instead of showing it."""
     return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("\ufffd", text)

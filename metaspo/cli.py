@@ -97,12 +97,15 @@ def init(
             text = domain_starter(domain)
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-        out.print(f"Wrote {target}. Next:\n  metaspo tasks --domain {domain}\n  metaspo plan {target}")
+        out.print(f"Wrote {target}. Next:\n  metaspo tasks --domain {domain}\n  metaspo plan {target}", markup=False)
         return
     (folder / "tasks").mkdir(parents=True, exist_ok=True)
     for source in sorted(STARTER.glob("**/*.*")):
         (folder / source.relative_to(STARTER)).write_bytes(source.read_bytes())
-    out.print(f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}")
+    out.print(
+        f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}",
+        markup=False,
+    )
 
 
 @app.command(cls=NamedArguments)
@@ -270,7 +273,7 @@ def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
         elif found:
             tables.print_runs(out, found)
         else:
-            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False)
+            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)
 
 
 @app.command(cls=NamedArguments)

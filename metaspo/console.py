@@ -4,15 +4,18 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from metaspo.backends import BackendError, ModelFileUnavailable
+from metaspo.backends.printable import printable
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
@@ -43,15 +46,25 @@ RAISE_CAP = " with a higher cap in [budget]"
 
 WIDTH = 120  # of tables where there is no terminal
 
+
+class HarmlessConsole(Console):
+    """A console that shows what others wrote, models and servers above all, as text: no terminal obeys any of it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich renders it, which cares for markup only."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
 # No emoji: a model called "x:free:y" keeps its name.
-out = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
-err = Console(stderr=True, soft_wrap=True, emoji=False, width=None if sys.stderr.isatty() else WIDTH)
+out = HarmlessConsole(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
+err = HarmlessConsole(stderr=True, soft_wrap=True, emoji=False, width=None if sys.stderr.isatty() else WIDTH)
 
 
 def say_error(message: str) -> None:
     """One line per fault on standard error, without markup or a traceback."""
     for line in message.splitlines():
-        err.print(f"[bold red]error:[/bold red] {_escape(line)}", highlight=False)
+        err.print(Text.assemble(("error:", "bold red"), f" {line}"))
 
 
 def say_how_to_go_on(*reasons: Exception | str) -> None:
@@ -59,10 +72,6 @@ def say_how_to_go_on(*reasons: Exception | str) -> None:
     kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "
     capped = reasons and all(isinstance(reason, BudgetExhausted) for reason in reasons)
     err.print(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}.", highlight=False, markup=False)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
@@ -254,7 +253,7 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
     if json:
         records = {table.name: table.records() for table in found.tables}
         cells = [result.as_json() for result in results]
-        out.print_json(orjson.dumps({"tables": records, "cells": cells}).decode())
+        tables.print_json(out, {"tables": records, "cells": cells})
     else:
         for table in found.tables:
             _print_table(table)

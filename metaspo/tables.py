@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
+from metaspo.backends.printable import escaped
 from metaspo.engine import EvaluationReport, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
 from metaspo.engine.runs.status import Session, last_session
 from metaspo.engine.strategies import inner_strategy, outer_strategy
@@ -27,8 +28,9 @@ OF_TIMES = (
 
 
 def print_json(out: Console, data: object) -> None:
-    """Indented JSON."""
-    out.file.write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode() + "\n")
+    """Indented JSON; what a terminal would obey is escaped, which says the same to every other reader."""
+    text = orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    out.file.write(escaped(text) + "\n")
 
 
 def read_json(run: RunDirectory, *, part: str) -> Data:
