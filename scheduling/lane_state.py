@@ -278,17 +278,17 @@ class LaneState:
             self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
 
     def look_failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
-        """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; only a person can
-        mend it; it refuses what a probe asks, but answers; it is still not there; a mistake in the backend, which does
-        not matter where only gauges were asked for."""
+        """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; it refuses what a
+        probe asks, but answers, and whether calls work only a call can tell; only a person can mend it; it is still not
+        there; a mistake in the backend, which does not matter where only gauges were asked for."""
         if endpoint.health is not was:
             return
         if was is Health.UP and isinstance(error, BackendError):
             self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        elif isinstance(error, FatalError | RequestRejected) and was is Health.DOWN:
+            endpoint.health = Health.TRIAL
         elif isinstance(error, FatalError):
             self.stop(error, now)
-        elif isinstance(error, RequestRejected) and was is Health.DOWN:
-            endpoint.health = Health.TRIAL
         elif isinstance(error, BackendError):
             if isinstance(error, Unreachable) and error.refused and self.settings.billing == "time":
                 self._lose(endpoint)  # where tokens cost money, an answer may still come over its open connection

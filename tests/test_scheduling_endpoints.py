@@ -391,20 +391,31 @@ def test_a_server_that_shows_its_queue_is_not_tried_with_more() -> None:
     assert run_virtual(main()) <= 32
 
 
-def test_a_probe_that_is_denied_stops_the_lane() -> None:
-    """The server is back, but does not want us."""
+@pytest.mark.parametrize("denies_calls", [False, True])
+def test_a_probe_that_is_denied_decides_nothing_and_a_call_that_is_stops_the_lane(denies_calls: bool) -> None:
+    """The server is back; whether it wants us only a call can tell: many keep their list of models to themselves."""
 
     async def main() -> None:
         server = Server()
-        server.plan = refuse_connections
+        outcomes = iter([Unreachable("gone")])
 
-        def deny() -> None:
+        def deny(_: Request | None = None) -> None:
             raise AccessDenied("The key was withdrawn.")
 
-        server.probe_plan = deny
+        def fail_once(request: Request) -> None:
+            error = next(outcomes, None)
+            if error is not None:
+                raise error
+            if denies_calls:
+                deny()
+
+        server.plan, server.probe_plan = fail_once, deny
         async with Gateway([Lane("lane", [server])], store=MemoryStore()) as gateway:
-            with pytest.raises(LaneStopped, match="withdrawn"):
-                await gateway.complete(ask(1), lane="lane")
+            if denies_calls:
+                with pytest.raises(LaneStopped, match="withdrawn"):
+                    await gateway.complete(ask(1), lane="lane")
+            else:
+                assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
     run_virtual(main())
 
