@@ -2,6 +2,7 @@
 
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError, put_all
 from metaspo.cache.batched import StoreStatistics
+from metaspo.cache.claims import Claims, at_once
 from metaspo.cache.disk import DiskStore
 from metaspo.cache.disk_maintenance import DiskMaintenance
 from metaspo.cache.fallback import FallbackStore
@@ -28,6 +29,7 @@ __all__ = [
     "BadEntry",
     "CacheCheck",
     "CacheInfo",
+    "Claims",
     "DiskMaintenance",
     "DiskStore",
     "Entry",
@@ -43,6 +45,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreStatistics",
+    "at_once",
     "cache_info",
     "explain_key",
     "export_cache",

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from metaspo.backends import Completion
+from metaspo.cache.claims import Claims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,11 @@ class Store(ABC):
     """
 
     local: bool = False
+
+    @property
+    def claims(self) -> Claims | None:
+        """By which processes agree who asks for what is not there; None if nobody else uses the store."""
+        return None
 
     @abstractmethod
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:

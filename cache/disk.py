@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
+from metaspo.cache.claims import Claims
 from metaspo.cache.database import BUSY_TIMEOUT, add_first, batched, connect, explained, open_cache, value_or_problem
+from metaspo.cache.disk_claims import DiskClaims
 from metaspo.cache.record import BadRecord
 from metaspo.cache.writer import Before, Items
 
@@ -36,8 +38,14 @@ class DiskStore(BatchedStore):
         self._cache = open_cache(folder, busy_timeout=busy_timeout)
         self._cache.close()  # this thread's connection; the writer's thread opens its own
         self._reader = connect(folder, busy_timeout=_READ_TIMEOUT)
+        self._claims = DiskClaims(folder)
         # One thread for all commits: a connection belongs to a thread, and opening one costs as much as ten puts.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
+
+    @property
+    def claims(self) -> Claims:
+        """By which processes agree who asks for what is not there."""
+        return self._claims
 
     async def _fetch(self, keys: Sequence[str]) -> list[tuple[str, bytes | BadRecord]]:
         with explained(self._folder):
@@ -48,6 +56,7 @@ class DiskStore(BatchedStore):
             return await asyncio.get_running_loop().run_in_executor(self._thread, add_first, self._cache, items)
 
     async def _disconnect(self) -> None:
+        self._claims.close()
         self._reader.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
         self._thread.shutdown()

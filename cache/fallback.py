@@ -1,9 +1,10 @@
 """A store that outlives the trouble of another one: for runs whose user wants them to go on without storing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError
+from metaspo.cache.claims import Claims
 
 
 class FallbackStore(Store):
@@ -15,6 +16,7 @@ class FallbackStore(Store):
 
     def __init__(self, store: Store, *, warn: Callable[[str], None]) -> None:
         self.local = store.local
+        self._claims = None if store.claims is None else _FallbackClaims(store.claims)
         self._store = store
         self._warn = warn
         self._warned = False
@@ -25,6 +27,11 @@ class FallbackStore(Store):
 
     def __repr__(self) -> str:
         return f"<FallbackStore in_memory={len(self._kept)} of {self._store!r}>"
+
+    @property
+    def claims(self) -> Claims | None:
+        """The other store's, as long as those work."""
+        return self._claims
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries there are; one that cannot be read counts as missing. Raises `StoreError` after `aclose`."""
@@ -104,3 +111,37 @@ class FallbackStore(Store):
     def _require_open(self) -> None:
         if self._closed:
             raise StoreError("This store is closed; open it anew.")
+
+
+class _FallbackClaims:
+    """Another store's claims as long as those work; from their first failure on, everything is ours."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.lease = claims.lease
+        self._claims: Claims | None = claims
+
+    @property
+    def contested(self) -> bool:
+        """Whether somebody else may have stored answers."""
+        return self._claims is not None and self._claims.contested
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        """Claim keys; returns those that are ours. Raises nothing."""
+        try:
+            return set(keys) if self._claims is None else await self._claims.claim_many(keys)
+        except StoreError:  # which reading and writing tell of
+            self._claims = None
+            return set(keys)
+
+    async def renew(self, keys: Collection[str]) -> None:
+        """Let our claims last for another lease. Raises nothing."""
+        try:
+            if self._claims is not None:
+                await self._claims.renew(keys)
+        except StoreError:
+            self._claims = None
+
+    def release(self, keys: Collection[str]) -> None:
+        """Give claims back, soon."""
+        if self._claims is not None:
+            self._claims.release(keys)

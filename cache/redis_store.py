@@ -11,9 +11,11 @@ from redis import asyncio as redis
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
+from metaspo.cache.claims import Claims
 from metaspo.cache.database import batched
 from metaspo.cache.maintenance import FORMAT
 from metaspo.cache.record import BadRecord
+from metaspo.cache.redis_claims import LEASE, RedisClaims
 from metaspo.cache.redis_server import PATIENCE, Server, read_address
 from metaspo.cache.writer import Before, Items
 
@@ -32,13 +34,26 @@ class RedisStore(BatchedStore):
     """
 
     def __init__(
-        self, url: str, *, password: str = "", memory_bytes: int = MEMORY_BYTES, patience: float = PATIENCE
+        self,
+        url: str,
+        *,
+        password: str = "",
+        memory_bytes: int = MEMORY_BYTES,
+        patience: float = PATIENCE,
+        lease: float = LEASE,
     ) -> None:
-        """`password` for a URL without one; `patience`: seconds for one exchange. Raises `StoreError` for a bad URL."""
+        """`password` for a URL without one; `patience`: seconds for one exchange; `lease`: seconds that a claim lasts
+        after its process was killed. Raises `StoreError` for a bad URL."""
         self._server = Server(read_address(url, password=password), patience=patience)
+        self._claims = RedisClaims(self._server, lease=lease)
         super().__init__(self._server.address.where, memory_bytes=memory_bytes)
         self._lookups: list[tuple[Sequence[str], asyncio.Future[Records]]] = []
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def claims(self) -> Claims:
+        """By which processes agree who asks for what is not there."""
+        return self._claims
 
     async def _fetch(self, keys: Sequence[str]) -> Records:
         """Look-ups that come while another one is under way share the next exchange."""
@@ -60,6 +75,7 @@ class RedisStore(BatchedStore):
     async def _disconnect(self) -> None:
         if self._task is not None:
             await asyncio.wait([self._task])
+        await self._claims.aclose()
         await self._server.aclose()
 
     async def _look_up(self) -> None:

@@ -4,16 +4,15 @@ The tests are coroutines: run them with pytest-asyncio (`asyncio_mode = "auto"`)
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import anyio
 
 from metaspo.backends import Completion, Usage
-from metaspo.cache import Entry, Store, StoreError
+from metaspo.cache import Claims, Entry, Store, StoreError, at_once
 
 
 def make_key(name: object) -> str:
@@ -101,7 +100,7 @@ class StoreConformance:
         async with aclosing(self.open(tmp_path / "cache")) as store:
             await store.put(make_key(1), make_entry())
             if store.local:
-                assert _result_of_first_step(store.get_many([make_key(1), make_key(2)])) == {make_key(1): make_entry()}
+                assert at_once(store.get_many([make_key(1), make_key(2)])) == {make_key(1): make_entry()}
 
     async def test_cancelled_put_is_kept(self, tmp_path: Path) -> None:
         """An answer was paid for: it is kept even if nobody waits for that any more."""
@@ -140,12 +139,75 @@ class StoreConformance:
         assert asyncio.all_tasks() == before
 
 
-def _result_of_first_step(coroutine: Coroutine[Any, Any, object]) -> object:
-    try:
-        coroutine.send(None)
-    except StopIteration as returned:
-        return returned.value
-    raise AssertionError("it suspended")
+class ClaimsConformance:
+    """The laws of a store's claims, for stores that several processes use."""
+
+    def open(self, folder: Path) -> Store:
+        """A store of what is kept in a folder."""
+        raise NotImplementedError
+
+    async def test_one_at_most_has_a_claim(self, tmp_path: Path) -> None:
+        """Of two that want the same keys at the same time each key is exactly one's; whose it is stays so."""
+        keys = [make_key(number) for number in range(100)]
+        async with aclosing(self.open(tmp_path / "cache")) as one, aclosing(self.open(tmp_path / "cache")) as other:
+            ours, theirs = await asyncio.gather(claims_of(one).claim_many(keys), claims_of(other).claim_many(keys))
+            assert ours | theirs == set(keys)
+            assert ours & theirs == set()
+            assert await claims_of(one).claim_many(keys) == ours
+            assert await claims_of(other).claim_many(keys) == theirs
+
+    async def test_what_is_given_back_can_be_claimed(self, tmp_path: Path) -> None:
+        """By anybody; nobody gives back what is another one's."""
+        async with aclosing(self.open(tmp_path / "cache")) as one, aclosing(self.open(tmp_path / "cache")) as other:
+            assert await claims_of(one).claim_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
+            claims_of(other).release([make_key(1), make_key(2)])
+            claims_of(one).release([make_key(1)])
+            await _until(lambda: _is_granted(other, make_key(1)))
+            assert await claims_of(other).claim_many([make_key(2)]) == set()
+            assert await claims_of(one).claim_many([make_key(1)]) == set()
+
+    async def test_closing_gives_everything_back(self, tmp_path: Path) -> None:
+        """At once, or when the lease is over."""
+        async with aclosing(self.open(tmp_path / "cache")) as other:
+            async with aclosing(self.open(tmp_path / "cache")) as one:
+                assert await claims_of(one).claim_many([make_key(1)]) == {make_key(1)}
+                assert await claims_of(other).claim_many([make_key(1)]) == set()
+                lease = claims_of(one).lease
+            await _until(lambda: _is_granted(other, make_key(1)), seconds=10 + (lease or 0))
+
+    async def test_who_is_not_alone_looks_again(self, tmp_path: Path) -> None:
+        """Somebody who looked before another one stored an answer is told so by its claims."""
+        async with aclosing(self.open(tmp_path / "cache")) as late:
+            assert await late.get_many([make_key(1)]) == {}
+            async with aclosing(self.open(tmp_path / "cache")) as early:
+                await claims_of(early).claim_many([make_key(1)])
+                await early.put(make_key(1), make_entry())
+                claims_of(early).release([make_key(1)])
+            await _until(lambda: _is_granted(late, make_key(1)))
+            assert claims_of(late).contested
+            assert await late.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+    async def test_claims_of_a_local_store_do_not_suspend(self, tmp_path: Path) -> None:
+        """A claim of one that is alone costs no turn of the event loop."""
+        async with aclosing(self.open(tmp_path / "cache")) as store:
+            if store.local:
+                assert at_once(claims_of(store).claim_many([make_key(1)])) == {make_key(1)}
+
+
+def claims_of(store: Store) -> Claims:
+    """The claims that a store must have."""
+    assert store.claims is not None
+    return store.claims
+
+
+async def _is_granted(store: Store, key: str) -> bool:
+    return bool(await claims_of(store).claim_many([key]))
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
+    with anyio.fail_after(seconds):
+        while not await condition():  # noqa: ASYNC110 - another store has no event to set
+            await anyio.sleep(0.02)
 
 
 async def _refusal(work: Awaitable[object]) -> str:

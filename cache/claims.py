@@ -1,0 +1,47 @@
+"""Who asks a question that is not answered yet: one process among all that share a store."""
+
+from collections.abc import Collection, Coroutine
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Claims(Protocol):
+    """Claims on keys. Of all processes one at most has a key's claim; it ends with its process, however that ends."""
+
+    @property
+    def lease(self) -> float | None:
+        """Seconds after which a claim ends that is not renewed; None if it lasts as long as the process."""
+        ...
+
+    @property
+    def contested(self) -> bool:
+        """Whether somebody else may have stored answers since this process looked for them last.
+
+        If so, look again for what was just claimed: its answer may have come between.
+        """
+        ...
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        """Claim keys; returns those that are ours now, or were. Does not suspend in a local store's. Raises
+        `StoreError`."""
+        ...
+
+    async def renew(self, keys: Collection[str]) -> None:
+        """Let our claims last for another lease. Raises `StoreError`."""
+        ...
+
+    def release(self, keys: Collection[str]) -> None:
+        """Give claims back, soon."""
+        ...
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that does not suspend."""
+    try:
+        coroutine.send(None)
+    except StopIteration as returned:
+        result: T = returned.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine suspended that must not")

@@ -1,0 +1,129 @@
+"""A question is one process's to ask: claims are exclusive, and end with whoever has them."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from real_redis import RealRedis, real_redis
+
+from metaspo.cache import DiskStore, FallbackStore, Store, open_store
+from metaspo.cache.redis_store import RedisStore
+from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
+
+CLAIM_AND_WAIT = """
+import asyncio, sys
+from metaspo.cache import open_store
+from metaspo.cache.testing import claims_of, make_key
+
+async def main():
+    store = open_store(sys.argv[1])
+    assert await claims_of(store).claim_many([make_key(1)]) == {make_key(1)}
+    print("claimed", flush=True)
+    await asyncio.sleep(1_000)
+asyncio.run(main())
+"""
+LEASE = 1.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RealRedis]:
+    """A server for this test alone."""
+    with real_redis(tmp_path / "redis") as running:
+        yield running
+
+
+class TestDiskClaims(ClaimsConformance):
+    """The common laws, in a folder."""
+
+    def open(self, folder: Path) -> Store:
+        """A store on disk."""
+        return DiskStore(folder)
+
+
+class TestFallbackClaims(ClaimsConformance):
+    """The common laws, through a store that would go on without the other one."""
+
+    def open(self, folder: Path) -> Store:
+        """A store on disk, behind another one."""
+        return FallbackStore(DiskStore(folder), warn=lambda _: None)
+
+
+class TestRedisClaims(ClaimsConformance):
+    """The common laws, on a server."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, server: RealRedis) -> None:
+        self.url = server.url
+
+    def open(self, folder: Path) -> Store:
+        """A store on the server."""
+        return RedisStore(self.url, lease=LEASE)
+
+
+async def test_a_killed_process_has_no_claims_left(tmp_path: Path) -> None:
+    """The system drops them at once, so that nobody waits for an answer that does not come."""
+    async with DiskStore(tmp_path / "cache") as store:
+        command = [sys.executable, "-c", CLAIM_AND_WAIT, str(tmp_path / "cache")]
+        other = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert other.stdout is not None
+        assert await other.stdout.readline() == b"claimed\n"
+        assert await claims_of(store).claim_many([make_key(1), make_key(2)]) == {make_key(2)}
+        other.kill()
+        await other.wait()
+        assert await claims_of(store).claim_many([make_key(1)]) == {make_key(1)}
+
+
+async def test_a_claim_on_a_server_lasts_as_long_as_it_is_renewed(server: RealRedis) -> None:
+    """While its owner lives nobody else gets it; afterwards one does, when the lease is over."""
+    async with RedisStore(server.url, lease=LEASE) as one, RedisStore(server.url, lease=LEASE) as other:
+        assert await claims_of(one).claim_many([make_key(1)]) == {make_key(1)}
+        ends = anyio.current_time() + 2 * LEASE
+        while anyio.current_time() < ends:
+            await claims_of(one).renew([make_key(1)])
+            assert await claims_of(other).claim_many([make_key(1)]) == set()
+            await anyio.sleep(LEASE / 10)
+        with anyio.fail_after(10 * LEASE):
+            while not await claims_of(other).claim_many([make_key(1)]):  # noqa: ASYNC110 - the server has no event
+                await anyio.sleep(LEASE / 10)
+        await claims_of(one).renew([make_key(1)])
+        claims_of(one).release([make_key(1)])
+        await anyio.sleep(LEASE / 10)
+        assert await claims_of(one).claim_many([make_key(1)]) == set(), "what was taken over is the other one's alone"
+
+
+async def test_an_idle_store_has_no_claims_file(tmp_path: Path) -> None:
+    """Who claims nothing leaves a folder as it was."""
+    async with DiskStore(tmp_path / "cache") as store:
+        await store.get_many([make_key(1)])
+    assert not await anyio.Path(tmp_path / "cache" / "cache.db-claims").exists()
+
+
+async def test_who_is_alone_is_told_so(tmp_path: Path) -> None:
+    """It need not look again for what it claims; it must as soon as somebody else has come."""
+    folder = tmp_path / "cache"
+    for _ in range(2):
+        async with DiskStore(folder) as store:
+            await claims_of(store).claim_many([make_key(1)])
+            assert not claims_of(store).contested
+    async with DiskStore(folder) as store:
+        await claims_of(store).claim_many([make_key(1)])
+        async with DiskStore(folder) as other:
+            await claims_of(other).claim_many([make_key(2)])
+            assert claims_of(other).contested
+        await claims_of(store).claim_many([make_key(3)])
+        assert claims_of(store).contested
+
+
+async def test_where_claims_cannot_be_made_everything_is_ours(server: RealRedis, tmp_path: Path) -> None:
+    """A run that shall go on when the store fails does not wait for its claims either."""
+    warned: list[str] = []
+    store = open_store(server.url, on_failure=warned.append)
+    server.kill()
+    async with store:
+        assert await claims_of(store).claim_many([make_key(1)]) == {make_key(1)}
+        await claims_of(store).renew([make_key(1)])
+        claims_of(store).release([make_key(1)])
