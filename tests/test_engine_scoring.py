@@ -10,7 +10,6 @@ from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
-from metaspo.engine.optimize.outer import Candidate, select
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.selection.objective import Objective
 from metaspo.engine.tasks.metrics import UserMetric
@@ -113,9 +112,8 @@ def test_a_grade_between_wrong_and_right_is_a_failure_to_learn_from() -> None:
 
 
 def test_a_refused_card_is_no_selection_however_good_the_answers_that_came() -> None:
-    refused, plain = (
-        Candidate(number=number, system=str(number), cards=cards)
-        for number, cards in enumerate([(card(RIGHT), card(RIGHT, REFUSED)), (card(RIGHT), card(RIGHT, WRONG))], 1)
-    )
-    assert select([refused, plain], incumbent=0.1) is plain
-    assert select([refused], incumbent=0.1) is None
+    refused, plain = (card(RIGHT), card(RIGHT, REFUSED)), (card(RIGHT), card(RIGHT, WRONG))
+    assert Objective().violation(plain) == ""
+    assert "too long" in Objective().violation(refused)
+    with pytest.raises(AssertionError):
+        Objective().scored(1, "s", refused)
