@@ -1,6 +1,7 @@
 """What commands print: tables for people, plain data for programs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +13,11 @@ from rich.panel import Panel
 from rich.text import Text
 
 from metaspo.backends.printable import escaped
-from metaspo.engine import EvaluationReport, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
+from metaspo.engine import EvaluationReport, Gain, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
+from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, ScoreRow
+from metaspo.engine.journal.view import Barriers
 from metaspo.engine.runs.status import Session, last_session
+from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.whole_table import WholeTable
 
@@ -95,19 +99,19 @@ def print_run(out: Console, run: RunDirectory) -> None:
 
 def print_run_data(out: Console, data: Data) -> None:
     """Scores, prompts, gains, use."""
-    summary, result = data["summary"], data["result"]
+    summary, result = _summary(data), data["result"]
     out.print(Text(data["name"], style="bold"))
-    _print_state(out, data)
+    _print_state(out, data, summary)
     if result:
-        out.print(_scores(summary.get("scores", [])))
+        out.print(_scores(summary.scores if summary else ()))
         out.print(OF_SCORES, style="dim", highlight=False)
         prompt = Panel(Text(result["system_prompt"]), title="system prompt", title_align="left", box=box.ROUNDED)
         out.print(prompt, soft_wrap=False)  # else its lines would be cut off at the width
-        for gain in summary.get("gains", []):
+        for gain in summary.gains if summary else ():
             _print_gain(out, gain)
-        if luck := summary.get("optimism"):
-            out.print(f"When the system prompt was chosen: {luck}.", highlight=False, markup=False)
-            if estimate := summary.get("optimism_estimate"):
+        if summary and summary.optimism:
+            out.print(f"When the system prompt was chosen: {summary.optimism}.", highlight=False, markup=False)
+            if estimate := summary.optimism_estimate:
                 out.print(f"  By choosing again on halves of the examples: {estimate}.", highlight=False, markup=False)
         for loop, strategy in result["strategies"].items():
             out.print(f"{loop} loop: {strategy}", highlight=False, markup=False)
@@ -115,22 +119,30 @@ def print_run_data(out: Console, data: Data) -> None:
             out.print(
                 f"Raced out, on statistical evidence alone: {', '.join(raced_out)}", highlight=False, markup=False
             )
-    if warning := summary.get("proposals", {}).get("warning"):
-        out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     if summary:
+        if warning := summary.proposals.warning:
+            out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
         _print_usage(out, summary)
     if data["directory"]:
         prompts = " (prompts ready to paste in prompts/)" if result else ""
         out.print(f"Directory: {data['directory']}{prompts}", highlight=False, markup=False)
 
 
-def _print_state(out: Console, data: Data) -> None:
+def _summary(data: Data) -> RunSummary | None:
+    """The last session's numbers, if it has any. Raises `RunDirectoryError`."""
+    try:
+        return RunSummary.read(data["summary"]) if data["summary"] else None
+    except ValueError as error:
+        raise RunDirectoryError(f"{data['directory']}: its summary cannot be read: {error}") from None
+
+
+def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
     """Where the run stands: its session under way, or how the last one ended if not at the end."""
-    summary, session = data["summary"], data.get("session")
+    session = data.get("session")
     if session and session["state"] != "ended":
-        _print_session(out, Session(**session), told=bool(summary))
-    if not summary.get("finished") and (summary or not session):
-        why = summary.get("stopped") or "interrupted; start it again to go on"
+        _print_session(out, Session(**session), told=summary is not None)
+    if not (summary and summary.finished) and (summary or not session):
+        why = (summary and summary.stopped) or "interrupted; start it again to go on"
         out.print(f"Not finished: {why}", markup=False, highlight=False)
 
 
@@ -151,91 +163,86 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
         out.print("What follows is of the session before.", highlight=False)
 
 
-def _scores(rows: list[Data]) -> WholeTable:
+def _scores(rows: Sequence[ScoreRow]) -> WholeTable:
     """Before and after, task by task; further kept prompts of a task are left to `result.json`."""
-    table = make_table(
-        "test splits (95% intervals)", "task", "role", "metric", "before", "after", "change", "malformed", "failed"
-    )
-    first = {(row["task"], row["stage"]): row for row in rows if row["prompt"] == 0}
-    for task in dict.fromkeys(row["task"] for row in rows):
+    table = make_table("test splits (95% intervals)", *WHOSE, "before", "after", "change", *COUNTS)
+    first = {(row.task, row.stage): row for row in rows if row.prompt == 0}
+    for task in dict.fromkeys(row.task for row in rows):
         before, after = first.get((task, "before")), first.get((task, "after"))
-        some = after or before
-        if some is None:
+        stages = [row for row in (before, after) if row]
+        if not stages:
             continue
         change = ""
-        if before and after and before["score"] is not None and after["score"] is not None:
-            change = f"{100 * (after['score'] - before['score']):+.1f}"
-        malformed = " → ".join(str(row["malformed"]) for row in (before, after) if row)
-        failed = " → ".join(str(row["failed"]) for row in (before, after) if row)
-        scores = (_percent(before), _percent(after), change)
-        table.add_row(escape(task), some["role"], some["metric"], *scores, malformed, failed)
+        if before and after and before.score is not None and after.score is not None:
+            change = f"{100 * (after.score - before.score):+.1f}"
+        counts = (" → ".join(texts) for texts in zip(*(row.texts(*COUNTS) for row in stages), strict=True))
+        whose = map(escape, stages[-1].texts(*WHOSE))
+        table.add_row(*whose, _percent(before), _percent(after), change, *counts)
     return table
 
 
-def _print_gain(out: Console, gain: Data) -> None:
-    interval = gain["interval"]
-    unseen = "unseen target" if gain["role"] == "target" else "source"
+def _print_gain(out: Console, gain: Gain) -> None:
+    unseen = "unseen target" if gain.role == "target" else "source"
     out.print(
-        f"Mean over {gain['tasks']} {unseen} task{'' if gain['tasks'] == 1 else 's'}: "
-        f"{gain['before']:.1%} → {gain['after']:.1%}, "
-        f"{100 * gain['gain']:+.1f} points "
-        f"(95% interval {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}): "
-        f"{gain['verdict']}.",
+        f"Mean over {gain.tasks} {unseen} task{'' if gain.tasks == 1 else 's'}: "
+        f"{gain.before:.1%} → {gain.after:.1%}, "
+        f"{100 * gain.gain:+.1f} points "
+        f"(95% interval {100 * gain.interval.low:+.1f} to {100 * gain.interval.high:+.1f}): "
+        f"{gain.verdict}.",
         highlight=False,
     )
-    if others := gain.get("over_tasks"):
+    if others := gain.over_tasks:
         out.print(
-            f"  With other tasks of this kind, not only other examples: {100 * others['low']:+.1f} to "
-            f"{100 * others['high']:+.1f}.",
+            f"  With other tasks of this kind, not only other examples: {100 * others.low:+.1f} to "
+            f"{100 * others.high:+.1f}.",
             highlight=False,
         )
 
 
-def _print_usage(out: Console, summary: Data) -> None:
+def _print_usage(out: Console, summary: RunSummary) -> None:
     table = make_table(
         "this session", "lane", "calls", "from cache", "tokens in", "tokens out", "dollars", "saved by cache", "retries"
     )
-    for lane, use in summary["usage"]["lanes"].items():
+    for lane, use in summary.usage.lanes.items():
         table.add_row(
             escape(lane),
-            f"{use['calls']:,}",
-            f"{use['hits'] + use['joined']:,}",
-            f"{use['prompt_tokens']:,}",
-            f"{use['completion_tokens']:,}",
-            f"${use['dollars']:.4f}",
-            f"${use['dollars_saved']:.4f}",
-            f"{use['retries']:,}",
+            f"{use.calls:,}",
+            f"{use.hits + use.joined:,}",
+            f"{use.prompt_tokens:,}",
+            f"{use.completion_tokens:,}",
+            f"${use.dollars:.4f}",
+            f"${use.dollars_saved:.4f}",
+            f"{use.retries:,}",
         )
     out.print(table)
     legend = OF_LANES
-    for lane, use in summary["usage"]["lanes"].items():
-        times = {name: use[f"{name}_seconds"] for name in ("queue", "limiter", "server", "retry", "store")}
+    for lane, use in summary.usage.lanes.items():
+        times = {name: getattr(use, f"{name}_seconds") for name in ("queue", "limiter", "server", "retry", "store")}
         whole = sum(times.values())
         if whole:
             legend = OF_LANES + OF_TIMES
             shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
             out.print(f"{lane}: its requests' time went to {shares}.", highlight=False, markup=False)
     out.print(legend, style="dim", highlight=False)
-    _print_barriers(out, summary.get("barriers", {}))
-    out.print(f"Wall time: {summary['seconds']:,.1f} s", highlight=False)
-    spent = summary.get("all_sessions", {})
-    if spent.get("sessions", 0) > 1:
+    _print_barriers(out, summary.barriers)
+    out.print(f"Wall time: {summary.seconds:,.1f} s", highlight=False)
+    spent = summary.all_sessions
+    if spent.sessions > 1:
         out.print(
-            f"All {spent['sessions']} sessions of this run together: {spent['calls']:,} calls, "
-            f"${spent['dollars']:.4f}, {spent['seconds']:,.1f} s",
+            f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
+            f"${spent.dollars:.4f}, {spent.seconds:,.1f} s",
             highlight=False,
         )
 
 
-def _print_barriers(out: Console, barriers: Data) -> None:
+def _print_barriers(out: Console, barriers: Barriers) -> None:
     """One line, if there was a barrier."""
-    waits = barriers.get("each", [])
-    if not waits:
+    if not barriers.each:
         return
-    most = max(waits, key=lambda wait: wait["idle"])
-    where = f", the most at {most['address']} ({most['idle']:,.1f} s)" if most["idle"] else ""
+    most = max(barriers.each, key=lambda wait: wait.idle)
+    where = f", the most at {most.address} ({most.idle:,.1f} s)" if most.idle else ""
     out.print(
-        f"Idle at barriers: the base model had nothing to do for {barriers['idle']:,.1f} s ({barriers['share']:.0%} of "
+        f"Idle at barriers: the base model had nothing to do for {barriers.idle:,.1f} s ({barriers.share:.0%} of "
         f"the loops) while the last candidates were waited for{where}.",
         highlight=False,
         markup=False,
@@ -246,24 +253,25 @@ def print_runs(out: Console, runs: list[RunDirectory]) -> None:
     """One line a run."""
     table = make_table(None, "run", "state", "train", "target gain", "dollars", "seconds")
     for run in runs:
-        result, summary = read_json(run, part="result"), read_json(run, part="summary")
-        gain = next((gain for gain in summary.get("gains", []) if gain["role"] == "target"), None)
-        spent = summary.get("all_sessions", {})
+        data = run_data(run)
+        result, summary = data["result"], _summary(data)
+        gain = next((gain for gain in summary.gains if gain.role == "target"), None) if summary else None
+        spent = summary.all_sessions if summary and summary.all_sessions.sessions else None
         table.add_row(
             run.name,
-            _state(run, result, summary),
+            _state(data, summary),
             f"{result['train_before']:.1%} → {result['train_after']:.1%}" if result else "",
-            f"{100 * gain['gain']:+.1f}" if gain else "",
-            f"${spent['dollars']:.4f}" if spent else "",
-            f"{spent['seconds']:,.0f}" if spent else "",
+            f"{100 * gain.gain:+.1f}" if gain else "",
+            f"${spent.dollars:.4f}" if spent else "",
+            f"{spent.seconds:,.0f}" if spent else "",
         )
     out.print(table)
 
 
-def _state(run: RunDirectory, result: Data, summary: Data) -> str:
-    if run.in_use:
+def _state(data: Data, summary: RunSummary | None) -> str:
+    if data["running"]:
         return "running"
-    return "finished" if result else "stopped" if summary.get("stopped") else "unfinished"
+    return "finished" if data["result"] else "stopped" if summary and summary.stopped else "unfinished"
 
 
 def evaluation_data(report: EvaluationReport) -> Data:
@@ -273,10 +281,9 @@ def evaluation_data(report: EvaluationReport) -> Data:
 
 def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
-    table = make_table("scores (95% intervals)", "task", "role", "metric", "score", "examples", "malformed", "failed")
-    for row in report.as_json()["scores"]:
-        counts = [str(row[name]) for name in ("examples", "malformed", "failed")]
-        table.add_row(escape(row["task"]), row["role"], row["metric"], _percent(row), *counts)
+    table = make_table("scores (95% intervals)", *WHOSE, "score", "examples", *COUNTS)
+    for row in report.scores:
+        table.add_row(*map(escape, row.texts(*WHOSE)), _percent(row), *row.texts("examples", *COUNTS))
     out.print(table)
     out.print(OF_SCORES, style="dim", highlight=False)
     use = report.usage.total
@@ -295,10 +302,9 @@ def make_table(title: str | None, *columns: str) -> WholeTable:
     return table
 
 
-def _percent(row: Data | None) -> str:
+def _percent(row: ScoreRow | None) -> str:
     """A score and, where it is known, its interval: "61.0% (57–65)"."""
-    if row is None or row["score"] is None:
+    if row is None or row.score is None:
         return "–"
-    interval = row.get("interval")
-    reach = f" ({100 * interval['low']:.0f}–{100 * interval['high']:.0f})" if interval else ""
-    return f"{row['score']:.1%}{reach}"
+    interval = f" ({100 * row.interval.low:.0f}–{100 * row.interval.high:.0f})" if row.interval else ""
+    return f"{row.score:.1%}{interval}"

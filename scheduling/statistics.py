@@ -75,9 +75,9 @@ class LaneTally:
 class AccountStatistics:
     """What one account did, by lane, and all lanes together."""
 
-    name: str
+    name: str = ""
     lanes: Mapping[str, LaneUse]
-    total: LaneUse
+    total: LaneUse = LaneUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.models import lane_settings, make_backends, model_of
 from metaspo.engine.config.schema import ModelTable
-from metaspo.engine.runs.directory import RunDirectory, fingerprint
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.identity import fingerprint
 
 SECRET = "hush-hush-0123"
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),))

@@ -14,7 +14,7 @@ from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared, read_journal
 from metaspo.engine.evaluation.scorecard import Status, grade_answer
 from metaspo.engine.journal.events import Rejected
-from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import mean
 from metaspo.engine.tasks import Integer, TaskSpec, load_task
 from metaspo.scheduling import BudgetExhausted

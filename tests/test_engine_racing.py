@@ -18,7 +18,7 @@ from metaspo.engine import RunConfig, selections
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean
 from metaspo.engine.selection.race import Race, RaceDesign
 from metaspo.engine.selection.races import Races

@@ -10,7 +10,8 @@ import pytest
 from world import make_config, make_task
 
 from metaspo.engine import RunDirectory, RunDirectoryError, find_run, find_runs
-from metaspo.engine.runs.directory import file_name, fingerprint, run_directory, write_json, write_text
+from metaspo.engine.runs.directory import file_name, run_directory, write_json, write_text
+from metaspo.engine.runs.identity import fingerprint
 
 TASKS = (make_task("a"), make_task("unseen", role="target"))
 BASE = {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 8}

@@ -17,7 +17,7 @@ from world import World, make_config, make_task
 
 from metaspo.engine import selections
 from metaspo.engine.optimize.test_splits import gains
-from metaspo.engine.runs.directory import fingerprint
+from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import KeepBest, Objective, mean
 from metaspo.engine.tasks import TaskSpec
 

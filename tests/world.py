@@ -17,6 +17,7 @@ from metaspo.backends import Request
 from metaspo.engine import RunConfig
 from metaspo.engine.tasks import Example, Metric, Task, TaskRole
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.load import grading_of
 from metaspo.engine.tasks.metrics import build_metric
 from metaspo.engine.tasks.spec import AnswerSpec
 
@@ -85,6 +86,7 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
         metric=build_metric("accuracy", base_dir=Path()),
         user_prompt=f"About {name}: is {{question}} even?",
         weight=weight,
+        grading=grading_of(spec),
     )
 
 

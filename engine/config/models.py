@@ -107,6 +107,11 @@ def weights_of(table: ModelTable) -> str:
     return local_revision(table.model) if table.backend == "local" and not table.revision else ""
 
 
+def context_of(table: ModelTable) -> int:
+    """Tokens of prompt plus answer that a local model takes; 0 for a server's, which is not ours to set."""
+    return table.context or LOCAL_CONTEXT if table.backend == "local" else 0
+
+
 def make_lane(
     name: str, table: ModelTable, *, environment: Mapping[str, str], progress: Progress | None = None
 ) -> Lane:
@@ -124,7 +129,7 @@ def make_backends(
                 table.model,
                 threads=table.threads,
                 parallel=_local_parallel(table),
-                context=table.context or LOCAL_CONTEXT,
+                context=context_of(table),
                 progress=progress,
             )
         ]

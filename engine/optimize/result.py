@@ -9,6 +9,8 @@ from metaspo.engine.statistics import Interval, Optimism
 from metaspo.engine.tasks import TaskRole
 from metaspo.scheduling import AccountStatistics
 
+VERSION = 1  # of `result.json` and `summary.json`; older ones say none, and lack what came later
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
@@ -78,7 +80,7 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""
-        return asdict(self)
+        return {"version": VERSION, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, TestScore
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -118,21 +118,16 @@ def _scores(result: RunResult) -> Section | None:
         return None
     bars = _bars(result.tests)
     pictures = (picture(before_and_after(bars), alt="test score per task before and after"),) if bars else ()
+    columns = (*WHOSE, "stage", "prompt", "score", "examples", *COUNTS)
     rows = tuple(
         (
-            row.task,
-            row.role,
-            row.metric,
-            row.stage,
+            *row.texts(*WHOSE, "stage"),
             str(row.prompt + 1),
             "–" if row.score is None else f"{row.score:.1%}",
-            str(row.examples),
-            str(row.malformed),
-            str(row.failed),
+            *row.texts("examples", *COUNTS),
         )
         for row in result.tests
     )
-    columns = ("task", "role", "metric", "stage", "prompt", "score", "examples", "malformed", "failed")
     return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=columns, rows=rows),))
 
 

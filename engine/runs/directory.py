@@ -7,7 +7,6 @@ summary.json    scores, calls, tokens, dollars, time
 prompts/        the prompts as text files, ready to paste
 """
 
-import hashlib
 import os
 import re
 import time
@@ -20,17 +19,15 @@ from typing import Any, TextIO
 import orjson
 
 from metaspo.backends.file_lock import try_lock
-from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.optimize.result import RunResult
+from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-# What of a config a result depends on, beside the data.
-METHOD = {"seed", "iterations", "system_prompt", "roles", "redraws", "inner", "outer", "test"}
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
-WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
@@ -137,43 +134,13 @@ def _locked(lock: TextIO) -> bool:
 def run_directory(config: RunConfig, tasks: Sequence[Task], *, base: Path) -> RunDirectory:
     """The directory of a run: the same config and data always go to the same one, so that a rerun goes on there.
 
-    Its name is the config's name and a fingerprint of all that the result depends on.
+    Its name is the config's name and a fingerprint of all that the result depends on; of a run begun before version 2
+    of that, the fingerprint of then.
     """
-    return RunDirectory(base / f"{file_name(config.name or 'run')}-{fingerprint(config, tasks)}")
-
-
-def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
-    """Eight hex digits of the SHA-256 over all that the result depends on: config, data, seed.
-
-    Where the answers come from, how fast, and at what price does not count: a run may go on with more endpoints, other
-    limits or a higher budget.
-    """
-    models = {
-        name: {
-            **table.model_dump(mode="json", include=WHAT_IS_ASKED),
-            "weights": weights_of(table),
-            **({"roles": table.roles} if table.roles else {}),  # added later, as weights of tasks were
-        }
-        for name, table in (("base", config.base), ("optimizer", config.optimizer))
-        if table is not None
-    }
-    data = [
-        {
-            "name": task.name,
-            "role": task.role,
-            "user_prompt": task.user_prompt,
-            "metric": task.metric.name,
-            "answers": repr(task.answer_format),  # with what `describe` leaves out
-            "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
-            **({} if task.weight == 1 else {"weight": task.weight}),  # added later: a weight of 1 must rename no run
-        }
-        for task in tasks
-    ]
-    method = config.model_dump(mode="json", include=METHOD)
-    if config.racing is not None:
-        method["racing"] = config.racing
-    text = orjson.dumps([method, models, data], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).hexdigest()[:8]
+    name = file_name(config.name or "run")
+    if any(base.glob(f"{name}-*")) and (old := base / f"{name}-{old_fingerprint(config, tasks)}").is_dir():
+        return RunDirectory(old)
+    return RunDirectory(base / f"{name}-{fingerprint(config, tasks)}")
 
 
 def find_runs(base: Path) -> list[RunDirectory]:

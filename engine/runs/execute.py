@@ -20,7 +20,7 @@ from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.summary import of_journal, summarize
+from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -86,8 +86,9 @@ async def run_prepared(
             note_spending(journal, context.account, seconds=seconds, last=True)
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
-                summary = summarize(result, usage, seconds=seconds, stopped=why)
-                directory.write_summary({**summary, **of_journal(directory)})
+                view = RunView.of(StoredJournal(directory.journal))
+                summary = RunSummary.of(result, usage, seconds=seconds, stopped=why, view=view)
+                directory.write_summary(summary.as_json())
         if directory:
             directory.write_result(result)
     return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)

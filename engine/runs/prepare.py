@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from metaspo.engine.tasks import Notice, Task, load_tasks
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A validated config with its data loaded: everything a run needs before the first call.
 
@@ -30,7 +31,7 @@ class Prepared:
     notices: tuple[Notice, ...] = ()
     source: str = "config"
 
-    @property
+    @cached_property
     def directory(self) -> RunDirectory | None:
         """Where the run is kept; None for one that is kept in memory only (`runs = ""`)."""
         if not self.config.runs:

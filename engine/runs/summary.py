@@ -1,70 +1,83 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from metaspo.engine.evaluation.test_score import ScoreRow
 from metaspo.engine.journal.journal import StoredJournal
-from metaspo.engine.journal.view import RunView
-from metaspo.engine.optimize.result import RunReport, RunResult
+from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.view import AllSessions, Barriers, RunView
+from metaspo.engine.optimize.result import VERSION, Gain, RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import AccountStatistics
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A session's numbers; what an older version did not write is as it is here.
+
+    Attributes:
+        stopped: why the session did not get to the end; "" if it was interrupted or finished.
+        seconds: its wall time.
+        scores, gains, optimism: of the result, where there is one.
+        all_sessions, barriers, proposals, optimism_estimate: by the journal. They may depend on how the run went, and
+            so are in no result; there are none of a run that is kept in memory only.
+    """
+
+    version: int = 0
+    finished: bool = False
+    stopped: str = ""
+    seconds: float = 0.0
+    usage: AccountStatistics
+    scores: tuple[ScoreRow, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    optimism: str = ""
+    all_sessions: AllSessions = field(default_factory=AllSessions)
+    barriers: Barriers = field(default_factory=Barriers)
+    proposals: Proposals = field(default_factory=Proposals)
+    optimism_estimate: str = ""
+
+    @classmethod
+    def of(
+        cls, result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str = "", view: RunView
+    ) -> "RunSummary":
+        """Of a session that ends; `result` is None if it did not get to the end."""
+        return cls(
+            version=VERSION,
+            finished=result is not None,
+            stopped=stopped,
+            seconds=round(seconds, 3),
+            usage=usage,
+            scores=tuple(test.row for test in result.tests) if result else (),
+            gains=result.gains if result else (),
+            optimism=result.optimism.sentence if result and result.optimism else "",
+            all_sessions=view.all_sessions,
+            barriers=view.barriers,
+            proposals=view.proposals,
+            optimism_estimate=view.optimism,
+        )
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> "RunSummary":
+        """Of plain data, of any version. Raises `ValueError`."""
+        return TypeAdapter(cls).validate_python(data)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as `summary.json` holds it."""
+        gains = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in self.gains]
+        return {**asdict(self), "gains": gains, "proposals": self.proposals.as_json()}
+
+
 def report_data(report: RunReport) -> dict[str, Any]:
     """A finished run as plain data, in the shape of its directory's files."""
-    summary = summarize(report.result, report.usage, seconds=report.seconds, stopped="")
-    directory = report.directory
-    if directory:
-        summary |= of_journal(RunDirectory(directory))
+    directory = RunDirectory(report.directory) if report.directory else None
+    view = RunView.of(StoredJournal(directory.journal) if directory else ())
     return {
         "name": directory.name if directory else report.result.name,
-        "directory": str(directory) if directory else "",
+        "directory": str(directory.path) if directory else "",
         "result": report.result.as_json(),
-        "summary": summary,
-    }
-
-
-def summarize(result: RunResult | None, usage: AccountStatistics, *, seconds: float, stopped: str) -> dict[str, Any]:
-    """Plain data for `summary.json`.
-
-    Args:
-        result: None for a session that did not get to the end.
-        seconds: wall time of the session.
-        stopped: why it did not, "" if it was interrupted or finished.
-    """
-    summary: dict[str, Any] = {
-        "finished": result is not None,
-        "stopped": stopped,
-        "seconds": round(seconds, 3),
-        "usage": asdict(usage),
-    }
-    if result is not None:
-        summary["scores"] = [
-            {
-                "task": row.task,
-                "role": row.role,
-                "metric": row.metric,
-                "stage": row.stage,
-                "prompt": row.prompt,
-                "score": row.score,
-                "examples": row.examples,
-                "malformed": row.malformed,
-                "failed": row.failed,
-                "interval": asdict(row.interval) if row.interval else None,
-            }
-            for row in result.tests
-        ]
-        summary["gains"] = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in result.gains]
-        summary["optimism"] = result.optimism.sentence if result.optimism else ""
-    return summary
-
-
-def of_journal(directory: RunDirectory) -> dict[str, Any]:
-    """What a summary takes from the journal: things that may depend on how the run went, and so are in no result."""
-    view = RunView.of(StoredJournal(directory.journal))
-    return {
-        "all_sessions": asdict(view.all_sessions),
-        "barriers": asdict(view.barriers),
-        "optimism_estimate": view.optimism,
-        "proposals": view.proposals.as_json(),
+        "summary": RunSummary.of(report.result, report.usage, seconds=report.seconds, view=view).as_json(),
     }

@@ -106,6 +106,8 @@ class Task:
     Attributes:
         user_prompt: the first user prompt; holds `{question}` exactly once.
         weight: how much the task counts in a mean over tasks, above 0.
+        grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
+            made by hand, of which the format's description has to do.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Task:
     metric: Metric
     user_prompt: str
     weight: float = 1.0
+    grading: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

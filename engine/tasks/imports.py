@@ -1,12 +1,19 @@
 """Objects that a config names by import path, "package.module:Name"."""
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
 from metaspo.engine.tasks.errors import TaskError
+
+BESIDE: Final = "_beside_config_"  # begins the names of modules that lie beside configs
 
 
 def import_object(path: str, *, base_dir: Path, key: str) -> object:
@@ -16,8 +23,7 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
     """
     module_name, _, attribute = path.partition(":")
     try:
-        with _also_from(base_dir):
-            value: object = importlib.import_module(module_name)
+        value: object = _import(module_name, base_dir)
     except (ImportError, SyntaxError) as error:
         raise TaskError(
             f"{key}: cannot import {module_name!r} ({error}); it must be installed or lie in {base_dir}"
@@ -27,13 +33,57 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
     return value
 
 
+def source_digest(path: str, *, base_dir: Path) -> str:
+    """The SHA-256 of the source code of an import path's module, which can be imported; "" where there is no file."""
+    file = _import(path.partition(":")[0], base_dir).__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def _import(name: str, folder: Path) -> ModuleType:
+    """The installed module of this name, or else the one in the folder.
+
+    First the installed one, so that a file beside the config never stands in for it. The folder's gets a name that no
+    other folder's has: of two configs whose modules are called the same, each gets its own.
+    """
+    importlib.invalidate_caches()
+    top, *below = name.split(".")
+    if any(finder.find_spec(top, None) for finder in sys.meta_path):
+        return importlib.import_module(name)
+    with _also_from(folder):
+        return importlib.import_module(".".join((_import_by_path(top, folder), *below)))
+
+
+def _import_by_path(top: str, folder: Path) -> str:
+    """The name under which the folder's module or package is imported."""
+    place = PathFinder.find_spec(top, [str(folder)])
+    if place is None:
+        raise ModuleNotFoundError(f"No module named {top!r}")
+    code = Path(place.origin).read_bytes() if place.origin else b""
+    name = f"{BESIDE}{top}_{hashlib.sha256(bytes(folder.resolve()) + b'/' + code).hexdigest()[:16]}"
+    if name not in sys.modules:
+        inside = place.submodule_search_locations
+        spec = spec_from_file_location(name, place.origin, submodule_search_locations=inside) or ModuleSpec(name, None)
+        spec.submodule_search_locations = inside
+        module = sys.modules[name] = module_from_spec(spec)
+        try:
+            if spec.loader:
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return name
+
+
 @contextmanager
 def _also_from(folder: Path) -> Iterator[None]:
-    # Last, so that a file beside the config never stands in for an installed module.
-    entry = str(folder)
-    importlib.invalidate_caches()
+    """Let what is imported meanwhile import from the folder, too, behind everything else; nobody else sees that."""
+    before, entry = set(sys.modules), str(folder)
     sys.path.append(entry)
     try:
         yield
     finally:
         sys.path.remove(entry)
+        for name in sys.modules.keys() - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder) and not name.startswith(BESIDE):
+                del sys.modules[name]

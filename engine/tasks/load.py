@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import orjson
+
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.cells import answers_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metrics import Agreement, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import PLAIN_KINDS, DataSource, SampleOrder, TaskSpec
+from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, SampleOrder, TaskSpec
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked"]
 Split = Literal["train", "test"]
@@ -75,7 +78,8 @@ def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ign
 def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     raw_train = _read(spec, spec.train, base_dir)
     raw_test = _read(spec, spec.test, base_dir)
-    answer_format = _format(spec, (*raw_train, *raw_test), base_dir)
+    answer = _with_labels(spec.answer, (*raw_train, *raw_test))
+    answer_format = _format(answer, base_dir)
     metric = _metric(spec, answer_format, base_dir)
     train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
     test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
@@ -89,7 +93,16 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         metric=metric,
         user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
         weight=spec.weight,
+        grading=grading_of(answer, metric=spec.metric or "", base_dir=base_dir),
     )
+
+
+def grading_of(answer: AnswerSpec, *, metric: str = "", base_dir: Path = Path()) -> str:
+    """A task's `grading`: how its answers are read, and the code of a format or a metric of the user's own."""
+    named = [path for path in (answer.kind, metric) if ":" in path]
+    code = {path: source_digest(path, base_dir=base_dir) for path in named}
+    data = {"answer": answer.model_dump(mode="json", exclude_defaults=True), "code": code}
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Example, ...]:
@@ -133,12 +146,16 @@ def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metr
     return build_metric(spec.metric_name(), base_dir=base_dir)
 
 
-def _format(spec: TaskSpec, raw: Sequence[Example], base_dir: Path) -> AnswerFormat:
-    labels: tuple[str, ...] = ()
-    if spec.answer.kind == "label" and not spec.answer.labels:
-        labels = _labels_in(raw, number_words=spec.answer.number_words)
+def _with_labels(answer: AnswerSpec, raw: Sequence[Example]) -> AnswerSpec:
+    """The labels of the data, where the config names none."""
+    if answer.kind != "label" or answer.labels:
+        return answer
+    return answer.model_copy(update={"labels": _labels_in(raw, number_words=answer.number_words)})
+
+
+def _format(answer: AnswerSpec, base_dir: Path) -> AnswerFormat:
     try:
-        return build_format(spec.answer, labels=labels, base_dir=base_dir)
+        return build_format(answer, base_dir=base_dir)
     except TaskError:
         raise
     except ValueError as error:

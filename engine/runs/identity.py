@@ -1,0 +1,55 @@
+"""What tells one run from another: all that its result depends on, and nothing else."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from metaspo.engine.config.models import context_of, weights_of
+from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.tasks import Task
+
+VERSION = 2  # 1 is `old_identity`
+# Of a config, beside the data. A key added later enters only where it is not at its default: it must rename no run.
+METHOD: dict[str, Any] = {
+    **dict.fromkeys(("seed", "iterations", "system_prompt", "roles", "redraws"), True),
+    "inner": {"strategy", "options", "candidates", "failures", "keep"},
+    "outer": {"strategy", "options", "candidates", "failures"},
+    "test": {"source", "baseline"},
+}
+WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
+
+
+def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
+    """Eight hex digits of the SHA-256 over all that the result depends on: config, data, seed, the user's own metrics.
+
+    Where the answers come from, how fast, and at what price does not count: a run may go on with more endpoints, other
+    limits or a higher budget.
+    """
+    identity = {
+        "version": VERSION,
+        "method": config.model_dump(mode="json", include=METHOD),
+        "racing": config.racing,
+        "base": _model(config.base),
+        "optimizer": _model(config.optimizer) if config.optimizer else None,
+        "tasks": [_task(task) for task in tasks],
+    }
+    return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
+
+
+def _model(table: ModelTable) -> dict[str, Any]:
+    asked = table.model_dump(mode="json", include=WHAT_IS_ASKED)
+    return {**asked, "roles": table.roles, "weights": weights_of(table), "context": context_of(table)}
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "role": task.role,
+        "weight": task.weight,
+        "user_prompt": task.user_prompt,
+        "metric": task.metric.name,
+        "grading": task.grading or task.answer_format.describe(),
+        "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
+    }
