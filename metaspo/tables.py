@@ -133,7 +133,7 @@ def _summary(data: Data) -> RunSummary | None:
     try:
         return RunSummary.read(data["summary"]) if data["summary"] else None
     except ValueError as error:
-        raise RunDirectoryError(f"{data['directory']}: its summary cannot be read: {error}") from None
+        raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
 
 
 def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:

@@ -1,14 +1,39 @@
 """The journal: whole lines survive a kill, a resumed run repeats its selections, a contradiction is noticed."""
 
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
+import orjson
 import pytest
+from engine_sessions import Runs
 from hypothesis import given
 from hypothesis import strategies as st
+from world import World, make_config, make_task
 
-from metaspo.engine.journal.events import Kept, LaneEvent, Score, Select, Start
+from metaspo.backends import Message
+from metaspo.engine import RunResult
+from metaspo.engine.journal.events import (
+    KINDS,
+    Event,
+    Kept,
+    LaneEvent,
+    OptimizerAnswered,
+    Score,
+    Select,
+    Start,
+    event_of,
+)
 from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
+from metaspo.engine.journal.view import AllSessions, RunView
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.strategies import OuterContext
+from metaspo.scheduling import Cost
 
+OLD = Path(__file__).parent / "old_journal.jsonl"  # two sessions of a run, the second one killed, before version 1
 KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
 
 
@@ -85,3 +110,110 @@ def test_a_stored_journal_can_be_gone_through_again_and_passes_over_a_line_cut_o
     events = StoredJournal(path)
     assert [event.event for event in events] == ["start", "finish"]
     assert list(events) == list(events) == read_journal(path)
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+TEXTS = st.text(max_size=5)
+FIELDS = {
+    str: TEXTS,
+    int: st.integers(-(2**53), 2**53),
+    float: FLOATS,
+    bool: st.booleans(),
+    Cost: st.builds(Cost, calls=st.integers(0, 9), tokens=st.integers(0, 9), dollars=FLOATS),
+    Kept: st.builds(Kept, user=TEXTS, score=st.none() | FLOATS),
+}
+
+
+def values(kind: object) -> st.SearchStrategy[Any]:
+    """Of a field of this type."""
+    if isinstance(kind, type) and kind in FIELDS:
+        return FIELDS[kind]
+    if get_origin(kind) is UnionType:
+        return st.one_of(*(st.none() if one is NoneType else values(one) for one in get_args(kind)))
+    if get_origin(kind) is Mapping:
+        return st.dictionaries(st.sampled_from(["lane", "wait", "reason"]), TEXTS | FLOATS)
+    return st.lists(values(get_args(kind)[0]), max_size=3)
+
+
+def events_of(kind: type[Event]) -> st.SearchStrategy[Event]:
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{field.name: values(hints[field.name]) for field in fields(kind)})
+
+
+@given(st.sampled_from(sorted(KINDS)).flatmap(lambda name: events_of(KINDS[name])))
+def test_every_event_is_read_back_as_it_was_written(event: Event) -> None:
+    line = orjson.loads(orjson.dumps({**event.line(), "t": event.t}, default=Cost._asdict))
+    assert event_of(line) == event
+    assert event_of({**line, "added": "in a later version"}) == event or isinstance(event, LaneEvent)
+
+
+@pytest.mark.parametrize("line", [7, None, [], {}, {"event": 3}, {"event": "score"}, {"event": "select", "kept": [1]}])
+def test_a_line_that_tells_no_event_is_passed_over(line: object) -> None:
+    assert event_of(line) is None
+
+
+def test_a_line_of_a_kind_that_only_a_newer_version_knows_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(b'{"event":"start","address":"","version":9}\n{"event":"dreamt","address":"iter=1/outer"}\n')
+    assert [event.event for event in read_journal(path)] == ["start"]
+
+
+def test_a_journal_of_an_earlier_version_tells_what_it_always_told() -> None:
+    view = RunView.of(StoredJournal(OLD), texts=True)
+    assert view.stage(iterations=1, sources=1) == "iteration 1 of 1: inner loop"
+    assert view.all_sessions == AllSessions(
+        sessions=2, calls=29, prompt_tokens=3204, completion_tokens=127, dollars=0.0, seconds=0.533
+    )
+    assert view.spent.of_budget == Cost(calls=29, tokens=3331, dollars=0.0)
+    assert (view.proposals.made, view.seconds, view.start.wall) == (1, 0.002, None)
+    assert "about 22.7 points are the luck" in view.optimism
+    assert [(p.address, p.score, p.calls, p.seconds) for p in view.history.points({})] == [
+        ("init", 1 / 3, 0, 0.003),
+        ("iter=1/inner", 2 / 3, 14, 0.045),
+        ("iter=1/outer", 1.0, 25, 0.069),
+    ]
+    assert [(p.address, p.parent, p.score, p.fate) for p in view.history.proposals({"": "S", "a": "U"})] == [
+        ("iter=1/inner/task=a/cand=2", "U", None, "generate: malformed 4 times"),
+        ("iter=1/inner/task=a/cand=1", "U", 2 / 3, "kept"),
+        ("iter=1/outer/cand=2", "S", None, "dropped"),
+        ("iter=1/outer/cand=1", "S", 1.0, "kept"),
+    ]
+    assert [*selections(StoredJournal(OLD))] == ["iter=1/inner/task=a", "iter=1/outer"]
+    steps = [event.step for event in StoredJournal(OLD) if isinstance(event, OptimizerAnswered)]
+    assert steps[:2] == ["analyze", "generate"]
+
+
+class Names:
+    """A strategy whose steps are called as the journal's events are."""
+
+    name = "names"
+    calls_optimizer = len(KINDS)
+
+    def describe(self) -> str:
+        return "names"
+
+    async def propose(self, context: OuterContext, /) -> str:
+        for step in KINDS:
+            await context.ask(step, [Message("user", f"{context.address}: {step}")], lambda text: text)
+        return f"Be {context.candidate}."
+
+
+def test_a_strategy_may_name_its_steps_as_the_events_are_named(tmp_path: Path) -> None:
+    """Also in a journal that was written when a step's name stood in the place of the event."""
+    runs = Runs(make_config(), [make_task("a"), make_task("b")], World(3), timing=1, width=4)
+
+    async def with_names(context: RunContext) -> RunResult:
+        return await run(replace(context, outer=Names()))
+
+    assert runs.do(with_names) is not None
+    steps = [event for event in runs.journal.events if isinstance(event, OptimizerAnswered)]
+    assert {event.step for event in steps} >= set(KINDS)
+    others = [event for event in runs.journal.events if event not in steps]
+    view, without = RunView.of(runs.journal.events, texts=True), RunView.of(others, texts=True)
+    assert view.sessions == 1
+    assert view.session == without.session
+    assert view.session.calls > 0
+    assert selections(runs.journal.events) == selections(others)
+    assert view.history.proposals({}) == without.history.proposals({})
+    old = [{"event": event.step, "address": event.address, "attempts": event.attempts} for event in steps]
+    assert [event_of(line) for line in old] == steps

@@ -4,14 +4,22 @@ import fcntl
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from string import ascii_uppercase
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from world import make_config, make_task
 
-from metaspo.engine import RunDirectory, RunDirectoryError, find_run, find_runs
+from metaspo.engine import Prepared, RunDirectory, RunDirectoryError, find_run, find_runs
 from metaspo.engine.runs.directory import file_name, run_directory, write_json, write_text
 from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.runs.old_identity import old_fingerprint, shown
+from metaspo.engine.tasks import AnswerSpec
+from metaspo.engine.tasks.formats import Label, build_format, spec_of
+from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.spec import AnswerKind
 
 TASKS = (make_task("a"), make_task("unseen", role="target"))
 BASE = {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 8}
@@ -75,6 +83,102 @@ def test_other_data_are_another_run() -> None:
 def test_a_directory_is_named_after_its_config(tmp_path: Path) -> None:
     found = run_directory(make_config({"name": "my.run"}), TASKS, base=tmp_path)
     assert found.path == tmp_path / f"my.run-{print_of({})}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "labels", "shown_then", "name"),
+    [
+        ("letter", (), f"Letter(letters={tuple(ascii_uppercase)!r})", "38475088"),
+        ({"kind": "letter", "labels": ["A", "B"]}, (), "Letter(letters=('A', 'B'))", "abdabdaf"),
+        ("integer", (), "Integer(number_words=False)", "2b580ce6"),
+        ({"kind": "integer", "number_words": True}, (), "Integer(number_words=True)", "4c661a9f"),
+        ("text", (), "Text(number_words=False)", "77ab3fc3"),
+        ("tagged", (), "Tagged(inner=Text(number_words=False), tag='answer')", "24b224be"),
+        (
+            {"kind": "label", "tag": "out", "number_words": True},
+            ("it's", "no"),
+            "Tagged(inner=Label(labels=(\"it's\", 'no'), number_words=True), tag='out')",
+            "1fd74097",
+        ),
+    ],
+)
+def test_a_run_begun_under_its_old_name_is_found(
+    tmp_path: Path, answer: object, labels: tuple[str, ...], shown_then: str, name: str
+) -> None:
+    answer_format = build_format(AnswerSpec.model_validate(answer), labels=labels)
+    spec = spec_of(answer_format)
+    assert spec is not None
+    assert shown(spec) == shown_then
+    tasks = [replace(TASKS[0], answer_format=answer_format)]
+    assert old_fingerprint(make_config(), tasks) == name
+    new = run_directory(make_config(), tasks, base=tmp_path)
+    (tmp_path / f"world-{name}").mkdir()
+    assert run_directory(make_config(), tasks, base=tmp_path).name == f"world-{name}" != new.name
+
+
+def test_old_names_are_those_that_were_given() -> None:
+    raced, weighted = make_config({"racing": 0.05}), [make_task("a", weight=2.0)]
+    assert old_fingerprint(make_config(), TASKS) == "0938198e"
+    assert old_fingerprint(raced, TASKS) == "ccb63fe9"
+    assert old_fingerprint(make_config(), weighted) == "dcd3ecac"
+
+
+SPECS = st.one_of(
+    st.builds(
+        AnswerSpec,
+        kind=st.just("letter"),
+        labels=st.lists(st.sampled_from(ascii_uppercase), unique=True).map(tuple),
+        tag=st.sampled_from([None, "answer", "out"]),
+    ),
+    st.builds(
+        AnswerSpec,
+        kind=st.just("label"),
+        labels=st.lists(st.sampled_from(["yes", "no", "other"]), min_size=1, unique=True).map(tuple),
+        number_words=st.booleans(),
+        tag=st.sampled_from([None, "answer", "out"]),
+    ),
+    st.builds(
+        AnswerSpec,
+        kind=st.sampled_from(sorted(set(get_args(AnswerKind)) - {"letter", "label"})),
+        number_words=st.booleans(),
+        tag=st.sampled_from([None, "answer", "out"]),
+    ),
+)
+
+
+@given(SPECS)
+def test_an_answer_format_says_of_itself_all_that_it_was_made_of(spec: AnswerSpec) -> None:
+    """With the letters said that are meant where none are given."""
+    letters = tuple(ascii_uppercase) if spec.kind == "letter" else ()
+    assert spec_of(build_format(spec)) == spec.model_copy(update={"labels": spec.labels or letters})
+
+
+def test_a_class_by_another_name_is_the_same_run() -> None:
+    class Renamed(Label):
+        pass
+
+    renamed = replace(TASKS[0], answer_format=Renamed(labels=("yes", "no")))
+    assert fingerprint(make_config(), [renamed, TASKS[1]]) == print_of({})
+
+
+def test_the_source_code_of_a_users_metric_and_a_local_models_context_name_a_run(tmp_path: Path) -> None:
+    prints = set()
+    for code in ("return 1.0", "return 0.5", "return 1.0"):
+        (tmp_path / "m.py").write_text(f"def fn(prediction, answers):\n    {code}\n", encoding="utf-8")
+        metric = build_metric("m:fn", base_dir=tmp_path)
+        prints.add(fingerprint(make_config(), [replace(TASKS[0], metric=metric)]))
+    assert len(prints) == 2
+    local = {"backend": "local", "model": "smollm2"}
+    contexts: list[dict[str, Any]] = [{}, {"context": 4096}, {"context": 2048}]
+    named = [print_of({"base": {**local, **context}}) for context in contexts]
+    assert named[0] == named[1] != named[2]
+
+
+def test_a_runs_directory_is_worked_out_once(tmp_path: Path) -> None:
+    prepared = Prepared(config=make_config({"runs": "runs"}), tasks=TASKS, folder=tmp_path)
+    assert prepared.directory is prepared.directory is not None
+    other = replace(prepared, config=make_config({"runs": "runs", "seed": 8}))
+    assert other.directory != prepared.directory
 
 
 @pytest.mark.parametrize(

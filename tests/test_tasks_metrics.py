@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -215,3 +216,39 @@ def test_a_metric_module_that_does_not_compile_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", BUILT_IN)
 def test_a_config_names_every_metric(metric: Metric, tmp_path: Path) -> None:
     assert build_metric(metric.name, base_dir=tmp_path) == metric
+
+
+def write_metric(folder: Path, value: float) -> None:
+    """A module `grading`, a package `pack` and a helper of both, which only this folder's configs may see."""
+    (folder / "pack").mkdir(parents=True)
+    (folder / "helper.py").write_text(f"VALUE = {value}\n", encoding="utf-8")
+    code = "def fn(prediction, answers):\n    return VALUE\n"
+    (folder / "grading.py").write_text(f"from helper import VALUE\n{code}", encoding="utf-8")
+    (folder / "pack" / "__init__.py").write_text("from .inner import fn\n", encoding="utf-8")
+    (folder / "pack" / "inner.py").write_text(f"from helper import VALUE\n{code}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["grading:fn", "pack:fn", "pack.inner:fn"])
+def test_configs_whose_metrics_share_a_name_are_each_scored_by_their_own(name: str, tmp_path: Path) -> None:
+    for value in (0.25, 0.75):
+        write_metric(tmp_path / str(value), value)
+    before = set(sys.modules)
+    metrics = [(value, build_metric(name, base_dir=tmp_path / str(value))) for value in (0.25, 0.75, 0.25)]
+    assert all(metric.grade("x", ("x",)) == value for value, metric in metrics)
+    assert not {"grading", "pack", "pack.inner", "helper"} & (set(sys.modules) - before)
+
+
+def test_a_module_that_somebody_else_imported_under_that_name_is_not_taken_for_the_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_metric(tmp_path, 0.5)
+    stranger = ModuleType("grading")
+    stranger.__dict__["fn"] = lambda _prediction, _answers: 1.0
+    monkeypatch.setitem(sys.modules, "grading", stranger)
+    assert build_metric("grading:fn", base_dir=tmp_path).grade("x", ("x",)) == 0.5
+
+
+def test_a_file_beside_the_config_never_stands_in_for_an_installed_module(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise AssertionError\n", encoding="utf-8")
+    with pytest.raises(TaskError, match="no function 'no_such'"):
+        build_metric("json:no_such", base_dir=tmp_path)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from metaspo.engine.evaluation.test_score import ScoreRow
 from metaspo.engine.journal.journal import StoredJournal
@@ -62,8 +62,12 @@ class RunSummary:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":
-        """Of plain data, of any version. Raises `ValueError`."""
-        return TypeAdapter(cls).validate_python(data)
+        """Of plain data, of any version. Raises `ValueError` that names the first field that cannot be read."""
+        try:
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `summary.json` holds it."""
