@@ -26,7 +26,7 @@ class Evaluation:
     ) -> None:
         self.task = task
         self._context = context
-        self._pair = pair
+        self.pair = pair
         self._examples = examples
         self._address = address
         self._outcomes: list[Outcome | None] = [None] * len(examples)
@@ -110,7 +110,7 @@ class Evaluation:
             raise AssertionError(f"{self._address}: a scorecard was asked for before its answers were there")
         card = Scorecard(
             task=self.task.name,
-            pair=self._pair,
+            pair=self.pair,
             outcomes=whole,
             score=score_of_answered(whole, metric=self.task.metric) if self.refusal else self._tally.bound,
             weight=self.task.weight,
