@@ -12,7 +12,7 @@ from typing import Final
 from metaspo.bench.report import Report, Row
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
 from metaspo.engine.selection.race import RaceDesign
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example
@@ -138,10 +138,11 @@ def _raced(incumbent: Column, candidates: Sequence[Column], tally: Tally, *, rat
     """Rows asked with exact bounds and races, and whether the selection is that of full scoring."""
     rows, best, selected = len(incumbent.grades), sum(incumbent.grades), 0
     design = RaceDesign(seed=seed, address="bench", sizes=(rows,), node_weights=(1.0,), rate=rate)
-    races = Races(design, KeepBest(1, [incumbent.scored(0)]), exact=True)
+    races = Races(design, KeepBest(1, [incumbent.scored(0)]), objective=Objective(), exact=True)
     for number, candidate in enumerate(candidates, start=1):
         order = [row for _, row in design.order(number)]
-        race = races.line_up(number, [candidate])
+        races.enter(number, [candidate])
+        race = races.lined_up[number]
         lost_at = race.rows if race.raced_out else rows
         beaten_at = _rows_until_beaten(candidate, order, best)
         tally.raced += min(lost_at, beaten_at)

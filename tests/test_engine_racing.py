@@ -19,8 +19,8 @@ from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean
-from metaspo.engine.selection.race import Race, RaceDesign
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean
+from metaspo.engine.selection.race import RaceDesign
 from metaspo.engine.selection.races import Races
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
@@ -57,19 +57,17 @@ def hold(
     old, columns = scored_prompt(rows[0], 0), {n: Column(grades) for n, grades in enumerate(rows[1:], start=1)}
     design = RaceDesign(seed=1, address="here", sizes=(len(rows[0]),), node_weights=(1.0,), rate=rate)
     best = KeepBest(keep, [old])
-    races = Races(design, best, exact=exact)
-    entered: dict[int, Race] = {}
+    races = Races(design, best, objective=Objective(), exact=exact)
     finished: list[ScoredPrompt] = []
     while columns:
         number = timing.choice(list(columns))
         column = columns[number]
-        race = entered.get(number) or races.line_up(number, [column])
-        entered[number] = race
+        if number not in races.lined_up:
+            races.enter(number, [column])
         hidden = [row for row in range(len(column.grades)) if row not in column.revealed]
         column.revealed.update(timing.sample(hidden, min(len(hidden), timing.randint(1, 8))))
-        race.go_on()
-        races.settle()
-        if race.raced_out or race.refusal or races.cannot_win(race):
+        races.on_answers(number)
+        if races.has_lost(number) or races.violation(number) or races.cannot_win(number):
             races.ended(number)
             del columns[number]
         elif len(column.revealed) == len(column.grades):

@@ -25,7 +25,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import initial
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
-from metaspo.engine.selection.race import Race, RaceDesign
+from metaspo.engine.selection.race import RaceDesign
 from metaspo.engine.selection.races import Races, design_race
 from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext
 from metaspo.engine.strategies.proposers import AllAtOnce
@@ -139,15 +139,16 @@ def test_a_repeated_prompt_counts_once_and_at_its_earlier_position(order: tuple[
 
 def test_a_candidate_scored_in_full_before_its_predecessor_moves_the_bar_and_beaten_by_it_is_not_selected() -> None:
     best = KeepBest(1, [scored_prompt([0.0] * 40, 0)])
-    races = Races(design_of(rows=40), best, exact=True)
+    races = Races(design_of(rows=40), best, objective=Objective(), exact=True)
     columns = {1: Column([1.0] * 40), 2: Column([1.0] * 39 + [0.0])}
-    lined_up = {number: races.line_up(number, [column]) for number, column in columns.items()}
+    for number, column in columns.items():
+        races.enter(number, [column])
     for number in (2, 1):
         columns[number].revealed.update(range(40))
-        lined_up[number].go_on()
+        races.on_answers(number)
         races.ended(number, scored_prompt(columns[number].grades, number))
     assert [kept.position for kept in best.kept()] == [1]
-    assert races.cannot_win(lined_up[2])
+    assert races.cannot_win(2)
 
 
 def design_of(*, rows: int, rate: float = 0.1) -> RaceDesign:
@@ -162,11 +163,13 @@ def test_a_race_has_all_its_capital_after_every_meeting_with_the_bar(right: list
         return scored_prompt([1.0] * count + [0.0] * (12 - count), number)
 
     old = [prompt(number, 6 - number) for number in range(1 - keep, 1)]
-    races = Races(design_of(rows=12), KeepBest(keep, old), exact=False)
-    lined_up: list[Race] = [races.line_up(number, [Column([1.0] * 12)]) for number in range(1, len(right) + 1)]
-    for number, (race, count) in enumerate(zip(lined_up, right, strict=True), start=1):
-        assert [other.capital for other in lined_up[number - 1 :]] == [1.0] + [0.5] * (len(right) - number)
-        assert race.rows == 0
+    races = Races(design_of(rows=12), KeepBest(keep, old), objective=Objective(), exact=False)
+    for number in range(1, len(right) + 1):
+        races.enter(number, [Column([1.0] * 12)])
+    for number, count in enumerate(right, start=1):
+        capital = [races.lined_up[waiting].capital for waiting in range(number, len(right) + 1)]
+        assert capital == [1.0] + [0.5] * (len(right) - number)
+        assert races.lined_up[number].rows == 0
         races.ended(number, prompt(number, count))
 
 

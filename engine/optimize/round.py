@@ -17,7 +17,7 @@ from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
-from metaspo.engine.selection.pruning import BoundContest, CacheFirstGate, CandidateRun, Contest
+from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
 from metaspo.engine.selection.races import open_contest
 from metaspo.engine.strategies import NoProposal, Proposal, Proposer, check_prompt
 
@@ -48,7 +48,7 @@ class Round:
     def _open_contest(self) -> Contest:
         setup = self.setup
         if not setup.pruned:
-            return BoundContest(self.best, objective=setup.objective, exact=False)
+            return Contest(self.best, objective=setup.objective, exact=False)
         tasks, winners = [node.task for node in self._nodes], min(setup.keep, self.candidates)
         return open_contest(setup.context, setup.address, tasks, self.best, objective=setup.objective, winners=winners)
 
@@ -101,7 +101,7 @@ class Round:
         run = self._enter(number, prompt)
         cards = await run.score()
         if cards is None:
-            context.journal.write(replace(run.pruner.rejection, address=address, unasked=run.missing))
+            context.journal.write(replace(self._contest.rejection(number), address=address, unasked=run.missing))
             context.observer.calls_done(base_calls=run.missing)
             return None
         violation = objective.violation(cards)
@@ -122,12 +122,13 @@ class Round:
             )
             for node in self._nodes
         ]
+        self._contest.enter(number, evaluations)
         first = [self.setup.priority(number, node=node) for node in self._nodes]
         return CandidateRun(
             number=number,
             evaluations=evaluations,
             parts=self._contest.parts(number, self.old[0].cards, first),
-            pruner=self._contest.enter(number, evaluations),
+            contest=self._contest,
             gate=self._gate,
         )
 

@@ -7,7 +7,6 @@ a finished run started again makes no call holds all the same, because of the ga
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import anyio
 
@@ -42,140 +41,74 @@ class CacheFirstGate:
         await self._all_done.wait()
 
 
-class Pruner(Protocol):
-    """What is known of a candidate while it is scored."""
+class Contest:
+    """How a round's candidates are dropped and move the bar for each other: here by exact bounds, or not at all.
 
-    @property
-    def watched(self) -> bool:
-        """Whether it can be out before it is scored in full."""
-        ...
-
-    @property
-    def violation(self) -> str:
-        """Why it cannot be selected whatever its value; "" if nothing is known that says so."""
-        ...
-
-    @property
-    def cannot_win(self) -> bool:
-        """Whether it is out by its bound, for certain."""
-        ...
-
-    @property
-    def raced_out(self) -> bool:
-        """Whether it is out by a race."""
-        ...
-
-    @property
-    def rejection(self) -> Rejected:
-        """Why it is out, what is certain first; without an address."""
-        ...
-
-    def on_answers(self) -> None:
-        """Examples were answered."""
-        ...
-
-
-class Contest(Protocol):
-    """How the candidates of a round are dropped, and how they move the bar for each other."""
-
-    @property
-    def raced(self) -> bool:
-        """Whether by races, too."""
-        ...
-
-    def parts(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
-        """In which order each node's rows are best asked.
-
-        Args:
-            starts: cards of the prompts that candidates start from, node by node.
-            first: the priority of what is asked first, node by node.
-        """
-        ...
-
-    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
-        """Candidate `number` is about to be scored."""
-        ...
-
-    def ended(self, number: int, scored: ScoredPrompt | None = None) -> None:
-        """A candidate has come to its end: scored in full and without violation, or otherwise."""
-        ...
-
-    def has_lost(self, number: int) -> bool:
-        """Whether a candidate is raced out."""
-        ...
-
-    def raced_out(self) -> list[int]:
-        """The candidates that statistics alone have dropped, once all have ended."""
-        ...
-
-
-class BoundContest:
-    """A round that is not raced: candidates are dropped by exact bounds, or with `exact` off not at all."""
+    Args:
+        best: holds the prompts there were before the round; gets those that come to be selected from.
+        exact: whether exact bounds drop candidates.
+    """
 
     raced = False
 
     def __init__(self, best: KeepBest, *, objective: Objective, exact: bool) -> None:
         self._best, self._objective, self._exact = best, objective, exact
+        self._evaluations: dict[int, Sequence[Evaluation]] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Whether a candidate can be out before it is scored in full."""
+        return self._exact
 
     def parts(self, _number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
-        """The hard examples first."""
+        """In which order each node's rows are best asked: the hard ones first.
+
+        Args:
+            starts: cards of the prompts that candidates start from, node by node.
+            first: the priority of what is asked first, node by node.
+        """
         return [
             [(node_by_node(priority, part=part), rows) for part, rows in enumerate(hard_and_easy(card))]
             for priority, card in zip(first, starts, strict=True)
         ]
 
-    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
-        """By all answers there are, in whatever order they come."""
-        return BoundPruner(number, evaluations, best=self._best, objective=self._objective, watched=self._exact)
+    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> None:
+        """A candidate is about to be scored."""
+        self._evaluations[number] = evaluations
+
+    def on_answers(self, number: int) -> None:
+        """Examples of a candidate were answered."""
+
+    def violation(self, number: int) -> str:
+        """Why a candidate cannot be selected whatever its value; "" if nothing is known that says so."""
+        return self._objective.violation_so_far(self._evaluations[number])
+
+    def bound(self, number: int) -> float:
+        """The highest value that is still within a candidate's reach."""
+        return self._objective.bound(self._evaluations[number])
+
+    def cannot_win(self, number: int) -> bool:
+        """Whether a candidate is out by its bound, for certain."""
+        return self._exact and self._best.rejects(number, self.bound(number))
+
+    def has_lost(self, _number: int) -> bool:
+        """Whether a candidate is raced out."""
+        return False
+
+    def rejection(self, number: int) -> Rejected:
+        """Why a candidate is out, what is certain first."""
+        if violation := self.violation(number):
+            return Rejected(invalid=violation)
+        return Rejected(bound=self.bound(number))
 
     def ended(self, _number: int, scored: ScoredPrompt | None = None) -> None:
-        """The bar moves at once."""
+        """A candidate has come to its end: scored in full and without violation, or otherwise."""
         if scored is not None:
             self._best.add(scored)
 
-    def has_lost(self, _number: int) -> bool:
-        """Never."""
-        return False
-
     def raced_out(self) -> list[int]:
-        """None."""
+        """The candidates that statistics alone have dropped, once all have ended."""
         return []
-
-
-@dataclass(frozen=True, slots=True)
-class BoundPruner:
-    """A candidate that is not raced: a `Pruner`."""
-
-    number: int
-    evaluations: Sequence[Evaluation]
-    best: KeepBest
-    objective: Objective
-    watched: bool
-
-    @property
-    def violation(self) -> str:
-        """By what is answered so far."""
-        return self.objective.violation_so_far(self.evaluations)
-
-    @property
-    def cannot_win(self) -> bool:
-        """Whether as many as are kept are ahead of it even at its best."""
-        return self.best.rejects(self.number, self.objective.bound(self.evaluations))
-
-    @property
-    def raced_out(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def rejection(self) -> Rejected:
-        """A violation, or the bound."""
-        if violation := self.violation:
-            return Rejected(invalid=violation)
-        return Rejected(bound=self.objective.bound(self.evaluations))
-
-    def on_answers(self) -> None:
-        """Nothing: bounds are looked at when they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +118,7 @@ class CandidateRun:
     number: int
     evaluations: Sequence[Evaluation]
     parts: Sequence[Sequence[Part]]
-    pruner: Pruner
+    contest: Contest
     gate: CacheFirstGate
 
     @property
@@ -196,11 +129,12 @@ class CandidateRun:
     @property
     def pruned(self) -> bool:
         """Whether it is out, for any reason."""
-        return self.pruner.raced_out or self.pruner.cannot_win or bool(self.pruner.violation)
+        contest, number = self.contest, self.number
+        return contest.has_lost(number) or contest.cannot_win(number) or bool(contest.violation(number))
 
     async def score(self) -> list[Scorecard] | None:
         """The cards; None once it is out. Scored in full it is out by a race alone: the selection decides the rest."""
-        if self.pruner.watched:
+        if self.contest.watched:
             await self.answer_from_cache()
             if self.missing:
                 self.gate.done(self.number)
@@ -208,7 +142,7 @@ class CandidateRun:
                 await self.ask_until_pruned()
         else:
             await self._ask()
-        if self.missing or self.pruner.raced_out:
+        if self.missing or self.contest.has_lost(self.number):
             return None
         return [evaluation.card() for evaluation in self.evaluations]
 
@@ -216,7 +150,7 @@ class CandidateRun:
         """Take what the cache has; calls nothing."""
         for evaluation in self.evaluations:
             await evaluation.recall()
-        self.pruner.on_answers()
+        self.contest.on_answers(self.number)
 
     async def ask_until_pruned(self) -> None:
         """Ask for what is missing, until nothing is or the candidate is out."""
@@ -225,7 +159,7 @@ class CandidateRun:
         with anyio.CancelScope() as asking:
 
             def on_answers() -> None:
-                self.pruner.on_answers()
+                self.contest.on_answers(self.number)
                 if self.pruned:
                     asking.cancel()
 

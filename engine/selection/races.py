@@ -24,13 +24,13 @@ them before that row in any timing. All others that were dropped provably lose.
 import math
 from collections.abc import Sequence
 
-from metaspo.engine.evaluation.evaluation import Evaluation, Part
+from metaspo.engine.evaluation.evaluation import Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import staggered
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
-from metaspo.engine.selection.pruning import BoundContest, Contest, Pruner
+from metaspo.engine.selection.pruning import Contest
 from metaspo.engine.selection.race import Race, RaceDesign, Rows
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
@@ -39,20 +39,21 @@ MIN_ROWS = 150  # below, exact bounds and the hard rows first need no more calls
 LEAD = 1 / 6  # of the rows: how far a candidate is ahead of the next one, if the server keeps up with neither
 
 
-class Races:
-    """A raced round: a `Contest`.
+class Races(Contest):
+    """A raced round; with `exact` bounds drop candidates, too. Candidates have numbers from 1, and each of them ends.
 
-    Args:
-        best: holds the prompts there were before the round; gets those that come to be selected from.
-        exact: whether exact bounds drop candidates, too.
+    Attributes:
+        lined_up: the races of the candidates that are scored, or were.
     """
 
     raced = True
+    watched = True
 
-    def __init__(self, design: RaceDesign, best: KeepBest, *, exact: bool) -> None:
-        self._design, self._best, self._exact = design, best, exact
+    def __init__(self, design: RaceDesign, best: KeepBest, *, objective: Objective, exact: bool) -> None:
+        super().__init__(best, objective=objective, exact=exact)
+        self._design = design
         self._first_bar = best.bar
-        self._races: dict[int, Race] = {}
+        self.lined_up: dict[int, Race] = {}
         self._ended: dict[int, ScoredPrompt | None] = {}
         self._next = 1  # the first candidate that has not come to its end, or that others before it keep waiting
 
@@ -65,28 +66,43 @@ class Races:
             for node, priority in enumerate(first)
         ]
 
-    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> Pruner:
-        """By the answers that the order of its race has reached."""
-        return RacingPruner(self, self.line_up(number, evaluations))
-
-    def line_up(self, number: int, nodes: Sequence[Rows]) -> Race:
-        """The race of candidate `number`, gone as far as there are answers if it is this one's turn."""
-        race = self._races[number] = Race(self._design, number, nodes)
+    def enter(self, number: int, evaluations: Sequence[Rows]) -> None:
+        """A candidate lines up; it goes as far as there are answers if it is this one's turn."""
+        race = self.lined_up[number] = Race(self._design, number, evaluations)
         race.start([(0.5, self._first_bar)] if self._first_bar else [])
         if number == self._next:
             self._meet(race)
-        return race
 
-    def cannot_win(self, race: Race) -> bool:
-        """Whether the bar as it is known so far is out of a candidate's reach, for certain."""
-        return self._exact and self._best.rejects(race.number, race.bound)
+    def on_answers(self, number: int) -> None:
+        """Go on along the order."""
+        self.lined_up[number].go_on()
+        self._settle()
+
+    def violation(self, number: int) -> str:
+        """A refusal that the order has reached."""
+        return self.lined_up[number].refusal
+
+    def bound(self, number: int) -> float:
+        """By the rows that the order has reached."""
+        return self.lined_up[number].bound
+
+    def has_lost(self, number: int) -> bool:
+        """Whether a candidate is raced out."""
+        return number in self.lined_up and self.lined_up[number].raced_out
+
+    def rejection(self, number: int) -> Rejected:
+        """What is certain first; else the capital, and after how many rows."""
+        race = self.lined_up[number]
+        if race.refusal or self.cannot_win(number) or not race.raced_out:
+            return super().rejection(number)
+        return Rejected(raced=race.capital, rows=race.rows)
 
     def ended(self, number: int, scored: ScoredPrompt | None = None) -> None:
-        """A candidate has come to its end; the first word holds."""
-        self._ended.setdefault(number, scored)
-        self.settle()
+        """It moves the bar once all before it have."""
+        self._ended[number] = scored
+        self._settle()
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Let candidates move the bar in the order of their numbers, as far as they have come to their ends.
 
         Of the next one in order one of these is true:
@@ -96,24 +112,20 @@ class Races:
         - it was scored in full: it moves the bar;
         - it came to its end otherwise (no proposal, a refusal): it moves nothing.
         """
-        while self._next in self._races or self._next in self._ended:
-            race = self._races.get(self._next)
-            if race is None or not (race.refusal or race.raced_out or self.cannot_win(race)):
+        while self._next in self.lined_up or self._next in self._ended:
+            race = self.lined_up.get(self._next)
+            if race is None or not (race.refusal or race.raced_out or self.cannot_win(self._next)):
                 if self._next not in self._ended:
                     return
                 if scored := self._ended[self._next]:
                     self._best.add(scored)
             self._next += 1
-            if self._next in self._races:
-                self._meet(self._races[self._next])
-
-    def has_lost(self, number: int) -> bool:
-        """Whether a candidate is raced out."""
-        return number in self._races and self._races[number].raced_out
+            if self._next in self.lined_up:
+                self._meet(self.lined_up[self._next])
 
     def raced_out(self) -> list[int]:
         """The candidates that statistics alone have dropped, once all have ended."""
-        races = (self._races[number] for number in sorted(self._races))
+        races = (self.lined_up[number] for number in sorted(self.lined_up))
         return [race.number for race in races if race.raced_out and not self._best.rejects(race.number, race.bound)]
 
     def _meet(self, race: Race) -> None:
@@ -124,45 +136,6 @@ class Races:
         elif bar is not None:
             race.start([(0.5, one) for one in (first, bar) if one is not None])
         race.go_on()
-
-
-class RacingPruner:
-    """A raced candidate as its scoring sees it: a `Pruner`."""
-
-    watched = True
-
-    def __init__(self, races: Races, race: Race) -> None:
-        self._races, self._race = races, race
-
-    @property
-    def violation(self) -> str:
-        """A refusal that the order has reached."""
-        return self._race.refusal
-
-    @property
-    def cannot_win(self) -> bool:
-        """Whether it is out for certain."""
-        return self._races.cannot_win(self._race)
-
-    @property
-    def raced_out(self) -> bool:
-        """Whether its race is lost."""
-        return self._race.raced_out
-
-    @property
-    def rejection(self) -> Rejected:
-        """A violation, the bound, or the capital, and after how many rows."""
-        race = self._race
-        if race.refusal:
-            return Rejected(invalid=race.refusal)
-        if self.cannot_win or not race.raced_out:
-            return Rejected(bound=race.bound)
-        return Rejected(raced=race.capital, rows=race.rows)
-
-    def on_answers(self) -> None:
-        """Go on along the order."""
-        self._race.go_on()
-        self._races.settle()
 
 
 def open_contest(
@@ -176,8 +149,8 @@ def open_contest(
     """
     design = design_race(context, address, tasks, winners=winners)
     if design is None:
-        return BoundContest(best, objective=objective, exact=context.config.early_rejection)
-    return Races(design, best, exact=context.config.early_rejection)
+        return Contest(best, objective=objective, exact=context.config.early_rejection)
+    return Races(design, best, objective=objective, exact=context.config.early_rejection)
 
 
 def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:
