@@ -5,7 +5,7 @@ Mutable, and changed by its lane's `LaneState` alone; `FlightTable` ends it.
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from metaspo.backends import BackendError, Completion, Request
 from metaspo.scheduling.account import Account, Funds
@@ -79,11 +79,16 @@ class State(Enum):
     OVER = "over"
 
 
-class Line(NamedTuple):
-    """A place in the line of those who wait for an account to have room in its budget."""
+class Line(Protocol):
+    """Where a flight may wait other than in its lane's queue: an account's line for funds, or the back-offs."""
 
-    account: Account
-    ticket: Ticket
+    def push(self, item: "Flight", *, priority: tuple[float, ...]) -> Ticket:
+        """It waits there."""
+        ...
+
+    def remove(self, ticket: Ticket) -> bool:
+        """It does not, any more."""
+        ...
 
 
 NO_PLACE = Ticket((), -1)  # of a flight that has not been in its lane's queue yet
@@ -96,7 +101,7 @@ class Flight:
         home: its lane.
         ticket: its place in the lane's queue, which it keeps while it is elsewhere.
         funds: what is set aside for its call while it waits for its turn; None while nothing is.
-        line: where it waits for funds; None unless it is parked.
+        line, line_ticket: where it waits while it is parked or backs off; None while it does not.
         since: when it came to where it is; limiter_then: the lane's limiter clock when it came into the queue last.
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
@@ -109,6 +114,7 @@ class Flight:
         "limiter_seconds",
         "limiter_then",
         "line",
+        "line_ticket",
         "priority",
         "queue_seconds",
         "request",
@@ -132,6 +138,7 @@ class Flight:
         self.ticket = NO_PLACE
         self.funds: Funds | None = None
         self.line: Line | None = None
+        self.line_ticket = NO_PLACE
         self.retries = NO_RETRIES
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
@@ -150,7 +157,7 @@ class Flight:
 
     def fund(self, funds: Funds, now: float) -> None:
         """Its turn in the account's line has come."""
-        self.line, self.funds = None, funds
+        self.funds = funds
         self.home.resume(self, now)
 
 
@@ -167,9 +174,7 @@ class Call:
 
     __slots__ = ("abort_reason", "cancel", "endpoint", "flight", "funds", "reservation", "sent")
 
-    def __init__(
-        self, flight: Flight, endpoint: Endpoint, *, funds: Funds, reservation: Reservation, sent: float
-    ) -> None:
+    def __init__(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float) -> None:
         self.flight = flight
         self.endpoint = endpoint
         self.funds = funds

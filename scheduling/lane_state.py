@@ -6,7 +6,7 @@ when it is woken or at `wake_at`. This is the only writer of a flight's state wh
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from metaspo.backends import (
@@ -22,7 +22,6 @@ from metaspo.backends import (
 )
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.account import Account, Funds
-from metaspo.scheduling.back_offs import BackOffs
 from metaspo.scheduling.budget import NOTHING, Cost
 from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
 from metaspo.scheduling.errors import LaneStopped, RunStopped
@@ -69,9 +68,11 @@ class LaneState:
         self._emit = emit
         self._wake = wake
         self._queue: PriorityQueue[Flight] = PriorityQueue()
-        self._back_offs: BackOffs[Flight] = BackOffs()
-        self._calls: dict[Flight, Call] = {}  # that are out, in the order in which they were sent
-        self._calls_at_fill = 0  # those out when the slots were filled last: what comes together counts as one moment
+        self._back_offs: PriorityQueue[Flight] = PriorityQueue()  # by the time when they are over
+        self._slots_held: set[Flight] = set()  # by those of them that a full server refused
+        self._calls: dict[Flight, Call] = {}  # that are out and not broken off, in the order in which they were sent
+        self._in_flight = 0  # all that are out
+        self._in_flight_at_fill = 0  # as the slots were filled last: answers that come together count as one moment
         self._unstored = 0
         self._answered = 0
         self._endpoints = Endpoints(backends, now=now)
@@ -84,10 +85,11 @@ class LaneState:
         self._idle.run(True, now)
         self._held_until = inf  # by the rate limit
         self._overdue_at = inf  # no call is before
+        self._next_try_at = inf  # no back-off is over before
 
     def __repr__(self) -> str:
         return (
-            f"<LaneState {self.name!r} queued={len(self._queue)} in_flight={len(self._calls)} {self._throttle}"
+            f"<LaneState {self.name!r} queued={len(self._queue)} in_flight={self._in_flight} {self._throttle}"
             f" answered={self._answered} endpoints={self._endpoints.all}>"
         )
 
@@ -116,21 +118,22 @@ class LaneState:
         flight.waiters.remove(waiter)
         if not flight.waiters:
             self._withdraw(flight, now)
-        elif flight.line is not None and flight.line.account is not flight.payer:
-            self._leave_line(flight)
+        elif flight.state is State.PARKED and flight.line is not flight.payer.parked:
             self.resume(flight, now)
         elif flight.funds is not None and flight.funds.account is waiter.account:
             self._release(flight, now)
 
     def resume(self, flight: Flight, now: float) -> None:
-        """Put a flight back into its place in the queue."""
+        """Put a flight back into its place in the queue, from wherever it waits."""
+        self._leave_line(flight)
         self._queue.put_back(flight, ticket=flight.ticket)
         self._queued(flight, now)
 
     def stored(self) -> None:
         """An answer of this lane is in the store, or could not be kept."""
         self._unstored -= 1
-        self._wake()
+        if self._queue or not self._idle.running:
+            self._wake()
 
     # What is due
 
@@ -138,25 +141,28 @@ class LaneState:
         """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
         if now >= self._overdue_at:
             self._break_off_overdue(now)
-        while (flight := self._back_offs.pop_over(now)) is not None:
-            flight.retry_seconds += now - flight.since
-            self.resume(flight, now)
-        if now >= self._patience.deadline and not self._calls_that_count():
-            self._give_up_failing(now)
+        if now >= self._next_try_at:
+            self._come_back(now)
+        patience = self._patience
+        if patience.failing_since is not None and now >= patience.deadline and not self._calls:
+            self._give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():
             return self._endpoints.take_due(now)
         return ()
 
-    @property
     def wake_at(self) -> float:
         """When something is due next; infinite if nothing will be."""
         if self.closed:
             return inf
-        wake_at = min(self._overdue_at, self._held_until, self._back_offs.next_over())
-        if self._endpoints.look_at < wake_at and self._has_work():
-            wake_at = self._endpoints.look_at
-        if self._patience.deadline < wake_at and not self._calls_that_count():
-            wake_at = self._patience.deadline
+        wake_at, look_at, patience = self._overdue_at, self._endpoints.look_at, self._patience
+        if self._held_until < wake_at:
+            wake_at = self._held_until
+        if self._next_try_at < wake_at:
+            wake_at = self._next_try_at
+        if look_at < wake_at and self._has_work():
+            wake_at = look_at
+        if patience.failing_since is not None and not self._calls:
+            wake_at = min(wake_at, patience.deadline)
         return wake_at
 
     def next_start(self, now: float) -> Call | None:
@@ -165,8 +171,8 @@ class LaneState:
         What may hold it back, in this order: there is no slot; nobody can pay (then it leaves the queue, and the next
         one is the first); the rate limit; no endpoint takes it.
         """
-        queue, wait = self._queue, 0.0
-        while self._has_slot() and (flight := queue.first()) is not None:
+        queue, wait, room, flight = self._queue, 0.0, self._has_slot(), None
+        while room and (flight := queue.first()) is not None:
             funds = flight.funds or self._reserve(flight, now)
             if funds is None:
                 continue
@@ -186,8 +192,8 @@ class LaneState:
             wait = 0.0
         self._held_until = now + wait if wait > 0 else inf
         self._limiter.run(wait > 0, now)
-        self._idle.run(not queue and self._has_slot(), now)
-        self._calls_at_fill = len(self._calls)
+        self._idle.run(room and flight is None, now)
+        self._in_flight_at_fill = self._in_flight
         return None
 
     # How calls and looks end
@@ -204,7 +210,7 @@ class LaneState:
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=call.endpoint.backend.name))
         before = self._throttle.control.limit
-        learned = self._throttle.answered(call.reservation, reply, now, in_flight=self._calls_at_fill)
+        learned = self._throttle.answered(call.reservation, reply, now, in_flight=self._in_flight_at_fill)
         self._tell_limits(learned, before, now)
         self._estimator.observe(flight.size, usage)
         prices = self.settings.prices
@@ -243,7 +249,7 @@ class LaneState:
         else:
             self._flights.fail(flight, error)
         if now >= self._patience.deadline:
-            self._give_up_failing(now)
+            self._give_up(self._patience.ended(now), now)
 
     def cancelled(self, call: Call, now: float) -> None:
         """A call was broken off: by the lane, or because everything ends."""
@@ -332,8 +338,7 @@ class LaneState:
         if error is not None and flight.waiters[0].account.exhausted is not None:
             self._take_out(flight, now)
             self._flights.fail(flight, error)
-        elif flight.line is not None:
-            self._leave_line(flight)
+        elif flight.state is State.PARKED:
             self.resume(flight, now)
 
     # Money
@@ -353,7 +358,7 @@ class LaneState:
         if flight.funds is None and account.exhausted is None and account.purse.out:
             self._queue.remove(flight.ticket)
             flight.state = State.PARKED
-            flight.line = Line(account, account.parked.push(flight, priority=flight.priority))
+            self._stand_in(account.parked, flight, priority=flight.priority)
         elif flight.funds is None:
             self._exhaust(account, at_most, now)
         return flight.funds
@@ -393,8 +398,8 @@ class LaneState:
     def _has_slot(self) -> bool:
         """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
         those that the store has not kept yet."""
-        limit, in_flight = self._throttle.concurrency, len(self._calls)
-        if in_flight + self._back_offs.held_slots >= limit:
+        limit, in_flight = self._throttle.concurrency, self._in_flight
+        if in_flight + len(self._slots_held) >= limit:
             return False
         return in_flight + self._unstored < limit + max(limit, UNSTORED)
 
@@ -408,15 +413,17 @@ class LaneState:
         flight.queue_seconds += now - flight.since - limited
         flight.state = State.FLYING
         flight.funds = None
-        call = Call(flight, endpoint, funds=funds, reservation=self._throttle.limits.reserve(tokens, now), sent=now)
+        call = Call(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
         endpoint.in_flight += 1
+        self._in_flight += 1
         self._calls[flight] = call
         if self._overdue_at == inf:
             self._overdue_at = now + self.settings.time_limit + OVERDUE
         return call
 
     def _ended(self, call: Call) -> None:
-        del self._calls[call.flight]
+        self._calls.pop(call.flight, None)
+        self._in_flight -= 1
         call.endpoint.in_flight -= 1
         self._wake()
 
@@ -424,13 +431,14 @@ class LaneState:
         """Break a call off, unless its answer is here already: then whoever asks again shall find it."""
         if call.cancel():
             call.abort_reason = reason
+            del self._calls[call.flight]
             if not isinstance(reason, BackendError):
                 self._flights.drop(call.flight)
 
     def _break_off_overdue(self, now: float) -> None:
         """A backend that does not keep its time limit is not waited for."""
         limit = self.settings.time_limit
-        for call in self._calls_that_count():
+        for call in list(self._calls.values()):
             if now < call.sent + limit + OVERDUE:
                 self._overdue_at = call.sent + limit + OVERDUE
                 return
@@ -440,13 +448,9 @@ class LaneState:
     def _lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
         words = f"{endpoint.backend.name} refuses connections while a call is under way."
-        for call in self._calls_that_count():
+        for call in list(self._calls.values()):
             if call.endpoint is endpoint:
                 self._abort(call, ConnectionLost(words, before_answer=True))
-
-    def _calls_that_count(self) -> Iterable[Call]:
-        """Those that may still be answered."""
-        return [call for call in self._calls.values() if call.abort_reason is None]
 
     def _withdraw(self, flight: Flight, now: float) -> None:
         """Nobody waits for this flight any more."""
@@ -461,14 +465,17 @@ class LaneState:
     def _take_out(self, flight: Flight, now: float) -> None:
         """Remove a flight from wherever it waits, and release what is reserved for it."""
         self._queue.remove(flight.ticket)
-        self._back_offs.remove(flight)
         self._leave_line(flight)
         self._release(flight, now)
 
+    def _stand_in(self, line: Line, flight: Flight, *, priority: tuple[float, ...]) -> None:
+        flight.line, flight.line_ticket = line, line.push(flight, priority=priority)
+
     def _leave_line(self, flight: Flight) -> None:
         if flight.line is not None:
-            flight.line.account.parked.remove(flight.line.ticket)
+            flight.line.remove(flight.line_ticket)
             flight.line = None
+            self._slots_held.discard(flight)
 
     def _queued(self, flight: Flight, now: float) -> None:
         flight.state = State.QUEUED
@@ -493,23 +500,13 @@ class LaneState:
             self._patience.failing(now)
         if self.stopped is not None:
             self._flights.fail(flight, self.stopped)
-        elif reason := self._reason_to_give_up(flight, error, now):
+        elif reason := self._patience.reason_to_give_up(flight.retries, error, now):
             self._flights.fail(flight, self._patience.unavailable(reason))
         elif not flight.waiters:
             self._flights.drop(flight)  # it was left to finish into the cache, and it has not
             flight.state = State.OVER
         else:
             self._back_off(flight, error, decision, now)
-
-    def _reason_to_give_up(self, flight: Flight, error: TransientError, now: float) -> str:
-        past, patience = flight.retries, self._patience.seconds
-        if past.attempts >= self.settings.attempts:
-            return f"a request failed {past.attempts} times"
-        if error.retry_after is not None and error.retry_after > patience:
-            return f"it asks to wait for {duration(error.retry_after)}"
-        if past.refused_since is not None and now - past.refused_since > patience:
-            return f"a request was refused for {duration(now - past.refused_since)}"
-        return ""
 
     def _back_off(self, flight: Flight, error: TransientError, decision: retry.Decision, now: float) -> None:
         flight.payer.tally(self.name).retries += 1
@@ -520,11 +517,22 @@ class LaneState:
             self.resume(flight, now)
             return
         flight.state, flight.since = State.BACKING_OFF, now
-        self._back_offs.add(flight, now + wait, holds_slot=decision.keeps_slot)
+        self._stand_in(self._back_offs, flight, priority=(now + wait,))
+        self._next_try_at = min(self._next_try_at, now + wait)
+        if decision.keeps_slot:
+            self._slots_held.add(flight)
 
-    def _give_up_failing(self, now: float) -> None:
-        since = self._patience.failing_since
-        self._give_up(f"nothing succeeded for {duration(now - (now if since is None else since))}", now)
+    def _come_back(self, now: float) -> None:
+        """Those whose back-off is over by now try again."""
+        self._next_try_at = inf
+        while self._back_offs:
+            (until,) = self._back_offs.first_priority()
+            if until > now:
+                self._next_try_at = until
+                return
+            flight = self._back_offs.pop()
+            flight.retry_seconds += now - flight.since
+            self.resume(flight, now)
 
     def _give_up(self, reason: str, now: float) -> None:
         """Fail what waits; what comes later is tried anew."""
@@ -569,7 +577,7 @@ class LaneState:
         return LaneStatistics(
             name=self.name,
             queued=len(self._queue),
-            in_flight=len(self._calls),
+            in_flight=self._in_flight,
             retrying=len(self._back_offs),
             concurrency=self._throttle.concurrency,
             requests_in_minute=limits.requests.used_in_minute(now),

@@ -44,6 +44,7 @@ class OpenLane:
         self._calls: dict[asyncio.Task[Reply], Call] = {}
         self._looks: set[asyncio.Task[Mapping[str, float]]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = inf
         self._awake = False
         self.state = lane.state = LaneState(
             lane.name,
@@ -87,7 +88,7 @@ class OpenLane:
             self._loop.call_soon(self._pump)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, inf
         self._pump()
 
     def _pump(self) -> None:
@@ -102,14 +103,14 @@ class OpenLane:
             self._awake = False
             state.fail_waiting(mistake, now)
             raise
-        self._set_timer(state.wake_at)
+        if (wake_at := state.wake_at()) < self._rings_at:
+            self._set_timer(wake_at)
 
     def _set_timer(self, when: float) -> None:
+        """Ring then; it may ring too early, which does no harm."""
         if self._timer is not None:
-            if self._timer.when() <= when:
-                return  # it may ring too early, which does no harm
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._ring) if when < inf else None
+        self._timer, self._rings_at = self._loop.call_at(when, self._ring), when
 
     def _launch(self, call: Call, now: float) -> None:
         try:

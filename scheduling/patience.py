@@ -2,8 +2,9 @@
 
 from math import inf
 
-from metaspo.backends import BackendError
+from metaspo.backends import BackendError, TransientError
 from metaspo.scheduling.errors import Unavailable
+from metaspo.scheduling.retry import Retries
 from metaspo.scheduling.settings import LaneSettings
 
 
@@ -16,13 +17,14 @@ class Patience:
         last_error: what failed last; None since a call was answered.
     """
 
-    __slots__ = ("_first", "_lane", "_usual", "failing_since", "heard", "last_error")
+    __slots__ = ("_attempts", "_first", "_lane", "_usual", "failing_since", "heard", "last_error")
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
         self.failing_since: float | None = None
         self.heard = False
         self.last_error: BackendError | None = None
         self._lane = lane
+        self._attempts = settings.attempts
         self._usual = settings.patience
         self._first = min(settings.patience, settings.first_patience)
 
@@ -45,6 +47,20 @@ class Patience:
         """Nothing succeeds for a reason that is not a request's own: it runs."""
         if self.failing_since is None:
             self.failing_since = now
+
+    def ended(self, now: float) -> str:
+        """What to say when the deadline is past."""
+        return f"nothing succeeded for {duration(now - (self.failing_since or 0.0))}"
+
+    def reason_to_give_up(self, past: Retries, error: TransientError, now: float) -> str:
+        """Why one request is not worth another try; "" if it is."""
+        if past.attempts >= self._attempts:
+            return f"a request failed {past.attempts} times"
+        if error.retry_after is not None and error.retry_after > self.seconds:
+            return f"it asks to wait for {duration(error.retry_after)}"
+        if past.refused_since is not None and now - past.refused_since > self.seconds:
+            return f"a request was refused for {duration(now - past.refused_since)}"
+        return ""
 
     def unavailable(self, reason: str) -> Unavailable:
         """The error for whoever waits no longer."""

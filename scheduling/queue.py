@@ -17,7 +17,7 @@ COMPACT_ABOVE = 64
 class Ticket(NamedTuple):
     """A place in the queue. Putting an item back under its old ticket restores its place."""
 
-    priority: Priority
+    priority: tuple[float, ...]
     number: int
 
 
@@ -40,7 +40,7 @@ class PriorityQueue(Generic[T]):
     def __repr__(self) -> str:
         return f"<PriorityQueue queued={len(self._items)} first={self._heap[0] if self._items else None}>"
 
-    def push(self, item: T, *, priority: Priority = ()) -> Ticket:
+    def push(self, item: T, *, priority: tuple[float, ...] = ()) -> Ticket:
         """Put an item behind all of its priority; returns its place."""
         ticket = Ticket(priority, self._next)
         self._next += 1
@@ -64,6 +64,11 @@ class PriorityQueue(Generic[T]):
                 return item
             heappop(heap)  # a leftover
         return None
+
+    def first_priority(self) -> tuple[float, ...]:
+        """Of the first item. Raises `IndexError` if there is none."""
+        self.first()
+        return self._heap[0].priority
 
     def pop(self) -> T:
         """Take the first item out. Raises `IndexError` if there is none."""
