@@ -1,0 +1,581 @@
+"""What a lane decides, as tables: something happens at a time, and this is done about it. No event loop is involved."""
+
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, answer, ask
+
+from metaspo.backends import (
+    AccessDenied,
+    BackendError,
+    Completion,
+    ConnectionLost,
+    HalfAnswer,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ServerFault,
+    TimedOut,
+    Unreachable,
+)
+from metaspo.cache import request_key
+from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
+from metaspo.scheduling.endpoints import FIRST_REST, Endpoint, Health
+from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.single_flight import FlightTable
+
+ERRORS: dict[str, BackendError] = {
+    "half": HalfAnswer("half"),
+    "fault": ServerFault("500"),
+    "full": Overloaded("full"),
+    "rate": RateLimited("429", retry_after=30.0),
+    "gone": Unreachable("refused", refused=True),
+    "late": TimedOut("slow"),
+    "stale": ConnectionLost("gone", before_answer=True),
+    "cut": ConnectionLost("gone", before_answer=False),
+    "denied": AccessDenied("no"),
+    "rejected": RequestRejected("too long"),
+}
+ONE = LaneSettings(concurrency=1)
+TWO = LaneSettings(concurrency=2)
+PAID = LaneSettings(concurrency=1, billing="tokens")
+
+
+class Asker:
+    """Waits for one answer, and writes down what comes."""
+
+    def __init__(self, name: str, account: Account, told: list[str]) -> None:
+        self.name = name
+        self.account = account
+        self.told = told
+
+    def resolve(self, flight: Flight, completion: Completion) -> None:
+        self.told.append(f"{self.name} answered")
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        self.told.append(f"{self.name} {type(error).__name__}")
+
+
+class Rig:
+    """A lane, and everything around it that a gateway would be.
+
+    Attributes:
+        done: what the lane has done since the last look: calls sent and broken off, endpoints looked at, askers told.
+        calls: those that are out, by the number of the question; out: all of them, in order.
+    """
+
+    def __init__(self, settings: LaneSettings = ONE, *, flights: FlightTable | None = None, name: str = "lane") -> None:
+        self.flights = FlightTable() if flights is None else flights
+        self.events: list[Event] = []
+        self.woken = 0
+        self.done: list[str] = []
+        self.out: list[tuple[int, Call]] = []
+        self.looks: list[tuple[Endpoint, Health]] = []
+        self.askers: dict[int, list[Asker]] = {}
+        self.cancels = True
+        self.state = LaneState(
+            name, [Server()], settings, flights=self.flights, now=0.0, emit=self.events.append, wake=self._wake
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def pump(self, at: float) -> str:
+        """Let it do what is due, and say all that was done."""
+        for endpoint in self.state.tick(at):
+            if endpoint.health is not Health.UP:  # else it has no gauges to show
+                self.looks.append((endpoint, endpoint.health))
+                self.done.append("look")
+        while (call := self.state.next_start(at)) is not None:
+            self._send(call)
+        done = ", ".join(self.done)
+        self.done.clear()
+        return done
+
+    def _send(self, call: Call) -> None:
+        number = int(call.flight.request.messages[-1].content.split()[1])
+
+        def cancel() -> bool:
+            self.done.append(f"abort {number}")
+            return self.cancels
+
+        call.cancel = cancel
+        self.out.append((number, call))
+        self.done.append(f"send {number}")
+
+    def take(self, number: int) -> Call:
+        """The first call for a question that is out; it is not, any more."""
+        entry = next(entry for entry in self.out if entry[0] == number)
+        self.out.remove(entry)
+        return entry[1]
+
+    def ask(self, number: int, at: float, *, priority: Priority = (), account: Account | None = None) -> None:
+        request = ask(number)
+        key = request_key(request)
+        asker = Asker(str(number), account or Account(), self.done)
+        self.askers.setdefault(number, []).append(asker)
+        flight = self.flights.get(key)
+        if flight is not None:
+            self.state.join(flight, asker, priority)
+            return
+        flight = Flight(key, request, asker, home=self.state, priority=priority)
+        self.flights.add(flight)
+        self.state.submit(flight, at)
+
+    def leave(self, number: int, at: float) -> None:
+        """The first asker leaves."""
+        flight = self.flights.get(request_key(ask(number)))
+        assert flight is not None
+        self.state.leave(flight, self.askers[number].pop(0), at)
+
+    def land(self, number: int, at: float) -> Account:
+        """A call is answered, and the answer is kept at once."""
+        call, reply = self.take(number), answer(f"question {number}")
+        payer = self.state.landed(call, reply, at)
+        self.state.stored()
+        self.flights.finish(call.flight, reply.completion)
+        return payer
+
+    def happen(self, what: str, at: float) -> str:
+        """One line of a table."""
+        word, *rest = what.split() or [""]
+        number = int(rest[0]) if rest and rest[0].isdigit() else 0
+        match word:
+            case "ask":
+                self.ask(number, at, priority=(1,) if rest[1:] == ["urgently"] else (5,))
+            case "leave":
+                self.leave(number, at)
+            case "answer":
+                self.land(number, at)
+            case "fail":
+                self.state.failed(self.take(number), ERRORS[rest[1]], at)
+            case "ended":
+                self.state.cancelled(self.take(number), at)
+            case "probe":
+                self._end_look(rest[0], at)
+            case "close":
+                self.state.close(at)
+        return self.pump(at)
+
+    def _end_look(self, how: str, at: float) -> None:
+        endpoint, was = self.looks.pop(0)
+        if how == "ok":
+            self.state.looked(endpoint, was, {}, at)
+        else:
+            self.state.look_failed(endpoint, was, ERRORS[how], at)
+
+
+Table = list[tuple[float, str, str]]
+
+TABLES: dict[str, tuple[LaneSettings, Table]] = {
+    "one slot, first come first served": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (0, "ask 3 urgently", ""),
+            (1, "answer 1", "1 answered, send 3"),
+            (2, "answer 3", "3 answered, send 2"),
+        ],
+    ),
+    "an urgent joiner hurries a request that waits": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (0, "ask 3", ""),
+            (0, "ask 3 urgently", ""),
+            (1, "answer 1", "1 answered, send 3"),
+        ],
+    ),
+    "an urgent joiner of a call that is out changes nothing": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 1 urgently", ""),
+            (0, "ask 2", "send 2"),
+            (0, "ask 3", ""),
+            (1, "answer 1", "1 answered, 1 answered, send 3"),
+            (2, "answer 3", "3 answered"),
+            (2, "answer 2", "2 answered"),
+        ],
+    ),
+    "a joiner of a call that is out has its urgency when the call comes back": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (0, "ask 1 urgently", ""),
+            (1, "fail 1 stale", "send 1"),
+        ],
+    ),
+    "the last asker to leave aborts a call that costs time; who asks again gets a call of its own": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "leave 1", "abort 1"),
+            (1, "ask 1", "send 1"),  # though the first one's backend is slow to cancel and holds its slot
+            (1, "ask 2", ""),
+            (5, "ended 1", "send 2"),
+            (6, "answer 1", "1 answered"),
+        ],
+    ),
+    "what the backend answers after all ends nobody else's request": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "leave 1", "abort 1"),
+            (1, "ask 1", "send 1"),
+            (2, "answer 1", ""),  # the aborted one: nobody waits for it
+            (3, "answer 1", "1 answered"),
+        ],
+    ),
+    "an aborted call that fails is forgotten, and the new one goes on": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "leave 1", "abort 1"),
+            (1, "ask 1", "send 1"),
+            (2, "fail 1 fault", ""),
+            (3, "answer 1", "1 answered"),
+        ],
+    ),
+    "a call that costs tokens is left to finish, and may be joined": (
+        PAID,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "leave 1", ""),
+            (2, "ask 1", ""),
+            (3, "answer 1", "1 answered"),
+        ],
+    ),
+    "a call that costs tokens and fails when nobody waits is not tried again": (
+        PAID,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "leave 1", ""),
+            (2, "fail 1 half", ""),
+            (99, "ask 1", "send 1"),
+        ],
+    ),
+    "who leaves the queue is never sent": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (0, "leave 2", ""),
+            (1, "answer 1", "1 answered"),
+        ],
+    ),
+    "a half answer is tried again later, others meanwhile": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "fail 1 half", "send 2"),
+            (1.1, "answer 2", "2 answered"),
+            (9, "", "send 1"),
+        ],
+    ),
+    "a full server's slot is held": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "fail 1 full", ""),
+            (9, "", "send 1"),
+        ],
+    ),
+    "a refusal for the rate holds everybody": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "fail 1 rate", ""),
+            (1, "ask 2", ""),
+            (30.9, "", ""),
+            (33, "", "send 1, send 2"),
+        ],
+    ),
+    "a rejected request fails alone": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "fail 1 rejected", "1 RequestRejected, send 2"),
+        ],
+    ),
+    "a denied call stops the lane": (
+        TWO,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (0, "ask 3", ""),
+            (1, "fail 1 denied", "3 LaneStopped, 1 LaneStopped"),
+            (2, "fail 2 half", "2 LaneStopped"),
+        ],
+    ),
+    "an unreachable endpoint is probed and then tried with one call": (
+        LaneSettings(concurrency=2, patience=100, first_patience=100),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (0, "fail 1 gone", ""),
+            (0.9, "", ""),
+            (1, "", "look"),
+            (1, "probe ok", ""),  # the other call is still out
+            (2, "fail 2 gone", ""),
+            (99, "", "look"),
+            (99, "probe ok", "send 1"),
+            (99.5, "answer 1", "1 answered, send 2"),
+        ],
+    ),
+    "patience does not end a lane while a call is out, and ends it when that one fails, too": (
+        LaneSettings(concurrency=2, first_patience=10),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (0, "fail 1 gone", ""),
+            (11, "", "look"),
+            (12, "fail 2 gone", "1 Unavailable, 2 Unavailable"),
+        ],
+    ),
+    "patience ends a lane whose only call nobody wants any more": (
+        LaneSettings(concurrency=2, first_patience=10),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (0, "fail 1 gone", ""),
+            (5, "leave 2", "abort 2, look"),
+            (10, "", "1 Unavailable"),
+        ],
+    ),
+    "a backend that does not keep its time limit is broken off": (
+        LaneSettings(concurrency=1, time_limit=60),
+        [
+            (0, "ask 1", "send 1"),
+            (64, "", ""),
+            (65, "", "abort 1"),
+            (66, "", ""),  # and not twice
+            (66, "ended 1", ""),
+            (99, "", "send 1"),
+        ],
+    ),
+    "calls to an endpoint that refuses connections go elsewhere": (
+        LaneSettings(concurrency=2, first_patience=100),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", "send 2"),
+            (0, "fail 1 gone", ""),
+            (1, "", "look"),
+            (1, "probe gone", "abort 2"),
+            (1, "ended 2", ""),
+            (9, "", "look"),
+            (9, "probe ok", "send 1"),
+        ],
+    ),
+    "closing fails what waits and aborts what costs time": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "close", "2 RunStopped, abort 1"),
+            (1, "ended 1", "1 RunStopped"),
+        ],
+    ),
+    "closing lets what costs tokens come in": (
+        PAID,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "close", "2 RunStopped"),
+            (2, "answer 1", "1 answered"),
+        ],
+    ),
+    "what fails while closing is not tried again": (
+        PAID,
+        [
+            (0, "ask 1", "send 1"),
+            (1, "close", ""),
+            (2, "fail 1 half", "1 RunStopped"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_happens_is_answered_by_what_the_table_says(name: str) -> None:
+    lane_settings, table = TABLES[name]
+    rig = Rig(lane_settings)
+    assert [(at, what, rig.happen(what, at)) for at, what, _ in table] == table
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) -> None:
+    """Between what happens it need not be looked after before `wake_at`: nothing is done until then."""
+    lane_settings, table = TABLES[name]
+    rig = Rig(lane_settings)
+    for (at, what, _), (next_at, _, _) in zip(table, [*table[1:], (1e6, "", "")], strict=True):
+        rig.happen(what, at)
+        until = min(rig.state.wake_at(), next_at)
+        for share in (0.25, 0.5, 0.99):
+            assert rig.pump(at + share * (until - at) if until > at else at) == ""
+
+
+def test_an_answer_that_is_here_is_not_aborted() -> None:
+    """Whoever asks again finds it."""
+    rig = Rig()
+    rig.happen("ask 1", 0)
+    rig.cancels = False
+    rig.happen("leave 1", 1)
+    assert rig.happen("ask 1", 1) == ""
+    assert rig.happen("answer 1", 1) == "1 answered"
+
+
+def test_patience_with_refusals_counts_from_the_last_failure_of_another_kind() -> None:
+    """A request that was refused, then failed otherwise, then is refused again is waited for as if it were new."""
+    rig, at = Rig(LaneSettings(concurrency=2, patience=250, attempts=100)), 0.0
+    rig.happen("ask 0", at)
+
+    def fail(kind: str) -> str:
+        """70 seconds later; another request is answered meanwhile, so that the lane itself does not despair."""
+        nonlocal at
+        at += 70
+        rig.ask(int(at), at)
+        sent = rig.pump(at)
+        rig.land(int(at), at)
+        assert "send 0" in sent or at == 70
+        return rig.happen(f"fail 0 {kind}", at).replace(f"{at:.0f} answered", "").strip(", ")
+
+    told = [fail(kind) for kind in ["rate", "rate", "rate", "half", "rate", "rate", "rate", "rate", "rate"]]
+    assert told == [""] * 8 + ["0 Unavailable"]
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["time", "tokens"]),
+    st.lists(st.sampled_from(["answer", "half", "late", "cut", "stale", "full", "gone", "leave"]), max_size=40),
+    st.floats(0.001, 3.0),
+)
+def test_what_is_taken_was_announced_before_in_dollars_too(billing: str, ends: list[str], cap: float) -> None:
+    """Whatever becomes of the calls; and the account's dollars, call by call, are its purse's."""
+    prices = Prices(input=1_000.0, cached=500.0, output=2_000.0)
+    said = [Cost()]
+    account = Account("run", Budget(dollars=cap), announce=lambda account: said.append(account.announced()))
+    lane_settings = LaneSettings(
+        concurrency=3, prices=prices, billing="tokens" if billing == "tokens" else "time", first_patience=1e9
+    )
+    rig, at = Rig(lane_settings), 0.0
+    for number, end in enumerate(ends):
+        at += 10
+        if account.exhausted is None:
+            rig.ask(number, at, account=account)
+        rig.pump(at)
+        assert account.taken().dollars <= said[-1].dollars + 1e-9 <= cap + 2e-9
+        if rig.out and end == "leave":
+            oldest, call = rig.out[0]
+            if call.flight.waiters:
+                rig.leave(oldest, at)
+            if call.abort_reason is not None:
+                rig.state.cancelled(rig.take(oldest), at)
+        elif rig.out and end == "answer":
+            rig.land(rig.out[0][0], at)
+        elif rig.out:
+            rig.state.failed(rig.take(rig.out[0][0]), ERRORS[end], at)
+    assert account.statistics().total.dollars == pytest.approx(account.purse.spent.dollars)
+
+
+def test_reserve_and_give_back_leave_what_is_taken_as_before() -> None:
+    """A call that cost nothing leaves nothing behind, whatever else is out."""
+    account = Account("run", Budget(tokens=10_000))
+    first = account.reserve(Cost(1, 700, 0.1))
+    assert first is not None
+    before = account.taken()
+    second = account.reserve(Cost(1, 300, 0.2))
+    assert second is not None
+    account.settle(second.at_most, Cost(), 0.0)
+    assert account.taken() == pytest.approx(before)
+
+
+def test_a_call_that_exactly_fills_a_token_cap_goes() -> None:
+    """To the last token, and not one more."""
+    rig = Rig()
+    probe = Flight("", ask(1), Asker("", Account(), []), home=rig.state, priority=())
+    needed = rig.state.upper_bound(probe).tokens
+    for cap, done in ((needed, "send 1"), (needed - 1, "1 BudgetExhausted")):
+        rig = Rig()
+        rig.ask(1, 0, account=Account("run", Budget(tokens=cap)))
+        assert rig.pump(0) == done
+
+
+def test_a_cap_that_is_reached_ends_what_waits_on_every_lane() -> None:
+    """Also what backs off there; others who wait for the same pay for it."""
+    flights, account = FlightTable(), Account("poor", Budget(calls=2))
+    here, there = Rig(flights=flights), Rig(flights=flights, name="there")
+    there.ask(1, 0, account=account)
+    there.ask(2, 0, account=account)
+    assert there.pump(0) == "send 1"
+    there.ask(2, 0, account=Account("rich"))
+    here.ask(3, 0, account=account)
+    here.ask(4, 0, account=account)
+    assert here.pump(0) == "send 3"
+    here.land(3, 1)
+    there.land(1, 1)
+    assert here.pump(1) == "3 answered, 4 BudgetExhausted"
+    assert there.pump(1) == "1 answered, send 2"
+    assert there.land(2, 2).name == "rich"
+
+
+def test_a_request_parked_for_funds_goes_when_another_lane_gives_some_back() -> None:
+    """And its own lane is woken for it."""
+    flights, account = FlightTable(), Account("run", Budget(calls=1))
+    here, there = Rig(flights=flights), Rig(flights=flights, name="there")
+    here.ask(1, 0, account=account)
+    assert here.pump(0) == "send 1"
+    there.ask(2, 0, account=account)
+    assert there.pump(0) == ""
+    woken = there.woken
+    here.happen("fail 1 gone", 1)  # which cost nothing
+    assert there.woken > woken
+    assert there.pump(1) == "send 2"
+
+
+def test_after_a_success_an_endpoints_next_rest_is_the_first_ones() -> None:
+    """Rests grow only while nothing succeeds in between."""
+    endpoint = Endpoint(Server())
+    waits = [endpoint.rest() for _ in range(3)]
+    assert waits == [FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST]
+    endpoint.succeed()
+    assert endpoint.rest() == FIRST_REST
+
+
+def test_what_an_answer_took_is_booked_once() -> None:
+    """Calls, tokens and seconds of the account."""
+    rig, account = Rig(), Account("run")
+    rig.ask(1, 0, account=account)
+    rig.ask(2, 0, account=account)
+    rig.pump(0)
+    rig.land(1, 3)
+    rig.pump(3)
+    rig.land(2, 5)
+    use = account.statistics().total
+    assert (use.calls, use.prompt_tokens, use.completion_tokens) == (2, 2 * PROMPT_TOKENS, 2 * ANSWER_TOKENS)
+    assert (use.queue_seconds, use.server_seconds) == (3.0, 5.0)
+    assert account.purse.spent == Cost(2, 2 * (PROMPT_TOKENS + ANSWER_TOKENS), 0.0)
+
+
+def test_a_stopped_lane_wants_nothing_and_a_closed_one_is_never_woken() -> None:
+    """Nothing is probed or sent; only what is out is still looked after."""
+    rig = Rig(TWO)
+    rig.happen("ask 1", 0)
+    rig.happen("ask 2", 0)
+    rig.happen("fail 1 gone", 0)
+    rig.happen("fail 2 denied", 0)
+    assert isinstance(rig.state.stopped, RunStopped)
+    assert rig.pump(1_000) == ""
+    rig.state.close(1_000)
+    rig.state.closed = True
+    assert rig.state.wake_at() == inf
