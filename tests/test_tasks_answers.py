@@ -93,6 +93,74 @@ def test_a_denied_letter_is_never_read(pair: tuple[str, str], denial: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is B, not A.", "B"),
+        ("A and B are wrong. C is right.", "C"),
+        ("A and B are wrong.", None),
+        ("I'd eliminate A and B, leaving C", "C"),
+        ("D is correct since A, B and C are wrong.", "D"),
+        ("The answer is B (A is wrong).", "B"),
+        ("I can't decide between A and B", None),
+        ("The answer is (B) because A is too small and C is too big.", "B"),
+        ("It could be A. But the answer is D.", "D"),
+        ("The answer is B. No, the answer is C.", None),
+        ("A patient with B symptoms", None),
+        ("I would go with D here", "D"),
+        ("A is the answer", "A"),
+        ("Not A. Not B. C!", "C"),
+        (r"Hence \boxed{B}.", "B"),
+        ("不选A，选B", "B"),
+        ("答えはBではなくCです", "C"),
+        ("정답은 A가 아니라 B입니다", "B"),
+        ("La réponse est C", "C"),
+    ],
+)
+def test_the_letter_that_a_text_settles_on(text: str, letter: str | None) -> None:
+    assert LETTERS.parse(text) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("The sentiment is not positive but negative.", "negative"),
+        ("neither positive nor negative: neutral", "neutral"),
+        ("neither positive nor negative", None),
+        ("Positive. The food was not negative", "positive"),
+        ("Positive. Few things are negative.", "positive"),
+        ("mostly positive with negative parts", None),
+        ("not, in my view, positive", None),
+        ("I doubt that it is positive", None),
+        ("There is no doubt that it is positive", "positive"),
+        ("far from positive", None),
+        ("a false positive", None),
+        ("Answer: neutral\n\nThe text is neither positive nor negative, one could say.", "neutral"),
+    ],
+)
+def test_the_label_that_a_text_settles_on(text: str, label: str | None) -> None:
+    assert Label(("positive", "negative", "neutral")).parse(text) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Yes, no doubt", "yes"),
+        ("yes — there's no reason to doubt", "yes"),
+        ("no problem, yes", "yes"),
+        ("No, there is no evidence", "no"),
+        ("Answer: no\n\nExplanation: there is no hate, yes it is rude", "no"),
+        ("No because it is kind", "no"),
+        ("Yes or no? Yes", "yes"),
+        ("no\nyes", None),
+        ("not yes", None),
+        ("№ 5", None),
+    ],
+)
+def test_the_word_no_is_an_answer_and_a_determiner(text: str, label: str | None) -> None:
+    assert Label(("yes", "no")).parse(text) == label
+
+
+@pytest.mark.parametrize(
     ("labels", "text"),
     [
         (("正面", "负面"), "这条评论不是正面的"),

@@ -116,6 +116,7 @@ def test_expressions_count_by_what_they_are_worth(maths: Math, said: str, right:
         ("no idea\nat all", None),
         ("a number or a mathematical expression", None),
         ("...", None),
+        ("\\boxed{" * 20_000, None),
     ],
 )
 def test_the_expression_that_a_text_gives(maths: Math, text: str, expression: str | None) -> None:

@@ -14,6 +14,8 @@ _ANNOUNCED: Final = re.compile(
 _DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACE: Final = re.compile(r"(?<!\\)[{}]")
+_MOST_BOXES: Final = 10  # are looked at, from the end
 _LONGEST: Final = 500
 
 
@@ -42,8 +44,9 @@ class Math:
 
     def parse(self, text: str, /) -> str | None:
         text = plain(text).replace(self.wanted, " ").strip()
-        if boxes := [box for match in _BOXED.finditer(text) if (box := _braced(text, match.end())) is not None]:
-            return _bare(boxes[-1])
+        boxes = [_braced(text, match.end()) for match in list(_BOXED.finditer(text))[-_MOST_BOXES:]]
+        if closed := [box for box in boxes if box is not None]:
+            return _bare(closed[-1])
         if said := _ANNOUNCED.findall(text):
             return _bare(said[-1])
         if "\n" not in text and _CASING.match(text):
@@ -77,8 +80,8 @@ def _bare(expression: str) -> str | None:
 def _braced(text: str, start: int) -> str | None:
     """What stands from `start` to the brace that closes it."""
     depth = 1
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return text[start:position]
+            return text[start : brace.start()]
     return None

@@ -4,19 +4,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, denied, given
+from metaspo.engine.tasks.formats.mentions import Mention, denials, given
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
 _SEPARATOR: Final = re.compile(r"[\s_-]+")
 _BETWEEN: Final = r"[\s_*-]+"
 _NEGATIVE: Final = ("not", "non", "no")
-_ENDS: Final = re.compile(r"[)\].:!;*_\"']*(?:[.:!;]|\n|\Z|\s-)|,\s*(?:because|since|as)\b")
+_ENDS: Final = re.compile(r"[)\].:!;*_\"']*(?:[.:!;](?=\W|\Z)|\n|\Z|\s-)|,\s*(?:because|since|as)\b")
 _START: Final = re.compile(r"\A[\W_]*\Z")
 # "no evidence" and "a patient" say neither "no" nor "a"; before these words they do.
 _DETERMINED: Final = re.compile(
-    r"\s+(?!(?:because|since|as|it|its|it's|the|this|these|that|they|there|he|she|i|you|we|and|but|or|so|not|is|are|was|"
-    r"if|for|in|on|with|to|rather|instead)\b)[^\W_]"
+    r"[^\S\n]+(?!(?:because|since|as|it|its|it's|the|this|these|that|they|there|he|she|i|you|we|and|but|or|so|not|is|are|was|"
+    r"if|for|from|in|on|with|to|rather|instead)\b)[^\W_]"
 )
 _DETERMINERS: Final = ("no", "a", "i")
 _EDGE_NOISE: Final = " \t\r\n.!,;:*_\"'`()[]"
@@ -86,15 +86,18 @@ class Label:
 
     def _mentions(self, text: str) -> list[Mention]:
         """Every label that the text names and does not deny."""
+        matches = [
+            match
+            for match in self._pattern.finditer(text)
+            if match[0] not in _DETERMINERS or not _DETERMINED.match(text, match.end())
+        ]
+        spans = [match.span() for match in matches]
         mentions = []
-        for match in self._pattern.finditer(text):
+        for match, distance in zip(matches, denials(text, spans, answers=self._bare), strict=True):
             start, end = match.span()
-            if match[0] in _DETERMINERS and _DETERMINED.match(text, end):
-                continue
-            opens = start < 20 and _START.match(text[:start]) is not None and _ENDS.match(text, end) is not None
             label = self._label(match)
-            distance = denied(text, start, end, answers=self._bare)
             if distance is None:
+                opens = start < 20 and _START.match(text[:start]) is not None and _ENDS.match(text, end) is not None
                 mentions.append(Mention(label, start, end, opens))
             elif distance == 0 and label in self._negated:
                 mentions.append(Mention(self._negated[label], start, end))

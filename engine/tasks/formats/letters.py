@@ -6,7 +6,7 @@ from itertools import takewhile
 from string import ascii_uppercase
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, denied, given, listed
+from metaspo.engine.tasks.formats.mentions import Mention, denials, given, listed
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, plain, words
 
 _GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")
@@ -19,13 +19,15 @@ _ARTICLE: Final = re.compile(
 _NAMED: Final = re.compile(r"\b(?:option|choice|letter|answer|answer\s+is)\s+$", re.IGNORECASE)
 # After these words a single capital is an option; after others it is part of a name, as in "Vitamin C".
 _LEADS: Final = words(
-    "answer answers option options choice choices letter letters is are was be being as that this choose chose "
-    "choosing pick picked picking select selected selecting with for say said saying think believe guess suggest "
-    "suggests prefer mark to therefore thus hence so then because since if when while whereas and or nor but not "
-    "neither either both than of like only just it's that's isn't vs versus means gives would go still definitely "
-    "clearly probably maybe perhaps reject rejected eliminate eliminated exclude excluded except excluding"
+    "answer answers option options choice choices letter letters is are was be being as that choose chose "
+    "choosing pick picked picking select selected selecting say said saying think believe guess suggest suggests "
+    "prefer mark therefore thus hence so then because since if when while whereas and or nor but not neither "
+    "either both than only just it's that's isn't vs versus means gives would go still definitely clearly "
+    "probably maybe perhaps reject rejected eliminate eliminated exclude excluded except excluding leaving leaves "
+    "es ist est é è jest respuesta antwort réponse risposta resposta ответ"
 )
-_FOREIGN_LEADS: Final = re.compile(r"(?:[是为為就选選项項案择擇肢はがえを而即は]|정답|답|[은는이가]|คือ|ข้อ|เลือก)$")
+_CHOICES: Final = ("go with", "going with", "went with", "stick with")
+_FOREIGN_LEADS: Final = re.compile(r"(?:[是为為就选選项項案择擇肢はがえを而即く라]|정답|답|[은는이가]|คือ|ข้อ|เลือก)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,11 @@ class Letter:
             return bare[1].upper()
         spans = [match.span() for match in self._capital.finditer(text)]
         spans += self._small_letters(text)
+        spans = [span for span in sorted(set(spans)) if not _is_article(text, *span)]
         mentions = [
             Mention(text[start].upper(), start, end, _opens(text, start, end))
-            for start, end in sorted(set(spans))
-            if not _is_article(text, start, end) and denied(text, start, end) is None
+            for (start, end), distance in zip(spans, denials(text, spans), strict=True)
+            if distance is None
         ]
         if not field:
             mentions = mentions[self._echoed(text, mentions) :]
@@ -138,7 +141,9 @@ def _leads(text: str, start: int) -> bool:
     if not before or not before[-1].isalnum():
         return True
     word = before[before.rfind(" ") + 1 :].lstrip("([\"'*_\n.,;:").lower()
-    return word in _LEADS or (not word.isascii() and _FOREIGN_LEADS.search(before) is not None)
+    if word in _LEADS or (word == "with" and before.lower().endswith(_CHOICES)):
+        return True
+    return not word.isascii() and _FOREIGN_LEADS.search(before) is not None
 
 
 def _is_mark(text: str, mention: Mention) -> bool:

@@ -13,12 +13,17 @@ from typing import Final
 from metaspo.engine.tasks.formats.plain import words
 
 _NEGATORS: Final = words(
-    "not non no never neither nor none nothing nobody cannot without hardly barely except excluding unlike "
+    "not non no never neither nor none nothing nobody cannot without hardly barely except excluding unlike lack lacks "
+    "lacking fail fails failed opposite wrong incorrect false unlikely impossible deny denies "
     "nicht kein keine keinen keiner pas jamais não niet geen не nie không bukan tidak"
 )
+_DOUBTS: Final = words("doubt doubts doubtful")
+_UNDOUBTING: Final = words("no not without any beyond little never")
 _REJECTING: Final = ("ruled", "rules", "ruling", "eliminat", "exclud", "reject", "discard")
-_AFTER_PAIRS: Final = frozenset({("rather", "than"), ("instead", "of"), ("anything", "but"), ("opposed", "to")})
-_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|{'|'.join(_REJECTING)})")
+_AFTER_PAIRS: Final = frozenset(
+    {("rather", "than"), ("instead", "of"), ("anything", "but"), ("opposed", "to"), ("far", "from")}
+)
+_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|from|doubt|{'|'.join(_REJECTING)})")
 _BREAKERS: Final = words(
     "but because since so thus therefore hence which while whereas although though instead however then"
 )
@@ -30,7 +35,7 @@ _CLOSE: Final = " \t\n('\"*_`[-"
 REACH: Final = 5
 
 _DENIED_BEFORE: Final = re.compile(
-    r"(?:[不非没沒未無无](?:是|为|為|属于|屬於|能|会|會|可能|算|应该是|應該是)?|ไม่(?:ใช่|เป็น)?)\s*$"
+    r"(?:[不非没沒未無无](?:是|为|為|选|選|属于|屬於|能|会|會|可能|算|应该是|應該是)?|ไม่(?:ใช่|เป็น)?)\s*$"
 )
 _DENIED_AFTER: Final = re.compile(
     r"""[)\]"'*_\s]*(?:
@@ -48,6 +53,10 @@ _JOINT: Final = re.compile(
        [\s(\["'*_`]*)?(?:(?:option|choice|letter|label)\s+)?[(\["'*_`]*""",
     re.VERBOSE | re.IGNORECASE,
 )
+_SIDE_BY_SIDE: Final = re.compile(
+    r"[\s*_\"']*(?:,\s*(?:and|or)?|and|or|&|/)[\s*_\"']*(?:(?:option|choice|letter)\s+)?", re.IGNORECASE
+)
+_ASIDE: Final = re.compile(r"(?:\bnot|n't|\bnever),[^,.;:!?\n]{1,40},\W*\Z")
 _ANNOUNCED: Final = re.compile(
     r"""(?:
       \b(?:answer|solution|verdict|label|prediction|conclusion|classification)
@@ -111,11 +120,21 @@ def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), re
         return 0 if reach == 0 else reach
     before = text[max(0, start - 10 * reach - 20) : start].rstrip(_CLOSE).lower()
     if not before or before[-1] in ".,;:!?":
-        return None
+        return reach if before.endswith(",") and _ASIDE.search(before) else None
     clause = _WORD.findall(_CLAUSE.split(before)[-1])[-reach - 2 :]
     if _NEGATORS.isdisjoint(clause) and not _MAY_DENY.search(before):
         return None
     return _denial(clause, answers, reach)
+
+
+def denials(text: str, spans: Sequence[tuple[int, int]], *, answers: Collection[str] = ()) -> list[int | None]:
+    """For each place what `denied` says; what is listed before a denied one is denied with it: "A and B are wrong"."""
+    distances = [denied(text, start, end, answers=answers) for start, end in spans]
+    for index in range(len(spans) - 2, -1, -1):
+        beside = _SIDE_BY_SIDE.fullmatch(text, spans[index][1], spans[index + 1][0]) is not None
+        if beside and distances[index] is None and distances[index + 1] is not None:
+            distances[index] = REACH
+    return distances
 
 
 def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int | None:
@@ -126,6 +145,7 @@ def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int 
         if word in answers or (word in _BREAKERS and clause[max(0, index - 1) : index] != ["anything"]):
             return None
         negates = word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
+        negates = negates or (word in _DOUBTS and not (index and clause[index - 1] in _UNDOUBTING))
         if (negates or (index and (clause[index - 1], word) in _AFTER_PAIRS)) and not (after and after[0] in _IDIOMS):
             return distance if distance <= reach else None
         distance += word not in _FILLERS
