@@ -31,6 +31,7 @@ from metaspo.engine.journal.view import AllSessions, RunView
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import OuterContext
+from metaspo.engine.strategies.proposers import OneByOne, outer_context
 from metaspo.scheduling import Cost
 
 OLD = Path(__file__).parent / "old_journal.jsonl"  # two sessions of a run, the second one killed, before version 1
@@ -203,7 +204,7 @@ def test_a_strategy_may_name_its_steps_as_the_events_are_named(tmp_path: Path) -
     runs = Runs(make_config(), [make_task("a"), make_task("b")], World(3), timing=1, width=4)
 
     async def with_names(context: RunContext) -> RunResult:
-        return await run(replace(context, outer=Names()))
+        return await run(replace(context, outer=OneByOne(Names(), outer_context)))
 
     assert runs.do(with_names) is not None
     steps = [event for event in runs.journal.events if isinstance(event, OptimizerAnswered)]

@@ -2,24 +2,21 @@
 
 import fcntl
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, get_args
+from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from world import make_config, make_task
 
 from metaspo.engine import Prepared, RunDirectory, RunDirectoryError, find_run, find_runs
 from metaspo.engine.runs.directory import file_name, run_directory, write_json, write_text
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint, shown
-from metaspo.engine.tasks import AnswerSpec
-from metaspo.engine.tasks.formats import Label, build_format, spec_of
-from metaspo.engine.tasks.metrics import build_metric
-from metaspo.engine.tasks.spec import AnswerKind
+from metaspo.engine.tasks import AnswerSpec, Task, TaskSpec
+from metaspo.engine.tasks.base import AnswerFormat
+from metaspo.engine.tasks.load import grading_of, load_task
 
 TASKS = (make_task("a"), make_task("unseen", role="target"))
 BASE = {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 8}
@@ -105,11 +102,10 @@ def test_a_directory_is_named_after_its_config(tmp_path: Path) -> None:
 def test_a_run_begun_under_its_old_name_is_found(
     tmp_path: Path, answer: object, labels: tuple[str, ...], shown_then: str, name: str
 ) -> None:
-    answer_format = build_format(AnswerSpec.model_validate(answer), labels=labels)
-    spec = spec_of(answer_format)
-    assert spec is not None
+    spec = AnswerSpec.model_validate(answer)
+    spec = spec.model_copy(update={"labels": spec.labels or labels})
     assert shown(spec) == shown_then
-    tasks = [replace(TASKS[0], answer_format=answer_format)]
+    tasks = [replace(TASKS[0], grading=grading_of(spec))]
     assert old_fingerprint(make_config(), tasks) == name
     new = run_directory(make_config(), tasks, base=tmp_path)
     (tmp_path / f"world-{name}").mkdir()
@@ -123,51 +119,55 @@ def test_old_names_are_those_that_were_given() -> None:
     assert old_fingerprint(make_config(), weighted) == "dcd3ecac"
 
 
-SPECS = st.one_of(
-    st.builds(
-        AnswerSpec,
-        kind=st.just("letter"),
-        labels=st.lists(st.sampled_from(ascii_uppercase), unique=True).map(tuple),
-        tag=st.sampled_from([None, "answer", "out"]),
-    ),
-    st.builds(
-        AnswerSpec,
-        kind=st.just("label"),
-        labels=st.lists(st.sampled_from(["yes", "no", "other"]), min_size=1, unique=True).map(tuple),
-        number_words=st.booleans(),
-        tag=st.sampled_from([None, "answer", "out"]),
-    ),
-    st.builds(
-        AnswerSpec,
-        kind=st.sampled_from(sorted(set(get_args(AnswerKind)) - {"letter", "label"})),
-        number_words=st.booleans(),
-        tag=st.sampled_from([None, "answer", "out"]),
-    ),
-)
+def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
+    number = AnswerSpec.model_validate({"kind": "number", "absolute_tolerance": 0.5})
+    assert old_fingerprint(make_config(), [replace(TASKS[0], grading=grading_of(number))]) == ""
+    assert old_fingerprint(make_config({"base": {**BASE, "roles": "merged"}}), TASKS) == ""
+    assert old_fingerprint(make_config(), [replace(TASKS[0], grading="")]) == ""
 
 
-@given(SPECS)
-def test_an_answer_format_says_of_itself_all_that_it_was_made_of(spec: AnswerSpec) -> None:
-    """With the letters said that are meant where none are given."""
-    letters = tuple(ascii_uppercase) if spec.kind == "letter" else ()
-    assert spec_of(build_format(spec)) == spec.model_copy(update={"labels": spec.labels or letters})
+def loaded(folder: Path, **table: object) -> Task:
+    (folder / "t.jsonl").write_text('{"question": "q", "answer": "3"}\n', encoding="utf-8")
+    return load_task(TaskSpec.model_validate({"name": "t", "train": "t.jsonl", **table}), base_dir=folder, seed=1)
 
 
-def test_a_class_by_another_name_is_the_same_run() -> None:
-    class Renamed(Label):
-        pass
+def test_every_key_of_an_answer_format_names_a_run(tmp_path: Path) -> None:
+    answers: list[dict[str, object]] = [
+        {"kind": "integer"},
+        {"kind": "integer", "tag": True},
+        {"kind": "integer", "number_words": True},
+        {"kind": "number"},
+        {"kind": "number", "absolute_tolerance": 0.1},
+        {"kind": "number", "units": {"km": 1000}},
+        {"kind": "label"},
+        {"kind": "label", "labels": ["3", "4"]},
+        {"kind": "text"},
+        {"kind": "text", "gold_pattern": "[0-9]"},
+        {"kind": "text", "unanswerable": True},
+    ]
+    prints = {fingerprint(make_config(), [loaded(tmp_path, answer=answer)]) for answer in answers}
+    assert len(prints) == len(answers)
 
-    renamed = replace(TASKS[0], answer_format=Renamed(labels=("yes", "no")))
-    assert fingerprint(make_config(), [renamed, TASKS[1]]) == print_of({})
+
+def test_how_a_class_is_called_and_what_fields_it_has_name_no_run() -> None:
+    @dataclass(frozen=True)
+    class Renamed:
+        added: int
+
+    assert print_of({}) == fingerprint(
+        make_config(), [replace(task, answer_format=cast(AnswerFormat, Renamed(1))) for task in TASKS]
+    )
 
 
-def test_the_source_code_of_a_users_metric_and_a_local_models_context_name_a_run(tmp_path: Path) -> None:
+def test_code_of_the_users_own_names_a_run(tmp_path: Path) -> None:
     prints = set()
     for code in ("return 1.0", "return 0.5", "return 1.0"):
         (tmp_path / "m.py").write_text(f"def fn(prediction, answers):\n    {code}\n", encoding="utf-8")
-        metric = build_metric("m:fn", base_dir=tmp_path)
-        prints.add(fingerprint(make_config(), [replace(TASKS[0], metric=metric)]))
+        prints.add(fingerprint(make_config(), [loaded(tmp_path, answer="integer", metric="m:fn")]))
     assert len(prints) == 2
+
+
+def test_a_local_models_context_names_a_run() -> None:
     local = {"backend": "local", "model": "smollm2"}
     contexts: list[dict[str, Any]] = [{}, {"context": 4096}, {"context": 2048}]
     named = [print_of({"base": {**local, **context}}) for context in contexts]
