@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test test-slow test-model lint types simulate known-truth vllm-check constraints clean
+.PHONY: help demo test test-slow test-model lint types simulate known-truth calibration vllm-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ simulate: $(VENV)/.dev  ## the whole engine on virtual time against servers with
 
 known-truth: $(VENV)/.dev  ## every strategy in a world whose truth is known, 20 seeds
 	$(BIN)/python tools/known_truth.py $(if $(ARGS),$(ARGS),--seeds 20)
+
+calibration: $(VENV)/.dev  ## how sure intervals and verdicts are, by simulation (ARGS=--quick: under a minute)
+	$(BIN)/python tools/calibration.py $(ARGS)
 
 vllm-check: $(VENV)/.run  ## run against a real vLLM on this CPU, no GPU (3 GB into .venv-vllm; ARGS="--restart --grouping" for all of it)
 	$(BIN)/python tools/vllm_check.py $(ARGS)

@@ -257,8 +257,8 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
     else:
         for table in found.tables:
             _print_table(table)
-        for one in found.comparisons:
-            out.print(one.sentence, highlight=False, markup=False)
+        for sentence in found.verdicts:
+            out.print(sentence, highlight=False, markup=False)
     page = _pages().write_study(found, folder or STUDIES / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     stopped = [result for result in results if result.stopped]

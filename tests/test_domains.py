@@ -13,6 +13,7 @@ import pytest
 
 from metaspo.engine import ConfigError
 from metaspo.engine.config.load import parse_config
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.domains import (
     DomainTask,
     UnknownDomain,
@@ -21,11 +22,10 @@ from metaspo.engine.domains import (
     find_domains,
     find_task,
     given_user_prompts,
-    paper_sizes,
     survey,
     task_spec,
 )
-from metaspo.engine.tasks import Example, TaskError, build_format, build_metric, load_task
+from metaspo.engine.tasks import Example, TaskError, TaskSpec, build_format, build_metric, load_task
 
 DATA = Path(
     os.environ.get("METASPO_DATA", "") or Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -52,8 +52,8 @@ def test_there_are_the_papers_five_domains_with_twenty_source_and_fourteen_targe
     roles = [task.role for task in TASKS]
     assert (roles.count("source"), roles.count("target")) == (20, 14)
     assert len({task.name for task in TASKS}) == 34
-    sizes = paper_sizes()
-    assert (sizes.seed, sizes.train, sizes.test) == (42, 50, 500)
+    sizes = {name: TaskSpec.model_fields[name].default for name in ("train_size", "test_size")}
+    assert (sizes, RunConfig.model_fields["seed"].default) == ({"train_size": 50, "test_size": 500}, 42)
 
 
 @each_task
@@ -76,9 +76,9 @@ def test_the_metric_is_the_papers(task: DomainTask) -> None:
 @needs_data
 def test_every_domain_loads_from_a_folder(tmp_path: Path) -> None:
     for spec in domain_tasks("all", data=DATA):
-        task = load_task(spec, base_dir=tmp_path, seed=paper_sizes().seed)
-        assert len(task.train) == paper_sizes().train
-        assert 150 <= len(task.test) <= paper_sizes().test
+        task = load_task(spec, base_dir=tmp_path, seed=42)
+        assert len(task.train) == 50
+        assert 150 <= len(task.test) <= 500
         assert not {one.question for one in task.train} & {one.question for one in task.test}
 
 

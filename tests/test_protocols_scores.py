@@ -12,6 +12,7 @@ from world import make_config, make_task
 from metaspo.engine import Prepared
 from metaspo.engine.config.schema import InnerTable
 from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.report import write_study
 from metaspo.engine.studies import (
     AdaptTable,
@@ -29,22 +30,22 @@ from metaspo.engine.studies import (
     markdown,
     summarize_method,
 )
-from metaspo.engine.studies.scores import (
+from metaspo.engine.studies.protocol_scores import (
     adaptation,
     examples_needed,
-    grades_of,
     improved_share,
-    paired_grades,
+    protocol_scores,
     rounds_needed,
-    source_contributions,
 )
+from metaspo.engine.studies.savings import needed
+from metaspo.engine.studies.scores import source_contributions
 from metaspo.engine.tasks import Example, Task
 
 Grades = Sequence[float | None]
 Answers = Mapping[str, Grades]  # by task
 
 
-def task_of(name: str, questions: str, *, weight: float = 1.0) -> Task:
+def task_of(name: str, questions: Sequence[str], *, weight: float = 1.0) -> Task:
     """A target task whose test split asks these questions, a letter each."""
     examples = tuple(Example(question=letter, answers=("yes",)) for letter in questions)
     return replace(make_task(name, role="target"), test=examples, weight=weight)
@@ -111,6 +112,12 @@ def stopped(method: str, seed: int) -> CellResult:
     return CellResult(method=method, domain="", seed=seed, system_prompt="", stopped="no credit")
 
 
+def share_of(study: Study, method: str) -> float:
+    found = improved_share(study, method)
+    assert found is not None
+    return found.score
+
+
 def table(study: Study, name: str) -> Table:
     return next(one for one in Findings.of(study).tables if one.name == name)
 
@@ -123,7 +130,7 @@ def test_a_score_is_the_mean_over_tasks_then_over_seeds() -> None:
     results = [cell("m", 1, {"a": [1, 0], "b": [1, 1, 1, 1]}), cell("m", 2, {"a": [0, 0], "b": [1, 0, 0, 0]})]
     found = summarize_method(study_of(results, {1: TWO, 2: TWO}), "m")
     assert found.by_seed == {1: 0.75, 2: 0.125}
-    assert found.score == found.grade == 0.4375
+    assert found.score == 0.4375
 
 
 def test_a_task_counts_by_its_weight() -> None:
@@ -136,28 +143,53 @@ def test_a_task_counts_by_its_weight() -> None:
 
     study = study_of([weighed("base", [0, 0], [0, 0]), weighed("m", [1, 1], [0, 0])], {1: tasks}, generalize={})
     found = summarize_method(study, "m")
-    assert (found.score, found.grade) == (0.75, 0.75)
+    assert found.score == 0.75
     assert [one.difference for one in comparisons(study)] == [0.75]
-    assert improved_share(study, "m") == (0.75, 0.5)
+    (generalized,) = protocol_scores(study)
+    assert generalized.scores["m"].score == 0.75
+    assert share_of(study, "m") == 0.5
 
 
-def test_a_question_that_several_seeds_drew_counts_once_with_its_mean_grade() -> None:
-    """Both seeds drew q: it is one example of grade 1/2, beside p and r of one seed each."""
-    results = [cell("m", 1, {"a": [1, 1]}), cell("m", 2, {"a": [0, 1]})]
+def test_a_question_that_several_seeds_drew_is_one_example() -> None:
+    """Both seeds drew q: of p, q and r there are three, and seeds count alike: (1 + 1/2) / 2 less 0."""
+    results = [cell("base", 1, {"a": [0, 0]}), cell("base", 2, {"a": [0, 0]})]
+    results += [cell("m", 1, {"a": [1, 1]}), cell("m", 2, {"a": [0, 1]})]
     study = study_of(results, {1: [task_of("a", "pq")], 2: [task_of("a", "qr")]})
-    assert grades_of(study, "m") == {"/a": [1.0, 0.5, 1.0]}
+    (found,) = comparisons(study)
+    assert (found.examples, found.difference) == (3, 0.75)
+
+
+def test_a_line_that_stands_twice_counts_twice_in_every_table() -> None:
+    """A test file with p, p, q: a score, its comparison and the gain of a run are of three lines, all the same."""
+    results = [cell("base", 1, {"a": [1, 1, 0]}), cell("m", 1, {"a": [0, 0, 0]})]
+    study = study_of(results, {1: [task_of("a", "ppq")]})
+    (found,) = comparisons(study)
+    scores = {method: summarize_method(study, method).score for method in ("m", "base")}
+    assert found.difference == pytest.approx((scores["m"] or 0) - (scores["base"] or 0)) == pytest.approx(-2 / 3)
+    assert found.examples == 2
+    assert scores["base"] == pytest.approx(2 / 3)
+    tests = [replace(results[0].tests[0], stage="before"), replace(results[1].tests[0], stage="after")]
+    (gain,) = gains([replace(one, repeats=(0, 0, 2)) for one in tests])
+    assert gain.gain == pytest.approx(found.difference)
+    assert (gain.interval.low, gain.p) == pytest.approx((found.interval.low, found.p))
 
 
 def test_sub_samples_of_seeds_are_aligned_by_question_whatever_their_order() -> None:
-    results = [cell("m", 1, {"a": [1, 0]}), cell("m", 2, {"a": [0, 1]})]
-    study = study_of(results, {1: [task_of("a", "pq")], 2: [task_of("a", "qp")]})
-    assert grades_of(study, "m") == {"/a": [1.0, 0.0]}
+    """The same five questions right under both seeds, or all ten under one of them each: the former is less sure."""
+    results = [cell("base", seed, {"a": [0] * 10}) for seed in (1, 2)]
+    results += [cell("m", 1, {"a": [1] * 5 + [0] * 5}), cell("m", 2, {"a": [0] * 5 + [1] * 5})]
+    first, turned = "pqrstuvwxy", "uvwxypqrst"
+    (same,) = comparisons(study_of(results, {1: [task_of("a", first)], 2: [task_of("a", turned)]}))
+    (other,) = comparisons(study_of(results, {1: [task_of("a", first)], 2: [task_of("a", first)]}))
+    assert (same.examples, other.examples) == (10, 10)
+    assert same.interval.high > other.interval.high + 0.1
 
 
 def test_an_unanswered_question_is_no_zero() -> None:
-    study = study_of([cell("m", 1, {"a": [1, None]})], {1: [task_of("a", "pq")]})
-    assert grades_of(study, "m") == {"/a": [1.0, None]}
+    results = [cell("base", 1, {"a": [0, 1]}), cell("m", 1, {"a": [1, None]})]
+    study = study_of(results, {1: [task_of("a", "pq")]})
     assert summarize_method(study, "m").score == 1.0
+    assert [(one.examples, one.difference) for one in comparisons(study)] == [(1, 1.0)]
 
 
 def test_a_seed_that_one_method_lacks_counts_for_neither_in_their_comparison() -> None:
@@ -165,9 +197,8 @@ def test_a_seed_that_one_method_lacks_counts_for_neither_in_their_comparison() -
     task = task_of("a", "pq")
     results = [cell("base", 1, {"a": [1, 0]}), cell("base", 2, {"a": [1, 1]}), cell("m", 1, {"a": [1, 0]})]
     study = study_of([*results, stopped("m", 2)], {1: [task], 2: [task]})
-    assert paired_grades(study, "m", "base") == ({"/a": [1.0, 0.0]}, {"/a": [1.0, 0.0]})
     (found,) = comparisons(study)
-    assert found.difference == 0
+    assert (found.difference, found.seeds, found.one_run) == (0, 1, True)
     assert "m (seed 2)" in table(study, "scores").note
     assert "Without a result" not in table(study_of(results[:2], {1: [task], 2: [task]}), "scores").note
 
@@ -180,10 +211,8 @@ def test_a_question_that_one_seed_answered_for_one_method_only_is_paired_under_t
         cell("m", 1, {"a": [0, 0]}),
         cell("m", 2, {"a": [None, 1]}),
     ]
-    assert paired_grades(study_of(results, {1: [task], 2: [task]}), "m", "base") == (
-        {"/a": [0.0, 0.5]},
-        {"/a": [0.0, 0.5]},
-    )
+    (found,) = comparisons(study_of(results, {1: [task], 2: [task]}))
+    assert (found.score_a, found.score_b, found.examples) == (0.5, 0.5, 2)
 
 
 def test_methods_without_a_shared_answer_are_not_compared() -> None:
@@ -202,8 +231,8 @@ def test_leaving_a_task_out_is_held_against_the_method_that_it_is_a_variant_of()
     ]
     results = [cell("sprig", 1, {"a": [0, 0]}), cell("full", 1, {"a": [1, 1]}), cell("less", 1, {"a": [1, 0]})]
     study = study_of(results, {1: [task_of("a", "pq")]}, methods=methods)
-    full, (found,) = source_contributions(study)
-    assert (full, found.task, found.gain) == ("full", "x", 0.5)
+    full, ((task, found),) = source_contributions(study)
+    assert (full, task, found.difference) == ("full", "x", 0.5)
     assert source_contributions(study_of(results[:1], {1: [task_of("a", "pq")]})) == ("", ())
 
 
@@ -218,8 +247,10 @@ def test_the_share_of_improved_prompts_is_of_those_that_do_strictly_better_than_
         cell("m", 1, {"a": [0]}, generalized=generalized(1.0, 0.75, 0.5, 0.25)),
     ]
     study = study_of(results, {1: [task_of("a", "p")]}, generalize={})
-    assert improved_share(study, "m") == (0.625, 0.5)
-    assert improved_share(study, "base") == (0.5, None)
+    (found,) = protocol_scores(study)
+    assert {method: score.score for method, score in found.scores.items()} == {"base": 0.5, "m": 0.625}
+    assert share_of(study, "m") == 0.5
+    assert improved_share(study, "base") is None
 
 
 def test_adapting_is_averaged_over_tasks_of_any_size_of_train_split() -> None:
@@ -249,12 +280,73 @@ def test_what_is_needed_is_the_first_round_and_the_fewest_examples_that_reach_th
     assert examples_needed({9: [0.0, 0.75], 3: [0.5, 0.25]}, goal) == examples
 
 
-def test_macro_f1_is_the_score_and_a_note_says_that_intervals_are_of_something_else() -> None:
-    tests = (row("a", [1, 0], metric="macro-f1", score=0.25),)
+def test_every_protocol_compares_its_own_figure() -> None:
+    """The final prompts do alike; under other user prompts, after adapting and with another model one does better."""
+
+    def done(method: str, right: float) -> CellResult:
+        beyond = tuple(row("a", [right] * 20, prompt=number) for number in range(3))
+        curve = replace(
+            curve_of("a", 9, [0.5]), points=(Point(round=0, prompts=1, user="u", train=1.0, test=beyond[2]),)
+        )
+        moved = {"other, 256 tokens": beyond[:1]}
+        grades = {"a": [1.0] * 20}
+        return cell(method, 1, grades, generalized=beyond, adapted=(curve,), transferred=moved)
+
+    tasks = {1: [task_of("a", "abcdefghijklmnopqrst")]}
+    other = {"model": "other", "max_tokens": 256, "endpoints": ["http://127.0.0.1:8000/v1"]}
+    more: dict[str, Any] = {"generalize": {}, "adapt": {}, "transfer": [other]}
+    study = study_of([done("base", 0.0), done("m", 1.0)], tasks, **more)
+    found = Findings.of(study)
+    assert [one.difference for one in found.comparisons] == [0.0]
+    assert [(one.name, one.comparisons[0].difference, one.comparisons[0].verdict) for one in found.protocols] == [
+        ("generalize", 1.0, "better"),
+        ("adapt", 1.0, "better"),
+        ("transfer", 1.0, "better"),
+    ]
+    names = [one.name for one in found.tables]
+    assert {f"{name}{kind}" for name in ("generalize", "adapt", "transfer") for kind in ("", "-against")} <= {*names}
+    assert any(sentence.startswith("With other, 256 tokens: m is better than base") for sentence in found.verdicts)
+
+
+def test_rounds_and_examples_saved_are_shares_with_an_interval() -> None:
+    """The default's end, after 4 rounds and 9 examples, is surely reached after one round, and with 3 examples."""
+
+    def curves(method: str, *scores: float) -> CellResult:
+        made = []
+        for size in (3, 9):
+            tests = [row("a", [1.0] * round(40 * score) + [0.0] * round(40 * (1 - score))) for score in scores]
+            points = tuple(
+                Point(round=number, prompts=1, user="u", train=0.5, test=test) for number, test in enumerate(tests)
+            )
+            made.append(Curve(task="a", examples=size, points=points))
+        return cell(method, 1, {}, adapted=tuple(made))
+
+    task = task_of("a", [str(number) for number in range(40)])
+    results = [curves("base", 0.1, 0.1, 0.1, 0.1, 0.15), curves("fast", 0.0, 0.9, 0.9, 0.9, 0.9), curves("never", 0.0)]
+    study = study_of(results, {1: [task]}, adapt=AdaptTable(examples=(3, 9)))
+    rounds, examples = needed(study, "fast")
+    assert rounds is not None
+    assert examples is not None
+    assert (rounds.count, rounds.words) == (1, "25% (25% to 25%)")
+    assert (examples.count, examples.words) == (3, "33% (33% to 33%)")
+    rounds, _ = needed(study, "never")
+    assert rounds is not None
+    assert rounds.words == "– (– to –)"
+    own, _ = needed(study, "base")
+    assert own is not None
+    assert own.count == 4
+    assert own.low < 4
+
+
+def test_macro_f1_is_the_score_and_what_intervals_and_comparisons_are_of() -> None:
+    """The right label found once and missed once, the other never asked for: F1 is 2/3, half are right."""
+    tests = (row("a", [1, 0], metric="macro-f1", score=2 / 3, labels=(("yes", "yes"), ("yes", "no"))),)
     result = CellResult(method="m", domain="", seed=1, system_prompt="s", tests=tests)
-    study = study_of([result], {1: [task_of("a", "pq")]})
+    none = replace(result, method="n", tests=(replace(tests[0], labels=(("yes", "no"),) * 2, score=0.0),))
+    study = study_of([none, result], {1: [task_of("a", "pq")]})
     found = summarize_method(study, "m")
-    assert (found.score, found.grade) == (0.25, 0.5)
+    assert found.score == pytest.approx(2 / 3)
+    assert [one.difference for one in comparisons(study)] == [pytest.approx(2 / 3)]
     assert "The score of a is macro-F1" in table(study, "scores").note
 
 
@@ -266,7 +358,7 @@ def test_a_cell_of_a_table_cannot_break_its_row() -> None:
 def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_again(tmp_path: Path) -> None:
     study = study_of([cell("m", 1, {"a": [1, 0]}), cell("n", 1, {"a": [0, 0]})], {1: [task_of("a", "pq")]})
     only = Table(name="only", title="The only table", columns=("a",), rows=((1,),))
-    found = replace(Findings.of(study), tables=(only,), comparisons=(), summaries={})
+    found = replace(Findings.of(study), tables=(only,), comparisons=(), protocols=(), summaries={})
     page = write_study(found, tmp_path).read_text(encoding="utf-8")
     assert "The only table" in page
     assert "Test scores" not in page

@@ -13,7 +13,7 @@ from metaspo import evaluate, optimize
 from metaspo.engine import Prepared, TestScore, report_data
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.statistics import macro_f1_interval, score_interval
+from metaspo.engine.statistics import score_interval
 from metaspo.engine.tasks import Example
 from metaspo.tables import print_evaluation, print_run_data
 
@@ -72,7 +72,7 @@ def test_a_scores_interval_is_that_of_its_metric(metric: str) -> None:
     said = ["yes", "no", "yes", None, "yes", "no"]
     outcomes = [
         Outcome(
-            example=Example("q", ("yes",) if place < 4 else ("no",)),
+            example=Example(f"q{place}", ("yes",) if place < 4 else ("no",)),
             status=Status.SCORED if text else Status.MALFORMED,
             prediction=text,
             grade=float(text == ("yes" if place < 4 else "no")),
@@ -82,7 +82,7 @@ def test_a_scores_interval_is_that_of_its_metric(metric: str) -> None:
     failed = Outcome(example=Example("q", ("yes",)), status=Status.FAILED)
     card = Scorecard(task="t", pair=PromptPair("s", "{question}"), outcomes=(*outcomes, failed), score=0.5)
     labels = [(outcome.example.answers[0], outcome.prediction) for outcome in outcomes]
-    expected = macro_f1_interval(labels) if metric == "macro-f1" else score_interval([o.grade or 0.0 for o in outcomes])
+    expected = score_interval(labels if metric == "macro-f1" else [outcome.grade or 0.0 for outcome in outcomes])
     assert TestScore.of(card, role="target", metric=metric, stage="given").interval == expected
     nothing = Scorecard(task="t", pair=card.pair, outcomes=(failed,), score=None)
     assert TestScore.of(nothing, role="target", metric=metric, stage="given").interval is None

@@ -1,6 +1,5 @@
-"""Several seeds are reported apart; source tasks are judged by what is lost without them."""
+"""Several seeds are reported apart."""
 
-from random import Random
 from statistics import fmean, stdev
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from metaspo.engine.statistics import TaskGrades, contributions, over_seeds
+from metaspo.engine.statistics import over_seeds
 
 
 @given(st.dictionaries(st.integers(), st.floats(0, 1), min_size=2, max_size=6))
@@ -40,24 +39,3 @@ def test_a_seed_more_or_fewer_examples_cannot_narrow_what_is_known_of_other_seed
 def test_no_seed_has_no_mean() -> None:
     with pytest.raises(ValueError, match="at least one seed"):
         over_seeds({})
-
-
-def test_source_tasks_are_ranked_by_what_the_targets_lose_without_them() -> None:
-    rng = Random(5)
-    full: TaskGrades = {task: [float(rng.random() < 0.8) for _ in range(150)] for task in ("t", "u")}
-
-    def changed(share: float, to: float) -> TaskGrades:
-        return {task: [to if rng.random() < share else grade for grade in grades] for task, grades in full.items()}
-
-    without = {"useless": full, "harmful": changed(0.3, 1.0), "helpful": changed(0.4, 0.0)}
-    found = contributions(full, without)
-    assert [one.task for one in found] == ["helpful", "useless", "harmful"]
-    assert [one.comparison.verdict for one in found] == ["better", "noise", "worse"]
-    assert all(one.comparison.family == 3 for one in found)
-    helpful = found[0]
-    assert helpful.comparison.interval.low <= helpful.gain <= helpful.comparison.interval.high
-    assert helpful.gain == pytest.approx(
-        fmean(fmean(grade or 0.0 for grade in full[task]) for task in full)
-        - fmean(fmean(grade or 0.0 for grade in without["helpful"][task]) for task in full)
-    )
-    assert helpful.sentence.startswith("helpful helps: +")

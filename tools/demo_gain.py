@@ -9,16 +9,16 @@ before and after, with 95% intervals.
 import argparse
 import asyncio
 from collections import defaultdict
-from statistics import fmean
+from collections.abc import Iterable
+from itertools import chain
 
 import metaspo
 from metaspo.engine import Prepared
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
-from metaspo.engine.statistics import Interval, paired_gain_interval
+from metaspo.engine.statistics import Interval, SplitGrades, compare
 
-Pair = tuple[float, float]
-ByQuestion = dict[str, list[Pair]]
+Graded = dict[str, list[SplitGrades]]  # by task
 
 
 def main() -> None:
@@ -32,7 +32,8 @@ def main() -> None:
 
 async def measure(seeds: list[int], model: str) -> None:
     """Every seed's gain, then all seeds together, then task by task."""
-    tasks: dict[str, ByQuestion] = defaultdict(lambda: defaultdict(list))
+    before: Graded = defaultdict(list)
+    after: Graded = defaultdict(list)
     print("| seed | default | optimized | gain | 95% interval | malformed | calls | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     prompts = {}
@@ -42,11 +43,11 @@ async def measure(seeds: list[int], model: str) -> None:
         report = await metaspo.optimize(prepared)
         prompts[seed] = report.result.system_prompt
         print(_row(seed, report))
-        _collect(prepared, report.result, tasks)
+        _collect(prepared, report.result, before, after)
     print("\n| target task | default | optimized | gain | 95% interval |\n|---|---|---|---|---|")
-    for name, questions in tasks.items():
-        print(_means(name, [questions]))
-    print(_means("**all**", list(tasks.values())))
+    for name in before:
+        print(_means(name, before[name], after[name]))
+    print(_means("**all**", chain.from_iterable(before.values()), chain.from_iterable(after.values())))
     for seed, prompt in prompts.items():
         print(f"\nSeed {seed}:\n\n```\n{prompt}\n```")
 
@@ -63,25 +64,21 @@ def _row(seed: int, report: metaspo.RunReport) -> str:
     )
 
 
-def _collect(prepared: Prepared, result: metaspo.RunResult, tasks: dict[str, ByQuestion]) -> None:
-    """Add a run's grades before and after, question by question: seeds sample different questions."""
-    rows = {(row.task, row.stage): row for row in result.tests if row.role == "target"}
-    for task in prepared.tasks:
-        before, after = rows.get((task.name, "before")), rows.get((task.name, "after"))
-        if before is None or after is None:
-            continue
-        for example, a, b in zip(task.test, before.grades, after.grades, strict=True):
-            if a is not None and b is not None:
-                tasks[task.name][example.question].append((a, b))
+def _collect(prepared: Prepared, result: metaspo.RunResult, before: Graded, after: Graded) -> None:
+    """Add a run's grades, by the questions that its seed drew."""
+    questions = {task.name: [example.question for example in task.test] for task in prepared.tasks}
+    for row in result.tests:
+        if row.role == "target" and row.stage in ("before", "after"):
+            there = before if row.stage == "before" else after
+            there[row.task].append(row.split_grades(questions=questions[row.task], seed=result.seed))
 
 
-def _means(name: str, tasks: list[ByQuestion]) -> str:
-    """Mean over seeds for each question first: a question asked under three seeds is still one question."""
-    before = [[fmean(pair[0] for pair in pairs) for pairs in task.values()] for task in tasks]
-    after = [[fmean(pair[1] for pair in pairs) for pairs in task.values()] for task in tasks]
-    first, last = fmean(map(fmean, before)), fmean(map(fmean, after))
-    interval = paired_gain_interval(before, after)
-    return f"| {name} | {first:.1%} | {last:.1%} | {100 * (last - first):+.1f} | {_points(interval)} |"
+def _means(name: str, before: Iterable[SplitGrades], after: Iterable[SplitGrades]) -> str:
+    found = compare(list(after), list(before))
+    return (
+        f"| {name} | {found.score_b:.1%} | {found.score_a:.1%} | {100 * found.difference:+.1f} "
+        f"| {_points(found.interval)} |"
+    )
 
 
 def _points(interval: Interval) -> str:

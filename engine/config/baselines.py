@@ -22,11 +22,6 @@ def _prompts() -> Mapping[str, str]:
     return {"default": DEFAULT_SYSTEM_PROMPT} | {name: str(text).strip() for name, text in texts.items()}
 
 
-def baseline_names() -> tuple[str, ...]:
-    """The names that `baseline_prompt` knows, "default" first."""
-    return tuple(_prompts())
-
-
 def baseline_prompt(name: str) -> str:
     """The system prompt of a name. Raises `ConfigError`."""
     prompts = _prompts()

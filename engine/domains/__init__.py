@@ -2,7 +2,7 @@
 
 from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
 from metaspo.engine.domains.given import given_user_prompts
-from metaspo.engine.domains.records import Domain, DomainTask, HubData, Sizes, domains, paper_sizes
+from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains
 from metaspo.engine.domains.specs import (
     DATA_VARIABLE,
     HUB,
@@ -22,7 +22,6 @@ __all__ = [
     "Domain",
     "DomainTask",
     "HubData",
-    "Sizes",
     "TaskState",
     "UnknownDomain",
     "data_folder",
@@ -32,7 +31,6 @@ __all__ = [
     "find_domains",
     "find_task",
     "given_user_prompts",
-    "paper_sizes",
     "survey",
     "task_spec",
 ]

@@ -67,15 +67,6 @@ class Domain:
     tasks: tuple[DomainTask, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """The paper's seed and numbers of examples."""
-
-    seed: int
-    train: int
-    test: int
-
-
 @cache
 def domains() -> Mapping[str, Domain]:
     """The five domains by name, in the paper's order."""
@@ -85,12 +76,6 @@ def domains() -> Mapping[str, Domain]:
         name: Domain(name=name, title=table["title"], tasks=tuple(task for task in tasks if task.domain == name))
         for name, table in data["domains"].items()
     }
-
-
-def paper_sizes() -> Sizes:
-    """50 train and 500 test examples of each task, seed 42."""
-    data = _data()
-    return Sizes(seed=data["seed"], train=data["train_size"], test=data["test_size"])
 
 
 @cache

@@ -1,10 +1,11 @@
 """One prompt pair on one test split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.statistics import Interval, macro_f1_interval, score_interval
+from metaspo.engine.statistics import Interval, Labels, SplitGrades, score_interval
 from metaspo.engine.tasks import MacroF1, TaskRole
 
 Stage = Literal["before", "after", "given"]
@@ -51,6 +52,9 @@ class TestScore(ScoreRow):
 
     Attributes:
         grades: per example 0 to 1, None where no answer could be had; in the order of the split.
+        labels: where the score is macro-F1, per example the right label and the predicted one, as `grades` are; else
+            empty.
+        repeats: per example the position of the first one with the same question; empty where all differ.
     """
 
     __test__ = False  # not a test class
@@ -58,6 +62,8 @@ class TestScore(ScoreRow):
     system: str
     user: str
     grades: tuple[float | None, ...]
+    labels: tuple[Labels | None, ...] = ()
+    repeats: tuple[int, ...] = ()
 
     @property
     def row(self) -> ScoreRow:
@@ -67,6 +73,10 @@ class TestScore(ScoreRow):
     @classmethod
     def of(cls, card: Scorecard, *, role: TaskRole, metric: str, stage: Stage, prompt: int = 0) -> "TestScore":
         """The row of a scorecard."""
+        grades = tuple(outcome.grade for outcome in card.outcomes)
+        labels = _labels(card) if metric == MacroF1().name else ()
+        repeats = _repeats([outcome.example.question for outcome in card.outcomes])
+        answered = any(grade is not None for grade in grades)
         return cls(
             task=card.task,
             role=role,
@@ -79,17 +89,37 @@ class TestScore(ScoreRow):
             examples=len(card.outcomes),
             malformed=card.malformed,
             failed=card.failed,
-            grades=tuple(outcome.grade for outcome in card.outcomes),
-            interval=_interval(card, metric),
+            grades=grades,
+            interval=score_interval(labels or grades, repeats) if answered else None,
             weight=card.weight,
+            labels=labels,
+            repeats=repeats,
+        )
+
+    def split_grades(self, *, questions: Sequence[str] = (), task: str = "", seed: int = 0) -> SplitGrades:
+        """The row as figures are made of it.
+
+        Args:
+            questions: what tells questions apart between rows; the positions of the examples do if left out.
+            task: the task's name among those that the figure is of; its own if left out.
+        """
+        return SplitGrades(
+            task=task or self.task,
+            grades=self.labels or self.grades,
+            questions=questions or self.repeats,
+            seed=seed,
+            prompt=self.prompt,
+            weight=self.weight,
         )
 
 
-def _interval(card: Scorecard, metric: str) -> Interval | None:
-    """By the mean of the grades, but for macro-F1, which is none."""
-    answered = [(outcome, outcome.grade) for outcome in card.outcomes if outcome.grade is not None]
-    if not answered:
-        return None
-    if metric == MacroF1().name:
-        return macro_f1_interval([(outcome.example.answers[0], outcome.prediction) for outcome, _ in answered])
-    return score_interval([grade for _, grade in answered])
+def _labels(card: Scorecard) -> tuple[Labels | None, ...]:
+    return tuple(
+        None if outcome.grade is None else (outcome.example.answers[0], outcome.prediction) for outcome in card.outcomes
+    )
+
+
+def _repeats(questions: Sequence[str]) -> tuple[int, ...]:
+    first: dict[str, int] = {}
+    positions = tuple(first.setdefault(question, position) for position, question in enumerate(questions))
+    return positions if len(first) < len(questions) else ()

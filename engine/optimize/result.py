@@ -16,8 +16,8 @@ VERSION = 1  # of `result.json` and `summary.json`; older ones say none, and lac
 class Gain:
     """After minus before on test splits, on the examples answered under both, with a 95% interval.
 
-    Scores here are mean grades per example, 0 to 1, averaged over tasks: the metric itself for accuracy, exact match
-    and token-F1, the share of right answers for macro-F1.
+    Scores here are each task's metric on these examples, 0 to 1, averaged over tasks. They are of the prompts that this
+    one run found: what another seed would find, only other seeds can tell.
 
     Attributes:
         tasks: how many tasks it is the mean of, each with its weight.
@@ -25,6 +25,7 @@ class Gain:
         over_tasks: of the gain with other tasks of this kind; None for a single task.
         before_interval, after_interval: of the scores by themselves, with other examples of these tasks. That these
             overlap says nothing: the gain is of pairs.
+        p: how likely a gain of at least this size, or a loss, is if both are equally good on these tasks.
     """
 
     role: TaskRole
@@ -35,6 +36,7 @@ class Gain:
     over_tasks: Interval | None = None
     before_interval: Interval | None = None
     after_interval: Interval | None = None
+    p: float | None = None
 
     @property
     def gain(self) -> float:

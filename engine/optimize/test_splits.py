@@ -1,8 +1,6 @@
 """The test splits: what the optimized prompts are worth on examples, and tasks, that the loops never saw."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
 from metaspo.engine.addresses import join
@@ -14,7 +12,7 @@ from metaspo.engine.optimize.state import RunState
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.statistics import mean_interval, paired_gain_interval, weighted_mean
+from metaspo.engine.statistics import compare, mean_score, shared
 from metaspo.engine.tasks import Task, TaskRole
 
 
@@ -78,43 +76,25 @@ async def score_given(
 def gains(tests: Sequence[TestScore]) -> tuple[Gain, ...]:
     """Per role the mean gain over its tasks, best user prompt against first; none where nothing can be compared."""
     roles: tuple[TaskRole, ...] = ("target", "source")
-    return tuple(_gain(role, pairs) for role in roles if (pairs := _paired(tests, role)))
+    return tuple(gain for role in roles if (gain := _gain(tests, role)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Paired:
-    """One task's grades on the examples answered under both."""
-
-    weight: float
-    before: list[float]
-    after: list[float]
-
-
-def _gain(role: TaskRole, tasks: Sequence[_Paired]) -> Gain:
-    weights = [task.weight for task in tasks]
-    before, after = [task.before for task in tasks], [task.after for task in tasks]
-    several = len(tasks) > 1
+def _gain(tests: Sequence[TestScore], role: TaskRole) -> Gain | None:
+    best = [row for row in tests if row.role == role and row.prompt == 0]
+    before = [row.split_grades() for row in best if row.stage == "before"]
+    after = [row.split_grades() for row in best if row.stage == "after"]
+    pairs = shared(after, before)
+    if not pairs:
+        return None
+    compared = compare(after, before, names=("after", "before"))
     return Gain(
         role=role,
-        tasks=len(tasks),
-        before=weighted_mean([fmean(task) for task in before], weights),
-        after=weighted_mean([fmean(task) for task in after], weights),
-        interval=paired_gain_interval(before, after, weights=weights),
-        over_tasks=paired_gain_interval(before, after, weights=weights, over="tasks") if several else None,
-        before_interval=mean_interval(before, over="examples", weights=weights),
-        after_interval=mean_interval(after, over="examples", weights=weights),
+        tasks=compared.tasks,
+        before=compared.score_b,
+        after=compared.score_a,
+        interval=compared.interval,
+        over_tasks=compared.over_tasks,
+        before_interval=mean_score([old for _, old in pairs]).over_examples,
+        after_interval=mean_score([new for new, _ in pairs]).over_examples,
+        p=compared.p,
     )
-
-
-def _paired(tests: Sequence[TestScore], role: TaskRole) -> list[_Paired]:
-    """Per task of a role its grades on the examples answered both before and after, where there are any."""
-    best = {(row.task, row.stage): row for row in tests if row.role == role and row.prompt == 0}
-    pairs = []
-    for (task, stage), row in best.items():
-        after = best.get((task, "after"))
-        if stage != "before" or after is None:
-            continue
-        both = [(b, a) for b, a in zip(row.grades, after.grades, strict=True) if b is not None and a is not None]
-        if both:
-            pairs.append(_Paired(row.weight, [b for b, _ in both], [a for _, a in both]))
-    return pairs

@@ -57,7 +57,7 @@ def before_and_after(tasks: Mapping[str, tuple[Bar, Bar]]) -> Figure:
 
 
 def methods(groups: Mapping[str, Mapping[str, Bar]]) -> Figure:
-    """Mean grades of methods, side by side in each group (a domain, or all): group -> method -> bar."""
+    """Scores of methods, side by side in each group (a domain, or all): group -> method -> bar."""
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     figure = Figure(figsize=(7.5, 1.6 + 0.22 * len(names) * len(groups)), layout="constrained")
     axes = figure.subplots()
@@ -72,7 +72,7 @@ def methods(groups: Mapping[str, Mapping[str, Bar]]) -> Figure:
         axes.axhline(row - 0.5, color="#e2e8f0", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    _finish(axes, "mean grade on test splits, % (95% intervals)")
+    _finish(axes, "score on test splits, % (95% intervals)")
     return figure
 
 

@@ -11,7 +11,7 @@ from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt
 from metaspo.engine.report.run_page import write_all
 from metaspo.engine.runs.directory import write_text
 from metaspo.engine.studies import Findings, Study, Table, as_csv, markdown, shown
-from metaspo.engine.studies.scores import adaptation
+from metaspo.engine.studies.protocol_scores import adaptation
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -34,7 +34,7 @@ def study_page(findings: Findings, figures: Mapping[str, Figure]) -> str:
     return render_page(
         f"Comparison {study.grid.config.name}",
         lead=f"{len(study.methods)} methods, seeds {', '.join(map(str, study.seeds))}. {about}.",
-        verdicts=_verdicts(findings),
+        verdicts=findings.verdicts,
         sections=sections,
     )
 
@@ -44,8 +44,8 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
     study = findings.study
     groups: dict[str, dict[str, Bar]] = {part or "all tasks": {} for part in study.parts}
     for (method, part), found in findings.summaries.items():
-        if found.grade is not None and found.interval is not None:
-            bar = Bar(score=found.grade, low=found.interval.low, high=found.interval.high)
+        if found.score is not None and found.interval is not None:
+            bar = Bar(score=found.score, low=found.interval.low, high=found.interval.high)
             groups[part or "all tasks"][method] = bar
     figures = {"scores": methods(groups)} if any(groups.values()) else {}
     curves = {method: adaptation(study, method) for method in study.methods}
@@ -63,7 +63,7 @@ def write_study(findings: Findings, folder: Path) -> Path:
         write_text(folder / f"{table.name}.csv", as_csv(table).rstrip("\n"))
     data = {
         "tables": {table.name: table.records() for table in findings.tables},
-        "verdicts": _verdicts(findings),
+        "verdicts": findings.verdicts,
         "cells": [result.as_json() for result in findings.study.results],
     }
     (folder / "results.json").write_bytes(orjson.dumps(data, option=JSON))
@@ -72,10 +72,6 @@ def write_study(findings: Findings, folder: Path) -> Path:
     page = folder / "report.html"
     write_text(page, study_page(findings, figures))
     return page
-
-
-def _verdicts(findings: Findings) -> list[str]:
-    return [one.sentence for one in findings.comparisons]
 
 
 def _text(table: Table) -> TextTable:

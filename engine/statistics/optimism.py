@@ -9,19 +9,20 @@ examples leave sqrt(2) times the noise of all of them, so the fall is divided by
 (docs/statistics.md) this is close to the true luck, a little above it where candidates differ much; the bootstrap's
 estimate is too low by a quarter where they do not, and cross-validation's varies two to three times as much.
 
-`at_most` needs the winner and the incumbent only: the luck if all candidates, and the incumbent, were equally good,
-which is where it is largest. A candidate that early rejection has dropped has no grades for the rest of its examples,
-and which ones it has depends on the order in which answers came in; what a run's result says must not, so it says this.
+`at_most` needs the winner and the incumbent only. Whatever the candidates are worth, the winner's luck is at most the
+highest luck of them all, and how high that is in 95 of 100 rounds follows from how many there are. A candidate that
+early rejection has dropped has no grades for the rest of its examples, and which ones it has depends on the order in
+which answers came in; what a run's result says must not, so it says this.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, sqrt
-from statistics import NormalDist, variance
+from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Literal
 
-from metaspo.engine.statistics.paired import shared
-from metaspo.engine.statistics.resampling import TaskGrades
+from metaspo.engine.statistics.grades import TaskGrades
+from metaspo.engine.statistics.interval import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ class Optimism:
         luck: the part of it that is luck, 0 or more.
         candidates: how many it was the best of; the incumbent, which it also had to beat, is not counted.
         complete: how many of these the figure is about: the others were not scored to the end.
-        kind: "estimate" by choosing again on halves; "bound" by taking all candidates as equally good.
+        kind: "estimate" by choosing again on halves, a mean; "bound" is seldom passed: in 5 of 100 rounds at most.
     """
 
     score: float
@@ -55,7 +56,7 @@ class Optimism:
         points = f"{100 * self.luck:.1f} points"
         picked = f"the luck of having picked the best of {self.candidates}"
         if self.kind == "bound":
-            return f"train score {self.score:.1%}, of which at most about {points} are {picked}"
+            return f"train score {self.score:.1%}, of which at most {points} (95% sure) are {picked}"
         if self.complete < self.candidates:
             known = f"only {self.complete} of them were scored to the end"
             return f"train score {self.score:.1%}, of which at least about {points} are {picked} ({known})"
@@ -114,10 +115,13 @@ def at_most(
     score: float,
     weights: Mapping[str, float] | None = None,
 ) -> Optimism:
-    """The luck of the best of so many candidates if they and the incumbent were equally good: about the most it can be.
+    """The most that the luck of the best of so many candidates is in 95 of 100 rounds.
 
-    Equally good prompts differ from each other by as much noise as the winner from the incumbent. The luck is then the
-    mean of the highest of `candidates` + 1 independent normal draws, each with half the variance of that difference.
+    Equally good prompts differ from each other by as much noise as the winner from the incumbent, by nothing in the
+    mean, so that each has half the mean square of that difference. The winner was lucky by no more than the luckiest of
+    the candidates and the incumbent was: the highest of so many normal draws. Where all are equally good the winner is
+    that one, and the bound is passed in 5 of 100 rounds; elsewhere, and where candidates err alike, less often (Z.
+    Šidák, J. Am. Stat. Assoc. 62, 1967).
 
     Args:
         score: of the winner.
@@ -126,23 +130,34 @@ def at_most(
     Raises:
         ValueError: if the grades are not of the same examples.
     """
-    pairs = shared(winner, incumbent)
+    pairs = _answered_by_both(winner, incumbent)
     weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
     whole = fsum(weigh.values())
     spread = fsum(
-        (weigh[task] / whole) ** 2 * variance([one - other for one, other in zip(*pair, strict=True)]) / len(pair[0])
-        for task, pair in pairs.items()
-        if len(pair[0]) > 1
+        (weigh[task] / whole) ** 2 * fmean(one**2 for one in differences) / len(differences)
+        for task, differences in pairs.items()
     )
-    luck = highest_of(candidates + 1) * sqrt(spread / 2)
-    return Optimism(score=score, luck=luck, candidates=candidates, complete=candidates, kind="bound")
+    highest = NormalDist().inv_cdf(CONFIDENCE ** (1 / (candidates + 1)))
+    return Optimism(
+        score=score, luck=highest * sqrt(spread / 2), candidates=candidates, complete=candidates, kind="bound"
+    )
 
 
-def highest_of(count: int) -> float:
-    """The mean of the highest of so many independent standard normal draws; 0 for one."""
-    step, phi = 0.01, NormalDist().cdf
-    # The mean of any variable is the integral of P(X > x) less that of P(X < -x), over x > 0; the midpoint rule does.
-    return step * fsum(1 - phi(x) ** count - phi(-x) ** count for x in (step * (k + 0.5) for k in range(900)))
+def _answered_by_both(winner: TaskGrades, incumbent: TaskGrades) -> dict[str, list[float]]:
+    """Per task that both have the differences of the examples that both answered; tasks without any are left out."""
+    pairs = {}
+    for task in winner:
+        if task not in incumbent:
+            continue
+        if len(winner[task]) != len(incumbent[task]):
+            raise ValueError(f"task '{task}': the grades are not of the same examples")
+        both = zip(winner[task], incumbent[task], strict=True)
+        differences = [new - old for new, old in both if new is not None and old is not None]
+        if differences:
+            pairs[task] = differences
+    if not pairs:
+        raise ValueError("there is no example that both have answered")
+    return pairs
 
 
 def _is_complete(grades: TaskGrades) -> bool:

@@ -3,35 +3,35 @@
 An example's difficulty cancels in its difference, so that pairs show far smaller gains than two scores side by side.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from math import isclose
-from statistics import fmean
+from math import sqrt
 from typing import Literal
 
-from metaspo.engine.statistics.interval import TAIL, Interval, percentile_interval
-from metaspo.engine.statistics.intervals import weighted_mean, weights_of
-from metaspo.engine.statistics.resampling import RESAMPLES, TaskGrades, draw_over_examples, draw_over_tasks, mean_of
+from metaspo.engine.statistics.crossed import Crossed, Part, Units, crossed
+from metaspo.engine.statistics.grades import Grade, SplitGrades, Values, values_of
+from metaspo.engine.statistics.interval import TAIL, Interval
+from metaspo.engine.statistics.scores import check, only, variance_parts
+from metaspo.engine.statistics.student import combined, quantile, total, two_sided
 
 Verdict = Literal["better", "worse", "noise"]
-Pairs = tuple[Sequence[float], Sequence[float]]
-ROUNDING = 1e-9  # sums of floats that are equal on paper
+Pair = tuple[SplitGrades, SplitGrades]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A against B on the examples that both answered; mean grades, 0 to 1, averaged over tasks.
+    """A against B on the examples that both answered: scores, 0 to 1, averaged over tasks, then over seeds.
 
     Attributes:
         a, b: what is compared, by name.
-        examples: the shared examples of all tasks.
-        interval: 95%, of A - B with other examples of these tasks.
-        over_tasks: 95%, of A - B with other tasks of this kind; None for a single task.
-        test: how `p` was found: McNemar's exact test, or random swaps of A and B.
-        p: how likely a difference of at least this size is, either way, if A and B are equally good.
+        examples: the shared questions of all tasks; one that several seeds answered counts once.
+        seeds: how many the verdict is about; 1 also where seeds do not matter.
+        interval: 95%, of A - B with other examples of these tasks, and with other seeds where there are several.
+        over_tasks: 95%, of A - B with other tasks of this kind, too; None for a single task.
+        p: how likely a difference of at least this size is, either way, if A and B are equally good on these tasks.
         p_adjusted: `p` after Holm's correction for the family of comparisons it belongs to.
         family: how many comparisons that family has.
+        one_run: whether A or B would be another prompt with another seed, but only one seed is there.
     """
 
     a: str
@@ -40,12 +40,13 @@ class Comparison:
     score_b: float
     tasks: int
     examples: int
+    seeds: int
     interval: Interval
     over_tasks: Interval | None
-    test: Literal["mcnemar", "swaps"]
     p: float
     p_adjusted: float
     family: int = 1
+    one_run: bool = False
 
     @property
     def difference(self) -> float:
@@ -68,92 +69,64 @@ class Comparison:
             "noise": f"{self.a} and {self.b} cannot be told apart: the difference is not distinguishable from noise",
         }[self.verdict]
         corrected = f" corrected for {self.family} comparisons" if self.family > 1 else ""
+        seeds = f" and {self.seeds} seeds" if self.seeds > 1 else ""
+        caution = " This is of the prompts that this one seed found; other seeds may find others." * self.one_run
         return (
-            f"{said} ({100 * self.difference:+.1f} points on {self.examples} shared examples, 95% interval "
+            f"{said} ({100 * self.difference:+.1f} points on {self.examples} shared examples{seeds}, 95% interval "
             f"{100 * self.interval.low:+.1f} to {100 * self.interval.high:+.1f}, p = {self.p_adjusted:.2g}{corrected})."
+            f"{caution}"
         )
 
 
-def paired_gain_interval(
-    before: Sequence[Sequence[float]],
-    after: Sequence[Sequence[float]],
-    *,
-    weights: Sequence[float] | None = None,
-    over: Literal["examples", "tasks"] = "examples",
-    seed: int = 0,
-) -> Interval:
-    """Interval of the mean over tasks of (after - before), from grades of the same examples under both prompts.
-
-    Percentile bootstrap: examples are resampled within each task (strata) and stay paired.
-
-    Args:
-        before, after: per task the grades of its examples, 0 to 1, in the same order.
-        weights: of the tasks; all alike if left out.
-        over: "examples" takes the tasks as given, "tasks" resamples them too (see `mean_interval`).
-        seed: of the resampling.
-
-    Raises:
-        ValueError: if the shapes differ or a task has no examples.
-    """
-    if [len(task) for task in before] != [len(task) for task in after] or not before or not all(map(len, before)):
-        raise ValueError("before and after must hold grades of the same examples, at least one per task")
-    samples = [mean_of(_differences((a, b))) for a, b in zip(after, before, strict=True)]
-    draw = draw_over_tasks if over == "tasks" else draw_over_examples
-    return percentile_interval(draw(samples, weights_of(samples, weights), seed=seed))
-
-
 def compare(
-    a: TaskGrades,
-    b: TaskGrades,
+    a: Sequence[SplitGrades],
+    b: Sequence[SplitGrades],
     *,
     names: tuple[str, str] = ("A", "B"),
-    weights: Mapping[str, float] | None = None,
-    seed: int = 0,
+    seeds_matter: bool = True,
 ) -> Comparison:
-    """Compare A with B on the tasks that both have, and there on the examples that both answered.
+    """Compare A with B on the tasks, seeds and user prompts that both have, and there on the examples both answered.
 
-    Where every grade is 0 or 1 and every example weighs the same, `p` is McNemar's exact test; else the same test by
-    random swaps. The intervals are those of `paired_gain_interval`.
+    The variance of the difference is what examples and seeds give it, crossed. Seeds of A and B are independent of each
+    other where every seed answered the same questions; where each drew its own, they are compared seed by seed. As if
+    one example more had gone either way in half, no interval is a point (A. Agresti and Y. Min, Statistics in
+    Medicine 24, 2005).
 
     Args:
-        weights: of tasks, by name; 1 for those left out.
+        seeds_matter: whether another seed would have found another prompt, for A or B.
 
     Raises:
-        ValueError: if they share no answered example, or a task's grades are not of the same examples.
+        ValueError: if they share no answered example, grades without questions are not equally many, or weights are not
+            above 0.
     """
     pairs = shared(a, b)
-    given = [(weights or {}).get(task, 1.0) for task in pairs]
-    left, right = [pair[0] for pair in pairs.values()], [pair[1] for pair in pairs.values()]
-    exact = _is_mcnemar(list(pairs.values()), given)
-    if exact:
-        p = mcnemar(list(chain.from_iterable(left)), list(chain.from_iterable(right)))
-    else:
-        p = swap_test(left, right, weights=given, seed=seed)
+    check([row for row, _ in pairs])
+    left = [(row, values_of(row.grades)) for row, _ in pairs]
+    right = [(row, values_of(row.grades)) for _, row in pairs]
+    differences = [(row, _less(x, y)) for (row, x), (_, y) in zip(left, right, strict=True)]
+    table = crossed(differences)
+    several = len(table.by_seed) > 1 and seeds_matter
+    of_a, of_b = crossed(left), crossed(right)
+    seeds = _seeds(table, of_a, of_b) if several else None
+    kept = table.examples / (table.examples + 2)
+    units = Units(kept**2 * table.questions.variance, kept**2 * table.questions.doubled, table.questions.freedom)
+    questions = variance_parts(seeds, units, doubt=_doubt(table, differences))
+    examples = _interval(kept * table.mean, questions)
+    tasks = len({row.task for row, _ in differences})
+    p = two_sided(kept * table.mean, questions)
     return Comparison(
         a=names[0],
         b=names[1],
-        score_a=weighted_mean([fmean(grades) for grades in left], given),
-        score_b=weighted_mean([fmean(grades) for grades in right], given),
-        tasks=len(pairs),
-        examples=sum(map(len, left)),
-        interval=paired_gain_interval(right, left, weights=given, seed=seed),
-        over_tasks=paired_gain_interval(right, left, weights=given, over="tasks", seed=seed)
-        if len(pairs) > 1
-        else None,
-        test="mcnemar" if exact else "swaps",
+        score_a=of_a.mean,
+        score_b=of_b.mean,
+        tasks=tasks,
+        examples=len({(row.task, name) for row, _ in differences for name in row.questions or range(len(row.grades))}),
+        seeds=len(table.by_seed) if several else 1,
+        interval=examples,
+        over_tasks=_interval(table.mean, variance_parts(seeds, table.tasks)).wider(examples) if tasks > 1 else None,
         p=p,
         p_adjusted=p,
-    )
-
-
-def compare_all(
-    methods: Mapping[str, TaskGrades], *, against: str, weights: Mapping[str, float] | None = None, seed: int = 0
-) -> tuple[Comparison, ...]:
-    """Every other method against one of them, as one family. Raises `ValueError` as `compare` does."""
-    return as_family(
-        compare(grades, methods[against], names=(name, against), weights=weights, seed=seed)
-        for name, grades in methods.items()
-        if name != against
+        one_run=seeds_matter and not several,
     )
 
 
@@ -177,65 +150,55 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
-    """The exact two-sided p of McNemar's test (Q. McNemar, Psychometrika 12, 1947) from grades of 0 and 1.
-
-    Of the examples that one got right and the other wrong, each is as likely to favour A as B if they are equally good.
-    """
-    from scipy.stats import binomtest  # here: scipy.stats takes half a second to import
-
-    wins = sum(one > other for one, other in zip(a, b, strict=True))
-    losses = sum(one < other for one, other in zip(a, b, strict=True))
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def swap_test(
-    a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, weights: Sequence[float], seed: int = 0
-) -> float:
-    """The two-sided p of the mean over tasks of A - B when A and B are swapped at random, example by example.
-
-    Fisher's paired randomization test; McNemar's is what it comes to for grades of 0 and 1 that all weigh the same.
-    Never below 1 / (1 + `RESAMPLES`).
-    """
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    found, swapped = 0.0, np.zeros(RESAMPLES)
-    for pair, weight in zip(zip(a, b, strict=True), weights, strict=True):
-        differences = np.asarray(_differences(pair))
-        sizes, counts = np.unique(np.abs(differences), return_counts=True)
-        swaps = rng.binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
-        found += weight * float(differences.mean())
-        swapped += weight * ((counts - 2 * swaps) @ sizes) / len(differences)
-    return float((1 + (np.abs(swapped) >= abs(found) - ROUNDING).sum()) / (1 + RESAMPLES))
-
-
-def shared(a: TaskGrades, b: TaskGrades) -> dict[str, tuple[list[float], list[float]]]:
-    """Per task that both have the grades of the examples that both answered; tasks without any are left out.
+def shared(a: Sequence[SplitGrades], b: Sequence[SplitGrades]) -> list[Pair]:
+    """The splits that both have, question by question as far as both answered; a split without any is left out.
 
     Raises:
-        ValueError: if a task's grades are not of the same examples, or nothing is shared.
+        ValueError: if grades without questions are not equally many.
     """
-    pairs = {}
-    for task in a:
-        if task not in b:
-            continue
-        if len(a[task]) != len(b[task]):
-            raise ValueError(f"task '{task}': {len(a[task])} and {len(b[task])} grades are not of the same examples")
-        both = [(x, y) for x, y in zip(a[task], b[task], strict=True) if x is not None and y is not None]
-        if both:
-            pairs[task] = ([x for x, _ in both], [y for _, y in both])
-    if not pairs:
-        raise ValueError("there is no example that both have answered")
-    return pairs
+    others = {(row.task, row.seed, row.prompt): row for row in b}
+    pairs = ((row, others[key]) for row in a if (key := (row.task, row.seed, row.prompt)) in others)
+    return [pair for pair in (_answered_by_both(*pair) for pair in pairs) if pair[0].grades]
 
 
-def _differences(pair: Pairs) -> list[float]:
-    return [one - other for one, other in zip(*pair, strict=True)]
+def _answered_by_both(a: SplitGrades, b: SplitGrades) -> Pair:
+    if list(a.questions) != list(b.questions):
+        b = _in_order_of(a, b)
+    if len(a.grades) != len(b.grades):
+        many = f"{len(a.grades)} and {len(b.grades)}"
+        raise ValueError(f"task '{a.task}': {many} grades are not of the same examples")
+    both = [x is not None and y is not None for x, y in zip(a.grades, b.grades, strict=True)]
+    return only(a, both), only(b, both)
 
 
-def _is_mcnemar(pairs: Sequence[Pairs], weights: Sequence[float]) -> bool:
-    """Whether all grades are 0 or 1 and all examples, of whichever task, weigh the same."""
-    each = [weight / len(pair[0]) for pair, weight in zip(pairs, weights, strict=True)]
-    alike = all(isclose(weight, each[0]) for weight in each)
-    return alike and all(grade in (0, 1) for pair in pairs for side in pair for grade in side)
+def _in_order_of(a: SplitGrades, b: SplitGrades) -> SplitGrades:
+    """B's grades of A's questions, None where B has none; a question that stands twice is told by its place."""
+    grades: dict[Hashable, list[Grade]] = {}
+    for name, grade in zip(b.questions, b.grades, strict=True):
+        grades.setdefault(name, []).append(grade)
+    rest = {name: iter(found) for name, found in grades.items()}
+    return replace(b, questions=a.questions, grades=[next(rest.get(name, iter(())), None) for name in a.questions])
+
+
+def _less(a: Values, b: Values) -> Values:
+    return Values(a.each - b.each, max(a.thinness, b.thinness))
+
+
+def _seeds(table: Crossed, a: Crossed, b: Crossed) -> Part | None:
+    """What seeds give to the variance of A - B."""
+    if not table.alike or a.seeds is None or b.seeds is None:
+        return table.seeds
+    return combined(a.seeds, b.seeds)
+
+
+def _doubt(table: Crossed, differences: Sequence[tuple[SplitGrades, Values]]) -> float:
+    """The variance that one example more gives which went half A's way and half B's, and one tie."""
+    largest = max(float(abs(values.each).max()) for _, values in differences)
+    farthest = min(largest, 1.0) or 1.0
+    more = table.examples + 2
+    return 2 / more * (farthest**2 / 2 + table.examples / more * table.mean**2) / more
+
+
+def _interval(middle: float, parts: Sequence[Part]) -> Interval:
+    reach = quantile(parts) * sqrt(total(parts))
+    return Interval(max(middle - reach, -1.0), min(middle + reach, 1.0))

@@ -1,118 +1,57 @@
-"""Resampling examples with replacement, by their distinct outcomes.
+"""Figures that no formula gives the variance of, drawn anew: the bootstrap over seeds and over questions.
 
-How often each distinct outcome occurs among `n` examples drawn with replacement is multinomial. Drawing these counts is
-the bootstrap over examples, exactly, at a cost that grows with the outcomes (two for right and wrong) in place of the
-examples; and it cannot depend on the order in which the examples stand.
+How often each of `n` questions occurs among `n` drawn with replacement is multinomial. The same draws serve every
+figure that is compared with another, so that what they have in common cancels.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
+
+from metaspo.engine.statistics.grades import SplitGrades, values_of
+from metaspo.engine.statistics.scores import answered
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.random import Generator
     from numpy.typing import NDArray
 
-RESAMPLES = 4_000
-
-TaskGrades = Mapping[str, Sequence[float | None]]
-"""Grades of the examples of each task, 0 to 1, in the order of the split; None where no answer could be had."""
+RESAMPLES = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The examples of one task.
+class Resamples:
+    """Draws of the seeds, and of each task's questions, that some splits have."""
 
-    Attributes:
-        counts: how many examples have each distinct outcome.
-        statistic: the figure of samples, from the counts of their outcomes (along the last axis).
-    """
-
-    counts: tuple[int, ...]
-    statistic: "Callable[[NDArray[np.float64]], NDArray[np.float64]]"
-
-    @property
-    def value(self) -> float:
-        """The figure of the sample itself."""
+    def __init__(self, rows: Sequence[SplitGrades], *, size: int = RESAMPLES, seed: int = 0) -> None:
         import numpy as np
 
-        return float(self.statistic(np.asarray([self.counts], float))[0])
+        rng = np.random.default_rng(seed)
+        seeds = sorted({row.seed for row in rows})
+        drawn = rng.multinomial(len(seeds), [1 / len(seeds)] * len(seeds), size=size)
+        self._seeds = dict(zip(seeds, drawn.T, strict=True))
+        self._columns: dict[str, dict[Hashable, int]] = {}
+        for row in sorted(rows, key=lambda row: (row.task, row.seed)):
+            columns = self._columns.setdefault(row.task, {})
+            for question in _questions(row):
+                columns.setdefault(question, len(columns))
+        self._drawn = {
+            task: rng.multinomial(len(columns), [1 / len(columns)] * len(columns), size=size)
+            for task, columns in self._columns.items()
+        }
 
-    def draw(self, rng: "Generator", size: int) -> "NDArray[np.float64]":
-        """The figures of `size` resamples of the examples."""
+    def mean(self, rows: Sequence[SplitGrades]) -> "NDArray[np.float64]":
+        """The mean over some of the splits, each with its task's weight, in every draw; nan where a draw has none."""
         import numpy as np
 
-        examples = sum(self.counts)
-        drawn = rng.multinomial(examples, np.asarray(self.counts) / examples, size=size)
-        return self.statistic(drawn.astype(float))
+        sums, weights = 0.0, 0.0
+        for row in map(answered, rows):
+            columns = self._columns[row.task]
+            times = self._drawn[row.task][:, [columns[question] for question in _questions(row)]]
+            whole = times.sum(axis=1)
+            weight = row.weight * self._seeds[row.seed] * (whole > 0)
+            sums = sums + weight * (times @ values_of(row.grades).each) / np.maximum(whole, 1)
+            weights = weights + weight
+        means: NDArray[np.float64] = sums / np.where(np.asarray(weights) > 0, weights, np.nan)
+        return means
 
 
-def mean_of(grades: Sequence[float]) -> Sample:
-    """A sample whose figure is the mean. Raises `ValueError` if there are no grades."""
-    if not grades:
-        raise ValueError("there must be at least one grade per task")
-    counts = Counter(map(float, grades))
-    values = sorted(counts)
-
-    def mean(drawn: "NDArray[np.float64]") -> "NDArray[np.float64]":
-        # From the lowest value up, so that values that are all equal give exactly that value.
-        above: NDArray[np.float64] = drawn @ [value - values[0] for value in values] / drawn.sum(axis=-1)
-        return values[0] + above
-
-    return Sample(tuple(counts[value] for value in values), mean)
-
-
-def macro_f1_of(labels: Sequence[tuple[str, str | None]]) -> Sample:
-    """A sample whose figure is macro-F1, from (right label, predicted label or None) of each example.
-
-    The mean over the labels that are right for some example: of the resample, as the metric does it for a split. Raises
-    `ValueError` if there are no examples.
-    """
-    import numpy as np
-
-    if not labels:
-        raise ValueError("there must be at least one example per task")
-    counts = Counter((right.casefold(), "" if said is None else said.casefold()) for right, said in labels)
-    cells = sorted(counts)
-    classes = sorted({right for right, _ in cells})
-    right = np.array([[cell[0] == label for label in classes] for cell in cells], float)
-    said = np.array([[cell[1] == label for label in classes] for cell in cells], float)
-
-    def macro_f1(drawn: "NDArray[np.float64]") -> "NDArray[np.float64]":
-        golds, predictions, hits = drawn @ right, drawn @ said, drawn @ (right * said)
-        f1 = 2 * hits / np.maximum(golds + predictions, 1)
-        there = golds > 0
-        found: NDArray[np.float64] = (f1 * there).sum(axis=-1) / there.sum(axis=-1)
-        return found
-
-    return Sample(tuple(counts[cell] for cell in cells), macro_f1)
-
-
-def draw_over_examples(
-    tasks: Sequence[Sample], weights: Sequence[float], *, seed: int, size: int = RESAMPLES
-) -> "NDArray[np.float64]":
-    """Resampled means over these very tasks: the examples of each are drawn anew, the tasks are as they are."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    draws: NDArray[np.float64] = np.average([task.draw(rng, size) for task in tasks], axis=0, weights=weights)
-    return draws
-
-
-def draw_over_tasks(
-    tasks: Sequence[Sample], weights: Sequence[float], *, seed: int, size: int = RESAMPLES
-) -> "NDArray[np.float64]":
-    """Resampled means over tasks of this kind: tasks are drawn anew, then the examples of each task drawn."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(tasks), size=(size, len(tasks)))
-    figures = np.empty(drawn.shape)
-    for position, task in enumerate(tasks):
-        there = drawn == position
-        figures[there] = task.draw(rng, int(there.sum()))
-    weigh = np.asarray(weights, float)[drawn]
-    draws: NDArray[np.float64] = (figures * weigh).sum(axis=1) / weigh.sum(axis=1)
-    return draws
+def _questions(row: SplitGrades) -> Sequence[Hashable]:
+    return row.questions or range(len(row.grades))

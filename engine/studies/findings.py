@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from metaspo.engine.statistics import Comparison
+from metaspo.engine.studies.protocol_scores import ProtocolScores, protocol_scores
 from metaspo.engine.studies.scores import Summaries, comparisons, summarize_method
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table
@@ -16,11 +17,13 @@ class Findings:
     Attributes:
         summaries: of each method on each of the study's parts.
         comparisons: of every method with the one that the grid names.
+        protocols: the same of what was done with each method's prompts.
     """
 
     study: Study
     summaries: Summaries
     comparisons: tuple[Comparison, ...]
+    protocols: tuple[ProtocolScores, ...]
     tables: tuple[Table, ...]
 
     @classmethod
@@ -32,5 +35,12 @@ class Findings:
             for part in study.parts
         }
         against = comparisons(study)
-        made = tables(study, summaries=summaries, against=against)
-        return cls(study=study, summaries=summaries, comparisons=against, tables=tuple(made))
+        protocols = tuple(protocol_scores(study))
+        made = tables(study, summaries=summaries, against=against, protocols=protocols)
+        return cls(study=study, summaries=summaries, comparisons=against, protocols=protocols, tables=tuple(made))
+
+    @property
+    def verdicts(self) -> list[str]:
+        """Every comparison in a sentence."""
+        of_protocols = [f"{of.title}: {one.sentence}" for of in self.protocols for one in of.comparisons]
+        return [*(one.sentence for one in self.comparisons), *of_protocols]

@@ -60,6 +60,10 @@ class Study:
         """How much each task counts, by "domain/task"."""
         return {f"{cell.domain}/{task.name}": task.weight for cell in self.grid.cells for task in cell.prepared.tasks}
 
+    def searches(self, method: str) -> bool:
+        """Whether another seed would find another prompt: the method is not a fixed one."""
+        return not next(one.fixed for one in self.grid.methods if one.name == method)
+
     def rows(self, result: CellResult) -> list[TestScore]:
         """A cell's scores: of each task the best user prompt's."""
         return [row for row in result.tests if row.role == self.role and row.prompt == 0]

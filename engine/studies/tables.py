@@ -1,28 +1,23 @@
 """The tables of a comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
-from metaspo.engine.statistics import Comparison, Interval
-from metaspo.engine.studies.results import model_label
-from metaspo.engine.studies.scores import (
-    Summaries,
-    adaptation,
-    examples_needed,
-    improved_share,
-    means_by_seed,
-    rounds_needed,
-    source_contributions,
-    without_result,
-)
+from metaspo.engine.statistics import Comparison, Interval, MeanScore
+from metaspo.engine.studies.protocol_scores import ProtocolScores, adaptation, improved_share
+from metaspo.engine.studies.savings import needed
+from metaspo.engine.studies.scores import Summaries, source_contributions, without_result
 from metaspo.engine.studies.study import Study
-from metaspo.engine.studies.table_formats import Table
+from metaspo.engine.studies.table_formats import Table, Value
 from metaspo.engine.tasks import MacroF1
 
-INTERVALS = ("95%, other examples", "95%, other tasks")
+NOT_TOLD = "not distinguishable from noise"
+VERDICTS = {"better": "better", "worse": "worse", "noise": NOT_TOLD}
 
 
-def tables(study: Study, *, summaries: Summaries, against: Sequence[Comparison]) -> list[Table]:
+def tables(
+    study: Study, *, summaries: Summaries, against: Sequence[Comparison], protocols: Sequence[ProtocolScores]
+) -> list[Table]:
     """Every table that the study has something for; `against` compares each method with the one that it names."""
     made = [
         _scores(study, summaries),
@@ -30,12 +25,16 @@ def tables(study: Study, *, summaries: Summaries, against: Sequence[Comparison])
         _by_task(study),
         _against(study, against),
         _left_out(study),
-        _generalized(study),
-        _adapted(study),
-        _transferred(study),
+        *(table for protocol in protocols for table in _protocol(study, protocol)),
         _spent(study),
     ]
     return [table for table in made if table is not None and table.rows]
+
+
+def _intervals(study: Study) -> tuple[str, str]:
+    """What the two intervals are about."""
+    seeds = " and seeds" if len(study.seeds) > 1 else ""
+    return f"95%, other examples{seeds}", "95%, other tasks"
 
 
 def _percent(score: float | None) -> float | None:
@@ -59,22 +58,17 @@ def _scores(study: Study, summaries: Summaries) -> Table:
     return Table(
         name="scores",
         title=f"Test scores on {study.role} tasks, %",
-        columns=("method", *(part or "mean over tasks" for part in study.parts), *INTERVALS),
+        columns=("method", *(part or "mean over tasks" for part in study.parts), *_intervals(study)),
         rows=tuple(rows),
         note=" ".join(["Mean over tasks, then over seeds.", *_about_macro_f1(study), *_about_missing(study)]),
     )
 
 
 def _about_macro_f1(study: Study) -> list[str]:
-    """That intervals and comparisons are of another figure than the score, where they are."""
+    """Which tasks have no mean of grades for a score."""
     rows = [row for result in study.results for row in study.rows(result) if row.metric == MacroF1().name]
     tasks = ", ".join(dict.fromkeys(row.task for row in rows))
-    if not rows:
-        return ["Intervals are of mean grades."]
-    return [
-        f"The score of {tasks} is macro-F1; intervals and comparisons are of mean grades, there the share of right "
-        "answers."
-    ]
+    return [f"The score of {tasks} is macro-F1; so is what intervals and comparisons are of."] if rows else []
 
 
 def _about_missing(study: Study) -> list[str]:
@@ -121,7 +115,7 @@ def _by_task(study: Study) -> Table:
     return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
 
 
-def _against(study: Study, found: Sequence[Comparison]) -> Table:
+def _against(study: Study, found: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
     rows = tuple(
         (
             one.a,
@@ -129,19 +123,19 @@ def _against(study: Study, found: Sequence[Comparison]) -> Table:
             _range(one.interval, sign=True),
             _range(one.over_tasks, sign=True),
             f"{one.p_adjusted:.2g}",
-            {"better": "better", "worse": "worse", "noise": "not distinguishable from noise"}[one.verdict],
+            VERDICTS[one.verdict],
         )
         for one in found
     )
+    family = f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}."
+    one_run = any(one.one_run for one in found)
+    seeds = " With one seed it is about the prompts that this seed found, not about what others would find." * one_run
     return Table(
-        name="against",
-        title=f"Against {study.grid.against}, points",
-        columns=("method", "difference", *INTERVALS, "p", "verdict"),
+        name=name,
+        title=f"{title}{': against' if title else 'Against'} {study.grid.against}, points",
+        columns=("method", "difference", *_intervals(study), "p", "verdict"),
         rows=rows,
-        note=f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}; on the same questions, "
-        "each seed's mean grade."
-        if rows
-        else "",
+        note=family + seeds if rows else "",
     )
 
 
@@ -150,78 +144,74 @@ def _left_out(study: Study) -> Table | None:
     full, found = source_contributions(study)
     if not found:
         return None
+    says = {"better": "helps", "worse": "harms", "noise": NOT_TOLD}
     return Table(
         name="source-tasks",
         title=f"What each source task brings to the {study.role} tasks, points",
-        columns=("source task", "gain", "95%, other examples", "p", "verdict"),
+        columns=("source task", "gain", _intervals(study)[0], "p", "verdict"),
         rows=tuple(
             (
-                one.task,
-                round(100 * one.gain, 2),
-                _range(one.comparison.interval, sign=True),
-                f"{one.comparison.p_adjusted:.2g}",
-                {"better": "helps", "worse": "harms", "noise": "not distinguishable from noise"}[
-                    one.comparison.verdict
-                ],
+                task,
+                round(100 * one.difference, 2),
+                _range(one.interval, sign=True),
+                f"{one.p_adjusted:.2g}",
+                says[one.verdict],
             )
-            for one in found
+            for task, one in found
         ),
         note=f"{full} with all source tasks against the same without this one; p is corrected for {len(found)} tasks.",
     )
 
 
-def _generalized(study: Study) -> Table | None:
-    if study.grid.config.generalize is None:
-        return None
-    rows = [(method, *map(_percent, improved_share(study, method))) for method in study.methods]
-    return Table(
-        name="generalize",
-        title="Unseen tasks under several user prompts each, %",
-        columns=("method", "mean score", f"user prompts better than with {study.grid.against}"),
-        rows=tuple(rows),
+def _protocol(study: Study, protocol: ProtocolScores) -> list[Table]:
+    """A protocol's scores with what is its own, and its comparisons."""
+    own = {"generalize": _improved, "adapt": _needed}.get(protocol.name)
+    columns, cells, note = own(study) if own else ((), {}, "")
+    score = "mean score" if protocol.name == "generalize" else "score"
+    scores = Table(
+        name=protocol.name,
+        title=f"{protocol.title}, %",
+        columns=("method", score, *_intervals(study), *columns),
+        rows=tuple(
+            (method, *_score(protocol.scores.get(method)), *cells.get(method, (None,) * len(columns)))
+            for method in study.methods
+        ),
+        note=note,
     )
+    return [scores, _against(study, protocol.comparisons, name=f"{protocol.name}-against", title=protocol.title)]
 
 
-def _adapted(study: Study) -> Table | None:
-    if study.grid.config.adapt is None:
-        return None
+def _score(found: MeanScore | None) -> tuple[Value, Value, Value]:
+    if found is None:
+        return None, None, None
+    return _percent(found.score), _range(found.over_examples), _range(found.over_tasks)
+
+
+Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
+
+
+def _improved(study: Study) -> Own:
+    shares = {method: improved_share(study, method) for method in study.methods}
+    columns = (f"user prompts better than with {study.grid.against}", "95%, other user prompts")
+    cells = {method: _score(found)[:2] for method, found in shares.items()}
+    return columns, cells, "That by luck alone half of the user prompts do better is what 50% says."
+
+
+def _needed(study: Study) -> Own:
     curves = {method: adaptation(study, method) for method in study.methods}
+    columns = ("at the start", "rounds needed", "of the rounds", "train examples needed", "of the examples")
+    cells: dict[str, tuple[Value, ...]] = {}
+    for method, sizes in curves.items():
+        rounds, examples = needed(study, method)
+        cells[method] = (
+            _percent(sizes[max(sizes)][0]) if sizes else None,
+            *((rounds.count, rounds.words) if rounds else (None, None)),
+            *((examples.count, examples.words) if examples else (None, None)),
+        )
     goals = curves.get(study.grid.against) or {}
-    if not goals:
-        return None
-    goal = goals[max(goals)][-1]
-    rows = []
-    for method, by_size in curves.items():
-        if by_size:
-            whole = by_size[max(by_size)]
-            needed = rounds_needed(whole, goal)
-            rows.append((method, _percent(whole[0]), _percent(whole[-1]), needed, examples_needed(by_size, goal)))
-    return Table(
-        name="adapt",
-        title="Adapting user prompts to unseen tasks",
-        columns=("method", "at the start, %", "at the end, %", "rounds needed", "train examples needed"),
-        rows=tuple(rows),
-        note=f"Needed to reach what {study.grid.against} has at its end ({100 * goal:.1f}%); – where it does not.",
-    )
-
-
-def _transferred(study: Study) -> Table | None:
-    models = [model_label(table) for table in study.grid.config.transfer]
-    if not models:
-        return None
-    rows = []
-    for method in study.methods:
-        scores = [
-            means_by_seed(
-                (result.seed, row)
-                for _, result in study.of_method(method)
-                for row in result.transferred.get(model, ())
-                if row.role == study.role
-            )
-            for model in models
-        ]
-        rows.append((method, *(_percent(fmean(found.values())) if found else None for found in scores)))
-    return Table(name="transfer", title="With other models, %", columns=("method", *models), rows=tuple(rows))
+    goal = f" ({100 * goals[max(goals)][-1]:.1f}%)" if goals else ""
+    note = f"Needed to reach what {study.grid.against} has at its end{goal}, with 95% in brackets; – where it does not."
+    return columns, cells, note
 
 
 def _spent(study: Study) -> Table:

@@ -1,0 +1,160 @@
+"""What generalizing, adapting and transferring come to: each protocol's own figures, with how sure they are."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, mean_score, weighted_mean
+from metaspo.engine.studies.adapt import Curve
+from metaspo.engine.studies.results import CellResult, model_label
+from metaspo.engine.studies.scores import Rows, comparisons, splits
+from metaspo.engine.studies.study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolScores:
+    """What a protocol's rows come to.
+
+    Attributes:
+        name, title: of the protocol, for files and for people.
+        scores: by method, over user prompts, tasks and seeds; a method without scores is left out.
+        comparisons: of every method with the one that the grid names, as one family.
+    """
+
+    name: str
+    title: str
+    scores: Mapping[str, MeanScore]
+    comparisons: tuple[Comparison, ...]
+
+
+def protocol_scores(study: Study) -> list[ProtocolScores]:
+    """Every protocol of the grid that there are scores of."""
+    config = study.grid.config
+    every: list[tuple[str, str, Rows, bool]] = []
+    if config.generalize is not None:
+        induced = not config.generalize.given
+        every.append(("generalize", "Unseen tasks under several user prompts each", _generalized, induced))
+    if config.adapt is not None:
+        every.append(("adapt", "User prompts adapted to unseen tasks, after the last round", _adapted, True))
+    for number, model in enumerate(map(model_label, config.transfer), start=1):
+        name = "transfer" if len(config.transfer) == 1 else f"transfer-{number}"
+        every.append((name, f"With {model}", _transferred(study, model), False))
+    made = [_scores(study, *one) for one in every]
+    return [one for one in made if one.scores]
+
+
+def _scores(study: Study, name: str, title: str, rows: Rows, seeds_matter: bool) -> ProtocolScores:
+    graded = {method: splits(study, method, rows) for method in study.methods}
+    return ProtocolScores(
+        name=name,
+        title=title,
+        scores={
+            method: mean_score(found, seeds_matter=seeds_matter or study.searches(method))
+            for method, found in graded.items()
+            if any(grade is not None for split in found for grade in split.grades)
+        },
+        comparisons=comparisons(study, rows, seeds_matter=seeds_matter),
+    )
+
+
+def _generalized(result: CellResult) -> Sequence[TestScore]:
+    return result.generalized
+
+
+def _adapted(result: CellResult) -> list[TestScore]:
+    """Of each task the test after the last round, with the most train examples."""
+    largest: dict[str, Curve] = {}
+    for curve in result.adapted:
+        if curve.task not in largest or curve.examples > largest[curve.task].examples:
+            largest[curve.task] = curve
+    return [replace(curve.points[-1].test, prompt=0) for curve in largest.values()]
+
+
+def _transferred(study: Study, model: str) -> Rows:
+    return lambda result: [row for row in result.transferred.get(model, ()) if row.role == study.role]
+
+
+def improved_share(study: Study, method: str) -> MeanScore | None:
+    """Of the generalize protocol: the share of user prompts that do strictly better than under `against`'s prompt.
+
+    Its intervals are over other user prompts of these tasks, and over other tasks. None of the method against itself.
+    """
+    if method == study.grid.against:
+        return None
+    own, other = (_by_prompt(study, one) for one in (method, study.grid.against))
+    better: dict[tuple[str, int], dict[str, float]] = {}
+    given = study.grid.config.generalize is not None and bool(study.grid.config.generalize.given)
+    for (task, seed, prompt), score in own.items():
+        if (task, seed, prompt) in other:
+            name = f"{prompt}" if given else f"{seed}/{prompt}"
+            better.setdefault((task, seed), {})[name] = float(score > other[task, seed, prompt])
+    rows = [
+        SplitGrades(task=task, seed=seed, grades=list(found.values()), questions=list(found), weight=len(found))
+        for (task, seed), found in better.items()
+    ]
+    return mean_score(rows) if rows else None
+
+
+def _by_prompt(study: Study, method: str) -> dict[tuple[str, int, int], float]:
+    return {
+        (f"{result.domain}/{row.task}", result.seed, row.prompt): row.score
+        for _, result in study.of_method(method)
+        for row in result.generalized
+        if row.score is not None
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a curve stands: its task (with its domain), that task's test questions and weight, the seed."""
+
+    task: str
+    seed: int
+    questions: Sequence[str]
+    weight: float
+
+
+Curves = Sequence[tuple[Place, Curve]]
+
+
+def adaptation(study: Study, method: str) -> dict[int, list[float]]:
+    """Of the adapt protocol: by train size, the mean test score of each round over tasks and seeds."""
+    return {size: mean_curve(curves) for size, curves in curves_by_size(study, method).items()}
+
+
+def curves_by_size(study: Study, method: str) -> dict[int, Curves]:
+    """The curves of all tasks and seeds by amount of data, the smallest first.
+
+    A size is that of the task with the most examples: where a task has fewer, its curve is on all that it has. A curve
+    with a test that nothing was answered in is left out.
+    """
+    asked: dict[int, list[tuple[Place, Curve]]] = {}
+    for cell, result in study.of_method(method):
+        tasks = {task.name: task for task in cell.prepared.tasks}
+        seen: Counter[str] = Counter()
+        for curve in result.adapted:
+            task = tasks[curve.task]
+            questions = [example.question for example in task.test]
+            place = Place(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
+            if all(point.test.score is not None for point in curve.points):
+                asked.setdefault(seen[curve.task], []).append((place, curve))
+            seen[curve.task] += 1
+    sizes = {max(curve.examples for _, curve in curves): curves for curves in asked.values()}
+    return dict(sorted(sizes.items()))
+
+
+def mean_curve(curves: Curves) -> list[float]:
+    """The mean score of each round, each task with its weight."""
+    scores = [[point.test.score or 0.0 for point in curve.points] for _, curve in curves]
+    return [weighted_mean(there, [place.weight for place, _ in curves]) for there in zip(*scores, strict=True)]
+
+
+def rounds_needed(curve: Sequence[float], goal: float) -> int | None:
+    """The first round that reaches a score; None if none does."""
+    return next((number for number, score in enumerate(curve) if score >= goal), None)
+
+
+def examples_needed(curves: Mapping[int, Sequence[float]], goal: float) -> int | None:
+    """The smallest train size whose last round reaches a score; None if none does."""
+    return next((size for size, curve in sorted(curves.items()) if curve[-1] >= goal), None)

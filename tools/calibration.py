@@ -1,0 +1,188 @@
+"""Whether intervals and verdicts are as sure as they say: the tables of docs/statistics.md, by simulation.
+
+    python tools/calibration.py             the record, some minutes on one core
+    python tools/calibration.py --quick     a rough look, under a minute
+
+Methods whose truth is known answer tasks; how often does the 95% interval hold the truth, how often are two equal
+methods called different, how often is a real difference seen? Every cell is many thousand comparisons, so it works all
+of them out at once (`calibration_figures`), and checks that metaspo says the same of the first few, to the last digit.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from calibration_figures import Bounds, covered, gain_bounds, same_as_engine, score_bounds
+from calibration_luck import luck_table
+from calibration_macro_f1 import macro_f1_table
+from calibration_world import Cell, draw
+
+SIZES = ((2, 20), (2, 100), (3, 50), (3, 500), (5, 50), (7, 40), (14, 20), (14, 100))
+SHARES = (0.02, 0.1, 0.5, 0.98)
+SEEDS = (1, 2, 3, 5)
+SPREADS = (0.0, 0.02, 0.05, 0.1)
+CHECKED = 2
+FIGURES = ("score, other examples", "score, other tasks", "gain, other examples", "gain, other tasks")
+LOW, HIGH = 93.0, 97.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a cell comes to, in percent.
+
+    Attributes:
+        covers: by figure how often the interval holds the truth.
+        alarms: how often two equal methods are called different; the same against a fixed prompt.
+        power: how often 5 and 10 points of difference are seen.
+    """
+
+    cell: Cell
+    covers: dict[str, float]
+    alarms: tuple[float, float]
+    power: tuple[float, float]
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few cells of 300 repetitions")
+    parser.add_argument("--repetitions", type=int, help="of each cell (1,000)")
+    given = parser.parse_args()
+    repetitions = given.repetitions or (300 if given.quick else 1_000)
+    results = [measure(cell, repetitions) for cell in cells(quick=given.quick)]
+    print(f"{len(results)} cells, {repetitions:,} repetitions each\n")
+    for lines in (coverage_table(results), alarm_table(results), power_table(results)):
+        print("\n".join(lines), end="\n\n")
+    print("\n".join(macro_f1_table(repetitions, quick=given.quick)), end="\n\n")
+    print("\n".join(luck_table(repetitions, quick=given.quick)), end="\n\n")
+    print("\n".join(outside(results)))
+
+
+def cells(*, quick: bool) -> Iterator[Cell]:
+    """Every combination; of one seed nothing is known but this seed, so that its spread is none."""
+    sizes, shares = (((2, 20), (5, 50)), (0.02, 0.5)) if quick else (SIZES, SHARES)
+    for seeds, (tasks, examples), share in product((1, 3) if quick else SEEDS, sizes, shares):
+        for spread in SPREADS[:1] if seeds == 1 else SPREADS:
+            yield Cell(tasks=tasks, examples=examples, share=share, seeds=seeds, spread=spread)
+
+
+def measure(cell: Cell, repetitions: int) -> Result:
+    """Draw the cell's worlds: one where methods differ from task to task, one where they are equal, two that differ."""
+    rng = np.random.default_rng(
+        [cell.tasks, cell.examples, round(100 * cell.share), cell.seeds, round(1e3 * cell.spread)]
+    )
+    toward = 1 if cell.share < 0.75 else -1
+    varied = draw(rng, replace(cell, gain=0.05 * toward, gain_spread=0.05), repetitions)
+    same_as_engine(varied, CHECKED)
+    scores, gains = score_bounds(varied.grades[:, 0]), gain_bounds(varied.grades)
+    covers = (
+        covered(scores.examples, varied.on_tasks[:, 0]),
+        covered(scores.tasks, varied.everywhere[0]),
+        covered(gains.examples, varied.on_tasks[:, 0] - varied.on_tasks[:, 1]),
+        covered(gains.tasks, varied.everywhere[0] - varied.everywhere[1]),
+    )
+    return Result(
+        cell=cell,
+        covers=dict(zip(FIGURES, covers, strict=True)),
+        alarms=(told(rng, cell, repetitions), told(rng, replace(cell, fixed=True), repetitions)),
+        power=(
+            told(rng, replace(cell, gain=0.05 * toward), repetitions),
+            told(rng, replace(cell, gain=0.1 * toward), repetitions),
+        ),
+    )
+
+
+def told(rng: np.random.Generator, cell: Cell, repetitions: int) -> float:
+    """How often the two methods are called different, in percent."""
+    bounds: Bounds = gain_bounds(draw(rng, cell, repetitions).grades).examples
+    return 100 * float(((bounds[0] > 0) | (bounds[1] < 0)).mean())
+
+
+def coverage_table(results: Sequence[Result]) -> list[str]:
+    """By size and seeds, over shares and spreads."""
+    lines = ["Coverage of 95% intervals, %: lowest to highest over shares and spreads"]
+    for figure in FIGURES:
+        by = {(one.cell.size, one.cell.seeds) for one in results}
+        seeds = sorted({number for _, number in by})
+        lines += ["", f"| {figure} | " + " | ".join(map(_seeds, seeds)) + " |", "|---" * (len(seeds) + 1) + "|"]
+        for size in dict.fromkeys(one.cell.size for one in results):
+            there = [
+                _range(one.covers[figure] for one in results if (one.cell.size, one.cell.seeds) == (size, number))
+                for number in seeds
+            ]
+            lines.append(f"| {size[0]} tasks of {size[1]} | " + " | ".join(there) + " |")
+    return lines
+
+
+def alarm_table(results: Sequence[Result]) -> list[str]:
+    """By seeds and spread, over sizes and shares."""
+    return [
+        "Two equal methods called different, %: mean, and the highest cell",
+        "",
+        "| seeds | spread, points | two that search | one that searches, one fixed |",
+        "|---|---|---|---|",
+        *(
+            f"| {seeds} | {100 * spread:.0f} | {_mean(one.alarms[0] for one in there)} | "
+            f"{_mean(one.alarms[1] for one in there)} |"
+            for (seeds, spread), there in _groups(results).items()
+        ),
+    ]
+
+
+def power_table(results: Sequence[Result]) -> list[str]:
+    """By seeds and spread, at a share of 50%."""
+    sizes = list(dict.fromkeys(one.cell.size for one in results))
+    lines = [
+        "A true difference seen, %: of 5 points / of 10 points, at a share of 50%",
+        "",
+        "| seeds | spread, points | " + " | ".join(f"{tasks} × {examples}" for tasks, examples in sizes) + " |",
+        "|---" * (len(sizes) + 2) + "|",
+    ]
+    for (seeds, spread), there in _groups(results).items():
+        powers = {one.cell.size: one.power for one in there if one.cell.share == 0.5}
+        row = " | ".join(f"{powers[size][0]:.0f} / {powers[size][1]:.0f}" for size in sizes)
+        lines.append(f"| {seeds} | {100 * spread:.0f} | {row} |")
+    return lines
+
+
+def outside(results: Sequence[Result]) -> list[str]:
+    """The cells whose coverage is not 93 to 97%."""
+    lines = [f"Outside of {LOW:.0f} to {HIGH:.0f}% (tasks × examples, share, spread in points: coverage)"]
+    for figure, (side, wanted) in product(FIGURES, (("below", -1), ("above", 1))):
+        for seeds in dict.fromkeys(one.cell.seeds for one in results):
+            there = [
+                f"{one.cell.tasks} × {one.cell.examples}, {one.cell.share:g}, {100 * one.cell.spread:.0f}: "
+                f"{one.covers[figure]:.1f}"
+                for one in results
+                if one.cell.seeds == seeds and (one.covers[figure] > HIGH) - (one.covers[figure] < LOW) == wanted
+            ]
+            if there:
+                lines.append(f"\n**{figure}, {_seeds(seeds)}, {side}** ({len(there)}): " + "; ".join(there))
+    return lines
+
+
+def _groups(results: Sequence[Result]) -> dict[tuple[int, float], list[Result]]:
+    groups: dict[tuple[int, float], list[Result]] = {}
+    for one in results:
+        groups.setdefault((one.cell.seeds, one.cell.spread), []).append(one)
+    return groups
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed{'s' * (number > 1)}"
+
+
+def _range(figures: Iterable[float]) -> str:
+    all_of_them = list(figures)
+    return f"{min(all_of_them):.1f} to {max(all_of_them):.1f}"
+
+
+def _mean(figures: Iterable[float]) -> str:
+    all_of_them = list(figures)
+    return f"{sum(all_of_them) / len(all_of_them):.1f} ({max(all_of_them):.1f})"
+
+
+if __name__ == "__main__":
+    main()

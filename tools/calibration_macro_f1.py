@@ -1,0 +1,60 @@
+"""Macro-F1: how often its intervals hold the truth, and two equal methods are called different."""
+
+import numpy as np
+from calibration_figures import Floats
+from numpy.typing import NDArray
+
+from metaspo.engine.statistics import SplitGrades, compare, mean_score
+
+LABELS = ((0.5, 0.5), (0.9, 0.1), (0.6, 0.3, 0.1), (0.5, 0.3, 0.1, 0.07, 0.03))
+RIGHT = (0.5, 0.8, 0.95)
+EXAMPLES = (20, 50, 100, 500)
+
+
+def macro_f1_table(repetitions: int, *, quick: bool) -> list[str]:
+    """One task; the second method is right as often as the first, or 5 points less."""
+    sizes = EXAMPLES[1:3] if quick else EXAMPLES
+    lines = [
+        "Macro-F1 of one task, %: coverage of score / of a gain of about 5 points / two equal methods called different",
+        "",
+        "| labels | right | " + " | ".join(f"{examples} examples" for examples in sizes) + " |",
+        "|---" * (len(sizes) + 2) + "|",
+    ]
+    for labels in LABELS[1:3] if quick else LABELS:
+        for right in RIGHT[1:2] if quick else RIGHT:
+            row = [_measure(labels, right, examples, repetitions) for examples in sizes]
+            cells = " | ".join(" / ".join(f"{one:.1f}" for one in three) for three in row)
+            lines.append(f"| {', '.join(f'{100 * share:.0f}%' for share in labels)} | {right:g} | {cells} |")
+    return lines
+
+
+def _measure(labels: tuple[float, ...], right: float, examples: int, repetitions: int) -> tuple[float, float, float]:
+    rng = np.random.default_rng([len(labels), round(100 * right), examples])
+    first, less = (_macro_f1(labels, share) for share in (right, right - 0.05))
+    scores = gains = alarms = 0
+    for _ in range(repetitions):
+        gold = rng.choice(len(labels), size=examples, p=labels)
+        luck = rng.random(examples)
+        a, b, c = (_answers(rng, gold, share, luck, len(labels)) for share in (right, right - 0.05, right))
+        interval = mean_score([a]).over_examples
+        scores += interval.low <= first <= interval.high
+        interval = compare([a], [b]).interval
+        gains += interval.low <= first - less <= interval.high
+        alarms += compare([a], [c]).p < 0.05
+    return 100 * scores / repetitions, 100 * gains / repetitions, 100 * alarms / repetitions
+
+
+def _answers(rng: np.random.Generator, gold: NDArray[np.int64], right: float, luck: Floats, labels: int) -> SplitGrades:
+    """Right if the example's luck, shared with the other method half of the time, lies below."""
+    own = np.where(rng.random(len(gold)) < 0.5, luck, rng.random(len(gold)))
+    other = (gold + rng.integers(1, labels, size=len(gold))) % labels
+    said = np.where(own < right, gold, other)
+    return SplitGrades(task="t", grades=[(str(one), str(two)) for one, two in zip(gold, said, strict=True)])
+
+
+def _macro_f1(labels: tuple[float, ...], right: float) -> float:
+    wrong = (1 - right) / (len(labels) - 1)
+    said = [right * share + wrong * (1 - share) for share in labels]
+    return float(
+        np.mean([2 * right * share / (share + all_said) for share, all_said in zip(labels, said, strict=True)])
+    )
