@@ -86,7 +86,7 @@ def measure(cell: Cell, repetitions: int) -> Result:
     return Result(
         cell=cell,
         covers=dict(zip(FIGURES, covers, strict=True)),
-        alarms=(told(rng, cell, repetitions), told(rng, replace(cell, fixed=True), repetitions)),
+        alarms=(told(rng, cell, 2 * repetitions), told(rng, replace(cell, fixed=True), 2 * repetitions)),
         power=(
             told(rng, replace(cell, gain=0.05 * toward), repetitions),
             told(rng, replace(cell, gain=0.1 * toward), repetitions),

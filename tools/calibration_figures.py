@@ -119,8 +119,8 @@ def _add(seeds: Floats, free: Floats, units: Floats, freedom: int) -> tuple[Floa
     units = np.maximum(units, 0)
     variance = seeds + units
     alone = stdtrit(freedom, 1 - TAIL)
-    mixed = seeds * stdtrit(np.maximum(free, 1), 1 - TAIL) + units * alone
-    return variance, np.where(variance > 0, mixed / np.where(variance > 0, variance, 1), alone)
+    squares = seeds * stdtrit(np.maximum(free, 1), 1 - TAIL) ** 2 + units * alone**2
+    return variance, np.where(variance > 0, np.sqrt(squares / np.where(variance > 0, variance, 1)), alone)
 
 
 def _wilson(mean: Floats, variance: Floats, many: float | Floats, quantile: Floats) -> Bounds:

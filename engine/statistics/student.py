@@ -15,16 +15,18 @@ def total(parts: Sequence[Part]) -> float:
 
 
 def quantile(parts: Sequence[Part], tail: float = TAIL) -> float:
-    """How many standard errors leave so much above: the mean of Student's for each part, by variance.
+    """How many standard errors leave so much above: each part's reach by Student's law, added as standard errors are.
 
-    W. G. Cochran's solution (Biometrics 20, 1964): seldom too small, even for two seeds, where Satterthwaite's is.
+    That is W. G. Howe's rule (J. Am. Stat. Assoc. 69, 1974). It is seldom too small, even where a part is known from
+    two seeds only, where Satterthwaite's and Cochran's are.
     """
     from scipy.special import stdtrit  # here: it takes time to import, which no other command should wait for
 
     whole = total(parts)
     if not whole:
         return -float(stdtrit(max(parts[-1].freedom, 1), tail))
-    return -fsum(part.variance * float(stdtrit(max(part.freedom, 1), tail)) for part in parts) / whole
+    reaches = (part.variance * float(stdtrit(max(part.freedom, 1), tail)) ** 2 for part in parts)
+    return sqrt(fsum(reaches) / whole)
 
 
 def two_sided(difference: float, parts: Sequence[Part]) -> float:
