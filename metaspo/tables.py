@@ -16,6 +16,7 @@ from metaspo.backends.printable import escaped
 from metaspo.engine import EvaluationReport, Gain, Prepared, RunDirectory, RunDirectoryError, RunReport, report_data
 from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, ScoreRow
 from metaspo.engine.journal.view import Barriers
+from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.status import Session, last_session
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.strategies import inner_strategy, outer_strategy
@@ -149,7 +150,7 @@ def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
 def _print_session(out: Console, session: Session, *, told: bool) -> None:
     """A session that has no summary; `told`: an earlier one has."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
-    spent = f"{session.calls:,} calls, ${session.dollars:.4f}"
+    spent = f"{session.calls:,} calls, {show_dollars(session.dollars, unpriced=session.unpriced)}"
     if session.state == "running":
         minutes = (time.time() - session.since) / 60
         text = f"Under way since {since} ({minutes:,.1f} min): {session.stage}; {spent} up to its last scored prompt."
@@ -210,8 +211,8 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
             f"{use.hits + use.joined:,}",
             f"{use.prompt_tokens:,}",
             f"{use.completion_tokens:,}",
-            f"${use.dollars:.4f}",
-            f"${use.dollars_saved:.4f}",
+            show_dollars(use.dollars, unpriced=use.unpriced),
+            show_dollars(use.dollars_saved, unpriced=use.unpriced + use.unpriced_saved),
             f"{use.retries:,}",
         )
     out.print(table)
@@ -230,7 +231,7 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
     if spent.sessions > 1:
         out.print(
             f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
-            f"${spent.dollars:.4f}, {spent.seconds:,.1f} s",
+            f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s",
             highlight=False,
         )
 
@@ -262,7 +263,7 @@ def print_runs(out: Console, runs: list[RunDirectory]) -> None:
             _state(data, summary),
             f"{result['train_before']:.1%} → {result['train_after']:.1%}" if result else "",
             f"{100 * gain.gain:+.1f}" if gain else "",
-            f"${spent.dollars:.4f}" if spent else "",
+            show_dollars(spent.dollars, unpriced=spent.unpriced) if spent else "",
             f"{spent.seconds:,.0f}" if spent else "",
         )
     out.print(table)
@@ -288,7 +289,8 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     out.print(OF_SCORES, style="dim", highlight=False)
     use = report.usage.total
     out.print(
-        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, ${use.dollars:.4f}, {report.seconds:.1f} s",
+        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
+        f"{show_dollars(use.dollars, unpriced=use.unpriced)}, {report.seconds:.1f} s",
         highlight=False,
     )
 

@@ -206,7 +206,9 @@ class Gateway:
         tally = account.tally(lane.name)
         tally.hits += len(completions)
         prices = lane.settings.prices
-        if prices is not None:
+        if prices is None:
+            tally.unpriced_saved += len(completions)
+        else:
             tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
 
     def _lane(self, name: str) -> LaneState:

@@ -222,6 +222,7 @@ class LaneState:
         tally.completion_tokens += usage.completion_tokens
         tally.cached_tokens += usage.cached_tokens
         tally.dollars += dollars
+        tally.unpriced += prices is None
         tally.queue_seconds += flight.queue_seconds
         tally.limiter_seconds += flight.limiter_seconds
         tally.server_seconds += now - call.sent
@@ -385,6 +386,7 @@ class LaneState:
         tally.calls += 1
         tally.withdrawn += not call.flight.waiters
         tally.dollars += call.funds.at_most.dollars
+        tally.unpriced += self.settings.prices is None
         self._settle(call.funds, call.funds.at_most, now)
 
     def _release(self, flight: Flight, now: float) -> None:

@@ -15,6 +15,7 @@ class LaneUse:
         joined: requests that waited for an equal one already on its way.
         dollars: spent; calls without a whole answer count at their most.
         dollars_saved: what the cache's answers would have cost again.
+        unpriced, unpriced_saved: calls and cache's answers that are in neither, because no price is known.
         retries: calls that failed and were sent again.
         failed: requests that got no answer.
         queue_seconds, limiter_seconds, server_seconds, retry_seconds, store_seconds: where answered requests spent
@@ -31,6 +32,8 @@ class LaneUse:
     cached_tokens: int = 0
     dollars: float = 0.0
     dollars_saved: float = 0.0
+    unpriced: int = 0
+    unpriced_saved: int = 0
     retries: int = 0
     failed: int = 0
     queue_seconds: float = 0.0
@@ -54,6 +57,8 @@ class LaneTally:
     cached_tokens: int
     dollars: float
     dollars_saved: float
+    unpriced: int
+    unpriced_saved: int
     retries: int
     failed: int
     queue_seconds: float

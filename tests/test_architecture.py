@@ -24,6 +24,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "gather",
     "addresses",
     "prompts",
+    "money",
     "strategies",
     "domains",
     "config",

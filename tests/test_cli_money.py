@@ -73,3 +73,42 @@ def test_an_interrupted_run_does_not_pay_twice(project: tuple[Path, ChatServer])
     assert together["calls"] == server.calls
     assert together["dollars"] == pytest.approx(server.calls * CALL)
     assert summary["usage"]["total"]["dollars"] < together["dollars"]
+
+
+def test_what_is_not_known_is_never_told_as_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls at no known price: in the report, the list of runs, after another session, and when prompts are scored."""
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url)
+        told = [here("evaluate", "run.toml"), here("optimize", "run.toml"), here("runs")]
+        told.append(here("show", json.loads(here("runs", "--json").out)[0]["name"]))
+        assert "0.0000" not in "".join(ended.out + ended.err for ended in told)
+        assert all("unknown" in ended.out for ended in told)
+        again = here("optimize", "run.toml")
+        assert "unknown" in again.out, "what the cache saved"
+        assert "$0.0000" in again.out, "this time nothing was spent, for sure"
+
+
+def test_a_sum_of_known_and_unknown_says_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base model's price is known, the optimizer's is not."""
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer) as server:
+        config = write_project(tmp_path, server.url)
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("[base]\n", f"[base]\n{PRICES}\n"), encoding="utf-8")
+        here("optimize", "run.toml")
+        assert " + unknown" in here("runs").out
+
+
+def test_a_cap_in_dollars_without_prices_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would never be reached."""
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url)
+        for command in ("optimize", "plan", "evaluate"):
+            ended = here(command, "run.toml", "--set", "budget.dollars=0.01")
+            assert ended.code == 2
+            assert "base.prices" in ended.errors[0]
+        assert server.calls == 0

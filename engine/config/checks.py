@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metaspo.engine.config.models import has_known_price, lane_settings
+from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.plan import proposing
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
@@ -15,10 +15,10 @@ def check_config(config: RunConfig, *, source: str) -> None:
     for role, table in (("base", config.base), ("optimizer", config.optimizer)):
         if table is not None:
             try:
-                lane_settings(table)
+                prices = lane_settings(table).prices
             except ConfigError as error:
                 raise ConfigError(f"{source}: {role}.tier: {error}") from None
-            if config.budget.dollars is not None and not has_known_price(table):
+            if config.budget.dollars is not None and prices is None:
                 raise ConfigError(
                     f"{source}: budget.dollars: what {table.model} costs is not known, so its calls could not count "
                     f"against the cap: give {role}.prices = {{ input = …, output = … }}, in dollars per million tokens "

@@ -209,6 +209,9 @@ def _tier_limits(table: ModelTable, facts: ModelFacts | None) -> Mapping[str, in
 
 
 def _prices(table: ModelTable, facts: ModelFacts | None) -> Prices | None:
+    """None where they are not known; a model on this machine costs nothing."""
+    if table.backend == "local" and table.prices is None:
+        return Prices(input=0.0, cached=0.0, output=0.0)
     if table.prices is not None:
         cached = table.prices.input if table.prices.cached is None else table.prices.cached
         return Prices(input=table.prices.input, cached=cached, output=table.prices.output)
@@ -216,11 +219,6 @@ def _prices(table: ModelTable, facts: ModelFacts | None) -> Prices | None:
         cached = facts.input_price if facts.cached_input_price is None else facts.cached_input_price
         return Prices(input=facts.input_price, cached=cached, output=facts.output_price)
     return None
-
-
-def has_known_price(table: ModelTable) -> bool:
-    """Whether it can be told what a model's calls cost, be it nothing. Raises `ConfigError` as `lane_settings`."""
-    return table.backend == "local" or lane_settings(table).prices is not None
 
 
 def _local_parallel(table: ModelTable) -> int:

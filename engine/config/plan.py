@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metaspo.backends import Usage
-from metaspo.engine.config.models import has_known_price, lane_settings
+from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy
@@ -181,7 +181,7 @@ def _lane(table: ModelTable, calls: int, prompt: float, answer: float, *, second
         limits.append(calls / settings.requests_per_minute)
     if settings.tokens_per_minute:
         limits.append((tokens_in + tokens_out) / settings.tokens_per_minute)
-    dollars = settings.prices.dollars(usage) if settings.prices else (0.0 if has_known_price(table) else None)
+    dollars = settings.prices.dollars(usage) if settings.prices else None
     return LanePlan(
         model=table.model,
         calls=calls,

@@ -249,6 +249,7 @@ class Spent(Event):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     dollars: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
     of_budget: Cost = NOTHING
 
@@ -259,6 +260,7 @@ class Spent(Event):
             prompt_tokens=self.prompt_tokens + more.prompt_tokens,
             completion_tokens=self.completion_tokens + more.completion_tokens,
             dollars=self.dollars + more.dollars,
+            unpriced=self.unpriced + more.unpriced,
             seconds=self.seconds + more.seconds,
             of_budget=self.of_budget.plus(more.of_budget),
         )

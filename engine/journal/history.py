@@ -17,20 +17,28 @@ class Point:
     Attributes:
         address: what had just been selected, e.g. `iter=1/outer`.
         score: mean over the (task, kept user prompt) nodes on the train splits, each with its task's weight, 0 to 1.
-        calls, dollars, seconds: spent by then, all sessions together.
+        calls, dollars, seconds: spent by then, all sessions together; `unpriced` calls are not in the dollars.
     """
 
     address: str
     score: float
     calls: int = 0
     dollars: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
 
     @classmethod
     def of(cls, address: str, scores: Scores, spent: Spent, weights: Mapping[str, float]) -> "Point":
         """The mean of scores, by the weights of their tasks (1 for one that has none)."""
         mean = fmean([score for _, score in scores], weights=[weights.get(task, 1.0) for task, _ in scores])
-        return cls(address=address, score=mean, calls=spent.calls, dollars=spent.dollars, seconds=spent.seconds)
+        return cls(
+            address=address,
+            score=mean,
+            calls=spent.calls,
+            dollars=spent.dollars,
+            unpriced=spent.unpriced,
+            seconds=spent.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ def note_spending(journal: Journal, account: Account, *, seconds: float, last: b
             prompt_tokens=total.prompt_tokens,
             completion_tokens=total.completion_tokens,
             dollars=total.dollars,
+            unpriced=total.unpriced,
             seconds=round(seconds, 3),
             of_budget=account.taken() if last else account.announced(),
         )

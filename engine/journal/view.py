@@ -47,6 +47,7 @@ class AllSessions:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     dollars: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
 
 

@@ -12,6 +12,7 @@ from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, TestScore
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
+from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain, RunResult
 from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
 from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, changed_prompt, picture, render_page
@@ -47,8 +48,9 @@ def run_page(run: RunDirectory) -> str:
     return render_page(
         f"Run {run.name}",
         lead=(
-            f"Seed {result.seed}. {last.calls:,} calls, ${last.dollars:.4f}, {last.seconds:,.0f} s up to the last "
-            f"selection. System prompts: {result.strategies['outer']}. User prompts: {result.strategies['inner']}."
+            f"Seed {result.seed}. {last.calls:,} calls, {show_dollars(last.dollars, unpriced=last.unpriced)}, "
+            f"{last.seconds:,.0f} s up to the last selection. System prompts: {result.strategies['outer']}. "
+            f"User prompts: {result.strategies['inner']}."
         ),
         verdicts=[_verdict(gain) for gain in result.gains],
         sections=[section for section in sections if section is not None],

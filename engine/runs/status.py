@@ -21,7 +21,8 @@ class Session:
         number: from 1.
         since: when it began, in seconds since 1970.
         stage: how far it got, e.g. "iteration 1 of 3: outer loop".
-        calls, dollars: what it has spent for sure: what it said with its last scorecard.
+        calls, dollars: what it has spent for sure: what it said with its last scorecard. `unpriced` calls are not in
+            the dollars.
         seconds: from its beginning to the last line that it wrote.
     """
 
@@ -31,6 +32,7 @@ class Session:
     stage: str
     calls: int
     dollars: float
+    unpriced: int
     seconds: float
 
 
@@ -60,5 +62,6 @@ def last_session(
         ),
         calls=view.session.calls,
         dollars=view.session.dollars,
+        unpriced=view.session.unpriced,
         seconds=view.seconds,
     )

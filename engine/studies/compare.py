@@ -128,6 +128,7 @@ def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
         answers=found.answers + total.calls + total.hits + total.joined,
         calls=found.calls + total.calls,
         dollars=found.dollars + total.dollars,
+        unpriced=found.unpriced + total.unpriced,
     )
 
 

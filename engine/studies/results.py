@@ -20,7 +20,7 @@ class CellResult:
         adapted: user prompts of target tasks adapted under the system prompt, curve by curve.
         result: of the optimization; None for a fixed prompt.
         answers: how many answers it took, from the cache or not.
-        calls, dollars, seconds: what this session spent on it.
+        calls, dollars, seconds: what this session spent on it; `unpriced` calls are not in the dollars.
         stopped: why it has no scores; "" if it has.
     """
 
@@ -36,6 +36,7 @@ class CellResult:
     answers: int = 0
     calls: int = 0
     dollars: float = 0.0
+    unpriced: int = 0
     seconds: float = 0.0
     stopped: str = ""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
+from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
 from metaspo.engine.studies.protocol_scores import ProtocolScores, adaptation, improved_share
 from metaspo.engine.studies.savings import needed
@@ -224,7 +225,7 @@ def _spent(study: Study) -> Table:
                 method,
                 sum(cell.answers for cell in cells),
                 sum(cell.calls for cell in cells),
-                f"${sum(cell.dollars for cell in cells):.4f}",
+                show_dollars(sum(cell.dollars for cell in cells), unpriced=sum(cell.unpriced for cell in cells)),
                 round(sum(cell.seconds for cell in cells), 1),
                 stopped,
             )
