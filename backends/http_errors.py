@@ -38,6 +38,7 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
     "organization_usage_limit_exceeded": CreditExhausted,
     "billing_hard_limit_reached": CreditExhausted,
     "billing_not_active": CreditExhausted,
+    "in_flight_budget_exhausted": RateLimited,
     "invalid_api_key": AccessDenied,
     "API_KEY_INVALID": AccessDenied,
     "UNAUTHENTICATED": AccessDenied,
@@ -54,6 +55,8 @@ _BY_TYPE: Mapping[str, type[BackendError]] = {
     "insufficient_quota": CreditExhausted,
     "authentication_error": AccessDenied,
     "permission_error": AccessDenied,
+    "billing_error": CreditExhausted,
+    "request_too_large": RequestRejected,
     "rate_limit_error": RateLimited,
     "requests": RateLimited,
     "tokens": RateLimited,
@@ -145,10 +148,12 @@ _TELLING = (
     ),
     _telling(
         r"\bcredits? balance|insufficient (?:credit|balance|funds)|(?:used|run) (?:up|out of).{0,30}\bcredits"
-        r"|spending limit|billing (?:is |has )?not",
+        r"|spending limit|API usage limits|billing (?:is |has )?not",
         CreditExhausted,
         (400, 403, 429),
     ),
+    _telling(r"\b(?:input|prompt|content|request)\b.{0,20}\bflagged|\bmoderation\b", RequestRejected, (400, 403)),
+    _telling(r"\bcontext (?:length|size|window)|\bcontext\b.{0,20}\bexceed", RequestRejected, (422, 500)),
     _telling(
         r"\bapi[ _-]?key\b.{0,40}\b(?:not valid|invalid|incorrect|expired|missing|not found|required|disabled)"
         r"|\b(?:invalid|incorrect|expired|missing|no|bad|wrong)\b.{0,20}\b(?:api[ _-]?key|access token|credentials)\b",

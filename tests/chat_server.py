@@ -18,6 +18,8 @@ from metaspo.backends import Message, Request
 
 Body = dict[str, Any]
 Answer = Callable[[Request], str]
+Form = Callable[[Request, str], object]
+CHAT = "/v1/chat/completions"
 LIMIT = 60.0  # seconds that a test waits for the server's next event
 
 
@@ -49,8 +51,18 @@ class ChatServer:
         keys: the `Authorization` headers seen.
     """
 
-    def __init__(self, answer: Answer, *, refuse: Refuse = lambda _request, _before: None) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        refuse: Refuse = lambda _request, _before: None,
+        form: Form | None = None,
+        path: str = CHAT,
+    ) -> None:
+        """`form` makes the body of an answer, `path` is where a chat call goes."""
         self.refuse = refuse
+        self._form = form or _completion
+        self._path = path
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.keys: set[str] = set()
@@ -104,7 +116,7 @@ class ChatServer:
     async def _serve(self) -> None:
         self._loop, self._stop, self._released = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post(self._path, self._complete)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
@@ -134,7 +146,7 @@ class ChatServer:
                 self._count_held(-1)
         answer = self._answer(request)
         self._count(self.answered, text)
-        return web.json_response(_completion(request, answer))
+        return web.json_response(self._form(request, answer))
 
     def _count_held(self, change: int) -> None:
         with self._changed:
