@@ -146,9 +146,9 @@ def test_the_bound_for_few_candidates_is_what_theory_gives_and_above_zero(candid
     """Of one candidate, too: it had to beat the incumbent."""
     winner: TaskGrades = {"s": [1.0, 1.0, 1.0, 0.0], "t": [1.0, 0.0, 1.0]}
     incumbent: TaskGrades = {"s": [1.0, 0.0, 0.0, 0.0], "t": [0.0, 0.0, 1.0]}
-    # Differences 0 1 1 0 and 1 0 0: both with a sample variance of 1/3. The tasks weigh 2/3 and 1/3.
-    error = (2 / 3) ** 2 * (1 / 3) / 4 + (1 / 3) ** 2 * (1 / 3) / 3
-    highest = {1: 1 / sqrt(pi), 2: 1.5 / sqrt(pi)}[candidates]
+    # Differences 0 1 1 0 and 1 0 0: with mean squares of 1/2 and 1/3. The tasks weigh 2/3 and 1/3.
+    error = (2 / 3) ** 2 * (1 / 2) / 4 + (1 / 3) ** 2 * (1 / 3) / 3
+    highest = norm.ppf(0.95 ** (1 / (candidates + 1)))
     bound = at_most(winner, incumbent, candidates=candidates, score=0.7, weights=WEIGHTS)
     assert bound.luck == pytest.approx(highest * sqrt(error / 2), rel=1e-4)
     assert bound.luck > 0

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from scipy.stats import t as student
+from world import split_score
 
 from metaspo.engine.statistics import (
     Grade,
@@ -23,7 +24,7 @@ from metaspo.engine.statistics import (
     wilson_interval,
 )
 from metaspo.engine.statistics.grades import macro_f1_values
-from metaspo.engine.tasks import Graded, MacroF1
+from metaspo.engine.tasks import MacroF1
 
 GRADES = st.lists(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]), min_size=1, max_size=20)
 LABELS = st.lists(
@@ -114,14 +115,14 @@ def test_macro_f1s_interval_covers_the_truth_about_as_often_as_it_says(
 
 @given(LABELS)
 def test_the_score_of_labels_is_the_macro_f1_that_the_metric_gives_them(labels: list[tuple[str, str | None]]) -> None:
-    graded = [Graded(said, (right,)) for right, said in labels]
-    assert scored([labels]).score == pytest.approx(MacroF1().aggregate(graded))
+    whole = [(said, (right,)) for right, said in labels]
+    assert scored([labels]).score == pytest.approx(split_score(MacroF1(), whole))
 
 
 @given(LABELS.filter(lambda labels: len(labels) > 1))
 def test_a_labels_value_is_what_macro_f1_loses_without_it(labels: list[tuple[str, str | None]]) -> None:
     def score(of: Sequence[tuple[str, str | None]]) -> float:
-        return MacroF1().aggregate([Graded(said, (right,)) for right, said in of])
+        return split_score(MacroF1(), [(said, (right,)) for right, said in of])
 
     whole = score(labels)
     losses = np.array([whole - score(labels[:place] + labels[place + 1 :]) for place in range(len(labels))])
