@@ -243,7 +243,7 @@ class Session:
                 self._gateway = gateway
                 conduct = self._conduct(gateway)
                 self._ledger.begin(process.number, self._widths, conduct=conduct)
-                async with self._visits(gateway):
+                async with self._visits(gateway, conduct):
                     return await gather(self._one(config, gateway, events) for config in simulation.configs())
         finally:
             if conduct is not None and not process.dead:
@@ -261,10 +261,11 @@ class Session:
         return conduct
 
     @asynccontextmanager
-    async def _visits(self, gateway: Gateway) -> AsyncIterator[None]:
+    async def _visits(self, gateway: Gateway, conduct: Conduct) -> AsyncIterator[None]:
         """Guests come and go meanwhile, and are sent away at the end."""
         told, exact = self._simulation.guests_were_told, not self._simulation.plan.disk
         visits = [Visit(guest, gateway, told, exact=exact, breaks=self._ledger.breaks) for guest in self._guests]
+        conduct.checks += [visit.check for visit in visits]
         tasks = [asyncio.create_task(visit.run()) for visit in visits]
         try:
             yield

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from simulation_rates import Rates
+
 from metaspo.backends import Completion, Request, RequestRejected, Usage
 from metaspo.cache import Store
 from metaspo.scheduling import (
@@ -22,12 +24,12 @@ from metaspo.scheduling import (
     Lane,
     LaneGaveUp,
     LaneSettings,
+    LimitsLearned,
     Priority,
     Retried,
 )
 
-MINUTE = 60.0
-LEAST_HOLD = 0.75  # seconds that a refusal holds a lane back which does not say for how long
+FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
 MOMENT = 1e-6
 LOOK_AT = 3  # every so-manieth call the statistics are looked at, which takes its time
@@ -78,11 +80,14 @@ class Server:
     """What is known of one server in a session.
 
     Attributes:
+        failed: when it did not answer which request, since it answered last; gone: it was not there for one of them.
         rests: since it answered last; down_at: when the last one began; probes_at: when those not probed yet are over.
     """
 
     health: str = "up"
     in_flight: int = 0
+    failed: set[tuple[float, str]] = field(default_factory=set)
+    gone: bool = False
     rests: int = 0
     down_at: float = 0.0
     probes_at: list[float] = field(default_factory=list)
@@ -93,19 +98,17 @@ class LaneConduct:
     """What is known of one lane in a session.
 
     Attributes:
-        holds: when each refusal was heard, and until when it holds.
-        too_many: (when, calls at once) where these were more than allowed by then: was there a cut at that moment?
         good_since: the last answer, or end of all patience; heard: the server has ever said anything.
+        limits: requests and tokens per minute that it was told last.
     """
 
     settings: LaneSettings
-    holds: list[tuple[float, float]] = field(default_factory=list)
-    arrivals: list[float] = field(default_factory=list)
+    rates: Rates
     in_flight: int = 0
-    too_many: list[tuple[float, int]] = field(default_factory=list)
-    limit: int | None = None
+    arrivals: int = 0
     good_since: float = 0.0
     heard: bool = False
+    limits: tuple[int | None, int | None] = (None, None)
     server_seconds: float = 0.0
     answers: int = 0
     prompt_tokens: int = 0
@@ -120,7 +123,16 @@ class Conduct:
     ) -> None:
         self._gateway = gateway
         self._breaks = breaks
-        self._lanes = {name: LaneConduct(settings, good_since=now) for name, settings in lanes.items()}
+        self._lanes = {
+            name: LaneConduct(
+                settings,
+                Rates(name, settings, breaks=breaks),
+                good_since=now,
+                limits=(settings.requests_per_minute, settings.tokens_per_minute),
+            )
+            for name, settings in lanes.items()
+        }
+        self.checks: list[Callable[[], None]] = []
         self._servers: dict[str, Server] = {}
         self._billed = NOTHING
         self._retried = self._calls = 0
@@ -146,37 +158,46 @@ class Conduct:
             self._breaks(f"{name} gets a second call while it has yet to answer one")
         server.in_flight += 1
         conduct.in_flight += 1
-        for heard, until in conduct.holds:
-            if heard < now < until - MOMENT:
-                self._breaks(f"{lane} sends {until - now:.2f} seconds before a refusal is over")
-        conduct.holds = [hold for hold in conduct.holds if hold[1] > now]
+        conduct.rates.go(now)
         self._calls += 1
         if self._calls % LOOK_AT == 0:
-            self._check_counts(lane, now)
+            self._look(lane, now)
 
     def arrive(self, arrival: Arrival) -> None:
         """A call has reached a server that listens."""
-        self._lanes[arrival.lane].arrivals.append(arrival.at)
+        self._lanes[arrival.lane].arrivals += 1
+        self._lanes[arrival.lane].rates.arrive(arrival.at)
 
-    def end(self, lane: str, name: str, how: str) -> None:
+    def end(self, lane: str, name: str, how: str, *, key: str, now: float) -> None:
         """A call is over."""
-        self._server(name).in_flight -= 1
+        server = self._server(name)
+        server.in_flight -= 1
+        server.gone |= how == "down"
+        server.failed.add((now, key))
         self._lanes[lane].in_flight -= 1
         self._lanes[lane].heard |= how not in ("cancelled", "down")
 
     def answer(self, arrival: Arrival, name: str, now: float) -> None:
         """A whole answer is on its way back, and there at once."""
         conduct = self._lanes[arrival.lane]
-        self._server(name).health = "up"
+        server = self._server(name)
+        server.health, server.gone = "up", False
+        server.failed = {failure for failure in server.failed if failure[0] == now}  # may be heard after this
         conduct.good_since = now
         conduct.answers += 1
         conduct.server_seconds += now - arrival.at
         conduct.prompt_tokens += arrival.usage.prompt_tokens
         conduct.completion_tokens += arrival.usage.completion_tokens
 
-    def refuse(self, lane: str, now: float, seconds: float | None) -> None:
-        """A provider refuses a call for the rate, and says for how long, or does not."""
-        self._lanes[lane].holds.append((now, now + (LEAST_HOLD if seconds is None else seconds)))
+    def refuse(self, lane: str, now: float, status: int, code: str, seconds: float | None) -> None:
+        """A server refuses a call, and says how long to wait, or does not."""
+        rates = self._lanes[lane].rates
+        if status == 503:
+            rates.overload(now, seconds)
+        elif status == 429 and code != "insufficient_quota":
+            rates.hold(now, seconds)
+            if code == "slow_down":
+                rates.slow_down(now, self._gateway.statistics().lanes[lane])
 
     def bill(self, cost: Cost) -> None:
         """A server has worked: what was set aside must cover it, and be announced."""
@@ -205,31 +226,35 @@ class Conduct:
         conduct = self._lanes[event.lane]
         match event:
             case EndpointDown():
-                server = self._server(event.endpoint)
-                expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
-                if event.wait != expected:
-                    self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
-                server.health, server.rests = "down", server.rests + 1
-                server.down_at = event.at
-                server.probes_at.append(event.at + event.wait)
+                self._rest(self._server(event.endpoint), event)
             case EndpointUp():
                 self._server(event.endpoint).health = "up"
                 self._server(event.endpoint).rests = 0
             case Retried():
                 self._retried += 1
             case ConcurrencyChanged():
-                conduct.too_many = [
-                    (at, calls) for at, calls in conduct.too_many if at != event.at or calls > event.before
-                ]
-                if conduct.limit not in (None, event.before) or event.after == event.before or event.after < 1:
-                    self._breaks(f"{event.lane} had {conduct.limit} calls at once and goes on {event}")
-                conduct.limit = event.after
+                conduct.rates.change(event)
+            case LimitsLearned():
+                limits = (event.requests_per_minute, event.tokens_per_minute)
+                if limits == conduct.limits:
+                    self._breaks(f"{event.lane} has learned nothing new: {event}")
+                conduct.limits = limits
             case LaneGaveUp(final=False) if "rate limit" not in event.reason:
                 patience, first = conduct.settings.patience, conduct.settings.first_patience
                 patience = patience if conduct.heard else min(patience, first)
                 if event.at - conduct.good_since < patience - MOMENT:
                     self._breaks(f"{event.lane} gave up {event.at - conduct.good_since:g} seconds after an answer")
                 conduct.good_since = event.at
+
+    def _rest(self, server: Server, event: EndpointDown) -> None:
+        """A server rests: with reason, and twice as long each time until it answers."""
+        expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
+        if event.wait != expected:
+            self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
+        if server.health == "up" and not server.gone and len({key for _, key in server.failed}) < FAULTS_TO_REST:
+            self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
+        server.health, server.rests, server.down_at = "down", server.rests + 1, event.at
+        server.probes_at.append(event.at + event.wait)
 
     # What accounts and statistics say
 
@@ -244,8 +269,8 @@ class Conduct:
     def finish(self, *, interrupted: bool) -> None:
         """The gateway is closed: nothing is left, and the books agree with what was seen."""
         self.check_funds()
-        for name in self._lanes:
-            self._check_width(name, inf)
+        for lane in self._lanes.values():
+            lane.rates.close(inf)
         statistics = self._gateway.statistics()
         totals = [account.statistics().total for account in self._gateway.accounts.values()]
         for account in self._gateway.accounts.values():
@@ -264,7 +289,7 @@ class Conduct:
             said = sum(getattr(total, name) for total in totals)
             if abs(said - amount) > MOMENT * max(1.0, amount):
                 self._breaks(f"the accounts say {said:g} {name}, seen were {amount:g}")
-        most = sum(len(lane.arrivals) for lane in lanes)
+        most = sum(lane.arrivals for lane in lanes)
         calls = sum(total.calls - total.withdrawn for total in totals)  # some of these were ended before they began
         if calls > most and not interrupted:
             self._breaks(f"the accounts paid for {calls} calls, {most} reached a server")
@@ -280,19 +305,12 @@ class Conduct:
         if left:
             self._breaks(f"something is left in a closed gateway: {statistics}")
 
-    def _check_counts(self, lane: str, now: float) -> None:
-        """No more calls at once than the lane allows itself; what it thinks it has used is never below the truth."""
-        conduct, said = self._lanes[lane], self._gateway.statistics().lanes[lane]
-        self._check_width(lane, now)
-        if conduct.in_flight > said.concurrency:
-            conduct.too_many.append((now, conduct.in_flight))  # unless it was cut at this very moment
-        truth = sum(at > now - MINUTE for at in conduct.arrivals)
-        if said.requests_in_minute < truth:
-            self._breaks(f"{lane} counts {said.requests_in_minute} requests in the last minute, {truth} came")
-
-    def _check_width(self, lane: str, now: float) -> None:
-        if any(at < now for at, _ in self._lanes[lane].too_many):
-            self._breaks(f"more calls at once on {lane} than it allows itself: {self._lanes[lane].too_many}")
+    def _look(self, lane: str, now: float) -> None:
+        """What a lane says of itself agrees with what is seen of it."""
+        for check in self.checks:
+            check()
+        said = self._gateway.statistics().lanes[lane]
+        self._lanes[lane].rates.look(said, in_flight=self._lanes[lane].in_flight, now=now)
 
     def _server(self, name: str) -> Server:
         return self._servers.setdefault(name, Server())

@@ -21,6 +21,7 @@ from metaspo.backends import (
     BackendError,
     ConnectionLost,
     LimitHints,
+    Overloaded,
     RateLimited,
     Reply,
     Request,
@@ -88,13 +89,13 @@ class FaultyServer:
         if session.dead or conduct is None:
             raise Unreachable("The process is gone.")
         conduct.reach(self.lane, self.inner.name, self.now())
-        how = "down"
+        how, key = "down", request_key(request)
         try:
             if self.active("down"):
                 self._ledger.meet("down")
                 raise Unreachable(f"{self.inner.name}: connection refused.", refused=True)
             how = "cancelled"
-            arrival, fault, said = self._arrive(request, session)
+            arrival, fault, said = self._arrive(request, key, session)
             try:
                 async with asyncio.timeout_at(self._breaks_at()):
                     reply = await self._answer(request, said, fault, time_limit=time_limit)
@@ -118,10 +119,9 @@ class FaultyServer:
             finally:
                 self._ledger.end(arrival, how)
         finally:
-            conduct.end(self.lane, self.inner.name, how)
+            conduct.end(self.lane, self.inner.name, how, key=key, now=self.now())
 
-    def _arrive(self, request: Request, session: Session) -> tuple[Arrival, Fault | None, Said]:
-        key = request_key(request)
+    def _arrive(self, request: Request, key: str, session: Session) -> tuple[Arrival, Fault | None, Said]:
         said = self._world.say(request, key)
         arrival = Arrival(session.number, self.lane, key, self.now(), said.usage)
         self._ledger.arrive(arrival)
@@ -188,6 +188,8 @@ class FaultyServer:
             reply = await self.inner.complete(request, time_limit=time_limit)
         except (RateLimited, SlowDown) as error:
             return self._refuse_as(error, request)
+        except Overloaded:
+            return self._refuse(503, "", request)
         except TimedOut:
             self._bill(request, said)
             raise
@@ -227,8 +229,8 @@ class FaultyServer:
     def _refuse(
         self, status: int, code: str, request: Request, *, wait: Mapping[str, str] | None = None, page: bool = False
     ) -> Reply:
-        if status == 429 and code != "insufficient_quota" and self._ledger.conduct is not None:
-            self._ledger.conduct.refuse(self.lane, self.now(), _told(wait or {}))
+        if self._ledger.conduct is not None:
+            self._ledger.conduct.refuse(self.lane, self.now(), status, code, _told(wait or {}))
         body = b"<html>Bad gateway</html>" if page else orjson.dumps({"error": {"code": code, "message": "No."}})
         return self._read(status, wait or {}, body, request, latency=ROUND_TRIP)
 

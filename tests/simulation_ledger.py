@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulation_conduct import MINUTE, Arrival, Conduct
+from simulation_conduct import Arrival, Conduct
+from simulation_rates import MINUTE
 
 from metaspo.backends import Usage
 from metaspo.scheduling import NOTHING, Cost

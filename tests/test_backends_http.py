@@ -574,7 +574,11 @@ def test_no_piece_of_a_prompt_is_shown_wherever_it_stands_in_a_servers_words(
     assert not any(len(window) > 2 and window in shown for window in windows)
 
 
-def test_a_servers_words_are_shown_where_they_share_less_than_that_with_the_prompt() -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [("", " it"), ("about ", " it"), ("about ", ""), ("", ""), ("x" * 187, "")]
+)
+def test_twelve_characters_of_a_prompt_are_a_piece_of_it_and_eleven_are_not(before: str, after: str) -> None:
     call = Call("server", "m", prompts=(Message("user", "0123456789abcdef"),))
-    assert safe_words("about 0123456789a it", call=call) == "about 0123456789a it"
-    assert safe_words("about 0123456789ab it", call=call) == ""
+    assert safe_words(f"{before}0123456789ab{after}", call=call) == ""
+    shown = f"{before}0123456789a{after}"
+    assert safe_words(shown, call=call) == shown

@@ -217,7 +217,7 @@ def test_refuses_another_program_s_cache(folder: Path) -> None:
 STEPS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.booleans()), max_size=20)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(STEPS, st.sampled_from([0, 2_000, 10**6]))
 async def test_of_two_stores_on_one_folder_either_gives_the_first_answer(
     steps: list[tuple[int, int, bool]], memory_bytes: int
