@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chat_server import ChatServer
 from typer.testing import CliRunner
 
 from metaspo.cli import app
@@ -144,6 +145,16 @@ def wait_until_kept(folder: Path, entries: int) -> None:
         time.sleep(0.005)
         with closing(sqlite3.connect(database, uri=True)) as connection:
             (found,) = connection.execute("SELECT count(*) FROM Cache").fetchone()
+
+
+def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
+    """A run under way that has so many more answers, all of them kept, and waits for others."""
+    before = server.calls
+    server.hold_after(calls)
+    running = start("optimize", "run.toml", folder=folder)
+    server.wait_for(answered=before + calls)
+    wait_until_kept(folder, before + calls)
+    return running
 
 
 def result_bytes(folder: Path) -> bytes:

@@ -57,6 +57,17 @@ def wanted(request: str) -> str:
     return request.rsplit("between <", 1)[1].split(">", 1)[0]
 
 
+def user_prompt(name: str) -> str:
+    """A usable prompt that tells its name, and that an induction or variation brings as it stands."""
+    return f"{name} {{question}} {RULE}"
+
+
+def numbered(step: str, request: str) -> str:
+    """A different prompt for every step."""
+    tag = wanted(request)
+    return tagged(tag, f"Read. by {step}" + (" {question}" if tag == "user_prompt" else ""))
+
+
 class ScriptedArena:
     """An `SearchContext` whose models are functions.
 

@@ -39,27 +39,25 @@ def test_each_ends_with_its_work_or_at_its_limit(works: list[Work]) -> None:
         assert whole == (takes < may_take) or takes == pytest.approx(may_take)
 
 
-def test_one_timer_serves_all() -> None:
+@pytest.mark.virtual
+async def test_one_timer_serves_all() -> None:
     """However many begin and end in time, the loop has one timer of theirs."""
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        timers = 0
-        call_at = loop.call_at
+    loop = asyncio.get_running_loop()
+    timers = 0
+    call_at = loop.call_at
 
-        def counted(*args: object) -> asyncio.TimerHandle:
-            nonlocal timers
-            timers += 1
-            return call_at(*args)  # type: ignore[arg-type]
+    def counted(*args: object) -> asyncio.TimerHandle:
+        nonlocal timers
+        timers += 1
+        return call_at(*args)  # type: ignore[arg-type]
 
-        loop.call_at = counted  # type: ignore[method-assign,assignment]
-        deadlines = Deadlines(TimeLimit.expire)
-        for _ in range(100):
-            with TimeLimit(60.0, deadlines):
-                pass
-        assert timers == 1
-
-    run_virtual(main())
+    loop.call_at = counted  # type: ignore[method-assign,assignment]
+    deadlines = Deadlines(TimeLimit.expire)
+    for _ in range(100):
+        with TimeLimit(60.0, deadlines):
+            pass
+    assert timers == 1
 
 
 async def cancelled_from_outside(work: Callable[[], Awaitable[None]]) -> None:
@@ -71,31 +69,27 @@ async def cancelled_from_outside(work: Callable[[], Awaitable[None]]) -> None:
         await task
 
 
-def test_a_task_that_somebody_else_cancels_stays_cancelled() -> None:
+@pytest.mark.virtual
+async def test_a_task_that_somebody_else_cancels_stays_cancelled() -> None:
     """That is no time-out, not even when the limit passes at the same moment."""
 
-    async def main() -> None:
-        deadlines = Deadlines(TimeLimit.expire)
+    deadlines = Deadlines(TimeLimit.expire)
 
-        async def within(seconds: float) -> None:
-            with TimeLimit(seconds, deadlines):
-                await asyncio.sleep(100)
+    async def within(seconds: float) -> None:
+        with TimeLimit(seconds, deadlines):
+            await asyncio.sleep(100)
 
-        await cancelled_from_outside(lambda: within(10))
-        await cancelled_from_outside(lambda: within(1 + 1e-12))
-
-    run_virtual(main())
+    await cancelled_from_outside(lambda: within(10))
+    await cancelled_from_outside(lambda: within(1 + 1e-12))
 
 
-def test_after_close_nothing_passes() -> None:
+@pytest.mark.virtual
+async def test_after_close_nothing_passes() -> None:
     """What was expected is forgotten, and no timer is left."""
 
-    async def main() -> None:
-        passed: list[str] = []
-        deadlines = Deadlines(passed.append)
-        deadlines.add("one", asyncio.get_running_loop().time() + 1)
-        deadlines.close()
-        await asyncio.sleep(10)
-        assert passed == []
-
-    run_virtual(main())
+    passed: list[str] = []
+    deadlines = Deadlines(passed.append)
+    deadlines.add("one", asyncio.get_running_loop().time() + 1)
+    deadlines.close()
+    await asyncio.sleep(10)
+    assert passed == []

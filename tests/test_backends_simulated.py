@@ -78,29 +78,25 @@ def test_another_seed_draws_other_latencies() -> None:
     assert len(set(times)) == 4
 
 
-def test_latency_passes_on_the_loops_clock() -> None:
+@pytest.mark.virtual
+async def test_latency_passes_on_the_loops_clock() -> None:
     """Two calls at once take as long as the longer; the most in flight is on record."""
     backend = Simulated(last_text, latency=lambda request, _: float(last_text(request)))
 
-    async def main() -> float:
-        await ask_all(backend, [question("30"), question("45")], at_once=2)
-        return asyncio.get_running_loop().time()
-
-    assert run_virtual(main()) == pytest.approx(45)
+    await ask_all(backend, [question("30"), question("45")], at_once=2)
+    assert asyncio.get_running_loop().time() == pytest.approx(45)
     assert backend.most_in_flight == 2
     assert backend.calls == [question("30"), question("45")]
 
 
-def test_an_answer_over_the_limit_times_out_at_the_limit() -> None:
+@pytest.mark.virtual
+async def test_an_answer_over_the_limit_times_out_at_the_limit() -> None:
     """Not later, and not at once."""
     backend = Simulated(last_text, latency=100)
 
-    async def main() -> float:
-        with pytest.raises(TimedOut):
-            await backend.complete(question("a"), time_limit=7)
-        return asyncio.get_running_loop().time()
-
-    assert run_virtual(main()) == pytest.approx(7)
+    with pytest.raises(TimedOut):
+        await backend.complete(question("a"), time_limit=7)
+    assert asyncio.get_running_loop().time() == pytest.approx(7)
 
 
 async def test_faults_are_planned_by_how_often_the_request_was_sent() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -23,13 +22,6 @@ def ask(number: int, *, chars: int = 40, max_tokens: int = 10) -> Request:
 
 def answer(_: Request) -> str:
     return "yes"
-
-
-def in_virtual_time(main: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await main()
-
-    run_virtual(run())
 
 
 async def hammer(server: SimulatedOpenAI, calls: list[tuple[float, int]]) -> None:
@@ -55,7 +47,7 @@ def test_no_stretch_of_time_is_granted_more_than_its_limit_and_one_burst(
 ) -> None:
     model = OpenAIModel(requests_per_minute=requests, tokens_per_minute=tokens, burst_seconds=burst)
     server = SimulatedOpenAI(answer, model)
-    in_virtual_time(lambda: hammer(server, calls))
+    run_virtual(hammer(server, calls))
     granted = server.granted
     assert len(granted) + server.refusals.total() == len(calls)
     for first in range(len(granted)):
@@ -67,17 +59,15 @@ def test_no_stretch_of_time_is_granted_more_than_its_limit_and_one_burst(
             assert before_last <= tokens / 60 * (seconds + burst) + max(amount for _, amount in taken) + 1e-6
 
 
-def test_a_call_sent_again_after_the_named_wait_is_granted() -> None:
-    async def main() -> None:
-        server = SimulatedOpenAI(answer, OpenAIModel(requests_per_minute=60))
-        await server.complete(ask(0), time_limit=LIMIT)
-        with pytest.raises(RateLimited) as refused:
-            await server.complete(ask(1), time_limit=LIMIT)
-        assert refused.value.retry_after is not None
-        await asyncio.sleep(refused.value.retry_after)
+@pytest.mark.virtual
+async def test_a_call_sent_again_after_the_named_wait_is_granted() -> None:
+    server = SimulatedOpenAI(answer, OpenAIModel(requests_per_minute=60))
+    await server.complete(ask(0), time_limit=LIMIT)
+    with pytest.raises(RateLimited) as refused:
         await server.complete(ask(1), time_limit=LIMIT)
-
-    in_virtual_time(main)
+    assert refused.value.retry_after is not None
+    await asyncio.sleep(refused.value.retry_after)
+    await server.complete(ask(1), time_limit=LIMIT)
 
 
 def test_max_tokens_count_unless_the_model_says_otherwise() -> None:
@@ -86,34 +76,30 @@ def test_max_tokens_count_unless_the_model_says_otherwise() -> None:
     assert OpenAIModel(counts_max_tokens=False).tokens(request) == 100
 
 
-def test_headers_tell_what_is_left() -> None:
-    async def main() -> None:
-        model = OpenAIModel(requests_per_minute=600, tokens_per_minute=60_000)
-        server = SimulatedOpenAI(answer, model)
-        hints = (await server.complete(ask(0), time_limit=LIMIT)).hints
-        assert hints is not None
-        assert (hints.requests_limit, hints.tokens_limit) == (600, 60_000)
-        assert hints.requests_remaining == 10 - 1
-        assert hints.tokens_remaining == 1000 - model.tokens(ask(0))
-        silent = SimulatedOpenAI(answer, OpenAIModel(requests_per_minute=600, shows_headers=False))
-        assert (await silent.complete(ask(0), time_limit=LIMIT)).hints is None
-
-    in_virtual_time(main)
+@pytest.mark.virtual
+async def test_headers_tell_what_is_left() -> None:
+    model = OpenAIModel(requests_per_minute=600, tokens_per_minute=60_000)
+    server = SimulatedOpenAI(answer, model)
+    hints = (await server.complete(ask(0), time_limit=LIMIT)).hints
+    assert hints is not None
+    assert (hints.requests_limit, hints.tokens_limit) == (600, 60_000)
+    assert hints.requests_remaining == 10 - 1
+    assert hints.tokens_remaining == 1000 - model.tokens(ask(0))
+    silent = SimulatedOpenAI(answer, OpenAIModel(requests_per_minute=600, shows_headers=False))
+    assert (await silent.complete(ask(0), time_limit=LIMIT)).hints is None
 
 
-def test_exhausted_credit_and_too_fast_growth_are_refused_by_their_own_errors() -> None:
-    async def main() -> None:
-        poor = SimulatedOpenAI(answer, OpenAIModel(answers_before_credit_ends=2))
-        for number in range(2):
-            await poor.complete(ask(number), time_limit=LIMIT)
-        with pytest.raises(CreditExhausted):
-            await poor.complete(ask(3), time_limit=LIMIT)
-        touchy = SimulatedOpenAI(answer, OpenAIModel(slow_down_above=5))
-        calls = [touchy.complete(ask(number), time_limit=LIMIT) for number in range(8)]
-        done = await asyncio.gather(*calls, return_exceptions=True)
-        assert sum(isinstance(one, SlowDown) for one in done) == 3
-
-    in_virtual_time(main)
+@pytest.mark.virtual
+async def test_exhausted_credit_and_too_fast_growth_are_refused_by_their_own_errors() -> None:
+    poor = SimulatedOpenAI(answer, OpenAIModel(answers_before_credit_ends=2))
+    for number in range(2):
+        await poor.complete(ask(number), time_limit=LIMIT)
+    with pytest.raises(CreditExhausted):
+        await poor.complete(ask(3), time_limit=LIMIT)
+    touchy = SimulatedOpenAI(answer, OpenAIModel(slow_down_above=5))
+    calls = [touchy.complete(ask(number), time_limit=LIMIT) for number in range(8)]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, SlowDown) for one in done) == 3
 
 
 @given(draw=st.integers(0, 1000), tokens=st.integers(0, 500))

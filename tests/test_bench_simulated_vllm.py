@@ -1,7 +1,6 @@
 """The simulated vLLM keeps the rules of a server: places, KV cache, order, bounds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -96,45 +95,34 @@ def test_more_places_never_take_longer() -> None:
     assert times == sorted(times, reverse=True)
 
 
-def in_virtual_time(main: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await main()
-
-    run_virtual(run())
-
-
-def test_a_full_queue_refuses_and_a_cancelled_call_frees_its_place() -> None:
-    async def main() -> None:
-        server = SimulatedVLLM(answer, replace(SMALL, queue_bound=6))
-        calls = [asyncio.create_task(server.complete(ask(n), time_limit=LIMIT)) for n in range(6)]
-        await asyncio.sleep(0.05)
-        with pytest.raises(Overloaded):
-            await server.complete(ask(9), time_limit=LIMIT)
-        calls[0].cancel()
-        calls[5].cancel()
-        await asyncio.sleep(0)
-        assert await server.load() == {
-            "running": 3.0,
-            "waiting": 1.0,
-            "preemptions": 0.0,
-            "kv_cache": pytest.approx(server._cache.held / SMALL.kv_blocks),
-        }
-        done = await asyncio.gather(*calls, return_exceptions=True)
-        assert sum(isinstance(one, asyncio.CancelledError) for one in done) == 2
-        assert server.statistics().answered == 4
-        assert server._cache.held == 0
-
-    in_virtual_time(main)
+@pytest.mark.virtual
+async def test_a_full_queue_refuses_and_a_cancelled_call_frees_its_place() -> None:
+    server = SimulatedVLLM(answer, replace(SMALL, queue_bound=6))
+    calls = [asyncio.create_task(server.complete(ask(n), time_limit=LIMIT)) for n in range(6)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded):
+        await server.complete(ask(9), time_limit=LIMIT)
+    calls[0].cancel()
+    calls[5].cancel()
+    await asyncio.sleep(0)
+    assert await server.load() == {
+        "running": 3.0,
+        "waiting": 1.0,
+        "preemptions": 0.0,
+        "kv_cache": pytest.approx(server._cache.held / SMALL.kv_blocks),
+    }
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, asyncio.CancelledError) for one in done) == 2
+    assert server.statistics().answered == 4
+    assert server._cache.held == 0
 
 
-def test_a_call_over_its_time_limit_is_a_timeout() -> None:
-    async def main() -> None:
-        server = SimulatedVLLM(answer, SMALL)
-        with pytest.raises(TimedOut):
-            await server.complete(ask(0), time_limit=0.02)
-        assert asyncio.get_running_loop().time() == pytest.approx(0.02)
-
-    in_virtual_time(main)
+@pytest.mark.virtual
+async def test_a_call_over_its_time_limit_is_a_timeout() -> None:
+    server = SimulatedVLLM(answer, SMALL)
+    with pytest.raises(TimedOut):
+        await server.complete(ask(0), time_limit=0.02)
+    assert asyncio.get_running_loop().time() == pytest.approx(0.02)
 
 
 @given(texts=st.lists(st.text("ab", max_size=40), min_size=2, max_size=2))

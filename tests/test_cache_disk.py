@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_script import names_in
 
-from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import DiskMaintenance, DiskStore, Entry, Store, StoreError, verify_cache
 from metaspo.cache.database import SETTINGS
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
@@ -177,20 +176,18 @@ async def test_clock_may_jump(folder: Path, monkeypatch: pytest.MonkeyPatch, jum
         assert len(await store.get_many([make_key(name) for name in [*dates, "after"]])) == 4
 
 
-def test_works_on_virtual_time(folder: Path) -> None:
+@pytest.mark.virtual
+async def test_works_on_virtual_time(folder: Path) -> None:
     """On a clock that jumps the writer's thread is waited for: writing takes no virtual time, and nothing is lost."""
 
     async def answer(store: DiskStore, number: int) -> None:
         await anyio.sleep(number % 7 * 60)
         await store.put(make_key(number), make_entry())
 
-    async def main() -> float:
-        async with DiskStore(folder) as store, anyio.create_task_group() as group:
-            for number in range(500):
-                group.start_soon(answer, store, number)
-        return anyio.current_time()
-
-    assert run_virtual(main()) == pytest.approx(360)
+    async with DiskStore(folder) as store, anyio.create_task_group() as group:
+        for number in range(500):
+            group.start_soon(answer, store, number)
+    assert anyio.current_time() == pytest.approx(360)
     assert verify_cache(DiskMaintenance(folder)).entries == 500
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from command_line import Ended, apart, end, here, result_bytes, start, wait_until_kept, write_project
+from command_line import Ended, apart, end, here, result_bytes, run_into, start, write_project
 from world import World
 
 from metaspo.backends import Request
@@ -45,16 +45,6 @@ def interrupted(ended: Ended) -> None:
     assert ended.err.count("Interrupted") == 1
     assert "run the same command again" in ended.err
     assert ended.errors == []
-
-
-def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
-    """A run under way that has so many more answers, all of them kept, and waits for others."""
-    before = server.calls
-    server.hold_after(calls)
-    running = start("optimize", "run.toml", folder=folder)
-    server.wait_for(answered=before + calls)
-    wait_until_kept(folder, before + calls)
-    return running
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

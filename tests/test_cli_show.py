@@ -4,13 +4,12 @@ import asyncio
 import fcntl
 import json
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import end, here, start, wait_until_kept
+from command_line import end, here, run_into, start
 from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
@@ -23,16 +22,6 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 WORLD = World(3, malformed=0.1)
 UNDER_WAY = "Under way since"
 BROKEN_OFF = "ended without finishing"
-
-
-def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
-    """A run under way that has so many more answers, all of them kept, and waits for others."""
-    before = server.calls
-    server.hold_after(calls)
-    running = start("optimize", "run.toml", folder=folder)
-    server.wait_for(answered=before + calls)
-    wait_until_kept(folder, before + calls)
-    return running
 
 
 def shown() -> str:

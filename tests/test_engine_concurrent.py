@@ -23,20 +23,19 @@ def test_results_come_by_position_whichever_is_first() -> None:
     assert run_virtual(gather([after(3, 0), after(1, 1), after(2, 2)])) == [0, 1, 2]
 
 
-def test_all_run_side_by_side() -> None:
-    async def timed() -> float:
-        started = anyio.current_time()
-        await gather(after(5, n) for n in range(10))
-        return anyio.current_time() - started
-
-    assert run_virtual(timed()) == pytest.approx(5)
+@pytest.mark.virtual
+async def test_all_run_side_by_side() -> None:
+    started = anyio.current_time()
+    await gather(after(5, n) for n in range(10))
+    assert anyio.current_time() - started == pytest.approx(5)
 
 
 def test_nothing_gathers_to_nothing() -> None:
     assert run_virtual(gather([])) == []
 
 
-def test_the_first_failure_is_raised_as_it_is_and_cancels_the_rest() -> None:
+@pytest.mark.virtual
+async def test_the_first_failure_is_raised_as_it_is_and_cancels_the_rest() -> None:
     finished: list[int] = []
 
     async def slow() -> int:
@@ -44,12 +43,9 @@ def test_the_first_failure_is_raised_as_it_is_and_cancels_the_rest() -> None:
         finished.append(1)
         return 1
 
-    async def main() -> float:
-        with pytest.raises(KeyError, match="first"):
-            await gather([slow(), broken(1, KeyError("first")), broken(2, KeyError("second"))])
-        return anyio.current_time()
-
-    assert run_virtual(main()) < 5
+    with pytest.raises(KeyError, match="first"):
+        await gather([slow(), broken(1, KeyError("first")), broken(2, KeyError("second"))])
+    assert anyio.current_time() < 5
     assert finished == []
 
 
@@ -61,7 +57,8 @@ def test_a_failure_within_a_gather_within_a_gather_comes_out_unwrapped() -> None
         run_virtual(gather([inner()]))
 
 
-def test_a_cancellation_from_outside_reaches_every_coroutine() -> None:
+@pytest.mark.virtual
+async def test_a_cancellation_from_outside_reaches_every_coroutine() -> None:
     ended: list[int] = []
 
     async def noted(number: int) -> None:
@@ -70,12 +67,9 @@ def test_a_cancellation_from_outside_reaches_every_coroutine() -> None:
         finally:
             ended.append(number)
 
-    async def main() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await gather(noted(n) for n in range(3))
-
-    run_virtual(main())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await gather(noted(n) for n in range(3))
     assert sorted(ended) == [0, 1, 2]
 
 

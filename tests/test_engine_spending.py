@@ -8,7 +8,6 @@ from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, optimize
 from metaspo.backends import BackendError, HalfAnswer, Simulated
-from metaspo.backends.virtual_time import run_virtual
 from metaspo.engine import Prepared
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -49,27 +48,23 @@ class Provider:
         return HalfAnswer("It broke off.") if self._half else None
 
 
-def test_answers_that_come_in_after_a_stop_count_against_the_cap_of_the_next_session(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_answers_that_come_in_after_a_stop_count_against_the_cap_of_the_next_session(tmp_path: Path) -> None:
     provider, capped = Provider(), prepared(tmp_path, calls=33)
 
-    async def sessions() -> None:
-        for _ in range(3):
-            await provider.session(capped, stop_after=1.5)  # with five calls under way, which are let in
-        with pytest.raises(BudgetExhausted):
-            await provider.session(capped, stop_after=1000)
-
-    run_virtual(sessions())
+    for _ in range(3):
+        await provider.session(capped, stop_after=1.5)  # with five calls under way, which are let in
+    with pytest.raises(BudgetExhausted):
+        await provider.session(capped, stop_after=1000)
     assert 25 < len(provider.answered) <= 33
 
 
-def test_half_answers_count_against_a_cap_on_tokens_in_the_next_session(tmp_path: Path) -> None:
+@pytest.mark.virtual
+async def test_half_answers_count_against_a_cap_on_tokens_in_the_next_session(tmp_path: Path) -> None:
     provider, capped = Provider(half=True), prepared(tmp_path, tokens=100_000)
 
-    async def session() -> None:
-        with pytest.raises(RunStopped):
-            await provider.session(capped, stop_after=1000)
-
-    run_virtual(session())
+    with pytest.raises(RunStopped):
+        await provider.session(capped, stop_after=1000)
     assert capped.directory is not None
     spent = RunView.of(StoredJournal(capped.directory.journal)).spent
     taken = spent.of_budget

@@ -139,7 +139,8 @@ def _slow(_: Request, rng: Random) -> float:
     return rng.uniform(1.0, 20.0)
 
 
-def test_a_failure_at_a_barrier_is_raised_as_it_is_and_leaves_no_coroutine_behind() -> None:
+@pytest.mark.virtual
+async def test_a_failure_at_a_barrier_is_raised_as_it_is_and_leaves_no_coroutine_behind() -> None:
     async def fail() -> int:
         raise ValueError("no")
 
@@ -147,14 +148,11 @@ def test_a_failure_at_a_barrier_is_raised_as_it_is_and_leaves_no_coroutine_behin
         await anyio.sleep_forever()
         return 1
 
-    async def main() -> None:
-        journal = MemoryJournal()
-        async with make_gateway(concurrency=1) as gateway:
-            with pytest.raises(ValueError, match="no"):
-                await gather_timed(scope_of(gateway, journal), "here", [fail(), never()])
-        assert journal.events == []
-
-    run_virtual(main())
+    journal = MemoryJournal()
+    async with make_gateway(concurrency=1) as gateway:
+        with pytest.raises(ValueError, match="no"):
+            await gather_timed(scope_of(gateway, journal), "here", [fail(), never()])
+    assert journal.events == []
 
 
 def test_lanes_count_idle_seconds_only_with_an_empty_queue_and_a_free_slot() -> None:

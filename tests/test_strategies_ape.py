@@ -6,17 +6,12 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import RULE, Answer, Grade, Scored, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, Grade, Scored, ScriptedArena, examples, numbered, tagged, user_prompt
 
 from metaspo.engine.strategies import CallBound, Level, NoProposal, RoundSize, Search
 from metaspo.engine.strategies.ape import Ape, completed
 
 FIRST = "Read. {question}"
-
-
-def user_prompt(name: str) -> str:
-    """A prompt that its induction or variation brings as it stands."""
-    return f"{name} {{question}} {RULE}"
 
 
 def graded(scores: Mapping[str, float], *, rows: int) -> Grade:
@@ -43,12 +38,6 @@ def context(
         candidates=candidates,
         redraws=redraws,
     )
-
-
-def numbered(step: str, request: str) -> str:
-    """A different prompt for every step."""
-    tag = wanted(request)
-    return tagged(tag, f"Read. by {step}" + (" {question}" if tag == "user_prompt" else ""))
 
 
 async def test_without_resampling_each_candidate_is_an_induction_and_nothing_is_scored() -> None:

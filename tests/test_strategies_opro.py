@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import RULE, Answer, Scored, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, Scored, ScriptedArena, examples, numbered, tagged, user_prompt
 
 from metaspo.engine.strategies import Level, NoProposal, Search, Trial
 from metaspo.engine.strategies.opro import MARK, Opro
 
 FIRST = f"Read. {{question}} {RULE}"
-
-
-def user_prompt(name: str) -> str:
-    """A prompt that tells its name."""
-    return f"{name} {{question}} {RULE}"
 
 
 def context(
@@ -41,12 +36,6 @@ def trajectory(request: str) -> list[tuple[int, str]]:
 def trial(prompt: str, score: float) -> Trial:
     """A prompt with its score."""
     return Trial(prompt=prompt, score=score, grades=(score,), wrong=())
-
-
-def numbered(step: str, request: str) -> str:
-    """A different prompt for every step."""
-    tag = wanted(request)
-    return tagged(tag, f"Read. by {step}" + (" {question}" if tag == "user_prompt" else ""))
 
 
 async def test_each_step_draws_from_all_prompts_so_far_and_scores_the_new_ones() -> None:

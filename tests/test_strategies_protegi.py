@@ -7,17 +7,12 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import RULE, Answer, ScriptedArena, examples, tagged, wanted
+from scripted_search import RULE, Answer, ScriptedArena, examples, numbered, tagged, user_prompt, wanted
 
 from metaspo.engine.strategies import CallBound, Level, NoProposal, RoundSize, Search
 from metaspo.engine.strategies.protegi import ProTeGi, Select
 
 FIRST = f"Read. {{question}} {RULE}"
-
-
-def user_prompt(name: str) -> str:
-    """A prompt that tells its name."""
-    return f"{name} {{question}} {RULE}"
 
 
 def context(
@@ -46,12 +41,6 @@ def script(prompts: Mapping[str, str]) -> Answer:
         return tagged("user_prompt", user_prompt(prompts[step])) if step in prompts else None
 
     return answer
-
-
-def numbered(step: str, request: str) -> str:
-    """A different prompt for every step."""
-    tag = wanted(request)
-    return tagged(tag, f"Read. by {step}" + (" {question}" if tag == "user_prompt" else ""))
 
 
 def shown(request: str) -> set[str]:
