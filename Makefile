@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo test test-slow test-model lint types simulate known-truth calibration vllm-check constraints clean
+.PHONY: help demo check test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,12 +25,17 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.run  ## optimize a system prompt against a real model on this machine (ARGS=--small for less)
 	@$(BIN)/metaspo demo $(ARGS)
 
+check: $(VENV)/.dev  ## lint, types and the quick tests, in about a minute
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest -q -m "not slow and not model and not whole" $(ARGS)
+
 test: $(VENV)/.dev  ## lint, types and the default tests
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest -q $(ARGS)
 
-test-slow: $(VENV)/.dev  ## the tests that take minutes
+test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests with draws of their own each time
 	$(BIN)/pytest -q -m slow $(ARGS)
+	$(BIN)/pytest -q -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
 test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
 	$(BIN)/pytest -q -m model $(ARGS)
@@ -46,6 +51,9 @@ types: $(VENV)/.dev  ## mypy --strict, tests included
 
 simulate: $(VENV)/.dev  ## the whole engine on virtual time against servers with faults, 5,000 seeds (ARGS="--seed 7 --verbose": one)
 	$(BIN)/python tools/simulate.py $(if $(ARGS),$(ARGS),--seeds 5000)
+
+mutants: $(VENV)/.dev  ## break the code line by line and see which tests notice (ARGS="cache --sample 40", docs/mutants.md)
+	$(BIN)/python tools/mutants.py $(ARGS)
 
 known-truth: $(VENV)/.dev  ## every strategy in a world whose truth is known, 20 seeds
 	$(BIN)/python tools/known_truth.py $(if $(ARGS),$(ARGS),--seeds 20)
