@@ -17,7 +17,7 @@ class Equivalence:
     """Compares expressions under a limit of CPU time each; each pair is compared once.
 
     The library works in a process of its own, started at the first comparison: one that takes too long is ended by the
-    operating system, whatever it is doing, and the next comparison starts another.
+    operating system, whatever it is doing, and the next comparison starts another. Blocks while it compares.
     """
 
     def __init__(self, *, seconds: float) -> None:

@@ -116,7 +116,7 @@ def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), re
     """
     if not text.isascii() and _DENIED_BEFORE.search(text[max(0, start - 8) : start]):
         return 0
-    if end < len(text) and _DENIED_AFTER.match(text, end):
+    if end < len(text) and text[end] not in ".,;:!?\n" and _DENIED_AFTER.match(text, end):
         return 0 if reach == 0 else reach
     before = text[max(0, start - 10 * reach - 20) : start].rstrip(_CLOSE).lower()
     if not before or before[-1] in ".,;:!?":
