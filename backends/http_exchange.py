@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import aiohttp
+from aiohttp import hdrs
 
 from metaspo.backends.deadlines import Deadlines, TimeLimit
 from metaspo.backends.errors import BackendError, ConnectionLost, FatalError, HalfAnswer, TimedOut, Unreachable
@@ -35,14 +36,29 @@ class HttpExchange:
         self._session: aiohttp.ClientSession | None = None
         self._deadlines = Deadlines(TimeLimit.expire)
 
-    async def post(self, url: str, body: bytes, *, call: Call, time_limit: float, most: int) -> Response:
-        """Send JSON once; `time_limit` in seconds until the last byte, `most` bytes at most. Raises `BackendError`."""
-        payload = aiohttp.BytesPayload(body, content_type="application/json")
-        return await self._exchange("POST", url, payload, call, time_limit, most)
+    async def send(self, url: str, body: bytes | None, *, call: Call, time_limit: float, max_bytes: int) -> Response:
+        """POST JSON, or GET where there is no body, once.
 
-    async def get(self, url: str, *, call: Call, time_limit: float, most: int) -> Response:
-        """As `post`, without a body."""
-        return await self._exchange("GET", url, None, call, time_limit, most)
+        `time_limit` in seconds until the last byte, `max_bytes` of the response, unpacked. Raises a `BackendError`.
+        """
+        session = self._session or self._open(call)
+        method, payload = "GET", None
+        if body is not None:
+            method, payload = "POST", aiohttp.BytesPayload(body, content_type="application/json")
+        answer_begun = False
+        try:
+            with TimeLimit(time_limit, self._deadlines):
+                async with session.request(method, url, data=payload, allow_redirects=False) as response:
+                    answer_begun = True
+                    content = await response.content.readany()
+                    if len(content) > max_bytes or not response.content.at_eof():
+                        content = await _read_on(content, response.content, max_bytes=max_bytes, call=call)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None:
+            content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
+        return Response(response.status, response.headers, content)
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
@@ -50,23 +66,6 @@ class HttpExchange:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    async def _exchange(
-        self, method: str, url: str, body: aiohttp.BytesPayload | None, call: Call, time_limit: float, most: int
-    ) -> Response:
-        session = self._session or self._open(call)
-        answer_begun = False
-        try:
-            with TimeLimit(time_limit, self._deadlines):
-                async with session.request(method, url, data=body, allow_redirects=False) as response:
-                    answer_begun = True
-                    content = await _read(response.content, most=most, call=call)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
-        encoding = response.headers.get("content-encoding")
-        if encoding is not None:
-            content = _unpacked(content, encoding, most=most, call=call)
-        return Response(response.status, response.headers, content)
 
     def _open(self, call: Call) -> aiohttp.ClientSession:
         """Raises `FatalError` where certificates or the proxy cannot be used."""
@@ -94,19 +93,19 @@ class HttpExchange:
         return self._session
 
 
-async def _read(stream: aiohttp.StreamReader, *, most: int, call: Call) -> bytes:
-    """All of a stream. Raises `HalfAnswer` as soon as it is more than `most` bytes."""
-    content = await stream.readany()
-    while not stream.at_eof():
-        if len(content) > most:
-            raise _too_long(most, call)
-        content += await stream.readany()
-    if len(content) > most:
-        raise _too_long(most, call)
-    return content
+async def _read_on(content: bytes, stream: aiohttp.StreamReader, *, max_bytes: int, call: Call) -> bytes:
+    """All of a stream, of which `content` has come. Raises `HalfAnswer` as soon as it is too much."""
+    pieces, size = [content], len(content)
+    while size <= max_bytes:
+        piece = await stream.readany()
+        if not piece and stream.at_eof():
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+    raise _too_long(max_bytes, call)
 
 
-def _unpacked(content: bytes, encoding: str, *, most: int, call: Call) -> bytes:
+def _unpacked(content: bytes, encoding: str, *, max_bytes: int, call: Call) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return content
@@ -114,19 +113,19 @@ def _unpacked(content: bytes, encoding: str, *, most: int, call: Call) -> bytes:
         raise HalfAnswer(f"{call.endpoint} sent an answer in an encoding that was not asked for.")
     unpack = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:
-        plain = unpack.decompress(content, most + 1)
+        plain = unpack.decompress(content, max_bytes + 1)
     except zlib.error as error:
         raise HalfAnswer(f"{call.endpoint} sent an answer that cannot be unpacked.") from error
-    if len(plain) > most:
-        raise _too_long(most, call)
+    if len(plain) > max_bytes:
+        raise _too_long(max_bytes, call)
     if not unpack.eof:
         raise HalfAnswer(f"{call.endpoint} sent an answer that is packed and not whole.")
     return plain
 
 
-def _too_long(most: int, call: Call) -> HalfAnswer:
+def _too_long(max_bytes: int, call: Call) -> HalfAnswer:
     return HalfAnswer(
-        f"{call.endpoint} sent more than {most / 2**20:.1f} MiB for {call.model}, far more than was asked for: "
+        f"{call.endpoint} sent more than {max_bytes / 2**20:.1f} MiB for {call.model}, far more than was asked for: "
         "the rest was not read."
     )
 

@@ -69,15 +69,15 @@ class OpenAICompatible:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
         body = encoded(self._body(request))
         call = Call(self._name, request.model, self._chat_url, self._secrets, request.messages)
-        most = _LEAST_ROOM + _ROOM_PER_TOKEN * request.sampling.max_tokens
+        room = _LEAST_ROOM + _ROOM_PER_TOKEN * request.sampling.max_tokens
         clock = asyncio.get_running_loop().time
         started = clock()
         self._in_flight += 1
         try:
-            response = await self._http.post(call.url, body, call=call, time_limit=time_limit, most=most)
+            response = await self._http.send(call.url, body, call=call, time_limit=time_limit, max_bytes=room)
             if response.status in _NOT_THERE and (self._other_chat_url or call.url != self._chat_url):
                 left = time_limit - (clock() - started)
-                response, call = await self._ask_elsewhere(response, body, call=call, time_limit=left, most=most)
+                response, call = await self._ask_elsewhere(response, body, call=call, time_limit=left, max_bytes=room)
         finally:
             self._in_flight -= 1
         return read_reply(
@@ -90,7 +90,9 @@ class OpenAICompatible:
         A server may keep no list, or not show it, and answer chat calls all the same: then nothing is known of it.
         """
         call = self._call("its list of models", self._url.models)
-        response = await self._http.get(call.url, call=call, time_limit=self._probe_limit, most=_MOST_OF_PAGE)
+        response = await self._http.send(
+            call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MOST_OF_PAGE
+        )
         if response.status in _TELLS_NOTHING:
             return ServerInfo(models=())
         if response.status != 200:
@@ -101,7 +103,9 @@ class OpenAICompatible:
         """Gauges from the server's `/metrics` page; empty where there is none to be had."""
         call = self._call("its metrics", f"{self._url.root}/metrics")
         try:
-            response = await self._http.get(call.url, call=call, time_limit=self._probe_limit, most=_MOST_OF_PAGE)
+            response = await self._http.send(
+                call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MOST_OF_PAGE
+            )
         except BackendError:
             return {}
         return parse_load(response.body.decode(errors="replace")) if response.status == 200 else {}
@@ -117,12 +121,12 @@ class OpenAICompatible:
         return chat_body(request, limit_parameter=self._limit_parameter)
 
     async def _ask_elsewhere(
-        self, response: Response, body: bytes, *, call: Call, time_limit: float, most: int
+        self, response: Response, body: bytes, *, call: Call, time_limit: float, max_bytes: int
     ) -> tuple[Response, Call]:
         """The response from the address without "/v1", kept to from then on; the one given if that is no better."""
         url = self._other_chat_url or self._chat_url
         other_call = call._replace(url=url)
-        other = await self._http.post(url, body, call=other_call, time_limit=time_limit, most=most)
+        other = await self._http.send(url, body, call=other_call, time_limit=time_limit, max_bytes=max_bytes)
         if other.status in _NOT_THERE:
             return response, call
         self._chat_url, self._other_chat_url = url, ""

@@ -50,17 +50,15 @@ def _prompt(said: Mapping[str, object]) -> tuple[int | None, int]:
     The cases: cached tokens within the prompt (OpenAI, and by other names DeepSeek and Moonshot); beside it, which
     shows by there being more of them than prompt, or by Anthropic's own pair of names.
     """
+    details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
     prompt = _count(said.get("prompt_tokens"))
-    named_as_anthropic = prompt is None
+    named_as_anthropic = False
     if prompt is None:
         prompt = _count(said.get("input_tokens"))
-    details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
+        named_as_anthropic = "cache_read_input_tokens" in said and not details
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is None:
-        named_as_anthropic = named_as_anthropic and "cache_read_input_tokens" in said
         cached = max([_count(said.get(name)) or 0 for name in _CACHED])
-    else:
-        named_as_anthropic = False
     if prompt is None or not cached:
         return prompt, cached
     if cached > prompt or named_as_anthropic:
