@@ -85,6 +85,11 @@ class Completion:
     server: str = ""
     reasoning: str = ""
 
+    @property
+    def only_thought(self) -> bool:
+        """Whether the limit of its length was reached before the answer began."""
+        return not self.text and bool(self.reasoning) and self.finish_reason == "length"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitHints:

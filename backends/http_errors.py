@@ -207,7 +207,9 @@ def error_from(status: int, headers: Mapping[str, str], error: ErrorBody, *, cal
     words = safe_words(error.message, call=call)
     message = f"{message}. The server says: {words}" if words else f"{message}."
     if issubclass(kind, TransientError):
-        return kind(message, retry_after=parse_retry_after(headers), hints=parse_limit_hints(headers))
+        wait = parse_retry_after(headers)
+        wait = error.retry_after if wait is None else wait
+        return kind(message, retry_after=wait, hints=parse_limit_hints(headers))
     return kind(message)
 
 

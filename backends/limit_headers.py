@@ -35,8 +35,12 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     A date is taken relative to the response's own `date`, so that no clock of ours has a part in it. What asks for more
     than a week is no wait but a mistake.
     """
-    wait = _retry_after(headers)
-    return wait if wait is not None and wait <= _LONGEST_WAIT else None
+    return plausible_wait(_retry_after(headers))
+
+
+def plausible_wait(seconds: float | None) -> float | None:
+    """The same number of seconds, None for more than a server can mean."""
+    return seconds if seconds is not None and seconds <= _LONGEST_WAIT else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

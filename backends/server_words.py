@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 
+from metaspo.backends.limit_headers import parse_duration, plausible_wait
 from metaspo.backends.loose_json import loads
 
 _DEPTH = 6
@@ -17,12 +18,16 @@ _MOST_OF_PAGE = 8_000  # characters looked at
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What a response says went wrong; "" for what it does not say, 0 for a status that it does not repeat."""
+    """What a response says went wrong; "" for what it does not say, 0 for a status that it does not repeat.
+
+    `retry_after` in seconds, where it is not only the headers that tell.
+    """
 
     code: str = ""
     type: str = ""
     message: str = ""
     status: int = 0
+    retry_after: float | None = None
 
 
 def parse_error_body(body: bytes) -> ErrorBody:
@@ -51,6 +56,7 @@ def read_error(said: object) -> ErrorBody:
         type=kind if isinstance(kind, str) else "",
         message=". ".join(_sentences(said)),
         status=_status(code) or _status(table.get("status")),
+        retry_after=_retry_after(table),
     )
 
 
@@ -115,10 +121,19 @@ def _object_in(text: str) -> object:
 
 def _reason_in_details(error: Mapping[str, object]) -> str:
     """Gemini's name of the fault ("API_KEY_INVALID"), which stands deeper than its code."""
+    return _in_details(error, "reason")
+
+
+def _retry_after(error: Mapping[str, object]) -> float | None:
+    """Gemini's word for when to come back ("34s")."""
+    return plausible_wait(parse_duration(_in_details(error, "retryDelay")))
+
+
+def _in_details(error: Mapping[str, object], name: str) -> str:
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and isinstance(detail.get("reason"), str):
-            return str(detail["reason"])
+        if isinstance(detail, dict) and isinstance(detail.get(name), str):
+            return str(detail[name])
     return ""
 
 

@@ -133,8 +133,9 @@ def gemini() -> Dialect:
     """https://ai.google.dev/gemini-api/docs/openai and …/docs/troubleshooting; errors come as a list."""
     usage = {"prompt_tokens": 40, "total_tokens": 100}  # the completion is left out where all of it was thinking
 
-    def told(status: int, name: str, message: str) -> Said:
-        return Said(status=status, body=[{"error": {"code": status, "message": message, "status": name}}])
+    def told(status: int, name: str, message: str, **details: object) -> Said:
+        error = {"code": status, "message": message, "status": name, "details": [details]}
+        return Said(status=status, body=[{"error": error}])
 
     return Dialect(
         name="Gemini",
@@ -147,7 +148,7 @@ def gemini() -> Dialect:
         too_long=told(
             400, "INVALID_ARGUMENT", "The input token count (9000) exceeds the maximum number of tokens allowed."
         ),
-        rate_limit=told(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan."),
+        rate_limit=told(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", retryDelay="34s"),
         quota=None,  # told as the rate limit is
         overload=told(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
     )

@@ -1,13 +1,14 @@
 """Every dialect of the gallery is understood, and a whole run goes through against each, by the table in the docs."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from chat_server import ChatServer, Refusal
-from command_line import EXHAUSTIVE, here, task_table, write_data
-from gallery import GALLERY, THOUGHT, Dialect, Said
+from command_line import EXHAUSTIVE, here, task_table, write_data, write_project
+from gallery import GALLERY, THOUGHT, Dialect, Said, answer
 from misbehaving_server import response, serving
 from world import World
 
@@ -92,6 +93,18 @@ async def test_limits_credit_and_overload_are_told_apart(dialect: Dialect) -> No
             assert type(outcome) is kind, str(outcome)
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("OpenAI", 0.82), ("Azure OpenAI", 0.9), ("Gemini", 34), ("Anthropic", 2)]
+)
+async def test_when_to_come_back_is_read_wherever_it_is_told(name: str, seconds: float) -> None:
+    """In headers, in milliseconds, or within the body."""
+    (dialect,) = (dialect for dialect in GALLERY if dialect.name == name)
+    assert dialect.rate_limit is not None
+    outcome = await met(dialect, dialect.rate_limit)
+    assert isinstance(outcome, RateLimited)
+    assert outcome.retry_after == seconds
+
+
 def tables_in_docs() -> dict[str, str]:
     """The table of each provider in the docs."""
     text = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
@@ -138,3 +151,24 @@ def test_a_whole_run_goes_through_by_the_table_in_the_docs(
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert key.encode() not in written
     assert urlsplit(origin).netloc.encode() in written
+
+
+def test_an_optimizer_that_only_gets_to_think_is_told_what_to_raise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its proposals are malformed for want of room, not of skill."""
+
+    def form(request: Request, text: str) -> object:
+        thinks = request.model == "writer"
+        return answer(None, "length", reasoning_content=THOUGHT) if thinks else answer(text)
+
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer, form=form) as server:
+        write_project(tmp_path, server.url)
+        ended = here("optimize", "run.toml")
+    assert ended.code == 0
+    (journal,) = tmp_path.glob(".metaspo/runs/*/journal.jsonl")
+    told = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    whys = {event["why"] for event in told if event["event"] == "malformed"}
+    assert len(whys) == 1
+    assert "max_tokens" in whys.pop()

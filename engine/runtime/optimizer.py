@@ -10,6 +10,8 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal
 from metaspo.scheduling import Priority
 
+ONLY_THOUGHT = "it thought for all of its {tokens} tokens and did not get to answer: give it more max_tokens"
+
 T = TypeVar("T")
 
 
@@ -44,7 +46,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             except RequestRejected as error:
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
-                fault = str(error)
+                fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
                 context.journal.write(events.Malformed(address=place, attempt=attempt, why=fault))
                 continue
             context.observer.calls_done(optimizer_calls=1)
