@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -14,7 +15,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Message
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
-from metaspo.engine.journal.events import Proposal, Trial
+from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.tasks import AnswerSpec, Columns, DataSource, TaskSpec
 
@@ -117,3 +118,12 @@ def test_the_search_in_the_documents_is_installed_configured_and_run(
     ]
     assert proposals
     assert set(proposals) <= trials
+
+
+def test_the_journals_page_names_every_event_and_its_fields() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|[^|]*\|(.*)\|$", (ROOT / "docs" / "runs.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    said = {event: set(re.findall(r"`(\w+)`", text)) for event, text in rows}
+    own = {event: {field.name for field in fields(kind)} - {"address", "t", "details"} for event, kind in KINDS.items()}
+    assert said == own

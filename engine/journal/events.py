@@ -30,7 +30,7 @@ class Event:
 
     def data(self) -> dict[str, Any]:
         """The fields of its kind that say something."""
-        return {name: value for name in _names(type(self)) if (value := getattr(self, name)) is not None}
+        return {name: value for name in NAMES[self.event] if (value := getattr(self, name)) is not None}
 
     def line(self) -> dict[str, Any]:
         """The line that a journal holds, but for the time."""
@@ -39,7 +39,7 @@ class Event:
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
         """The event of a line of its kind."""
-        return cls(**{name: line[name] for name in ("address", "t", *_names(cls)) if name in line})
+        return cls(**{name: line[name] for name in ("address", "t", *NAMES[cls.event]) if name in line})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +320,10 @@ KINDS: Mapping[str, type[Event]] = {
         Finish,
     )
 }
+NAMES: Mapping[str, tuple[str, ...]] = {
+    name: tuple(field.name for field in fields(kind) if field.name not in ("address", "t"))
+    for name, kind in KINDS.items()
+}
 
 
 def event_of(line: object) -> Event | None:
@@ -331,7 +335,3 @@ def event_of(line: object) -> Event | None:
         return kind.read(line) if kind else None
     except (KeyError, TypeError):
         return None
-
-
-def _names(kind: type[Event]) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind) if one.name not in ("address", "t"))

@@ -91,13 +91,16 @@ class History:
 
     def apply(self, event: Event, address: Address, spent: Spent) -> None:
         """The next event; `spent` by all sessions so far."""
-        if address.round in self._selected:
-            return
-        task = address.task if address.loop == "inner" else ""
         match event:
             case Score() if address.loop == "init" and event.score is not None:
                 self._add_first(address.task, event.score, spent)
-            case Score() if task and address.candidate and address.step == "score":
+            case Score() | Candidate() | Rejected() | Proposal() | Select() if address.round not in self._selected:
+                self._apply_in_round(event, address, spent)
+
+    def _apply_in_round(self, event: Event, address: Address, spent: Spent) -> None:
+        task = address.task if address.loop == "inner" else ""
+        match event:
+            case Score() if task and address.step == "score":
                 self._scores.setdefault(event.address.removesuffix("/score"), event.score)
             case Candidate():
                 self._scores.setdefault(event.address, event.score)

@@ -71,6 +71,7 @@ class RunView:
     def __init__(self, *, texts: bool = False) -> None:
         """`texts`: whether the history holds the prompts."""
         self.sessions = 0
+        self.seconds = 0.0
         self.optimism = ""
         self.spent = Spent()
         self.history = History(texts=texts)
@@ -78,7 +79,6 @@ class RunView:
 
     def _begin(self, start: Start) -> None:
         self.start = start
-        self.seconds = 0.0
         self.session = Spent()
         self.proposals = Proposals()
         self._before = self.spent
@@ -96,7 +96,7 @@ class RunView:
 
     def apply(self, event: Event) -> None:
         """The next event."""
-        address = Address.parse(event.address)
+        self.seconds = event.t
         match event:
             case Start():
                 self.sessions += 1
@@ -109,9 +109,11 @@ class RunView:
                 self.optimism = event.says
             case Proposal():
                 self.proposals = self.proposals.after(event)
-            case Score() if address.loop == "init":
-                self._scored += 1
-        self.seconds = event.t
+        if event.address:
+            self._place(event, Address.parse(event.address))
+
+    def _place(self, event: Event, address: Address) -> None:
+        self._scored += isinstance(event, Score) and address.loop == "init"
         self._reached = max(self._reached, _begun(event, address))
         self.history.apply(event, address, self.spent)
 
