@@ -249,8 +249,6 @@ class LaneState:
             self._flights.fail(flight, self.stop(error, now))
         else:
             self._flights.fail(flight, error)
-        if now >= self._patience.deadline:
-            self._give_up(self._patience.ended(now), now)
 
     def cancelled(self, call: Call, now: float) -> None:
         """A call was broken off: by the lane, or because everything ends."""

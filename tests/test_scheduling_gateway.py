@@ -307,6 +307,32 @@ def test_a_fatal_error_stops_everybody_at_once_with_one_sentence(error: AccessDe
     run_virtual(main())
 
 
+def test_a_lane_is_open_in_one_gateway_at_a_time() -> None:
+    """In a second one it is refused, with what to do, and nothing of that one is opened; later it may be."""
+
+    async def main() -> None:
+        server, beside, lane_settings = Server(), Server(), LaneSettings(concurrency=1)
+        lane, free = Lane("lane", [server], lane_settings), Lane("free", [beside])
+        first, second = Gateway([lane], store=MemoryStore()), Gateway([free, lane], store=MemoryStore())
+        assert (lane.stopped, first.statistics().lanes) == (None, {})
+        async with first:
+            with pytest.raises(RuntimeError, match=r"'lane' is open in another gateway: close that one first"):
+                await second.__aenter__()
+            with pytest.raises(RuntimeError, match="open in another gateway"):
+                await first.__aenter__()
+            server.plan = _deny
+            with pytest.raises(LaneStopped):
+                await first.complete(ask(1), lane="lane")
+        assert isinstance(lane.stopped, LaneStopped)
+        server.plan = lambda request: None
+        async with second, Gateway([Lane("lane", [Server()])], store=MemoryStore()):
+            assert lane.stopped is None
+            assert (await second.complete(ask(1), lane="lane")).text == "question 1"
+        assert second.statistics().lanes["lane"].answered == 1
+
+    run_virtual(main())
+
+
 def test_a_stopped_lane_still_answers_from_the_store() -> None:
     """What is paid for stays useful."""
 

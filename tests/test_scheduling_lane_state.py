@@ -231,7 +231,8 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (1, "leave 1", "abort 1"),
             (1, "ask 1", "send 1"),
             (2, "answer 1", ""),  # the aborted one: nobody waits for it
-            (3, "answer 1", "1 answered"),
+            (3, "ask 1", ""),  # joins the new one
+            (4, "answer 1", "1 answered, 1 answered"),
         ],
     ),
     "an aborted call that fails is forgotten, and the new one goes on": (
@@ -349,7 +350,8 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (0, "ask 1", "send 1"),
             (0, "ask 2", "send 2"),
             (0, "fail 1 gone", ""),
-            (5, "leave 2", "abort 2, look"),
+            (1, "", "look"),
+            (5, "leave 2", "abort 2"),
             (10, "", "1 Unavailable"),
         ],
     ),
@@ -415,14 +417,17 @@ def test_what_happens_is_answered_by_what_the_table_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) -> None:
-    """Between what happens it need not be looked after before `wake_at`: nothing is done until then."""
+    """Looked after when something happens and at `wake_at`, it does what the table says, and nothing in between."""
     lane_settings, table = TABLES[name]
-    rig = Rig(lane_settings)
-    for (at, what, _), (next_at, _, _) in zip(table, [*table[1:], (1e6, "", "")], strict=True):
-        rig.happen(what, at)
-        until = min(rig.state.wake_at(), next_at)
-        for share in (0.25, 0.5, 0.99):
-            assert rig.pump(at + share * (until - at) if until > at else at) == ""
+    rig, done = Rig(lane_settings), []
+    for (at, what, _), (next_at, _, _) in zip(table, [*table[1:], table[-1]], strict=True):
+        done.append(rig.happen(what, at) if what else "")
+        while (wake_at := rig.state.wake_at()) <= next_at:
+            done.append(rig.pump(0.5 * (at + wake_at)) if wake_at > at else "")
+            assert done.pop() == ""
+            done.append(rig.pump(wake_at))
+            at = wake_at
+    assert ", ".join(filter(None, done)) == ", ".join(filter(None, (effects for _, _, effects in table)))
 
 
 def test_an_answer_that_is_here_is_not_aborted() -> None:
@@ -519,13 +524,15 @@ def test_a_cap_that_is_reached_ends_what_waits_on_every_lane() -> None:
     there.ask(2, 0, account=account)
     assert there.pump(0) == "send 1"
     there.ask(2, 0, account=Account("rich"))
+    there.ask(5, 0, account=account)
     here.ask(3, 0, account=account)
     here.ask(4, 0, account=account)
     assert here.pump(0) == "send 3"
     here.land(3, 1)
     there.land(1, 1)
     assert here.pump(1) == "3 answered, 4 BudgetExhausted"
-    assert there.pump(1) == "1 answered, send 2"
+    assert there.done == ["1 answered", "5 BudgetExhausted"]
+    assert there.pump(1) == "1 answered, 5 BudgetExhausted, send 2"
     assert there.land(2, 2).name == "rich"
 
 
@@ -569,13 +576,22 @@ def test_what_an_answer_took_is_booked_once() -> None:
 
 def test_a_stopped_lane_wants_nothing_and_a_closed_one_is_never_woken() -> None:
     """Nothing is probed or sent; only what is out is still looked after."""
-    rig = Rig(TWO)
-    rig.happen("ask 1", 0)
-    rig.happen("ask 2", 0)
+    rig = Rig(LaneSettings(concurrency=3))
+    for number in (1, 2, 3):
+        rig.happen(f"ask {number}", 0)
     rig.happen("fail 1 gone", 0)
     rig.happen("fail 2 denied", 0)
     assert isinstance(rig.state.stopped, RunStopped)
-    assert rig.pump(1_000) == ""
+    assert rig.pump(100) == ""
+    assert rig.pump(1_000) == "abort 3"
     rig.state.close(1_000)
     rig.state.closed = True
     assert rig.state.wake_at() == inf
+
+
+def test_an_account_whose_cap_is_reached_sets_nothing_aside_however_little() -> None:
+    """Its run ends; what would still fit is not spent on the way."""
+    rig, account = Rig(), Account("run", Budget(tokens=1_000))
+    rig.ask(1, 0, account=account)
+    account.exhausted = account.purse.exhausted(Cost(1, 2_000, 0.0), account="run")
+    assert rig.pump(0) == "1 BudgetExhausted"
