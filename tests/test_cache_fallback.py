@@ -52,6 +52,23 @@ class TestFallbackStoreOverABrokenOne(StoreConformance):
         return FallbackStore(Broken(), warn=lambda _: None)
 
 
+class Full(MemoryStore):
+    """A store that answers and keeps nothing."""
+
+    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+        """Fails for each."""
+        return {key: StoreError("It is full.") for key in entries}
+
+
+async def test_a_store_that_reads_and_keeps_nothing_is_told_of_once() -> None:
+    told: list[str] = []
+    async with FallbackStore(Full(), warn=told.append) as store:
+        for number in range(3):
+            assert await store.put(make_key(number), make_entry(str(number))) == make_entry(str(number))
+        assert len(await store.get_many([make_key(number) for number in range(3)])) == 3
+        assert [("Going on" in text, "It is full." in text) for text in told] == [(True, True)]
+
+
 async def stored(folder: Path, count: int) -> int:
     """How many of the first `count` entries are on disk."""
     async with DiskStore(folder) as store:
