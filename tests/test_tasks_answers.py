@@ -134,7 +134,7 @@ def test_the_letter_that_a_text_settles_on(text: str, letter: str | None) -> Non
         ("There is no doubt that it is positive", "positive"),
         ("far from positive", None),
         ("a false positive", None),
-        ("I could not finish the meal they served me here negative", "negative"),
+        ("I could not finish meals they served me here negative", "negative"),
         ("Answer: neutral\n\nThe text is neither positive nor negative, one could say.", "neutral"),
     ],
 )
