@@ -58,6 +58,14 @@ async def test_each_endpoint_may_have_a_key_of_its_own() -> None:
     assert "Bearer another-key" in await head_of(keys, api_key_env="OURS", endpoints=["URL/v1"])
 
 
+async def test_a_key_that_the_config_names_is_the_one_that_is_sent() -> None:
+    """Also by the backend that has a usual variable, which is set as well."""
+    keys = {"GATEWAY_KEY": SECRET, "OPENAI_API_KEY": "sk-not-meant-for-there"}
+    head = await head_of(keys, backend="openai", api_key_env="GATEWAY_KEY", endpoints=["URL/v1"])
+    assert f"Bearer {SECRET}" in head
+    assert "not-meant" not in head
+
+
 async def test_openais_backend_goes_where_the_environment_says_with_the_key_that_is_meant_for_there() -> None:
     """A `.env` file counts, too; and an endpoint of the config goes before it."""
     async with serving(response(200, chat())) as (url, seen), serving(response(200, chat())) as (other, there):
