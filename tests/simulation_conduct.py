@@ -159,6 +159,8 @@ class Conduct:
         server.in_flight += 1
         conduct.in_flight += 1
         conduct.rates.go(now)
+        for check in self.checks:
+            check()
         self._calls += 1
         if self._calls % LOOK_AT == 0:
             self._look(lane, now)
@@ -307,8 +309,6 @@ class Conduct:
 
     def _look(self, lane: str, now: float) -> None:
         """What a lane says of itself agrees with what is seen of it."""
-        for check in self.checks:
-            check()
         said = self._gateway.statistics().lanes[lane]
         self._lanes[lane].rates.look(said, in_flight=self._lanes[lane].in_flight, now=now)
 

@@ -179,7 +179,7 @@ class FaultyServer:
             return self._refuse(400, "context_length_exceeded", request)
         if kind in REFUSALS or kind in FATAL or kind == "reset before":
             await anyio.sleep(ROUND_TRIP)
-            return self._fail(kind, request, Random(f"{self._seed}/{self.now()}/{kind}"))
+            return self._fail(kind, request, Random(f"{self._seed}/{self.now()}/{kind}/{request_key(request)}"))
         if kind in ("hang", "stuck"):
             self._bill(request, said)
             await anyio.sleep(time_limit if kind == "hang" else FOR_EVER)

@@ -326,10 +326,10 @@ def _interruption(rng: Random) -> Interruption:
 
 
 def _guest(rng: Random) -> Guest:
-    lane: LaneName = rng.choice(("base", "base", "optimizer"))
+    lane: LaneName = rng.choice(("base", "optimizer"))
     numbers = tuple(rng.randrange(8) for _ in range(rng.choice((1, 1, 2, 6))))
     caps: dict[str, Any] = {}
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         most = {"calls": rng.randint(1, 6), "tokens": rng.randint(400, 3_000), "dollars": rng.uniform(0.000_1, 0.002)}
         caps = {name: most[name] for name in rng.sample(sorted(most), rng.randint(1, 2))}
     if rng.random() < 0.02:  # dear, and so small in what it may spend
