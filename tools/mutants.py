@@ -276,7 +276,7 @@ def run_tests(tests: Sequence[str]) -> None:
 def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
     """All of them."""
     tracer = Tracer(root)
-    pytest.main([*QUIETLY, *files], plugins=[tracer])
+    pytest.main([*QUIETLY, "--continue-on-collection-errors", *files], plugins=[tracer])
     tracer.write(path)
 
 
