@@ -33,7 +33,7 @@ class Broken(Store):
         """Fails."""
         raise StoreError("It is broken.")
 
-    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
         """Fails."""
         raise StoreError("It is broken.")
 
@@ -55,7 +55,7 @@ class TestFallbackStoreOverABrokenOne(StoreConformance):
 class Full(MemoryStore):
     """A store that answers and keeps nothing."""
 
-    async def put_many(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
+    async def put_many(self, entries: Mapping[str, Entry]) -> dict[str, Entry | StoreError]:
         """Fails for each."""
         return {key: StoreError("It is full.") for key in entries}
 

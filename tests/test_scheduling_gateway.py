@@ -323,7 +323,8 @@ def test_a_lane_is_open_in_one_gateway_at_a_time() -> None:
             server.plan = _deny
             with pytest.raises(LaneStopped):
                 await first.complete(ask(1), lane="lane")
-        assert isinstance(lane.stopped, LaneStopped)
+        verdict = lane.stopped
+        assert isinstance(verdict, LaneStopped)
         server.plan = lambda request: None
         async with second, Gateway([Lane("lane", [Server()])], store=MemoryStore()):
             assert lane.stopped is None
