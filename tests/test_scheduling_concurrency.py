@@ -12,6 +12,7 @@ from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import ConcurrencyChanged, Event, Gateway, Lane, LaneSettings
 from metaspo.scheduling.concurrency import (
+    CEILING_MEMORY,
     COOL_DOWN,
     FIRST,
     FIRST_METERED,
@@ -191,6 +192,27 @@ def test_gauges_stop_growth_and_preemptions_cut() -> None:
     control.on_load(0.0, running=8, waiting=20, preempted=0)
     control.on_load(1.0, running=8, waiting=20, preempted=3)
     assert control.limit == int(FIRST * 0.8)
+    control.on_load(2.0, running=8, waiting=20, preempted=3)
+    assert control.limit == int(FIRST * 0.8), "preemptions within a cool-down are of the same storm"
+    control.on_load(1.0 + COOL_DOWN, running=8, waiting=20, preempted=3)
+    assert control.limit < int(FIRST * 0.8)
+
+
+def test_after_the_ceilings_memory_steps_are_large_again() -> None:
+    """A refusal is no reason for small steps for ever: the server may have grown."""
+
+    def first_step_up(quiet: float) -> float:
+        """The first larger limit after a refusal at 64, to the one it was cut to; answers come after so long."""
+        control = AutoConcurrency(upper_bound=1_000, first=64)
+        control.on_refusal(0.0, retry_after=0.0)
+        at, cut = quiet, control.limit
+        while control.limit <= cut:
+            feed(control, start=at, end=at + 1.0, rate=40.0)
+            at += 1.0
+        return control.limit / cut
+
+    assert first_step_up(COOL_DOWN) < 1.1
+    assert first_step_up(CEILING_MEMORY + 1.0) > 1.3
 
 
 @settings(max_examples=50, deadline=None)

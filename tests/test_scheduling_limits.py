@@ -130,6 +130,16 @@ def test_a_hold_stops_everything_for_its_time() -> None:
     assert limits.wait(1, 25.0) == 0.0
 
 
+def test_a_later_and_shorter_hold_never_shortens_one_in_force() -> None:
+    """The longest of what the provider asked for counts."""
+    limits = RateLimits()
+    limits.hold(60.0, 0.0)
+    limits.hold(5.0, 1.0)
+    assert limits.wait(1, 1.0) == pytest.approx(59.0)
+    limits.hold(100.0, 2.0)
+    assert limits.wait(1, 2.0) == pytest.approx(100.0)
+
+
 def test_headers_set_limits_nobody_told_us() -> None:
     """An unlimited lane keeps the limit that the first answer shows; a lower one replaces it."""
     limits = RateLimits()
@@ -242,3 +252,21 @@ def test_a_window_counts_at_least_the_truth(steps: list[tuple[float, int]]) -> N
         taken.append((now, amount))
         assert window.used >= sum(amount for at, amount in taken if at > now - 60)
         assert window.used <= sum(amount for at, amount in taken if at > now - 60.6)
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50), st.integers(-50, 50), st.integers(0, 9)), max_size=60))
+def test_a_window_agrees_with_a_list_of_all_that_was_taken(steps: list[tuple[float, int, int, int]]) -> None:
+    """Corrections of any age included: it is never below what was used in the last minute, nor above what was in a
+    little more time."""
+    window, now = Window(period=60.0), 0.0
+    taken: list[tuple[float, int, int]] = []
+    for gap, amount, change, back in steps:
+        now += gap
+        taken.append((now, window.take(amount, now), amount))
+        if back < len(taken):
+            at, slot, counted = taken[-1 - back]
+            change = max(change, -counted)
+            window.correct(slot, change, now)
+            taken[-1 - back] = (at, slot, counted + change)
+        assert window.used >= sum(counted for at, _, counted in taken if at > now - 60)
+        assert window.used <= sum(counted for at, _, counted in taken if at > now - 60.6)
