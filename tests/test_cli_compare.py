@@ -9,6 +9,8 @@ from chat_server import ChatServer
 from command_line import here, write_project
 from world import World
 
+from metaspo.engine.studies import ablation
+
 WORLD = World(3, malformed=0.1)
 GRID = """
 config = "run.toml"
@@ -120,6 +122,33 @@ def test_ablations_put_their_variants_side_by_side(project: Path, over: str, met
     data = here("ablate", "run.toml", "--over", over, "--quiet", "--json").data
     assert list(scores(data)) == methods
     assert ("source-tasks" in data["tables"]) == (over == "tasks")
+
+
+def test_a_method_that_writes_user_prompts_only_is_scored_where_it_acts(project: Path) -> None:
+    """With train examples of the target task it optimizes there; without any its cells are refused, others go on."""
+    (project / "user.toml").write_text(
+        'config = "run.toml"\nseeds = [1]\nmethods = ["default", "inner-only"]\n', encoding="utf-8"
+    )
+    ended = here("compare", "user.toml", "--quiet")
+    assert "'inner-only' writes user prompts only, and target task 'unseen' has no train examples" in ended.err
+    assert "inner-only (seed 1)" in ended.out
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    head, _, target = text.partition('name = "unseen"\n')
+    (project / "run.toml").write_text(
+        f'{head}name = "unseen"\ntrain = "unseen.train.jsonl"\n{target}', encoding="utf-8"
+    )
+    data = here("compare", "user.toml", "--quiet", "--json").data
+    (cell,) = [one for one in data["cells"] if one["method"] == "inner-only"]
+    assert {(row["task"], row["role"]) for row in cell["tests"]} == {("unseen", "target")}
+    assert list(cell["result"]["user_prompts"]) == ["unseen"]
+    took = {row["method"]: row for row in data["tables"]["spent"]}
+    assert took["inner-only"]["base calls a cell"] > took["default"]["base calls a cell"]
+    assert took["inner-only"]["optimizer calls a cell"] > took["default"]["optimizer calls a cell"] == 0
+
+
+def test_a_loop_less_means_twice_the_iterations() -> None:
+    whole, without_inner, _ = ablation("loops", like="metaspo", sources=("a",))
+    assert (whole.times, without_inner.times) == (1, 2)
 
 
 def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:

@@ -2,7 +2,8 @@
 
 The baselines of Choi, Baek and Hwang, "System Prompt Optimization with Meta-Learning", NeurIPS 2025 (arXiv 2505.09666):
 the usual one-line helpful assistant, the step-by-step instruction of zero-shot chain of thought (Kojima et al., 2022,
-arXiv 2205.11916), and the kind of prompt that vendors put before their services. The texts are our own.
+arXiv 2205.11916), and the kind of prompt that vendors put before their services. But for that instruction the texts are
+our own.
 """
 
 import tomllib

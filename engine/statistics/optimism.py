@@ -41,7 +41,7 @@ class Optimism:
         luck: the part of it that is luck, 0 or more.
         candidates: how many it was the best of; the incumbent, which it also had to beat, is not counted.
         complete: how many of these the figure is about: the others were not scored to the end.
-        kind: "estimate" by choosing again on halves, a mean; "bound" is seldom passed: in 5 of 100 rounds at most.
+        kind: "estimate" by choosing again on halves: a mean; "bound": passed in about 5 of 100 rounds.
     """
 
     score: float
@@ -115,13 +115,13 @@ def at_most(
     score: float,
     weights: Mapping[str, float] | None = None,
 ) -> Optimism:
-    """The most that the luck of the best of so many candidates is in 95 of 100 rounds.
+    """The most that the luck of the best of so many candidates is in about 95 of 100 rounds.
 
     Equally good prompts differ from each other by as much noise as the winner from the incumbent, by nothing in the
     mean, so that each has half the mean square of that difference. The winner was lucky by no more than the luckiest of
     the candidates and the incumbent was: the highest of so many normal draws. Where all are equally good the winner is
-    that one, and the bound is passed in 5 of 100 rounds; elsewhere, and where candidates err alike, less often (Z.
-    Šidák, J. Am. Stat. Assoc. 62, 1967).
+    that one, and the bound is passed in about 5 of 100 rounds; elsewhere, and where candidates err alike, less often
+    (Z. Šidák, J. Am. Stat. Assoc. 62, 1967).
 
     Args:
         score: of the winner.

@@ -27,7 +27,13 @@ def ablation(over: Ablation, *, like: str, sources: Sequence[str]) -> tuple[Meth
     made: Mapping[Ablation, Callable[[], list[MethodTable]]] = {
         "loops": lambda: [
             MethodTable(name=like, like=like),
-            MethodTable(name="no-inner-loop", like=like, set={"inner.candidates": 0}, about="the outer loop alone"),
+            MethodTable(
+                name="no-inner-loop",
+                like=like,
+                set={"inner.candidates": 0},
+                times=2,
+                about="the outer loop alone, with twice the iterations",
+            ),
             MethodTable(name="no-outer-loop", like=like, set={"outer.candidates": 0}, about="the inner loop alone"),
         ],
         "roles": lambda: [

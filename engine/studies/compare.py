@@ -30,7 +30,7 @@ from metaspo.engine.studies.adapt import Effort, adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
 from metaspo.engine.studies.results import CellResult, model_label
-from metaspo.scheduling import AccountStatistics, Gateway
+from metaspo.scheduling import AccountStatistics, Gateway, LaneUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,8 @@ async def compare(
     events = LaneEvents()
 
     async def one(job: Job, gateway: Gateway) -> CellResult:
+        if job.cell.refused:
+            return _unfinished(job.cell, job.cell.refused)
         async with slots:
             try:
                 return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)
@@ -90,24 +92,37 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
         found = await _fixed(cell, gateway, job.names, observer=observer)
     else:
         report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events)
-        found = _found(cell, report)
+        found = _found(cell, report, job.names)
     users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
         scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, observer=Observer())
         transferred[model_label(item.config.base)] = tuple(scores)
-        found = _with_usage(found, usage)
+        found = _with_usage(found, usage, names)
     found = replace(found, transferred=transferred)
+    if cell.on_targets:
+        found = _as_targets(found)
     if job.beyond:
         found = await _beyond(job, gateway, found)
     return replace(found, seconds=anyio.current_time() - started)
+
+
+def _as_targets(found: CellResult) -> CellResult:
+    """The rows of a cell that optimized on target tasks, as those of the target tasks that they are."""
+
+    def targets(rows: Sequence[TestScore]) -> tuple[TestScore, ...]:
+        return tuple(replace(row, role="target") for row in rows)
+
+    transferred = {model: targets(rows) for model, rows in found.transferred.items()}
+    return replace(found, tests=targets(found.tests), transferred=transferred)
 
 
 async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
     """What is done with the found system prompt on target tasks: generalize, adapt."""
     config, system = job.grid.config, found.system_prompt
     own = job.cell.prepared
-    prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}))
+    tasks = tuple(replace(task, role="target") for task in own.tasks) if job.cell.on_targets else own.tasks
+    prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
     context = make_context(
         prepared, gateway, job.names, journal=MemoryJournal(), observer=Observer(), name=prepared.config.name
     )
@@ -118,18 +133,25 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
         table = config.adapt
         effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
         found = replace(found, adapted=tuple(await adapt(context, system, effort)))
-    return _with_usage(found, context.account.statistics())
+    return _with_usage(found, context.account.statistics(), job.names)
 
 
-def _with_usage(found: CellResult, usage: AccountStatistics) -> CellResult:
+def _with_usage(found: CellResult, usage: AccountStatistics, names: LaneNames) -> CellResult:
     total = usage.total
+    optimizer = usage.lanes.get(names.optimizer) if names.optimizer != names.base else None
     return replace(
         found,
-        answers=found.answers + total.calls + total.hits + total.joined,
+        answers=found.answers + _answers(total),
+        optimizer_answers=found.optimizer_answers + (_answers(optimizer) if optimizer else 0),
+        worth=found.worth + total.dollars + total.dollars_saved,
         calls=found.calls + total.calls,
         dollars=found.dollars + total.dollars,
         unpriced=found.unpriced + total.unpriced,
     )
+
+
+def _answers(use: LaneUse) -> int:
+    return use.calls + use.hits + use.joined
 
 
 async def _user_prompts(context: RunContext, table: GeneralizeTable, *, folder: Path) -> UserPrompts:
@@ -148,10 +170,10 @@ async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, observer: Ob
     found = CellResult(
         method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
     )
-    return _with_usage(found, usage)
+    return _with_usage(found, usage, names)
 
 
-def _found(cell: Cell, report: RunReport) -> CellResult:
+def _found(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
     found = CellResult(
         method=cell.method.name,
         domain=cell.domain,
@@ -160,7 +182,7 @@ def _found(cell: Cell, report: RunReport) -> CellResult:
         tests=tuple(row for row in report.result.tests if row.stage == "after"),
         result=report.result,
     )
-    return _with_usage(found, report.usage)
+    return _with_usage(found, report.usage, names)
 
 
 def _unfinished(cell: Cell, reason: str) -> CellResult:

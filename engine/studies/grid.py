@@ -18,6 +18,7 @@ from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.results import model_label
+from metaspo.engine.tasks import Task
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
 
@@ -29,6 +30,7 @@ class MethodTable(Table):
     like: str
     about: str = ""
     set: dict[str, Any] = Field(default_factory=dict, description="dotted keys of the config")
+    times: int = Field(default=1, ge=1, description="what the iterations are multiplied by")
     sources: int = Field(default=0, ge=0, description="optimize on the first n source tasks only; 0 for all")
     without: str = Field(default="", description="a source task to leave out")
 
@@ -87,12 +89,20 @@ class GridConfig(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One run of a grid."""
+    """One run of a grid.
+
+    Attributes:
+        on_targets: whether it writes user prompts only, and so optimizes on the target tasks themselves, on their train
+            splits: under the first system prompt nothing else of it could be seen there.
+        refused: why it is not run: nothing that it does could be seen; "" if it is.
+    """
 
     method: Method
     domain: str
     seed: int
     prepared: Prepared
+    on_targets: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +150,7 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
         _check_adapting(base, source=str(path))
     names = _run_names(methods)
     cells = tuple(
-        Cell(
-            method=one,
-            domain=domain,
-            seed=seed,
-            prepared=_prepare(
-                config, path, one, iterations=base.iterations, domain=domain, seed=seed, name=names[one.name]
-            ),
-        )
+        _cell(config, path, one, iterations=base.iterations, domain=domain, seed=seed, name=names[one.name])
         for domain in config.domains or (OWN_TASKS,)
         for one in methods
         for seed in config.seeds
@@ -171,6 +174,7 @@ def _own(table: MethodTable, *, folder: Path) -> Method:
         name=table.name,
         about=table.about or like.about,
         changes={**like.changes, **table.set},
+        times=like.times * table.times,
         sources=table.sources,
         without=table.without,
     )
@@ -189,9 +193,7 @@ def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
     return names
 
 
-def _prepare(
-    config: GridConfig, path: Path, one: Method, *, iterations: int, domain: str, seed: int, name: str
-) -> Prepared:
+def _cell(config: GridConfig, path: Path, one: Method, *, iterations: int, domain: str, seed: int, name: str) -> Cell:
     parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
     own: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
     if domain:
@@ -201,10 +203,37 @@ def _prepare(
     except ConfigError as error:
         raise ConfigError(f"method '{one.name}': {error}" if one.changes else str(error)) from None
     _check_targets(config, prepared)
-    prepared = replace(prepared, tasks=one.tasks(prepared.tasks))
+    targets = [task for task in prepared.tasks if task.role == "target"]
+    on_targets = not one.fixed and not prepared.config.outer.candidates and bool(targets)
+    refused = _unseen(one, targets) if on_targets else ""
+    if on_targets and not refused:
+        prepared = _on_targets(prepared, targets)
+    else:
+        prepared = replace(prepared, tasks=one.tasks(prepared.tasks))
     if not one.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
-    return prepared
+    return Cell(
+        method=one, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets and not refused, refused=refused
+    )
+
+
+def _unseen(one: Method, targets: Sequence[Task]) -> str:
+    """Why a method that writes user prompts only could not differ from the first prompts; "" where it could."""
+    without = [task.name for task in targets if not task.train]
+    if not without:
+        return ""
+    return (
+        f"'{one.name}' writes user prompts only, and target task '{without[0]}' has no train examples to write them "
+        "from: there it could not differ from the first prompts; add `train` to it"
+    )
+
+
+def _on_targets(prepared: Prepared, targets: Sequence[Task]) -> Prepared:
+    """The same with the target tasks in place of the source tasks; the best user prompt of each is always tested."""
+    config = prepared.config
+    if config.test.source == "none":
+        config = config.model_copy(update={"test": config.test.model_copy(update={"source": "best"})})
+    return replace(prepared, config=config, tasks=tuple(replace(task, role="source") for task in targets))
 
 
 def _check_adapting(config: RunConfig, *, source: str) -> None:

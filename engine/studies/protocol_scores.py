@@ -18,6 +18,7 @@ class ProtocolScores:
 
     Attributes:
         name, title: of the protocol, for files and for people.
+        model: that the prompts were transferred to; "" for their own.
         scores: by method, over user prompts, tasks and seeds; a method without scores is left out.
         comparisons: of every method with the one that the grid names, as one family.
     """
@@ -26,25 +27,26 @@ class ProtocolScores:
     title: str
     scores: Mapping[str, MeanScore]
     comparisons: tuple[Comparison, ...]
+    model: str = ""
 
 
 def protocol_scores(study: Study) -> list[ProtocolScores]:
     """Every protocol of the grid that there are scores of."""
-    config = study.grid.config
-    every: list[tuple[str, str, Rows, bool]] = []
+    config, made = study.grid.config, []
     if config.generalize is not None:
         induced = not config.generalize.given
-        every.append(("generalize", "Unseen tasks under several user prompts each", _generalized, induced))
+        title = "Unseen tasks under several user prompts each"
+        made.append(_scores(study, "generalize", title, _generalized, seeds_matter=induced))
     if config.adapt is not None:
-        every.append(("adapt", "User prompts adapted to unseen tasks, after the last round", _adapted, True))
-    for number, model in enumerate(map(model_label, config.transfer), start=1):
-        name = "transfer" if len(config.transfer) == 1 else f"transfer-{number}"
-        every.append((name, f"With {model}", _transferred(study, model), False))
-    made = [_scores(study, *one) for one in every]
+        title = "User prompts adapted to unseen tasks, after the last round"
+        made.append(_scores(study, "adapt", title, _adapted, seeds_matter=True))
+    for model in map(model_label, config.transfer):
+        scores = _scores(study, "transfer", f"With {model}", _transferred(study, model), seeds_matter=False)
+        made.append(replace(scores, model=model))
     return [one for one in made if one.scores]
 
 
-def _scores(study: Study, name: str, title: str, rows: Rows, seeds_matter: bool) -> ProtocolScores:
+def _scores(study: Study, name: str, title: str, rows: Rows, *, seeds_matter: bool) -> ProtocolScores:
     graded = {method: splits(study, method, rows) for method in study.methods}
     return ProtocolScores(
         name=name,

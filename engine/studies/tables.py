@@ -1,10 +1,12 @@
 """The tables of a comparison."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
+from metaspo.engine.studies.effort import about_effort, about_user_prompts, effort
 from metaspo.engine.studies.protocol_scores import ProtocolScores, adaptation, improved_share
 from metaspo.engine.studies.savings import needed
 from metaspo.engine.studies.scores import Summaries, source_contributions, without_result
@@ -26,8 +28,9 @@ def tables(
         _by_task(study),
         _against(study, against),
         _left_out(study),
-        *(table for protocol in protocols for table in _protocol(study, protocol)),
-        _spent(study),
+        *(table for protocol in protocols if not protocol.model for table in _protocol(study, protocol)),
+        *_transferred(study, [protocol for protocol in protocols if protocol.model]),
+        _spent(study, summaries),
     ]
     return [table for table in made if table is not None and table.rows]
 
@@ -61,7 +64,14 @@ def _scores(study: Study, summaries: Summaries) -> Table:
         title=f"Test scores on {study.role} tasks, %",
         columns=("method", *(part or "mean over tasks" for part in study.parts), *_intervals(study)),
         rows=tuple(rows),
-        note=" ".join(["Mean over tasks, then over seeds.", *_about_macro_f1(study), *_about_missing(study)]),
+        note=" ".join(
+            [
+                "Mean over tasks, then over seeds.",
+                *_about_macro_f1(study),
+                *about_user_prompts(study),
+                *_about_missing(study),
+            ]
+        ),
     )
 
 
@@ -182,6 +192,29 @@ def _protocol(study: Study, protocol: ProtocolScores) -> list[Table]:
     return [scores, _against(study, protocol.comparisons, name=f"{protocol.name}-against", title=protocol.title)]
 
 
+def _transferred(study: Study, models: Sequence[ProtocolScores]) -> list[Table]:
+    """Every method with every other model, side by side; and its comparisons with each."""
+    intervals = _intervals(study)
+    scores = Table(
+        name="transfer",
+        title="With other models, %",
+        columns=(
+            "method",
+            *(head for to in models for head in (to.model, *(f"{to.model}: {one}" for one in intervals))),
+        ),
+        rows=tuple(
+            (method, *(cell for to in models for cell in _score(to.scores.get(method)))) for method in study.methods
+        )
+        if models
+        else (),
+    )
+    against = [_against(study, to.comparisons, title="With other models") for to in models]
+    rows = tuple((to.model, *row) for to, table in zip(models, against, strict=True) for row in table.rows)
+    if not rows:
+        return [scores]
+    return [scores, replace(against[0], name="transfer-against", columns=("model", *against[0].columns), rows=rows)]
+
+
 def _score(found: MeanScore | None) -> tuple[Value, Value, Value]:
     if found is None:
         return None, None, None
@@ -215,14 +248,19 @@ def _needed(study: Study) -> Own:
     return columns, cells, note
 
 
-def _spent(study: Study) -> Table:
+def _spent(study: Study, summaries: Summaries) -> Table:
     rows = []
     for method in study.methods:
         cells = [result for _, result in study.of_method(method)]
         stopped = sum(1 for result in study.results if result.method == method and result.stopped)
+        took = effort(study, method)
         rows.append(
             (
                 method,
+                _percent(summaries[method, ""].score),
+                round(took.base),
+                round(took.optimizer),
+                f"${took.dollars:.4f}",
                 sum(cell.answers for cell in cells),
                 sum(cell.calls for cell in cells),
                 show_dollars(sum(cell.dollars for cell in cells), unpriced=sum(cell.unpriced for cell in cells)),
@@ -230,11 +268,18 @@ def _spent(study: Study) -> Table:
                 stopped,
             )
         )
+    one = ("base calls", "optimizer calls", "dollars, cache empty")
+    everything = ("answers", "of them asked now", "dollars", "seconds", "cells without a result")
     return Table(
         name="spent",
-        title="What it took, all seeds together",
-        columns=("method", "answers", "of them asked now", "dollars", "seconds", "cells without a result"),
+        title="What it took: one cell, and all seeds together",
+        columns=("method", "mean over tasks", *(f"{head} a cell" for head in one), *everything),
         rows=tuple(rows),
-        note="What was in the cache already was not asked again; methods share equal questions. What cells without a "
-        "result took is not in these figures.",
+        note=" ".join(
+            [
+                *about_effort(study),
+                "What was in the cache already was not asked again; methods share equal questions. What cells without "
+                "a result took is not in these figures.",
+            ]
+        ),
     )

@@ -1,0 +1,56 @@
+"""What a method's scores took, and where methods are not compared on equal terms."""
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from metaspo.engine.studies.study import Study
+
+ALIKE = 1.1  # more than this many times as much is said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a cell of a method took in the mean, as if the cache had been empty; transfers and protocols included.
+
+    It can depend on timing: what is dropped early has been asked more or less.
+    """
+
+    base: float
+    optimizer: float
+    dollars: float
+
+
+def effort(study: Study, method: str) -> Effort:
+    """Over its finished cells; nothing if there are none."""
+    cells = [result for _, result in study.of_method(method)]
+    if not cells:
+        return Effort(base=0.0, optimizer=0.0, dollars=0.0)
+    return Effort(
+        base=fmean(cell.answers - cell.optimizer_answers for cell in cells),
+        optimizer=fmean(cell.optimizer_answers for cell in cells),
+        dollars=fmean(cell.worth for cell in cells),
+    )
+
+
+def about_effort(study: Study) -> list[str]:
+    """Which methods that search did not have equal budgets."""
+    efforts = {method: effort(study, method) for method in study.methods if study.searches(method)}
+    efforts = {method: found for method, found in efforts.items() if found.base}
+    said = []
+    for what in ("base", "optimizer"):
+        calls = {method: getattr(found, what) for method, found in efforts.items()}
+        least, most = min(calls, key=calls.__getitem__, default=""), max(calls, key=calls.__getitem__, default="")
+        if least and calls[most] > ALIKE * calls[least]:
+            said.append(f"{what} calls go from {calls[least]:,.0f} ({least}) to {calls[most]:,.0f} ({most})")
+    return [f"Budgets are not equal: {', '.join(said)}."] if said else []
+
+
+def about_user_prompts(study: Study) -> list[str]:
+    """Which methods wrote user prompts for the very tasks that they are scored on."""
+    names = [method for method in study.methods if any(cell.on_targets for cell, _ in study.of_method(method))]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: user prompts only, written for the target tasks from their train examples, which the "
+        "other methods have not seen."
+    ]
