@@ -144,6 +144,7 @@ def _with_usage(found: CellResult, usage: AccountStatistics, names: LaneNames) -
         answers=found.answers + _answers(total),
         optimizer_answers=found.optimizer_answers + (_answers(optimizer) if optimizer else 0),
         worth=found.worth + total.dollars + total.dollars_saved,
+        unpriced_worth=found.unpriced_worth + total.unpriced + total.unpriced_saved,
         calls=found.calls + total.calls,
         dollars=found.dollars + total.dollars,
         unpriced=found.unpriced + total.unpriced,

@@ -12,12 +12,14 @@ ALIKE = 1.1  # more than this many times as much is said
 class Effort:
     """What a cell of a method took in the mean, as if the cache had been empty; transfers and protocols included.
 
-    It can depend on timing: what is dropped early has been asked more or less.
+    It can depend on timing: what is dropped early has been asked more or less. Calls without a known price are not in
+    the dollars, but `unpriced`.
     """
 
     base: float
     optimizer: float
     dollars: float
+    unpriced: float = 0.0
 
 
 def effort(study: Study, method: str) -> Effort:
@@ -29,6 +31,7 @@ def effort(study: Study, method: str) -> Effort:
         base=fmean(cell.answers - cell.optimizer_answers for cell in cells),
         optimizer=fmean(cell.optimizer_answers for cell in cells),
         dollars=fmean(cell.worth for cell in cells),
+        unpriced=fmean(cell.unpriced_worth for cell in cells),
     )
 
 

@@ -260,7 +260,7 @@ def _spent(study: Study, summaries: Summaries) -> Table:
                 _percent(summaries[method, ""].score),
                 round(took.base),
                 round(took.optimizer),
-                f"${took.dollars:.4f}",
+                show_dollars(took.dollars, unpriced=round(took.unpriced)),
                 sum(cell.answers for cell in cells),
                 sum(cell.calls for cell in cells),
                 show_dollars(sum(cell.dollars for cell in cells), unpriced=sum(cell.unpriced for cell in cells)),
