@@ -1,6 +1,6 @@
 """Content-addressed store of completions."""
 
-from metaspo.cache.base import BadEntry, Entry, Store, StoreError, put_all
+from metaspo.cache.base import BadEntry, Entry, Store, StoreError
 from metaspo.cache.batched import StoreStatistics
 from metaspo.cache.claims import Claims, at_once
 from metaspo.cache.disk import DiskStore
@@ -55,7 +55,6 @@ __all__ = [
     "open_maintenance",
     "open_store",
     "prune_cache",
-    "put_all",
     "request_key",
     "shown_place",
     "verify_cache",

@@ -81,8 +81,3 @@ class StoreError(Exception):
 
 class BadEntry(StoreError):
     """What is stored under one key cannot be used; everything else can."""
-
-
-async def put_all(store: Store, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:
-    """As the store's `put_many`."""
-    return await store.put_many(entries)

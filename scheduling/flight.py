@@ -18,6 +18,19 @@ from metaspo.scheduling.queue import Priority, Ticket
 from metaspo.scheduling.retry import Retries
 
 
+class State(Enum):
+    """Where a flight is."""
+
+    QUEUED = "queued"
+    CLAIMING = "being claimed"  # its turn has come; whether it is ours to ask is not known yet
+    ELSEWHERE = "asked elsewhere"  # by another process that shares the store
+    PARKED = "parked"  # until its account has room in the budget
+    BACKING_OFF = "backing off"
+    FLYING = "flying"
+    LANDED = "landed"  # answered, being stored
+    OVER = "over"
+
+
 class Waiter(Protocol):
     """Somebody who wants an answer."""
 
@@ -67,16 +80,13 @@ class Home(Protocol):
         """One of the lane's answers is in the store, or could not be kept."""
         ...
 
+    def claimed(self, flight: "Flight", state: State, now: float) -> None:
+        """Where it goes now that somebody has its claim: back into the queue, aside, or nowhere."""
+        ...
 
-class State(Enum):
-    """Where a flight is."""
-
-    QUEUED = "queued"
-    PARKED = "parked"  # until its account has room in the budget
-    BACKING_OFF = "backing off"
-    FLYING = "flying"
-    LANDED = "landed"  # answered, being stored
-    OVER = "over"
+    def count_hit(self, flight: "Flight", completion: Completion) -> None:
+        """Its answer was found in the store after all."""
+        ...
 
 
 class Line(Protocol):

@@ -14,6 +14,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
+from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import Flight, Waiter
 from metaspo.scheduling.lane import Lane
@@ -52,6 +53,7 @@ class Gateway:
         self._on_event = on_event
         self._open_lanes: dict[str, OpenLane] = {}
         self._flights = FlightTable()
+        self._claimer = Claimer(store, self._flights)
         self._writer = StoreWriter(store, self._flights, wall_clock=wall_clock)
         self._account = Account()
         self._open = False
@@ -64,7 +66,9 @@ class Gateway:
         for lane in self._lanes.values():
             lane.require_free()
         self._open_lanes = {
-            name: OpenLane(lane, self._flights, keep=self._writer.keep, listener=self._on_event)
+            name: OpenLane(
+                lane, self._flights, claim=self._claimer.claim, keep=self._writer.keep, listener=self._on_event
+            )
             for name, lane in self._lanes.items()
         }
         self._open = True
@@ -88,6 +92,7 @@ class Gateway:
             await close_all(lane.aclose(grace=CLOSE_GRACE) for lane in self._open_lanes.values())
         finally:  # even if a backend would not close
             await self._writer.aclose(grace=CLOSE_GRACE)
+            await self._claimer.aclose()
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()

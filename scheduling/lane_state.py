@@ -12,6 +12,7 @@ from math import inf
 from metaspo.backends import (
     Backend,
     BackendError,
+    Completion,
     ConnectionLost,
     FatalError,
     Reply,
@@ -37,7 +38,7 @@ from metaspo.scheduling.throttle import Throttle
 
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
-WAITING_STATES = frozenset({State.QUEUED, State.PARKED, State.BACKING_OFF})
+WAITING_STATES = frozenset({State.QUEUED, State.CLAIMING, State.ELSEWHERE, State.PARKED, State.BACKING_OFF})
 
 
 class LaneState:
@@ -58,8 +59,10 @@ class LaneState:
         now: float,
         emit: Callable[[events.Event], None],
         wake: Callable[[], None],
+        claim: Callable[[Flight], State | None],
     ) -> None:
-        """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start."""
+        """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start;
+        `claim` says where a flight goes whose call may not be made now (see `Claimer`)."""
         self.name = name
         self.settings = settings
         self.stopped: RunStopped | None = None
@@ -67,6 +70,8 @@ class LaneState:
         self._flights = flights
         self._emit = emit
         self._wake = wake
+        self._claim = claim
+        self._claims_out = 0
         self._queue: PriorityQueue[Flight] = PriorityQueue()
         self._back_offs: PriorityQueue[Flight] = PriorityQueue()  # by the time when they are over
         self._slots_held: set[Flight] = set()  # by those of them that a full server refused
@@ -129,6 +134,21 @@ class LaneState:
         self._queue.put_back(flight, ticket=flight.ticket)
         self._queued(flight, now)
 
+    def claimed(self, flight: Flight, state: State, now: float) -> None:
+        """Where a flight goes now that somebody has its claim: back into the queue, aside, or nowhere."""
+        self._claims_out -= flight.state is State.CLAIMING
+        flight.state = state
+        if state is State.QUEUED:
+            self.resume(flight, now)
+        self._wake()
+
+    def count_hit(self, flight: Flight, completion: Completion) -> None:
+        """A flight's answer was found in the store after all."""
+        tally, prices = flight.payer.tally(self.name), self.settings.prices
+        tally.hits += 1
+        if prices is not None:
+            tally.dollars_saved += prices.dollars(completion.usage)
+
     def stored(self) -> None:
         """An answer of this lane is in the store, or could not be kept."""
         self._unstored -= 1
@@ -168,11 +188,17 @@ class LaneState:
     def next_start(self, now: float) -> Call | None:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
-        What may hold it back, in this order: there is no slot; nobody can pay (then it leaves the queue, and the next
-        one is the first); the rate limit; no endpoint takes it.
+        What may hold it back, in this order: there is no slot; another process asks it, or nobody can pay (then it
+        leaves the queue, and the next one is the first); the rate limit; no endpoint takes it.
         """
         queue, wait, room, flight = self._queue, 0.0, self._has_slot(), None
         while room and (flight := queue.first()) is not None:
+            if (state := self._claim(flight)) is not None:
+                queue.remove(flight.ticket)
+                flight.state = state
+                self._claims_out += state is State.CLAIMING
+                room = self._has_slot()
+                continue
             funds = flight.funds or self._reserve(flight, now)
             if funds is None:
                 continue
@@ -398,7 +424,7 @@ class LaneState:
     def _has_slot(self) -> bool:
         """Whether a slot is free, and few enough answers would be lost if the process were killed: those in flight and
         those that the store has not kept yet."""
-        limit, in_flight = self._throttle.concurrency, self._in_flight
+        limit, in_flight = self._throttle.concurrency, self._in_flight + self._claims_out
         if in_flight + len(self._slots_held) >= limit:
             return False
         return in_flight + self._unstored < limit + max(limit, UNSTORED)
@@ -464,6 +490,7 @@ class LaneState:
 
     def _take_out(self, flight: Flight, now: float) -> None:
         """Remove a flight from wherever it waits, and release what is reserved for it."""
+        self._claims_out -= flight.state is State.CLAIMING
         self._queue.remove(flight.ticket)
         self._leave_line(flight)
         self._release(flight, now)

@@ -20,7 +20,7 @@ from metaspo.backends.closing import close_all
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.endpoints import Endpoint, Health
-from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.flight import Call, Flight, State
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.single_flight import FlightTable
@@ -28,6 +28,7 @@ from metaspo.scheduling.statistics import LaneStatistics
 
 PROBE_LIMIT = 10.0  # seconds
 
+Claim = Callable[[Flight], State | None]
 Keep = Callable[[Flight, Account, Completion], None]
 Listener = Callable[[events.Event], None]
 
@@ -35,8 +36,11 @@ Listener = Callable[[events.Event], None]
 class OpenLane:
     """Drives one lane, from when it is made to `aclose`."""
 
-    def __init__(self, lane: Lane, flights: FlightTable, *, keep: Keep, listener: Listener | None) -> None:
-        """`keep` stores an answer that an account paid for, and ends the flight."""
+    def __init__(
+        self, lane: Lane, flights: FlightTable, *, claim: Claim, keep: Keep, listener: Listener | None
+    ) -> None:
+        """`claim` says whether a call may be made; `keep` stores an answer that an account paid for, and ends the
+        flight."""
         self._loop = asyncio.get_running_loop()
         self._keep = keep
         self._listener = listener
@@ -54,6 +58,7 @@ class OpenLane:
             now=self._loop.time(),
             emit=self._emit,
             wake=self._wake,
+            claim=claim,
         )
         self._backends = lane.backends
 

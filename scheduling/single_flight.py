@@ -5,7 +5,7 @@ lane withdraws it.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.scheduling.account import Account
@@ -15,10 +15,11 @@ from metaspo.scheduling.flight import Flight, State
 class FlightTable:
     """All flights that somebody waits for, by key: equal requests find each other here."""
 
-    __slots__ = ("_flights",)
+    __slots__ = ("_flights", "on_drop")
 
     def __init__(self) -> None:
         self._flights: dict[str, Flight] = {}
+        self.on_drop: Callable[[str], None] | None = None  # told the key of every flight that is over
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -38,6 +39,8 @@ class FlightTable:
         """Nobody may join it any more."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
+            if self.on_drop is not None:
+                self.on_drop(flight.key)
 
     def finish(self, flight: Flight, completion: Completion) -> None:
         """Hand the answer to everybody who waits."""

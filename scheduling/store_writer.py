@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from metaspo.backends import Completion
-from metaspo.cache import Entry, Store, StoreError, put_all
+from metaspo.cache import Entry, Store, StoreError
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.flight import Flight
@@ -73,7 +73,7 @@ class StoreWriter:
             return
         batch, self._landed = self._landed, []
         entries, self._entries = self._entries, {}
-        task = asyncio.get_running_loop().create_task(put_all(self._store, entries))
+        task = asyncio.get_running_loop().create_task(self._store.put_many(entries))
         self._batches[task] = batch
         task.add_done_callback(self._put_done)
 

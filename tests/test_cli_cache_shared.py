@@ -24,6 +24,7 @@ def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(
         running = [start("optimize", "run.toml", folder=folder) for folder in folders[1:3]]
         assert [end(process).code for process in running] == [0, 0]
         calls = server.calls
+        assert calls == 2 * alone, "what one of them asks the other one does not"
         assert apart("optimize", "run.toml", folder=folders[3]).code == 0
         assert server.calls == calls
     assert len({result_bytes(folder) for folder in folders}) == 1
