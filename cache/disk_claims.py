@@ -21,7 +21,7 @@ _HAS_OPEN_FILE_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 """Linux has locks that belong to an open file, as claims do; elsewhere they belong to the whole process."""
 
 _NO_CLAIM = (errno.EAGAIN, errno.EACCES)
-_FLOCK = "hhqqi4x"  # type, from where, start, length, process
+_FLOCK = struct.Struct("hhqqi4x")  # type, from where, start, length, process
 
 
 class DiskClaims:
@@ -42,7 +42,7 @@ class DiskClaims:
             if self._file < 0:
                 self._open()
             elif not self.contested:
-                self.contested = os.fstat(self._file).st_size != self._size
+                self.contested = os.lseek(self._file, 0, os.SEEK_END) != self._size
         except OSError:  # a folder that may only be read, say: then nobody can claim anything
             return set(keys)
         return {key for key in keys if self._lock(_byte_of(key), fcntl.F_WRLCK)}
@@ -72,16 +72,16 @@ class DiskClaims:
     def _others_are_here(self) -> bool:
         if not _HAS_OPEN_FILE_LOCKS:
             return True
-        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _PRESENCE, 1, 0)
+        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _PRESENCE, 1, 0)
         answer = fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, request)
-        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def _lock(self, byte: int, kind: int) -> bool:
         if self._file < 0:
             return True
         try:
             if _HAS_OPEN_FILE_LOCKS:
-                fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+                fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
             else:
                 modes = {fcntl.F_UNLCK: fcntl.LOCK_UN, fcntl.F_RDLCK: fcntl.LOCK_SH, fcntl.F_WRLCK: fcntl.LOCK_EX}
                 fcntl.lockf(self._file, modes[kind] | fcntl.LOCK_NB, 1, byte)

@@ -1,5 +1,6 @@
 """Several metaspo processes on one cache folder."""
 
+import time
 from pathlib import Path
 
 from chat_server import ChatServer
@@ -9,6 +10,7 @@ from world import World
 from metaspo.cache import DiskMaintenance, cache_info, verify_cache
 
 WORLD = World(3, malformed=0.1)
+IN_FLIGHT = 24  # answers of two lanes that a killed process may lose: four calls each, and eight not stored yet
 
 
 def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(tmp_path: Path) -> None:
@@ -30,3 +32,25 @@ def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(
     assert len({result_bytes(folder) for folder in folders}) == 1
     assert cache_info(DiskMaintenance(tmp_path / "shared")).entries == alone
     assert verify_cache(DiskMaintenance(tmp_path / "shared")).sound
+
+
+def test_what_a_killed_process_was_asking_the_other_one_asks_once_more(tmp_path: Path) -> None:
+    """Nothing else is asked twice, and the result is that of a run which had all of it to itself."""
+    folders = [tmp_path / name for name in ("alone", "killed", "left")]
+    shared = f'early_rejection = false\ncache = "{tmp_path / "shared"}"'
+    with ChatServer(WORLD.answer) as server:
+        for folder in folders:
+            folder.mkdir()
+            write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+        assert apart("optimize", "run.toml", folder=folders[0]).code == 0
+        alone = server.calls
+        killed, left = (start("optimize", "run.toml", folder=folder) for folder in folders[1:])
+        while server.calls < alone + alone // 4:
+            assert killed.poll() is None
+            time.sleep(0.005)  # another process is asking: there is no event to wait for
+        killed.kill()
+        killed.communicate()
+        assert end(left).code == 0
+        assert server.calls - 2 * alone <= IN_FLIGHT
+    assert result_bytes(folders[2]) == result_bytes(folders[0])
+    assert cache_info(DiskMaintenance(tmp_path / "shared")).entries == alone
