@@ -59,7 +59,7 @@ class LaneState:
         now: float,
         emit: Callable[[events.Event], None],
         wake: Callable[[], None],
-        claim: Callable[[Flight], State | None],
+        claim: Callable[[Flight], State | None] = lambda flight: None,
     ) -> None:
         """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start;
         `claim` says where a flight goes whose call may not be made now (see `Claimer`)."""
