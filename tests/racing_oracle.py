@@ -19,15 +19,15 @@ MIN_ROWS = 150
 
 @dataclass
 class ScoredPrompt:
-    """A prompt with its nodes, scored in full; place 0 was there before the round."""
+    """A prompt with its nodes, scored in full; position 0 was there before the round."""
 
     nodes: list[Evaluation]
     score: float
-    place: int
+    position: int
 
 
 @dataclass
-class CandidateRun:
+class RacedRound:
     """One round: what is ahead so far, and per raced-out candidate the best it could have come to."""
 
     tasks: list[Task]
@@ -45,7 +45,7 @@ class CandidateRun:
 
     def best(self) -> list[ScoredPrompt]:
         """What is kept, of old and new."""
-        return sorted([*self.old, *self.new], key=lambda one: (-one.score, one.place))[: self.keep]
+        return sorted([*self.old, *self.new], key=lambda prompt: (-prompt.score, prompt.position))[: self.keep]
 
     def raced_out(self) -> list[int]:
         """Candidates that might have been kept for all that is certain."""
@@ -53,7 +53,9 @@ class CandidateRun:
         if len(best) < self.keep:
             return sorted(self.reach)
         last = best[-1]
-        return [n for n, reach in self.reach.items() if reach > last.score or (reach == last.score and n < last.place)]
+        return [
+            n for n, reach in self.reach.items() if reach > last.score or (reach == last.score and n < last.position)
+        ]
 
 
 class RacingOracle(Oracle):
@@ -70,24 +72,24 @@ class RacingOracle(Oracle):
         """As without racing, but for candidates that lose a race."""
         candidates, keep = self.config.inner.candidates, self.config.inner.keep
         old = [ScoredPrompt([node], round(node.score, 12), 0) for node in kept]
-        contest = CandidateRun([task], old, keep, min(keep, candidates), address)
+        current = RacedRound([task], old, keep, min(keep, candidates), address)
         for number in range(1, candidates + 1):
             prompt = self.propose_user(task, kept[0], system, f"{address}/cand={number}")
             if prompt is None:
                 continue
             node = self.score(task, system, prompt)
-            there = [one.nodes[0].user for one in (*contest.old, *contest.new)]
-            if self.survives(contest, number, [node]) and prompt not in there:
-                contest.new.append(ScoredPrompt([node], round(node.score, 12), number))
-        chosen = [one.nodes[0] for one in contest.best()]
-        self.note(contest, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
+            there = [scored.nodes[0].user for scored in (*current.old, *current.new)]
+            if self.survives(current, number, [node]) and prompt not in there:
+                current.new.append(ScoredPrompt([node], round(node.score, 12), number))
+        chosen = [scored.nodes[0] for scored in current.best()]
+        self.note(current, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
 
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
         """As without racing, but for candidates that lose a race."""
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
-        contest = CandidateRun(
+        current = RacedRound(
             tasks, [ScoredPrompt(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address
         )
         outcomes = {0: (system, kept)}
@@ -99,39 +101,39 @@ class RacingOracle(Oracle):
                 task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
             }
             nodes = [node for task in self.tasks for node in scored[task.name]]
-            if self.survives(contest, number, nodes):
-                contest.new.append(ScoredPrompt(nodes, self.meta(scored), number))
+            if self.survives(current, number, nodes):
+                current.new.append(ScoredPrompt(nodes, self.meta(scored), number))
                 ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
                 outcomes[number] = (prompt, ranked)
-        (best,) = contest.best()
-        new_system, new_kept = outcomes[best.place]
-        self.note(contest, {"system": new_system, "chosen": best.place, "score": self.meta(new_kept)})
+        (best,) = current.best()
+        new_system, new_kept = outcomes[best.position]
+        self.note(current, {"system": new_system, "chosen": best.position, "score": self.meta(new_kept)})
         return new_system, new_kept
 
-    def note(self, contest: CandidateRun, selection: dict[str, object]) -> None:
+    def note(self, current: RacedRound, selection: dict[str, object]) -> None:
         """Keep a selection; one of a raced round says who was raced out."""
-        entry = {"address": contest.address, **selection}
-        out = contest.raced_out()
-        self.selections[contest.address] = {**entry, "raced_out": out} if contest.raced else entry
-        self.raced_out += [f"{contest.address}/cand={number}" for number in out]
+        entry = {"address": current.address, **selection}
+        out = current.raced_out()
+        self.selections[current.address] = {**entry, "raced_out": out} if current.raced else entry
+        self.raced_out += [f"{current.address}/cand={number}" for number in out]
 
-    def survives(self, contest: CandidateRun, number: int, nodes: Sequence[Evaluation]) -> bool:
+    def survives(self, current: RacedRound, number: int, nodes: Sequence[Evaluation]) -> bool:
         """Run one candidate's race; note what it could have come to if it loses."""
-        if not contest.raced:
+        if not current.raced:
             return True
         assert self.config.racing is not None
-        tasks, rate = contest.tasks, self.config.racing / contest.winners
+        tasks, rate = current.tasks, self.config.racing / current.winners
         places = [(node, row) for node, task in enumerate(tasks) for row in range(len(task.train))]
-        rng_at(self.config.seed, f"{contest.address}/cand={number}/race").shuffle(places)
+        rng_at(self.config.seed, f"{current.address}/cand={number}/race").shuffle(places)
         most = max(task.weight / len(task.train) for task in tasks)
         shares = [task.weight / len(task.train) / most for task in tasks]
         mine = [grades(task, node) for task, node in zip(tasks, nodes, strict=True)]
         bars = []
-        ahead, before = contest.best(), sorted(contest.old, key=lambda one: -one.score)
-        if len(ahead) == contest.keep:
+        ahead, before = current.best(), sorted(current.old, key=lambda prompt: -prompt.score)
+        if len(ahead) == current.keep:
             bars.append([grades(task, node) for task, node in zip(tasks, ahead[-1].nodes, strict=True)])
-        if len(before) >= contest.keep:
-            last = before[contest.keep - 1]
+        if len(before) >= current.keep:
+            last = before[current.keep - 1]
             bars.append([grades(task, node) for task, node in zip(tasks, last.nodes, strict=True)])
         wagers = [
             Wager([share * grade for share, rows in zip(shares, bar, strict=True) for grade in rows], rate=rate)
@@ -143,7 +145,7 @@ class RacingOracle(Oracle):
             for bar, wager in zip(bars, wagers, strict=True):
                 wager.take(shares[node] * mine[node][row], shares[node] * bar[node][row])
             if sum(wager.capital / 2 for wager in wagers) * rate >= 1:
-                contest.reach[number] = self.within_reach(tasks, missed)
+                current.reach[number] = self.within_reach(tasks, missed)
                 return False
         return True
 

@@ -46,7 +46,7 @@ def ever_lost(rows: Sequence[tuple[float, float]], *, rate: float) -> bool:
     wager = Wager([known for _, known in rows], rate=rate)
     for grade, known in rows[:-1]:
         wager.take(grade, known)
-        if wager.lost:
+        if wager.given_up:
             return True
     return False
 
@@ -78,6 +78,6 @@ def test_a_candidate_that_is_much_worse_is_lost_by_half_of_the_rows() -> None:
         rng.shuffle(rows)
         wager = Wager([known for _, known in rows], rate=0.05)
         for grade, known in rows[:150]:
-            if not wager.lost:
+            if not wager.given_up:
                 wager.take(grade, known)
-        assert wager.lost
+        assert wager.given_up

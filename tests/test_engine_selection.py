@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations, product
+from typing import cast
 
 import pytest
 from engine_sessions import Runs
@@ -29,6 +30,7 @@ from metaspo.engine.selection.race import RaceDesign
 from metaspo.engine.selection.races import Races, design_race
 from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext
 from metaspo.engine.strategies.proposers import AllAtOnce
+from metaspo.engine.tasks import Task
 
 Grades = Mapping[str, tuple[int, ...]]  # of each prompt, row by row; a prompt that comes twice has the same ones
 ROWS = 2
@@ -113,6 +115,34 @@ def test_whoever_is_not_kept_is_rejected_once_all_others_have_their_values(value
     for candidate in everybody:
         others = KeepBest(keep, [other for other in everybody if other is not candidate])
         assert others.rejects(candidate.position, candidate.value) == (candidate not in kept)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """An evaluation as an objective sees it."""
+
+    bound: float
+    task: Task
+    refusal: str = ""
+
+
+def card_of(node: tuple[float, float]) -> Scorecard:
+    score, weight = node
+    return Scorecard(task="a", pair=PromptPair("s", "{question}"), outcomes=(), score=score, weight=weight)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([1.0, 2.5])), min_size=1, max_size=4), st.data())
+def test_no_value_is_above_its_bound_and_with_nothing_missing_they_are_equal(
+    nodes: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    def bound(bounds: list[float]) -> float:
+        weighed = zip(bounds, nodes, strict=True)
+        scorings = [Scoring(bound, make_task("a", weight=weight)) for bound, (_, weight) in weighed]
+        return Objective().bound([cast(Evaluation, scoring) for scoring in scorings])
+
+    value = Objective().value([card_of(node) for node in nodes])
+    assert bound([score for score, _ in nodes]) == value
+    assert bound([data.draw(st.floats(score, 1)) for score, _ in nodes]) >= value
 
 
 def test_a_bound_equal_to_the_incumbents_value_rejects() -> None:

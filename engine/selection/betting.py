@@ -28,7 +28,7 @@ PRIOR_ROWS, PRIOR_SLOPE, MIN_VARIANCE = 8, 0.6, 0.05
 
 
 class Wager:
-    """Capital that grows as rows speak against the claim; `lost` once it is given up.
+    """Capital that grows as rows speak against the claim; `given_up` once it is given up.
 
     Args:
         known: the grades to beat of all rows, 0 to 1 (scaled by a row's weight, if weights differ), in any order.
@@ -50,7 +50,7 @@ class Wager:
         self._noise = PRIOR_ROWS * max(self._variance, MIN_VARIANCE)
 
     @property
-    def lost(self) -> bool:
+    def given_up(self) -> bool:
         """Whether the claim is given up."""
         return self.capital * self._rate >= 1
 

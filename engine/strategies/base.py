@@ -54,12 +54,13 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InnerContext:
-    """One candidate of the inner loop: a better user prompt for one task under a fixed system prompt.
+class CandidateContext:
+    """One candidate of a round.
 
     Attributes:
         candidate: 1-based number of this candidate among its siblings, which all have the same parent.
-        show: how many failures to show (all of them if there are fewer).
+        show: how many failures of each task to show (all of them if there are fewer).
+        system_prompt: the one that the tasks were scored under.
     """
 
     address: str
@@ -67,26 +68,25 @@ class InnerContext:
     show: int
     rng: Random
     system_prompt: str
-    task: TaskView
     ask: Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OuterContext:
+class InnerContext(CandidateContext):
+    """One candidate of the inner loop: a better user prompt for one task under a fixed system prompt."""
+
+    task: TaskView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterContext(CandidateContext):
     """One candidate of the outer loop: a better system prompt for all tasks at once.
 
     Attributes:
-        show: how many failures of each task to show.
         tasks: every source task with its best user prompt under the incumbent system prompt.
     """
 
-    address: str
-    candidate: int
-    show: int
-    rng: Random
-    system_prompt: str
     tasks: tuple[TaskView, ...]
-    ask: Ask
 
 
 class Strategy(Protocol[C]):
