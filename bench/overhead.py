@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -30,7 +31,8 @@ Found = dict[str, float]
 
 def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Path | None = None) -> Report:
     """Our clients and, under a Python that has them, other people's; all in turns."""
-    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in CLIENTS}
+    clients = [name for name in CLIENTS if name != "openai SDK" or find_spec("openai")]
+    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in clients}
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
