@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help demo check test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
+.PHONY: help demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,7 +26,9 @@ demo: $(VENV)/.run  ## optimize a system prompt against a real model on this mac
 	@$(BIN)/metaspo demo $(ARGS)
 
 check: $(VENV)/.dev  ## lint, types and the quick tests, in about a minute
-	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types quick
+
+quick: $(VENV)/.dev
 	$(BIN)/pytest -q -m "not slow and not model and not whole" $(ARGS)
 
 test: $(VENV)/.dev  ## lint, types and the default tests

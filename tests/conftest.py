@@ -12,24 +12,36 @@ from hypothesis import settings
 
 from metaspo.backends.virtual_time import VirtualTimeLoop
 
-# Files that run whole sessions of the engine, processes, or the simulation: `make check` leaves them out.
+# Files that run whole sessions of the engine, processes or simulations, or read all data: `make check` leaves them out.
 WHOLE = (
     "test_bench_*",
+    "test_cache_claims",
     "test_cache_crash",
     "test_cache_errors",
+    "test_cache_redis",
+    "test_cache_testing",
+    "test_calibration",
     "test_cli_*",
+    "test_engine_api",
     "test_engine_betting",
+    "test_engine_luck",
     "test_engine_oracle",
+    "test_engine_promises",
     "test_engine_racing",
     "test_engine_search",
+    "test_engine_selection",
     "test_engine_weights",
+    "test_gallery",
     "test_known_truth",
+    "test_protocols_adapt",
     "test_readme",
     "test_report",
     "test_scheduling_concurrency",
     "test_scheduling_provider",
     "test_simulation",
+    "test_statistics_*",
     "test_strategies_embedded",
+    "test_tasks_data",
 )
 
 settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere

@@ -22,6 +22,7 @@ from metaspo.backends import (
 )
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.http_errors import Call
+from metaspo.backends.loose_json import loads
 from metaspo.backends.printable import printable
 from metaspo.cache import request_key
 
@@ -357,3 +358,22 @@ def test_no_depth_of_nesting_is_too_much(piece: bytes) -> None:
     for body in (piece * 100_000, b'{"choices":[{"finish_reason":"stop","message":{"content":' + b"[" * 900 + b"]" * 900
                  + b"}}]}"):  # fmt: skip
         assert isinstance(told(body), Completion) or len(str(told(body))) < 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("aé {}"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_json_that_is_not_quite_json_says_the_same_as_where_it_is(value: object) -> None:
+    """A byte order mark, or half a surrogate pair beside it, changes nothing of the rest."""
+    assert loads(b"\xef\xbb\xbf" + json.dumps(value).encode()) == value
+    assert loads(json.dumps([value, "\ud800"]).encode()) == [value, "\ufffd"]
+
+
+def test_json_that_is_nested_without_end_is_refused_as_any_other_that_cannot_be_read() -> None:
+    with pytest.raises(ValueError, match="deep"):
+        loads(b"\xef\xbb\xbf" + b"[" * 100_000)

@@ -69,6 +69,14 @@ async def test_a_store_that_reads_and_keeps_nothing_is_told_of_once() -> None:
         assert [("Going on" in text, "It is full." in text) for text in told] == [(True, True)]
 
 
+@pytest.mark.parametrize("local", [True, False])
+async def test_it_is_as_local_as_the_store_behind_it(local: bool) -> None:
+    behind = MemoryStore()
+    behind.local = local
+    async with FallbackStore(behind, warn=unexpected) as store:
+        assert store.local is local
+
+
 async def stored(folder: Path, count: int) -> int:
     """How many of the first `count` entries are on disk."""
     async with DiskStore(folder) as store:

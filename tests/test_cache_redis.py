@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from metaspo.cache import (
     verify_cache,
 )
 from metaspo.cache.redis_maintenance import RedisMaintenance
+from metaspo.cache.redis_server import check_safe
 from metaspo.cache.redis_store import PREFIX, RedisStore
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 
@@ -349,3 +351,10 @@ async def test_a_place_with_a_scheme_is_a_server(server: RealRedis, tmp_path: Pa
         await store.put(make_key(1), make_entry())
     assert cache_info(open_maintenance(server.url)).entries == 1
     assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize(("version", "safe"), [("6.2.14", False), ("7.0.0", True), ("8.0", True), ("10.1.0", True)])
+def test_a_server_older_than_redis_7_is_refused(version: str, safe: bool) -> None:
+    info = {"redis_version": version, "maxmemory_policy": "noeviction"}
+    with nullcontext() if safe else pytest.raises(StoreError, match=f"Redis {version}"):
+        check_safe(info, where="the server")

@@ -1,5 +1,6 @@
 """Searches through the whole engine: every one of them replays, resumes, and keeps within what was planned."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from engine_sessions import Runs
 from world import World, make_config, make_task
 
 from metaspo.backends import Request
-from metaspo.engine import Observer, RunConfig, selections
+from metaspo.engine import Observer, RunConfig, RunResult, selections
 from metaspo.engine.config.plan import count_calls
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.strategies.registry import SEARCHES
@@ -54,19 +55,10 @@ def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption
 
 
 @pytest.mark.parametrize(("name", "loop"), CASES)
-def test_a_finished_search_runs_again_without_a_call(name: str, loop: str) -> None:
-    runs = runs_of(config_of(name, loop=loop), timing=3, width=4)
-    first = runs.session()
-    asked = len(runs.answered)
-    assert runs.session() == first
-    assert len(runs.answered) == asked
-
-
-@pytest.mark.parametrize(("name", "loop"), CASES)
 def test_early_rejection_changes_no_selection_of_a_search(name: str, loop: str) -> None:
     whole = runs_of(config_of(name, loop=loop, early_rejection=False), timing=2, width=4)
-    cut = runs_of(config_of(name, loop=loop), timing=9, width=4)
-    assert whole.session() == cut.session()
+    cut, result = finished(name, loop)
+    assert whole.session() == result
     assert selections(whole.journal.events) == selections(cut.journal.events)
 
 
@@ -94,11 +86,23 @@ class Counting(Observer):
         assert self.ahead >= 0, "more is settled than was planned"
 
 
+@cache
+def finished(name: str, loop: str) -> tuple[Runs, RunResult]:
+    """One undisturbed session, which several laws look at; its observer raises if it is told too much."""
+    runs = Runs(config_of(name, loop=loop), TASKS, World(5, malformed=0.1), timing=3, width=4, observer=Counting())
+    result = runs.session()
+    assert result is not None
+    return runs, result
+
+
 @pytest.mark.parametrize(("name", "loop"), CASES)
-def test_progress_never_passes_what_was_planned(name: str, loop: str) -> None:
-    observer = Counting()
-    config = config_of(name, loop=loop)
-    assert Runs(config, TASKS, World(5, malformed=0.1), timing=8, width=4, observer=observer).session() is not None
+def test_a_finished_search_runs_again_without_a_call_and_progress_never_passes_what_was_planned(
+    name: str, loop: str
+) -> None:
+    runs, result = finished(name, loop)
+    asked = len(runs.answered)
+    assert runs.session() == result
+    assert len(runs.answered) == asked
 
 
 def is_base(request: Request) -> bool:
@@ -107,9 +111,7 @@ def is_base(request: Request) -> bool:
 
 @pytest.mark.parametrize(("name", "loop"), CASES)
 def test_a_search_finds_something_in_a_world_where_prompts_matter(name: str, loop: str) -> None:
-    runs = runs_of(config_of(name, loop=loop), timing=6, width=4)
-    result = runs.session()
-    assert result is not None
+    _, result = finished(name, loop)
     assert result.train_after > result.train_before
 
 
