@@ -64,10 +64,10 @@ def methods(groups: Mapping[str, Mapping[str, Bar]]) -> Figure:
     for column, name in enumerate(names):
         rows = [row for row, group in enumerate(groups.values()) if name in group]
         for row in rows:
-            place = row + (column - (len(names) - 1) / 2) * 0.8 / len(names)
+            height = row + (column - (len(names) - 1) / 2) * 0.8 / len(names)
             bar = list(groups.values())[row][name]
             colour, marker = _look(column)
-            _whisker(axes, place, bar, colour, _shortened(name) if row == rows[0] else "", marker=marker)
+            _whisker(axes, height, bar, colour, _shortened(name) if row == rows[0] else "", marker=marker)
     for row in range(1, len(groups)):
         axes.axhline(row - 0.5, color="#e2e8f0", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(groups)), list(groups))

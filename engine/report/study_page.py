@@ -43,13 +43,13 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
     """Pictures by the name of the table that they belong to."""
     study = findings.study
     groups: dict[str, dict[str, Bar]] = {part or "all tasks": {} for part in study.parts}
-    for (method, part), found in findings.summaries.items():
-        if found.score is not None and found.interval is not None:
-            bar = Bar(score=found.score, low=found.interval.low, high=found.interval.high)
+    for (method, part), summary in findings.summaries.items():
+        if summary.score is not None and summary.interval is not None:
+            bar = Bar(score=summary.score, low=summary.interval.low, high=summary.interval.high)
             groups[part or "all tasks"][method] = bar
     figures = {"scores": methods(groups)} if any(groups.values()) else {}
     curves = {method: adaptation(study, method) for method in study.methods}
-    over_rounds = {method: list(enumerate(found[max(found)])) for method, found in curves.items() if found}
+    over_rounds = {method: list(enumerate(sizes[max(sizes)])) for method, sizes in curves.items() if sizes}
     if over_rounds:
         figures["adapt"] = lines(over_rounds, x="round", y="test score, %")
     return figures
@@ -84,9 +84,9 @@ def _prompts(study: Study) -> list[Entry]:
     for method in study.methods:
         for _, result in study.of_method(method):
             first = result.result.first_system_prompt if result.result else result.system_prompt
-            place = f"{result.domain} seed {result.seed}".strip()
-            cells.setdefault((method, first, result.system_prompt), []).append(place)
+            cell = f"{result.domain} seed {result.seed}".strip()
+            cells.setdefault((method, first, result.system_prompt), []).append(cell)
     return [
-        Entry(title=method, fate=", ".join(places), kept=False, spans=changed_prompt(method, first, found).spans)
-        for (method, first, found), places in cells.items()
+        Entry(title=method, fate=", ".join(places), kept=False, spans=changed_prompt(method, first, prompt).spans)
+        for (method, first, prompt), places in cells.items()
     ]

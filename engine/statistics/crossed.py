@@ -66,15 +66,15 @@ def crossed(rows: Sequence[tuple[SplitGrades, Values]]) -> Crossed:
     """Take apart the mean of rows of values: over a task's user prompts, then tasks by weight, then seeds."""
     import numpy as np
 
-    seeds = {seed: place for place, seed in enumerate(sorted({row.seed for row, _ in rows}))}
-    tasks = {task: place for place, task in enumerate(dict.fromkeys(row.task for row, _ in rows))}
+    seeds = {seed: position for position, seed in enumerate(sorted({row.seed for row, _ in rows}))}
+    tasks = {task: position for position, task in enumerate(dict.fromkeys(row.task for row, _ in rows))}
     shares, sums = np.zeros((len(tasks), len(seeds))), np.zeros((len(tasks), len(seeds)))
     by_task: list[list[tuple[SplitGrades, Values, float]]] = [[] for _ in tasks]
     for (row, values), share in zip(rows, _shares(rows), strict=True):
-        place = tasks[row.task], seeds[row.seed]
-        shares[place] += share
-        sums[place] += share * values.each.mean()
-        by_task[place[0]].append((row, values, share))
+        cell = tasks[row.task], seeds[row.seed]
+        shares[cell] += share
+        sums[cell] += share * values.each.mean()
+        by_task[cell[0]].append((row, values, share))
     means = sums.sum(axis=0)
     tables = [_Table.of(task, seeds) for task in by_task]
     return Crossed(

@@ -71,7 +71,9 @@ def macro_f1_values(labels: Sequence[Labels]) -> Values:
     """
     import numpy as np
 
-    counted = Counter((right.casefold(), "" if said is None else said.casefold()) for right, said in labels)
+    counted = Counter(
+        (right.casefold(), "" if predicted is None else predicted.casefold()) for right, predicted in labels
+    )
     cells = sorted(counted)
     counts = np.array([counted[cell] for cell in cells], float)
     whole = _macro_f1(cells, counts)
@@ -81,7 +83,7 @@ def macro_f1_values(labels: Sequence[Labels]) -> Values:
     values = examples * whole - (examples - 1) * _macro_f1(cells, counts - np.eye(len(cells)))
     values += whole - values @ counts / examples
     by_cell = dict(zip(cells, values, strict=True))
-    each = [by_cell[right.casefold(), "" if said is None else said.casefold()] for right, said in labels]
+    each = [by_cell[right.casefold(), "" if predicted is None else predicted.casefold()] for right, predicted in labels]
     golds = Counter(right.casefold() for right, _ in labels)
     thinness = examples * sum(1 / count for count in golds.values()) / len(golds) ** 2
     return Values(np.array(each), thinness)
@@ -93,8 +95,8 @@ def _macro_f1(cells: Sequence[tuple[str, str]], counts: "NDArray[np.float64]") -
 
     classes = sorted({right for right, _ in cells})
     right = np.array([[cell[0] == label for label in classes] for cell in cells], float)
-    said = np.array([[cell[1] == label for label in classes] for cell in cells], float)
-    golds, predictions, hits = counts @ right, counts @ said, counts @ (right * said)
+    predicted = np.array([[cell[1] == label for label in classes] for cell in cells], float)
+    golds, predictions, hits = counts @ right, counts @ predicted, counts @ (right * predicted)
     there = golds > 0
     f1 = 2 * hits / np.maximum(golds + predictions, 1)
     macro: NDArray[np.float64] = (f1 * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)

@@ -58,8 +58,8 @@ class Optimism:
         if self.kind == "bound":
             return f"train score {self.score:.1%}, of which at most {points} (95% sure) are {picked}"
         if self.complete < self.candidates:
-            known = f"only {self.complete} of them were scored to the end"
-            return f"train score {self.score:.1%}, of which at least about {points} are {picked} ({known})"
+            caveat = f"only {self.complete} of them were scored to the end"
+            return f"train score {self.score:.1%}, of which at least about {points} are {picked} ({caveat})"
         return f"train score {self.score:.1%}, of which about {points} are {picked}"
 
 
@@ -134,7 +134,7 @@ def at_most(
     weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
     whole = fsum(weigh.values())
     spread = fsum(
-        (weigh[task] / whole) ** 2 * fmean(one**2 for one in differences) / len(differences)
+        (weigh[task] / whole) ** 2 * fmean(difference**2 for difference in differences) / len(differences)
         for task, differences in pairs.items()
     )
     highest = NormalDist().inv_cdf(CONFIDENCE ** (1 / (candidates + 1)))
@@ -180,9 +180,9 @@ def _fall(tables: "Sequence[NDArray[np.float64]]", weights: Sequence[float], *, 
     rng = np.random.default_rng(seed)
     chosen_on, looked_at = [np.zeros((HALVINGS, len(tables[0]))) for _ in range(2)]
     for table, weight in zip(tables, weights, strict=True):
-        one, other = _halves(table, rng.random((HALVINGS, table.shape[1])))
-        chosen_on += weight * one
-        looked_at += weight * other
+        half, rest = _halves(table, rng.random((HALVINGS, table.shape[1])))
+        chosen_on += weight * half
+        looked_at += weight * rest
     chosen = np.round(chosen_on, DECIMALS).argmax(axis=1)[:, None]
     return float(np.take_along_axis(chosen_on - looked_at, chosen, axis=1).mean() / sum(weights))
 

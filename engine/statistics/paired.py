@@ -63,7 +63,7 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """What it comes to, for people."""
-        said = {
+        claim = {
             "better": f"{self.a} is better than {self.b}",
             "worse": f"{self.a} is worse than {self.b}",
             "noise": f"{self.a} and {self.b} cannot be told apart: the difference is not distinguishable from noise",
@@ -72,7 +72,7 @@ class Comparison:
         seeds = f" and {self.seeds} seeds" if self.seeds > 1 else ""
         caution = " This is of the prompts that this one seed found; other seeds may find others." * self.one_run
         return (
-            f"{said} ({100 * self.difference:+.1f} points on {self.examples} shared examples{seeds}, 95% interval "
+            f"{claim} ({100 * self.difference:+.1f} points on {self.examples} shared examples{seeds}, 95% interval "
             f"{100 * self.interval.low:+.1f} to {100 * self.interval.high:+.1f}, p = {self.p_adjusted:.2g}{corrected})."
             f"{caution}"
         )
@@ -133,8 +133,10 @@ def compare(
 def as_family(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons with `p_adjusted` for being looked at together: all that one would report a success of."""
     family = tuple(comparisons)
-    adjusted = holm([one.p for one in family])
-    return tuple(replace(one, p_adjusted=p, family=len(family)) for one, p in zip(family, adjusted, strict=True))
+    adjusted = holm([comparison.p for comparison in family])
+    return tuple(
+        replace(comparison, p_adjusted=p, family=len(family)) for comparison, p in zip(family, adjusted, strict=True)
+    )
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -144,9 +146,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     they have in common.
     """
     adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
+    for rank, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = highest
     return tuple(adjusted)
 
 
@@ -176,7 +178,7 @@ def _in_order_of(a: SplitGrades, b: SplitGrades) -> SplitGrades:
     grades: dict[Hashable, list[Grade]] = {}
     for name, grade in zip(b.questions, b.grades, strict=True):
         grades.setdefault(name, []).append(grade)
-    rest = {name: iter(found) for name, found in grades.items()}
+    rest = {name: iter(of_question) for name, of_question in grades.items()}
     return replace(b, questions=a.questions, grades=[next(rest.get(name, iter(())), None) for name in a.questions])
 
 

@@ -39,9 +39,9 @@ def score_interval(grades: Sequence[Grade], questions: Sequence[Hashable] = ()) 
     Raises:
         ValueError: if nothing was answered.
     """
-    known = [grade for grade in grades if grade is not None]
-    if known and len(set(questions)) == len(questions) and all(grade in (0, 1) for grade in known):
-        return wilson_interval(sum(grade == 1 for grade in known), len(known))
+    answered = [grade for grade in grades if grade is not None]
+    if answered and len(set(questions)) == len(questions) and all(grade in (0, 1) for grade in answered):
+        return wilson_interval(sum(grade == 1 for grade in answered), len(answered))
     return mean_score([SplitGrades(task="", grades=grades, questions=questions)]).over_examples
 
 

@@ -35,10 +35,10 @@ async def induce_user_prompts(context: RunContext, *, count: int = 10, demos: in
         raise ConfigError(
             "inducing user prompts asks an optimizer model: add an [optimizer] table, or give the prompts"
         )
-    found = await gather(
+    induced = await gather(
         _induce(context, task, position, count=count, demos=demos) for position, task in enumerate(context.targets)
     )
-    return {task.name: prompts for task, prompts in zip(context.targets, found, strict=True)}
+    return {task.name: prompts for task, prompts in zip(context.targets, induced, strict=True)}
 
 
 async def generalize(context: RunContext, system: str, prompts: UserPrompts) -> list[TestScore]:
@@ -56,8 +56,8 @@ async def _induce(context: RunContext, task: Task, position: int, *, count: int,
         raise TaskError(
             f"task '{task.name}': inducing user prompts needs train examples; give a train file, or prompts"
         )
-    found = await gather(_induce_one(context, task, position, number, demos) for number in range(1, count + 1))
-    prompts = tuple(dict.fromkeys(prompt for prompt in found if prompt))
+    induced = await gather(_induce_one(context, task, position, number, demos) for number in range(1, count + 1))
+    prompts = tuple(dict.fromkeys(prompt for prompt in induced if prompt))
     if not prompts:
         raise TaskError(f"task '{task.name}': no user prompt could be induced; the journal says why")
     return prompts

@@ -69,8 +69,8 @@ def means_by_seed(rows: Iterable[tuple[int, TestScore]]) -> dict[int, float]:
         if row.score is not None:
             by_seed.setdefault(seed, []).append((row.score, row.weight))
     return {
-        seed: weighted_mean([score for score, _ in found], [weight for _, weight in found])
-        for seed, found in by_seed.items()
+        seed: weighted_mean([score for score, _ in weighted], [weight for _, weight in weighted])
+        for seed, weighted in by_seed.items()
     }
 
 
@@ -81,7 +81,7 @@ def splits(study: Study, method: str, rows: Rows, *, domain: str | None = None) 
     """
     graded = []
     for cell, result in study.of_method(method, domain):
-        questions = {task.name: [one.question for one in task.test] for task in cell.prepared.tasks}
+        questions = {task.name: [example.question for example in task.test] for task in cell.prepared.tasks}
         graded += [
             row.split_grades(questions=questions[row.task], task=f"{result.domain}/{row.task}", seed=result.seed)
             for row in rows(result)
@@ -109,14 +109,14 @@ def source_contributions(study: Study) -> tuple[str, tuple[tuple[str, Comparison
     """
     for full in study.grid.methods:
         variants = {
-            one.name: one.without
-            for one in study.grid.methods
-            if one.without and replace(one, name=full.name, about=full.about, without="") == full
+            variant.name: variant.without
+            for variant in study.grid.methods
+            if variant.without and replace(variant, name=full.name, about=full.about, without="") == full
         }
         if variants:
             family = _family(study, [(full.name, name) for name in variants], study.rows)
-            found = [(variants[one.b], one) for one in family]
-            return full.name, tuple(sorted(found, key=lambda task: task[1].difference, reverse=True))
+            contributions = [(variants[comparison.b], comparison) for comparison in family]
+            return full.name, tuple(sorted(contributions, key=lambda task: task[1].difference, reverse=True))
     return "", ()
 
 
@@ -133,8 +133,8 @@ def _family(
 
 def without_result(study: Study) -> dict[str, list[str]]:
     """The cells that have no scores, by method."""
-    found: dict[str, list[str]] = {}
+    stopped: dict[str, list[str]] = {}
     for result in study.results:
         if result.stopped:
-            found.setdefault(result.method, []).append(f"{result.domain} seed {result.seed}".strip())
-    return found
+            stopped.setdefault(result.method, []).append(f"{result.domain} seed {result.seed}".strip())
+    return stopped

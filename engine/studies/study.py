@@ -62,7 +62,7 @@ class Study:
 
     def searches(self, method: str) -> bool:
         """Whether another seed would find another prompt: the method is not a fixed one."""
-        return not next(one.fixed for one in self.grid.methods if one.name == method)
+        return not next(each.fixed for each in self.grid.methods if each.name == method)
 
     def rows(self, result: CellResult) -> list[TestScore]:
         """A cell's scores: of each task the best user prompt's."""
