@@ -216,6 +216,11 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
             f"{use.retries:,}",
         )
     out.print(table)
+    if summary.finished and (failed := summary.usage.total.failed):
+        out.print(
+            f"Requests without an answer: {failed:,}. No prompt that met one was selected; the journal names the rows.",
+            highlight=False,
+        )
     legend = OF_LANES
     for lane, use in summary.usage.lanes.items():
         times = {name: getattr(use, f"{name}_seconds") for name in ("queue", "limiter", "server", "retry", "store")}

@@ -2,10 +2,11 @@
 
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import NOTHING, Budget, Cost
-from metaspo.scheduling.errors import BudgetExhausted, LaneStopped, RunStopped, Unavailable
+from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.events import (
     BudgetReached,
     ConcurrencyChanged,
+    Doubted,
     EndpointDown,
     EndpointUp,
     Event,
@@ -36,12 +37,14 @@ __all__ = [
     "BudgetReached",
     "ConcurrencyChanged",
     "Cost",
+    "Doubted",
     "EndpointDown",
     "EndpointStatistics",
     "EndpointUp",
     "Event",
     "Gateway",
     "GatewayStatistics",
+    "GivenUp",
     "HeldBack",
     "Lane",
     "LaneGaveUp",

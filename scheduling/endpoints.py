@@ -37,18 +37,29 @@ class Endpoint:
 
     Attributes:
         in_flight: calls out to it now.
-        answered: calls it answered so far.
+        answered: calls it answered so far; answered_at: when the last one; None before the first.
         look_at: when it is to be looked at next: started, probed, or asked for its gauges; infinite for not.
         load: the gauges it told last.
     """
 
-    __slots__ = ("_failed_requests", "_rests", "answered", "backend", "health", "in_flight", "load", "look_at")
+    __slots__ = (
+        "_failed_requests",
+        "_rests",
+        "answered",
+        "answered_at",
+        "backend",
+        "health",
+        "in_flight",
+        "load",
+        "look_at",
+    )
 
     def __init__(self, backend: Backend, *, now: float = 0.0) -> None:
         self.backend = backend
         self.health = Health.COLD if isinstance(backend, Startable) else Health.UP
         self.in_flight = 0
         self.answered = 0
+        self.answered_at: float | None = None
         self.look_at = now if self.health is Health.COLD else now + LOAD_PERIOD
         self.load: Mapping[str, float] = {}
         self._failed_requests: set[str] = set()
@@ -57,15 +68,20 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.backend.name} {self.health.value} in_flight={self.in_flight}>"
 
-    def succeed(self) -> bool:
+    def succeed(self, now: float) -> bool:
         """It answered a call; true if that ends a rest or a trial."""
         self.answered += 1
+        self.answered_at = now
         recovered = self.health is not Health.UP
         if recovered or self._failed_requests:
             self.health = Health.UP
             self._failed_requests.clear()
             self._rests = 0
         return recovered
+
+    def answers_since(self, then: float | None) -> bool:
+        """Whether it has answered a call after that time."""
+        return then is not None and self.answered_at is not None and self.answered_at > then
 
     def fail(self, key: str) -> bool:
         """It failed at the request of that key; true if it should be rested: in a trial, or when several failed."""

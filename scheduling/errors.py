@@ -4,6 +4,15 @@
 these: it comes back as `metaspo.backends.RequestRejected` and the run goes on without it.
 """
 
+from metaspo.backends import RequestRejected
+
+
+class GivenUp(RequestRejected):
+    """A request used up its attempts while the server answered others: the fault is the request's, and the run goes on.
+
+    It is not stored: whoever starts the run again asks again.
+    """
+
 
 class RunStopped(Exception):
     """The run cannot go on now; raised as itself to requests that still waited when the gateway was closed."""
@@ -38,7 +47,7 @@ class BudgetExhausted(RunStopped):
 
 
 class Unavailable(RunStopped):
-    """A request used up its attempts, or nothing succeeded on the lane for as long as its patience lasts.
+    """A request used up its attempts and no other one succeeds, or nothing did for as long as the patience lasts.
 
     Attributes:
         lane: the lane's name.

@@ -21,6 +21,13 @@ class Retried(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubted(Event):
+    """A request has no attempts left, and nothing else is answered: `key`'s, which was before, is asked once more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyChanged(Event):
     """The number of calls allowed in flight went from `before` to `after`."""
 

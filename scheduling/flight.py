@@ -115,6 +115,7 @@ class Flight:
         since: when it came to where it is; limiter_then: the lane's limiter clock when it came into the queue last.
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
+        verdict: what came of its tries, once none is left.
     """
 
     __slots__ = (
@@ -134,6 +135,7 @@ class Flight:
         "size",
         "state",
         "ticket",
+        "verdict",
         "waiters",
     )
 
@@ -150,6 +152,7 @@ class Flight:
         self.line: Line | None = None
         self.line_ticket = NO_PLACE
         self.retries = NO_RETRIES
+        self.verdict = ""
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
 

@@ -110,6 +110,7 @@ class Gateway:
             found = await self._writer.look_up((key,))
             if found:
                 completion = found[key]
+                target.answered_before(request)
                 self._count_hits(target, account, (completion,))
                 return completion
         waiter = SingleWaiter(account, asyncio.get_running_loop().create_future())
@@ -162,10 +163,15 @@ class Gateway:
             found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
-        if lane:
+        if lane and found:
             payer = self._account if account is None else account
+            self._lane(lane).answered_before(requests[next(iter(found))])
             self._count_hits(self._lane(lane), payer, list(found.values()))
         return found
+
+    def reopen(self, lane: str) -> None:
+        """Ask again what a lane was told that only a person can mend (a key, credit, a model): somebody has."""
+        self._lane(lane).reopen()
 
     def statistics(self) -> GatewayStatistics:
         """All lanes now; those there are once it is open."""
@@ -181,6 +187,7 @@ class Gateway:
         for position, key in keys.items():
             if key in found:
                 batch.results[position] = found[key]
+                lane.answered_before(requests[position])
                 continue
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
@@ -198,8 +205,8 @@ class Gateway:
             flight.home.join(flight, waiter, priority)
             return flight
         self._require_open()
-        if lane.stopped is not None:
-            raise lane.stopped
+        if (stopped := lane.stopped_for(request.model)) is not None:
+            raise stopped
         if waiter.account.exhausted is not None:
             raise waiter.account.exhausted
         flight = Flight(key, request, waiter, home=lane, priority=priority)

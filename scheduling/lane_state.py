@@ -16,16 +16,18 @@ from metaspo.backends import (
     ConnectionLost,
     FatalError,
     Reply,
+    Request,
     RequestRejected,
     TimedOut,
     TransientError,
     Unreachable,
 )
+from metaspo.cache import request_key
 from metaspo.scheduling import events, retry
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.budget import NOTHING, Cost
 from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
-from metaspo.scheduling.errors import LaneStopped, RunStopped
+from metaspo.scheduling.errors import GivenUp, LaneStopped, RunStopped
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import Call, Flight, Line, State, Waiter
 from metaspo.scheduling.patience import Patience, describe, duration
@@ -45,7 +47,6 @@ class LaneState:
     """One lane of an open gateway.
 
     Attributes:
-        stopped: why nothing of the lane may be sent any more; None while it may.
         closed: whether its gateway is closed.
     """
 
@@ -65,8 +66,9 @@ class LaneState:
         `claim` says where a flight goes whose call may not be made now (see `Claimer`)."""
         self.name = name
         self.settings = settings
-        self.stopped: RunStopped | None = None
         self.closed = False
+        self._stopped: RunStopped | None = None  # all of it
+        self._verdicts: dict[str, LaneStopped] = {}  # by model: what one is told says nothing of the next
         self._flights = flights
         self._emit = emit
         self._wake = wake
@@ -74,6 +76,9 @@ class LaneState:
         self._claims_out = 0
         self._queue: PriorityQueue[Flight] = PriorityQueue()
         self._back_offs: PriorityQueue[Flight] = PriorityQueue()  # by the time when they are over
+        self._suspects: PriorityQueue[Flight] = PriorityQueue()  # without attempts left, the server being in doubt
+        self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
+        self._control: Flight | None = None  # asks a witness once more
         self._slots_held: set[Flight] = set()  # by those of them that a full server refused
         self._calls: dict[Flight, Call] = {}  # that are out and not broken off, in the order in which they were sent
         self._in_flight = 0  # all that are out
@@ -97,6 +102,25 @@ class LaneState:
             f"<LaneState {self.name!r} queued={len(self._queue)} in_flight={self._in_flight} {self._throttle}"
             f" answered={self._answered} endpoints={self._endpoints.all}>"
         )
+
+    @property
+    def stopped(self) -> RunStopped | None:
+        """Why nothing of the lane, or of one model on it, may be sent any more; None while all may."""
+        return next(iter(self._verdicts.values()), self._stopped)
+
+    def stopped_for(self, model: str) -> RunStopped | None:
+        """Why nothing may be sent to a model any more; None while something may."""
+        return self._verdicts.get(model, self._stopped) if self._verdicts else self._stopped
+
+    def reopen(self) -> None:
+        """A person has mended what the verdicts were about: ask again."""
+        self._verdicts.clear()
+        if not self.closed:
+            self._stopped = None
+
+    def answered_before(self, request: Request) -> None:
+        """The model has answered this one, some time: asked again, it shows whether the server answers at all."""
+        self._witnesses[request.model] = request
 
     # Requests come and go
 
@@ -232,7 +256,10 @@ class LaneState:
         self._answered += 1
         self._unstored += 1
         self._patience.succeeded()
-        if call.endpoint.succeed():
+        self._witnesses[flight.request.model] = flight.request
+        if self._suspects or flight is self._control:
+            self._convict()
+        if call.endpoint.succeed(now):
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self.name, at=now, endpoint=call.endpoint.backend.name))
         before = self._throttle.control.limit
@@ -272,7 +299,7 @@ class LaneState:
             self._slow_down(call, error, decision, now)
             self._try_again(call, error, decision, now)
         elif isinstance(error, FatalError):
-            self._flights.fail(flight, self.stop(error, now))
+            self._flights.fail(flight, self.stop(error, now, model=flight.request.model))
         else:
             self._flights.fail(flight, error)
 
@@ -330,29 +357,37 @@ class LaneState:
 
     # The end
 
-    def stop(self, error: FatalError, now: float) -> RunStopped:
-        """Nothing can succeed until a person does something. Returns what whoever waits is told."""
-        if self.stopped is None:
+    def stop(self, error: FatalError, now: float, *, model: str | None = None) -> RunStopped:
+        """Nothing can succeed, of one model or of any, until a person does something. Returns what all that wait are
+        told. What a call meets may be about its model only: another one hears a verdict of its own."""
+        verdict = self._stopped if model is None else self.stopped_for(model)
+        if verdict is None:
             message = str(error) or f"The lane {self.name} cannot go on ({type(error).__name__})."
-            self.stopped = LaneStopped(message, lane=self.name)
-            self.stopped.__cause__ = error
+            verdict = LaneStopped(message, lane=self.name)
+            verdict.__cause__ = error
+            if model is None:
+                self._stopped = verdict
+            else:
+                self._verdicts[model] = verdict
             self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=message, final=True))
-        self.fail_waiting(self.stopped, now)
-        return self.stopped
+        self.fail_waiting(verdict, now, model=model)
+        return verdict
 
     def close(self, now: float) -> None:
         """Send nothing from now on, fail what waits, and break off what only costs time."""
         reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
-        self.stopped = self.stopped or reason
+        self._stopped = self._stopped or reason
         self.fail_waiting(reason, now)
         if self.settings.billing == "time":
             for call in list(self._calls.values()):
                 self._abort(call, reason)
 
-    def fail_waiting(self, error: BaseException, now: float) -> None:
-        """Fail every flight of this lane that is not out."""
+    def fail_waiting(self, error: BaseException, now: float, *, model: str | None = None) -> None:
+        """Fail every flight of this lane, or of one model on it, that is not out."""
         for flight in self._flights:
-            if flight.home is self and flight.state in WAITING_STATES:
+            if flight.home is not self or flight.state not in WAITING_STATES:
+                continue
+            if model is None or flight.request.model == model:
                 self._take_out(flight, now)
                 self._flights.fail(flight, error)
 
@@ -511,22 +546,30 @@ class LaneState:
         self._wake()
 
     def _has_work(self) -> bool:
-        return self.stopped is None and bool(self._queue or self._calls or self._back_offs)
+        waits = self._queue or self._back_offs or (self._calls and not self._verdicts)
+        return self._stopped is None and bool(waits)
 
     # Failures
 
     def _try_again(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> None:
         """Bring a failed flight back into the queue, at once or later, or give up on it."""
         flight, endpoint = call.flight, call.endpoint
-        rests = decision.endpoint == "rest" or (decision.endpoint == "count" and endpoint.fail(flight.key))
+        past = flight.retries
+        proven = endpoint.answers_since(past.tried_at)  # then it is the request
+        on_trial = endpoint.health is Health.TRIAL and decision.endpoint == "count" and not proven
+        rests = decision.endpoint == "rest" or (
+            decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
+        )
         if rests and endpoint.health is not Health.DOWN:
             self._rest(endpoint, error, now)
         counts = decision.uses_attempt and not rests
-        flight.retries = flight.retries.after(counts=counts, quick=decision.quick, now=now)
+        flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
         if not counts and not decision.quick:
             self._patience.failing(now)
-        if self.stopped is not None:
-            self._flights.fail(flight, self.stopped)
+        if (stopped := self.stopped_for(flight.request.model)) is not None:
+            self._flights.fail(flight, stopped)
+        elif self._patience.used_up(flight.retries):
+            self._without_attempts(call, past, error, now)
         elif reason := self._patience.reason_to_give_up(flight.retries, error, now):
             self._flights.fail(flight, self._patience.unavailable(reason))
         elif not flight.waiters:
@@ -534,6 +577,59 @@ class LaneState:
             flight.state = State.OVER
         else:
             self._back_off(flight, error, decision, now)
+            witness = self._witnesses.get(flight.request.model) if on_trial else None
+            if witness is not None and flight is not self._control and witness != flight.request:
+                self._ask_witness(witness, flight.payer, now)  # a better trial than one more of those that fail
+
+    def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> None:
+        """A request has used up its attempts: is it to blame, or the server? Cases: that has answered others since
+        the try before; nothing says that it ever answers; it is the doubted server's proof that failed; else it
+        is asked once more what it could answer before, and that decides."""
+        flight, patience = call.flight, self._patience
+        since = call.sent if past.tried_at is None else past.tried_at
+        flight.verdict = f"no answer in {flight.retries.attempts} tries (last: {describe(error)})"
+        witness = self._witnesses.get(flight.request.model)
+        if call.endpoint.answers_since(since) and flight is not self._control:
+            self._flights.fail(flight, _given_up(flight))
+        elif witness is None or flight is self._control or not self._can_prove(witness):
+            self._flights.fail(flight, patience.unavailable(f"a request failed {flight.retries.attempts} times"))
+        elif not flight.waiters:
+            self._flights.drop(flight)
+            flight.state = State.OVER
+        else:
+            flight.state, flight.since = State.BACKING_OFF, now
+            self._stand_in(self._suspects, flight, priority=())
+            self._ask_witness(witness, flight.payer, now)
+
+    def _can_prove(self, witness: Request) -> bool:
+        """Whether its answer would say something: it is asked for that alone."""
+        return self._control is not None or self._flights.get(request_key(witness)) is None
+
+    def _ask_witness(self, witness: Request, account: Account, now: float) -> None:
+        """Have one request answered that was answered before, unless that is under way."""
+        key = request_key(witness)
+        if self._control is not None or self._flights.get(key) is not None:
+            return
+        self._control = Flight(key, witness, _Control(account, self._proof_failed), home=self, priority=())
+        self._flights.add(self._control)
+        self._emit(events.Doubted(lane=self.name, at=now, key=key))
+        self.submit(self._control, now)
+
+    def _convict(self) -> None:
+        """The server answers: what has no attempts left is to blame for that."""
+        self._control = None
+        while self._suspects:
+            flight = self._suspects.pop()
+            flight.line = None
+            self._flights.fail(flight, _given_up(flight))
+
+    def _proof_failed(self, error: BaseException) -> None:
+        """It does not: whoever has no attempts left is told the same."""
+        self._control = None
+        while self._suspects:
+            flight = self._suspects.pop()
+            flight.line = None
+            self._flights.fail(flight, error)
 
     def _back_off(self, flight: Flight, error: TransientError, decision: retry.Decision, now: float) -> None:
         flight.payer.tally(self.name).retries += 1
@@ -617,3 +713,22 @@ class LaneState:
             stopped=str(self.stopped or ""),
             endpoints=tuple(endpoint.statistics() for endpoint in self._endpoints.all),
         )
+
+
+class _Control:
+    """Waits for the answer of a request that is asked again to see whether the server answers at all."""
+
+    def __init__(self, account: Account, failed: Callable[[BaseException], None]) -> None:
+        self.account = account
+        self._failed = failed
+
+    def resolve(self, flight: Flight, completion: Completion) -> None:
+        """It does; its lane knew when the answer came."""
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        """It does not, or could not be asked."""
+        self._failed(error)
+
+
+def _given_up(flight: Flight) -> GivenUp:
+    return GivenUp(f"{flight.verdict}, while the server answered other requests")

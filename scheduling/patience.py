@@ -52,10 +52,12 @@ class Patience:
         """What to say when the deadline is past."""
         return f"nothing succeeded for {duration(now - (self.failing_since or 0.0))}"
 
+    def used_up(self, past: Retries) -> bool:
+        """Whether a request has no attempts left."""
+        return past.attempts >= self._attempts
+
     def reason_to_give_up(self, past: Retries, error: TransientError, now: float) -> str:
-        """Why one request is not worth another try; "" if it is."""
-        if past.attempts >= self._attempts:
-            return f"a request failed {past.attempts} times"
+        """Why a request that has attempts left is not worth another one, and the server is to blame; "" if it is."""
         if error.retry_after is not None and error.retry_after > self.seconds:
             return f"it asks to wait for {duration(error.retry_after)}"
         if past.refused_since is not None and now - past.refused_since > self.seconds:

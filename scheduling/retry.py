@@ -18,6 +18,9 @@ Of two waits it is the longer one.
 
 (*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
 
+A request without attempts left fails alone if the server answers others meanwhile (`LaneState` says how that is found
+out); else the server is to blame, and the lane's patience is over for it.
+
 What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane; the other
 waits are the request's alone. A failure that gets its endpoint rested uses no attempt either: it was not the request's.
 """
@@ -79,6 +82,7 @@ class Retries(NamedTuple):
     Attributes:
         failures: failed calls, immediate retries not counted; attempts: those that count against the request.
         quick: immediate retries.
+        tried_at: when the last one of the attempts failed; None before the first.
         refused_since: when the failures that do not count began; None if the last one counted.
     """
 
@@ -86,13 +90,14 @@ class Retries(NamedTuple):
     attempts: int = 0
     quick: int = 0
     refused_since: float | None = None
+    tried_at: float | None = None
 
     def after(self, *, counts: bool, quick: bool, now: float) -> "Retries":
         """And one more failure."""
         if quick:
             return self._replace(quick=self.quick + 1, refused_since=None)
         if counts:
-            return Retries(self.failures + 1, self.attempts + 1, self.quick)
+            return Retries(self.failures + 1, self.attempts + 1, self.quick, tried_at=now)
         since = now if self.refused_since is None else self.refused_since
         return self._replace(failures=self.failures + 1, refused_since=since)
 

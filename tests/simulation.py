@@ -34,14 +34,17 @@ from metaspo.engine.gather import gather
 from metaspo.engine.runs.execute import run_prepared
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
+from metaspo.engine.tasks import TaskError
 from metaspo.scheduling import (
     BudgetExhausted,
     ConcurrencyChanged,
     Cost,
+    Doubted,
     Event,
     Gateway,
     Lane,
     RunStopped,
+    Unavailable,
 )
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
@@ -136,9 +139,12 @@ class Simulation:
         entries = await store.get_many(list(self.world.said))
         await self.close_store(store)
         kept = check_entries(entries, self.world, self.ledger)
+        if self.ledger.wavered:
+            self.ledger.counts["given up and then answered"] += 1
+            return  # whom it was answered to, the books do not say
         for config, report in zip(self.plan.configs, reports, strict=True):
             compare(self.plan, config, report, kept=kept, world=self.world, ledger=self.ledger)
-        if self.plan.refuses:
+        if self.plan.refuses or self.ledger.given_up:
             return  # refusals are not kept: a finished run asks again for what was refused
         calls = self.ledger.counts["calls"]
         again = await Session(self, sessions + 1, guests=()).run(None)
@@ -196,7 +202,7 @@ class Session:
         self._ledger = simulation.ledger
         self._process = Process(number)
         self._files: RunFiles | None = None
-        self._gateway: Gateway | None = None
+        self._gateway: Door | None = None
 
     async def run(self, interruption: Interruption | None) -> Ending | None:
         """What became of each run; None if the process was interrupted, or anything else went wrong."""
@@ -231,6 +237,9 @@ class Session:
 
         def hear(event: Event) -> None:
             simulation.note(f"{event}")
+            if isinstance(event, Doubted) and not process.dead:
+                self._ledger.doubted.add(event.key)
+                self._ledger.counts["doubts"] += 1
             if isinstance(event, ConcurrencyChanged):
                 self._ledger.widen(event.lane, event.after)
             if conduct is not None and not process.dead:
@@ -248,6 +257,8 @@ class Session:
         finally:
             if conduct is not None and not process.dead:
                 conduct.finish(interrupted=self.interrupted)
+            if self._gateway is not None:
+                self._ledger.note_given_up(self._gateway.given_up, self._gateway.answered)
             with suppress(StoreError):  # of a dead process
                 await simulation.close_store(store)
 
@@ -282,6 +293,10 @@ class Session:
             return await run_prepared(prepared, gateway, LaneNames(), observer=Observer(), events=events)
         except RunStopped as stop:
             return stop
+        except TaskError as without_answers:
+            if "no answer in" not in str(without_answers):
+                raise
+            return Unavailable(str(without_answers), lane="base")  # under the first prompts: nothing can go on then
 
     def _widths(self) -> dict[str, int]:
         """The calls that each lane allows itself now."""

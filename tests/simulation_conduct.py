@@ -10,7 +10,7 @@ from math import inf
 from simulation_rates import Rates
 
 from metaspo.backends import Completion, Request, RequestRejected, Usage
-from metaspo.cache import Store
+from metaspo.cache import Store, request_key
 from metaspo.scheduling import (
     NOTHING,
     Account,
@@ -21,6 +21,7 @@ from metaspo.scheduling import (
     Event,
     Gateway,
     GatewayStatistics,
+    GivenUp,
     Lane,
     LaneGaveUp,
     LaneSettings,
@@ -55,20 +56,34 @@ class Door(Gateway):
     ) -> None:
         super().__init__(lanes, store=store, on_event=on_event, wall_clock=wall_clock)
         self.accounts: dict[int, Account] = {}
+        self.given_up: set[str] = set()  # keys of what runs asked; guests pass without a trace
+        self.answered: set[str] = set()
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> Completion:
         """As the gateway."""
         self._remember(account)
-        return await super().complete(request, lane=lane, account=account, priority=priority)
+        try:
+            answer = await super().complete(request, lane=lane, account=account, priority=priority)
+        except GivenUp:
+            self._note(request, given_up=True)
+            raise
+        self._note(request, given_up=False)
+        return answer
 
     async def complete_many(
         self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> list[Completion | RequestRejected]:
         """As the gateway."""
         self._remember(account)
-        return await super().complete_many(requests, lane=lane, account=account, priority=priority)
+        answers = await super().complete_many(requests, lane=lane, account=account, priority=priority)
+        for request, answer in zip(requests, answers, strict=True):
+            self._note(request, given_up=isinstance(answer, GivenUp))
+        return answers
+
+    def _note(self, request: Request, *, given_up: bool) -> None:
+        (self.given_up if given_up else self.answered).add(request_key(request))
 
     def _remember(self, account: Account | None) -> None:
         if account is not None:

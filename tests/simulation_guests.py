@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from simulation_plan import GUEST, Guest
 
 from metaspo.backends import Completion, Message, Request, RequestRejected, Sampling
-from metaspo.scheduling import Account, Budget, BudgetExhausted, Cost, Gateway, RunStopped
+from metaspo.scheduling import Account, Budget, BudgetExhausted, Cost, Gateway, GivenUp, RunStopped
 
 MOMENT = 1e-6
 MODELS = {"base": "answerer", "optimizer": "writer"}
@@ -41,6 +41,8 @@ class Visit:
             except TimeoutError:
                 if guest.again:
                     await self._get()
+        except GivenUp:
+            pass  # theirs alone
         except BudgetExhausted as stop:
             check_exhausted(stop, self._breaks)
         except RunStopped as stop:
@@ -70,6 +72,8 @@ class Visit:
                 self._requests, lane=guest.lane, account=self.account, priority=guest.priority
             )
         for request, answer in zip(self._requests, answers, strict=True):
+            if isinstance(answer, GivenUp):
+                continue
             if not isinstance(answer, Completion):
                 self._breaks(f"a guest got {answer!r}")
             elif self._texts.setdefault(request, answer.text) != answer.text:

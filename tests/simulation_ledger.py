@@ -39,6 +39,9 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.stored: set[str] = set()
         self.asked: Counter[str] = Counter()
+        self.doubted: set[str] = set()  # what is asked again to see whether a server answers; until it does
+        self.given_up: set[str] = set()  # what runs were told in this session that there is no answer to
+        self.ever_given_up = self.wavered = False
         self.billed = NOTHING
         self.session = 0
         self.lanes: dict[str, LaneBook] = {}
@@ -53,6 +56,7 @@ class Ledger:
         self.conduct = conduct
         self.lanes = {lane: LaneBook(widest=width) for lane, width in widths().items()}
         self.delivered = {}
+        self.doubted = set()
         self._widths = widths
 
     def breaks(self, what: str) -> None:
@@ -72,9 +76,10 @@ class Ledger:
         self.counts["calls"] += 1
         self.counts["calls sent again"] += again > 0
         self._note(f"{arrival.lane} is asked {key[:8]}" + (f", time {again + 1}" if again else ""))
-        if key in self.delivered:
+        proof = key in self.doubted
+        if key in self.delivered and not proof:
             self.breaks(f"{arrival.lane} was asked {key[:8]} again, which it had answered in this session")
-        if key in self.stored:
+        if key in self.stored and not proof:
             self.breaks(f"{arrival.lane} was asked {key[:8]}, whose answer is in the store")
         book.arrivals.append(arrival)
         if self.conduct is not None:
@@ -106,7 +111,14 @@ class Ledger:
     def deliver(self, arrival: Arrival) -> None:
         """A whole answer reached a session that is alive."""
         self.delivered[arrival.key] = arrival.lane
+        self.doubted.discard(arrival.key)
         self._note(f"{arrival.lane} answers {arrival.key[:8]}")
+
+    def note_given_up(self, given_up: set[str], answered: set[str]) -> None:
+        """At a session's end: what its runs got no answer to, and what they got one to."""
+        self.given_up, self.wavered = given_up, bool(given_up & answered)
+        self.ever_given_up = self.ever_given_up or bool(given_up)
+        self.counts["given up"] += len(given_up)
 
     def keep(self, key: str) -> None:
         """The store has said that an answer is kept."""

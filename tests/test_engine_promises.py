@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, RunReport, evaluate, optimize, prepare
-from metaspo.backends import Completion, RequestRejected, Simulated, Usage
+from metaspo.backends import BackendError, Completion, RequestRejected, ServerFault, Simulated, Usage
 from metaspo.engine import Prepared, read_journal
 from metaspo.engine.evaluation.scorecard import Status, grade_answer
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.selection.objective import mean
-from metaspo.engine.tasks import Integer, TaskSpec, load_task
+from metaspo.engine.tasks import Integer, TaskError, TaskSpec, load_task
 from metaspo.scheduling import BudgetExhausted
 
 SCORES = st.lists(st.integers(0, 50).map(lambda right: right / 50), min_size=1, max_size=15)
@@ -26,10 +26,12 @@ NEEDLE = "You are careful"
 class Server:
     """Both models of a world behind one gateway after the other, over one store."""
 
-    def __init__(self, *, refuses: str = "") -> None:
+    def __init__(self, *, refuses: str = "", how: BackendError | None = None, questions: tuple[str, ...] = ()) -> None:
         self.store = MemoryStore()
         self.asked: list[Request] = []
         self.refuses = refuses
+        self.how = how or RequestRejected("too long")
+        self.questions = questions
 
     def gateway(self) -> Gateway:
         lanes = [
@@ -42,10 +44,12 @@ class Server:
         self.asked.append(request)
         return World(3, malformed=0.0).answer(request)
 
-    def fault(self, request: Request, _sent: int) -> RequestRejected | None:
+    def fault(self, request: Request, _sent: int) -> BackendError | None:
+        if request.model == "answerer" and any(asked in request.messages[-1].content for asked in self.questions):
+            return self.how
         if self.refuses and request.model == "answerer" and self.refuses in request.messages[0].content:
             self.asked.append(request)
-            return RequestRejected("too long")
+            return self.how
         return None
 
 
@@ -79,6 +83,36 @@ async def test_a_candidate_that_met_a_refusal_is_not_scored_to_the_end(tmp_path:
     assert refused
     assert all(event.unasked > 0 for event in refused)
     assert not report.result.system_prompt.startswith(NEEDLE)
+
+
+@pytest.mark.virtual
+async def test_a_prompt_that_the_server_never_answers_does_not_end_the_run_nor_the_next_start(tmp_path: Path) -> None:
+    """It gets a 500 every time, while others are answered; in the next session all others are in the cache."""
+    server = Server(refuses=NEEDLE, how=ServerFault("500"))
+    what = prepared(tmp_path, {"outer": {"candidates": 12}})
+    reports = [await run(server, what) for _ in range(2)]
+    assert reports[0].result == reports[1].result
+    assert reports[0].directory is not None
+    events = read_journal(reports[0].directory / "journal.jsonl")
+    invalid = [event.invalid for event in events if isinstance(event, Rejected) and event.invalid]
+    assert invalid
+    assert all(".train:" in why and "no answer in 8 tries" in why and "500" in why for why in invalid)
+    assert all(report.usage.total.failed > 0 for report in reports)
+
+
+@pytest.mark.parametrize("how", [RequestRejected("too long"), ServerFault("500")])
+@pytest.mark.virtual
+async def test_all_rows_that_first_prompts_get_no_answer_to_are_named_at_once(
+    tmp_path: Path, how: BackendError
+) -> None:
+    what = prepared(tmp_path, {})
+    numbers = (2, 5, 7)
+    refused = [what.tasks[0].train[number] for number in numbers]
+    server = Server(how=how, questions=tuple(example.question for example in refused))
+    with pytest.raises(TaskError) as stop:
+        await run(server, what)
+    assert all(example.where in str(stop.value) for example in refused)
+    assert what.tasks[0].train[3].where not in str(stop.value)
 
 
 def test_an_answer_that_a_content_filter_withheld_is_a_failure_not_a_zero() -> None:

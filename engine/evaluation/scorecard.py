@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.tasks import Failure
+from metaspo.engine.tasks import Failure, TaskError
 from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
 
 
@@ -71,6 +71,15 @@ class Scorecard:
         return ""
 
     @property
+    def unanswered(self) -> str:
+        """Every example without an answer, and why not: those of one reason together."""
+        rows: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            if outcome.status is Status.FAILED:
+                rows.setdefault(outcome.reason, []).append(outcome.example.where)
+        return "; ".join(f"{', '.join(where)}: {reason}" for reason, where in rows.items())
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
         """What a strategy may learn from: every answered example that is not fully right, in the split's order."""
         return tuple(
@@ -98,6 +107,18 @@ def grade_answer(
         prediction=prediction,
         grade=metric.grade(prediction, example.answers),
     )
+
+
+def require_answers(cards: Sequence[Scorecard]) -> None:
+    """Raises `TaskError` that names every example without an answer: under first prompts nothing can go on then."""
+    faults = [f"task '{card.task}': {card.unanswered}" for card in cards if card.invalid]
+    if faults:
+        raise TaskError(
+            "the server refuses examples under the first prompts already. "
+            + ". ".join(faults)
+            + ". Take them out of the data (max_question_chars leaves out long ones), raise the server's context, or "
+            "start the run again if the server had trouble of its own"
+        )
 
 
 def score_of_answered(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:

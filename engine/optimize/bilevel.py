@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from metaspo.engine.addresses import inner_address, join, outer_address
 from metaspo.engine.config.plan import count_calls
 from metaspo.engine.evaluation.evaluation import score
+from metaspo.engine.evaluation.scorecard import require_answers
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
@@ -21,7 +22,6 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.tasks import TaskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ async def run(context: RunContext) -> RunResult:
 
     Raises:
         RunStopped: when the run cannot go on now (budget reached, no server, bad key); it can be resumed.
-        TaskError: when the server refuses an example already under a task's first prompts.
+        TaskError: when there is no answer to some examples already under a task's first prompts; it names them all.
     """
     calls = count_calls(context.config, context.tasks)
     context.observer.planned(base_calls=calls.base, optimizer_calls=calls.optimizer)
@@ -92,12 +92,7 @@ async def _initial(context: RunContext) -> RunState:
         )
         for position, task in enumerate(context.sources)
     )
-    for card in cards:
-        if card.invalid:
-            raise TaskError(
-                f"task '{card.task}': the server refuses an example under the first prompts already: {card.invalid}; "
-                "take it out of the data (max_question_chars leaves out long ones) or raise the server's context"
-            )
+    require_answers(cards)
     tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(context.sources, cards, strict=True))
     state = RunState(system=system, tasks=tuple(tasks))
     context.observer.new_best(score=state.meta_score, address="init")

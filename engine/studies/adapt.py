@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from metaspo.engine.addresses import join
 from metaspo.engine.evaluation.evaluation import score
+from metaspo.engine.evaluation.scorecard import require_answers
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
 from metaspo.engine.optimize.round import Round, hold_round
@@ -127,8 +128,7 @@ class _Adaptation:
             address=join(self.address, "init"),
             priority=priorities.inner(0, task=self.position, candidate=1),
         )
-        if card.invalid:
-            raise TaskError(f"task '{self.task.name}': refused under the first prompts already: {card.invalid}")
+        require_answers([card])
         return Objective().scored(0, card.pair.user, [card])
 
     async def _children(self, parent: ScoredPrompt, *, parent_number: int, number: int, past: tuple[str, ...]) -> Round:

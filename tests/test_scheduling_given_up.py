@@ -1,0 +1,171 @@
+"""A request without attempts left: it fails alone where the server answers others, and is told as the server's fault
+where it does not. What one model is told stops no other one, nor for ever."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from scheduling_world import Server, ask
+
+from metaspo.backends import (
+    AccessDenied,
+    BackendError,
+    Completion,
+    HalfAnswer,
+    Request,
+    RequestRejected,
+    ServerFault,
+    TimedOut,
+    UnknownModel,
+)
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import (
+    Account,
+    Budget,
+    Doubted,
+    Event,
+    Gateway,
+    GivenUp,
+    Lane,
+    LaneSettings,
+    LaneStopped,
+    Unavailable,
+)
+
+SETTINGS = LaneSettings(concurrency=2, attempts=3)
+FAULTS = [HalfAnswer("cut off"), ServerFault("500"), TimedOut("no answer")]
+
+
+def failing(error: BackendError, *numbers: int) -> Callable[[Request], None]:
+    texts = {f"question {number}" for number in numbers}
+
+    def plan(request: Request) -> None:
+        if request.messages[-1].content in texts:
+            raise error
+
+    return plan
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("error", FAULTS)
+async def test_requests_that_fail_while_others_are_answered_are_results_of_their_batch(error: BackendError) -> None:
+    server = Server()
+    server.plan = failing(error, 3, 7)
+    account = Account("run")
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        answers = await gateway.complete_many([ask(n) for n in range(40)], lane="lane", account=account)
+    assert [n for n, one in enumerate(answers) if not isinstance(one, Completion)] == [3, 7]
+    given_up = answers[3]
+    assert isinstance(given_up, GivenUp)
+    assert str(error) in str(given_up)
+    assert account.statistics().total.failed == 2
+
+
+@pytest.mark.virtual
+async def test_a_request_alone_is_given_up_once_the_server_has_answered_again_what_it_could_before() -> None:
+    """As in a run that was started again, where all else is in the cache."""
+    server, store, events = Server(), MemoryStore(), list[Event]()
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=store) as gateway:
+        await gateway.complete_many([ask(n) for n in range(5)], lane="lane")
+    server.plan = failing(ServerFault("500"), 8, 9)
+    calls = len(server.calls)
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=store, on_event=events.append) as gateway:
+        answers = await gateway.complete_many([ask(n) for n in (0, 1, 8, 9)], lane="lane")
+    assert [type(one) for one in answers] == [Completion, Completion, GivenUp, GivenUp]
+    assert len(server.calls) - calls <= 2 * 3 + 2
+    assert any(isinstance(event, Doubted) for event in events)
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("waiting", [1, 6])
+async def test_a_server_that_answers_nobody_any_more_is_to_blame_itself(waiting: int) -> None:
+    """No request is taken for the cause, though it was answered at first."""
+    server = Server()
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        await gateway.complete(ask(0), lane="lane")
+        server.plan = failing(ServerFault("500"), *range(100))
+        asked = [asyncio.create_task(gateway.complete(ask(n), lane="lane")) for n in range(1, 1 + waiting)]
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(end) for end in ends} == {Unavailable}
+        server.plan = lambda request: None
+        assert isinstance(await gateway.complete(ask(1), lane="lane"), Completion)
+
+
+@pytest.mark.virtual
+async def test_where_nothing_was_ever_answered_the_server_is_to_blame() -> None:
+    server = Server()
+    server.plan = failing(HalfAnswer("cut off"), 1)
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        with pytest.raises(Unavailable, match="failed 3 times"):
+            await gateway.complete(ask(1), lane="lane")
+
+
+@pytest.mark.virtual
+async def test_who_cannot_pay_for_the_proof_stops() -> None:
+    """The call that shows whether the server answers is within the cap, too."""
+    server, account = Server(), Account("run", Budget(calls=4))
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        await gateway.complete(ask(0), lane="lane", account=account)
+        server.plan = failing(HalfAnswer("cut off"), 1)
+        with pytest.raises(Exception, match="budget of run is used up"):
+            await gateway.complete(ask(1), lane="lane", account=account)
+    assert len(server.calls) == 4
+
+
+@pytest.mark.virtual
+async def test_whoever_leaves_a_doubted_request_disturbs_nobody() -> None:
+    server = Server()
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        await gateway.complete(ask(0), lane="lane")
+        server.plan = failing(ServerFault("500"), 1, 2)
+        server.latency = 50.0
+        leaver, stayer = (asyncio.create_task(gateway.complete(ask(n), lane="lane")) for n in (1, 2))
+        await asyncio.sleep(30)  # three tries, and then the proof is out
+        assert [text for text, _ in server.calls].count("question 0") == 2
+        leaver.cancel()
+        with pytest.raises(GivenUp):
+            await stayer
+        await asyncio.sleep(1)  # until the proof is kept
+        assert gateway.statistics().waiting == 0
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("verdict", [UnknownModel("There is no model n."), AccessDenied("Not this model.")])
+async def test_what_one_model_is_told_stops_no_other_one_on_its_lane(verdict: BackendError) -> None:
+    server = Server()
+
+    def plan(request: Request) -> None:
+        if request.model == "n":
+            raise verdict
+
+    server.plan = plan
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        good = asyncio.create_task(gateway.complete_many([ask(n) for n in range(20)], lane="lane"))
+        with pytest.raises(LaneStopped, match=str(verdict)):
+            await gateway.complete_many([replace(ask(n), model="n") for n in range(20)], lane="lane")
+        calls = len(server.calls)
+        with pytest.raises(LaneStopped, match=str(verdict)):
+            await gateway.complete(replace(ask(50), model="n"), lane="lane")
+        assert len(server.calls) == calls, "it is not asked again"
+        assert all(isinstance(one, Completion) for one in await good)
+
+
+@pytest.mark.virtual
+async def test_a_lane_goes_on_in_the_same_gateway_once_somebody_says_that_it_is_mended() -> None:
+    server = Server()
+    server.plan = failing(AccessDenied("no credit"), 1)
+    async with Gateway([Lane("lane", [server], SETTINGS)], store=MemoryStore()) as gateway:
+        with pytest.raises(LaneStopped):
+            await gateway.complete(ask(1), lane="lane")
+        server.plan = lambda request: None
+        with pytest.raises(LaneStopped):
+            await gateway.complete(ask(2), lane="lane")
+        gateway.reopen("lane")
+        assert isinstance(await gateway.complete(ask(2), lane="lane"), Completion)
+        assert gateway.statistics().lanes["lane"].stopped == ""
+
+
+def test_a_request_that_is_given_up_is_a_rejected_one() -> None:
+    """So whoever goes on without rejected requests goes on without these."""
+    assert issubclass(GivenUp, RequestRejected)
