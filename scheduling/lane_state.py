@@ -170,7 +170,9 @@ class LaneState:
         """A flight's answer was found in the store after all."""
         tally, prices = flight.payer.tally(self.name), self.settings.prices
         tally.hits += 1
-        if prices is not None:
+        if prices is None:
+            tally.unpriced_saved += 1
+        else:
             tally.dollars_saved += prices.dollars(completion.usage)
 
     def stored(self) -> None:
@@ -520,8 +522,8 @@ class LaneState:
             self._flights.drop(flight)
             flight.state = State.OVER
             self._wake()
-        elif flight.state is State.FLYING and self.settings.billing == "time":
-            self._abort(self._calls[flight], RunStopped("Nobody waits for this call any more."))
+        elif self.settings.billing == "time" and (call := self._calls.get(flight)) is not None:  # not broken off yet
+            self._abort(call, RunStopped("Nobody waits for this call any more."))
 
     def _take_out(self, flight: Flight, now: float) -> None:
         """Remove a flight from wherever it waits, and release what is reserved for it."""

@@ -366,6 +366,16 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (99, "", "send 1"),
         ],
     ),
+    "the last asker leaves while an overdue call is being broken off": (
+        LaneSettings(concurrency=1, time_limit=60),
+        [
+            (0, "ask 1", "send 1"),
+            (65, "", "abort 1"),
+            (66, "leave 1", ""),  # its backend is slow to cancel: it is broken off already
+            (67, "ask 2", ""),
+            (68, "ended 1", "send 2"),
+        ],
+    ),
     "calls to an endpoint that refuses connections go elsewhere": (
         LaneSettings(concurrency=2, first_patience=100),
         [
