@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "cache.md"
 FORGETS_THE_SECOND = """
     async def put_many(self, entries):
@@ -21,6 +23,7 @@ def run_laws(folder: Path, code: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_document_s_example_passes_and_a_store_that_forgets_does_not(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
     passed = re.match(r"(\d+) passed", run_laws(tmp_path, code))

@@ -98,6 +98,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Counte
         return result_bytes(folder), server.answered
 
 
+@pytest.mark.slow
 def test_through_every_fault_a_run_comes_to_the_same_and_has_nothing_answered_twice(
     tmp_path: Path, undisturbed: tuple[bytes, Counter[str]]
 ) -> None:
