@@ -29,6 +29,7 @@ class Claimer:
         self._claims = store.claims
         self._flights = flights
         self._ours: set[str] = set()
+        self._asked: set[str] = set()  # whose claims are on their way; cut off, nobody knows whether they are ours
         self._claiming: dict[str, Flight] = {}
         self._elsewhere: dict[str, Flight] = {}
         self._task: asyncio.Task[None] | None = None
@@ -54,7 +55,7 @@ class Claimer:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._claims is not None:
-            self._claims.release(self._ours)
+            self._claims.release(self._ours | self._asked)
         self._ours.clear()
 
     def _claim_now(self, flight: Flight) -> State | None:
@@ -113,9 +114,11 @@ class Claimer:
     async def _settle(self, flights: Mapping[str, Flight]) -> None:
         """Claim what may be claimed by now, and see what has been answered."""
         assert self._claims is not None
+        self._asked = set(flights)
         try:
             ours = await self._claims.claim_many(flights)
             self._ours |= ours
+            self._asked.clear()
             look_up = [key for key in flights if self._claims.contested or key not in ours]
             entries = await self._store.get_many(look_up) if look_up else {}
         except StoreError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from scheduling_world import Server, ask
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.cache import DiskStore, Entry, Store, StoreError, request_key
+from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, request_key
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.testing import claims_of
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
@@ -207,3 +207,55 @@ async def test_a_claim_on_a_server_outlasts_a_call_and_not_its_claimer(redis_ser
             assert asyncio.get_running_loop().time() - began > LEASE / 2
             await dead.aclose()
         assert len(server.calls) == 1
+
+
+class SlowClaims:
+    """Claims of a server that hears of them at once, and says so a second later."""
+
+    lease: float | None = LEASE
+    contested = True
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        self.held |= set(keys)
+        await asyncio.sleep(1)
+        return set(keys)
+
+    async def renew(self, keys: Collection[str]) -> None:
+        """They last."""
+
+    def release(self, keys: Collection[str]) -> None:
+        self.held -= set(keys)
+
+
+class FarStore(MemoryStore):
+    """Has its claims on a server."""
+
+    local = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = SlowClaims()
+
+    @property
+    def claims(self) -> SlowClaims:
+        return self.slow
+
+
+def test_a_gateway_that_is_closed_while_it_claims_gives_the_claim_back() -> None:
+    """Else others would wait for as long as the lease lasts for an answer that nobody asks for."""
+
+    async def main() -> None:
+        store, server = FarStore(), Server()
+        async with process(store, server) as gateway:
+            asking = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+            await asyncio.sleep(0.5)
+            assert store.slow.held == {request_key(BATCH[0])}
+        with pytest.raises(Exception, match="closed"):
+            await asking
+        assert not store.slow.held
+        assert server.calls == []
+
+    run_virtual(main())
