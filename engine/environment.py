@@ -6,7 +6,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 
-def environment_with_dotenv(folder: Path) -> dict[str, str]:
-    """The process's environment over the folder's `.env` file, if there is one."""
-    values = dotenv_values(folder / ".env")
-    return {**{name: value for name, value in values.items() if value is not None}, **os.environ}
+def environment_with_dotenv(*folders: Path) -> dict[str, str]:
+    """The process's environment over the `.env` files of the folders, an earlier folder's before a later one's."""
+    found: dict[str, str] = {}
+    for folder in reversed(folders):
+        values = dotenv_values(folder / ".env")
+        found.update({name: value for name, value in values.items() if value is not None})
+    return {**found, **os.environ}

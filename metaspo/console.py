@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -56,9 +56,14 @@ class HarmlessConsole(Console):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
+def _width(stream: TextIO | None) -> int | None:
+    """The terminal's own, or one for a file; Python has no stream at all where the shell closed it (`>&-`)."""
+    return None if stream is not None and stream.isatty() else WIDTH
+
+
 # No emoji: a model called "x:free:y" keeps its name.
-out = HarmlessConsole(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else WIDTH)
-err = HarmlessConsole(stderr=True, soft_wrap=True, emoji=False, width=None if sys.stderr.isatty() else WIDTH)
+out = HarmlessConsole(soft_wrap=True, emoji=False, width=_width(sys.stdout))
+err = HarmlessConsole(stderr=True, soft_wrap=True, emoji=False, width=_width(sys.stderr))
 
 
 def say_error(message: str) -> None:

@@ -49,7 +49,7 @@ async def open_for(
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
     folder = prepared[0].folder
-    environment = environment_with_dotenv(folder)
+    environment = environment_with_dotenv(folder, *(item.beside for item in prepared))
     configs = [item.config for item in prepared]
     async with open_gateway(
         configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn

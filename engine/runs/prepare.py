@@ -21,6 +21,7 @@ class Prepared:
 
     Attributes:
         folder: where the config's relative paths of `cache` and `runs` start.
+        beside: where the config's file is; a `.env` there counts as well as one in `folder`.
         notices: what the data's owner should know, e.g. examples left out.
         source: the config's file, for messages.
     """
@@ -28,6 +29,7 @@ class Prepared:
     config: RunConfig
     tasks: tuple[Task, ...]
     folder: Path
+    beside: Path = Path()
     notices: tuple[Notice, ...] = ()
     source: str = "config"
 
@@ -66,4 +68,6 @@ def prepare(
     notices: list[Notice] = []
     tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
     check_config(config, source=source)
-    return Prepared(config=config, tasks=tasks, folder=folder or Path(), notices=tuple(notices), source=source)
+    return Prepared(
+        config=config, tasks=tasks, folder=folder or Path(), beside=beside, notices=tuple(notices), source=source
+    )
