@@ -218,3 +218,7 @@ def test_a_strategy_may_name_its_steps_as_the_events_are_named(tmp_path: Path) -
     assert view.history.proposals({}) == without.history.proposals({})
     old = [{"event": event.step, "address": event.address, "attempts": event.attempts} for event in steps]
     assert [event_of(line) for line in old] == steps
+
+
+def test_a_line_whose_kind_is_no_word_is_passed_over() -> None:
+    assert event_of({"event": ["start"], "address": ""}) is None

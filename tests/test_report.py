@@ -1,5 +1,6 @@
 """Pages and pictures of a run: what the journal tells, and nothing that a model wrote gets out of its box."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -177,3 +178,18 @@ def test_figures_show_what_they_are_given() -> None:
 def test_a_run_that_has_not_finished_has_no_page(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="not finished"):
         run_page(RunDirectory(tmp_path))
+
+
+async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tmp_path: Path) -> None:
+    """What they started from stands in the result; a result of an earlier version does not say it."""
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    config = json.loads(run.config.read_text(encoding="utf-8"))
+    config["tasks"] = [{**task, "name": "a", "user_prompt": None} for task in config["tasks"]]
+    run.config.write_text(json.dumps(config), encoding="utf-8")
+    assert "is {question} even?" in run_page(run)
+    result = json.loads(run.result.read_text(encoding="utf-8"))
+    assert result.pop("first_user_prompts") == {"a": "About a: is {question} even?"}
+    run.result.write_text(json.dumps(result), encoding="utf-8")
+    assert "Best user prompt of a" in run_page(run)

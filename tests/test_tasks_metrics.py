@@ -252,3 +252,9 @@ def test_a_file_beside_the_config_never_stands_in_for_an_installed_module(tmp_pa
     (tmp_path / "json.py").write_text("raise AssertionError\n", encoding="utf-8")
     with pytest.raises(TaskError, match="no function 'no_such'"):
         build_metric("json:no_such", base_dir=tmp_path)
+
+
+def test_a_metric_module_that_ends_the_program_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own_ending_metric.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(TaskError, match="'own_ending_metric' ends the program"):
+        build_metric("own_ending_metric:fn", base_dir=tmp_path)

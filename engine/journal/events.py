@@ -330,7 +330,7 @@ def event_of(line: object) -> Event | None:
     """The event that a journal's line tells; None for one of a kind that is not known here, or damaged."""
     if not isinstance(line, dict):
         return None
-    kind = OptimizerAnswered if "attempts" in line else KINDS.get(line.get("event", ""))
+    kind = OptimizerAnswered if "attempts" in line else KINDS.get(str(line.get("event", "")))
     try:
         return kind.read(line) if kind else None
     except (KeyError, TypeError):

@@ -50,6 +50,7 @@ async def run(context: RunContext) -> RunResult:
         name=context.config.name,
         seed=context.config.seed,
         first_system_prompt=context.config.system_prompt,
+        first_user_prompts={task.name: task.user_prompt for task in context.sources},
         system_prompt=final.system,
         user_prompts={state.task.name: tuple(card.pair.user for card in state.kept) for state in final.tasks},
         train_before=optimized.first.meta_score,

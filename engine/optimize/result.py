@@ -1,6 +1,6 @@
 """What a run comes to."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class RunResult:
         train_before, train_after: the incumbent's mean score over the source tasks' train splits.
         strategies: one line each on who proposed the prompts.
         raced_out: addresses of the candidates that were dropped on statistical evidence alone (`racing`).
+        first_user_prompts: that each source task started from; {} in results of earlier versions.
         optimism: how much of the system prompt's train score, in the round that chose it, is luck at most; None if
             the first one was kept.
     """
@@ -79,6 +80,7 @@ class RunResult:
     strategies: dict[str, str]
     raced_out: tuple[str, ...] = ()
     optimism: Optimism | None = None
+    first_user_prompts: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""

@@ -32,7 +32,8 @@ def load_result(run: RunDirectory) -> RunResult:
 def run_page(run: RunDirectory) -> str:
     """Everything worth seeing of a finished run on one page of HTML. Raises `RunDirectoryError`."""
     result, config = load_result(run), _config(run)
-    first = {"": config["system_prompt"], **{task["name"]: task["user_prompt"] for task in config["tasks"]}}
+    written = {task["name"]: task["user_prompt"] or "" for task in config["tasks"]}  # "" where it was left out
+    first = {"": config["system_prompt"], **written, **result.first_user_prompts}
     history = RunView.of(StoredJournal(run.journal), texts=True).history
     points = history.points(_weights(config))
     last = points[-1]

@@ -28,6 +28,8 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
         raise TaskError(
             f"{key}: cannot import {module_name!r} ({error}); it must be installed or lie in {base_dir}"
         ) from error
+    except SystemExit as end:
+        raise TaskError(f"{key}: {module_name!r} ends the program when it is imported (SystemExit {end})") from end
     for part in attribute.split("."):
         value = getattr(value, part, None)
     return value
