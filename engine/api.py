@@ -19,7 +19,9 @@ from metaspo.engine.optimize.result import EvaluationReport, RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
+from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare
+from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
@@ -91,7 +93,7 @@ async def evaluate(
     observer: Observer | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Score a prompt pair on every task of a config.
+    """Score a prompt pair on every task of a config; `[budget]` caps all repetitions together.
 
     Args:
         system_prompt: the config's own if left out.
@@ -106,9 +108,14 @@ async def evaluate(
     users = _user_prompts(prepared.tasks, user_prompts or {})
     observer = observer or Observer()
     started = anyio.current_time()
-    async with _gateway_or(gateway, prepared, progress, observer.warn) as (used, names):
-        context = make_context(prepared, used, names, journal=MemoryJournal(), observer=observer, name="evaluate")
-        scores = await score_given(context, system, users, split=split)
+    identity = [fingerprint(prepared.config, prepared.tasks), system, users, split]
+    kept = prepared.command_folder(f"{prepared.config.name or 'run'}.evaluate", identity)
+    with command_purse(prepared.config.budget, kept=kept, name="evaluate") as purse:
+        async with _gateway_or(gateway, prepared, progress, observer.warn) as (used, names):
+            context = make_context(
+                prepared, used, names, journal=MemoryJournal(), observer=observer, name="evaluate", purse=purse
+            )
+            scores = await score_given(context, system, users, split=split)
     return EvaluationReport(
         scores=tuple(scores), usage=context.account.statistics(), seconds=anyio.current_time() - started
     )

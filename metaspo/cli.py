@@ -232,6 +232,10 @@ def evaluate_command(
         tables.print_json(out, tables.evaluation_data(report))
     else:
         tables.print_evaluation(out, report)
+    if not any(row.score is not None for row in report.scores):
+        say_error("nothing could be scored: " + ("; ".join(row.unanswered for row in report.scores) or "no examples"))
+        say_how_to_go_on()
+        raise typer.Exit(ExitCode.STOPPED)
 
 
 def _given_prompts(

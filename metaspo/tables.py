@@ -292,6 +292,9 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
         table.add_row(*map(escape, row.texts(*WHOSE)), _percent(row), *row.texts("examples", *COUNTS))
     out.print(table)
     out.print(OF_SCORES, style="dim", highlight=False)
+    for row in report.scores:
+        if row.unanswered:
+            out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}", highlight=False, markup=False)
     use = report.usage.total
     out.print(
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "

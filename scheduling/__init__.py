@@ -1,7 +1,7 @@
 """Who may call when: lanes, queues, limits, retries, budgets, and the gateway over them."""
 
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.budget import NOTHING, Budget, Cost
+from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.events import (
     BudgetReached,
@@ -55,6 +55,7 @@ __all__ = [
     "LimitsLearned",
     "Prices",
     "Priority",
+    "Purse",
     "Retried",
     "RunStopped",
     "Unavailable",

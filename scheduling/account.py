@@ -1,10 +1,10 @@
-"""One run's purse and its counts, over all lanes of a gateway."""
+"""Whose requests these are, over all lanes of a gateway: a purse, which others may share, and counts of their own."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Purse
+from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Funded, Purse, Total
 from metaspo.scheduling.errors import BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
 from metaspo.scheduling.statistics import AccountStatistics, LaneTally, add_up
@@ -17,30 +17,17 @@ class Funds(NamedTuple):
     at_most: Cost
 
 
-class Parked(Protocol):
-    """What waits for an account to have room in its budget."""
-
-    def upper_bound(self) -> Cost:
-        """The most that its call can cost."""
-        ...
-
-    def fund(self, funds: Funds, now: float) -> None:
-        """It has left the account's line, and may go on."""
-        ...
-
-
 class Account:
     """Whose requests these are: what they may spend, and what became of them.
 
-    Many runs share one gateway with an account each. An account whose budget is exhausted gets cached answers only.
+    Many runs share one gateway with an account each, and one purse where a budget is over all of them. An account whose
+    budget is exhausted gets cached answers only.
 
     Attributes:
-        earlier: what earlier sessions of the same run took out of its budget.
-        exhausted: why nothing more can be spent; None while something can.
-        parked: requests that wait for a call to give back what it had reserved.
+        out: reservations not settled yet; on_settled: is called when none is left.
     """
 
-    __slots__ = ("_tallies", "earlier", "exhausted", "name", "parked", "purse")
+    __slots__ = ("_listener", "_reserved", "_spent", "_tallies", "name", "on_settled", "out", "purse")
 
     def __init__(
         self,
@@ -49,47 +36,80 @@ class Account:
         *,
         spent: Cost = NOTHING,
         announce: Callable[["Account"], None] | None = None,
+        purse: Purse | None = None,
     ) -> None:
         """
         Args:
             spent: what earlier sessions of the same run took out of its budget already.
+            purse: that it shares with others, in place of a budget of its own.
             announce: is called whenever `announced` has grown, before the call that it grew for can go.
         """
         self.name = name
-        self.earlier = spent
-        self.purse = Purse(budget, spent=spent, announce=partial(announce, self) if announce else None)
-        self.exhausted: BudgetExhausted | None = None
-        self.parked: PriorityQueue[Parked] = PriorityQueue()
+        self.purse = purse or Purse(budget, spent=spent)
+        self.out = 0
+        self.on_settled: Callable[[], None] | None = None
+        self._spent, self._reserved = Total(), Total()
+        self._listener = partial(announce, self) if announce else None
+        if self._listener is not None:
+            self.purse.listeners.append(self._listener)
         self._tallies: dict[str, LaneTally] = {}
 
     def __repr__(self) -> str:
         return f"<Account {self.name!r} {self.purse} parked={len(self.parked)}>"
 
+    @property
+    def exhausted(self) -> BudgetExhausted | None:
+        """Why nothing more can be spent; None while something can."""
+        return self.purse.exhausted
+
+    @property
+    def parked(self) -> PriorityQueue[Funded]:
+        """The line for its purse."""
+        return self.purse.parked
+
+    def silence(self) -> None:
+        """Announce nothing from now on."""
+        if self._listener in self.purse.listeners:
+            self.purse.listeners.remove(self._listener)
+
     def reserve(self, at_most: Cost) -> Funds | None:
         """Set the most a call can cost aside; None, and nothing done, if that might overshoot a cap."""
-        return Funds(self, at_most) if self.exhausted is None and self.purse.reserve(at_most) else None
+        if self.exhausted is not None:
+            return None
+        self._reserved.add(at_most)  # before it is announced how much of it is taken
+        if not self.purse.reserve(at_most):
+            self._reserved.subtract(at_most)
+            return None
+        self.out += 1
+        return Funds(self, at_most)
 
-    def settle(self, at_most: Cost, actual: Cost, now: float) -> Cost | None:
+    def settle(self, at_most: Cost, actual: Cost, now: float, *, answered: bool = True) -> Cost | None:
         """Close a reservation at what it came to, and let go on what waited for what that gives back.
 
         Returns what the first in line might cost, if no call is out any more and it still does not fit.
         """
-        self.purse.settle(at_most, actual)
+        self.purse.settle(at_most, actual, answered=answered)
+        self.out -= 1
+        self._spent.add(actual)
+        if self.out:
+            self._reserved.subtract(at_most)
+        else:
+            self._reserved = Total()  # sums of floats do not come out even
+            if self.on_settled is not None:
+                self.on_settled()
         while (waiting := self.parked.first()) is not None:
-            needed = waiting.upper_bound()
-            if not self.purse.reserve(needed):
-                return None if self.purse.out else needed
-            self.parked.pop()
-            waiting.fund(Funds(self, needed), now)
+            if not waiting.fund(now):
+                return None if self.purse.out else waiting.upper_bound()
         return None
 
     def taken(self) -> Cost:
         """What this session has taken out of the budget: calls still under way count at the most they can cost."""
-        return self.purse.spent.plus(self.purse.reserved).minus(self.earlier)
+        return self._spent.cost().plus(self._reserved.cost())
 
     def announced(self) -> Cost:
         """The most that this session can have taken out of the budget if it is killed now."""
-        taken, announced = self.taken(), self.purse.announced.minus(self.earlier)
+        purse, taken = self.purse, self.taken()
+        announced = taken.plus(purse.announced.minus(purse.spent.plus(purse.reserved)))
         return Cost(
             calls=max(taken.calls, announced.calls),
             tokens=max(taken.tokens, announced.tokens),

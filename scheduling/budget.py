@@ -10,9 +10,10 @@ call might take.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from metaspo.scheduling.errors import BudgetExhausted
+from metaspo.scheduling.queue import PriorityQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,20 +75,58 @@ class Total:
         self.dollars -= cost.dollars
 
 
+class Funded(Protocol):
+    """What waits for a purse to have room for it."""
+
+    def upper_bound(self) -> Cost:
+        """The most that its call can cost."""
+        ...
+
+    def fund(self, now: float) -> bool:
+        """Leave the line and go on with so much set aside; false, and nothing done, if there is no room."""
+        ...
+
+
 class Purse:
-    """The books of one budget.
+    """The books of one budget, which several accounts may share.
 
     Attributes:
+        earlier: what earlier sessions took out of it.
         announced: what has been announced, so far, of what is taken: never less than that.
+        listeners: are called whenever `announced` has grown, before the call that it grew for can go.
+        exhausted: why nothing more can be spent; None while something can.
+        parked: requests that wait for a call to give back what it had reserved.
     """
 
-    __slots__ = ("_announce", "_capped", "_reserved", "_spent", "announced", "budget", "out")
+    __slots__ = (
+        "_capped",
+        "_reserved",
+        "_spent",
+        "_unanswered",
+        "announced",
+        "budget",
+        "earlier",
+        "exhausted",
+        "listeners",
+        "out",
+        "parked",
+    )
 
-    def __init__(self, budget: Budget, *, spent: Cost = NOTHING, announce: Callable[[], None] | None = None) -> None:
-        """`announce` is called whenever `announced` has grown, before the call that it grew for can go."""
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        spent: Cost = NOTHING,
+        unanswered: Cost = NOTHING,
+        announce: Callable[[], None] | None = None,
+    ) -> None:
+        """`spent` by earlier sessions; `unanswered`: what of that is the most that calls without an answer can cost."""
         self.budget = budget
-        self.announced = spent
-        self._announce = announce
+        self.earlier = self.announced = spent
+        self.listeners = [announce] if announce else []
+        self.exhausted: BudgetExhausted | None = None
+        self.parked: PriorityQueue[Funded] = PriorityQueue()
+        self._unanswered = Total(unanswered)
         self.out = 0  # reservations not settled yet
         self._capped = budget != UNLIMITED
         self._spent = Total(spent)
@@ -106,25 +145,33 @@ class Purse:
         """For calls that are out."""
         return self._reserved.cost()
 
+    @property
+    def unanswered(self) -> Cost:
+        """What of `spent` nobody saw an answer for: it is the most that those calls can have cost."""
+        return self._unanswered.cost()
+
     def reserve(self, at_most: Cost) -> bool:
         """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap."""
         if self._capped and self.short_of(at_most) is not None:
             return False
         self._reserved.add(at_most)
         self.out += 1
-        if self._announce is not None and self._goes_beyond(self.announced):
+        if self.listeners and self._goes_beyond(self.announced):
             self.announced = self._taken_soon()
-            self._announce()
+            for announce in tuple(self.listeners):
+                announce()
         return True
 
-    def settle(self, at_most: Cost, actual: Cost) -> None:
-        """A call that had reserved `at_most` is over and cost `actual`."""
+    def settle(self, at_most: Cost, actual: Cost, *, answered: bool = True) -> None:
+        """A call that had reserved `at_most` is over and cost `actual`, or without an answer nobody knows how much."""
         self.out -= 1
         if self.out:
             self._reserved.subtract(at_most)
         else:
             self._reserved = Total()  # sums of floats do not come out even
         self._spent.add(actual)
+        if not answered:
+            self._unanswered.add(actual)
 
     def _goes_beyond(self, announced: Cost) -> bool:
         spent, reserved, budget = self._spent, self._reserved, self.budget
@@ -159,17 +206,19 @@ class Purse:
             return "dollars"
         return None
 
-    def exhausted(self, at_most: Cost, *, account: str) -> BudgetExhausted:
+    def exhaustion(self, at_most: Cost, *, account: str) -> BudgetExhausted:
         """The error for a call that does not fit although nothing is out."""
         cap = self.short_of(at_most) or "calls"
         limit: float = getattr(self.budget, cap)
         spent: float = getattr(self.spent, cap)
+        unanswered: float = getattr(self.unanswered, cap)
         need: float = getattr(at_most, cap)
         show = _dollars if cap == "dollars" else _count
+        unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
         whose = f" of {account}" if account else ""
         message = (
-            f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent and the next call may take"
-            f" {show(need)}; everything answered is kept, so raise the cap on {cap} and start the run again."
+            f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
+            f" may take {show(need)}; everything answered is kept, so raise the cap on {cap} and start the run again."
         )
         return BudgetExhausted(message, cap=cap, limit=limit, spent=spent)
 

@@ -168,10 +168,12 @@ class Flight:
         """The most that its call can cost."""
         return self.home.upper_bound(self)
 
-    def fund(self, funds: Funds, now: float) -> None:
-        """Its turn in the account's line has come."""
-        self.funds = funds
-        self.home.resume(self, now)
+    def fund(self, now: float) -> bool:
+        """Its turn in the line for its payer's purse has come; false if there is no room."""
+        self.funds = self.payer.reserve(self.upper_bound())
+        if self.funds is not None:
+            self.home.resume(self, now)
+        return self.funds is not None
 
 
 NO_RETRIES = Retries()

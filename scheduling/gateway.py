@@ -5,6 +5,7 @@ async with Gateway([Lane("base", [backend])], store=MemoryStore()) as gateway:
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -168,6 +169,15 @@ class Gateway:
             self._lane(lane).answered_before(requests[next(iter(found))])
             self._count_hits(self._lane(lane), payer, list(found.values()))
         return found
+
+    async def settled(self, account: Account) -> None:
+        """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
+        if account.out:
+            done = asyncio.Event()
+            account.on_settled = done.set
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), CLOSE_GRACE)
+            account.on_settled = None
 
     def reopen(self, lane: str) -> None:
         """Ask again what a lane was told that only a person can mend (a key, credit, a model): somebody has."""

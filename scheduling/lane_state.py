@@ -40,6 +40,7 @@ from metaspo.scheduling.throttle import Throttle
 
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
+ONE_CALL = Cost(calls=1)
 WAITING_STATES = frozenset({State.QUEUED, State.CLAIMING, State.ELSEWHERE, State.PARKED, State.BACKING_OFF})
 
 
@@ -311,7 +312,7 @@ class LaneState:
             self.failed(call, call.abort_reason, now)
             return
         self._ended(call)
-        self._book_at_most(call, now)
+        self._book_broken_off(call, now)
         self._flights.fail(call.flight, RunStopped("The gateway was closed while a call was under way."))
 
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
@@ -429,15 +430,15 @@ class LaneState:
         """A call of that cost does not fit although nothing is out: whatever the account was to pay for, on any lane,
         is paid by another one or fails."""
         if account.exhausted is None:
-            account.exhausted = account.purse.exhausted(at_most, account=account.name)
+            account.purse.exhausted = account.purse.exhaustion(at_most, account=account.name)
             reason = str(account.exhausted)
             self._emit(events.BudgetReached(lane=self.name, at=now, account=account.name, reason=reason))
         for flight in self._flights:
-            if flight.state in WAITING_STATES and flight.payer is account:
+            if flight.state in WAITING_STATES and flight.payer.purse is account.purse:
                 flight.home.payer_exhausted(flight, now)
 
-    def _settle(self, funds: Funds, actual: Cost, now: float) -> None:
-        too_much = funds.account.settle(funds.at_most, actual, now)
+    def _settle(self, funds: Funds, actual: Cost, now: float, *, answered: bool = True) -> None:
+        too_much = funds.account.settle(funds.at_most, actual, now, answered=answered)
         if too_much is not None:
             self._exhaust(funds.account, too_much, now)
 
@@ -448,7 +449,18 @@ class LaneState:
         tally.withdrawn += not call.flight.waiters
         tally.dollars += call.funds.at_most.dollars
         tally.unpriced += self.settings.prices is None
-        self._settle(call.funds, call.funds.at_most, now)
+        self._settle(call.funds, call.funds.at_most, now, answered=False)
+
+    def _book_broken_off(self, call: Call, now: float) -> None:
+        """The lane ended the call: where tokens cost money, it may be charged all the same; else it was just a call."""
+        if self.settings.billing == "tokens":
+            self._book_at_most(call, now)
+            return
+        tally = call.funds.account.tally(self.name)
+        tally.calls += 1
+        tally.withdrawn += not call.flight.waiters
+        tally.unpriced += self.settings.prices is None
+        self._settle(call.funds, ONE_CALL, now)
 
     def _release(self, flight: Flight, now: float) -> None:
         """The call will not be made, or not by whoever had set something aside."""

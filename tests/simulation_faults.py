@@ -181,8 +181,12 @@ class FaultyServer:
             await anyio.sleep(ROUND_TRIP)
             return self._fail(kind, request, Random(f"{self._seed}/{self.now()}/{kind}/{request_key(request)}"))
         if kind in ("hang", "stuck"):
-            self._bill(request, said)
+            charges = self._price(said) > 0  # also for a call that is broken off; where time is paid for, nothing is
+            if charges:
+                self._bill(request, said)
             await anyio.sleep(time_limit if kind == "hang" else FOR_EVER)
+            if not charges:
+                self._bill(request, said)
             raise TimedOut(f"{self.inner.name} gave no whole answer within {time_limit:g} seconds.")
         try:
             reply = await self.inner.complete(request, time_limit=time_limit)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_server import ChatServer
+from chat_server import TOO_LONG, ChatServer
 from command_line import here, write_project
 from world import World
 
@@ -98,6 +98,41 @@ def test_a_sum_of_known_and_unknown_says_both(tmp_path: Path, monkeypatch: pytes
         config.write_text(text.replace("[base]\n", f"[base]\n{PRICES}\n"), encoding="utf-8")
         here("optimize", "run.toml")
         assert " + unknown" in here("runs").out
+
+
+def test_a_cap_is_over_all_cells_and_stages_of_a_comparison(project: tuple[Path, ChatServer]) -> None:
+    """With the sessions before, until it is raised."""
+    folder, server = project
+    grid = 'config = "run.toml"\nseeds = [1, 2, 3]\nmethods = ["default", "metaspo", "outer-only"]\n'
+    (folder / "grid.toml").write_text(grid + '[generalize]\nprompts = 2\ngiven = "given"\n', encoding="utf-8")
+    (folder / "given").mkdir()
+    (folder / "given" / "unseen.json").write_text('["First: {question}", "Second: {question}"]', encoding="utf-8")
+    config = (folder / "run.toml").read_text(encoding="utf-8")
+    (folder / "run.toml").write_text(config + "\n[budget]\ncalls = 60\n", encoding="utf-8")
+    for _ in range(2):
+        ended = here("compare", "grid.toml", "--quiet")
+        assert ended.code == 3
+        assert any("60 of 60 calls" in line for line in ended.errors)
+        assert server.calls == 60
+    (folder / "run.toml").write_text(config + "\n[budget]\ncalls = 100_000\n", encoding="utf-8")
+    assert here("compare", "grid.toml", "--quiet").code == 0
+    assert here("runs", "--json").data, "and its runs are found"
+
+
+def test_values_that_no_journal_holds_are_refused_at_the_door(project: tuple[Path, ChatServer]) -> None:
+    for key, value in (("budget.dollars", "inf"), ("budget.tokens", str(2**63)), ("seed", str(2**64))):
+        ended = here("optimize", "run.toml", "--set", f"{key}={value}")
+        assert ended.code == 2
+        assert key in ended.errors[0]
+    assert project[1].calls == 0
+
+
+def test_an_evaluation_that_scored_nothing_says_why_and_is_no_success(project: tuple[Path, ChatServer]) -> None:
+    project[1].refuse = lambda request, before: TOO_LONG
+    ended = here("evaluate", "run.toml", "--json")
+    assert ended.code == 3
+    assert all(row["failed"] == row["examples"] and row["unanswered"] for row in ended.data["scores"])
+    assert "nothing could be scored" in ended.errors[0]
 
 
 def test_a_cap_in_dollars_without_prices_is_refused_before_anything_is_asked(

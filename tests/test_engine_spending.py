@@ -1,12 +1,13 @@
 """What a run has taken out of its budget is known to its next session, also of calls that came in late or in part."""
 
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
 from world import World, make_config, make_task
 
-from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, optimize
+from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Request, evaluate, optimize
 from metaspo.backends import BackendError, HalfAnswer, Simulated
 from metaspo.engine import Prepared
 from metaspo.engine.journal.journal import StoredJournal
@@ -25,18 +26,22 @@ def prepared(folder: Path, **budget: int) -> Prepared:
 class Provider:
     """Both models, a second for each call, over one store."""
 
-    def __init__(self, *, half: bool = False) -> None:
+    def __init__(self, *, half: bool = False, billing: Literal["tokens", "time"] = "tokens") -> None:
+        self.billing = billing
         self.store = MemoryStore()
         self.answered: list[Request] = []
         self._half = half
 
-    async def session(self, what: Prepared, *, stop_after: float) -> None:
-        settings = LaneSettings(concurrency=WIDTH, attempts=2, prices=PRICES, billing="tokens")
+    def gateway(self) -> Gateway:
+        settings = LaneSettings(concurrency=WIDTH, attempts=2, prices=PRICES, billing=self.billing)
         lanes = [
             Lane(name, [Simulated(self._answer, latency=1.0, faults=self._fault)], settings)
             for name in ("base", "optimizer")
         ]
-        async with Gateway(lanes, store=self.store) as gateway:
+        return Gateway(lanes, store=self.store)
+
+    async def session(self, what: Prepared, *, stop_after: float) -> None:
+        async with self.gateway() as gateway:
             with anyio.move_on_after(stop_after):
                 await optimize(what, gateway=gateway)
 
@@ -57,6 +62,46 @@ async def test_answers_that_come_in_after_a_stop_count_against_the_cap_of_the_ne
     with pytest.raises(BudgetExhausted):
         await provider.session(capped, stop_after=1000)
     assert 25 < len(provider.answered) <= 33
+
+
+@pytest.mark.parametrize("billing", ["tokens", "time"])
+@pytest.mark.virtual
+async def test_interrupts_take_no_more_out_of_a_cap_than_was_used(
+    tmp_path: Path, billing: Literal["tokens", "time"]
+) -> None:
+    """What was set aside for calls under way is given back once it is known what they took."""
+    provider, capped = Provider(billing=billing), prepared(tmp_path, tokens=1_000_000)
+
+    for _ in range(5):
+        await provider.session(capped, stop_after=1.5)
+    assert capped.directory is not None
+    spent = RunView.of(StoredJournal(capped.directory.journal)).spent
+    assert spent.of_budget.tokens == spent.prompt_tokens + spent.completion_tokens > 0
+    assert spent.of_budget.calls == spent.calls
+    if billing == "tokens":
+        assert spent.calls == len(provider.answered)
+
+
+@pytest.mark.parametrize("calls", [30, 77])
+@pytest.mark.virtual
+async def test_a_cap_holds_over_repeated_evaluations(tmp_path: Path, calls: int) -> None:
+    """Each is capped by what the ones before left over; another prompt is another command."""
+    provider, capped = Provider(), prepared(tmp_path, calls=5)
+    for _ in range(3):
+        async with provider.gateway() as gateway:
+            with pytest.raises(BudgetExhausted, match="5 of 5 calls"):
+                await evaluate(capped, gateway=gateway, split="train")
+    assert len(provider.answered) == 5
+    more = prepared(tmp_path, calls=calls)
+    async with provider.gateway() as gateway:
+        if calls > 40:
+            await evaluate(more, gateway=gateway, split="train")
+        else:
+            with pytest.raises(BudgetExhausted):
+                await evaluate(more, gateway=gateway, split="train")
+        async with provider.gateway() as other:
+            await evaluate(prepared(tmp_path, calls=40), gateway=other, split="train", system_prompt="Another.")
+    assert len(provider.answered) == min(calls, 40) + 40
 
 
 @pytest.mark.virtual

@@ -603,5 +603,5 @@ def test_an_account_whose_cap_is_reached_sets_nothing_aside_however_little() -> 
     """Its run ends; what would still fit is not spent on the way."""
     rig, account = Rig(), Account("run", Budget(tokens=1_000))
     rig.ask(1, 0, account=account)
-    account.exhausted = account.purse.exhausted(Cost(1, 2_000, 0.0), account="run")
+    account.purse.exhausted = account.purse.exhaustion(Cost(1, 2_000, 0.0), account="run")
     assert rig.pump(0) == "1 BudgetExhausted"

@@ -34,12 +34,17 @@ def name_of_variable(value: str) -> str:
     return value
 
 
+LARGEST = 2**63 - 1  # that a journal holds, and whoever reads it
+
+
 class PriceTable(Table):
     """Dollars per million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached: float | None = Field(default=None, ge=0, description="cached part of the prompt; as input if left out")
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    cached: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="cached part of the prompt; as input if left out"
+    )
 
 
 class EndpointTable(Table):
@@ -186,16 +191,16 @@ class TestTable(Table):
 class BudgetTable(Table):
     """Caps over all models together; reaching one stops the run cleanly."""
 
-    calls: int | None = Field(default=None, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
-    dollars: float | None = Field(default=None, gt=0)
+    calls: int | None = Field(default=None, ge=1, le=LARGEST)
+    tokens: int | None = Field(default=None, ge=1, le=LARGEST)
+    dollars: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class RunConfig(Table):
     """A whole run. `result = f(config, data, seed, the models' answers)`."""
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
-    seed: int = 42
+    seed: int = Field(default=42, ge=-LARGEST, le=LARGEST)
     iterations: int = Field(default=3, ge=0)
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     roles: Roles = "separate"

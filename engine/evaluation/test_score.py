@@ -54,6 +54,7 @@ class TestScore(ScoreRow):
         grades: per example 0 to 1, None where no answer could be had; in the order of the split.
         labels: where the score is macro-F1, per example the right label and the predicted one, as `grades` are; else
             empty.
+        unanswered: the examples without an answer, and why, those of one reason together.
         repeats: per example the position of the first one with the same question; empty where all differ.
     """
 
@@ -64,6 +65,7 @@ class TestScore(ScoreRow):
     grades: tuple[float | None, ...]
     labels: tuple[Labels | None, ...] = ()
     repeats: tuple[int, ...] = ()
+    unanswered: str = ""
 
     @property
     def row(self) -> ScoreRow:
@@ -94,6 +96,7 @@ class TestScore(ScoreRow):
             weight=card.weight,
             labels=labels,
             repeats=repeats,
+            unanswered=card.unanswered,
         )
 
     def split_grades(self, *, questions: Sequence[str] = (), task: str = "", seed: int = 0) -> SplitGrades:

@@ -12,6 +12,7 @@ from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.journal.view import RunView, WatchedJournal
@@ -20,6 +21,7 @@ from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.spending_book import caps, unanswered
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway
@@ -27,7 +29,7 @@ from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.tasks import MetricError, TaskError
-from metaspo.scheduling import NOTHING, Account, Budget, Cost, Event, Gateway, RunStopped
+from metaspo.scheduling import Account, Event, Gateway, Purse, RunStopped
 
 ENDS_ONE_RUN = (
     BackendError,
@@ -64,8 +66,10 @@ async def run_prepared(
     *,
     observer: Observer,
     events: LaneEvents | None = None,
+    purse: Purse | None = None,
 ) -> RunReport:
-    """One run through an open gateway, with its directory held from start to end."""
+    """One run through an open gateway, with its directory held from start to end; `purse`: of the command that it is
+    part of, in place of its own budget."""
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     started = anyio.current_time()
     directory = prepared.directory
@@ -73,7 +77,9 @@ async def run_prepared(
         name = directory.name if directory else prepared.config.name
         earlier = _spent(directory)
         watched = WatchedJournal(journal, observer.warn)
-        context = make_context(prepared, gateway, names, journal=watched, observer=observer, name=name, spent=earlier)
+        context = make_context(
+            prepared, gateway, names, journal=watched, observer=observer, name=name, earlier=earlier, purse=purse
+        )
         result, why = None, ""
         try:
             with events.heard_by(journal, observer) if events else nullcontext():
@@ -82,6 +88,10 @@ async def run_prepared(
             why = str(stop)
             raise
         finally:
+            if result is None:
+                with anyio.CancelScope(shield=True):  # what was set aside and not used is given back
+                    await gateway.settled(context.account)
+            context.account.silence()
             usage, seconds = context.account.statistics(), anyio.current_time() - started
             note_spending(journal, context.account, seconds=seconds, last=True)
             # A finished run stays finished, whatever becomes of a rerun.
@@ -102,11 +112,14 @@ def make_context(
     journal: Journal,
     observer: Observer,
     name: str,
-    spent: Cost = NOTHING,
+    earlier: Spent | None = None,
+    purse: Purse | None = None,
 ) -> RunContext:
-    """What the steps of one run share; `spent` is what its earlier sessions took out of the budget."""
+    """What the steps of one run share; `earlier` is what its earlier sessions spent, `purse` that of its command."""
     config = prepared.config
-    budget = Budget(calls=config.budget.calls, tokens=config.budget.tokens, dollars=config.budget.dollars)
+    if purse is None:
+        before = earlier or Spent()
+        purse = Purse(caps(config.budget), spent=before.of_budget, unanswered=unanswered(before))
     optimizer = (
         model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
         if config.optimizer
@@ -126,16 +139,16 @@ def make_context(
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
         gateway=gateway,
-        account=Account(name, budget, spent=spent, announce=announce),
+        account=Account(name, announce=announce, purse=purse),
         journal=journal,
         observer=observer,
         started=started,
     )
 
 
-def _spent(directory: RunDirectory | None) -> Cost:
-    """What the sessions so far of a run took out of its budget: the cap is the run's, not a session's."""
-    return RunView.of(StoredJournal(directory.journal)).spent.of_budget if directory else NOTHING
+def _spent(directory: RunDirectory | None) -> Spent:
+    """What the sessions so far of a run spent: the cap is the run's, not a session's."""
+    return RunView.of(StoredJournal(directory.journal)).spent if directory else Spent()
 
 
 @contextmanager

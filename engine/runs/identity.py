@@ -35,6 +35,11 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         "optimizer": _model(config.optimizer) if config.optimizer else None,
         "tasks": [_task(task) for task in tasks],
     }
+    return fingerprint_of(identity)
+
+
+def fingerprint_of(identity: object) -> str:
+    """Eight hex digits of the SHA-256 over plain data."""
     return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.runs.directory import RunDirectory, run_directory
+from metaspo.engine.runs.directory import RunDirectory, file_name, run_directory
+from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.tasks import Notice, Task, load_tasks
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
@@ -39,6 +40,14 @@ class Prepared:
         if not self.config.runs:
             return None
         return run_directory(self.config, self.tasks, base=self.folder / Path(self.config.runs).expanduser())
+
+    def command_folder(self, name: str, identity: object) -> Path | None:
+        """Where a command that is no run, and spends what this config lets it, writes down what it has spent; None for
+        one that is kept in memory only."""
+        if not self.config.runs:
+            return None
+        base = self.folder / Path(self.config.runs).expanduser()
+        return base / "spent" / f"{file_name(name or 'run')}-{fingerprint_of(identity)}"
 
 
 def prepare(

@@ -21,7 +21,9 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
+from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -30,7 +32,7 @@ from metaspo.engine.studies.adapt import Effort, adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
 from metaspo.engine.studies.results import CellResult, model_label
-from metaspo.scheduling import AccountStatistics, Gateway, LaneUse
+from metaspo.scheduling import AccountStatistics, Gateway, LaneUse, Purse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Job:
     cell: Cell
     names: LaneNames
     moved: Sequence[tuple[Prepared, LaneNames]]
+    purse: Purse | None
 
     @property
     def beyond(self) -> bool:
@@ -57,10 +60,12 @@ async def compare(
 ) -> list[CellResult]:
     """Run every cell of a grid, `grid.config.parallel` at a time; results in the order of the cells.
 
-    A cell that has to stop does not stop the others: its result says why. Started again, finished work costs nothing.
+    `[budget]` caps everything together, with the sessions before. A cell that has to stop does not stop the others: its
+    result says why. Started again, finished work costs nothing.
 
     Raises:
         ConfigError, StoreError: when no cell could even start.
+        RunDirectoryError: when its journal of what it spent is in use, or cannot be written.
     """
     moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
     everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
@@ -76,27 +81,44 @@ async def compare(
             except ENDS_ONE_RUN as reason:
                 return _unfinished(job.cell, str(reason))
 
-    async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
-        rest = iter(names[len(grid.cells) :])
-        jobs = [
-            Job(grid=grid, cell=cell, names=own, moved=[(item, next(rest)) for item in items])
-            for cell, own, items in zip(grid.cells, names, moved, strict=False)
-        ]
-        return await gather(one(job, gateway) for job in jobs)
+    with command_purse(grid.budget, kept=_kept(grid), name=grid.config.name) as purse:
+        async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
+            rest = iter(names[len(grid.cells) :])
+            jobs = [
+                Job(
+                    grid=grid,
+                    cell=cell,
+                    names=own,
+                    moved=[(item, next(rest)) for item in items],
+                    purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
+                )
+                for cell, own, items in zip(grid.cells, names, moved, strict=False)
+            ]
+            return await gather(one(job, gateway) for job in jobs)
+
+
+def _kept(grid: Grid) -> Path | None:
+    """Where the study writes down what it has spent: it is another one if a cell, or what is done beyond, is."""
+    first = grid.cells[0].prepared
+    beyond = grid.config.model_dump(mode="json", include={"transfer", "generalize", "adapt"})
+    cells = [fingerprint(cell.prepared.config, cell.prepared.tasks) for cell in grid.cells]
+    return first.command_folder(grid.config.name, {"cells": cells, "fixed": [m.fixed for m in grid.methods], **beyond})
 
 
 async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEvents) -> CellResult:
     started = anyio.current_time()
     cell, prepared = job.cell, job.cell.prepared
     if cell.method.fixed:
-        found = await _fixed(cell, gateway, job.names, observer=observer)
+        found = await _fixed(job, gateway, observer=observer)
     else:
-        report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events)
+        report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events, purse=job.purse)
         found = _found(cell, report, job.names)
     users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
-        scores, usage = await _score(item, gateway, names, system=found.system_prompt, users=users, observer=Observer())
+        scores, usage = await _score(
+            item, gateway, names, system=found.system_prompt, users=users, observer=Observer(), purse=job.purse
+        )
         transferred[model_label(item.config.base)] = tuple(scores)
         found = _with_usage(found, usage, names)
     found = replace(found, transferred=transferred)
@@ -124,7 +146,13 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
     tasks = tuple(replace(task, role="target") for task in own.tasks) if job.cell.on_targets else own.tasks
     prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
     context = make_context(
-        prepared, gateway, job.names, journal=MemoryJournal(), observer=Observer(), name=prepared.config.name
+        prepared,
+        gateway,
+        job.names,
+        journal=MemoryJournal(),
+        observer=Observer(),
+        name=prepared.config.name,
+        purse=job.purse,
     )
     if config.generalize is not None:
         prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
@@ -162,16 +190,19 @@ async def _user_prompts(context: RunContext, table: GeneralizeTable, *, folder: 
     return {task.name: given_user_prompts(given, task.name)[: table.prompts] for task in context.targets}
 
 
-async def _fixed(cell: Cell, gateway: Gateway, names: LaneNames, *, observer: Observer) -> CellResult:
+async def _fixed(job: Job, gateway: Gateway, *, observer: Observer) -> CellResult:
+    cell = job.cell
     system = cell.method.fixed
     users = {task.name: task.user_prompt for task in cell.prepared.tasks}
     observer.planned(base_calls=sum(len(task.test) for task in cell.prepared.tasks), optimizer_calls=0)
-    scores, usage = await _score(cell.prepared, gateway, names, system=system, users=users, observer=observer)
+    scores, usage = await _score(
+        cell.prepared, gateway, job.names, system=system, users=users, observer=observer, purse=job.purse
+    )
     observer.finished()
     found = CellResult(
         method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
     )
-    return _with_usage(found, usage, names)
+    return _with_usage(found, usage, job.names)
 
 
 def _found(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
@@ -191,11 +222,18 @@ def _unfinished(cell: Cell, reason: str) -> CellResult:
 
 
 async def _score(
-    prepared: Prepared, gateway: Gateway, names: LaneNames, *, system: str, users: Mapping[str, str], observer: Observer
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    system: str,
+    users: Mapping[str, str],
+    observer: Observer,
+    purse: Purse | None,
 ) -> tuple[list[TestScore], AccountStatistics]:
     """One pair a task on the test splits that the config wants scored."""
     context = make_context(
-        prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=prepared.config.name
+        prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=prepared.config.name, purse=purse
     )
     wanted = prepared.config.test.source != "none"
     tasks = tuple(task for task in context.tasks if task.role == "target" or wanted)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, refuse_run
-from metaspo.engine.config.schema import InnerTable, ModelTable, RunConfig, Table
+from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig, Table
 from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
@@ -113,6 +113,7 @@ class Grid:
         against: the name of the method that the others are compared with.
         folder: where the grid's paths start.
         inner: of the config as it is: every method's user prompts are adapted by the same strategy.
+        budget: of the config as it is: over everything, but for methods that set one of their own.
     """
 
     config: GridConfig
@@ -121,6 +122,7 @@ class Grid:
     cells: tuple[Cell, ...]
     against: str
     inner: InnerTable
+    budget: BudgetTable = field(default_factory=BudgetTable)
 
 
 def load_grid(path: Path) -> Grid:
@@ -164,6 +166,7 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
         cells=cells,
         against=config.against or methods[0].name,
         inner=base.inner,
+        budget=base.budget,
     )
 
 
