@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -122,7 +122,7 @@ def generalize(
     """Score a system prompt, and the default one, on unseen tasks under several user prompts each."""
     with told_plainly():
         table = GeneralizeTable(prompts=prompts, given=str(given.resolve()) if given else "")
-        made = _beside_default(config, "generalize", system, seeds, runs, generalize=table)
+        made = _beside_default(config, "generalize", table, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
@@ -143,7 +143,7 @@ def adapt(
     """Adapt user prompts to unseen tasks under a system prompt, and under the default one."""
     with told_plainly():
         table = AdaptTable(rounds=rounds, examples=tuple(examples or ()))
-        made = _beside_default(config, "adapt", system, seeds, runs, adapt=table)
+        made = _beside_default(config, "adapt", table, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
@@ -163,7 +163,7 @@ def transfer(
     """Score a system prompt that was found with one model, and the default one, with others."""
     with told_plainly():
         models = tuple(load_config(path).base for path in to)
-        made = _beside_default(config, "transfer", system, seeds, runs, transfer=models)
+        made = _beside_default(config, "transfer", models, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
@@ -204,30 +204,19 @@ def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]
 
 def _beside_default(
     config: Path,
-    what: str,
+    kind: Literal["generalize", "adapt", "transfer"],
+    value: GeneralizeTable | AdaptTable | tuple[ModelTable, ...],
+    *,
     system: str,
     seeds: list[int] | None,
     runs: Path,
-    *,
-    generalize: GeneralizeTable | None = None,
-    adapt: AdaptTable | None = None,
-    transfer: tuple[ModelTable, ...] = (),
 ) -> Grid:
-    """The grid of a prompt and the default one."""
+    """The grid of a prompt and the default one; `value` is the field `kind` of `GridConfig`."""
     path = Path(system)
     if not path.is_file():
         path = _found_prompt(system, runs)
-    return _grid(
-        config,
-        f"{config.stem}-{what}",
-        seeds=seeds or [load_config(config).seed],
-        parts={
-            "methods": ("default", f"file:{path.resolve()}"),
-            "generalize": generalize,
-            "adapt": adapt,
-            "transfer": transfer,
-        },
-    )
+    parts = {"methods": ("default", f"file:{path.resolve()}"), kind: value}
+    return _grid(config, f"{config.stem}-{kind}", seeds=seeds or [load_config(config).seed], parts=parts)
 
 
 def _found_prompt(run: str, runs: Path) -> Path:
