@@ -188,7 +188,7 @@ async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tm
     config = json.loads(run.config.read_text(encoding="utf-8"))
     config["tasks"] = [{**task, "name": "a", "user_prompt": None} for task in config["tasks"]]
     run.config.write_text(json.dumps(config), encoding="utf-8")
-    assert "is {question} even?" in run_page(run)
+    assert "Best user prompt of a" in run_page(run)
     result = json.loads(run.result.read_text(encoding="utf-8"))
     assert result.pop("first_user_prompts") == {"a": "About a: is {question} even?"}
     run.result.write_text(json.dumps(result), encoding="utf-8")
