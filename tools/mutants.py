@@ -274,10 +274,11 @@ def run_tests(tests: Sequence[str]) -> None:
 
 
 def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
-    """All of them."""
+    """All of them; nothing is written if pytest itself broke off, as the map would lack the tests after that."""
     tracer = Tracer(root)
-    pytest.main([*QUIETLY, "--continue-on-collection-errors", *files], plugins=[tracer])
-    tracer.write(path)
+    status = pytest.main([*QUIETLY, "--continue-on-collection-errors", *files], plugins=[tracer])
+    if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        tracer.write(path)
 
 
 def run_seeds(seeds: int) -> None:

@@ -36,7 +36,7 @@ class Tracer:
             self._seconds[report.nodeid] = round(report.duration, 3)
         if report.when == "teardown" and report.nodeid in self._seconds:
             sys.settrace(None)
-            for code in self._seen:
+            for code in list(self._seen):  # at once: threads that the test has left may still add to it
                 if name := self._name(code):
                     self._tests[name].add(report.nodeid)
 
