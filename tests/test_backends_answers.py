@@ -256,6 +256,12 @@ def test_a_stream_that_ends_with_an_error_is_that_error() -> None:
         read(broken + b'data: {"error": {"code": 429, "message": "slow please"}}\n\ndata: [DONE]\n')
 
 
+def test_a_piece_of_a_stream_may_be_a_whole_message() -> None:
+    """It stands for the pieces that would have been."""
+    whole = {"choices": [{"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}]}
+    assert read(f"data: {json.dumps(whole)}\n\ndata: [DONE]\n".encode()).text == "yes"
+
+
 FAILURES: list[tuple[object, type[BackendError], str]] = [
     ({"error": {"code": 429, "message": "Take it slow."}}, RateLimited, "Take it slow"),
     ({"error": {"code": "429", "message": "Take it slow."}}, RateLimited, "Take it slow"),

@@ -414,6 +414,8 @@ WORDS: list[tuple[int, object, type[BackendError], tuple[str, ...]]] = [
     (402, {"error": {"message": "Insufficient Balance"}}, CreditExhausted, ("Insufficient Balance",)),
     (400, {"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.",
      "status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}}, AccessDenied, ("API key",)),
+    (400, {"error": {"code": 400, "message": "Not so.", "details": [{"locale": "en"}, {"reason": "API_KEY_INVALID"}]}},
+     AccessDenied, ("Not so",)),
     (400, {"error": "Incorrect API key provided: x."}, AccessDenied, ("check the API key",)),
     (401, {"error": {"message": "No auth credentials found"}}, AccessDenied, ("No auth credentials found",)),
     (400, {"object": "error", "message": "System role not supported", "code": 400}, FatalError,
