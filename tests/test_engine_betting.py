@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.selection.betting import Wager
+from metaspo.engine.selection.betting import BOLD, Wager
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 RATE = st.floats(0.01, 0.49)
@@ -81,3 +81,10 @@ def test_a_candidate_that_is_much_worse_is_lost_by_half_of_the_rows() -> None:
             if not wager.given_up:
                 wager.take(grade, known)
         assert wager.given_up
+
+
+def test_the_worst_row_against_known_grades_all_alike_costs_the_bold_share_of_the_capital() -> None:
+    """They tell nothing of a row, so no capital is held back for what they might."""
+    wager = Wager([0.5] * 4, rate=1e-6)
+    wager.take(1.0, 0.5)
+    assert wager.capital == pytest.approx(1 - BOLD)

@@ -17,17 +17,19 @@ from metaspo.backends import Message
 from metaspo.engine import RunResult
 from metaspo.engine.journal.events import (
     KINDS,
+    Barrier,
     Event,
     Kept,
     LaneEvent,
     OptimizerAnswered,
+    Proposal,
     Score,
     Select,
     Start,
     event_of,
 )
 from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
-from metaspo.engine.journal.view import AllSessions, RunView
+from metaspo.engine.journal.view import AllSessions, RunView, WatchedJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import OuterContext
@@ -89,6 +91,12 @@ async def test_a_journal_can_be_written_from_a_callback_of_the_event_loop(tmp_pa
     assert [event.event for event in read_journal(tmp_path / "j")] == ["lane"]
 
 
+def test_a_prompt_is_told_at_its_own_level() -> None:
+    """And the other level's is left open."""
+    assert Proposal.of("Say {question}", level="user", address="a") == Proposal(address="a", user="Say {question}")
+    assert Proposal.of("Be brief.", level="system", address="a") == Proposal(address="a", system="Be brief.")
+
+
 def test_selections_are_the_select_lines_without_their_times() -> None:
     journal = MemoryJournal()
     journal.write(Start(seed=1))
@@ -103,6 +111,24 @@ def test_two_different_selections_at_one_address_are_an_error() -> None:
     journal.write(Select(address="iter=1/outer", chosen=2))
     with pytest.raises(ValueError, match="iter=1/outer"):
         selections(journal.events)
+
+
+def test_lost_proposals_are_warned_of_once_as_a_loop_ends() -> None:
+    """Not before there is a barrier, and not again at the next one."""
+    warned: list[str] = []
+    journal = WatchedJournal(MemoryJournal(), warned.append)
+    for number in range(1, 5):
+        journal.write(Proposal(address=f"iter=1/outer/cand={number}", none="no tags", unusable=True))
+    assert warned == []
+    for iteration in (1, 2):
+        journal.write(Barrier(address=f"iter={iteration}/outer"))
+    assert len(warned) == 1
+    assert warned[0].startswith("so far none of the 4 proposals could be used")
+
+
+def test_where_no_journal_was_written_there_are_no_events(tmp_path: Path) -> None:
+    """A directory whose run never began is looked at like any other."""
+    assert list(StoredJournal(tmp_path / "journal.jsonl")) == []
 
 
 def test_a_stored_journal_can_be_gone_through_again_and_passes_over_a_line_cut_off(tmp_path: Path) -> None:

@@ -145,6 +145,20 @@ def test_no_value_is_above_its_bound_and_with_nothing_missing_they_are_equal(
     assert bound([data.draw(st.floats(score, 1)) for score, _ in nodes]) >= value
 
 
+@dataclass
+class Refusing:
+    """As much of an evaluation as tells whether its examples are refused."""
+
+    refusal: str
+
+
+def test_the_first_refusal_is_known_while_answers_are_missing() -> None:
+    """So that a candidate is dropped before the rest of its examples are asked; nothing is held against others."""
+    evaluations = [cast(Evaluation, Refusing(refusal)) for refusal in ("", "too long", "not allowed")]
+    assert Objective().violation_so_far(evaluations) == "too long"
+    assert Objective().violation_so_far(evaluations[:1]) == ""
+
+
 def test_a_bound_equal_to_the_incumbents_value_rejects() -> None:
     best = KeepBest(1, [scored(0, 0.5)])
     assert best.rejects(1, 0.5)

@@ -152,3 +152,15 @@ def test_the_bound_for_few_candidates_is_what_theory_gives_and_above_zero(candid
     bound = at_most(winner, incumbent, candidates=candidates, score=0.7, weights=WEIGHTS)
     assert bound.luck == pytest.approx(highest * sqrt(error / 2), rel=1e-4)
     assert bound.luck > 0
+
+
+def test_a_task_that_only_one_of_the_two_was_scored_on_is_left_out_of_the_bound_wherever_it_stands() -> None:
+    """The others count as if it were not there."""
+    new: TaskGrades = {"t": [1.0, 0.0, 1.0, 0.0]}
+    old: TaskGrades = {"t": [1.0, 0.0, 0.0, 1.0]}
+    alone = {"s": [1.0, 1.0]}
+    bounds = [
+        at_most(winner, old, candidates=3, score=0.5).luck for winner in (new, {**alone, **new}, {**new, **alone})
+    ]
+    assert bounds[0] > 0
+    assert bounds == [bounds[0]] * 3
