@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from metaspo.backends import LocalModelFacts, ModelFileUnavailable, fetch_model, local_models, models_folder
+from metaspo.backends.model_files import local_revision
 from metaspo.backends.model_sources import WheelPart, parse_hub_name
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
@@ -296,3 +297,15 @@ def test_models_are_kept_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert models_folder() == tmp_path / ".cache" / "metaspo" / "models"
+
+
+def test_a_revision_tells_weights_apart_and_fetches_nothing(tmp_path: Path) -> None:
+    """By the hash that the catalogue names, or the file has; a name on the hub says it by itself."""
+    for name, facts in local_models().items():
+        assert local_revision(name) == facts.sha256[:16]
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(b"GGUF" + bytes(100))
+    assert local_revision(file) == _sha256(file.read_bytes())[:16]
+    assert local_revision("owner/repo:file.gguf") == ""
+    with pytest.raises(ModelFileUnavailable, match="There is no local model 'nonsense'"):
+        local_revision("nonsense")

@@ -10,6 +10,7 @@ import pytest
 from store_script import run_script
 
 from metaspo.cache import DiskStore, Entry, FallbackStore, MemoryStore, Store, StoreError
+from metaspo.cache.base import BadEntry
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 
 
@@ -138,6 +139,29 @@ async def test_one_damaged_entry_leaves_the_others_readable_and_storing_on(tmp_p
         assert len(told) == 1
     assert "bad entry" in told[0]
     assert told[1].startswith("1 of the answers")
+
+
+class FarAndDamaged(MemoryStore):
+    """A store on a server, one of whose entries cannot be used."""
+
+    local = False
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Fails as a whole where that one is among the keys."""
+        if make_key(3) in keys:
+            raise BadEntry("It is damaged.")
+        return await super().get_many(keys)
+
+
+async def test_one_damaged_entry_on_a_server_leaves_the_others_readable() -> None:
+    """The server has answered, so that it is asked again, unlike one that nobody reaches."""
+    behind, told = FarAndDamaged(), list[str]()
+    await behind.put_many({make_key(number): make_entry(str(number)) for number in range(5)})
+    async with FallbackStore(behind, warn=told.append) as store:
+        readable = {make_key(number): make_entry(str(number)) for number in (0, 1, 2, 4)}
+        assert await store.get_many([make_key(number) for number in range(5)]) == readable
+        assert await store.get_many([make_key(4)]) == {make_key(4): make_entry("4")}
+    assert len(told) == 1
 
 
 class OnceFull(MemoryStore):
