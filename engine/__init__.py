@@ -15,12 +15,15 @@ from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.summary import report_data
 from metaspo.engine.runtime.observer import Observer
+from metaspo.engine.tasks import Example, Grade
 
 __all__ = [
     "Calls",
     "ConfigError",
     "EvaluationReport",
+    "Example",
     "Gain",
+    "Grade",
     "LanePlan",
     "Observer",
     "Plan",

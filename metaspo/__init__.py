@@ -5,6 +5,8 @@ from metaspo.cache import DiskStore, MemoryStore
 from metaspo.engine import (
     ConfigError,
     EvaluationReport,
+    Example,
+    Grade,
     Observer,
     PromptPair,
     RunConfig,
@@ -24,7 +26,9 @@ __all__ = [
     "ConfigError",
     "DiskStore",
     "EvaluationReport",
+    "Example",
     "Gateway",
+    "Grade",
     "Lane",
     "LaneSettings",
     "LocalModel",

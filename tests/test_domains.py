@@ -101,7 +101,7 @@ def test_every_answer_of_the_data_is_read_back_out_of_a_reply(task: DomainTask) 
     loaded = load_task(spec, base_dir=Path(), seed=0)
     for example in (*loaded.train, *loaded.test):
         for answer in example.answers:
-            assert metric.grade(answer_format.parse(reply.format(answer)), example.answers) == 1
+            assert metric.grade(answer_format.parse(reply.format(answer)), example).score == 1
 
 
 def test_what_a_folder_lacks_is_listed_and_what_it_has_is_counted(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_other_data_are_another_run() -> None:
         replace(task, user_prompt="Now: {question}"),
         replace(task, role="target"),
         replace(task, train=(replace(task.train[0], answers=("no",)), *task.train[1:])),
+        replace(task, train=(replace(task.train[0], metadata={"limit": 3}), *task.train[1:])),
     ]
     prints = {fingerprint(make_config(), (other, TASKS[1])) for other in [task, *others]}
     assert len(prints) == 1 + len(others)

@@ -1,5 +1,7 @@
 """Meta-prompts are filled in whole; what comes back is read strictly."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,14 @@ def test_no_slot_is_left_open_and_dollars_in_texts_survive(level: str, step: str
 def test_the_outer_rewrite_does_not_see_the_failures() -> None:
     assert "FAILURES" not in meta_messages("system", "generate", SLOTS)[1].content
     assert "FAILURES" in meta_messages("user", "generate", SLOTS)[1].content
+
+
+def test_a_failure_block_shows_what_the_grader_says_where_it_says_something() -> None:
+    failure = Failure(example=Example("2+2?", ("4",)), response="five", prediction="5")
+    told = replace(failure, feedback="one too many, $prediction")
+    plain, with_feedback = (failure_block(one, system_prompt="S", user_prompt="{question}") for one in (failure, told))
+    assert with_feedback == plain.replace("</case>", "<feedback>one too many, $prediction</feedback>\n</case>")
+    assert "feedback" not in plain
 
 
 def test_a_failure_block_shows_prompts_answer_reading_and_label() -> None:

@@ -65,7 +65,7 @@ def test_a_task_loads_whole_and_each_gold_answer_scores_one(row: Mapping[str, st
             for answer in example.answers:
                 said = task.answer_format.parse(f"Let me think.\n<answer>{answer}</answer>")
                 assert said == answer, example.where
-                assert task.metric.grade(said, example.answers) == 1.0, example.where
+                assert task.metric.grade(said, example).score == 1.0, example.where
         assert split_score(task.metric, [(example.answers[0], example.answers) for example in split]) == 1.0
 
 
@@ -86,4 +86,4 @@ def test_number_words_count_as_digits_in_coloured_objects(row: Mapping[str, str 
     assert task.answer_format == Tagged(Text(number_words=True))
     three = next(example for example in task.test if example.answers == ("3",))
     said = task.answer_format.parse("<answer>Three</answer>")
-    assert task.metric.grade(said, three.answers) == 1.0
+    assert task.metric.grade(said, three).score == 1.0

@@ -39,7 +39,7 @@ def _load(folder: Path, *answers: object, **keys: object) -> Task:
 
 
 def _graded(task: Task, said: str, row: int = 0) -> float:
-    return task.metric.grade(task.answer_format.parse(said), task.train[row].answers)
+    return task.metric.grade(task.answer_format.parse(said), task.train[row]).score
 
 
 # Numbers

@@ -53,6 +53,16 @@ def test_the_first_user_prompt_says_how_to_answer_unless_given(folder: Path) -> 
     assert given.user_prompt == "Q: {question}"
 
 
+def test_graders_see_the_columns_that_a_config_names_and_no_others(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "a", "meta": {"level": 3, "tags": ["x"]}, "date": None, "secret": 1}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    task = load_task(_spec(columns={"metadata": ["meta", "meta.level", "date"]}), base_dir=tmp_path, seed=1)
+    assert task.train[0].metadata == {"meta": {"level": 3, "tags": ["x"]}, "meta.level": 3, "date": None}
+    assert load_task(_spec(), base_dir=tmp_path, seed=1).train[0].metadata == {}
+    with pytest.raises(TaskError, match=r"train\.jsonl:1: no column 'levle'"):
+        load_task(_spec(columns={"metadata": ["levle"]}), base_dir=tmp_path, seed=1)
+
+
 def test_a_sample_does_not_depend_on_the_other_tasks_nor_their_order(folder: Path) -> None:
     specs = [_spec(name=name, train_size=5) for name in ("a", "b", "c")]
     forward = load_tasks(specs, base_dir=folder, seed=7)

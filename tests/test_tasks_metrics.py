@@ -10,11 +10,13 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import split_score
+from world import score_of, split_score
 
 from metaspo.engine.tasks import (
     Accuracy,
     ExactMatch,
+    Example,
+    Grade,
     MacroF1,
     Metric,
     MetricError,
@@ -42,7 +44,7 @@ def bounds(metric: Metric, answered: Sequence[Answered]) -> list[float]:
     tally = metric.tally([answers for _, answers in answered])
     found = [tally.bound]
     for prediction, answers in answered:
-        tally.add(prediction, answers, metric.grade(prediction, answers))
+        tally.add(prediction, answers, score_of(metric, prediction, answers))
         found.append(tally.bound)
     return found
 
@@ -82,14 +84,16 @@ def test_macro_f1_refuses_several_accepted_answers() -> None:
 
 @given(st.sampled_from(BUILT_IN), words, st.lists(words))
 def test_a_right_answer_scores_one_and_a_malformed_one_zero(metric: Metric, answer: str, others: list[str]) -> None:
-    assert metric.grade(answer, (*others, answer)) == 1.0
-    assert metric.grade(None, (*others, answer)) == 0.0
+    assert score_of(metric, answer, (*others, answer)) == 1.0
+    assert score_of(metric, None, (*others, answer)) == 0.0
 
 
 @given(st.sampled_from((Accuracy(), ExactMatch(), TokenF1())), st.lists(st.tuples(words, words), min_size=1))
 def test_a_split_scores_the_mean_of_its_examples(metric: Metric, pairs: list[tuple[str, str]]) -> None:
     answered = [(predicted, (right,)) for predicted, right in pairs]
-    assert split_score(metric, answered) == math.fsum(metric.grade(*example) for example in answered) / len(answered)
+    assert split_score(metric, answered) == math.fsum(score_of(metric, *example) for example in answered) / len(
+        answered
+    )
     assert 0 <= split_score(metric, answered) <= 1
 
 
@@ -128,8 +132,8 @@ def test_the_order_of_answers_is_nothing_to_a_mean(grades: list[float], rng: Ran
 
 
 def test_accuracy_ignores_case_only() -> None:
-    assert Accuracy().grade("Grey", ("grey",)) == 1.0
-    assert Accuracy().grade("the grey", ("grey",)) == 0.0
+    assert score_of(Accuracy(), "Grey", ("grey",)) == 1.0
+    assert score_of(Accuracy(), "the grey", ("grey",)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -155,18 +159,18 @@ def test_squad_normalization_is_idempotent(text: str) -> None:
 
 
 def test_answers_of_articles_and_punctuation_alone_are_not_all_equal() -> None:
-    assert ExactMatch().grade("the", ("A",)) == 0.0
-    assert ExactMatch().grade("a", ("A",)) == 1.0
-    assert TokenF1().grade("!", ("?",)) == 0.0
+    assert score_of(ExactMatch(), "the", ("A",)) == 0.0
+    assert score_of(ExactMatch(), "a", ("A",)) == 1.0
+    assert score_of(TokenF1(), "!", ("?",)) == 0.0
 
 
 def test_exact_match_does_not_take_several_answers_at_once() -> None:
-    assert ExactMatch().grade("Paris and London", ("Paris", "London")) == 0.0
+    assert score_of(ExactMatch(), "Paris and London", ("Paris", "London")) == 0.0
 
 
 def test_token_f1_by_hand() -> None:
     """Said 3 words, 2 of them among the 4 right ones: 2*2/(3+4); the better of two accepted answers counts."""
-    assert TokenF1().grade("big red dog", ("one red dog house", "cat")) == pytest.approx(4 / 7)
+    assert score_of(TokenF1(), "big red dog", ("one red dog house", "cat")) == pytest.approx(4 / 7)
 
 
 @given(words, words)
@@ -179,7 +183,7 @@ def test_token_f1_is_the_harmonic_mean_of_precision_and_recall(said: str, right:
             common += 1
     precision, recall = common / len(said.split()), common / len(right.split())
     expected = 2 * precision * recall / (precision + recall) if common else 0.0
-    assert TokenF1().grade(said, (right,)) == pytest.approx(expected)
+    assert score_of(TokenF1(), said, (right,)) == pytest.approx(expected)
 
 
 def test_a_users_function_beside_the_config_is_found_and_leaves_the_import_path_alone(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_a_users_function_beside_the_config_is_found_and_leaves_the_import_path_
 def test_a_users_score_outside_0_to_1_is_named(returned: float) -> None:
     metric = UserMetric("mine:fn", lambda _prediction, _answers: returned)
     with pytest.raises(MetricError, match=r"'mine:fn' returned .* number from 0 to 1"):
-        metric.grade("x", ("x",))
+        score_of(metric, "x", ("x",))
 
 
 @pytest.mark.parametrize(
@@ -218,6 +222,35 @@ def test_a_config_names_every_metric(metric: Metric, tmp_path: Path) -> None:
     assert build_metric(metric.name, base_dir=tmp_path) == metric
 
 
+def test_a_users_function_may_see_the_whole_example_and_say_what_was_wrong(tmp_path: Path) -> None:
+    (tmp_path / "own_grader.py").write_text(
+        "from metaspo import Grade\n"
+        "def grade(prediction, example):\n"
+        "    longest = example.metadata['longest']\n"
+        "    right = prediction in example.answers and len(prediction) <= longest\n"
+        "    return Grade(1) if right else Grade(0, f'{example.question} wants {longest} letters at most')\n"
+    )
+    metric = build_metric("own_grader:grade", base_dir=tmp_path)
+    example = Example("Q", ("long", "ok"), metadata={"longest": 2})
+    assert metric.grade("ok", example) == Grade(1.0)
+    assert metric.grade("long", example) == Grade(0.0, "Q wants 2 letters at most")
+
+
+@pytest.mark.parametrize("returned", [Grade(1.5), Grade(0.5, feedback=3), Grade("1")])  # type: ignore[arg-type]
+def test_a_users_grade_that_is_none_is_named(returned: Grade) -> None:
+    metric = UserMetric("mine:fn", lambda _prediction, _answers: returned)
+    with pytest.raises(MetricError, match=r"'mine:fn' returned .* number from 0 to 1"):
+        score_of(metric, "x", ("x",))
+
+
+def test_what_a_metric_fails_on_is_named_with_its_line() -> None:
+    def fail(prediction: str | None, example: Example) -> float:
+        raise KeyError(f"{prediction} {example.question}")
+
+    with pytest.raises(MetricError, match=r"'mine:fn' failed on the prediction 'x': KeyError: 'x Q' \(a\.jsonl:3\)"):
+        UserMetric("mine:fn", fail).grade("x", Example("Q", ("x",), "a.jsonl:3"))
+
+
 def write_metric(folder: Path, value: float) -> None:
     """A module `grading`, a package `pack` and a helper of both, which only this folder's configs may see."""
     (folder / "pack").mkdir(parents=True)
@@ -234,7 +267,7 @@ def test_configs_whose_metrics_share_a_name_are_each_scored_by_their_own(name: s
         write_metric(tmp_path / str(value), value)
     before = set(sys.modules)
     metrics = [(value, build_metric(name, base_dir=tmp_path / str(value))) for value in (0.25, 0.75, 0.25)]
-    assert all(metric.grade("x", ("x",)) == value for value, metric in metrics)
+    assert all(score_of(metric, "x", ("x",)) == value for value, metric in metrics)
     assert not {"grading", "pack", "pack.inner", "helper"} & (set(sys.modules) - before)
 
 
@@ -245,7 +278,7 @@ def test_a_module_that_somebody_else_imported_under_that_name_is_not_taken_for_t
     stranger = ModuleType("grading")
     stranger.__dict__["fn"] = lambda _prediction, _answers: 1.0
     monkeypatch.setitem(sys.modules, "grading", stranger)
-    assert build_metric("grading:fn", base_dir=tmp_path).grade("x", ("x",)) == 0.5
+    assert score_of(build_metric("grading:fn", base_dir=tmp_path), "x", ("x",)) == 0.5
 
 
 def test_a_file_beside_the_config_never_stands_in_for_an_installed_module(tmp_path: Path) -> None:

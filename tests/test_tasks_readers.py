@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from world import score_of
 
 from metaspo.engine.tasks import (
     AnswerSpec,
@@ -83,14 +84,14 @@ def test_the_normalization_is_squads(text: str) -> None:
 @given(phrases, st.lists(phrases, min_size=1, max_size=3))
 def test_exact_match_and_f1_are_squads_but_for_answers_of_which_nothing_is_left(said: str, golds: list[str]) -> None:
     assume(all(_official_words(text) for text in (said, *golds)))
-    assert ExactMatch().grade(said, tuple(golds)) == _official_exact(said, golds)
-    assert TokenF1().grade(said, tuple(golds)) == pytest.approx(max(_official_f1(said, gold) for gold in golds))
+    assert score_of(ExactMatch(), said, tuple(golds)) == _official_exact(said, golds)
+    assert score_of(TokenF1(), said, tuple(golds)) == pytest.approx(max(_official_f1(said, gold) for gold in golds))
 
 
 def test_answers_of_which_squad_leaves_nothing_are_compared_as_written() -> None:
     assert _official_exact("The", ["A"]) == 1
-    assert ExactMatch().grade("The", ("A",)) == 0
-    assert ExactMatch().grade("The", ("the",)) == 1
+    assert score_of(ExactMatch(), "The", ("A",)) == 0
+    assert score_of(ExactMatch(), "The", ("the",)) == 1
 
 
 # The authors' rule: the content of the tag as it is, a rating as its first integer; without a tag malformed

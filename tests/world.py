@@ -90,11 +90,16 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
     )
 
 
+def score_of(metric: Metric, prediction: str | None, answers: tuple[str, ...]) -> float:
+    """What a metric gives one answer to an example of which the accepted answers are all that matters."""
+    return metric.grade(prediction, Example("", answers)).score
+
+
 def split_score(metric: Metric, answered: Sequence[tuple[str | None, tuple[str, ...]]]) -> float:
     """What a metric makes of a split: each example's prediction beside its accepted answers."""
     tally = metric.tally([answers for _, answers in answered])
     for prediction, answers in answered:
-        tally.add(prediction, answers, metric.grade(prediction, answers))
+        tally.add(prediction, answers, score_of(metric, prediction, answers))
     return tally.bound
 
 

@@ -27,6 +27,7 @@ class Outcome:
         prediction: the answer in canonical form; None unless scored.
         grade: 0 to 1; a malformed answer counts as wrong, a failed one has no grade.
         reason: why there is no answer, for a failed one.
+        feedback: what the grader says of the answer, if anything.
     """
 
     example: Example
@@ -35,6 +36,7 @@ class Outcome:
     prediction: str | None = None
     grade: float | None = None
     reason: str = ""
+    feedback: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,12 @@ class Scorecard:
     def failures(self) -> tuple[Failure, ...]:
         """What a strategy may learn from: every answered example that is not fully right, in the split's order."""
         return tuple(
-            Failure(example=outcome.example, response=outcome.text, prediction=outcome.prediction)
+            Failure(
+                example=outcome.example,
+                response=outcome.text,
+                prediction=outcome.prediction,
+                feedback=outcome.feedback,
+            )
             for outcome in self.outcomes
             if outcome.grade is not None and outcome.grade < 1
         )
@@ -100,12 +107,14 @@ def grade_answer(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
         )
     prediction = answer_format.parse(answer.text)
+    grade = metric.grade(prediction, example)
     return Outcome(
         example=example,
         status=Status.MALFORMED if prediction is None else Status.SCORED,
         text=answer.text,
         prediction=prediction,
-        grade=metric.grade(prediction, example.answers),
+        grade=grade.score,
+        feedback=grade.feedback,
     )
 
 

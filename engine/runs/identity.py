@@ -8,7 +8,7 @@ import orjson
 
 from metaspo.engine.config.models import context_of, weights_of
 from metaspo.engine.config.schema import ModelTable, RunConfig
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Example, Task
 
 VERSION = 2  # 1 is `old_identity`
 # Of a config, beside the data. A key added later enters only where it is not at its default: it must rename no run.
@@ -56,5 +56,10 @@ def _task(task: Task) -> dict[str, Any]:
         "user_prompt": task.user_prompt,
         "metric": task.metric.name,
         "grading": task.grading or task.answer_format.describe(),
-        "splits": [[(e.question, e.answers) for e in split] for split in (task.train, task.test)],
+        "splits": [[_example(example) for example in split] for split in (task.train, task.test)],
     }
+
+
+def _example(example: Example) -> tuple[object, ...]:
+    seen = (example.question, example.answers)
+    return (*seen, example.metadata) if example.metadata else seen

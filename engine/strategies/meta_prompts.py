@@ -42,6 +42,7 @@ def failure_block(failure: Failure, *, system_prompt: str, user_prompt: str) -> 
         "prediction": failure.prediction if failure.prediction is not None else "(not in the required form)",
         "answers": " or ".join(failure.example.answers),
     }
+    slots["feedback"] = fill("blocks", "feedback", {"feedback": failure.feedback}) + "\n" if failure.feedback else ""
     return fill("blocks", "failure", slots)
 
 

@@ -1,9 +1,9 @@
 """What a task is: examples, an answer format, a metric and a first user prompt."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 TaskRole = Literal["source", "target"]
 PLACEHOLDER: Final = "{question}"
@@ -21,11 +21,30 @@ class Example:
 
     Attributes:
         where: file and line it came from, for messages.
+        metadata: the columns of its row that graders see (`columns.metadata`), as plain JSON; no model sees them.
     """
 
     question: str
     answers: tuple[str, ...]
     where: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What one answer is worth.
+
+    Attributes:
+        score: 0 to 1. Below 1 is a failure that a strategy may learn from.
+        feedback: what was wrong with it, in words; a strategy shows it to the optimizer model.
+    """
+
+    score: float
+    feedback: str = ""
+
+
+WRONG: Final = Grade(0.0)
+RIGHT: Final = Grade(1.0)
 
 
 class AnswerFormat(Protocol):
@@ -90,8 +109,8 @@ class Metric(Protocol):
         """Whether a split's score is the mean of its grades, for every split."""
         ...
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
-        """One example, 0 to 1. Below 1 is a failure that a strategy may learn from."""
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
+        """One answer to an example; None is a malformed one. Depends on the two alone."""
         ...
 
     def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
@@ -123,8 +142,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One example answered wrongly: what was shown, what came back, what would have been right."""
+    """One example answered wrongly: what was shown, what came back, what would have been right.
+
+    Attributes:
+        feedback: what its grader says of it, if anything.
+    """
 
     example: Example
     response: str
     prediction: str | None
+    feedback: str = ""

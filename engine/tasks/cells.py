@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -67,6 +67,17 @@ def answers_of(row: Row, columns: Columns, *, none: bool = False, objects: bool 
         return tuple(letter_of(answer, options, order) for answer in answers)
     except ChoiceError as error:
         raise TaskError(f"{row.where}: column {columns.answer!r} {error}") from None
+
+
+def metadata_of(row: Row, columns: Columns) -> dict[str, Any]:
+    """The columns that graders see, as plain JSON (a date becomes text). Raises `TaskError` for what is none."""
+    metadata: dict[str, Any] = {}
+    for column in columns.metadata:
+        try:
+            metadata[column] = orjson.loads(orjson.dumps(_cell(row, column), default=str))
+        except (TypeError, ValueError) as error:
+            raise TaskError(f"{row.where}: column {column!r} cannot be metadata: {error}") from None
+    return metadata
 
 
 def text_in(row: Row, column: str) -> str:

@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import orjson
 
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
-from metaspo.engine.tasks.cells import answers_of, question_of
+from metaspo.engine.tasks.cells import answers_of, metadata_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.imports import source_digest
@@ -115,6 +115,7 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Ex
             question_of(row, spec.columns),
             _gold(spec, answers_of(row, spec.columns, none=none, objects=objects), row.where),
             row.where,
+            metadata_of(row, spec.columns),
         )
         for row in read_rows(source, base_dir=base_dir)
     )
@@ -177,7 +178,7 @@ def _labels_in(raw: Sequence[Example], *, number_words: bool) -> tuple[str, ...]
 
 
 def _canonical(spec: TaskSpec, answer_format: AnswerFormat, raw: Sequence[Example]) -> tuple[Example, ...]:
-    return tuple(Example(one.question, _accepted(spec, answer_format, one), one.where) for one in raw)
+    return tuple(replace(one, answers=_accepted(spec, answer_format, one)) for one in raw)
 
 
 def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> tuple[str, ...]:

@@ -5,15 +5,17 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import ClassVar, Final
 
-from metaspo.engine.tasks.base import AnswerFormat, Metric, Tally, similarity_of
+from metaspo.engine.tasks.base import RIGHT, WRONG, AnswerFormat, Example, Grade, Metric, Tally, similarity_of
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.imports import import_object
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
 
-MetricFunction = Callable[[str | None, tuple[str, ...]], float]
+MetricFunction = Callable[..., float | Grade]  # (prediction, answers) or (prediction, example)
 
 _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
@@ -35,8 +37,8 @@ class Accuracy(MeanOfGrades):
 
     name: str = "accuracy"
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
-        return float(_is_right(prediction, answers))
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
+        return _right_or_wrong(prediction, example.answers)
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class MacroF1:
     name: str = "macro-f1"
     additive: ClassVar[bool] = False
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
-        return float(_is_right(prediction, answers))
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
+        return _right_or_wrong(prediction, example.answers)
 
     def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
         """Raises `ValueError` where there is no example, or one with several accepted answers."""
@@ -64,8 +66,9 @@ class ExactMatch(MeanOfGrades):
 
     name: str = "exact-match"
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
-        return 0.0 if prediction is None else float(_comparable(prediction) in map(_comparable, answers))
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
+        right = prediction is not None and _comparable(prediction) in map(_comparable, example.answers)
+        return RIGHT if right else WRONG
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ class TokenF1(MeanOfGrades):
 
     name: str = "token-f1"
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
         if prediction is None:
-            return 0.0
+            return WRONG
         words = Counter(_comparable(prediction).split())
-        return max((_overlap(words, Counter(_comparable(answer).split())) for answer in answers), default=0.0)
+        overlaps = (_overlap(words, Counter(_comparable(answer).split())) for answer in example.answers)
+        return Grade(max(overlaps, default=0.0))
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,11 @@ class Agreement(MeanOfGrades):
     answer_format: AnswerFormat
     name: str = "agreement"
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
         if prediction is None:
-            return 0.0
+            return WRONG
         similarity = similarity_of(self.answer_format)
-        return max((similarity(prediction, answer) for answer in answers), default=0.0)
+        return Grade(max((similarity(prediction, answer) for answer in example.answers), default=0.0))
 
 
 @dataclass(frozen=True)
@@ -106,25 +110,36 @@ class UserMetric(MeanOfGrades):
 
     Attributes:
         name: its import path.
-        function: takes the prediction (None = malformed) and the accepted answers, returns a score from 0 to 1.
+        function: takes the prediction (None = malformed) and the accepted answers, or, where its second parameter is
+            called `example`, the whole `Example`; returns a score from 0 to 1, or a `Grade`.
     """
 
     name: str
     function: MetricFunction
 
-    def grade(self, prediction: str | None, answers: tuple[str, ...], /) -> float:
-        """Raises `MetricError` where the function fails or returns no number from 0 to 1."""
+    def grade(self, prediction: str | None, example: Example, /) -> Grade:
+        """Raises `MetricError` where the function fails, or returns neither a number from 0 to 1 nor such a `Grade`."""
         try:
-            score: object = self.function(prediction, answers)
+            returned: object = self.function(prediction, example if self._takes_example else example.answers)
         except Exception as error:
             why = f"metric {self.name!r} failed on the prediction {prediction!r}: {type(error).__name__}: {error}"
-            raise MetricError(why) from error
-        if not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise MetricError(f"{why} ({example.where})" if example.where else why) from error
+        grade = returned if isinstance(returned, Grade) else Grade(returned)  # type: ignore[arg-type]
+        score: object = grade.score
+        if not isinstance(score, int | float) or not 0 <= score <= 1 or not isinstance(grade.feedback, str):
             raise MetricError(
-                f"metric {self.name!r} returned {score!r} for the prediction {prediction!r}: "
-                "it must return a number from 0 to 1"
+                f"metric {self.name!r} returned {returned!r} for the prediction {prediction!r}: "
+                'it must return a number from 0 to 1, or Grade(number, "what was wrong")'
             )
-        return float(score)
+        return Grade(float(score), grade.feedback)
+
+    @cached_property
+    def _takes_example(self) -> bool:
+        try:
+            parameters = list(signature(self.function).parameters)
+        except (TypeError, ValueError):  # a builtin or a C function does not tell
+            return False
+        return parameters[1:2] == ["example"]
 
 
 def build_metric(name: str, *, base_dir: Path) -> Metric:
@@ -135,7 +150,10 @@ def build_metric(name: str, *, base_dir: Path) -> Metric:
     function = import_object(name, base_dir=base_dir, key="metric")
     if not callable(function):
         module, _, attribute = name.partition(":")
-        raise TaskError(f"metric: {module!r} has no function {attribute!r}; define it as fn(prediction, answers)")
+        raise TaskError(
+            f"metric: {module!r} has no function {attribute!r}; define it as fn(prediction, answers), "
+            "or as fn(prediction, example)"
+        )
     return UserMetric(name, function)
 
 
@@ -150,8 +168,9 @@ def _comparable(text: str) -> str:
     return squad_normalize(text) or " ".join(text.lower().split())
 
 
-def _is_right(prediction: str | None, answers: tuple[str, ...]) -> bool:
-    return prediction is not None and prediction.casefold() in (answer.casefold() for answer in answers)
+def _right_or_wrong(prediction: str | None, answers: tuple[str, ...]) -> Grade:
+    right = prediction is not None and prediction.casefold() in (answer.casefold() for answer in answers)
+    return RIGHT if right else WRONG
 
 
 def _overlap(said: Counter[str], right: Counter[str]) -> float:

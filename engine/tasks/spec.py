@@ -99,6 +99,7 @@ class Columns(_Table):
         shuffle: options in an order drawn from their texts, for data that list the right one first.
         answer: a column of text, numbers, or lists of accepted answers.
         names: what the data's answers are called, {"0" = "no", "1" = "yes"}; then no others may occur.
+        metadata: columns that a metric function of one's own sees beside question and answers.
         either: columns with what each answers, {rejected = "yes", chosen = "no"}: of every row one of them, drawn by
             hash, is the question, in place of `question` and `answer`.
     """
@@ -109,6 +110,7 @@ class Columns(_Table):
     shuffle: bool = False
     answer: str = Field(default="answer", min_length=1)
     names: dict[str, str] = Field(default_factory=dict)
+    metadata: tuple[str, ...] = ()
     either: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("question")
