@@ -14,6 +14,8 @@ from metaspo.backends.base import (
     Startable,
     Usage,
 )
+from metaspo.backends.chat_answer import chat_answer, chat_events, rest_of, tool_calls_of, usage_of
+from metaspo.backends.chat_request import UNASKED, ChatCall, json_text, read_chat_call, read_message, read_raw_request
 from metaspo.backends.errors import (
     AccessDenied,
     BackendError,
@@ -51,9 +53,11 @@ from metaspo.backends.simulated import Scripted, Simulated
 __all__ = [
     "CONTENT_FILTER",
     "DEFAULT_MODEL",
+    "UNASKED",
     "AccessDenied",
     "Backend",
     "BackendError",
+    "ChatCall",
     "Completion",
     "ConnectionLost",
     "CreditExhausted",
@@ -90,10 +94,19 @@ __all__ = [
     "UnknownModel",
     "Unreachable",
     "Usage",
+    "chat_answer",
+    "chat_events",
     "fetch_model",
+    "json_text",
     "load_models",
     "local_models",
     "local_revision",
     "model_facts",
     "models_folder",
+    "read_chat_call",
+    "read_message",
+    "read_raw_request",
+    "rest_of",
+    "tool_calls_of",
+    "usage_of",
 ]

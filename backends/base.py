@@ -8,17 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 CONTENT_FILTER = "content_filter"
 """The finish reason of an answer that the model or its provider refused to give."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Attributes:
+        content: its text; of a content in parts, the text of those that are text.
+        extra: further fields as a JSON object's text (`name`, `tool_calls`, `tool_call_id` …), "" for none. A `content`
+            in it, such as a list of parts with images, is what is sent.
+    """
 
     role: Role
     content: str
+    extra: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +34,11 @@ class Sampling:
 
     Attributes:
         max_tokens: upper bound of the answer, in tokens; the backend picks the parameter name the model takes.
-        extra: further body fields as a JSON object's text, e.g. '{"reasoning_effort": "none"}'; "" for none.
+        extra: further body fields as a JSON object's text, e.g. '{"reasoning_effort": "none"}' or one with `tools`; ""
+            for none.
     """
 
-    max_tokens: int = 1024
+    max_tokens: int | None = 1024
     temperature: float | None = 0.0
     top_p: float | None = None
     seed: int | None = None
@@ -46,6 +54,8 @@ class Request:
         revision: tells apart different weights served under one model name; "" where there is only one.
         response_format: the `response_format` field as JSON text; "" for none.
         draw: tells apart repeated samples of the same request at temperature > 0; never sent to the server.
+        path: "" for a chat. "completions", "embeddings" or "responses": what is asked below the base URL, with the
+            model and `sampling.extra` for a body; such a request has no messages.
     """
 
     model: str
@@ -54,6 +64,7 @@ class Request:
     revision: str = ""
     response_format: str = ""
     draw: int = 0
+    path: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,9 @@ class Completion:
         latency: seconds from sending to the last byte.
         server: what the server says it is (model name and fingerprint), "" if it says nothing.
         reasoning: what the model thought before it answered, as far as the server shows it; no part of `text`.
+        rest: what else the answer holds, as a JSON object's text; "" for nothing. Of a chat: `tool_calls`, `logprobs`
+            and whatever the message has beside its text, with the answer's `id` and `usage`; of a request with a
+            `path`: the whole answer.
     """
 
     text: str
@@ -84,6 +98,7 @@ class Completion:
     latency: float
     server: str = ""
     reasoning: str = ""
+    rest: str = ""
 
     @property
     def only_thought(self) -> bool:

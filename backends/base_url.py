@@ -35,6 +35,12 @@ class BaseUrl:
         return f"{self.api}/models{self.query}"
 
 
+def path_beside(chat: str, path: str) -> str:
+    """Where another path of the API is, beside the address of chat calls."""
+    before, _, query = chat.rpartition(_CHAT)
+    return f"{before}/{path}{query}"
+
+
 def parse_base_url(text: str) -> BaseUrl:
     """Read a base URL with or without "/v1", "/chat/completions", slashes at its end, and a query (Azure's).
 

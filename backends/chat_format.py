@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import orjson
 
-from metaspo.backends.base import Request
-from metaspo.backends.errors import FatalError
+from metaspo.backends.base import Message, Request
+from metaspo.backends.errors import FatalError, RequestRejected
 
 TokenLimitParameter = Literal["max_tokens", "max_completion_tokens"]
 JsonObject = dict[str, Any]
@@ -23,15 +23,20 @@ def chat_body(
     """The body of a chat completion call.
 
     `defaults` are body fields of the model; the request's own `extra` goes before them. A temperature that the model
-    does not take is left out. Raises `FatalError` if `extra` or `response_format` is not JSON.
+    does not take is left out. Raises `FatalError` if `extra` or `response_format` is not JSON, and `RequestRejected`
+    for more than one choice: each is a request of its own, with a draw of its own.
     """
     sampling = request.sampling
     body: JsonObject = {
         "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        limit_parameter: sampling.max_tokens,
+        "messages": [
+            {"role": message.role, "content": message.content} if not message.extra else _whole_message(message)
+            for message in request.messages
+        ],
         "stream": False,  # what is OpenAI's default is not every server's
     }
+    if sampling.max_tokens is not None:
+        body[limit_parameter] = sampling.max_tokens
     if sampling.temperature is not None and temperature_allowed:
         body["temperature"] = sampling.temperature
     if sampling.top_p is not None:
@@ -46,7 +51,19 @@ def chat_body(
         body["response_format"] = _json_object(request.response_format, "response_format")
     if sampling.extra:
         body.update(_json_object(sampling.extra, "extra"))
+        if body.get("n") not in (None, 1):
+            raise RequestRejected(f"n = {body['n']} in one request is not asked: make as many requests, with draws.")
     return body
+
+
+def raw_body(request: Request) -> JsonObject:
+    """The body of a request with a path. Raises `FatalError` if `extra` is not JSON."""
+    extra = request.sampling.extra
+    return {"model": request.model, **(_json_object(extra, "extra") if extra else {})}
+
+
+def _whole_message(message: Message) -> JsonObject:
+    return {"role": message.role, "content": message.content, **_json_object(message.extra, "extra")}
 
 
 def _json_object(text: str, what: str) -> JsonObject:

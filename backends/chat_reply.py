@@ -7,6 +7,8 @@ and so neither scored nor kept. Thinking is separated from the answer here and n
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from metaspo.backends.base import CONTENT_FILTER, Completion, Reply, Request, Usage
 from metaspo.backends.errors import BackendError, HalfAnswer
 from metaspo.backends.event_stream import whole_of_stream
@@ -30,6 +32,7 @@ _REFUSALS = frozenset(
     | {"image_safety", "sensitive", "guardrail_intervened"}
 )
 _TEXT_OF_PART = ("text", "thinking", "content", "summary", "refusal")
+_READ = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "thinking"})
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
@@ -39,7 +42,7 @@ def read_reply(
     """The reply in a response, `latency` in seconds; raises the `BackendError` that any other response means."""
     if not 200 <= status < 300:
         raise error_from_response(status, headers, body, call=call)
-    answer = _read_answer(body, call=call)
+    answer = read_answer(body, call=call)
     choice = _first_choice(answer)
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -48,7 +51,7 @@ def read_reply(
     usage = read_usage(answer.get("usage"), request=request, answer=text + reasoning if reasoning else text)
     finish_reason = _finish_reason(choice, text=text, usage=usage, request=request)
     if finish_reason is None:
-        raise _failure(answer, choice, headers, call=call)
+        raise failure_in(answer, choice, headers, call=call)
     refusal = message.get("refusal")
     if refusal and not text:
         finish_reason = CONTENT_FILTER
@@ -61,13 +64,14 @@ def read_reply(
         finish_reason=finish_reason,
         usage=usage,
         latency=latency,
-        server=_server_of(answer),
+        server=server_of(answer),
         reasoning=reasoning,
+        rest=_rest(answer, choice, message),
     )
     return Reply(completion, parse_limit_hints(headers))
 
 
-def _read_answer(body: bytes, *, call: Call) -> JsonObject:
+def read_answer(body: bytes, *, call: Call) -> JsonObject:
     """The object in a body, put together if it came as a stream that nobody asked for. Raises `HalfAnswer`."""
     try:
         answer = loads(body)
@@ -111,7 +115,28 @@ def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Requ
         return reason if has_message or reason == _LENGTH else None
     if said is not None or choice.get("error") or not text:
         return None
-    return _LENGTH if usage.completion_tokens >= request.sampling.max_tokens else _STOP
+    limit = request.sampling.max_tokens
+    return _LENGTH if limit is not None and usage.completion_tokens >= limit else _STOP
+
+
+def whole_reason(said: object) -> str:
+    """How we say a reason to stop that makes an answer whole, or a refusal; "" for any other."""
+    if not isinstance(said, str):
+        return ""
+    return _WHOLE.get(said.lower()) or (CONTENT_FILTER if said.lower() in _REFUSALS else "")
+
+
+def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:
+    """What a completion has no field for, as JSON; "" for nothing, as of nearly all answers to plain questions."""
+    rest = {name: value for name, value in message.items() if value and name not in _READ}
+    if choice.get("logprobs"):
+        rest["logprobs"] = choice["logprobs"]
+    usage = answer.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    if not rest and not (isinstance(details, dict) and any(details.values())):
+        return ""
+    rest.update((name, answer[name]) for name in ("id", "usage", "service_tier") if answer.get(name))
+    return orjson.dumps(rest, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _text_and_reasoning(message: JsonObject) -> tuple[str, str]:
@@ -163,7 +188,7 @@ def _with_closing_tag(text: str, stops: Sequence[str], *, said: object) -> str:
     return text
 
 
-def _failure(answer: JsonObject, choice: JsonObject, headers: Mapping[str, str], *, call: Call) -> BackendError:
+def failure_in(answer: JsonObject, choice: JsonObject, headers: Mapping[str, str], *, call: Call) -> BackendError:
     """What an answer without a whole choice means: the failure that it tells, or just half an answer."""
     for holder in (choice, answer):
         if holder.get("error"):
@@ -179,7 +204,7 @@ def _failure(answer: JsonObject, choice: JsonObject, headers: Mapping[str, str],
     return HalfAnswer(f"{call.endpoint} broke off an answer of {call.model} before its end{why}.")
 
 
-def _server_of(answer: JsonObject) -> str:
+def server_of(answer: JsonObject) -> str:
     """What the server says it is."""
     model, fingerprint = answer.get("model"), answer.get("system_fingerprint")
     if isinstance(model, str):

@@ -66,12 +66,27 @@ def _add(message: dict[str, Any], choice: dict[str, Any]) -> None:
             value = [value]
         if isinstance(value, list):
             message.setdefault(name, []).extend(value)
-    if piece.get("tool_calls"):
-        message["tool_calls"] = [*message.get("tool_calls", ()), *_list(piece["tool_calls"])]
+    for call in piece["tool_calls"] if isinstance(piece.get("tool_calls"), list) else ():
+        if isinstance(call, dict):
+            _add_call(message.setdefault("tool_calls", []), call)
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _add_call(calls: list[dict[str, Any]], piece: dict[str, Any]) -> None:
+    """Lay a piece of a tool call on the call it belongs to: that of its index, or, without one, that of its id."""
+    index, function = piece.get("index"), piece.get("function")
+    function = function if isinstance(function, dict) else {}
+    if isinstance(index, int):
+        call = next((call for call in calls if call["index"] == index), None)
+    else:
+        call = calls[-1] if calls and piece.get("id") in (None, calls[-1].get("id")) else None
+    if call is None:
+        call = {"index": index, "type": "function", "function": {"name": "", "arguments": ""}}
+        calls.append(call)
+    if piece.get("id"):
+        call["id"] = piece["id"]
+    for name in ("name", "arguments"):
+        if isinstance(function.get(name), str):
+            call["function"][name] += function[name]
 
 
 def _first(choices: object) -> dict[str, Any] | None:

@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import Mapping
 
-from metaspo.backends.base import Reply, Request, ServerInfo
-from metaspo.backends.base_url import parse_base_url
-from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body, encoded
+from metaspo.backends.base import Message, Reply, Request, ServerInfo
+from metaspo.backends.base_url import parse_base_url, path_beside
+from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body, encoded, raw_body
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.errors import BackendError
 from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.http_errors import Call, error_from_response
-from metaspo.backends.http_exchange import HttpExchange, Response
+from metaspo.backends.http_exchange import HttpExchange
 from metaspo.backends.prometheus import parse_load
+from metaspo.backends.raw_reply import read_raw_reply
 from metaspo.backends.server_info import read_models
 
 _MOST_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges
 _LEAST_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may be counted apart ...
 _ROOM_PER_TOKEN = 4 << 10  # ... and log-probabilities come to some kilobytes a token
+_MOST_ROOM = 128 << 20  # where nothing says how long an answer may be, or it is one to many questions
 _NOT_THERE = (404, 405)
 _TELLS_NOTHING = (403, 404, 405, 429)
 
@@ -67,20 +69,32 @@ class OpenAICompatible:
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
-        body = encoded(self._body(request))
-        call = Call(self._name, request.model, self._chat_url, self._secrets, request.messages)
-        room = _LEAST_ROOM + _ROOM_PER_TOKEN * request.sampling.max_tokens
+        limit, read = request.sampling.max_tokens, read_reply
+        room = _MOST_ROOM if limit is None else _LEAST_ROOM + _ROOM_PER_TOKEN * limit
+        url, prompts = self._chat_url, request.messages
+        if not request.path:
+            body = encoded(self._body(request))
+        else:
+            url, prompts = path_beside(url, request.path), (Message("user", request.sampling.extra),)
+            body, read = encoded(raw_body(request)), read_raw_reply
+        call = Call(self._name, request.model, url, self._secrets, prompts)
         clock = asyncio.get_running_loop().time
         started = clock()
         self._in_flight += 1
         try:
             response = await self._http.send(call.url, body, call=call, time_limit=time_limit, max_bytes=room)
-            if response.status in _NOT_THERE and (self._other_chat_url or call.url != self._chat_url):
-                left = time_limit - (clock() - started)
-                response, call = await self._ask_elsewhere(response, body, call=call, time_limit=left, max_bytes=room)
+            if response.status in _NOT_THERE:
+                chat = self._other_chat_url or self._chat_url
+                url = path_beside(chat, request.path) if request.path else chat
+                if url != call.url:
+                    left = time_limit - (clock() - started)
+                    other_call = call._replace(url=url)
+                    other = await self._http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
+                    if other.status not in _NOT_THERE:
+                        response, call, self._chat_url, self._other_chat_url = other, other_call, chat, ""
         finally:
             self._in_flight -= 1
-        return read_reply(
+        return read(
             response.status, response.headers, response.body, request=request, call=call, latency=clock() - started
         )
 
@@ -119,15 +133,3 @@ class OpenAICompatible:
 
     def _body(self, request: Request) -> JsonObject:
         return chat_body(request, limit_parameter=self._limit_parameter)
-
-    async def _ask_elsewhere(
-        self, response: Response, body: bytes, *, call: Call, time_limit: float, max_bytes: int
-    ) -> tuple[Response, Call]:
-        """The response from the address without "/v1", kept to from then on; the one given if that is no better."""
-        url = self._other_chat_url or self._chat_url
-        other_call = call._replace(url=url)
-        other = await self._http.send(url, body, call=other_call, time_limit=time_limit, max_bytes=max_bytes)
-        if other.status in _NOT_THERE:
-            return response, call
-        self._chat_url, self._other_chat_url = url, ""
-        return other, other_call

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 
 from metaspo.backends.base import Completion, Reply, Request, ServerInfo
-from metaspo.backends.errors import BackendError, FatalError, TimedOut
+from metaspo.backends.errors import BackendError, FatalError, RequestRejected, TimedOut
 from metaspo.backends.usage import estimate_usage
 
 Answer = Callable[[Request], str]
@@ -73,6 +73,8 @@ class Simulated:
         fault = self._faults(request, attempt) if self._faults is not None else None
         if fault is not None:
             raise fault
+        if request.path:
+            raise RequestRejected(f"{self._name} answers chats only, and was asked for {request.path}.")
         return _reply(request, self._answer(request), latency=latency, name=self._name)
 
     async def probe(self) -> ServerInfo:

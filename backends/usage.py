@@ -93,4 +93,6 @@ def _estimated(text: str) -> int:
 
 
 def _estimated_prompt(request: Request) -> int:
+    if request.path:
+        return _estimated(request.sampling.extra)
     return sum(_estimated(message.content) for message in request.messages)

@@ -76,7 +76,7 @@ class OpenAIModel:
     def tokens(self, request: Request) -> int:
         """What a call counts as."""
         chars = sum(len(message.content) for message in request.messages)
-        return math.ceil(chars / CHARS_PER_TOKEN) + self.counts_max_tokens * request.sampling.max_tokens
+        return math.ceil(chars / CHARS_PER_TOKEN) + self.counts_max_tokens * (request.sampling.max_tokens or 0)
 
 
 # Requests and tokens per minute, requests per day, by usage tier.

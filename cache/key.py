@@ -8,7 +8,9 @@ it were a character. JSON strings and arrays keep every boundary, so no two requ
 * Texts are compared as they are: two Unicode normal forms of one word are two texts.
 * `temperature` and `top_p` are floating-point values, written as Python's `repr` writes them: 0, 0.0 and -0.0 are one
   value. Whole numbers are JSON numbers.
-* `response_format` and `sampling.extra` count by what they say: spaces, the order of names and the spelling of strings
+* A message with further fields has them as a third item; a request with a `path` has that under its name. Others show
+  neither.
+* `response_format` and both `extra` count by what they say: spaces, the order of names and the spelling of strings
   and floats (1e2, 100.0) do not matter. 1 and 1.0 stay apart, because servers may tell them apart.
 """
 
@@ -26,11 +28,14 @@ from metaspo.backends import Request
 KEY_VERSION = 1
 """Part of every key: raised when the canonical text of any request changes, so that old entries are never mistaken."""
 
+REMEMBERED = 2_000
+"""Characters of the longest JSON text that is remembered with its canonical form: an image is not."""
+
 
 def request_key(request: Request) -> str:
     """The request's key: 64 hexadecimal digits, the same in every process and on every machine.
 
-    Raises `ValueError` if `response_format` or `sampling.extra` is not JSON, or a number is not finite.
+    Raises `ValueError` if `response_format` or an `extra` is not JSON, or a number is not finite.
     """
     return sha256(_canonical(_parts(request))).hexdigest()
 
@@ -47,12 +52,17 @@ def explain_key(request: Request) -> dict[str, object]:
 def _parts(request: Request) -> dict[str, object]:
     """Everything that determines the answer; names in alphabetical order, as the canonical text has them."""
     sampling = request.sampling
-    return {
+    parts: dict[str, object] = {
         "draw": request.draw,
         "extra": _json_text(sampling.extra, "sampling.extra"),
         "key_version": KEY_VERSION,
         "max_tokens": sampling.max_tokens,
-        "messages": [[message.role, message.content] for message in request.messages],
+        "messages": [
+            [message.role, message.content]
+            if not message.extra
+            else [message.role, message.content, _json_text(message.extra, "message.extra")]
+            for message in request.messages
+        ],
         "model": request.model,
         "response_format": _json_text(request.response_format, "response_format"),
         "revision": request.revision or None,
@@ -61,6 +71,7 @@ def _parts(request: Request) -> dict[str, object]:
         "temperature": _float_text(sampling.temperature, "sampling.temperature"),
         "top_p": _float_text(sampling.top_p, "sampling.top_p"),
     }
+    return parts if not request.path else dict(sorted({**parts, "path": request.path}.items()))
 
 
 def _canonical(parts: Mapping[str, object]) -> bytes:
@@ -80,11 +91,19 @@ def _float_text(value: float | None, name: str) -> str | None:
     return repr(value + 0.0)  # makes a float of an int, and 0.0 of -0.0
 
 
-@lru_cache(maxsize=256)
 def _json_text(text: str, name: str) -> str | None:
     """One text for everything that says the same; "" is nothing said."""
     if not text:
         return None
+    return _known_json(text, name) if len(text) <= REMEMBERED else _canonical_json(text, name)
+
+
+@lru_cache(maxsize=256)
+def _known_json(text: str, name: str) -> str:
+    return _canonical_json(text, name)
+
+
+def _canonical_json(text: str, name: str) -> str:
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)

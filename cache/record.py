@@ -49,6 +49,7 @@ FIELDS = (
     Field("run", str, Entry),
     Field("created", float, Entry),
     Field("reasoning", str, Completion, optional=True),
+    Field("rest", str, Completion, optional=True),
 )
 """All fields in the order in which a record has them. A new one goes to the end, with a default, and is optional."""
 

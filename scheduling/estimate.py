@@ -5,7 +5,8 @@ and so far above the truth for most texts, and what it is expected to take (rate
 is used), which is learned from the usage that comes back.
 """
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 from metaspo.backends import Request, Usage
 
@@ -13,6 +14,10 @@ TOKENS_PER_CHAR = 0.25  # the usual rule of thumb, until answers tell better
 TEMPLATE_TOKENS = 256  # a chat template's own words, per request: some bring a system prompt of their own ...
 MESSAGE_TOKENS = 8  # ... and per message
 LEARNING_RATE = 0.05
+LONGEST_ANSWER = 131_072  # of a request that sets no limit: no model known gives more ...
+USUAL_ANSWER = 1_024  # ... and until answers tell better it gives so much
+IMAGE_BYTES = 50_000  # as many tokens as the dearest picture takes; what is sent whole has more bytes than tokens
+IMAGE_CHARS = 4_000
 
 
 class Size(NamedTuple):
@@ -37,8 +42,45 @@ def size_of(request: Request) -> Size:
         chars += len(content)
         if not content.isascii():
             wide += _bytes(content) - len(content)
-    others = _bytes(request.response_format) + _bytes(request.sampling.extra)
-    return Size(chars, chars + wide + others, len(request.messages), request.sampling.max_tokens)
+        if message.extra:
+            images = _images(message.extra)
+            wide += _bytes(message.extra) + (IMAGE_BYTES - IMAGE_CHARS) * images
+            chars += IMAGE_CHARS * images
+    extra = request.sampling.extra
+    others = _bytes(request.response_format) + _bytes(extra)
+    limit = request.sampling.max_tokens
+    if request.path:
+        chars, limit = len(extra), _longest_raw_answer(request)
+    return Size(chars, chars + wide + others, len(request.messages), LONGEST_ANSWER if limit is None else limit)
+
+
+def _images(extra: str) -> int:
+    """How many parts of a message are no text."""
+    content = _table(extra).get("content")
+    parts = content if isinstance(content, list) else []
+    return sum(not (isinstance(part, dict) and part.get("type") == "text") for part in parts)
+
+
+def _longest_raw_answer(request: Request) -> int:
+    """Tokens of all answers to a request with a path together, at most."""
+    body = _table(request.sampling.extra)
+    if request.path == "embeddings":
+        return 0
+    limits = [body.get(name) for name in ("max_tokens", "max_output_tokens")]
+    limit = next((limit for limit in limits if isinstance(limit, int)), LONGEST_ANSWER)
+    prompts = body.get("prompt")
+    several = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
+    times = [body.get("n"), body.get("best_of")]
+    return limit * max([1, *(n for n in times if isinstance(n, int))]) * several
+
+
+def _table(text: str) -> dict[str, Any]:
+    """A JSON object; {} for what is none, which is for others to complain of."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class TokenEstimator:
@@ -67,7 +109,8 @@ class TokenEstimator:
 
     def expected(self, size: Size) -> int:
         """Prompt and completion tokens together, as such requests have taken so far (at first: all of `max_tokens`)."""
-        return round(size.chars * self._ratio + size.max_tokens * self._answer_share) or 1
+        answer = size.max_tokens if size.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
+        return round(size.chars * self._ratio + answer * self._answer_share) or 1
 
     def observe(self, size: Size, usage: Usage) -> None:
         """Learn from an answer."""
@@ -76,7 +119,8 @@ class TokenEstimator:
         if size.chars:
             ratio = usage.prompt_tokens / size.chars
             self._ratio += rate * (ratio - self._ratio)
-        self._answer_share += rate * (usage.completion_tokens / max(size.max_tokens, 1) - self._answer_share)
+        answer = size.max_tokens if size.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
+        self._answer_share += rate * (usage.completion_tokens / max(answer, 1) - self._answer_share)
         self._template = max(self._template, usage.prompt_tokens - size.bytes - MESSAGE_TOKENS * size.messages)
 
 

@@ -83,7 +83,7 @@ class ByteServer(Server):
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         reply = await super().complete(request, time_limit=time_limit)
         size = len(request.messages[-1].content.encode())
-        usage = Usage(size, request.sampling.max_tokens) if size > 100 else Usage(10, 5)
+        usage = Usage(size, request.sampling.max_tokens or 0) if size > 100 else Usage(10, 5)
         return replace(reply, completion=replace(reply.completion, usage=usage))
 
 

@@ -41,7 +41,9 @@ class Provider(Server):
         chars = sum(len(message.content) for message in request.messages)
         usage = Usage(chars // 5 + 8, self._rng.randint(20, 120))
         cost = (
-            chars // 4 + request.sampling.max_tokens if self.declared else usage.prompt_tokens + usage.completion_tokens
+            chars // 4 + (request.sampling.max_tokens or 0)
+            if self.declared
+            else usage.prompt_tokens + usage.completion_tokens
         )
         self._admit(cost)
         hints = self._hints()
