@@ -117,7 +117,10 @@ async def evaluate(
             )
             scores = await score_given(context, system, users, split=split)
     return EvaluationReport(
-        scores=tuple(scores), usage=context.account.statistics(), seconds=anyio.current_time() - started
+        scores=tuple(row for row, _ in scores),
+        answers={card.task: card.outcomes for _, card in scores},
+        usage=context.account.statistics(),
+        seconds=anyio.current_time() - started,
     )
 
 

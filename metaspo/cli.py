@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from metaspo import tables
+from metaspo.answer_commands import add_answer_commands
 from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
 from metaspo.console import EXIT_CODES, ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
@@ -29,7 +30,7 @@ from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.overrides import parse_overrides
-from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, Run, RunsFolder
+from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.plan_tables import plan_data, print_plan
 from metaspo.progress import ProgressDisplay
 from metaspo.scheduling import RunStopped
@@ -282,13 +283,13 @@ def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
 
 @app.command(cls=NamedArguments)
 def show(
-    run: Run,
+    run: LatestRun = "",
     folder: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
     """Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on."""
     with told_plainly():
-        found = find_run(run, base=folder)
+        found = find_run(run, base=folder, latest=True)
         if json:
             tables.print_json(out, tables.shown_data(found))
         else:
@@ -296,4 +297,5 @@ def show(
 
 
 app.command(name="tasks")(list_tasks)
+add_answer_commands(app)
 add_study_commands(app)

@@ -7,7 +7,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder.")]
+LatestRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder; the latest if left out.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]

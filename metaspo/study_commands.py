@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from metaspo import tables
+from metaspo.cache import StoreError
 from metaspo.console import ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
-from metaspo.engine import ConfigError, Observer, Prepared, RunDirectoryError, find_run
+from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import file_name
 from metaspo.engine.studies import (
     AdaptTable,
@@ -31,7 +33,8 @@ from metaspo.engine.studies import (
     shown,
 )
 from metaspo.engine.studies import compare as run_grid
-from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, Run, RunsFolder
+from metaspo.engine.tasks import TaskError
+from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.plan_tables import plan_data
 from metaspo.progress import ProgressDisplay
 
@@ -168,7 +171,7 @@ def transfer(
 
 
 def report(
-    run: Run,
+    run: LatestRun = "",
     page: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The page; report.html in the run's folder if left out."),
@@ -180,9 +183,9 @@ def report(
 ) -> None:
     """Write a finished run's page: scores with intervals, curves, every prompt with what changed."""
     with told_plainly():
-        found = find_run(run, base=runs)
+        found = find_run(run, base=runs, latest=True)
         pages = _pages()
-        html = pages.run_page(found)
+        html = pages.run_page(found, _answers(found))
         target = page or found.path / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
@@ -190,6 +193,14 @@ def report(
         if figures:
             for path in pages.write_figures(found, figures):
                 out.print(f"Wrote {path}", highlight=False, markup=False)
+
+
+def _answers(run: RunDirectory) -> RunAnswers | str:
+    """A run's answers, or why there are none."""
+    try:
+        return run_async(run_answers(run))
+    except (ConfigError, TaskError, StoreError) as reason:
+        return f"The answers cannot be shown: {reason}"
 
 
 def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]) -> Grid:

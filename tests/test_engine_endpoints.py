@@ -135,7 +135,7 @@ def test_no_value_of_a_header_is_written_to_the_run_directory(tmp_path: Path) ->
     headers = {"x-corp": SECRET, "api-key": "$AZURE_KEY"}
     config = parse({"endpoints": [{"url": "http://h/v1", "headers": headers}]})
     directory = RunDirectory(tmp_path)
-    directory.write_config(config)
+    directory.write_config(config, folder=tmp_path, data=tmp_path)
     written = directory.config.read_text(encoding="utf-8")
     assert SECRET not in written
     assert "x-corp" in written

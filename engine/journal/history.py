@@ -111,6 +111,11 @@ class History:
             case Select():
                 self._select(event, address, spent)
 
+    @property
+    def best_prompts(self) -> Mapping[str, str]:
+        """The best prompts selected so far: user prompts by task, and "" the system prompt."""
+        return self._parents
+
     def points(self, weights: Mapping[str, float]) -> tuple[Point, ...]:
         """After the first prompts, after each iteration's inner loops, after each outer loop."""
         return tuple(Point.of(*point, weights) for point in self._points)

@@ -1,9 +1,11 @@
 """What a run comes to."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metaspo.engine.evaluation.answers import example_data, outcome_data
+from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.statistics import Interval, Optimism
 from metaspo.engine.tasks import TaskRole
@@ -104,12 +106,17 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """Given prompts on given tasks, and what scoring them took."""
+    """Given prompts on given tasks, and what scoring them took; `answers` by task, in the order of the split."""
 
     scores: tuple[TestScore, ...]
     usage: AccountStatistics
     seconds: float
+    answers: dict[str, tuple[Outcome, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        answers = {
+            task: [{**example_data(outcome.example), "answer": outcome_data(outcome)} for outcome in outcomes]
+            for task, outcomes in self.answers.items()
+        }
+        return {**asdict(replace(self, answers={})), "answers": answers}

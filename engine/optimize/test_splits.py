@@ -5,6 +5,7 @@ from typing import Literal
 
 from metaspo.engine.addresses import join
 from metaspo.engine.evaluation.evaluation import score
+from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.gather import gather
 from metaspo.engine.optimize.result import Gain
@@ -52,25 +53,34 @@ async def _score_pair(
     *,
     stage: Stage,
     prompt: int = 0,
-    split: Literal["train", "test"] = "test",
 ) -> TestScore:
+    card = await _card(context, task, pair, stage=stage, prompt=prompt, split="test")
+    return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage, prompt=prompt)
+
+
+async def _card(
+    context: RunContext, task: Task, pair: PromptPair, *, stage: Stage, prompt: int, split: Literal["train", "test"]
+) -> Scorecard:
     position = [other.name for other in context.tasks].index(task.name)
     priority = priorities.final(stage=stage, task=position, prompt=prompt)
     address = join(split, stage, f"task={task.name}", f"prompt={prompt}")
     examples = task.train if split == "train" else task.test
-    card = await score(context, pair, task, examples=examples, address=address, priority=priority)
-    return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage, prompt=prompt)
+    return await score(context, pair, task, examples=examples, address=address, priority=priority)
 
 
 async def score_given(
     context: RunContext, system: str, users: Mapping[str, str], *, split: Literal["train", "test"]
-) -> list[TestScore]:
-    """A given system prompt with each task's given user prompt, on one split of every task."""
-    return await gather(
-        _score_pair(context, task, PromptPair(system, users[task.name]), stage="given", split=split)
-        for task in context.tasks
-        if (task.train if split == "train" else task.test)
+) -> list[tuple[TestScore, Scorecard]]:
+    """A given system prompt with each task's given user prompt, on one split of every task that has it."""
+    tasks = [task for task in context.tasks if (task.train if split == "train" else task.test)]
+    cards = await gather(
+        _card(context, task, PromptPair(system, users[task.name]), stage="given", prompt=0, split=split)
+        for task in tasks
     )
+    return [
+        (TestScore.of(card, role=task.role, metric=task.metric.name, stage="given"), card)
+        for task, card in zip(tasks, cards, strict=True)
+    ]
 
 
 def gains(tests: Sequence[TestScore]) -> tuple[Gain, ...]:

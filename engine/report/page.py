@@ -9,8 +9,11 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, confusion_rows, read_as
 from metaspo.engine.report.diff import Span, differences
 from metaspo.engine.report.figures import draw
+
+MOST_ANSWERS = 100  # a task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """A task's answers, folded away one by one; `left_out` of them for want of room."""
+
+    task: TaskAnswers
+    labels: TextTable | None
+    shown: tuple[AnsweredExample, ...]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """A part of the page."""
 
@@ -58,11 +71,22 @@ class Section:
     tables: tuple[TextTable, ...] = ()
     prompts: tuple[Prompt, ...] = ()
     entries: tuple[Entry, ...] = ()
+    answers: tuple[Answers, ...] = ()
 
 
 def picture(figure: Figure, *, alt: str) -> Picture:
     """A figure for a page."""
     return Picture(alt=alt, data=base64.b64encode(draw(figure, "svg")).decode())
+
+
+def answered(task: TaskAnswers) -> Answers:
+    """A task's answers for a page, regressions first."""
+    labels = None
+    if task.labels:
+        heads, rows = confusion_rows(task)
+        labels = TextTable(columns=tuple(heads), rows=tuple(map(tuple, rows)))
+    shown = task.examples[:MOST_ANSWERS]
+    return Answers(task=task, labels=labels, shown=shown, left_out=len(task.examples) - len(shown))
 
 
 def changed_prompt(title: str, old: str, new: str) -> Prompt:
@@ -74,4 +98,6 @@ def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Seq
     """The page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(title=title, lead=lead, verdicts=verdicts, sections=sections, version=version("metaspo"))
+    return template.render(
+        read_as=read_as, title=title, lead=lead, verdicts=verdicts, sections=sections, version=version("metaspo")
+    )

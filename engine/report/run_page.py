@@ -15,7 +15,8 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain, RunResult
 from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
-from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, changed_prompt, picture, render_page
+from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, answered, changed_prompt, picture, render_page
+from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 
 
@@ -29,8 +30,12 @@ def load_result(run: RunDirectory) -> RunResult:
         raise RunDirectoryError(f"{run.result}: cannot be read as a result: {error}") from None
 
 
-def run_page(run: RunDirectory) -> str:
-    """Everything worth seeing of a finished run on one page of HTML. Raises `RunDirectoryError`."""
+def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
+    """Everything worth seeing of a finished run on one page of HTML; `answers`, or why there are none.
+
+    Raises:
+        RunDirectoryError: for a run that has not finished, or cannot be read.
+    """
     result, config = load_result(run), _config(run)
     written = {task["name"]: task["user_prompt"] or "" for task in config["tasks"]}  # "" where it was left out
     first = {"": config["system_prompt"], **written, **result.first_user_prompts}
@@ -44,6 +49,7 @@ def run_page(run: RunDirectory) -> str:
             pictures=(picture(score_curve(points), alt="train score over selections and over what was spent"),),
         ),
         Section(title="What it found", prompts=_found(result, first)),
+        _answers(answers),
         Section(title="Every proposal", entries=tuple(map(_entry, history.proposals(first)))),
     ]
     return render_page(
@@ -132,6 +138,13 @@ def _scores(result: RunResult) -> Section | None:
         for row in result.tests
     )
     return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=columns, rows=rows),))
+
+
+def _answers(answers: RunAnswers | str) -> Section | None:
+    if isinstance(answers, str):
+        return Section(title="Answers", paragraphs=(answers,)) if answers else None
+    missing = (answers.missing,) if answers.missing else ()
+    return Section(title="Answers", paragraphs=missing, answers=tuple(map(answered, answers.tasks)))
 
 
 def _found(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:

@@ -1,6 +1,7 @@
 """A run's directory: everything that is left of it, and who may write there.
 
 config.json     the resolved config
+origin.json     where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
 journal.jsonl   every event
 result.json     the result, once there is one
 summary.json    scores, calls, tokens, dollars, time
@@ -73,6 +74,11 @@ class RunDirectory:
         """The resolved config."""
         return self.path / "config.json"
 
+    @property
+    def origin(self) -> Path:
+        """Where the config's relative paths start."""
+        return self.path / "origin.json"
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the directory for one process. Raises `RunDirectoryError` if another one has it."""
@@ -103,9 +109,10 @@ class RunDirectory:
             except OSError:
                 return False  # a file system without locks
 
-    def write_config(self, config: RunConfig) -> None:
-        """Write the resolved config."""
+    def write_config(self, config: RunConfig, *, folder: Path, data: Path) -> None:
+        """Write the resolved config, and where its relative paths of `cache` and `runs`, and of data, start."""
         write_json(self.config, config.model_dump(mode="json"))
+        write_json(self.origin, {"folder": str(folder.absolute()), "data": str(data.absolute())})
 
     def write_result(self, result: RunResult) -> None:
         """Write the result and the prompts."""
@@ -151,21 +158,24 @@ def find_runs(base: Path) -> list[RunDirectory]:
     return sorted(found, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
 
 
-def find_run(name: str, *, base: Path) -> RunDirectory:
+def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
     """A run by its path, its name, its config's name, or the start of its name. Raises `RunDirectoryError`.
 
-    The start of a name counts only where nothing has exactly that name, and only if it fits one run.
+    The start of a name counts only where nothing has exactly that name. If it fits several runs, the latest one is
+    taken where that is wanted, and of all runs if no name is given.
     """
     as_path = RunDirectory(Path(name))
-    if as_path.config.is_file():
+    if name and as_path.config.is_file():
         return as_path
     runs = find_runs(base)
+    if not runs and not name:
+        raise RunDirectoryError(f"there are no runs in {base}; `metaspo optimize CONFIG` makes one")
     matches = (
         [run for run in runs if run.name == name]
         or [run for run in runs if re.fullmatch(re.escape(name) + FINGERPRINT, run.name)]
         or [run for run in runs if run.name.startswith(name)]
     )
-    if len(matches) == 1:
+    if len(matches) == 1 or (matches and latest):
         return matches[0]
     if matches:
         raise RunDirectoryError(f"'{name}' fits {len(matches)} runs: {', '.join(run.name for run in matches)}")

@@ -9,7 +9,6 @@ import anyio
 from metaspo.backends import BackendError, Progress
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.events import Spent
@@ -73,7 +72,7 @@ async def run_prepared(
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     started = anyio.current_time()
     directory = prepared.directory
-    with _journal(directory, prepared.config) as journal:
+    with _journal(prepared) as journal:
         name = directory.name if directory else prepared.config.name
         earlier = _spent(directory)
         watched = WatchedJournal(journal, observer.warn)
@@ -152,12 +151,13 @@ def _spent(directory: RunDirectory | None) -> Spent:
 
 
 @contextmanager
-def _journal(directory: RunDirectory | None, config: RunConfig) -> Iterator[Journal]:
+def _journal(prepared: Prepared) -> Iterator[Journal]:
+    directory = prepared.directory
     if directory is None:
         yield MemoryJournal()
         return
     with directory.held():
-        directory.write_config(config)
+        directory.write_config(prepared.config, folder=prepared.folder, data=prepared.data)
         journal = FileJournal(directory.journal)
         try:
             yield journal

@@ -23,6 +23,7 @@ class Prepared:
     Attributes:
         folder: where the config's relative paths of `cache` and `runs` start.
         beside: where the config's file is; a `.env` there counts as well as one in `folder`.
+        data: where the relative paths of its data start.
         notices: what the data's owner should know, e.g. examples left out.
         source: the config's file, for messages.
     """
@@ -31,6 +32,7 @@ class Prepared:
     tasks: tuple[Task, ...]
     folder: Path
     beside: Path = Path()
+    data: Path = Path()
     notices: tuple[Notice, ...] = ()
     source: str = "config"
 
@@ -75,8 +77,15 @@ def prepare(
     elif overrides:
         config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
     notices: list[Notice] = []
-    tasks = load_tasks(config.tasks, base_dir=data_folder or beside, seed=config.seed, notify=notices.append)
+    data = data_folder or beside
+    tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append)
     check_config(config, source=source)
     return Prepared(
-        config=config, tasks=tasks, folder=folder or Path(), beside=beside, notices=tuple(notices), source=source
+        config=config,
+        tasks=tasks,
+        folder=folder or Path(),
+        beside=beside,
+        data=data,
+        notices=tuple(notices),
+        source=source,
     )

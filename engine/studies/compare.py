@@ -238,7 +238,7 @@ async def _score(
     wanted = prepared.config.test.source != "none"
     tasks = tuple(task for task in context.tasks if task.role == "target" or wanted)
     scores = await score_given(replace(context, tasks=tasks), system, users, split="test")
-    return scores, context.account.statistics()
+    return [score for score, _ in scores], context.account.statistics()
 
 
 def _with_base(prepared: Prepared, model: ModelTable) -> Prepared:

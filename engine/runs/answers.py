@@ -1,0 +1,159 @@
+"""The answers of a run, as it got and read them: from its cache, by its config. Nothing is asked of any model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from metaspo.cache import PASSWORD, MemoryStore, Store, is_url, open_store
+from metaspo.engine.config.load import parse_config
+from metaspo.engine.config.models import BASE_TEMPERATURE, Model, model_of
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
+from metaspo.engine.evaluation.scorecard import Outcome, grade_answer
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
+from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.suggest import nearest
+from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.load import load_tasks
+from metaspo.scheduling import Gateway
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAnswers:
+    """The answers of a run.
+
+    Attributes:
+        after: whose answers those after are: "the prompts that it found", or of a run that has not finished "the best
+            prompts so far".
+        tasks: those that have the split, in the order of the config.
+    """
+
+    run: str
+    after: str
+    tasks: tuple[TaskAnswers, ...]
+
+    @property
+    def missing(self) -> str:
+        """What cannot be shown, and why, in a sentence; "" if all is there."""
+        missing = sum(task.missing for task in self.tasks)
+        if not missing:
+            return ""
+        whole = 2 * sum(len(task.examples) for task in self.tasks)
+        return (
+            f"{missing:,} of {whole:,} answers are not in the cache: they were not asked for, could not be had, were "
+            "cleared out, or the data has changed since."
+        )
+
+    def as_json(self, wanted: Wanted | None = None) -> dict[str, Any]:
+        """Plain data, of the examples that are wanted."""
+        tasks = [task.as_json(wanted) for task in self.tasks]
+        return {"run": self.run, "after": self.after, "missing": self.missing, "tasks": tasks}
+
+
+async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None = None) -> RunAnswers:
+    """What a run's examples were answered under its first prompts and under what it found (or has found so far).
+
+    Args:
+        task: the only one that is looked at; all if left out.
+        split: by default "test" for a run that has finished, "train" for another.
+
+    Raises:
+        RunDirectoryError: for a directory that cannot be read.
+        ConfigError, TaskError: for a config or data that cannot be used any more.
+        StoreError: when the cache cannot be used.
+    """
+    config, folder, data = _origin(run)
+    names = [spec.name for spec in config.tasks]
+    if task and task not in names:
+        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+    specs = [spec for spec in config.tasks if task in ("", spec.name)]
+    tasks = load_tasks(specs, base_dir=data, seed=config.seed)
+    found, finished = _prompts_of(run)
+    split = split or ("test" if finished else "train")
+    model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)
+    store = _store_of(config, folder)
+    try:
+        async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
+            reader = _Reader(gateway, model, config)
+            answered = [
+                await reader.task_answers(each, found, split=split)
+                for each in tasks
+                if (each.train if split == "train" else each.test)
+            ]
+    finally:
+        await store.aclose()
+    after = "the prompts that it found" if finished else "the best prompts so far"
+    return RunAnswers(run=run.name, after=after, tasks=tuple(answered))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    gateway: Gateway
+    model: Model
+    config: RunConfig
+
+    async def task_answers(self, task: Task, found: Mapping[str, str], *, split: Split) -> TaskAnswers:
+        """`found` are the prompts after: the system prompt under "", user prompts under their task's name."""
+        system = self.config.system_prompt
+        before = await self._outcomes(task, PromptPair(system, task.user_prompt), split)
+        after = PromptPair(found.get("", system), found.get(task.name, task.user_prompt))
+        return TaskAnswers.of(task, split=split, before=before, after=await self._outcomes(task, after, split))
+
+    async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
+        examples = task.train if split == "train" else task.test
+        roles = self.config.roles
+        requests = [self.model.request(render(pair, example.question, roles=roles)) for example in examples]
+        answers = await self.gateway.lookup_many(requests)
+        return [
+            grade_answer(answers[row], example, answer_format=task.answer_format, metric=task.metric)
+            if row in answers
+            else None
+            for row, example in enumerate(examples)
+        ]
+
+
+def read_config(run: RunDirectory) -> RunConfig:
+    """The config that a run's directory holds. Raises `RunDirectoryError`, `ConfigError`."""
+    return parse_config(_read(run.config), source=str(run.config))
+
+
+def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
+    """The config, and where its relative paths of the cache and of data start; of a run that does not say so, here."""
+    origin = _read(run.origin) if run.origin.is_file() else {}
+    return read_config(run), Path(origin.get("folder", "")), Path(origin.get("data", ""))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
+    return data
+
+
+def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:
+    """The best prompts that a run has come to, by task and the system prompt under "", and whether it has finished."""
+    if run.result.is_file():
+        result = _read(run.result)
+        users: Iterable[tuple[str, list[str]]] = result["user_prompts"].items()
+        return {"": result["system_prompt"], **{task: prompts[0] for task, prompts in users if prompts}}, True
+    return dict(RunView.of(StoredJournal(run.journal)).history.best_prompts), False
+
+
+def _store_of(config: RunConfig, folder: Path) -> Store:
+    """The run's cache; an empty one where it kept nothing, so that none is made."""
+    if not config.cache or not (is_url(config.cache) or (folder / Path(config.cache).expanduser()).is_dir()):
+        return MemoryStore()
+    password = environment_with_dotenv(folder).get(PASSWORD, "")
+    return open_store(config.cache, folder=folder, password=password)

@@ -1,0 +1,130 @@
+"""`metaspo answers`: what a run's examples were answered before and after, and how each answer was read."""
+
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from metaspo import tables
+from metaspo.console import err, out, run_async, told_plainly
+from metaspo.engine import ConfigError, find_run
+from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, read_as
+from metaspo.engine.evaluation.scorecard import Outcome
+from metaspo.engine.runs.answers import RunAnswers, run_answers
+from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
+
+SHOWN = 5  # examples a task, unless all are asked for
+HEAD, TAIL = 200, 120  # characters of a long text
+COLOURS = {"worse": "red", "still wrong": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
+
+
+def add_answer_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command(cls=NamedArguments)(answers)
+
+
+def answers(
+    run: LatestRun = "",
+    task: Annotated[str, typer.Option(metavar="NAME", help="One task only.")] = "",
+    split: Annotated[
+        str, typer.Option(metavar="train|test", help="test for a finished run, else train, if left out.")
+    ] = "",
+    worse: Annotated[bool, typer.Option("--worse", help="Only those that got worse.")] = False,
+    better: Annotated[bool, typer.Option("--better", help="Only those that got better.")] = False,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only those that are wrong after.")] = False,
+    malformed: Annotated[
+        bool, typer.Option("--malformed", help="Only those whose answer after is not in the form asked for.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All examples, and long texts whole.")] = False,
+    folder: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Show a run's answers before and after, those that got worse first.
+
+    They are taken from the cache, and nothing is asked of any model. Of a run that has not finished, the answers are
+    those under its first prompts and under the best so far, on the train examples.
+    """
+    with told_plainly():
+        wanted = _wanted(worse=worse, better=better, wrong=wrong, malformed=malformed)
+        chosen: Literal["train", "test"] | None = "train" if split == "train" else "test" if split == "test" else None
+        if split and chosen is None:
+            raise ConfigError(f"--split: must be train or test, it is '{split}'")
+        found = run_async(run_answers(find_run(run, base=folder, latest=True), task=task, split=chosen))
+    if json:
+        tables.print_json(out, found.as_json(wanted))
+    else:
+        print_answers(out, found, wanted=wanted, everything=everything)
+
+
+def _wanted(*, worse: bool, better: bool, wrong: bool, malformed: bool) -> Wanted | None:
+    """What the flags ask for. Raises `ConfigError` for more than one."""
+    flags: dict[Wanted, bool] = {"worse": worse, "better": better, "wrong": wrong, "malformed": malformed}
+    named = [name for name, given in flags.items() if given]
+    if len(named) > 1:
+        raise ConfigError(f"give one of {', '.join(f'--{name}' for name in named)}, not several")
+    return named[0] if named else None
+
+
+def print_answers(
+    console: Console, found: RunAnswers, *, wanted: Wanted | None = None, everything: bool = False
+) -> None:
+    """Task by task: how many went which way, labels against labels, and the examples."""
+    console.print(Text(found.run, style="bold"))
+    for task in found.tasks:
+        _print_task(console, task, wanted=wanted, everything=everything)
+    if found.missing:
+        err.print(found.missing, highlight=False, markup=False)
+
+
+def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, everything: bool) -> None:
+    console.print()
+    console.print(Text.assemble((f"{task.task} ({task.role})", "bold"), f": {task.sentence}"), soft_wrap=False)
+    if task.labels and wanted is None:
+        _print_confusion(console, task)
+    examples = [each for each in task.examples if each.is_wanted(wanted)]
+    shown = examples if everything else examples[:SHOWN]
+    for each in shown:
+        console.print(_block(each, everything=everything), soft_wrap=False)
+    if len(shown) < len(examples):
+        console.print(f"{len(examples) - len(shown):,} more: --all shows them.", style="dim", highlight=False)
+
+
+def _print_confusion(console: Console, task: TaskAnswers) -> None:
+    heads, rows = confusion_rows(task)
+    table = tables.make_table("how often it was read as (before → after)", *map(escape, heads))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _block(each: AnsweredExample, *, everything: bool) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", width=11)
+    table.add_column(overflow="fold")
+    table.add_row(Text(each.change, style=COLOURS[each.change]), Text(each.example.where, style="dim"))
+    cut = str if everything else excerpt
+    table.add_row(" question", Text(cut(each.example.question)))
+    table.add_row(" expected", Text(" or ".join(each.example.answers)))
+    for stage, outcome in (("before", each.before), ("after", each.after)):
+        table.add_row(f" {stage}", _answer(outcome, cut(outcome.text) if outcome else ""))
+    return table
+
+
+def _answer(outcome: Outcome | None, text: str) -> Text:
+    """How an answer was read and, where that is not all it says, what it says."""
+    read = read_as(outcome)
+    if outcome is None or outcome.grade is None:
+        return Text(read, style="dim")
+    style = "green" if outcome.grade >= 1 else "red"
+    partly = f" ({outcome.grade:.2f})" if 0 < outcome.grade < 1 else ""
+    said = "" if text.strip() == outcome.prediction else f"  ← {text}"
+    return Text.assemble((read + partly, style), said)
+
+
+def excerpt(text: str) -> str:
+    """The beginning and the end of a long text."""
+    left_out = len(text) - HEAD - TAIL
+    return text if left_out < HEAD else f"{text[:HEAD]} … ({left_out:,} characters) … {text[-TAIL:]}"

@@ -1,0 +1,161 @@
+"""`metaspo answers`: what a run's examples were answered, as the run read it, out of its cache alone."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import end, here, run_into
+from world import World
+
+from metaspo.backends import Request
+from metaspo.engine.evaluation.answers import ORDER, AnsweredExample, TaskAnswers
+from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.tasks.base import Example
+
+HOSTILE = "[red]yes[/red] \x1b[2J</script><b>no</b>"
+
+
+class Hostile(World):
+    """Now and then answers with markup and orders to the terminal."""
+
+    def base(self, request: Request) -> str:
+        said = super().base(request)
+        return HOSTILE if said not in ("yes", "no") else said
+
+
+WORLD = Hostile(3, malformed=0.1)
+
+
+@pytest.fixture
+def finished(project: Path, server: ChatServer) -> Path:
+    """A project with a finished run."""
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    return project
+
+
+def answers(*options: str) -> dict[str, Any]:
+    """What `metaspo answers --json` says."""
+    data: dict[str, Any] = here("answers", *options, "--json").data
+    return data
+
+
+def test_every_answer_is_graded_as_the_run_graded_it(finished: Path, server: ChatServer) -> None:
+    (path,) = finished.glob(".metaspo/runs/*/result.json")
+    rows = {(row["task"], row["stage"]): row for row in json.loads(path.read_bytes())["tests"] if row["prompt"] == 0}
+    found = answers()
+    assert [task["task"] for task in found["tasks"]] == ["a", "b", "unseen"]
+    for task in found["tasks"]:
+        for stage in ("before", "after"):
+            by_line = sorted(task["examples"], key=lambda each: int(each["where"].rpartition(":")[2]))
+            assert [each[stage]["grade"] for each in by_line] == rows[task["task"], stage]["grades"]
+            malformed = sum(each[stage]["status"] == "malformed" for each in by_line)
+            assert malformed == rows[task["task"], stage]["malformed"]
+
+
+def test_nothing_is_asked_for_an_answer(finished: Path, server: ChatServer) -> None:
+    calls = server.calls
+    assert answers()["missing"] == ""
+    assert answers("--split", "train")["tasks"]
+    assert server.calls == calls
+
+
+def test_what_the_cache_does_not_have_is_said(finished: Path, server: ChatServer) -> None:
+    (finished / ".metaspo" / "cache").rename(finished / "elsewhere")
+    calls = server.calls
+    shown = here("answers")
+    assert "24 of 24 answers are not in the cache" in shown.err
+    assert "not in the cache" in shown.out
+    assert server.calls == calls
+    assert not (finished / ".metaspo" / "cache").exists(), "looking makes no cache"
+
+
+def test_regressions_come_first_and_a_filter_keeps_its_own(finished: Path) -> None:
+    for task in answers()["tasks"]:
+        places = [ORDER.index(each["change"]) for each in task["examples"]]
+        assert places == sorted(places)
+        assert Counter(each["change"] for each in task["examples"]) == Counter(
+            {change: count for change, count in task["counts"].items() if count}
+        )
+    whole = [each for task in answers()["tasks"] for each in task["examples"]]
+    filters: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "--worse": lambda each: each["change"] == "worse",
+        "--better": lambda each: each["change"] == "better",
+        "--wrong": lambda each: each["after"]["grade"] < 1,
+        "--malformed": lambda each: each["after"]["status"] == "malformed",
+    }
+    for flag, keeps in filters.items():
+        kept = [each for task in answers(flag)["tasks"] for each in task["examples"]]
+        assert kept == [each for each in whole if keeps(each)]
+    assert here("answers", "--worse", "--wrong").code == 2
+
+
+def test_one_task_and_a_name_that_is_none(finished: Path) -> None:
+    assert [task["task"] for task in answers("--task", "unseen")["tasks"]] == ["unseen"]
+    refused = here("answers", "--task", "unsen")
+    assert (refused.code, "did you mean 'unseen'" in refused.err) == (2, True)
+
+
+def test_labels_against_labels_count_every_answer(finished: Path) -> None:
+    for task in answers()["tasks"]:
+        for stage in ("before", "after"):
+            table = task["confusion"][stage]
+            assert set(table) == {"yes", "no"}
+            assert sum(count for row in table.values() for count in row.values()) == 4
+            right = sum(table[label].get(label, 0) for label in table)
+            assert right == sum(each[stage]["grade"] == 1 for each in task["examples"])
+
+
+def test_the_answers_are_found_from_another_folder(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = finished.glob(".metaspo/runs/*")
+    (finished / "beside").mkdir()
+    monkeypatch.chdir(finished / "beside")
+    assert answers(str(run))["missing"] == ""
+
+
+def test_what_a_model_wrote_is_text_on_the_terminal_and_on_the_page(finished: Path) -> None:
+    shown = here("answers", "--all")  # which looks for control characters
+    assert "[red]yes[/red]" in shown.out
+    assert here("report").code == 0
+    (page,) = finished.glob(".metaspo/runs/*/report.html")
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;/script&gt;&lt;b&gt;no&lt;/b&gt;" in text
+    assert "<b>no</b>" not in text.replace("<b>no</b></dd>", "").replace("read as: <b>no</b>", "")
+    assert "<script" not in text
+
+
+def test_a_run_that_goes_on_shows_the_best_so_far(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=80)
+    found = answers()
+    assert found["after"] == "the best prompts so far"
+    assert {task["split"] for task in found["tasks"]} == {"train"}
+    assert [task["task"] for task in found["tasks"]] == ["a", "b"]
+    assert all(each["before"] for task in found["tasks"] for each in task["examples"])
+    server.release()
+    end(running)
+
+
+def test_an_evaluation_says_every_answer_in_its_json(project: Path, server: ChatServer) -> None:
+    data = here("evaluate", "run.toml", "--json").data
+    for row in data["scores"]:
+        told = data["answers"][row["task"]]
+        assert [each["answer"]["grade"] for each in told] == row["grades"]
+        assert all(each["question"] and each["expected"] for each in told)
+
+
+def test_a_grade_that_fell_is_worse_also_between_wrong_and_partly_right() -> None:
+    def graded(grade: float | None) -> Outcome:
+        status = Status.SCORED if grade is not None else Status.FAILED
+        return Outcome(example=Example("q", ("a",)), status=status, grade=grade)
+
+    def change(before: float | None, after: float | None) -> str:
+        return AnsweredExample(example=Example("q", ("a",)), before=graded(before), after=graded(after)).change
+
+    assert [change(1, 1), change(0.5, 0.5), change(0, 0)] == ["right", "still wrong", "still wrong"]
+    assert [change(1, 0.5), change(0.5, 0), change(0.5, 1), change(0, 0.5)] == ["worse", "worse", "better", "better"]
+    assert [change(None, 1), change(1, None)] == ["unknown", "unknown"]
+    assert AnsweredExample(example=Example("q", ("a",)), before=None, after=graded(1)).change == "unknown"
+    assert TaskAnswers(task="t", role="source", split="test", examples=()).missing == 0
