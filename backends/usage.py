@@ -10,13 +10,14 @@ What holds of every `Usage` made here, for any JSON at all:
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from metaspo.backends.base import Request, Usage
 
 _CHARS_PER_TOKEN = 4  # the usual rule of thumb
 _MOST_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
 _MOST_TOKENS = 10_000_000  # far beyond any context: more is no count
-_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_CACHED = frozenset({"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"})
 _COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")
 
 
@@ -24,12 +25,24 @@ def read_usage(said: object, *, request: Request, answer: str) -> Usage:
     """The tokens of a call; `said` is the response's `usage`, `answer` all the text that came, reasoning included."""
     if not isinstance(said, dict):
         return estimate_usage(request, answer)
-    prompt, cached = _prompt(said)
-    completion = _completion(said)
-    total = _count(said.get("total_tokens"))
-    if prompt is None and total is not None and 0 < completion < total:
-        prompt = total - completion
-    chars = sum([len(message.content) for message in request.messages])
+    prompt, cached = said.get("prompt_tokens"), 0
+    completion: Any = said.get("completion_tokens")
+    total: Any = said.get("total_tokens")
+    plain = (  # what nearly every server says, and no more; every call pays for finding out
+        type(prompt) is type(completion) is int
+        and min(prompt, completion) >= 0
+        and prompt + completion == total <= _MOST_TOKENS
+        and len(said) == (4 if said.get("prompt_tokens_details", said) is None else 3)
+    )
+    if not plain:
+        prompt, cached = _prompt(said)
+        completion = _completion(said)
+        total = _count(said.get("total_tokens"))
+        if prompt is None and total is not None and 0 < completion < total:
+            prompt = total - completion
+    chars = 0
+    for message in request.messages:
+        chars += len(message.content)
     if prompt is None or prompt * _MOST_CHARS_PER_TOKEN < chars:
         prompt = max(prompt or 0, _estimated_prompt(request))
     if completion * _MOST_CHARS_PER_TOKEN < len(answer):
@@ -58,7 +71,7 @@ def _prompt(said: Mapping[str, object]) -> tuple[int | None, int]:
         named_as_anthropic = "cache_read_input_tokens" in said and not details
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is None:
-        cached = max([_count(said.get(name)) or 0 for name in _CACHED])
+        cached = 0 if _CACHED.isdisjoint(said) else max([_count(said.get(name)) or 0 for name in _CACHED])
     if prompt is None or not cached:
         return prompt, cached
     if cached > prompt or named_as_anthropic:

@@ -112,6 +112,24 @@ DIALECTS: list[tuple[str, Any, Usage]] = [
 ]  # fmt: skip
 
 
+@given(
+    counts=st.fixed_dictionaries(
+        {"prompt_tokens": st.integers(-1, 5000), "completion_tokens": st.integers(-1, 5000)},
+        optional=dict.fromkeys((*NAMES[3:], *MORE_NAMES), st.integers(0, 5000)),
+    ),
+    beside=st.sampled_from([-1, 0, 0, 1]),
+    details=st.sampled_from([{}, {"prompt_tokens_details": None}, {"prompt_tokens_details": {"cached_tokens": 9}}]),
+    write=st.sampled_from([float, str]),
+)
+def test_a_count_is_the_same_however_it_is_written(
+    counts: dict[str, int], beside: int, details: dict[str, object], write: type
+) -> None:
+    """Plain whole numbers are read by a shorter way, to the same end."""
+    total = counts["prompt_tokens"] + counts["completion_tokens"] + beside
+    said = {**counts, "total_tokens": total, **details}
+    assert read(said) == read({**said, **{name: write(count) for name, count in counts.items()}})
+
+
 @pytest.mark.parametrize(("said", "usage"), [dialect[1:] for dialect in DIALECTS], ids=[row[0] for row in DIALECTS])
 def test_every_dialect_is_counted_as_it_is_billed(said: object, usage: Usage) -> None:
     """And what cannot be read is estimated, never free."""
