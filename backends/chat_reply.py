@@ -33,7 +33,7 @@ _REFUSALS = frozenset(
 )
 _TEXT_OF_PART = ("text", "thinking", "content", "summary", "refusal")
 _READ = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "thinking"})
-_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+_REASONING = {"reasoning_content": 0, "reasoning": 0, "thinking": 0, "reasoning_details": 0}  # in order of preference
 
 
 def read_reply(
@@ -128,7 +128,8 @@ def whole_reason(said: object) -> str:
 
 def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:
     """What a completion has no field for, as JSON; "" for nothing, as of nearly all answers to plain questions."""
-    rest = {name: value for name, value in message.items() if value and name not in _READ}
+    unread = message.keys() - _READ
+    rest = {name: value for name, value in message.items() if value and name in unread} if unread else {}
     if choice.get("logprobs"):
         rest["logprobs"] = choice["logprobs"]
     usage = answer.get("usage")
@@ -144,15 +145,14 @@ def _text_and_reasoning(message: JsonObject) -> tuple[str, str]:
     content = message.get("content")
     text, thought = (content, "") if isinstance(content, str) else _from_parts(content)
     text, within = separate_thinking(text)
-    for name in _REASONING_FIELDS:
-        if message.get(name):
-            beside = _joined(message[name])
-            break
-    else:
-        beside = ""
+    beside = "" if _REASONING.keys().isdisjoint(message) else _reasoning_beside(message)
     if within or thought or beside:
         return text, "\n\n".join(part for part in (beside, thought, within) if part)
     return text, ""
+
+
+def _reasoning_beside(message: JsonObject) -> str:
+    return next((_joined(message[name]) for name in _REASONING if message.get(name)), "")
 
 
 def _from_parts(content: object) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError
 from metaspo.cache.batched import StoreStatistics
-from metaspo.cache.claims import Claims, at_once
+from metaspo.cache.claims import Claims, LocalClaims, at_once
 from metaspo.cache.disk import DiskStore
 from metaspo.cache.disk_maintenance import DiskMaintenance
 from metaspo.cache.fallback import FallbackStore
@@ -37,6 +37,7 @@ __all__ = [
     "ExportReport",
     "FallbackStore",
     "ImportReport",
+    "LocalClaims",
     "Maintained",
     "MemoryStore",
     "PruneFilter",

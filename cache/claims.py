@@ -1,7 +1,7 @@
 """Who asks a question that is not answered yet: one process among all that share a store."""
 
 from collections.abc import Collection, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -23,8 +23,7 @@ class Claims(Protocol):
         ...
 
     async def claim_many(self, keys: Collection[str]) -> set[str]:
-        """Claim keys; returns those that are ours now, or were. Does not suspend in a local store's. Raises
-        `StoreError`."""
+        """Claim keys; returns those that are ours now, or were. Raises `StoreError`."""
         ...
 
     async def renew(self, keys: Collection[str]) -> None:
@@ -33,6 +32,15 @@ class Claims(Protocol):
 
     def release(self, keys: Collection[str]) -> None:
         """Give claims back, soon."""
+        ...
+
+
+@runtime_checkable
+class LocalClaims(Claims, Protocol):
+    """Claims that nobody waits for; no method raises `StoreError`: what cannot be claimed is everybody's."""
+
+    def claim(self, key: str) -> bool:
+        """Claim a key; whether it is ours now, or was."""
         ...
 
 

@@ -36,16 +36,20 @@ class DiskClaims:
         self._size = self._path.stat().st_size if self._path.exists() else 0
         self.contested = False
 
-    async def claim_many(self, keys: Collection[str]) -> set[str]:
-        """Claim keys; returns those that are ours. Does not suspend."""
+    def claim(self, key: str) -> bool:
+        """Claim a key; whether it is ours."""
         try:
             if self._file < 0:
                 self._open()
             elif not self.contested:
                 self.contested = os.lseek(self._file, 0, os.SEEK_END) != self._size
         except OSError:  # a folder that may only be read, say: then nobody can claim anything
-            return set(keys)
-        return {key for key in keys if self._lock(_byte_of(key), fcntl.F_WRLCK)}
+            return True
+        return self._lock(_byte_of(key), fcntl.F_WRLCK)
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        """Claim keys; returns those that are ours. Does not suspend."""
+        return {key for key in keys if self.claim(key)}
 
     async def renew(self, keys: Collection[str]) -> None:
         """They last as long as the process."""

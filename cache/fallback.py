@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError
-from metaspo.cache.claims import Claims
+from metaspo.cache.claims import Claims, LocalClaims
 
 
 class FallbackStore(Store):
@@ -16,7 +16,8 @@ class FallbackStore(Store):
 
     def __init__(self, store: Store, *, warn: Callable[[str], None]) -> None:
         self.local = store.local
-        self._claims = None if store.claims is None else _FallbackClaims(store.claims)
+        claims = store.claims  # of these, local ones never fail
+        self._claims = claims if claims is None or isinstance(claims, LocalClaims) else _FallbackClaims(claims)
         self._store = store
         self._warn = warn
         self._warned = False

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from metaspo.backends import Completion, Usage
-from metaspo.cache import Claims, Entry, Store, StoreError, at_once
+from metaspo.cache import Claims, Entry, LocalClaims, Store, StoreError, at_once
 
 
 def make_key(name: object) -> str:
@@ -187,11 +187,16 @@ class ClaimsConformance:
             assert claims_of(late).contested
             assert await late.get_many([make_key(1)]) == {make_key(1): make_entry()}
 
-    async def test_claims_of_a_local_store_do_not_suspend(self, tmp_path: Path) -> None:
-        """A claim of one that is alone costs no turn of the event loop."""
-        async with aclosing(self.open(tmp_path / "cache")) as store:
-            if store.local:
-                assert at_once(claims_of(store).claim_many([make_key(1)])) == {make_key(1)}
+    async def test_claims_without_waiting_are_the_same_ones(self, tmp_path: Path) -> None:
+        """What a local store grants by `claim` and what it grants by `claim_many` are the same."""
+        async with aclosing(self.open(tmp_path / "cache")) as one, aclosing(self.open(tmp_path / "cache")) as other:
+            ours, theirs = claims_of(one), claims_of(other)
+            if isinstance(ours, LocalClaims) and isinstance(theirs, LocalClaims):
+                assert ours.claim(make_key(1))
+                assert ours.claim(make_key(1))
+                assert not theirs.claim(make_key(1))
+                assert await theirs.claim_many([make_key(1), make_key(2)]) == {make_key(2)}
+                assert not ours.claim(make_key(2))
 
 
 def claims_of(store: Store) -> Claims:

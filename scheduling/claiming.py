@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from metaspo.cache import Entry, Store, StoreError, at_once
+from metaspo.cache import Entry, LocalClaims, Store, StoreError, at_once
 from metaspo.scheduling.flight import Flight, State
 from metaspo.scheduling.single_flight import FlightTable
 
@@ -27,6 +27,7 @@ class Claimer:
     def __init__(self, store: Store, flights: FlightTable) -> None:
         self._store = store
         self._claims = store.claims
+        self._local = store.claims if store.local and isinstance(store.claims, LocalClaims) else None
         self._flights = flights
         self._ours: set[str] = set()
         self._asked: set[str] = set()  # whose claims are on their way; cut off, nobody knows whether they are ours
@@ -43,11 +44,16 @@ class Claimer:
         """None if the flight's call may be made now, else where the flight is instead; its lane hears of it again."""
         if self._claims is None or flight.key in self._ours:
             return None
-        if self._store.local:
-            return self._claim_now(flight)
-        self._claiming[flight.key] = flight
-        self._wake()
-        return State.CLAIMING
+        if self._local is None:
+            self._claiming[flight.key] = flight
+            self._wake()
+            return State.CLAIMING
+        if not self._local.claim(flight.key):
+            self._elsewhere[flight.key] = flight
+            self._wake()
+            return State.ELSEWHERE
+        self._ours.add(flight.key)
+        return self._look_again(flight) if self._local.contested else None
 
     async def aclose(self) -> None:
         """Give back what is left."""
@@ -58,18 +64,9 @@ class Claimer:
             self._claims.release(self._ours | self._asked)
         self._ours.clear()
 
-    def _claim_now(self, flight: Flight) -> State | None:
-        assert self._claims is not None
-        keys = (flight.key,)
-        if flight.key not in at_once(self._claims.claim_many(keys)):
-            self._elsewhere[flight.key] = flight
-            self._wake()
-            return State.ELSEWHERE
-        self._ours.add(flight.key)
-        if not self._claims.contested:
-            return None
+    def _look_again(self, flight: Flight) -> State | None:
         try:
-            entries = at_once(self._store.get_many(keys))
+            entries = at_once(self._store.get_many((flight.key,)))
         except StoreError as error:
             self._flights.fail(flight, error)
             return State.OVER
@@ -157,8 +154,9 @@ class Claimer:
 
     def _dropped(self, key: str) -> None:
         """A flight is over: its answer is stored, or there will be none."""
-        self._claiming.pop(key, None)
-        self._elsewhere.pop(key, None)
+        if self._task is not None:  # else nothing waits
+            self._claiming.pop(key, None)
+            self._elsewhere.pop(key, None)
         if key in self._ours and self._claims is not None:
             self._ours.discard(key)
             self._claims.release((key,))
