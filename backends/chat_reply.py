@@ -16,7 +16,7 @@ from metaspo.backends.http_errors import Call, error_from, error_from_response, 
 from metaspo.backends.limit_headers import parse_limit_hints
 from metaspo.backends.loose_json import loads
 from metaspo.backends.server_words import ErrorBody, read_error, words_of_page
-from metaspo.backends.thinking import separate_thinking
+from metaspo.backends.thinking import may_hold_thinking, separate_thinking
 from metaspo.backends.usage import read_usage
 
 JsonObject = dict[str, Any]
@@ -47,7 +47,9 @@ def read_reply(
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
-    text, reasoning = _text_and_reasoning(message)
+    text, reasoning = message.get("content"), ""
+    if type(text) is not str or may_hold_thinking(text) or not _REASONING.keys().isdisjoint(message):
+        text, reasoning = _text_and_reasoning(message)
     usage = read_usage(answer.get("usage"), request=request, answer=text + reasoning if reasoning else text)
     finish_reason = _finish_reason(choice, text=text, usage=usage, request=request)
     if finish_reason is None:
@@ -145,14 +147,8 @@ def _text_and_reasoning(message: JsonObject) -> tuple[str, str]:
     content = message.get("content")
     text, thought = (content, "") if isinstance(content, str) else _from_parts(content)
     text, within = separate_thinking(text)
-    beside = "" if _REASONING.keys().isdisjoint(message) else _reasoning_beside(message)
-    if within or thought or beside:
-        return text, "\n\n".join(part for part in (beside, thought, within) if part)
-    return text, ""
-
-
-def _reasoning_beside(message: JsonObject) -> str:
-    return next((_joined(message[name]) for name in _REASONING if message.get(name)), "")
+    beside = next((_joined(message[name]) for name in _REASONING if message.get(name)), "")
+    return text, "\n\n".join(part for part in (beside, thought, within) if part)
 
 
 def _from_parts(content: object) -> tuple[str, str]:

@@ -17,7 +17,10 @@ _KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
 _CONNECT_LIMIT = 10.0
 _REFUSED = "connection refused"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_ACCEPTED = "gzip, deflate"  # what is unpacked here, where it is bounded; not by aiohttp, where it is not
+# What is unpacked here, where it is bounded; not by aiohttp, where it is not. Every call pays for a header of our own.
+_ENCODINGS = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}
+if aiohttp.ClientRequest.DEFAULT_HEADERS.items() >= _ENCODINGS.items():
+    _ENCODINGS = {}
 
 
 class Response(NamedTuple):
@@ -85,7 +88,7 @@ class HttpExchange:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": _ACCEPTED, **endpoint.all_headers()},
+            headers={**_ENCODINGS, **endpoint.all_headers()},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT),  # the rest is `TimeLimit`'s
             auto_decompress=False,
             proxy=proxy,

@@ -40,7 +40,7 @@ def separate_thinking(text: str) -> tuple[str, str]:
 
     A text without thinking comes back as it is, to the last space.
     """
-    if not _may_hold_thinking(text):
+    if not may_hold_thinking(text):
         return text, ""
     channels = _from_channels(text)
     if channels is not None:
@@ -55,7 +55,7 @@ def separate_thinking(text: str) -> tuple[str, str]:
     return Thought(_unmarked(rest), "\n\n".join(thought for thought in thoughts if thought))
 
 
-def _may_hold_thinking(text: str) -> bool:
+def may_hold_thinking(text: str) -> bool:
     """Rules most answers out, by the quickest means there are: searches for one character, and what stands first."""
     if (text[:1] in _FIRST and _BEGINNING.match(text) is not None) or ("|" in text and "<|" in text):
         return True

@@ -68,7 +68,7 @@ def _getter(*fields: Field) -> "attrgetter[Any]":
 
 _get_values = _getter(*_ALWAYS)
 _get_floats = itemgetter(*(place for place, kind in enumerate(_TYPES) if kind is float))
-_OPTIONAL_GETTERS = {name: (_getter(field), field.kind) for name, field in _OPTIONAL.items()}
+_get_optional = _getter(*_OPTIONAL.values())
 
 
 class BadRecord(ValueError):
@@ -119,11 +119,14 @@ def _values(entry: Entry) -> tuple[Sequence[object], dict[str, object]]:
         values = [_as_kind(value, kind) for value, kind in zip(values, _TYPES, strict=True)]
     if not math.isfinite(sum(_get_floats(values))):
         raise BadRecord(f"{_NOT_AN_ENTRY}: {values[2:]}")
-    extras = {}
-    for name, (get, kind) in _OPTIONAL_GETTERS.items():
-        if value := get(entry):
-            extras[name] = _as_kind(value, kind)
-    return values, extras
+    optional: Sequence[Any] = _get_optional(entry)
+    if not any(optional):
+        return values, {}
+    return values, {
+        name: _as_kind(value, field.kind)
+        for (name, field), value in zip(_OPTIONAL.items(), optional, strict=True)
+        if value
+    }
 
 
 def _as_kind(value: object, kind: type) -> object:
