@@ -67,5 +67,5 @@ def parse_base_url(text: str) -> BaseUrl:
     versioned = any(re.fullmatch(r"v\d+\w*", piece) for piece in path.split("/"))
     api = given if whole or versioned else f"{given}/v1"
     root = re.sub(r"/v\d+$", "", api)
-    other = f"{given}{_CHAT}{query}" if api != given and path else ""
-    return BaseUrl(api, root, label, query, f"{api}{_CHAT}{query}", other)
+    fallback = f"{given}{_CHAT}{query}" if api != given and path else ""
+    return BaseUrl(api, root, label, query, f"{api}{_CHAT}{query}", fallback)

@@ -60,7 +60,7 @@ def read_reply(
     if finish_reason == CONTENT_FILTER:
         text = _joined(refusal)
     elif finish_reason == _STOP and request.sampling.stop:
-        text = _with_closing_tag(text, request.sampling.stop, said=choice.get("stop_reason"))
+        text = _with_closing_tag(text, request.sampling.stop, stop_reason=choice.get("stop_reason"))
     completion = Completion(
         text=text,
         finish_reason=finish_reason,
@@ -108,24 +108,24 @@ def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Requ
     The cases: a known reason, with a message (but for a refusal, or where the limit left no room for one); no reason,
     which some servers give to every answer, with some text; anything else.
     """
-    said = choice.get("finish_reason")
-    if isinstance(said, str):
-        reason = _WHOLE.get(said) or _WHOLE.get(said.lower())
+    server_reason = choice.get("finish_reason")
+    if isinstance(server_reason, str):
+        reason = _WHOLE.get(server_reason) or _WHOLE.get(server_reason.lower())
         if reason is None:
-            return CONTENT_FILTER if said.lower() in _REFUSALS else None
+            return CONTENT_FILTER if server_reason.lower() in _REFUSALS else None
         has_message = choice.get("message") is not None or choice.get("text") is not None
         return reason if has_message or reason == _LENGTH else None
-    if said is not None or choice.get("error") or not text:
+    if server_reason is not None or choice.get("error") or not text:
         return None
     limit = request.sampling.max_tokens
     return _LENGTH if limit is not None and usage.completion_tokens >= limit else _STOP
 
 
-def whole_reason(said: object) -> str:
+def whole_reason(server_reason: object) -> str:
     """How we say a reason to stop that makes an answer whole, or a refusal; "" for any other."""
-    if not isinstance(said, str):
+    if not isinstance(server_reason, str):
         return ""
-    return _WHOLE.get(said.lower()) or (CONTENT_FILTER if said.lower() in _REFUSALS else "")
+    return _WHOLE.get(server_reason.lower()) or (CONTENT_FILTER if server_reason.lower() in _REFUSALS else "")
 
 
 def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:
@@ -175,11 +175,11 @@ def _joined(value: object, depth: int = 6) -> str:
     return ""
 
 
-def _with_closing_tag(text: str, stops: Sequence[str], *, said: object) -> str:
-    """The text with the closing tag that was the stop string, and so was cut off; `said` names it where servers do."""
+def _with_closing_tag(text: str, stops: Sequence[str], *, stop_reason: object) -> str:
+    """The text with the closing tag that was the stop string, and so cut off; servers may name it as `stop_reason`."""
     for stop in stops:
         opening = stop[:1] + stop[2:]
-        if stop[1:2] == "/" and said in (None, stop) and text.rfind(opening) > text.rfind(stop):
+        if stop[1:2] == "/" and stop_reason in (None, stop) and text.rfind(opening) > text.rfind(stop):
             return text + stop
     return text
 

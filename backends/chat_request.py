@@ -17,7 +17,7 @@ from metaspo.backends.raw_reply import PATHS
 UNASKED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "stream_options", "user")
 """Who asks, for whom, and how the answer is to be sent: never passed on, and no part of a request's key."""
 
-MOST_CHOICES = 128
+MAX_CHOICES = 128
 _REFUSED = {
     "store": "nothing is kept at the provider for later: leave `store` out, or set it to false",
     "background": "an answer is waited for: leave `background` out",
@@ -47,16 +47,16 @@ def read_chat_call(body: object, *, revision: str = "") -> ChatCall:
     """A chat completion's body as a request. Raises `ValueError` with a sentence for what it cannot be."""
     fields = _fields(body)
     model = _model(fields)
-    said = fields.pop("messages", None)
-    if not isinstance(said, list) or not said:
+    raw_messages = fields.pop("messages", None)
+    if not isinstance(raw_messages, list) or not raw_messages:
         raise ValueError("`messages` must be a list of at least one message.")
-    messages = tuple([_message(message, number) for number, message in enumerate(said)])
+    messages = tuple([_message(message, number) for number, message in enumerate(raw_messages)])
     limits = [fields.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in fields]
     if len(limits) == 2:
         raise ValueError("Give `max_tokens` or `max_completion_tokens`, not both.")
     choices = _whole(fields.pop("n", 1), "n", least=1)
-    if choices is None or choices > MOST_CHOICES:
-        raise ValueError(f"`n` must be at most {MOST_CHOICES}.")
+    if choices is None or choices > MAX_CHOICES:
+        raise ValueError(f"`n` must be at most {MAX_CHOICES}.")
     stream, options = fields.pop("stream", False), fields.pop("stream_options", {})
     response_format = fields.pop("response_format", None)
     sampling = Sampling(
@@ -90,9 +90,9 @@ def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:
     return Request(model=model, messages=(), sampling=sampling, revision=revision, path=path)
 
 
-def read_message(said: object) -> Message:
+def read_message(message: object) -> Message:
     """One message of a chat. Raises `ValueError` for what is none."""
-    return _message(said, 0)
+    return _message(message, 0)
 
 
 def json_text(value: object) -> str:
@@ -127,13 +127,13 @@ def _asked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in UNASKED}
 
 
-def _message(said: object, number: int) -> Message:
-    if not isinstance(said, dict) or said.get("role") not in _ROLES:
+def _message(fields: object, number: int) -> Message:
+    if not isinstance(fields, dict) or fields.get("role") not in _ROLES:
         raise ValueError(f"Message {number} must be an object with a `role`: {', '.join(get_args(Role))}.")
-    role, content = cast("Role", said["role"]), said.get("content")
-    if isinstance(content, str) and len(said) == 2:
+    role, content = cast("Role", fields["role"]), fields.get("content")
+    if isinstance(content, str) and len(fields) == 2:
         return Message(role, content)
-    rest = {name: value for name, value in said.items() if name not in ("role", "content") and value is not None}
+    rest = {name: value for name, value in fields.items() if name not in ("role", "content") and value is not None}
     if isinstance(content, str):
         return Message(role, content, json_text(rest))
     if content is None and role != "assistant":

@@ -64,7 +64,7 @@ def variables_in(value: str) -> tuple[str, ...]:
 
 def fill_in(value: str, environment: Mapping[str, str]) -> str:
     """A header's value with its variables replaced. Raises `KeyError` for one that is not set."""
-    return _VARIABLE.sub(lambda found: environment[found[1] or found[2]].strip(), value)
+    return _VARIABLE.sub(lambda match: environment[match[1] or match[2]].strip(), value)
 
 
 def proxy_for(url: str, environment: Mapping[str, str]) -> str:
@@ -74,10 +74,10 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> str:
     HTTP.
     """
     parts = urlsplit(url)
-    said = {name.lower(): value for name, value in sorted(environment.items()) if name.lower().endswith("_proxy")}
-    proxy = said.get(f"{parts.scheme}_proxy") or said.get("all_proxy") or ""
+    proxies = {name.lower(): value for name, value in sorted(environment.items()) if name.lower().endswith("_proxy")}
+    proxy = proxies.get(f"{parts.scheme}_proxy") or proxies.get("all_proxy") or ""
     host = parts.hostname or ""
-    if not proxy or _is_loopback(host) or _is_bypassed(host, parts.port, said.get("no_proxy", "")):
+    if not proxy or _is_loopback(host) or _is_bypassed(host, parts.port, proxies.get("no_proxy", "")):
         return ""
     if "://" not in proxy:
         proxy = f"http://{proxy}"

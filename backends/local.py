@@ -25,7 +25,7 @@ from metaspo.backends.openai_compatible import OpenAICompatible
 
 _INSTALL = "The embedded model needs the package xllamacpp: pip install 'metaspo[local]'."
 _STOP_LIMIT = 5.0
-_MOST_THREADS = 8  # models this small do not get faster with more
+_MAX_THREADS = 8  # models this small do not get faster with more
 
 
 class LocalServerFailed(FatalError):
@@ -58,7 +58,7 @@ class LocalModel:
         """
         self._model = str(model)
         self._alias = Path(self._model).stem if self._model.lower().endswith(".gguf") else self._model
-        self._threads = threads or min(_usable_cores(), _MOST_THREADS)
+        self._threads = threads or min(_usable_cores(), _MAX_THREADS)
         self._parallel = parallel
         self._context = context
         self._start_limit = start_limit

@@ -120,9 +120,9 @@ def _is_path(name: str) -> bool:
 
 
 def _unknown(name: str, catalogue: Mapping[str, LocalModelFacts]) -> ModelFileUnavailable:
-    known = ", ".join(catalogue)
+    names = ", ".join(catalogue)
     return ModelFileUnavailable(
-        f"There is no local model {name!r}: give one of {known}, the path of a GGUF file, or owner/repo:file.gguf."
+        f"There is no local model {name!r}: give one of {names}, the path of a GGUF file, or owner/repo:file.gguf."
     )
 
 
@@ -178,9 +178,9 @@ async def _hub_copy(facts: LocalModelFacts, target: Path, folder: Path, progress
     if not facts.hub:
         raise SourceFailed("no copy of it on the model hub is known")
     hub = _hub_address()
-    found = await find_hub_file(facts.hub, hub=hub)
+    hub_file = await find_hub_file(facts.hub, hub=hub)
     copy = folder / "from-hub"
-    await fetch_hub_file(found, copy, hub=hub, progress=progress)
+    await fetch_hub_file(hub_file, copy, hub=hub, progress=progress)
     await to_thread.run_sync(_assemble, [copy], target, facts.sha256)
 
 
@@ -194,12 +194,12 @@ async def _from_hub(name: str, folder: Path, progress: Progress | None, full_che
         if sha256 and await _is_good(path, sha256, None, full_check=full_check):
             return path
     hub = _hub_address()
-    found = await find_hub_file(name, hub=hub)
-    target = home / found.file
+    hub_file = await find_hub_file(name, hub=hub)
+    target = home / hub_file.file
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_name(f".{target.name}.copy")
-    await fetch_hub_file(found, copy, hub=hub, progress=progress)
-    await to_thread.run_sync(_assemble, [copy], target, found.sha256)
+    await fetch_hub_file(hub_file, copy, hub=hub, progress=progress)
+    await to_thread.run_sync(_assemble, [copy], target, hub_file.sha256)
     copy.unlink(missing_ok=True)
     return target
 

@@ -93,10 +93,10 @@ def _last_words(stderr: bytes) -> str:
 
 def parse_hub_name(name: str) -> tuple[str, str] | None:
     """`owner/repo[:file.gguf]` as (repository, file or ""), None if it is no such name."""
-    found = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?::(\w[\w./ -]*\.gguf))?", name)
-    if found is None or ".." in name:
+    match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?::(\w[\w./ -]*\.gguf))?", name)
+    if match is None or ".." in name:
         return None
-    return found[1], found[2] or ""
+    return match[1], match[2] or ""
 
 
 async def find_hub_file(name: str, *, hub: str = HUB, time_limit: float = 20.0) -> HubFile:
@@ -147,11 +147,11 @@ def _choose_file(repository: str, wanted: str, files: list[HubFile]) -> HubFile:
     return matching[0]
 
 
-async def fetch_hub_file(found: HubFile, target: Path, *, hub: str = HUB, progress: Progress | None = None) -> None:
+async def fetch_hub_file(hub_file: HubFile, target: Path, *, hub: str = HUB, progress: Progress | None = None) -> None:
     """Download a hub file to `target`, going on where an earlier attempt stopped. Raises `SourceFailed`, `OSError`."""
     unfinished = target.with_name(target.name + ".partial")
     start = _size(unfinished)
-    address = f"{hub}/{found.repository}/resolve/main/{quote(found.file)}"
+    address = f"{hub}/{hub_file.repository}/resolve/main/{quote(hub_file.file)}"
     limits = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
     try:
         async with (
@@ -161,10 +161,10 @@ async def fetch_hub_file(found: HubFile, target: Path, *, hub: str = HUB, progre
             if response.status == 416:
                 unfinished.unlink(missing_ok=True)
             if response.status not in (200, 206):
-                raise SourceFailed(f"the model hub answered {response.status} for {found.file}")
-            await _save_stream(response, unfinished, found.size, append=response.status == 206, progress=progress)
+                raise SourceFailed(f"the model hub answered {response.status} for {hub_file.file}")
+            await _save_stream(response, unfinished, hub_file.size, append=response.status == 206, progress=progress)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise SourceFailed(f"the connection to the model hub failed while fetching {found.file}") from error
+        raise SourceFailed(f"the connection to the model hub failed while fetching {hub_file.file}") from error
     unfinished.replace(target)
 
 

@@ -15,10 +15,10 @@ from metaspo.backends.prometheus import parse_load
 from metaspo.backends.raw_reply import read_raw_reply
 from metaspo.backends.server_info import read_models
 
-_MOST_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges
-_LEAST_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may be counted apart ...
+_MAX_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges
+_MIN_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may be counted apart ...
 _ROOM_PER_TOKEN = 4 << 10  # ... and log-probabilities come to some kilobytes a token
-_MOST_ROOM = 128 << 20  # where nothing says how long an answer may be, or it is one to many questions
+_MAX_ROOM = 128 << 20  # where nothing says how long an answer may be, or it is one to many questions
 _NOT_THERE = (404, 405)
 _TELLS_NOTHING = (403, 404, 405, 429)
 
@@ -70,7 +70,7 @@ class OpenAICompatible:
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
         limit, read = request.sampling.max_tokens, read_reply
-        room = _MOST_ROOM if limit is None else _LEAST_ROOM + _ROOM_PER_TOKEN * limit
+        room = _MAX_ROOM if limit is None else _MIN_ROOM + _ROOM_PER_TOKEN * limit
         url, prompts = self._chat_url, request.messages
         if not request.path:
             body = encoded(self._body(request))
@@ -89,9 +89,9 @@ class OpenAICompatible:
                 if url != call.url:
                     left = time_limit - (clock() - started)
                     other_call = call._replace(url=url)
-                    other = await self._http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
-                    if other.status not in _NOT_THERE:
-                        response, call, self._chat_url, self._other_chat_url = other, other_call, chat, ""
+                    retried = await self._http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
+                    if retried.status not in _NOT_THERE:
+                        response, call, self._chat_url, self._other_chat_url = retried, other_call, chat, ""
         finally:
             self._in_flight -= 1
         return read(
@@ -105,7 +105,7 @@ class OpenAICompatible:
         """
         call = self._call("its list of models", self._url.models)
         response = await self._http.send(
-            call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MOST_OF_PAGE
+            call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MAX_OF_PAGE
         )
         if response.status in _TELLS_NOTHING:
             return ServerInfo(models=())
@@ -118,7 +118,7 @@ class OpenAICompatible:
         call = self._call("its metrics", f"{self._url.root}/metrics")
         try:
             response = await self._http.send(
-                call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MOST_OF_PAGE
+                call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MAX_OF_PAGE
             )
         except BackendError:
             return {}

@@ -10,7 +10,7 @@ _UNPRINTABLE = re.compile(
 
 def escaped(json: str) -> str:
     """JSON with the same characters written as escapes, which say the same to whoever reads it as JSON."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
 
 
 def printable(text: str) -> str:

@@ -30,8 +30,8 @@ def read_raw_reply(
     """
     if status in _NOT_THERE:
         words = safe_words(parse_error_body(body).message, call=call)
-        said = f" The server says: {words}" if words else ""
-        raise RequestRejected(f"{call.endpoint} has no {call.address} for {call.model} (status {status}).{said}")
+        addition = f" The server says: {words}" if words else ""
+        raise RequestRejected(f"{call.endpoint} has no {call.address} for {call.model} (status {status}).{addition}")
     if not 200 <= status < 300:
         raise error_from_response(status, headers, body, call=call)
     answer = read_answer(body, call=call)

@@ -13,7 +13,7 @@ _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error
 _UNSEEN = re.compile(r"<!--.*?-->|<(script|style|head)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title\b[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]{0,2000}>")
-_MOST_OF_PAGE = 8_000  # characters looked at
+_MAX_OF_PAGE = 8_000  # characters looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ def parse_error_body(body: bytes) -> ErrorBody:
         return ErrorBody(message=words_of_page(body))
 
 
-def read_error(said: object) -> ErrorBody:
+def read_error(body: object) -> ErrorBody:
     """The error in a JSON value.
 
     The forms: OpenAI's `error` object; a list of them (Gemini); `detail`, also as a list (FastAPI); a message within a
     message (Mistral), or passed on as text from the provider behind (OpenRouter); a bare string; any of these alone.
     """
-    if isinstance(said, list):
-        said = next((item for item in said if isinstance(item, dict)), None)
-    if not isinstance(said, dict):
-        return ErrorBody(message=said if isinstance(said, str) else "")
-    error = said.get("error")
-    table = error if isinstance(error, dict) else said
-    code, kind = table.get("code"), table.get("type") or said.get("type") or said.get("error_type")
+    if isinstance(body, list):
+        body = next((item for item in body if isinstance(item, dict)), None)
+    if not isinstance(body, dict):
+        return ErrorBody(message=body if isinstance(body, str) else "")
+    error = body.get("error")
+    table = error if isinstance(error, dict) else body
+    code, kind = table.get("code"), table.get("type") or body.get("type") or body.get("error_type")
     return ErrorBody(
         code=code if isinstance(code, str) else _reason_in_details(table) or _text(table.get("status")),
         type=kind if isinstance(kind, str) else "",
-        message=". ".join(_sentences(said)),
+        message=". ".join(_sentences(body)),
         status=_status(code) or _status(table.get("status")),
         retry_after=_retry_after(table),
     )
@@ -62,7 +62,7 @@ def read_error(said: object) -> ErrorBody:
 
 def words_of_page(body: bytes) -> str:
     """What a reader sees of a page of HTML or a plain text; "" of what is neither."""
-    text = body[:_MOST_OF_PAGE].decode(errors="replace")
+    text = body[:_MAX_OF_PAGE].decode(errors="replace")
     if text.lstrip()[:1] in ("{", "["):
         return ""  # JSON that is broken off
     title = _TITLE.search(text)
@@ -70,48 +70,48 @@ def words_of_page(body: bytes) -> str:
     return " ".join(unescape(f"{title[1]}. {text}" if title else text).split())
 
 
-def _sentences(said: object) -> Iterator[str]:
+def _sentences(body: object) -> Iterator[str]:
     """What a JSON value says in words, each thing once."""
     seen: set[str] = set()
-    for words in _words(said, _DEPTH):
+    for words in _words(body, _DEPTH):
         words = words.strip().removesuffix(".")
         if words and words not in seen:
             seen.add(words)
             yield words
 
 
-def _words(said: object, depth: int) -> Iterator[str]:
-    if isinstance(said, str):
-        nested = _object_in(said)
+def _words(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        nested = _object_in(value)
         if nested is None:
-            yield said
+            yield value
         elif depth:
             yield from _words(nested, depth - 1)
-    elif isinstance(said, list) and depth:
-        for item in said[:5]:
+    elif isinstance(value, list) and depth:
+        for item in value[:5]:
             yield from _words(item, depth - 1)
-    elif isinstance(said, dict) and depth:
-        yield from _words_of_table(said, depth)
+    elif isinstance(value, dict) and depth:
+        yield from _words_of_table(value, depth)
 
 
-def _words_of_table(said: Mapping[str, object], depth: int) -> Iterator[str]:
+def _words_of_table(table: Mapping[str, object], depth: int) -> Iterator[str]:
     """The first name that says something, where it was wrong before it, what the provider behind said after it."""
-    spot = said.get("loc")
+    spot = table.get("loc")
     where = ".".join(str(part) for part in spot[:6]) + ": " if isinstance(spot, list) and spot else ""
     for name in _WORDS:
-        words = list(_words(said.get(name), depth - 1))
+        words = list(_words(table.get(name), depth - 1))
         if words:
             yield where + words[0]
             yield from words[1:]
             break
-    metadata = said.get("metadata")
+    metadata = table.get("metadata")
     if isinstance(metadata, dict):
         yield from _words(metadata.get("raw"), depth - 1)
 
 
 def _object_in(text: str) -> object:
     """The JSON object or list that a string is, as some gateways pass another server's answer on; None of any other."""
-    if text[:1] not in ("{", "[") or len(text) > _MOST_OF_PAGE:
+    if text[:1] not in ("{", "[") or len(text) > _MAX_OF_PAGE:
         return None
     try:
         return loads(text.encode("utf-8", "replace"))
@@ -137,12 +137,12 @@ def _in_details(error: Mapping[str, object], name: str) -> str:
     return ""
 
 
-def _status(said: object) -> int:
+def _status(value: object) -> int:
     """A status of HTTP that an error repeats, as a number or in digits."""
-    if isinstance(said, str) and re.fullmatch(r"\d{3}", said):
-        said = int(said)
-    return said if type(said) is int and 400 <= said < 600 else 0
+    if isinstance(value, str) and re.fullmatch(r"\d{3}", value):
+        value = int(value)
+    return value if type(value) is int and 400 <= value < 600 else 0
 
 
-def _text(said: object) -> str:
-    return said if isinstance(said, str) else ""
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

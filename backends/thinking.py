@@ -19,7 +19,7 @@ _PAIRS = (
 )
 _ANSWER_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|begin_of_solution|>", "<|end_of_solution|>")
 _BEGINNING = re.compile(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)
-_MOST_BLOCKS = 100
+_MAX_BLOCKS = 100
 _FIRST = "<[◁Aa \n\t\r"
 _CLOSING = re.compile(r"/(?:seed:)?(?:think|thought)", re.IGNORECASE)
 _QUOTES = "`'\"“”‘’"
@@ -47,7 +47,7 @@ def separate_thinking(text: str) -> tuple[str, str]:
         return channels
     thoughts: list[str] = []
     rest = text
-    while len(thoughts) < _MOST_BLOCKS and (block := _leading_block(rest)) is not None:
+    while len(thoughts) < _MAX_BLOCKS and (block := _leading_block(rest)) is not None:
         thoughts.append(block.thinking)
         rest = block.answer
     if not thoughts:

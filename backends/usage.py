@@ -15,37 +15,37 @@ from typing import Any
 from metaspo.backends.base import Request, Usage
 
 _CHARS_PER_TOKEN = 4  # the usual rule of thumb
-_MOST_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
-_MOST_TOKENS = 10_000_000  # far beyond any context: more is no count
+_MAX_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
+_MAX_TOKENS = 10_000_000  # far beyond any context: more is no count
 _CACHED = frozenset({"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"})
 _COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")
 
 
-def read_usage(said: object, *, request: Request, answer: str) -> Usage:
-    """The tokens of a call; `said` is the response's `usage`, `answer` all the text that came, reasoning included."""
-    if not isinstance(said, dict):
+def read_usage(reported: object, *, request: Request, answer: str) -> Usage:
+    """The tokens of a call; `reported`: the response's `usage`, `answer`: all the text that came, also reasoning."""
+    if not isinstance(reported, dict):
         return estimate_usage(request, answer)
-    prompt, cached = said.get("prompt_tokens"), 0
-    completion: Any = said.get("completion_tokens")
-    total: Any = said.get("total_tokens")
+    prompt, cached = reported.get("prompt_tokens"), 0
+    completion: Any = reported.get("completion_tokens")
+    total: Any = reported.get("total_tokens")
     plain = (  # what nearly every server says, and no more; every call pays for finding out
         type(prompt) is type(completion) is int
         and min(prompt, completion) >= 0
-        and prompt + completion == total <= _MOST_TOKENS
-        and len(said) == (4 if said.get("prompt_tokens_details", said) is None else 3)
+        and prompt + completion == total <= _MAX_TOKENS
+        and len(reported) == (4 if reported.get("prompt_tokens_details", reported) is None else 3)
     )
     if not plain:
-        prompt, cached = _prompt(said)
-        completion = _completion(said)
-        total = _count(said.get("total_tokens"))
+        prompt, cached = _prompt(reported)
+        completion = _completion(reported)
+        total = _count(reported.get("total_tokens"))
         if prompt is None and total is not None and 0 < completion < total:
             prompt = total - completion
     chars = 0
     for message in request.messages:
         chars += len(message.content)
-    if prompt is None or prompt * _MOST_CHARS_PER_TOKEN < chars:
+    if prompt is None or prompt * _MAX_CHARS_PER_TOKEN < chars:
         prompt = max(prompt or 0, _estimated_prompt(request))
-    if completion * _MOST_CHARS_PER_TOKEN < len(answer):
+    if completion * _MAX_CHARS_PER_TOKEN < len(answer):
         completion = _estimated(answer)
     if total is not None and total - prompt > completion:
         completion = total - prompt
@@ -57,34 +57,34 @@ def estimate_usage(request: Request, text: str) -> Usage:
     return Usage(_estimated_prompt(request), _estimated(text))
 
 
-def _prompt(said: Mapping[str, object]) -> tuple[int | None, int]:
+def _prompt(reported: Mapping[str, object]) -> tuple[int | None, int]:
     """Tokens of the whole prompt, None if nothing says so, and how many of them were cached.
 
     The cases: cached tokens within the prompt (OpenAI, and by other names DeepSeek and Moonshot); beside it, which
     shows by there being more of them than prompt, or by Anthropic's own pair of names.
     """
-    details = said.get("prompt_tokens_details") or said.get("input_tokens_details")
-    prompt = _count(said.get("prompt_tokens"))
+    details = reported.get("prompt_tokens_details") or reported.get("input_tokens_details")
+    prompt = _count(reported.get("prompt_tokens"))
     named_as_anthropic = False
     if prompt is None:
-        prompt = _count(said.get("input_tokens"))
-        named_as_anthropic = "cache_read_input_tokens" in said and not details
+        prompt = _count(reported.get("input_tokens"))
+        named_as_anthropic = "cache_read_input_tokens" in reported and not details
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is None:
-        cached = 0 if _CACHED.isdisjoint(said) else max([_count(said.get(name)) or 0 for name in _CACHED])
+        cached = 0 if _CACHED.isdisjoint(reported) else max([_count(reported.get(name)) or 0 for name in _CACHED])
     if prompt is None or not cached:
         return prompt, cached
     if cached > prompt or named_as_anthropic:
-        prompt += cached + (_count(said.get("cache_creation_input_tokens")) or 0)
+        prompt += cached + (_count(reported.get("cache_creation_input_tokens")) or 0)
     return prompt, cached
 
 
-def _completion(said: Mapping[str, object]) -> int:
+def _completion(reported: Mapping[str, object]) -> int:
     """Tokens of the answer, with those of a reasoning that is counted beside it, not within; 0 if nothing says so."""
-    completion = _count(said.get("completion_tokens"))
+    completion = _count(reported.get("completion_tokens"))
     if completion is None:
-        completion = _count(said.get("output_tokens")) or 0
-    details = said.get("completion_tokens_details")
+        completion = _count(reported.get("output_tokens")) or 0
+    details = reported.get("completion_tokens_details")
     reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
     return completion + reasoning if reasoning is not None and reasoning > completion else completion
 
@@ -98,7 +98,7 @@ def _count(value: object) -> int | None:
             value = int(digits[1])
         else:
             return None
-    return value if 0 <= value <= _MOST_TOKENS else None
+    return value if 0 <= value <= _MAX_TOKENS else None
 
 
 def _estimated(text: str) -> int:

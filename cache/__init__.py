@@ -20,7 +20,7 @@ from metaspo.cache.maintenance import (
     verify_cache,
 )
 from metaspo.cache.memory import MemoryStore
-from metaspo.cache.opening import PASSWORD, holds_password, is_url, open_maintenance, open_store, shown_place
+from metaspo.cache.opening import PASSWORD, holds_password, is_url, open_maintenance, open_store, shown_location
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
 __all__ = [
@@ -57,6 +57,6 @@ __all__ = [
     "open_store",
     "prune_cache",
     "request_key",
-    "shown_place",
+    "shown_location",
     "verify_cache",
 ]

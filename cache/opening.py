@@ -18,19 +18,19 @@ PASSWORD = "REDIS_PASSWORD"  # noqa: S105 - the name of an environment variable
 
 
 def open_store(
-    place: str, *, folder: Path = Path(), password: str = "", on_failure: Callable[[str], None] | None = None
+    location: str, *, folder: Path = Path(), password: str = "", on_failure: Callable[[str], None] | None = None
 ) -> Store:
     """The store at a place: a folder's path, relative to `folder`, the URL of a server, or "" for memory only.
 
     A store that cannot be used raises `StoreError`, now or later, or is only told to `on_failure` if that is given.
     """
-    if not place:
+    if not location:
         return MemoryStore()
     try:
         store: Store = (
-            _redis("redis_store").RedisStore(place, password=password)
-            if is_url(place)
-            else DiskStore(folder / Path(place).expanduser())
+            _redis("redis_store").RedisStore(location, password=password)
+            if is_url(location)
+            else DiskStore(folder / Path(location).expanduser())
         )
     except StoreError as error:
         if on_failure is None:
@@ -40,27 +40,27 @@ def open_store(
     return store if on_failure is None else FallbackStore(store, warn=on_failure)
 
 
-def open_maintenance(place: str, *, password: str = "") -> Maintained:
+def open_maintenance(location: str, *, password: str = "") -> Maintained:
     """Access to all of a store at once; makes none where there is none. Raises `StoreError`."""
-    if is_url(place):
-        maintenance: Maintained = _redis("redis_maintenance").RedisMaintenance(place, password=password)
+    if is_url(location):
+        maintenance: Maintained = _redis("redis_maintenance").RedisMaintenance(location, password=password)
         return maintenance
-    return DiskMaintenance(Path(place).expanduser())
+    return DiskMaintenance(Path(location).expanduser())
 
 
-def is_url(place: str) -> bool:
+def is_url(location: str) -> bool:
     """Whether a place is the URL of a server, and no folder."""
-    return "://" in place
+    return "://" in location
 
 
-def holds_password(place: str) -> bool:
+def holds_password(location: str) -> bool:
     """Whether a place is a URL with a password in it."""
-    return re.search(r"://[^@/]*:.*@", place) is not None
+    return re.search(r"://[^@/]*:.*@", location) is not None
 
 
-def shown_place(place: str) -> str:
+def shown_location(location: str) -> str:
     """A place as it may be shown: without user and password."""
-    return re.sub(r"://.*@", "://", place) if is_url(place) else place
+    return re.sub(r"://.*@", "://", location) if is_url(location) else location
 
 
 def _redis(module: str) -> ModuleType:

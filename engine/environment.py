@@ -8,8 +8,8 @@ from dotenv import dotenv_values
 
 def environment_with_dotenv(*folders: Path) -> dict[str, str]:
     """The process's environment over the `.env` files of the folders, an earlier folder's before a later one's."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for folder in reversed(folders):
         values = dotenv_values(folder / ".env")
-        found.update({name: value for name, value in values.items() if value is not None})
-    return {**found, **os.environ}
+        variables.update({name: value for name, value in values.items() if value is not None})
+    return {**variables, **os.environ}

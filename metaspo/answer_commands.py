@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaspo import tables
-from metaspo.console import err, out, run_async, told_plainly
+from metaspo.console import err, exit_on_user_error, out, run_async
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, read_as
 from metaspo.engine.evaluation.scorecard import Outcome
@@ -47,16 +47,16 @@ def answers(
     They are taken from the cache, and nothing is asked of any model. Of a run that has not finished, the answers are
     those under its first prompts and under the best so far, on the train examples.
     """
-    with told_plainly():
+    with exit_on_user_error():
         wanted = _wanted(worse=worse, better=better, wrong=wrong, malformed=malformed)
         chosen: Literal["train", "test"] | None = "train" if split == "train" else "test" if split == "test" else None
         if split and chosen is None:
             raise ConfigError(f"--split: must be train or test, it is '{split}'")
-        found = run_async(run_answers(find_run(run, base=folder, latest=True), task=task, split=chosen))
+        shown = run_async(run_answers(find_run(run, base=folder, latest=True), task=task, split=chosen))
     if json:
-        tables.print_json(out, found.as_json(wanted))
+        tables.print_json(out, shown.as_json(wanted))
     else:
-        print_answers(out, found, wanted=wanted, everything=everything)
+        print_answers(out, shown, wanted=wanted, everything=everything)
 
 
 def _wanted(*, worse: bool, better: bool, wrong: bool, malformed: bool) -> Wanted | None:
@@ -69,14 +69,14 @@ def _wanted(*, worse: bool, better: bool, wrong: bool, malformed: bool) -> Wante
 
 
 def print_answers(
-    console: Console, found: RunAnswers, *, wanted: Wanted | None = None, everything: bool = False
+    console: Console, shown: RunAnswers, *, wanted: Wanted | None = None, everything: bool = False
 ) -> None:
     """Task by task: how many went which way, labels against labels, and the examples."""
-    console.print(Text(found.run, style="bold"))
-    for task in found.tasks:
+    console.print(Text(shown.run, style="bold"))
+    for task in shown.tasks:
         _print_task(console, task, wanted=wanted, everything=everything)
-    if found.missing:
-        err.print(found.missing, highlight=False, markup=False)
+    if shown.missing:
+        err.print(shown.missing, highlight=False, markup=False)
 
 
 def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, everything: bool) -> None:
@@ -120,8 +120,8 @@ def _answer(outcome: Outcome | None, text: str) -> Text:
         return Text(read, style="dim")
     style = "green" if outcome.grade >= 1 else "red"
     partly = f" ({outcome.grade:.2f})" if 0 < outcome.grade < 1 else ""
-    said = "" if text.strip() == outcome.prediction else f"  ← {text}"
-    return Text.assemble((read + partly, style), said)
+    cited = "" if text.strip() == outcome.prediction else f"  ← {text}"
+    return Text.assemble((read + partly, style), cited)
 
 
 def excerpt(text: str) -> str:

@@ -30,7 +30,7 @@ from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
-from metaspo.console import out, run_async, told_plainly
+from metaspo.console import exit_on_user_error, out, run_async
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import Json, NamedArguments
@@ -86,11 +86,11 @@ def makespan(
     On virtual time: the same figures on every machine. All cells take several minutes, most of them for the rows with
     several runs at once.
     """
-    with told_plainly():
+    with exit_on_user_error():
         unknown = set(tier or ()) - set(GPT_4O_MINI)
         if unknown:
-            known = ", ".join(map(str, GPT_4O_MINI))
-            raise ConfigError(f"--tier {min(unknown)}: there are figures for {known}")
+            tiers = ", ".join(map(str, GPT_4O_MINI))
+            raise ConfigError(f"--tier {min(unknown)}: there are figures for {tiers}")
     show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
 
 
@@ -126,7 +126,7 @@ def order(
     if not url:
         show(measure_order(size=SMALL if small else LOOPS, seeds=seeds), json=json)
         return
-    with told_plainly():
+    with exit_on_user_error():
         if not model:
             raise ConfigError("--url needs --model, the name of the model on that server")
         target = LiveTarget(url=_checked(url), model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
@@ -224,7 +224,7 @@ def live(
     Throughput, latency, prefix-cache hits and cost at several concurrencies. Sends real requests, up to --calls of
     them. What is paid by token costs money.
     """
-    with told_plainly():
+    with exit_on_user_error():
         prices = None
         if input_price is not None:
             prices = Prices(input=input_price, cached=input_price, output=output_price)

@@ -25,10 +25,10 @@ from metaspo.cache import (
     import_cache,
     open_maintenance,
     prune_cache,
-    shown_place,
+    shown_location,
     verify_cache,
 )
-from metaspo.console import ExitCode, err, out, say_error, told_plainly
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error
 from metaspo.engine import ConfigError, explain_example, prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
@@ -42,31 +42,31 @@ cache_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Place = Annotated[
+Location = Annotated[
     str, typer.Option("--cache", metavar="DIR|URL", help="Folder of the cache, or its server: redis://HOST:PORT/DB.")
 ]
 
 
 @cache_app.command()
-def info(place: Place = CACHE, json: Json = False) -> None:
+def info(location: Location = CACHE, json: Json = False) -> None:
     """Entries, size, tokens, and what asking again would cost, by model and run."""
-    with told_plainly(), _looking_after(place) as cache:
-        found = cache_info(cache)
-    rows = [_group_data(group) for group in found.groups]
+    with exit_on_user_error(), _looking_after(location) as cache:
+        contents = cache_info(cache)
+    rows = [_group_data(group) for group in contents.groups]
     if json:
         tables.print_json(
             out,
             {
-                "folder": shown_place(place),
-                "format": found.format,
-                "entries": found.entries,
-                "bytes": found.size,
-                "bad": found.bad,
+                "folder": shown_location(location),
+                "format": contents.format,
+                "entries": contents.entries,
+                "bytes": contents.size,
+                "bad": contents.bad,
                 "groups": rows,
             },
         )
         return
-    _print_info(found, rows)
+    _print_info(contents, rows)
 
 
 def _group_data(group: EntryGroup) -> tables.Data:
@@ -84,10 +84,10 @@ def _group_data(group: EntryGroup) -> tables.Data:
     }
 
 
-def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
+def _print_info(contents: CacheInfo, rows: list[tables.Data]) -> None:
     table = tables.make_table(None, "model", "run", "entries", "KiB", "tokens in", "tokens out", "worth")
     for row in rows:
-        worth = "–" if row["dollars"] is None else f"${row['dollars']:.4f}"
+        value = "–" if row["dollars"] is None else f"${row['dollars']:.4f}"
         table.add_row(
             escape(row["model"] + (f" ({row['revision']})" if row["revision"] else "")),
             escape(row["run"]),
@@ -95,22 +95,22 @@ def _print_info(found: CacheInfo, rows: list[tables.Data]) -> None:
             f"{row['bytes'] / 1024:,.0f}",
             f"{row['prompt_tokens']:,}",
             f"{row['completion_tokens']:,}",
-            worth,
+            value,
         )
     out.print(table)
     out.print(
-        f"{found.entries:,} entries, {found.size / 2**20:,.1f} MiB. "
+        f"{contents.entries:,} entries, {contents.size / 2**20:,.1f} MiB. "
         '"worth" is what asking again would cost, at the prices known for a model.',
         highlight=False,
     )
-    if found.bad:
-        err.print(f"{found.bad:,} rows cannot be used: `metaspo cache verify` lists them.", highlight=False)
+    if contents.bad:
+        err.print(f"{contents.bad:,} rows cannot be used: `metaspo cache verify` lists them.", highlight=False)
 
 
 @cache_app.command()
-def verify(place: Place = CACHE, json: Json = False) -> None:
+def verify(location: Location = CACHE, json: Json = False) -> None:
     """Read every entry and check the database. Exit status 1 if something is wrong."""
-    with told_plainly(), _looking_after(place) as cache:
+    with exit_on_user_error(), _looking_after(location) as cache:
         check = verify_cache(cache)
     if json:
         tables.print_json(out, _check_data(check))
@@ -142,10 +142,10 @@ def _print_check(check: CacheCheck) -> None:
 @cache_app.command(name="export", cls=NamedArguments)
 def export_command(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Snapshot to write, e.g. answers.jsonl.zst.")],
-    place: Place = CACHE,
+    location: Location = CACHE,
 ) -> None:
     """Write a snapshot to share or to move: JSON lines, compressed. No key or address is in it."""
-    with told_plainly(), _looking_after(place) as cache:
+    with exit_on_user_error(), _looking_after(location) as cache:
         if target.exists():
             raise ConfigError(f"{target} exists already: name a new file for the snapshot")
         report = export_cache(cache, target)
@@ -156,13 +156,13 @@ def export_command(
 @cache_app.command(name="import", cls=NamedArguments)
 def import_command(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot that `export` wrote.")],
-    place: Place = CACHE,
+    location: Location = CACHE,
 ) -> None:
     """Add a snapshot's entries; those that are there already stay as they are."""
-    with told_plainly():
+    with exit_on_user_error():
         if not source.is_file():
             raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
-        with closing(_open(place)) as cache:
+        with closing(_open(location)) as cache:
             report = import_cache(cache, source)
     out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
 
@@ -176,16 +176,16 @@ def prune(
     ] = None,
     bad: Annotated[bool, typer.Option("--bad", help="Rows that cannot be used, and nothing else.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Really remove them; without it, only count.")] = False,
-    place: Place = CACHE,
+    location: Location = CACHE,
 ) -> None:
     """Remove entries by model, run or age. Counts only, unless --yes is given."""
-    with told_plainly():
+    with exit_on_user_error():
         before = None if older_than is None else time.time() - _age(older_than).total_seconds()
         try:
             what = PruneFilter(model=model, run=run, before=before, bad=bad)
         except ValueError as error:
             raise ConfigError(f"{error} (--model, --run, --older-than, or --bad)") from None
-        with _looking_after(place) as cache:
+        with _looking_after(location) as cache:
             report = prune_cache(cache, what, delete=yes)
             strangers = [] if report.entries else _strangers(cache_info(cache), what)
     for stranger in strangers:
@@ -195,31 +195,32 @@ def prune(
     out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
 
 
-def _open(place: str) -> Maintained:
-    return open_maintenance(place, password=environment_with_dotenv(Path()).get(PASSWORD, ""))
+def _open(location: str) -> Maintained:
+    return open_maintenance(location, password=environment_with_dotenv(Path()).get(PASSWORD, ""))
 
 
 @contextmanager
-def _looking_after(place: str) -> Iterator[Maintained]:
+def _looking_after(location: str) -> Iterator[Maintained]:
     """The cache at a place. Raises `ConfigError` if there is none: the place's name is the user's."""
-    with closing(_open(place)) as cache:
+    with closing(_open(location)) as cache:
         if not cache.exists():
             raise ConfigError(
-                f"There is no cache in {shown_place(place)}: see that the folder is the one you mean (--cache DIR)"
+                f"There is no cache in {shown_location(location)}: see that the folder is the one you mean "
+                "(--cache DIR)"
             )
         yield cache
 
 
-def _strangers(found: CacheInfo, what: PruneFilter) -> list[str]:
+def _strangers(contents: CacheInfo, what: PruneFilter) -> list[str]:
     """A sentence for each name in a filter that no entry has."""
-    asked = (
-        ("model", what.model, {group.model for group in found.groups}),
-        ("run", what.run, {group.run for group in found.groups}),
+    filters = (
+        ("model", what.model, {group.model for group in contents.groups}),
+        ("run", what.run, {group.run for group in contents.groups}),
     )
     return [
-        f"No entry has the {kind} '{name}'{nearest(name, sorted(known))}; `metaspo cache info` lists them."
-        for kind, name, known in asked
-        if name is not None and name not in known
+        f"No entry has the {kind} '{name}'{nearest(name, sorted(names))}; `metaspo cache info` lists them."
+        for kind, name, names in filters
+        if name is not None and name not in names
     ]
 
 
@@ -243,6 +244,6 @@ def key(
     ] = 1,
 ) -> None:
     """Explain a cache key: everything that goes into the key of one example under the config's first prompts."""
-    with told_plainly():
+    with exit_on_user_error():
         explained = explain_example(prepare(config), task=task, number=example)
     tables.print_json(out, explained)

@@ -11,7 +11,7 @@ from metaspo import tables
 from metaspo.answer_commands import add_answer_commands
 from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
-from metaspo.console import EXIT_CODES, ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
+from metaspo.console import EXIT_CODES, ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
 from metaspo.engine import (
     ConfigError,
     Prepared,
@@ -94,7 +94,7 @@ def init(
         say_error(f"{target}: is there already; choose another folder, or move it away")
         raise typer.Exit(ExitCode.MISTAKE)
     if domain:
-        with told_plainly():
+        with exit_on_user_error():
             text = domain_starter(domain)
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -112,16 +112,16 @@ def init(
 @app.command(cls=NamedArguments)
 def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
     """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
-    with told_plainly():
+    with exit_on_user_error():
         prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
         for item in prepared:
             check_optimizable(item.config, item.tasks, source=item.source)
         plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
     if json:
-        tables.print_json(out, [plan_data(name, found) for name, found in plans])
+        tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
         return
-    for name, found in plans:
-        print_plan(out, name, found)
+    for name, estimate in plans:
+        print_plan(out, name, estimate)
 
 
 @app.command(cls=NamedArguments)
@@ -131,7 +131,7 @@ def optimize(configs: Configs, sets: Sets = None, json: Json = False, quiet: Qui
     Several configs run together over shared servers and limits. Started again with the same config, a run goes on where
     it stopped: every answer that was paid for is in the cache.
     """
-    with told_plainly():
+    with exit_on_user_error():
         prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
         _optimize(prepared, json=json, quiet=quiet)
 
@@ -147,7 +147,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Optimize a system prompt against a real model on this machine: no API key, no GPU."""
-    with told_plainly():
+    with exit_on_user_error():
         config = with_overrides(demo_config(small=small), {"base.model": model, "seed": seed})
         prepared = prepare(config, data_folder=DEMO_FOLDER)
         err.print(
@@ -212,7 +212,7 @@ def evaluate_command(
     quiet: Quiet = False,
 ) -> None:
     """Score a prompt pair on a config's tasks."""
-    with told_plainly():
+    with exit_on_user_error():
         prepared = prepare(config, overrides=parse_overrides(sets))
         system_prompt, user_prompts = _given_prompts(prepared, system, user or [], run, runs)
         if split not in ("train", "test"):
@@ -247,8 +247,8 @@ def _given_prompts(
     if run:
         result = tables.read_result(find_run(run, base=runs))
         system_prompt = result["system_prompt"]
-        known = {task.name for task in prepared.tasks}
-        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in known}
+        names = {task.name for task in prepared.tasks}
+        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in names}
     for given in user:
         task, equals, path = given.partition("=")
         if not equals:
@@ -271,12 +271,12 @@ def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str
 @app.command()
 def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
     """List the runs there are, the latest first."""
-    found = find_runs(folder)
-    with told_plainly():
+    directories = find_runs(folder)
+    with exit_on_user_error():
         if json:
-            tables.print_json(out, [tables.run_data(run) for run in found])
-        elif found:
-            tables.print_runs(out, found)
+            tables.print_json(out, [tables.run_data(run) for run in directories])
+        elif directories:
+            tables.print_runs(out, directories)
         else:
             err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)
 
@@ -288,12 +288,12 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on."""
-    with told_plainly():
-        found = find_run(run, base=folder, latest=True)
+    with exit_on_user_error():
+        directory = find_run(run, base=folder, latest=True)
         if json:
-            tables.print_json(out, tables.shown_data(found))
+            tables.print_json(out, tables.shown_data(directory))
         else:
-            tables.print_run(out, found)
+            tables.print_run(out, directory)
 
 
 app.command(name="tasks")(list_tasks)

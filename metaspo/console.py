@@ -80,7 +80,7 @@ def say_how_to_go_on(*reasons: Exception | str) -> None:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Turn a user's mistake or a stop into its sentence and exit status."""
     try:
         yield

@@ -21,8 +21,8 @@ class Remaining(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Minutes and seconds, or a dash while nothing is known."""
         left = task.time_remaining
-        known = "–:––" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}"
-        return Text(f"at most {known} left", style="cyan")
+        countdown = "–:––" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}"
+        return Text(f"at most {countdown} left", style="cyan")
 
 
 class ProgressDisplay:

@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.cache import StoreError
-from metaspo.console import ExitCode, err, out, run_async, say_error, say_how_to_go_on, told_plainly
+from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
 from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
@@ -78,7 +78,7 @@ def compare(
 
     Started again, it goes on where it stopped.
     """
-    with told_plainly():
+    with exit_on_user_error():
         _study(load_grid(grid), plan=plan, folder=folder, json=json, quiet=quiet)
 
 
@@ -95,7 +95,7 @@ def ablate(
     quiet: Quiet = False,
 ) -> None:
     """Compare a method with itself, one thing changed at a time."""
-    with told_plainly():
+    with exit_on_user_error():
         chosen = next((name for name in ablation_names() if name == over), None)
         if chosen is None:
             raise ConfigError(f"--over {over}: there is no such ablation; known: {', '.join(ablation_names())}")
@@ -123,7 +123,7 @@ def generalize(
     quiet: Quiet = False,
 ) -> None:
     """Score a system prompt, and the default one, on unseen tasks under several user prompts each."""
-    with told_plainly():
+    with exit_on_user_error():
         table = GeneralizeTable(prompts=prompts, given=str(given.resolve()) if given else "")
         made = _beside_default(config, "generalize", table, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
@@ -144,7 +144,7 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Adapt user prompts to unseen tasks under a system prompt, and under the default one."""
-    with told_plainly():
+    with exit_on_user_error():
         table = AdaptTable(rounds=rounds, examples=tuple(examples or ()))
         made = _beside_default(config, "adapt", table, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
@@ -164,7 +164,7 @@ def transfer(
     quiet: Quiet = False,
 ) -> None:
     """Score a system prompt that was found with one model, and the default one, with others."""
-    with told_plainly():
+    with exit_on_user_error():
         models = tuple(load_config(path).base for path in to)
         made = _beside_default(config, "transfer", models, system=system, seeds=seeds, runs=runs)
         _study(made, plan=False, folder=folder, json=json, quiet=quiet)
@@ -182,16 +182,16 @@ def report(
     runs: RunsFolder = RUNS,
 ) -> None:
     """Write a finished run's page: scores with intervals, curves, every prompt with what changed."""
-    with told_plainly():
-        found = find_run(run, base=runs, latest=True)
+    with exit_on_user_error():
+        directory = find_run(run, base=runs, latest=True)
         pages = _pages()
-        html = pages.run_page(found, _answers(found))
-        target = page or found.path / "report.html"
+        html = pages.run_page(directory, _answers(directory))
+        target = page or directory.path / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
         out.print(f"Wrote {target}", highlight=False, markup=False)
         if figures:
-            for path in pages.write_figures(found, figures):
+            for path in pages.write_figures(directory, figures):
                 out.print(f"Wrote {path}", highlight=False, markup=False)
 
 
@@ -225,19 +225,19 @@ def _beside_default(
     """The grid of a prompt and the default one; `value` is the field `kind` of `GridConfig`."""
     path = Path(system)
     if not path.is_file():
-        path = _found_prompt(system, runs)
+        path = _optimized_prompt(system, runs)
     parts = {"methods": ("default", f"file:{path.resolve()}"), kind: value}
     return _grid(config, f"{config.stem}-{kind}", seeds=seeds or [load_config(config).seed], parts=parts)
 
 
-def _found_prompt(run: str, runs: Path) -> Path:
+def _optimized_prompt(run: str, runs: Path) -> Path:
     """The file with the system prompt that a run found. Raises `ConfigError`, `RunDirectoryError`."""
     try:
-        found = find_run(run, base=runs)
+        directory = find_run(run, base=runs)
     except RunDirectoryError as error:
         raise ConfigError(f"--system {run}: there is no such file, and {error}") from None
-    tables.read_result(found)
-    return found.prompts / "system.txt"
+    tables.read_result(directory)
+    return directory.prompts / "system.txt"
 
 
 def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool) -> None:
@@ -249,17 +249,17 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
     with ProgressDisplay(err, quiet=quiet) as display:
         observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
         results = run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn))
-    found = Findings.of(Study.of(grid, results))
+    findings = Findings.of(Study.of(grid, results))
     if json:
-        records = {table.name: table.records() for table in found.tables}
+        records = {table.name: table.records() for table in findings.tables}
         cells = [result.as_json() for result in results]
         tables.print_json(out, {"tables": records, "cells": cells})
     else:
-        for table in found.tables:
+        for table in findings.tables:
             _print_table(table)
-        for sentence in found.verdicts:
+        for sentence in findings.verdicts:
             out.print(sentence, highlight=False, markup=False)
-    page = _pages().write_study(found, folder or STUDIES / grid.config.name)
+    page = _pages().write_study(findings, folder or STUDIES / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     stopped = [result for result in results if result.stopped]
     for result in stopped:
@@ -270,14 +270,14 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
-    plans = [found for cell in grid.cells for found in plan_cell(grid, cell)]
+    plans = [estimate for cell in grid.cells for estimate in plan_cell(grid, cell)]
     if json:
-        tables.print_json(out, [plan_data(name, found) for name, found in plans])
+        tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
         return
     table = tables.make_table("at most, as if the cache were empty", "run", "base calls", "optimizer calls", "dollars")
-    for name, found in plans:
-        dollars = "unknown" if found.dollars is None else f"${found.dollars:,.2f}"
-        table.add_row(escape(name), f"{found.calls.base:,}", f"{found.calls.optimizer:,}", dollars)
+    for name, estimate in plans:
+        dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
+        table.add_row(escape(name), f"{estimate.calls.base:,}", f"{estimate.calls.optimizer:,}", dollars)
     out.print(table)
 
 

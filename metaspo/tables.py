@@ -245,8 +245,8 @@ def _print_barriers(out: Console, barriers: Barriers) -> None:
     """One line, if there was a barrier."""
     if not barriers.each:
         return
-    most = max(barriers.each, key=lambda wait: wait.idle)
-    where = f", the most at {most.address} ({most.idle:,.1f} s)" if most.idle else ""
+    longest = max(barriers.each, key=lambda wait: wait.idle)
+    where = f", the most at {longest.address} ({longest.idle:,.1f} s)" if longest.idle else ""
     out.print(
         f"Idle at barriers: the base model had nothing to do for {barriers.idle:,.1f} s ({barriers.share:.0%} of "
         f"the loops) while the last candidates were waited for{where}.",

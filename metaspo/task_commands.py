@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
-from metaspo.console import err, out, told_plainly
+from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError
 from metaspo.engine.domains import (
     DATA_VARIABLE,
@@ -40,7 +40,7 @@ DataFolder = Annotated[
 
 def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
     """List the tasks of the paper's domains: examples at hand, and where to get what is missing."""
-    with told_plainly():
+    with exit_on_user_error():
         folder = _folder(data)
         states = survey(_chosen(domain or ["all"]), data=folder)
     if json:
@@ -123,8 +123,10 @@ def _print_table(states: Sequence[TaskState]) -> None:
 def _print_places(missing: Sequence[TaskState]) -> None:
     """Which dataset of Hugging Face has which of the missing tasks."""
     table = tables.make_table(None, "on Hugging Face", "task")
-    for place in dict.fromkeys(state.task.hub.repository for state in missing):
-        table.add_row(place, ", ".join(state.task.name for state in missing if state.task.hub.repository == place))
+    for repository in dict.fromkeys(state.task.hub.repository for state in missing):
+        table.add_row(
+            repository, ", ".join(state.task.name for state in missing if state.task.hub.repository == repository)
+        )
     out.print(table)
 
 

@@ -157,18 +157,18 @@ class Gateway:
 
         They are counted as hits of the account if a lane is named.
         """
-        found: dict[int, Completion] = {}
+        stored: dict[int, Completion] = {}
         for start in range(0, len(requests), CHUNK):
             keys = [request_key(request) for request in requests[start : start + CHUNK]]
             answers = await self._writer.look_up(keys)
-            found.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
+            stored.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
-        if lane and found:
+        if lane and stored:
             payer = self._account if account is None else account
-            self._lane(lane).answered_before(requests[next(iter(found))])
-            self._count_hits(self._lane(lane), payer, list(found.values()))
-        return found
+            self._lane(lane).answered_before(requests[next(iter(stored))])
+            self._count_hits(self._lane(lane), payer, list(stored.values()))
+        return stored
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -193,10 +193,10 @@ class Gateway:
     ) -> None:
         """Look part of a batch up, and put what is missing on its way."""
         keys = {position: request_key(requests[position]) for position in positions}
-        found = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
+        stored = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
         for position, key in keys.items():
-            if key in found:
-                batch.results[position] = found[key]
+            if key in stored:
+                batch.results[position] = stored[key]
                 lane.answered_before(requests[position])
                 continue
             flight = self._flights.get(key)
@@ -205,7 +205,7 @@ class Gateway:
                 batch.account.tally(lane.name).joined += 1
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
-        self._count_hits(lane, batch.account, [found[key] for key in keys.values() if key in found])
+        self._count_hits(lane, batch.account, [stored[key] for key in keys.values() if key in stored])
 
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
@@ -238,8 +238,8 @@ class Gateway:
         try:
             return self._open_lanes[name].state
         except KeyError:
-            known = ", ".join(sorted(self._lanes)) or "none"
-            raise ValueError(f"there is no lane named {name!r}; the lanes are: {known}") from None
+            names = ", ".join(sorted(self._lanes)) or "none"
+            raise ValueError(f"there is no lane named {name!r}; the lanes are: {names}") from None
 
     def _require_open(self) -> None:
         if not self._open:

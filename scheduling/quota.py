@@ -174,18 +174,18 @@ class Quota:
         if self._bucket is not None:
             self._bucket.lower_to(0.0, now)
 
-    def _learn_charge(self, heard: Heard | None, charged: int, limit: int) -> None:
+    def _learn_charge(self, told: Heard | None, charged: int, limit: int) -> None:
         """Compare what the provider counted between two headers with what we reserved; None if that is not known."""
         before = self._heard
-        if before is not None and heard is not None and heard.at <= before.at:
+        if before is not None and told is not None and told.at <= before.at:
             return  # answers overtake each other
-        self._heard = heard
-        if before is None or heard is None:
+        self._heard = told
+        if before is None or told is None:
             return
         depth = self._fullest + self._fullest_amount * self.charge
-        refilled = limit / MINUTE * (heard.at - before.at)
-        reserved = heard.taken - before.taken
-        if heard.remaining + charged > LEARN_BELOW * depth:
+        refilled = limit / MINUTE * (told.at - before.at)
+        reserved = told.taken - before.taken
+        if told.remaining + charged > LEARN_BELOW * depth:
             self._unpressed += reserved
             if self._unpressed >= LEARN_FROM * limit:
                 self.charge = min(self.charge, max(IDLE_CHARGE, self.charge * LEARN_DOWN))
@@ -193,7 +193,7 @@ class Quota:
             return
         if before.remaining + refilled > depth:
             return  # some of the refill may have been lost
-        self._counted += before.remaining + refilled - heard.remaining
+        self._counted += before.remaining + refilled - told.remaining
         self._reserved += reserved
         if self._reserved >= LEARN_FROM * limit:
             charge = min(max(self._counted / self._reserved, MIN_CHARGE), MAX_CHARGE)

@@ -35,14 +35,14 @@ class StoreWriter:
         self._lookups += 1
         try:
             entries = await self._store.get_many(keys)
-            found = {key: entry.completion for key, entry in entries.items()}
+            stored = {key: entry.completion for key, entry in entries.items()}
             if self._fresh:
-                found.update((key, self._fresh[key]) for key in keys if key in self._fresh)
+                stored.update((key, self._fresh[key]) for key in keys if key in self._fresh)
         finally:
             self._lookups -= 1
             if not self._lookups:
                 self._fresh.clear()
-        return found
+        return stored
 
     def keep(self, flight: Flight, payer: Account, completion: Completion) -> None:
         """Store an answer together with the others of this turn of the loop; then the flight is over."""

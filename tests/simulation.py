@@ -49,7 +49,7 @@ from metaspo.scheduling import (
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 HORIZON = 6 * 3600.0  # virtual seconds for one session: by far more than any plan's waits
-MOST_SESSIONS = 40
+MAX_SESSIONS = 40
 BETWEEN = 20.0  # a person starts a stopped run again after so many seconds, and so many more each time
 LANES = ("base", "optimizer")
 Ending = list[RunReport | RunStopped]
@@ -116,7 +116,7 @@ class Simulation:
         for server in self.servers:
             plan_changes(self.plan, server, note=self.note)
         waiting = list(self.plan.interruptions)
-        for number in range(1, MOST_SESSIONS + 1):
+        for number in range(1, MAX_SESSIONS + 1):
             interruption = waiting[0] if waiting else None
             session = Session(self, number, guests=self.plan.guests)
             ending = await session.run(interruption)
@@ -130,7 +130,7 @@ class Simulation:
                 await anyio.sleep(interruption.rest)
             else:
                 await anyio.sleep(BETWEEN * number)
-        self.ledger.breaks(f"not finished after {MOST_SESSIONS} sessions")
+        self.ledger.breaks(f"not finished after {MAX_SESSIONS} sessions")
 
     async def _finish(self, sessions: int, reports: Sequence[RunReport]) -> None:
         """Compare with the oracle; then run once more, which must ask nothing and come to the same."""

@@ -6,7 +6,7 @@ from metaspo.scheduling import ConcurrencyChanged, LaneSettings, LaneStatistics
 
 MINUTE = 60.0
 MOMENT = 1e-6
-LEAST_HOLD = 0.75  # seconds that a refusal holds a lane back which does not say for how long
+MIN_HOLD = 0.75  # seconds that a refusal holds a lane back which does not say for how long
 COOL_DOWN = 15.0  # seconds in which a storm of refusals cuts, or slows down, once
 CUT = 0.8
 RAMP_CUT, RAMP_GROWTH, RAMP_PERIOD = 0.7, 1.5, 900.0
@@ -56,7 +56,7 @@ class Rates:
 
     def hold(self, now: float, seconds: float | None) -> None:
         """The provider refuses a call for the rate, and says for how long, or does not."""
-        self._holds.append((now, now + (LEAST_HOLD if seconds is None else seconds)))
+        self._holds.append((now, now + (MIN_HOLD if seconds is None else seconds)))
         self._refusals.append((now, seconds or 0.0))
 
     def slow_down(self, now: float, said: LaneStatistics) -> None:

@@ -104,12 +104,12 @@ def coverage_table(results: Sequence[Result]) -> list[str]:
     """By size and seeds, over shares and spreads."""
     lines = ["Coverage of 95% intervals, %: lowest to highest over shares and spreads"]
     for figure in FIGURES:
-        by = {(one.cell.size, one.cell.seeds) for one in results}
+        by = {(each.cell.size, each.cell.seeds) for each in results}
         seeds = sorted({number for _, number in by})
         lines += ["", f"| {figure} | " + " | ".join(map(_seeds, seeds)) + " |", "|---" * (len(seeds) + 1) + "|"]
-        for size in dict.fromkeys(one.cell.size for one in results):
+        for size in dict.fromkeys(each.cell.size for each in results):
             there = [
-                _range(one.covers[figure] for one in results if (one.cell.size, one.cell.seeds) == (size, number))
+                _range(each.covers[figure] for each in results if (each.cell.size, each.cell.seeds) == (size, number))
                 for number in seeds
             ]
             lines.append(f"| {size[0]} tasks of {size[1]} | " + " | ".join(there) + " |")
@@ -124,8 +124,8 @@ def alarm_table(results: Sequence[Result]) -> list[str]:
         "| seeds | spread, points | two that search | one that searches, one fixed |",
         "|---|---|---|---|",
         *(
-            f"| {seeds} | {100 * spread:.0f} | {_mean(one.alarms[0] for one in there)} | "
-            f"{_mean(one.alarms[1] for one in there)} |"
+            f"| {seeds} | {100 * spread:.0f} | {_mean(each.alarms[0] for each in there)} | "
+            f"{_mean(each.alarms[1] for each in there)} |"
             for (seeds, spread), there in _groups(results).items()
         ),
     ]
@@ -133,7 +133,7 @@ def alarm_table(results: Sequence[Result]) -> list[str]:
 
 def power_table(results: Sequence[Result]) -> list[str]:
     """By seeds and spread, at a share of 50%."""
-    sizes = list(dict.fromkeys(one.cell.size for one in results))
+    sizes = list(dict.fromkeys(each.cell.size for each in results))
     lines = [
         "A true difference seen, %: of 5 points / of 10 points, at a share of 50%",
         "",
@@ -141,7 +141,7 @@ def power_table(results: Sequence[Result]) -> list[str]:
         "|---" * (len(sizes) + 2) + "|",
     ]
     for (seeds, spread), there in _groups(results).items():
-        powers = {one.cell.size: one.power for one in there if one.cell.share == 0.5}
+        powers = {each.cell.size: each.power for each in there if each.cell.share == 0.5}
         row = " | ".join(f"{powers[size][0]:.0f} / {powers[size][1]:.0f}" for size in sizes)
         lines.append(f"| {seeds} | {100 * spread:.0f} | {row} |")
     return lines
@@ -151,12 +151,12 @@ def outside(results: Sequence[Result]) -> list[str]:
     """The cells whose coverage is not 93 to 97%."""
     lines = [f"Outside of {LOW:.0f} to {HIGH:.0f}% (tasks × examples, share, spread in points: coverage)"]
     for figure, (side, wanted) in product(FIGURES, (("below", -1), ("above", 1))):
-        for seeds in dict.fromkeys(one.cell.seeds for one in results):
+        for seeds in dict.fromkeys(each.cell.seeds for each in results):
             there = [
-                f"{one.cell.tasks} × {one.cell.examples}, {one.cell.share:g}, {100 * one.cell.spread:.0f}: "
-                f"{one.covers[figure]:.1f}"
-                for one in results
-                if one.cell.seeds == seeds and (one.covers[figure] > HIGH) - (one.covers[figure] < LOW) == wanted
+                f"{each.cell.tasks} × {each.cell.examples}, {each.cell.share:g}, {100 * each.cell.spread:.0f}: "
+                f"{each.covers[figure]:.1f}"
+                for each in results
+                if each.cell.seeds == seeds and (each.covers[figure] > HIGH) - (each.covers[figure] < LOW) == wanted
             ]
             if there:
                 lines.append(f"\n**{figure}, {_seeds(seeds)}, {side}** ({len(there)}): " + "; ".join(there))
@@ -165,8 +165,8 @@ def outside(results: Sequence[Result]) -> list[str]:
 
 def _groups(results: Sequence[Result]) -> dict[tuple[int, float], list[Result]]:
     groups: dict[tuple[int, float], list[Result]] = {}
-    for one in results:
-        groups.setdefault((one.cell.seeds, one.cell.spread), []).append(one)
+    for each in results:
+        groups.setdefault((each.cell.seeds, each.cell.spread), []).append(each)
     return groups
 
 

@@ -93,8 +93,8 @@ def same_as_engine(world: World, repetitions: int) -> None:
     gains, scores = gain_bounds(few), score_bounds(few[:, 0])
     for place, (first, second) in enumerate(few.astype(float)):
         a, b = (
-            [_split(task, seed, row) for task, rows in enumerate(one) for seed, row in enumerate(rows)]
-            for one in (first, second)
+            [_split(task, seed, row) for task, rows in enumerate(method) for seed, row in enumerate(rows)]
+            for method in (first, second)
         )
         compared, scored = compare(a, b), mean_score(a)
         for bounds, theirs in (

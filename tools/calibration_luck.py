@@ -18,9 +18,9 @@ def luck_table(repetitions: int, *, quick: bool) -> list[str]:
     ]
     for candidates, tasks, spread in ROUNDS[3:4] if quick else ROUNDS:
         rng = np.random.default_rng([candidates, tasks, round(100 * spread)])
-        rounds = [one for _ in range(repetitions) if (one := _round(rng, candidates, tasks, spread))]
+        rounds = [draws for _ in range(repetitions) if (draws := _round(rng, candidates, tasks, spread))]
         true, again, bound = np.transpose(rounds)
-        figures = " | ".join(f"{100 * one.mean():.1f} ± {100 * one.std():.1f}" for one in (true, again, bound))
+        figures = " | ".join(f"{100 * draws.mean():.1f} ± {100 * draws.std():.1f}" for draws in (true, again, bound))
         above = 100 * float((true > bound).mean())
         lines.append(f"| {candidates} | {tasks} | {100 * spread:.0f} | {figures} | {above:.1f} |")
     return lines
@@ -35,7 +35,7 @@ def _round(rng: np.random.Generator, candidates: int, tasks: int, spread: float)
     winner = int(scores.argmax())
     if not winner:
         return None
-    field: list[TaskGrades] = [{str(task): row.tolist() for task, row in enumerate(one)} for one in grades]
+    field: list[TaskGrades] = [{str(task): row.tolist() for task, row in enumerate(rows)} for rows in grades]
     again = reselected(field[1:], incumbent=field[0])
     bound = at_most(field[winner], field[0], candidates=candidates, score=float(scores[winner]))
     return float(scores[winner] - chances[winner].mean()), again.luck if again else 0.0, bound.luck

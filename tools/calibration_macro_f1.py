@@ -23,7 +23,7 @@ def macro_f1_table(repetitions: int, *, quick: bool) -> list[str]:
     for labels in LABELS[1:3] if quick else LABELS:
         for right in RIGHT[1:2] if quick else RIGHT:
             row = [_measure(labels, right, examples, repetitions) for examples in sizes]
-            cells = " | ".join(" / ".join(f"{one:.1f}" for one in three) for three in row)
+            cells = " | ".join(" / ".join(f"{figure:.1f}" for figure in three) for three in row)
             lines.append(f"| {', '.join(f'{100 * share:.0f}%' for share in labels)} | {right:g} | {cells} |")
     return lines
 
@@ -46,15 +46,18 @@ def _measure(labels: tuple[float, ...], right: float, examples: int, repetitions
 
 def _answers(rng: np.random.Generator, gold: NDArray[np.int64], right: float, luck: Floats, labels: int) -> SplitGrades:
     """Right if the example's luck, shared with the other method half of the time, lies below."""
-    own = np.where(rng.random(len(gold)) < 0.5, luck, rng.random(len(gold)))
-    other = (gold + rng.integers(1, labels, size=len(gold))) % labels
-    said = np.where(own < right, gold, other)
-    return SplitGrades(task="t", grades=[(str(one), str(two)) for one, two in zip(gold, said, strict=True)])
+    draws = np.where(rng.random(len(gold)) < 0.5, luck, rng.random(len(gold)))
+    wrong = (gold + rng.integers(1, labels, size=len(gold))) % labels
+    given = np.where(draws < right, gold, wrong)
+    return SplitGrades(
+        task="t",
+        grades=[(str(a), str(b)) for a, b in zip(gold, given, strict=True)],
+    )
 
 
 def _macro_f1(labels: tuple[float, ...], right: float) -> float:
     wrong = (1 - right) / (len(labels) - 1)
-    said = [right * share + wrong * (1 - share) for share in labels]
+    shares = [right * share + wrong * (1 - share) for share in labels]
     return float(
-        np.mean([2 * right * share / (share + all_said) for share, all_said in zip(labels, said, strict=True)])
+        np.mean([2 * right * share / (share + given_share) for share, given_share in zip(labels, shares, strict=True)])
     )

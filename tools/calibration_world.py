@@ -62,7 +62,7 @@ class World:
 
 def draw(rng: np.random.Generator, cell: Cell, repetitions: int) -> World:
     """So many repetitions."""
-    seed, task, gain = (PER_POINT * one for one in (cell.spread, cell.task_spread, cell.gain_spread))
+    seed, task, gain = (PER_POINT * deviation for deviation in (cell.spread, cell.task_spread, cell.gain_spread))
     seed_of = np.array([seed, 0.0 if cell.fixed else seed])[:, None, None]
     everywhere = np.array([cell.share + cell.gain, cell.share])
     spreads = np.sqrt(1 + seed_of[:, 0, 0] ** 2 + task**2 + gain**2 / 2)

@@ -74,10 +74,10 @@ def _collect(prepared: Prepared, result: metaspo.RunResult, before: Graded, afte
 
 
 def _means(name: str, before: Iterable[SplitGrades], after: Iterable[SplitGrades]) -> str:
-    found = compare(list(after), list(before))
+    comparison = compare(list(after), list(before))
     return (
-        f"| {name} | {found.score_b:.1%} | {found.score_a:.1%} | {100 * found.difference:+.1f} "
-        f"| {_points(found.interval)} |"
+        f"| {name} | {comparison.score_b:.1%} | {comparison.score_a:.1%} | {100 * comparison.difference:+.1f} "
+        f"| {_points(comparison.interval)} |"
     )
 
 

@@ -62,7 +62,7 @@ PRELOADED = [
     "typer",
 ]
 QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
-MOST_SECONDS = 40.0  # of tests, by the clock of the traced run, that one mutant meets
+MAX_SECONDS = 40.0  # of tests, by the clock of the traced run, that one mutant meets
 SLOWER = 4.0  # times that, and so many seconds more, is a hang
 START = 20.0
 Fate = Literal["killed", "hangs", "survived", "not covered"]
@@ -83,7 +83,7 @@ class Coverage:
         total = 0.0
         for test in sorted(tests, key=lambda test: (not test.startswith(room), self.seconds[test])):
             total += self.seconds[test]
-            if total > MOST_SECONDS and chosen:
+            if total > MAX_SECONDS and chosen:
                 break
             chosen.append(test)
         return chosen
@@ -153,8 +153,8 @@ def draw(targets: Sequence[str], *, sample: int, seed: int) -> list[Mutant]:
     listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("equivalent", [])
     equivalent = {(entry["file"], entry["before"], entry["after"]) for entry in listed}
     files = [path for target in targets for path in sorted(_modules(ROOT / target))]
-    found = [mutant for path in files for mutant in mutants_of(ROOT, path.relative_to(ROOT).as_posix())]
-    mutants = [mutant for mutant in found if (mutant.file, mutant.before, mutant.after) not in equivalent]
+    candidates = [mutant for path in files for mutant in mutants_of(ROOT, path.relative_to(ROOT).as_posix())]
+    mutants = [mutant for mutant in candidates if (mutant.file, mutant.before, mutant.after) not in equivalent]
     if not sample:
         return mutants
     random.Random(seed).shuffle(mutants)

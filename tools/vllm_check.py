@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from vllm_grouping import LEAST_HIT_RATE, run_grouped
+from vllm_grouping import MIN_HIT_RATE, run_grouped
 from vllm_runs import Ended, Runs
 from vllm_server import Figures, Server, SetupFailed, ensure_environment, ensure_model, running
 
@@ -21,7 +21,7 @@ from metaspo.backends import BackendError
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "vllm-check"
 OWN_VENV = ROOT / ".venv-vllm"
-LEAST_CALLS = 300
+MIN_CALLS = 300
 RESTART_AFTER = 100  # requests answered
 
 out = Console(soft_wrap=True, highlight=False)
@@ -90,7 +90,7 @@ def check_fresh(promises: Promises, runs: Runs, server: Server) -> Ended:
     first = runs.optimize(cache="cache")
     report(first, server.figures())
     promises.hold("the run ends with a result", held=first.status == 0, seen=first.errors)
-    promises.hold(f"it makes at least {LEAST_CALLS} calls", held=first.calls >= LEAST_CALLS, seen=str(first.calls))
+    promises.hold(f"it makes at least {MIN_CALLS} calls", held=first.calls >= MIN_CALLS, seen=str(first.calls))
     promises.hold("every example gets an answer", held=first.failed == 0, seen=f"{first.failed} failed")
     return first
 
@@ -148,7 +148,7 @@ def check_grouping(promises: Promises, python: Path, model: Path) -> None:
         f"  {seconds:.1f} s, {400 / seconds:.1f} requests/s; of {figures.queried} prompt tokens {figures.hit} were "
         f"found in the prefix cache: hit rate {figures.hit_rate:.3f}"
     )
-    promises.hold(f"the hit rate is at least {LEAST_HIT_RATE}", held=figures.hit_rate >= LEAST_HIT_RATE)
+    promises.hold(f"the hit rate is at least {MIN_HIT_RATE}", held=figures.hit_rate >= MIN_HIT_RATE)
 
 
 def report(ended: Ended, figures: Figures | None) -> None:

@@ -10,7 +10,7 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 PREFIXES = 20
 QUESTIONS = 20  # for each prefix
 IN_FLIGHT = 8
-LEAST_HIT_RATE = 0.85
+MIN_HIT_RATE = 0.85
 RULES = 40  # sentences of a system prompt: with them, a request is some 600 tokens long
 
 

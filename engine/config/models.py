@@ -156,7 +156,7 @@ def _openai_url(environment: Mapping[str, str]) -> str:
 def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[str, str]) -> HttpEndpoint:
     """An endpoint with the values of all that it names. Raises `ConfigError`."""
     try:
-        headers = {name: fill_in(said, environment) for name, said in endpoint.headers.items()}
+        headers = {name: fill_in(text, environment) for name, text in endpoint.headers.items()}
     except KeyError as missing:
         raise ConfigError(_not_set(str(missing.args[0]), f"a header for {table.model}")) from None
     try:

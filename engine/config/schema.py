@@ -69,12 +69,12 @@ class EndpointTable(Table):
     @field_validator("headers")
     @classmethod
     def _hold_no_secret(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, said in value.items():
-            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not said.isprintable():
+        for name, text in value.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not text.isprintable():
                 raise ValueError("must be names and values that HTTP has for headers")
             if name.lower() in OF_EVERY_REQUEST:
                 raise ValueError(f"must not hold '{name}': metaspo sets it itself")
-            if is_secret_header(name) and not variables_in(said):
+            if is_secret_header(name) and not variables_in(text):
                 raise ValueError(
                     f"must name an environment variable for '{name}', as in \"$MY_KEY\"; {NEVER_IN_CONFIG}"
                 )
@@ -89,7 +89,7 @@ class EndpointTable(Table):
 
     @field_serializer("headers", when_used="json")
     def _without_values(self, headers: dict[str, str]) -> dict[str, str]:
-        return {name: said if variables_in(said) else "(not shown)" for name, said in headers.items()}
+        return {name: text if variables_in(text) else "(not shown)" for name, text in headers.items()}
 
 
 class ModelTable(Table):

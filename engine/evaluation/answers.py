@@ -16,7 +16,7 @@ ORDER: Final[tuple[Change, ...]] = ("worse", "still wrong", "better", "right", "
 UNREAD: Final = "not in the form asked for"
 UNKNOWN: Final = "not in the cache"
 OTHER: Final = "(malformed)"
-MOST_LABELS: Final = 20  # that a table of confusions is drawn for
+MAX_LABELS: Final = 20  # that a table of confusions is drawn for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def labels_of(task: Task, examples: Iterable[Example]) -> tuple[str, ...]:
     if kind not in ("label", "letter") or any(len(answers) != 1 for answers in accepted):
         return ()
     labels = sorted({answers[0] for answers in accepted})
-    return tuple(labels) if len(labels) <= MOST_LABELS else ()
+    return tuple(labels) if len(labels) <= MAX_LABELS else ()
 
 
 def confusion_rows(task: TaskAnswers) -> tuple[list[str], list[list[str]]]:

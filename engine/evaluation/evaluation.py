@@ -60,8 +60,8 @@ class Evaluation:
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
         context = self._context
-        found = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
-        self._keep(found.items())
+        stored = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
+        self._keep(stored.items())
 
     async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
         """Ask for what is missing.

@@ -194,12 +194,12 @@ class Select(Event):
     @property
     def prompts(self) -> list[str]:
         """What was selected, best first."""
-        return [one.user for one in self.kept or ()] if self.system is None else [self.system]
+        return [kept.user for kept in self.kept or ()] if self.system is None else [self.system]
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
         """With its kept prompts as records."""
-        kept = {"kept": [Kept(one["user"], one["score"]) for one in line["kept"]]} if "kept" in line else {}
+        kept = {"kept": [Kept(row["user"], row["score"]) for row in line["kept"]]} if "kept" in line else {}
         return super(Select, cls).read({**line, **kept})
 
 

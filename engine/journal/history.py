@@ -127,7 +127,7 @@ class History:
         """
         waiting = [replace(proposed, score=self._scores.get(at)) for at, proposed in self._open.items()]
         every = (*self._done, *waiting)
-        return tuple(replace(one, parent=one.parent or first.get(one.task, "")) for one in every)
+        return tuple(replace(proposal, parent=proposal.parent or first.get(proposal.task, "")) for proposal in every)
 
     def _add_first(self, task: str, score: float, spent: Spent) -> None:
         scores = self._points[0][1] if self._points else []

@@ -99,7 +99,7 @@ def selections(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
     for event in events:
         if not isinstance(event, Select):
             continue
-        said = {name: value for name, value in orjson.loads(orjson.dumps(event.line())).items() if name != "event"}
-        if chosen.setdefault(event.address, said) != said:
+        fields = {name: value for name, value in orjson.loads(orjson.dumps(event.line())).items() if name != "event"}
+        if chosen.setdefault(event.address, fields) != fields:
             raise ValueError(f"the journal holds two different selections at {event.address}")
     return chosen

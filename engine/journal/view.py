@@ -51,7 +51,7 @@ class AllSessions:
     seconds: float = 0.0
 
 
-SPENT = tuple(one.name for one in fields(AllSessions) if one.name != "sessions")
+SPENT = tuple(counter.name for counter in fields(AllSessions) if counter.name != "sessions")
 
 
 class RunView:

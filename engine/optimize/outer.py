@@ -57,5 +57,5 @@ def _note_optimism(held: Round, state: RunState) -> None:
     context = held.setup.context
     cards = [scored.cards if scored else None for scored in held.complete]
     if optimism := estimate_of(cards, state.cards, seed=context.config.seed):
-        said = events.Optimism(address=held.setup.address, **asdict(optimism), says=optimism.sentence)
-        context.journal.write(said)
+        event = events.Optimism(address=held.setup.address, **asdict(optimism), says=optimism.sentence)
+        context.journal.write(event)

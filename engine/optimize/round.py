@@ -75,8 +75,8 @@ class Round:
     def note_selection(self, chosen: events.Select) -> tuple[str, ...]:
         """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
         raced_out = self._contest.raced_out()
-        said = replace(chosen, raced_out=raced_out) if self._contest.raced else chosen
-        self.setup.context.journal.write(said)
+        event = replace(chosen, raced_out=raced_out) if self._contest.raced else chosen
+        self.setup.context.journal.write(event)
         return tuple(self._address(number) for number in raced_out)
 
     async def _propose(self, number: int, proposal: Proposal) -> str | None:

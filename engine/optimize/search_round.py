@@ -123,9 +123,9 @@ class RoundSearchContext:
         cards = [evaluation.card() for evaluation in evaluations]
         violation = self._objective.violation(cards)
         trial = None if violation else self._trial(cards)
-        said = events.Trial.of(prompt, level=self.level, address=address)
+        event = events.Trial.of(prompt, level=self.level, address=address)
         self._setup.context.journal.write(
-            replace(said, score=trial.score if trial else None, invalid=violation or None)
+            replace(event, score=trial.score if trial else None, invalid=violation or None)
         )
         return trial
 

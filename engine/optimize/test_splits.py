@@ -61,7 +61,7 @@ async def _score_pair(
 async def _card(
     context: RunContext, task: Task, pair: PromptPair, *, stage: Stage, prompt: int, split: Literal["train", "test"]
 ) -> Scorecard:
-    position = [other.name for other in context.tasks].index(task.name)
+    position = [sibling.name for sibling in context.tasks].index(task.name)
     priority = priorities.final(stage=stage, task=position, prompt=prompt)
     address = join(split, stage, f"task={task.name}", f"prompt={prompt}")
     examples = task.train if split == "train" else task.test

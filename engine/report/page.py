@@ -13,7 +13,7 @@ from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, conf
 from metaspo.engine.report.diff import Span, differences
 from metaspo.engine.report.figures import draw
 
-MOST_ANSWERS = 100  # a task
+MAX_ANSWERS = 100  # a task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def answered(task: TaskAnswers) -> Answers:
     if task.labels:
         heads, rows = confusion_rows(task)
         labels = TextTable(columns=tuple(heads), rows=tuple(map(tuple, rows)))
-    shown = task.examples[:MOST_ANSWERS]
+    shown = task.examples[:MAX_ANSWERS]
     return Answers(task=task, labels=labels, shown=shown, left_out=len(task.examples) - len(shown))
 
 

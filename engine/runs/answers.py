@@ -77,7 +77,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
     specs = [spec for spec in config.tasks if task in ("", spec.name)]
     tasks = load_tasks(specs, base_dir=data, seed=config.seed)
-    found, finished = _prompts_of(run)
+    optimized, finished = _prompts_of(run)
     split = split or ("test" if finished else "train")
     model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)
     store = _store_of(config, folder)
@@ -85,7 +85,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
             reader = _Reader(gateway, model, config)
             answered = [
-                await reader.task_answers(each, found, split=split)
+                await reader.task_answers(each, optimized, split=split)
                 for each in tasks
                 if (each.train if split == "train" else each.test)
             ]
@@ -101,11 +101,11 @@ class _Reader:
     model: Model
     config: RunConfig
 
-    async def task_answers(self, task: Task, found: Mapping[str, str], *, split: Split) -> TaskAnswers:
+    async def task_answers(self, task: Task, optimized: Mapping[str, str], *, split: Split) -> TaskAnswers:
         """`found` are the prompts after: the system prompt under "", user prompts under their task's name."""
         system = self.config.system_prompt
         before = await self._outcomes(task, PromptPair(system, task.user_prompt), split)
-        after = PromptPair(found.get("", system), found.get(task.name, task.user_prompt))
+        after = PromptPair(optimized.get("", system), optimized.get(task.name, task.user_prompt))
         return TaskAnswers.of(task, split=split, before=before, after=await self._outcomes(task, after, split))
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:

@@ -154,8 +154,8 @@ def find_runs(base: Path) -> list[RunDirectory]:
     """All run directories in a folder, the one touched last first."""
     if not base.is_dir():
         return []
-    found = [RunDirectory(path) for path in base.iterdir() if (path / "config.json").is_file()]
-    return sorted(found, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
+    directories = [RunDirectory(path) for path in base.iterdir() if (path / "config.json").is_file()]
+    return sorted(directories, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
 
 
 def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
@@ -179,8 +179,8 @@ def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
         return matches[0]
     if matches:
         raise RunDirectoryError(f"'{name}' fits {len(matches)} runs: {', '.join(run.name for run in matches)}")
-    known = [run.name for run in runs]
-    raise RunDirectoryError(f"no run '{name}' in {base}{nearest(name, known)}; `metaspo runs` lists them")
+    names = [run.name for run in runs]
+    raise RunDirectoryError(f"no run '{name}' in {base}{nearest(name, names)}; `metaspo runs` lists them")
 
 
 def write_json(path: Path, data: object) -> None:

@@ -21,8 +21,8 @@ def caps(table: BudgetTable) -> Budget:
 def unanswered(spent: Spent) -> Cost:
     """What was taken out of a budget for calls that nobody saw an answer to: more than the answers account for."""
     taken = spent.of_budget
-    known = Cost(spent.calls, spent.prompt_tokens + spent.completion_tokens, spent.dollars)
-    more = taken.minus(known)
+    booked = Cost(spent.calls, spent.prompt_tokens + spent.completion_tokens, spent.dollars)
+    more = taken.minus(booked)
     return Cost(max(0, more.calls), max(0, more.tokens), max(0.0, more.dollars))
 
 

@@ -31,10 +31,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
         model = context.optimizer
         if model is None:
             raise NoProposal("the strategy asks for an optimizer model and the config has no [optimizer]")
-        place = join(address, step)
+        step_address = join(address, step)
         fault = ""
         for attempt in range(context.config.redraws + 1):
-            draw = draw_at(context.config.seed, place, attempt=attempt)
+            draw = draw_at(context.config.seed, step_address, attempt=attempt)
             request = model.request(tuple(messages), draw=draw)
             if live is not None and not await context.gateway.lookup_many([request]):
                 live()
@@ -47,7 +47,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
-                context.journal.write(events.Malformed(address=place, attempt=attempt, why=fault))
+                context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault))
                 continue
             context.observer.calls_done(optimizer_calls=1)
             context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1))

@@ -72,8 +72,8 @@ class KeepBest:
 
     def add(self, scored: ScoredPrompt) -> None:
         """A prompt that may be selected has its value."""
-        equals = [scored, *(other for other in self._ranking if other.prompt == scored.prompt)]
-        others = [other for other in self._ranking if other.prompt != scored.prompt]
+        equals = [scored, *(rival for rival in self._ranking if rival.prompt == scored.prompt)]
+        others = [rival for rival in self._ranking if rival.prompt != scored.prompt]
         self._ranking = sorted([*others, min(equals, key=lambda equal: equal.position)], key=_rank)
 
     def rejects(self, position: int, bound: float) -> bool:

@@ -23,10 +23,10 @@ def estimate_of(
 
     Which ones these are may depend on the order in which answers came in: for the journal, not for a result.
     """
-    known = grades_of(incumbent)
-    dropped: TaskGrades = {task: [None] * len(grades) for task, grades in known.items()}
+    complete = grades_of(incumbent)
+    dropped: TaskGrades = {task: [None] * len(grades) for task, grades in complete.items()}
     candidates = [grades_of(cards) if cards else dropped for cards in scored]
-    return reselected(candidates, incumbent=known, weights=_weights(incumbent), seed=seed)
+    return reselected(candidates, incumbent=complete, weights=_weights(incumbent), seed=seed)
 
 
 def grades_of(cards: Sequence[Scorecard]) -> TaskGrades:
@@ -38,8 +38,8 @@ def grades_of(cards: Sequence[Scorecard]) -> TaskGrades:
 
 
 def _mean(grades: Sequence[float | None]) -> float | None:
-    known = [grade for grade in grades if grade is not None]
-    return sum(known) / len(known) if len(known) == len(grades) else None
+    complete = [grade for grade in grades if grade is not None]
+    return sum(complete) / len(complete) if len(complete) == len(grades) else None
 
 
 def _weights(cards: Sequence[Scorecard]) -> dict[str, float]:

@@ -134,7 +134,7 @@ class Races(Contest):
         if bar is not None and bar is first:
             race.start([(1.0, bar)])
         elif bar is not None:
-            race.start([(0.5, one) for one in (first, bar) if one is not None])
+            race.start([(0.5, standing) for standing in (first, bar) if standing is not None])
         race.go_on()
 
 

@@ -73,30 +73,30 @@ def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> Propo
 
 def strategy_names(level: Level) -> list[str]:
     """Every name that a loop's `strategy` can be, sorted."""
-    own = INNER if level == "user" else OUTER
-    return sorted({*own, *(point.name for point in entry_points(group=GROUPS[level]))})
+    built_in = INNER if level == "user" else OUTER
+    return sorted({*built_in, *(point.name for point in entry_points(group=GROUPS[level]))})
 
 
-def _make(name: str, own: Mapping[str, Callable[..., S]], options: Mapping[str, Any], *, level: Level) -> S:
-    if name in own:
-        return _with_options(name, own[name], options)
+def _make(name: str, built_in: Mapping[str, Callable[..., S]], options: Mapping[str, Any], *, level: Level) -> S:
+    if name in built_in:
+        return _with_options(name, built_in[name], options)
     for point in entry_points(group=GROUPS[level], name=name):
         try:
             factory: Callable[..., S] = point.load()
         except (ImportError, AttributeError) as error:
             raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
         return _with_options(name, factory, options)
-    known = strategy_names(level)
-    raise UnknownStrategy(f"there is no strategy '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+    names = strategy_names(level)
+    raise UnknownStrategy(f"there is no strategy '{name}'{nearest(name, names)}; known: {', '.join(names)}")
 
 
 def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, Any]) -> S:
     """Make a strategy; an option that it does not have, or that is out of range, is named."""
-    known = [parameter for parameter in inspect.signature(factory).parameters if parameter != "self"]
+    parameters = [parameter for parameter in inspect.signature(factory).parameters if parameter != "self"]
     for option in options:
-        if option not in known:
-            there = f"its options: {', '.join(known)}" if known else "it has none"
-            raise UnknownStrategy(f"'{name}' has no option '{option}'{nearest(option, known)}; {there}")
+        if option not in parameters:
+            there = f"its options: {', '.join(parameters)}" if parameters else "it has none"
+            raise UnknownStrategy(f"'{name}' has no option '{option}'{nearest(option, parameters)}; {there}")
     try:
         return factory(**options)
     except ValidationError as error:

@@ -35,12 +35,14 @@ async def ask_or_none(
         return None
 
 
-async def propose_and_score(context: SearchContext, place: str, step: str, messages: Sequence[Message]) -> Trial | None:
+async def propose_and_score(
+    context: SearchContext, address: str, step: str, messages: Sequence[Message]
+) -> Trial | None:
     """Ask for a prompt at `place/step`, and score it at `place/score` as soon as it is there; None if either fails."""
-    prompt = await ask_or_none(context, f"{place}/{step}", messages, prompt_reader(context))
+    prompt = await ask_or_none(context, f"{address}/{step}", messages, prompt_reader(context))
     if prompt is None:
         return None
-    trials = await context.score(f"{place}/score", [prompt])
+    trials = await context.score(f"{address}/score", [prompt])
     return trials[0] if trials else None
 
 
@@ -56,7 +58,7 @@ def ranked(trials: Iterable[Trial | None]) -> list[Trial]:
 def new_prompts(context: SearchContext, prompts: Iterable[str]) -> list[str]:
     """The prompts that the loop does not have already, each once. Raises `NoProposal` if there is none."""
     there = {trial.prompt for trial in context.first}
-    found = [prompt for prompt in dict.fromkeys(prompts) if prompt not in there]
-    if not found:
+    fresh = [prompt for prompt in dict.fromkeys(prompts) if prompt not in there]
+    if not fresh:
         raise NoProposal("the search found no other prompt than those it started from")
-    return found
+    return fresh

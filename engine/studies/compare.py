@@ -72,7 +72,7 @@ async def compare(
     slots = anyio.CapacityLimiter(grid.config.parallel)
     events = LaneEvents()
 
-    async def one(job: Job, gateway: Gateway) -> CellResult:
+    async def run_cell(job: Job, gateway: Gateway) -> CellResult:
         if job.cell.refused:
             return _unfinished(job.cell, job.cell.refused)
         async with slots:
@@ -88,13 +88,13 @@ async def compare(
                 Job(
                     grid=grid,
                     cell=cell,
-                    names=own,
+                    names=lane_names,
                     moved=[(item, next(rest)) for item in items],
                     purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
                 )
-                for cell, own, items in zip(grid.cells, names, moved, strict=False)
+                for cell, lane_names, items in zip(grid.cells, names, moved, strict=False)
             ]
-            return await gather(one(job, gateway) for job in jobs)
+            return await gather(run_cell(job, gateway) for job in jobs)
 
 
 def _kept(grid: Grid) -> Path | None:
@@ -109,42 +109,42 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
     started = anyio.current_time()
     cell, prepared = job.cell, job.cell.prepared
     if cell.method.fixed:
-        found = await _fixed(job, gateway, observer=observer)
+        result = await _fixed(job, gateway, observer=observer)
     else:
         report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events, purse=job.purse)
-        found = _found(cell, report, job.names)
-    users = {row.task: row.user for row in reversed(found.tests)}  # a task's best user prompt comes first
+        result = _optimized(cell, report, job.names)
+    users = {row.task: row.user for row in reversed(result.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
         scores, usage = await _score(
-            item, gateway, names, system=found.system_prompt, users=users, observer=Observer(), purse=job.purse
+            item, gateway, names, system=result.system_prompt, users=users, observer=Observer(), purse=job.purse
         )
         transferred[model_label(item.config.base)] = tuple(scores)
-        found = _with_usage(found, usage, names)
-    found = replace(found, transferred=transferred)
+        result = _with_usage(result, usage, names)
+    result = replace(result, transferred=transferred)
     if cell.on_targets:
-        found = _as_targets(found)
+        result = _as_targets(result)
     if job.beyond:
-        found = await _beyond(job, gateway, found)
-    return replace(found, seconds=anyio.current_time() - started)
+        result = await _beyond(job, gateway, result)
+    return replace(result, seconds=anyio.current_time() - started)
 
 
-def _as_targets(found: CellResult) -> CellResult:
+def _as_targets(result: CellResult) -> CellResult:
     """The rows of a cell that optimized on target tasks, as those of the target tasks that they are."""
 
     def targets(rows: Sequence[TestScore]) -> tuple[TestScore, ...]:
         return tuple(replace(row, role="target") for row in rows)
 
-    transferred = {model: targets(rows) for model, rows in found.transferred.items()}
-    return replace(found, tests=targets(found.tests), transferred=transferred)
+    transferred = {model: targets(rows) for model, rows in result.transferred.items()}
+    return replace(result, tests=targets(result.tests), transferred=transferred)
 
 
-async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
+async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
     """What is done with the found system prompt on target tasks: generalize, adapt."""
-    config, system = job.grid.config, found.system_prompt
-    own = job.cell.prepared
-    tasks = tuple(replace(task, role="target") for task in own.tasks) if job.cell.on_targets else own.tasks
-    prepared = replace(own, config=own.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
+    config, system = job.grid.config, result.system_prompt
+    source = job.cell.prepared
+    tasks = tuple(replace(task, role="target") for task in source.tasks) if job.cell.on_targets else source.tasks
+    prepared = replace(source, config=source.config.model_copy(update={"inner": job.grid.inner}), tasks=tasks)
     context = make_context(
         prepared,
         gateway,
@@ -156,26 +156,26 @@ async def _beyond(job: Job, gateway: Gateway, found: CellResult) -> CellResult:
     )
     if config.generalize is not None:
         prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
-        found = replace(found, generalized=tuple(await generalize(context, system, prompts)))
+        result = replace(result, generalized=tuple(await generalize(context, system, prompts)))
     if config.adapt is not None:
         table = config.adapt
         effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
-        found = replace(found, adapted=tuple(await adapt(context, system, effort)))
-    return _with_usage(found, context.account.statistics(), job.names)
+        result = replace(result, adapted=tuple(await adapt(context, system, effort)))
+    return _with_usage(result, context.account.statistics(), job.names)
 
 
-def _with_usage(found: CellResult, usage: AccountStatistics, names: LaneNames) -> CellResult:
+def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) -> CellResult:
     total = usage.total
     optimizer = usage.lanes.get(names.optimizer) if names.optimizer != names.base else None
     return replace(
-        found,
-        answers=found.answers + _answers(total),
-        optimizer_answers=found.optimizer_answers + (_answers(optimizer) if optimizer else 0),
-        worth=found.worth + total.dollars + total.dollars_saved,
-        unpriced_worth=found.unpriced_worth + total.unpriced + total.unpriced_saved,
-        calls=found.calls + total.calls,
-        dollars=found.dollars + total.dollars,
-        unpriced=found.unpriced + total.unpriced,
+        result,
+        answers=result.answers + _answers(total),
+        optimizer_answers=result.optimizer_answers + (_answers(optimizer) if optimizer else 0),
+        worth=result.worth + total.dollars + total.dollars_saved,
+        unpriced_worth=result.unpriced_worth + total.unpriced + total.unpriced_saved,
+        calls=result.calls + total.calls,
+        dollars=result.dollars + total.dollars,
+        unpriced=result.unpriced + total.unpriced,
     )
 
 
@@ -199,14 +199,14 @@ async def _fixed(job: Job, gateway: Gateway, *, observer: Observer) -> CellResul
         cell.prepared, gateway, job.names, system=system, users=users, observer=observer, purse=job.purse
     )
     observer.finished()
-    found = CellResult(
+    result = CellResult(
         method=cell.method.name, domain=cell.domain, seed=cell.seed, system_prompt=system, tests=tuple(scores)
     )
-    return _with_usage(found, usage, job.names)
+    return _with_usage(result, usage, job.names)
 
 
-def _found(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
-    found = CellResult(
+def _optimized(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
+    result = CellResult(
         method=cell.method.name,
         domain=cell.domain,
         seed=cell.seed,
@@ -214,7 +214,7 @@ def _found(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
         tests=tuple(row for row in report.result.tests if row.stage == "after"),
         result=report.result,
     )
-    return _with_usage(found, report.usage, names)
+    return _with_usage(result, report.usage, names)
 
 
 def _unfinished(cell: Cell, reason: str) -> CellResult:

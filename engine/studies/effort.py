@@ -38,14 +38,16 @@ def effort(study: Study, method: str) -> Effort:
 def about_effort(study: Study) -> list[str]:
     """Which methods that search did not have equal budgets."""
     efforts = {method: effort(study, method) for method in study.methods if study.searches(method)}
-    efforts = {method: found for method, found in efforts.items() if found.base}
-    said = []
-    for what in ("base", "optimizer"):
-        calls = {method: getattr(found, what) for method, found in efforts.items()}
-        least, most = min(calls, key=calls.__getitem__, default=""), max(calls, key=calls.__getitem__, default="")
-        if least and calls[most] > ALIKE * calls[least]:
-            said.append(f"{what} calls go from {calls[least]:,.0f} ({least}) to {calls[most]:,.0f} ({most})")
-    return [f"Budgets are not equal: {', '.join(said)}."] if said else []
+    efforts = {method: took for method, took in efforts.items() if took.base}
+    differences = []
+    for model in ("base", "optimizer"):
+        calls = {method: getattr(took, model) for method, took in efforts.items()}
+        cheapest, dearest = min(calls, key=calls.__getitem__, default=""), max(calls, key=calls.__getitem__, default="")
+        if cheapest and calls[dearest] > ALIKE * calls[cheapest]:
+            differences.append(
+                f"{model} calls go from {calls[cheapest]:,.0f} ({cheapest}) to {calls[dearest]:,.0f} ({dearest})"
+            )
+    return [f"Budgets are not equal: {', '.join(differences)}."] if differences else []
 
 
 def about_user_prompts(study: Study) -> list[str]:

@@ -42,5 +42,5 @@ class Findings:
     @property
     def verdicts(self) -> list[str]:
         """Every comparison in a sentence."""
-        of_protocols = [f"{of.title}: {one.sentence}" for of in self.protocols for one in of.comparisons]
-        return [*(one.sentence for one in self.comparisons), *of_protocols]
+        of_protocols = [f"{of.title}: {comparison.sentence}" for of in self.protocols for comparison in of.comparisons]
+        return [*(comparison.sentence for comparison in self.comparisons), *of_protocols]

@@ -152,9 +152,9 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
         _check_adapting(base, source=str(path))
     names = _run_names(methods)
     cells = tuple(
-        _cell(config, path, one, iterations=base.iterations, domain=domain, seed=seed, name=names[one.name])
+        _cell(config, path, variant, iterations=base.iterations, domain=domain, seed=seed, name=names[variant.name])
         for domain in config.domains or (OWN_TASKS,)
-        for one in methods
+        for variant in methods
         for seed in config.seeds
     )
     if config.generalize is not None and config.generalize.given:
@@ -186,48 +186,55 @@ def _own(table: MethodTable, *, folder: Path) -> Method:
 def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
     """What each method is called in the names of its runs: as few letters as these may have, no two alike."""
     names: dict[str, str] = {}
-    for one in methods:
-        plain = re.sub(r"[^A-Za-z0-9._-]", "-", one.name)
+    for variant in methods:
+        plain = re.sub(r"[^A-Za-z0-9._-]", "-", variant.name)
         alike = sum(re.sub(r"[^A-Za-z0-9._-]", "-", name) == plain for name in names)
         name = f"{plain}-{alike + 1}" if alike else plain
         while name in names.values():
             name += "-"
-        names[one.name] = name
+        names[variant.name] = name
     return names
 
 
-def _cell(config: GridConfig, path: Path, one: Method, *, iterations: int, domain: str, seed: int, name: str) -> Cell:
+def _cell(
+    config: GridConfig, path: Path, variant: Method, *, iterations: int, domain: str, seed: int, name: str
+) -> Cell:
     parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
-    own: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
+    changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
     if domain:
-        own |= {"domain": domain, "tasks": []}
+        changes |= {"domain": domain, "tasks": []}
     try:
-        prepared = prepare(path, overrides={**one.overrides(iterations), "test.baseline": False, **own})
+        prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:
-        raise ConfigError(f"method '{one.name}': {error}" if one.changes else str(error)) from None
+        raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     _check_targets(config, prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]
-    on_targets = not one.fixed and not prepared.config.outer.candidates and bool(targets)
-    refused = _unseen(one, targets) if on_targets else ""
+    on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
+    refused = _unseen(variant, targets) if on_targets else ""
     if on_targets and not refused:
         prepared = _on_targets(prepared, targets)
     else:
-        prepared = replace(prepared, tasks=one.tasks(prepared.tasks))
-    if not one.fixed:
+        prepared = replace(prepared, tasks=variant.tasks(prepared.tasks))
+    if not variant.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     return Cell(
-        method=one, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets and not refused, refused=refused
+        method=variant,
+        domain=domain,
+        seed=seed,
+        prepared=prepared,
+        on_targets=on_targets and not refused,
+        refused=refused,
     )
 
 
-def _unseen(one: Method, targets: Sequence[Task]) -> str:
+def _unseen(variant: Method, targets: Sequence[Task]) -> str:
     """Why a method that writes user prompts only could not differ from the first prompts; "" where it could."""
     without = [task.name for task in targets if not task.train]
     if not without:
         return ""
     return (
-        f"'{one.name}' writes user prompts only, and target task '{without[0]}' has no train examples to write them "
-        "from: there it could not differ from the first prompts; add `train` to it"
+        f"'{variant.name}' writes user prompts only, and target task '{without[0]}' has no train examples to write "
+        "them from: there it could not differ from the first prompts; add `train` to it"
     )
 
 

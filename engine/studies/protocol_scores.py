@@ -43,7 +43,7 @@ def protocol_scores(study: Study) -> list[ProtocolScores]:
     for model in map(model_label, config.transfer):
         scores = _scores(study, "transfer", f"With {model}", _transferred(study, model), seeds_matter=False)
         made.append(replace(scores, model=model))
-    return [one for one in made if one.scores]
+    return [protocol for protocol in made if protocol.scores]
 
 
 def _scores(study: Study, name: str, title: str, rows: Rows, *, seeds_matter: bool) -> ProtocolScores:
@@ -52,9 +52,9 @@ def _scores(study: Study, name: str, title: str, rows: Rows, *, seeds_matter: bo
         name=name,
         title=title,
         scores={
-            method: mean_score(found, seeds_matter=seeds_matter or study.searches(method))
-            for method, found in graded.items()
-            if any(grade is not None for split in found for grade in split.grades)
+            method: mean_score(graded_splits, seeds_matter=seeds_matter or study.searches(method))
+            for method, graded_splits in graded.items()
+            if any(grade is not None for split in graded_splits for grade in split.grades)
         },
         comparisons=comparisons(study, rows, seeds_matter=seeds_matter),
     )
@@ -84,16 +84,16 @@ def improved_share(study: Study, method: str) -> MeanScore | None:
     """
     if method == study.grid.against:
         return None
-    own, other = (_by_prompt(study, one) for one in (method, study.grid.against))
+    scores, base_scores = (_by_prompt(study, name) for name in (method, study.grid.against))
     better: dict[tuple[str, int], dict[str, float]] = {}
     given = study.grid.config.generalize is not None and bool(study.grid.config.generalize.given)
-    for (task, seed, prompt), score in own.items():
-        if (task, seed, prompt) in other:
+    for (task, seed, prompt), score in scores.items():
+        if (task, seed, prompt) in base_scores:
             name = f"{prompt}" if given else f"{seed}/{prompt}"
-            better.setdefault((task, seed), {})[name] = float(score > other[task, seed, prompt])
+            better.setdefault((task, seed), {})[name] = float(score > base_scores[task, seed, prompt])
     rows = [
-        SplitGrades(task=task, seed=seed, grades=list(found.values()), questions=list(found), weight=len(found))
-        for (task, seed), found in better.items()
+        SplitGrades(task=task, seed=seed, grades=list(wins.values()), questions=list(wins), weight=len(wins))
+        for (task, seed), wins in better.items()
     ]
     return mean_score(rows) if rows else None
 
@@ -138,9 +138,9 @@ def curves_by_size(study: Study, method: str) -> dict[int, Curves]:
         for curve in result.adapted:
             task = tasks[curve.task]
             questions = [example.question for example in task.test]
-            place = Place(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
+            task_seed = Place(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
             if all(point.test.score is not None for point in curve.points):
-                asked.setdefault(seen[curve.task], []).append((place, curve))
+                asked.setdefault(seen[curve.task], []).append((task_seed, curve))
             seen[curve.task] += 1
     sizes = {max(curve.examples for _, curve in curves): curves for curves in asked.values()}
     return dict(sorted(sizes.items()))
@@ -149,7 +149,7 @@ def curves_by_size(study: Study, method: str) -> dict[int, Curves]:
 def mean_curve(curves: Curves) -> list[float]:
     """The mean score of each round, each task with its weight."""
     scores = [[point.test.score or 0.0 for point in curve.points] for _, curve in curves]
-    return [weighted_mean(there, [place.weight for place, _ in curves]) for there in zip(*scores, strict=True)]
+    return [weighted_mean(there, [task_seed.weight for task_seed, _ in curves]) for there in zip(*scores, strict=True)]
 
 
 def rounds_needed(curve: Sequence[float], goal: float) -> int | None:

@@ -37,7 +37,7 @@ class Needed:
     def words(self) -> str:
         """The share of what the other had, with its interval, for people."""
         counts = [inf if self.count is None else self.count, self.low, self.high]
-        share, low, high = ("–" if one == inf else f"{100 * one / self.of:.0f}%" for one in counts)
+        share, low, high = ("–" if count == inf else f"{100 * count / self.of:.0f}%" for count in counts)
         return f"{share} ({low} to {high})"
 
 
@@ -47,27 +47,27 @@ def needed(study: Study, method: str) -> tuple[Needed | None, Needed | None]:
     Returns:
         None for rounds where that one has none, for examples where there are no several sizes.
     """
-    own, other = curves_by_size(study, method), curves_by_size(study, study.grid.against)
-    if not own or not other:
+    sizes, goal_sizes = curves_by_size(study, method), curves_by_size(study, study.grid.against)
+    if not sizes or not goal_sizes:
         return None, None
-    goal_curve = mean_curve(other[max(other)])
+    goal_curve = mean_curve(goal_sizes[max(goal_sizes)])
     goal, rounds = goal_curve[-1], len(goal_curve) - 1
-    draws = Resamples([row for curves in (own, other) for size in curves.values() for row in _rows(size, -1)])
-    goals = draws.mean(_rows(other[max(other)], -1))
-    by_round = [draws.mean(_rows(own[max(own)], number)) for number in range(len(mean_curve(own[max(own)])))]
-    by_size = {size: draws.mean(_rows(curves, -1)) for size, curves in own.items()}
-    ends = {size: mean_curve(curves) for size, curves in own.items()}
+    draws = Resamples([row for curves in (sizes, goal_sizes) for size in curves.values() for row in _rows(size, -1)])
+    goals = draws.mean(_rows(goal_sizes[max(goal_sizes)], -1))
+    by_round = [draws.mean(_rows(sizes[max(sizes)], number)) for number in range(len(mean_curve(sizes[max(sizes)])))]
+    by_size = {size: draws.mean(_rows(curves, -1)) for size, curves in sizes.items()}
+    ends = {size: mean_curve(curves) for size, curves in sizes.items()}
     return (
         _needed(rounds_needed(ends[max(ends)], goal), rounds, dict(enumerate(by_round)), goals) if rounds else None,
-        _needed(examples_needed(ends, goal), max(other), by_size, goals) if len(other) > 1 else None,
+        _needed(examples_needed(ends, goal), max(goal_sizes), by_size, goals) if len(goal_sizes) > 1 else None,
     )
 
 
 def _rows(curves: Curves, number: int) -> list[SplitGrades]:
     """The tests after one round."""
     return [
-        curve.points[number].test.split_grades(questions=place.questions, task=place.task, seed=place.seed)
-        for place, curve in curves
+        curve.points[number].test.split_grades(questions=task_seed.questions, task=task_seed.task, seed=task_seed.seed)
+        for task_seed, curve in curves
     ]
 
 

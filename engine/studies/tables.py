@@ -97,9 +97,9 @@ def _by_seed(study: Study, summaries: Summaries) -> Table | None:
     for method in study.methods:
         by_seed = summaries[method, ""].by_seed
         scores = [by_seed.get(seed) for seed in study.seeds]
-        known = [score for score in scores if score is not None]
-        spread = stdev(known) if len(known) > 1 else None
-        mean = fmean(known) if known else None
+        complete = [score for score in scores if score is not None]
+        spread = stdev(complete) if len(complete) > 1 else None
+        mean = fmean(complete) if complete else None
         rows.append((method, *map(_percent, scores), _percent(mean), _percent(spread)))
     return Table(
         name="seeds",
@@ -118,28 +118,28 @@ def _by_task(study: Study) -> Table:
                 scores += [row.score] if row.score is not None else []
     rows = [
         (
-            "/".join(part for part in place if part),
-            *(_percent(fmean(found[method])) if found.get(method) else None for method in study.methods),
+            "/".join(part for part in task if part),
+            *(_percent(fmean(by_method[method])) if by_method.get(method) else None for method in study.methods),
         )
-        for place, found in tasks.items()
+        for task, by_method in tasks.items()
     ]
     return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
 
 
-def _against(study: Study, found: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
+def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
     rows = tuple(
         (
-            one.a,
-            round(100 * one.difference, 2),
-            _range(one.interval, sign=True),
-            _range(one.over_tasks, sign=True),
-            f"{one.p_adjusted:.2g}",
-            VERDICTS[one.verdict],
+            comparison.a,
+            round(100 * comparison.difference, 2),
+            _range(comparison.interval, sign=True),
+            _range(comparison.over_tasks, sign=True),
+            f"{comparison.p_adjusted:.2g}",
+            VERDICTS[comparison.verdict],
         )
-        for one in found
+        for comparison in comparisons
     )
     family = f"p is corrected (Holm) for {len(rows)} comparison{'s' * (len(rows) > 1)}."
-    one_run = any(one.one_run for one in found)
+    one_run = any(comparison.one_run for comparison in comparisons)
     seeds = " With one seed it is about the prompts that this seed found, not about what others would find." * one_run
     return Table(
         name=name,
@@ -152,8 +152,8 @@ def _against(study: Study, found: Sequence[Comparison], *, name: str = "against"
 
 def _left_out(study: Study) -> Table | None:
     """Which source tasks help: the method with all of them against its variants without one."""
-    full, found = source_contributions(study)
-    if not found:
+    full, contributions = source_contributions(study)
+    if not contributions:
         return None
     says = {"better": "helps", "worse": "harms", "noise": NOT_TOLD}
     return Table(
@@ -163,21 +163,22 @@ def _left_out(study: Study) -> Table | None:
         rows=tuple(
             (
                 task,
-                round(100 * one.difference, 2),
-                _range(one.interval, sign=True),
-                f"{one.p_adjusted:.2g}",
-                says[one.verdict],
+                round(100 * comparison.difference, 2),
+                _range(comparison.interval, sign=True),
+                f"{comparison.p_adjusted:.2g}",
+                says[comparison.verdict],
             )
-            for task, one in found
+            for task, comparison in contributions
         ),
-        note=f"{full} with all source tasks against the same without this one; p is corrected for {len(found)} tasks.",
+        note=f"{full} with all source tasks against the same without this one; "
+        f"p is corrected for {len(contributions)} tasks.",
     )
 
 
 def _protocol(study: Study, protocol: ProtocolScores) -> list[Table]:
     """A protocol's scores with what is its own, and its comparisons."""
-    own = {"generalize": _improved, "adapt": _needed}.get(protocol.name)
-    columns, cells, note = own(study) if own else ((), {}, "")
+    extra = {"generalize": _improved, "adapt": _needed}.get(protocol.name)
+    columns, cells, note = extra(study) if extra else ((), {}, "")
     score = "mean score" if protocol.name == "generalize" else "score"
     scores = Table(
         name=protocol.name,
@@ -200,7 +201,7 @@ def _transferred(study: Study, models: Sequence[ProtocolScores]) -> list[Table]:
         title="With other models, %",
         columns=(
             "method",
-            *(head for to in models for head in (to.model, *(f"{to.model}: {one}" for one in intervals))),
+            *(head for to in models for head in (to.model, *(f"{to.model}: {interval}" for interval in intervals))),
         ),
         rows=tuple(
             (method, *(cell for to in models for cell in _score(to.scores.get(method)))) for method in study.methods
@@ -215,10 +216,10 @@ def _transferred(study: Study, models: Sequence[ProtocolScores]) -> list[Table]:
     return [scores, replace(against[0], name="transfer-against", columns=("model", *against[0].columns), rows=rows)]
 
 
-def _score(found: MeanScore | None) -> tuple[Value, Value, Value]:
-    if found is None:
+def _score(score: MeanScore | None) -> tuple[Value, Value, Value]:
+    if score is None:
         return None, None, None
-    return _percent(found.score), _range(found.over_examples), _range(found.over_tasks)
+    return _percent(score.score), _range(score.over_examples), _range(score.over_tasks)
 
 
 Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
@@ -227,7 +228,7 @@ Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, e
 def _improved(study: Study) -> Own:
     shares = {method: improved_share(study, method) for method in study.methods}
     columns = (f"user prompts better than with {study.grid.against}", "95%, other user prompts")
-    cells = {method: _score(found)[:2] for method, found in shares.items()}
+    cells = {method: _score(share)[:2] for method, share in shares.items()}
     return columns, cells, "That by luck alone half of the user prompts do better is what 50% says."
 
 
@@ -268,12 +269,12 @@ def _spent(study: Study, summaries: Summaries) -> Table:
                 stopped,
             )
         )
-    one = ("base calls", "optimizer calls", "dollars, cache empty")
+    per_cell = ("base calls", "optimizer calls", "dollars, cache empty")
     everything = ("answers", "of them asked now", "dollars", "seconds", "cells without a result")
     return Table(
         name="spent",
         title="What it took: one cell, and all seeds together",
-        columns=("method", "mean over tasks", *(f"{head} a cell" for head in one), *everything),
+        columns=("method", "mean over tasks", *(f"{head} a cell" for head in per_cell), *everything),
         rows=tuple(rows),
         note=" ".join(
             [

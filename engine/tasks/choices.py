@@ -41,11 +41,11 @@ def letter_of(answer: str, options: Sequence[str], order: Sequence[int]) -> str:
     """
     texts = [option.strip() for option in options]
     letters = ascii_uppercase[: len(texts)]
-    said = answer.strip()
-    if said in texts:
-        index = texts.index(said)
-    elif len(said) == 1 and said.upper() in letters:
-        index = letters.index(said.upper())
+    text = answer.strip()
+    if text in texts:
+        index = texts.index(text)
+    elif len(text) == 1 and text.upper() in letters:
+        index = letters.index(text.upper())
     else:
         raise ChoiceError(f"is {answer!r}, none of the {len(texts)} options and no letter of one")
     return letters[order.index(index)]

@@ -57,14 +57,14 @@ def _import(name: str, folder: Path) -> ModuleType:
 
 def _import_by_path(top: str, folder: Path) -> str:
     """The name under which the folder's module or package is imported."""
-    place = PathFinder.find_spec(top, [str(folder)])
-    if place is None:
+    beside = PathFinder.find_spec(top, [str(folder)])
+    if beside is None:
         raise ModuleNotFoundError(f"No module named {top!r}")
-    code = Path(place.origin).read_bytes() if place.origin else b""
+    code = Path(beside.origin).read_bytes() if beside.origin else b""
     name = f"{BESIDE}{top}_{hashlib.sha256(bytes(folder.resolve()) + b'/' + code).hexdigest()[:16]}"
     if name not in sys.modules:
-        inside = place.submodule_search_locations
-        spec = spec_from_file_location(name, place.origin, submodule_search_locations=inside) or ModuleSpec(name, None)
+        inside = beside.submodule_search_locations
+        spec = spec_from_file_location(name, beside.origin, submodule_search_locations=inside) or ModuleSpec(name, None)
         spec.submodule_search_locations = inside
         module = sys.modules[name] = module_from_spec(spec)
         try:

@@ -22,7 +22,7 @@ from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, Sampl
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked"]
 Split = Literal["train", "test"]
 
-_MOST_LABELS: Final = 100
+_MAX_LABELS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ def _labels_in(raw: Sequence[Example], *, number_words: bool) -> tuple[str, ...]
     for answer in (answer.strip() for example in raw for answer in example.answers):
         if answer:
             spellings.setdefault((digits_for_words(answer) if number_words else answer).casefold(), answer)
-    if len(spellings) > _MOST_LABELS:
+    if len(spellings) > _MAX_LABELS:
         raise TaskError(
             f"answer: the data hold {len(spellings)} different answers, too many for labels; "
             'set answer = "text" or list them in answer.labels'
@@ -178,7 +178,7 @@ def _labels_in(raw: Sequence[Example], *, number_words: bool) -> tuple[str, ...]
 
 
 def _canonical(spec: TaskSpec, answer_format: AnswerFormat, raw: Sequence[Example]) -> tuple[Example, ...]:
-    return tuple(replace(one, answers=_accepted(spec, answer_format, one)) for one in raw)
+    return tuple(replace(example, answers=_accepted(spec, answer_format, example)) for example in raw)
 
 
 def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ def _sampled(
 ) -> tuple[Example, ...]:
     size = spec.train_size if split == "train" else spec.test_size
     limit = spec.max_question_chars
-    short = [one for one in examples if limit is None or len(one.question) <= limit]
+    short = [example for example in examples if limit is None or len(example.question) <= limit]
     if left_out := len(examples) - len(short):
         if not short:
             raise TaskError(f"max_question_chars: every question of {split} is longer than {limit}; raise it")
@@ -223,13 +223,13 @@ def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, k
     positions = list(range(len(examples)))
     if order == "head" or size is None:
         return positions[:size]
-    tickets = [hashlib.sha256(f"{key}\n{one.question}".encode()).digest() for one in examples]
+    tickets = [hashlib.sha256(f"{key}\n{example.question}".encode()).digest() for example in examples]
     return sorted(sorted(positions, key=lambda position: tickets[position])[:size])
 
 
 def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
-    seen = {one.question.strip(): one.where for one in reversed(train)}
-    shared = [one for one in test if one.question.strip() in seen]
+    seen = {example.question.strip(): example.where for example in reversed(train)}
+    shared = [example for example in test if example.question.strip() in seen]
     if shared:
         first = shared[0]
         message = (

@@ -173,6 +173,6 @@ def _right_or_wrong(prediction: str | None, answers: tuple[str, ...]) -> Grade:
     return RIGHT if right else WRONG
 
 
-def _overlap(said: Counter[str], right: Counter[str]) -> float:
-    common = (said & right).total()
-    return 2 * common / (said.total() + right.total()) if common else 0.0
+def _overlap(given: Counter[str], right: Counter[str]) -> float:
+    common = (given & right).total()
+    return 2 * common / (given.total() + right.total()) if common else 0.0

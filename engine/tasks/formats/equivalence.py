@@ -49,12 +49,12 @@ class Equivalence:
             process.stdin.write(json.dumps([answer, prediction, self._seconds]).encode() + b"\n")
             process.stdin.flush()
         except OSError:
-            said = ""
+            reply = ""
         else:
-            said = _line(process, seconds=self._seconds * _WALL)
-        if not said:
+            reply = _line(process, seconds=self._seconds * _WALL)
+        if not reply:
             self.close()
-        return said == "1"
+        return reply == "1"
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is not None:

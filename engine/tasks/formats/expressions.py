@@ -15,7 +15,7 @@ _DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(
 _CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE: Final = re.compile(r"(?<!\\)[{}]")
-_MOST_BOXES: Final = 10  # are looked at, from the end
+_MAX_BOXES: Final = 10  # are looked at, from the end
 _LONGEST: Final = 500
 
 
@@ -44,11 +44,11 @@ class Math:
 
     def parse(self, text: str, /) -> str | None:
         text = plain(text).replace(self.wanted, " ").strip()
-        boxes = [_braced(text, match.end()) for match in list(_BOXED.finditer(text))[-_MOST_BOXES:]]
+        boxes = [_braced(text, match.end()) for match in list(_BOXED.finditer(text))[-_MAX_BOXES:]]
         if closed := [box for box in boxes if box is not None]:
             return _bare(closed[-1])
-        if said := _ANNOUNCED.findall(text):
-            return _bare(said[-1])
+        if announced := _ANNOUNCED.findall(text):
+            return _bare(announced[-1])
         if "\n" not in text and _CASING.match(text):
             return _bare(text)
         if shown := _DISPLAYED.findall(text):

@@ -55,13 +55,13 @@ class Letter:
         small = capital.lower()
         alone = rf"{capital}{AFTER_EDGE}(?<!['.&-].){BEFORE_EDGE}(?!'[^\W_]|[&+#]|[-.][^\W_])"
         ends = r"(?=[).:,\]]|[\W_]*\Z)"
-        said = (
+        patterns = (
             rf"[\W_]*({small}){ends}",
             rf"[(\[](?<![^\W_].)({small})[)\]]",
             rf"swer(?:\s+is)?[\s:=*_\"'(\[]*({small}){ends}",
         )
         object.__setattr__(self, "_capital", re.compile(alone))
-        object.__setattr__(self, "_small", tuple(map(re.compile, said)))
+        object.__setattr__(self, "_small", tuple(map(re.compile, patterns)))
         object.__setattr__(self, "_bare", re.compile(rf"[\s(*_\[]*([{capital[1:-1]}{small[1:]})[\s).:*_\]]*"))
 
     @property

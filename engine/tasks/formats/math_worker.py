@@ -12,7 +12,7 @@ import sys
 from math_verify import parse, verify
 from math_verify.parser import LatexExtractionConfig
 
-MOST_MEMORY = 4 << 30
+MAX_MEMORY = 4 << 30
 
 
 def equal(answer: str, prediction: str) -> bool:
@@ -30,15 +30,15 @@ def main() -> None:
     if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        right, said, seconds = json.loads(line)
+        right, given, seconds = json.loads(line)
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            same = equal(right, said)
+            same = equal(right, given)
         except Exception:  # noqa: BLE001 - whatever the library cannot compare is not shown to be equal
             same = False
         if sys.platform != "win32":

@@ -101,7 +101,7 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
         return None
     in_lists = listed(text, mentions)
     single = [mention for index, mention in enumerate(mentions) if index not in in_lists]
-    values = {mention.value for mention in single if _in_place(text, mention)} or {one.value for one in single}
+    values = {mention.value for mention in single if _in_place(text, mention)} or {mention.value for mention in single}
     return values.pop() if len(values) == 1 else None
 
 
@@ -155,8 +155,8 @@ def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int 
 def listed(text: str, mentions: Sequence[Mention]) -> set[int]:
     """Positions of the mentions that stand in a list of different answers: "A, B or C", "yes/no", "1 to 5"."""
     inside: set[int] = set()
-    for index, (one, next_one) in enumerate(pairwise(mentions)):
-        if one.value != next_one.value and _JOINT.fullmatch(text, one.end, next_one.start):
+    for index, (candidate, next_one) in enumerate(pairwise(mentions)):
+        if candidate.value != next_one.value and _JOINT.fullmatch(text, candidate.end, next_one.start):
             inside |= {index, index + 1}
     return inside
 

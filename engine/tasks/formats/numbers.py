@@ -99,9 +99,9 @@ class Number:
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         """1 where the prediction is within the tolerance of the answer, else 0."""
-        said, right = Fraction(prediction), Fraction(answer)
+        given, right = Fraction(prediction), Fraction(answer)
         slack = max(_exact(self.absolute_tolerance), _exact(self.relative_tolerance) * abs(right))
-        return float(abs(said - right) <= slack)
+        return float(abs(given - right) <= slack)
 
     def _digits(self, text: str) -> str:
         return digits_for_words(text) if self.number_words else text

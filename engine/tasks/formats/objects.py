@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _FENCE: Final = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-_MOST_STARTS: Final = 200
+_MAX_STARTS: Final = 200
 _WANTED: Final = "one JSON object"
 
 
@@ -54,9 +54,9 @@ class Json:
         A field within a field counts for itself, a list and each of its items too. Texts are equal whatever their case
         and white space, numbers by value.
         """
-        said, right = dict(_fields(json.loads(prediction))), dict(_fields(json.loads(answer)))
-        paths = said.keys() | right.keys()
-        return sum(path in said and path in right and said[path] == right[path] for path in paths) / len(paths)
+        given, right = dict(_fields(json.loads(prediction))), dict(_fields(json.loads(answer)))
+        paths = given.keys() | right.keys()
+        return sum(path in given and path in right and given[path] == right[path] for path in paths) / len(paths)
 
     def _fitting(self, value: dict[str, Any]) -> str | None:
         if self._validator is not None and not self._validator.is_valid(value):
@@ -85,7 +85,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             yield value
             return
     position = text.find("{")
-    for _ in range(_MOST_STARTS):
+    for _ in range(_MAX_STARTS):
         if position < 0:
             return
         try:
