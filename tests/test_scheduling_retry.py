@@ -1,6 +1,7 @@
 """The retry table: complete, bounded, and the same for the same draws."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,18 @@ from metaspo.backends import (
     UnknownModel,
     Unreachable,
 )
-from metaspo.scheduling.retry import LONGEST_WAIT, QUICK_RETRIES, Decision, back_off, decide, may_be_charged
+from metaspo.scheduling.retry import (
+    FIRST_WAIT,
+    JITTER,
+    LONGEST_WAIT,
+    OVERLOAD_FACTOR,
+    QUICK_RETRIES,
+    Decision,
+    Retries,
+    back_off,
+    decide,
+    may_be_charged,
+)
 
 EXAMPLES: list[BackendError] = [
     RateLimited("x"),
@@ -132,3 +144,59 @@ def test_what_may_have_been_worked_on_is_charged() -> None:
     stale = ConnectionLost("x", before_answer=True)
     assert not may_be_charged(stale, billing="time")
     assert may_be_charged(stale, billing="tokens")
+
+
+@pytest.mark.parametrize(
+    ("error", "decision"),
+    [
+        (RateLimited("x"), Decision(then="again", concurrency="cut", hold=True)),
+        (SlowDown("x"), Decision(then="again", concurrency="cut", hold=True)),
+        (Overloaded("x"), Decision(then="again", concurrency="cut", keeps_slot=True)),
+        (ServerFault("x"), Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold")),
+        (TimedOut("x"), Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold")),
+        (HalfAnswer("x"), Decision(then="again", uses_attempt=True, concurrency="hold")),
+        (
+            ConnectionLost("x", before_answer=False),
+            Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold"),
+        ),
+        (ConnectionLost("x", before_answer=True), Decision(then="again", quick=True)),
+        (Unreachable("x"), Decision(then="again", endpoint="rest")),
+        (TransientError("x"), Decision(then="again", uses_attempt=True)),
+        (RequestRejected("x"), Decision(then="request")),
+        (AccessDenied("x"), Decision(then="lane")),
+        (BackendError("x"), Decision(then="request")),
+    ],
+    ids=repr,
+)
+def test_an_error_means_what_its_row_says(error: BackendError, decision: Decision) -> None:
+    """The module's table, row by row, but for the waits."""
+    assert replace(verdict(error), wait=0.0) == decision
+
+
+@pytest.mark.parametrize("failures", range(9))
+def test_a_wait_is_a_doubled_one_less_a_quarter_at_most_and_a_servers_one_more_a_twentieth_at_most(
+    failures: int,
+) -> None:
+    """By chance anything between these, so that requests which failed together come back apart."""
+
+    def waits(error: BackendError) -> tuple[float, float]:
+        drawn = [verdict(error, failures=failures, seed=seed).wait for seed in range(200)]
+        return min(drawn), max(drawn)
+
+    for error, first in ((ServerFault("x"), FIRST_WAIT), (Overloaded("x"), OVERLOAD_FACTOR * FIRST_WAIT)):
+        longest = min(first * 2**failures, LONGEST_WAIT)
+        assert waits(error) == pytest.approx(((1 - JITTER) * longest, longest), rel=0.02)
+        assert waits(error)[1] <= longest
+    low, high = waits(RateLimited("x", retry_after=1_000.0))
+    assert 1_000 <= low <= 1_002
+    assert 1_048 <= high <= 1_050
+
+
+def test_what_a_request_has_met_is_counted_by_kind() -> None:
+    """An immediate retry is no failure; what counts is an attempt; refusals in a row began with the first of them."""
+    begun = Retries().after(counts=False, quick=False, now=5.0).after(counts=False, quick=False, now=8.0)
+    assert begun == Retries(failures=2, refused_since=5.0)
+    assert begun.after(counts=False, quick=True, now=9.0) == Retries(failures=2, quick=1)
+    tried = begun.after(counts=False, quick=True, now=9.0).after(counts=True, quick=False, now=10.0)
+    assert tried == Retries(failures=3, attempts=1, quick=1, tried_at=10.0)
+    assert tried.after(counts=False, quick=False, now=11.0) == Retries(4, 1, 1, 11.0, 10.0)
