@@ -1,0 +1,307 @@
+"""What a run looks like from outside, against a told story: sessions that break off anywhere and repeat themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from random import Random
+from statistics import fmean
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaspo.engine.journal.events import (
+    Barrier,
+    Candidate,
+    Event,
+    Kept,
+    Optimism,
+    Proposal,
+    Rejected,
+    Score,
+    Select,
+    Spent,
+    Start,
+)
+from metaspo.engine.journal.history import Point, Proposed
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.view import Barriers, RunView, Wait, WatchedJournal
+from metaspo.scheduling import Cost
+
+FIRST = {"": "S", "a": "A", "b": "B"}
+
+
+@dataclass
+class Told:
+    """A run as it would go without any interruption, with what is to be read from it.
+
+    Attributes:
+        points: (the event that makes it, its address, its (score, task) pairs).
+        proposals: in the order in which rounds select.
+        best: the prompts selected last.
+    """
+
+    rng: Random
+    events: list[Event] = field(default_factory=list)
+    points: list[tuple[int, str, list[tuple[float, str]]]] = field(default_factory=list)
+    proposals: list[Proposed] = field(default_factory=list)
+    best: dict[str, str] = field(default_factory=dict)
+
+    def score(self) -> float:
+        return self.rng.randint(0, 8) / 8
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """The first prompts."""
+        scores = [(self.score(), task) for task in tasks]
+        self.events += [Score(address=f"init/task={task}", task=task, score=score) for score, task in scores]
+        self.points.append((len(self.events) - 1, "init", scores))
+
+    def round(self, at: str, task: str) -> Select:
+        """One loop's candidates, and what it selects."""
+        parent = self.best.get(task, FIRST[task])
+        told: dict[str, Proposed] = {}
+        for number in range(1, self.rng.randint(1, 4)):
+            cand, text = f"{at}/cand={number}", f"{parent}{number}"
+            fate = self.rng.choice(["none", "dropped", "scored", "scored"])
+            score = self.score() if fate == "scored" else None
+            why = "no answer" if fate == "none" else None
+            prompt = {"user": text} if task else {"system": text}
+            self.events.append(Proposal(address=cand, none=why) if why else Proposal(address=cand, **prompt))
+            if fate == "dropped":
+                self.events.append(Rejected(address=cand, bound=0.5))
+            elif score is not None and task:
+                self.events.append(Score(address=f"{cand}/score", task=task, score=score))
+            elif score is not None:
+                self.events.append(Candidate(address=cand, score=score))
+            told[text] = Proposed(
+                address=cand,
+                level="user" if task else "system",
+                task=task,
+                text="" if why else text,
+                parent=parent,
+                score=score,
+                fate=why or ("dropped" if fate == "dropped" else "passed over"),
+            )
+        winners = [one for one in told.values() if one.score is not None][: self.rng.randint(0, 2 if task else 1)]
+        self.proposals += [replace(one, fate="kept") if one in winners else one for one in told.values()]
+        kept = [Kept(one.text, one.score) for one in winners] or [Kept(parent, self.score())]
+        self.best[task] = kept[0].user
+        if task:
+            select = Select(address=at, kept=kept)
+        else:
+            select = Select(address=at, system=kept[0].user, chosen=len(winners), score=kept[0].score)
+        self.events.append(select)
+        return select
+
+    def iteration(self, number: int, tasks: Sequence[str]) -> None:
+        """Inner loops, then the outer one."""
+        kept: list[tuple[float, str]] = []
+        for task in tasks:
+            select = self.round(f"iter={number}/inner/task={task}", task)
+            kept += [(one.score, task) for one in select.kept or () if one.score is not None]
+        inner = len(self.events) - 1
+        select = self.round(f"iter={number}/outer", "")
+        assert select.score is not None
+        self.points.append((inner, f"iter={number}/inner", kept))
+        self.points.append((len(self.events) - 1, f"iter={number}/outer", [(select.score, "")]))
+
+
+def spent_at(calls: int) -> Spent:
+    """What a session says after so many calls."""
+    cost = Cost(calls + 1, 20 * calls, calls / 2)
+    return Spent(
+        calls=calls,
+        prompt_tokens=10 * calls,
+        completion_tokens=3 * calls,
+        dollars=calls / 4,
+        unpriced=calls % 7,
+        seconds=calls / 8,
+        of_budget=cost,
+    )
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 2),
+    st.integers(0, 3),
+    st.lists(st.floats(0, 1), max_size=2),
+    st.sampled_from([{}, {"a": 3.0}, {"b": 0.5}]),
+)
+def test_a_run_is_told_as_if_it_had_never_been_interrupted_with_all_that_its_sessions_spent(
+    seed: int, tasks: int, iterations: int, cuts: list[float], weights: dict[str, float]
+) -> None:
+    """Whatever sessions broke off and said again; what is spent counts when a thing was selected for the first time."""
+    names = ["a", "b"][:tasks]
+    rng = Random(seed)
+    told = Told(rng)
+    told.start(names)
+    for number in range(1, iterations + 1):
+        told.iteration(number, names)
+    view = RunView(texts=True)
+    seen_with: dict[int, Spent] = {}
+    before = Spent()
+    for cut in [*cuts, 1.0]:
+        view.apply(Start(name="run", seed=3))
+        said = Spent()
+        for index, event in enumerate(told.events[: int(cut * len(told.events)) if cut < 1 else None]):
+            view.apply(event)
+            seen_with.setdefault(index, before.plus(said))
+            said = spent_at(rng.randint(said.calls, said.calls + 9))
+            view.apply(said)
+        assert view.session == said
+        before = before.plus(said)
+    assert view.spent == before
+    assert view.sessions == 1 + len(cuts)
+    assert view.all_sessions.sessions == view.sessions
+    assert view.all_sessions.dollars == pytest.approx(before.dollars)
+
+    def point(index: int, address: str, scores: Sequence[tuple[float, str]]) -> Point:
+        mean = fmean([score for score, _ in scores], weights=[weights.get(task, 1.0) for _, task in scores])
+        spent = seen_with[index]
+        return Point(
+            address=address,
+            score=mean,
+            calls=spent.calls,
+            dollars=spent.dollars,
+            unpriced=spent.unpriced,
+            seconds=spent.seconds,
+        )
+
+    assert view.history.points(weights) == tuple(point(*one) for one in told.points)
+    assert view.history.best_prompts == told.best
+    assert sorted(view.history.proposals(FIRST), key=str) == sorted(told.proposals, key=str)
+    without = RunView.of(told.events)
+    assert without.history.proposals(FIRST) == ()
+    assert without.history.best_prompts == told.best
+
+
+def test_a_proposal_that_nothing_was_selected_from_yet_comes_last_with_the_score_it_has() -> None:
+    """Its fate is open; what a later session says otherwise of it is not heard."""
+    told = Told(Random(1))
+    told.start(["a"])
+    told.iteration(1, ["a"])
+    waiting = [
+        Proposal(address="iter=2/outer/cand=1", system="new"),
+        Candidate(address="iter=2/outer/cand=1", score=0.25),
+        Proposal(address="iter=2/outer/cand=1", system="other"),
+        Candidate(address="iter=2/outer/cand=1", score=0.75),
+        Proposal(address="iter=2/outer/cand=2", system="newer"),
+        Rejected(address="iter=2/outer/cand=2", bound=0.1),
+    ]
+    *done, first, second = RunView.of([*told.events, *waiting], texts=True).history.proposals(FIRST)
+    assert [*done] == told.proposals
+    assert (first.text, first.score, first.fate, first.parent) == ("new", 0.25, "", told.best[""])
+    assert (second.text, second.score, second.fate) == ("newer", None, "")
+
+
+def test_spending_adds_up_field_by_field() -> None:
+    """All of it, in any order."""
+    a, b = spent_at(5), spent_at(8)
+    for entry in fields(Spent):
+        if entry.name == "of_budget":
+            assert a.plus(b).of_budget == a.of_budget.plus(b.of_budget) == Cost(15, 260, 6.5)
+        elif entry.name not in ("address", "t"):
+            assert getattr(a.plus(b), entry.name) == getattr(a, entry.name) + getattr(b, entry.name)
+    assert a.plus(b) == b.plus(a)
+
+
+@pytest.mark.parametrize(
+    ("event", "stage"),
+    [
+        (Score(address="init/task=a", score=0.5), "first prompts"),
+        (Score(address="init/task=b", score=0.5), "iteration 1 of 2: inner loop"),
+        (Proposal(address="iter=1/inner/task=b/cand=1", user="x"), "iteration 1 of 2: inner loop"),
+        (Select(address="iter=1/inner/task=a", kept=[]), "iteration 1 of 2: inner loop"),
+        (Barrier(address="iter=1/inner/task=a"), "iteration 1 of 2: inner loop"),
+        (Barrier(address="iter=1/inner"), "iteration 1 of 2: outer loop"),
+        (Proposal(address="iter=1/outer/cand=1", system="x"), "iteration 1 of 2: outer loop"),
+        (Proposal(address="iter=1/inner/task=a/cand=3", user="x"), "iteration 1 of 2: outer loop"),
+        (Select(address="iter=1/outer/cand=1"), "iteration 1 of 2: outer loop"),
+        (Select(address="iter=1/outer"), "iteration 2 of 2: inner loop"),
+        (Barrier(address="iter=2/inner"), "iteration 2 of 2: outer loop"),
+        (Select(address="iter=2/outer"), "test splits"),
+        (Score(address="test/task=a", score=0.5), "test splits"),
+        (Start(), "first prompts"),
+    ],
+)
+def test_a_run_is_as_far_as_the_last_thing_that_began(event: Event, stage: str) -> None:
+    """Each row after those above it; a new session begins at the beginning."""
+    mark = test_a_run_is_as_far_as_the_last_thing_that_began.pytestmark[0]  # type: ignore[attr-defined]
+    rows: list[Event] = [row for row, _ in mark.args[1]]
+    view = RunView.of(rows[: rows.index(event) + 1])
+    assert view.stage(iterations=2, sources=2) == stage
+
+
+def test_where_nothing_is_optimized_the_first_prompts_are_never_through() -> None:
+    """No source task, no first scores to wait for."""
+    assert RunView().stage(iterations=2, sources=0) == "first prompts"
+    assert RunView.of([Score(address="iter=1/x", score=1.0)]).stage(iterations=2, sources=1) == "first prompts"
+
+
+def test_waits_and_seconds_are_the_last_sessions_and_luck_is_any_ones() -> None:
+    """The share of idle seconds is that of the rounds' seconds."""
+    luck = Optimism(score=0.5, luck=0.1, candidates=3, complete=3, kind="bound", says="some luck", t=8.0)
+    before = [Start(), Barrier(address="iter=1/inner", seconds=9.0, waited=8.0, idle=7.0), luck]
+    after: list[Event] = [
+        Start(name="again", seed=4),
+        Barrier(address="iter=1/inner", seconds=4.0, waited=1.0, idle=0.5),
+        Barrier(address="iter=2/inner", seconds=1.0, waited=0.25, idle=0.75, t=3.0),
+    ]
+    view = RunView.of([*before, *after])
+    waits = (
+        Wait(address="iter=1/inner", seconds=4.0, waited=1.0, idle=0.5),
+        Wait(address="iter=2/inner", seconds=1.0, waited=0.25, idle=0.75),
+    )
+    assert view.barriers == Barriers(idle=1.25, share=0.25, each=waits)
+    assert (view.optimism, view.start.name, view.seconds) == ("some luck", "again", 3.0)
+    assert RunView().barriers == Barriers()
+
+
+def lost(count: int, used: int) -> list[Event]:
+    """So many proposals that brought none, then so many that did."""
+    none = [Proposal(address=f"iter=1/outer/cand={n}", none=f"why {n}", unusable=True) for n in range(1, count + 1)]
+    return [*none, *(Proposal(address="iter=1/outer/cand=99", system="x") for _ in range(used))]
+
+
+@pytest.mark.parametrize(
+    ("count", "used", "says"),
+    [
+        (2, 0, ""),
+        (3, 0, "none of the 3 proposals could be used (the last that could not: why 3). No prompt was changed"),
+        (3, 3, "only 3 of the 6 proposals could be used (the last that could not: why 3). The others changed no"),
+        (3, 4, ""),
+        (8, 1, "only 1 of the 9 proposals"),
+    ],
+)
+def test_lost_proposals_are_worth_a_warning_from_three_on_if_they_are_half_of_all(
+    count: int, used: int, says: str
+) -> None:
+    """A strategy that had nothing to learn from has lost none."""
+    nothing = Proposal(address="iter=1/outer/cand=98", none="nothing to learn from")
+    proposals = RunView.of([*lost(count, used), nothing]).proposals
+    assert (proposals.made, proposals.unusable, proposals.last_reason) == (count + used, count, f"why {count}")
+    assert proposals.warning.startswith(says)
+    assert bool(proposals.warning) == bool(says)
+    assert proposals.as_json() == {
+        "made": count + used,
+        "unusable": count,
+        "last_reason": f"why {count}",
+        "warning": proposals.warning,
+    }
+    assert Proposals().warning == ""
+
+
+def test_the_warning_comes_once_with_the_first_barrier_after_which_it_is_due() -> None:
+    """Not at once with the proposal, and not again; every event gets to the journal."""
+    journal, warnings = MemoryJournal(), list[str]()
+    watched = WatchedJournal(journal, warnings.append)
+    events: list[Event] = [*lost(2, 0), Barrier(address="iter=1/inner"), *lost(1, 0)]
+    for event in events:
+        watched.write(event)
+    assert warnings == []
+    for barrier in (Barrier(address="iter=1/outer"), Barrier(address="iter=2/inner")):
+        watched.write(barrier)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("so far none of the 3 proposals")
+    assert journal.events == [*events, Barrier(address="iter=1/outer"), Barrier(address="iter=2/inner")]
