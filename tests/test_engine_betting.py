@@ -1,14 +1,16 @@
 """Betting: what a wager promises, whatever the rows."""
 
 import copy
+import math
 from collections.abc import Sequence
 from random import Random
+from statistics import fmean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.engine.selection.betting import BOLD, Wager
+from metaspo.engine.selection.betting import BOLD, HORIZON, MIN_VARIANCE, PRIOR_ROWS, PRIOR_SLOPE, SLACK, Wager
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 RATE = st.floats(0.01, 0.49)
@@ -88,3 +90,52 @@ def test_the_worst_row_against_known_grades_all_alike_costs_the_bold_share_of_th
     wager = Wager([0.5] * 4, rate=1e-6)
     wager.take(1.0, 0.5)
     assert wager.capital == pytest.approx(1 - BOLD)
+
+
+def capital_of(rows: Sequence[tuple[float, float]], *, rate: float) -> float:
+    """Of a wager on these rows, by the formulas, from all that was seen before each row."""
+    known = [k for _, k in rows]
+    middle = fmean(known)
+    spread = fmean((k - middle) ** 2 for k in known)
+    capital, noise = 1.0, PRIOR_ROWS * max(spread, MIN_VARIANCE)
+    for row, (grade, k) in enumerate(rows):
+        seen = rows[:row]
+        need = max((sum(known) - SLACK - sum(g for g, _ in seen)) / (len(rows) - row), 0.0)
+        rest = fmean(known[row:])
+        slope = 0.0
+        if spread:
+            g_seen, k_seen = (fmean([pair[side] for pair in seen] or [0.0]) for side in (0, 1))
+            together = sum((g - g_seen) * (k_ - k_seen) for g, k_ in seen)
+            alone = sum((k_ - k_seen) ** 2 for _, k_ in seen)
+            prior = PRIOR_ROWS * spread
+            slope = min(max((together + PRIOR_SLOPE * prior) / (alone + prior), 0.0), 1.0)
+        if need < 1:
+            wished = math.sqrt(2 * math.log(1 / rate) / (HORIZON * len(rows)) / (noise / (row + PRIOR_ROWS)))
+            stake = min(wished, BOLD / (1 - need + slope * rest))
+            capital *= 1 - stake * (grade - need - slope * (k - rest))
+        weight = row + PRIOR_ROWS
+        expected = (sum(g for g, _ in seen) + PRIOR_ROWS * middle) / weight
+        known_expected = (sum(k_ for _, k_ in seen) + PRIOR_ROWS * middle) / weight
+        noise += (grade - expected - slope * (k - known_expected)) ** 2
+    return capital
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(GRADE, GRADE), min_size=1, max_size=40), RATE)
+def test_the_capital_is_what_the_formulas_give_from_the_whole_past(
+    rows: list[tuple[float, float]], rate: float
+) -> None:
+    """Row by row, however slopes and noise are kept; and given up is who has lost the claim's rate of it."""
+    wager = Wager([known for _, known in rows], rate=rate)
+    for row, (grade, known) in enumerate(rows, start=1):
+        wager.take(grade, known)
+        assert wager.given_up == (wager.capital * rate >= 1)
+        assert row < len(rows) or wager.capital == pytest.approx(capital_of(rows, rate=rate), rel=1e-6)
+
+
+@pytest.mark.parametrize(("capital", "given_up"), [(4.99, False), (5.0, True), (6.0, True)])
+def test_a_claim_is_given_up_at_the_rates_inverse(capital: float, given_up: bool) -> None:
+    """By Ville's inequality."""
+    wager = Wager([0.5], rate=0.2)
+    wager.capital = capital
+    assert wager.given_up is given_up

@@ -1,11 +1,20 @@
 """What candidates race on: rows that weigh what they do in the score, each once, in an order of the candidate's own."""
 
 from fractions import Fraction
+from statistics import fmean
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_engine_racing import Column, outcome_of
 
-from metaspo.engine.selection.race import RaceDesign
+from metaspo.engine.evaluation.evaluation import CHUNK
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.selection.betting import Wager
+from metaspo.engine.selection.objective import ScoredPrompt
+from metaspo.engine.selection.pruning import hard_and_easy
+from metaspo.engine.selection.race import WAVE_ROWS, Race, RaceDesign
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
@@ -37,3 +46,102 @@ def test_waves_hold_every_row_once_and_follow_the_order(sizes: list[int], seed: 
         assert places == set(order[done : done + len(places)])
         done += len(places)
     assert done == len(order) == len(set(order)) == sum(sizes)
+
+
+def design_of(sizes: list[int], *, rate: float = 0.1, seed: int = 1) -> RaceDesign:
+    weights = tuple(1.0 + node for node in range(len(sizes)))
+    return RaceDesign(seed=seed, address="iter=1/outer", sizes=tuple(sizes), node_weights=weights, rate=rate)
+
+
+def test_every_candidate_and_every_seed_has_an_order_of_its_own() -> None:
+    """Drawn, not as the rows stand; and the same again."""
+    orders = [design_of([6, 6], seed=seed).order(number) for seed in (1, 2) for number in (1, 2)]
+    plain = [(node, row) for node in range(2) for row in range(6)]
+    assert all(sorted(order) == plain != order for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert design_of([6, 6], seed=1).order(1) == orders[0]
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 5, 9])
+def test_a_wave_is_some_rows_of_each_node_and_no_less_than_is_asked_at_once(nodes: int) -> None:
+    """All waves but the last are as large."""
+    sizes = [sum(map(len, wave)) for wave in design_of([20] * nodes).waves(1)]
+    assert set(sizes[:-1]) == {max(CHUNK, WAVE_ROWS * nodes)}
+    assert 0 < sizes[-1] <= sizes[0]
+
+
+def bar_of(rows: list[list[float]]) -> ScoredPrompt:
+    cards = tuple(
+        Scorecard(task="", pair=PromptPair("", ""), outcomes=tuple(map(outcome_of, grades)), score=fmean(grades))
+        for grades in rows
+    )
+    return ScoredPrompt(position=0, prompt="bar", value=0.5, cards=cards)
+
+
+ROW = st.tuples(GRADE, GRADE, GRADE, st.booleans(), st.sampled_from([False] * 9 + [True]))
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.lists(ROW, min_size=1, max_size=12), min_size=1, max_size=3),
+    st.sampled_from([(), (1.0,), (0.5, 0.5)]),
+    st.sampled_from([0.1, 0.6]),
+    st.booleans(),
+)
+def test_a_race_goes_along_its_order_as_far_as_there_are_answers_and_no_farther_than_it_is_lost(
+    nodes: list[list[tuple[float, float, float, bool, bool]]], shares: tuple[float, ...], rate: float, gaps: bool
+) -> None:
+    """Up to a gap, a refusal, or the row that lost it; in the last row there is nothing left to wager."""
+    design, number = design_of([len(rows) for rows in nodes], rate=rate), 3
+    bars = [[[row[1 + which] for row in rows] for rows in nodes] for which in range(len(shares))]
+    columns = [Column([None if row[4] else row[0] for row in rows]) for rows in nodes]
+    for column, rows in zip(columns, nodes, strict=True):
+        column.revealed = {at for at, row in enumerate(rows) if not gaps or row[3]}
+    race = Race(design, number, columns)
+    assert (race.rows, race.capital, race.refusal) == (0, 0.0, "")
+    race.start([(share, bar_of(bar)) for share, bar in zip(shares, bars, strict=True)])
+    race.go_on()
+
+    weights = design.weights
+    wagers = [
+        Wager([weight * grade for weight, rows in zip(weights, bar, strict=True) for grade in rows], rate=rate)
+        for bar in bars
+    ]
+    order, passed, refusal = design.order(number), list[tuple[int, int]](), ""
+
+    def capital() -> float:
+        return sum(share * wager.capital for share, wager in zip(shares, wagers, strict=True))
+
+    for node, row in order:
+        if capital() * rate >= 1 or row not in columns[node].revealed:
+            break
+        grade = columns[node].grades[row]
+        if grade is None:
+            refusal = ": too long"
+            break
+        passed.append((node, row))
+        for bar, wager in zip(bars, wagers, strict=True):
+            if len(passed) < len(order):
+                wager.take(weights[node] * grade, weights[node] * bar[node][row])
+    assert (race.rows, race.refusal) == (len(passed), refusal)
+    assert race.capital == pytest.approx(capital())
+    assert race.raced_out == (capital() * rate >= 1)
+    best_case = [
+        fmean([nodes[node][row][0] if (node, row) in passed else 1.0 for row in range(len(nodes[node]))])
+        for node in range(len(nodes))
+    ]
+    assert race.bound == pytest.approx(fmean(best_case, weights=design.node_weights))
+    for column, rows in zip(columns, nodes, strict=True):
+        column.revealed.update(range(len(rows)))
+    race.start([])
+    race.go_on()
+    refused = [at for at, (node, row) in enumerate(order) if columns[node].grades[row] is None]
+    assert race.rows == (refused[0] if refused else len(order))
+    assert not race.raced_out
+
+
+def test_the_hard_examples_are_those_that_were_not_wholly_right() -> None:
+    """Refused ones, too; each part in the split's order."""
+    outcomes = tuple(map(outcome_of, [1.0, 0.5, None, 1.0, 0.0]))
+    card = Scorecard(task="", pair=PromptPair("", ""), outcomes=outcomes, score=0.5)
+    assert hard_and_easy(card) == ([1, 2, 4], [0, 3])

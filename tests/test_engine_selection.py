@@ -163,6 +163,8 @@ def test_a_bound_equal_to_the_incumbents_value_rejects() -> None:
     best = KeepBest(1, [scored(0, 0.5)])
     assert best.rejects(1, 0.5)
     assert not best.rejects(1, 0.5 + 1e-12)
+    assert not best.rejects(0, 0.5)  # nobody rejects himself
+    assert not best.rejects(-1, 0.5)
 
 
 def test_nobody_is_rejected_while_all_there_are_would_be_kept() -> None:

@@ -1,9 +1,14 @@
 """The luck of the best of several: close to what it truly is, and the bound above it."""
 
-from math import sqrt
+from itertools import combinations, product
+from math import comb, fsum, sqrt
 from random import Random
+from statistics import fmean
+from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from metaspo.engine.statistics import Optimism, TaskGrades, at_most, reselected
@@ -164,3 +169,59 @@ def test_a_task_that_only_one_of_the_two_was_scored_on_is_left_out_of_the_bound_
     ]
     assert bounds[0] > 0
     assert bounds == [bounds[0]] * 3
+
+
+def halves_of(many: int) -> list[tuple[float, tuple[int, ...]]]:
+    """Every half of so many examples that there may be, with how likely it is; all of them, where there is but one."""
+    sizes = [many // 2] if many % 2 == 0 else [many // 2, many // 2 + 1]
+    return [(1 / len(sizes) / comb(many, size), chosen) for size in sizes for chosen in combinations(range(many), size)]
+
+
+@given(
+    st.integers(2, 4).flatmap(
+        lambda count: st.tuples(
+            st.lists(
+                st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=4, max_size=4), min_size=count, max_size=count
+            ),
+            st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3), min_size=count, max_size=count),
+            st.lists(st.sampled_from([0.0, 1.0]), min_size=count, max_size=count),
+        )
+    ),
+    st.booleans(),
+)
+@settings(max_examples=40)
+def test_the_estimate_is_the_mean_fall_over_all_halves_there_are(
+    grades: tuple[list[list[float]], list[list[float]], list[float]], incumbent: bool
+) -> None:
+    """From the half that the best was chosen on to the other, ties to the earlier, over the noise of half as many."""
+    even, odd, single = grades
+    field: list[TaskGrades] = [{"t": t, "s": s, "one": [u]} for t, s, u in zip(even, odd, single, strict=True)]
+    weights, whole = {"t": 2.0, "s": 1.0, "one": 0.5}, 3.5
+    falls: list[tuple[float, float]] = []
+    for (p, in_t), (q, in_s) in product(halves_of(4), halves_of(3)):
+
+        def score(
+            grades: TaskGrades, inside: bool, in_t: tuple[int, ...] = in_t, in_s: tuple[int, ...] = in_s
+        ) -> float:
+            t = fmean(cast(float, grades["t"][row]) for row in range(4) if (row in in_t) == inside)
+            s = fmean(cast(float, grades["s"][row]) for row in range(3) if (row in in_s) == inside)
+            return (2.0 * t + s + 0.5 * cast(float, grades["one"][0])) / whole
+
+        best = max(field, key=lambda grades: round(score(grades, True), 9))
+        falls.append((p * q, score(best, True) - score(best, False)))
+    expected = fsum(chance * fall for chance, fall in falls)
+    spread = sqrt(fsum(chance * (fall - expected) ** 2 for chance, fall in falls) / 1_000)
+    old, *new = field
+    found = reselected(new, incumbent=old, weights=weights) if incumbent else reselected(field, weights=weights)
+    scores = [
+        fmean([fmean(cast(list[float], grades[task])) for task in weights], weights=list(weights.values()))
+        for grades in field
+    ]
+    if found is None:
+        assert incumbent
+        assert round(scores[0], 9) == round(max(scores), 9)
+    else:
+        assert found.score == pytest.approx(max(scores))
+        assert found.luck == pytest.approx(max(0.0, expected / sqrt(2)), abs=4 * spread + 1e-9)
+        assert found.kind == "estimate"
+        assert found.candidates == found.complete == len(field) - incumbent

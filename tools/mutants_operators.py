@@ -1,8 +1,8 @@
 """Single wrong lines: every small change of a module that ought to make some test fail.
 
 A mutant replaces one piece of source text by another, so that everything else stays as it is, to the letter. Left alone
-are: what only tells people something (docstrings, messages, `__repr__`), annotations, asserts, and the numbers at the
-top of a module, which are choices and not laws.
+are: what only tells people something (docstrings, messages, `__repr__`), annotations, asserts (`strict=True` is one),
+and the numbers at the top of a module, which are choices and not laws.
 """
 
 import ast
@@ -117,7 +117,7 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
         if name in ("annotation", "returns", "decorator_list", "defaults", "kw_defaults"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr | ast.Assert):
+            if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr | ast.Assert) and not _is_strict(child):
                 yield child
 
 
@@ -176,6 +176,11 @@ def _has_own_changes(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare | ast.BoolOp) or (
         isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
     )
+
+
+def _is_strict(node: ast.AST) -> bool:
+    """That `zip` checks lengths, which the program asserts of itself."""
+    return isinstance(node, ast.keyword) and node.arg == "strict"
 
 
 def _is_text(node: ast.BinOp) -> bool:
