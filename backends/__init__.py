@@ -32,6 +32,7 @@ from metaspo.backends.errors import (
     TransientError,
     UnknownModel,
     Unreachable,
+    WrongForm,
 )
 from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.local import LocalModel, LocalServerFailed
@@ -94,6 +95,7 @@ __all__ = [
     "UnknownModel",
     "Unreachable",
     "Usage",
+    "WrongForm",
     "chat_answer",
     "chat_events",
     "fetch_model",

@@ -73,6 +73,13 @@ class FatalError(BackendError):
     """No request to this lane can succeed until a person does something."""
 
 
+class WrongForm(FatalError):
+    """The server takes requests to this model, but not with these parameters or roles.
+
+    Where all requests have one form, as a run's, that ends it; where many programs ask it is about the request alone.
+    """
+
+
 class AccessDenied(FatalError):
     """401 or 403: the key is missing, wrong, or not allowed to use the model."""
 

@@ -21,6 +21,7 @@ from metaspo.backends.errors import (
     SlowDown,
     TransientError,
     UnknownModel,
+    WrongForm,
 )
 from metaspo.backends.limit_headers import parse_limit_hints, parse_retry_after
 from metaspo.backends.printable import printable
@@ -48,8 +49,8 @@ _BY_CODE: Mapping[str, type[BackendError]] = {
     "context_length_exceeded": RequestRejected,
     "content_filter": RequestRejected,
     "content_policy_violation": RequestRejected,
-    "unsupported_parameter": FatalError,
-    "unsupported_value": FatalError,
+    "unsupported_parameter": WrongForm,
+    "unsupported_value": WrongForm,
 }
 _BY_TYPE: Mapping[str, type[BackendError]] = {
     "insufficient_quota": CreditExhausted,
@@ -87,8 +88,11 @@ _SENTENCES: Mapping[type[BackendError], str] = {
     UnknownModel: "{endpoint} does not know the model {model} (status {status}, {address}): check its name and the "
     "base URL",
     RequestRejected: "{endpoint} rejected a request to {model} (status {status})",
-    FatalError: "{endpoint} does not take requests to {model} in this form (status {status}, {address}): check the "
-    "base URL and the parameters given for the model",
+    **dict.fromkeys(
+        (FatalError, WrongForm),
+        "{endpoint} does not take requests to {model} in this form (status {status}, {address}): check the "
+        "base URL and the parameters given for the model",
+    ),
 }
 
 
@@ -116,27 +120,27 @@ _TELLING = (
         r"\bsystem\b.{0,30}\b(?:role|message|prompt|instruction)s?\b.{0,40}\b(?:not|n't|un)\s*(?:be |is |are )?"
         r"(?:supported|enabled)|\bnot support\b.{0,30}\bsystem\b|roles must alternate"
         r"|only user and assistant roles",
-        FatalError,
+        WrongForm,
         _FAULTS_IN_FORM,
         'the model has no system role: set roles = "merged" for it',
     ),
     _telling(
         r"max_completion_tokens.{0,20} instead|unsupported.{0,30}\bmax_tokens",
-        FatalError,
+        WrongForm,
         _FAULTS_IN_FORM,
         'set token_limit_parameter = "max_completion_tokens" for the model',
     ),
     _telling(
         r"(?:unsupported|unknown|unrecognized|unexpected|not permitted|not allowed).{0,40}\bmax_completion_tokens"
         r"|max_completion_tokens.{0,40}\b(?:not permitted|not allowed|not supported|unknown)",
-        FatalError,
+        WrongForm,
         _FAULTS_IN_FORM,
         'set token_limit_parameter = "max_tokens" for the model',
     ),
     _telling(
         r"(?:unsupported|does not support|not supported|deprecated).{0,60}\btemperature\b"
         r"|\btemperature\b.{0,60}(?:unsupported|does not support|not supported|deprecated)",
-        FatalError,
+        WrongForm,
         _FAULTS_IN_FORM,
         'set temperature = "none" for the model',
     ),
@@ -163,7 +167,7 @@ _TELLING = (
     _telling(r"\bmodel\b.{0,80}\b(?:does not exist|not found|not supported|unknown)", UnknownModel, (400, 422)),
 )
 _ADVISED: Mapping[type[BackendError], str] = {
-    FatalError: "{endpoint} does not take requests to {model} in this form (status {status}): {advice}",
+    WrongForm: "{endpoint} does not take requests to {model} in this form (status {status}): {advice}",
     CreditExhausted: "The credit or spend limit of the account at {endpoint} does not allow a request to {model}: "
     "{advice}",
 }

@@ -21,6 +21,7 @@ from metaspo.cache.maintenance import (
 )
 from metaspo.cache.memory import MemoryStore
 from metaspo.cache.opening import PASSWORD, holds_password, is_url, open_maintenance, open_store, shown_location
+from metaspo.cache.quick_reader import QuickReader
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "MemoryStore",
     "PruneFilter",
     "PruneReport",
+    "QuickReader",
     "Row",
     "Store",
     "StoreError",

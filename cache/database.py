@@ -174,17 +174,23 @@ def open_cache(folder: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> BytesCach
 
 
 def connect(
-    folder: Path, *, write: bool = False, salvage: bool = False, busy_timeout: float = BUSY_TIMEOUT
+    folder: Path,
+    *,
+    write: bool = False,
+    salvage: bool = False,
+    busy_timeout: float = BUSY_TIMEOUT,
+    any_thread: bool = False,
 ) -> sqlite3.Connection:
     """A plain connection to an existing cache, for reading unless `write`. Raises `StoreError`.
 
-    `salvage`: open it even if it is cut short, so that what is left can be read.
+    `salvage`: open it even if it is cut short, so that what is left can be read. `any_thread`: whoever uses it sees to
+    it that one thread at a time does.
     """
     if not (folder / FILE).exists():
         raise StoreError(f"There is no cache in {folder}: see that the folder is the one you mean.")
     with explained(folder):
         _check(folder, salvage=salvage)
-        return _connect(folder, write=write, salvage=salvage, busy_timeout=busy_timeout)
+        return _connect(folder, write=write, salvage=salvage, busy_timeout=busy_timeout, any_thread=any_thread)
 
 
 def add_first(cache: BytesCache, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:
@@ -207,9 +213,13 @@ def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _connect(folder: Path, *, write: bool, salvage: bool, busy_timeout: float) -> sqlite3.Connection:
+def _connect(
+    folder: Path, *, write: bool, salvage: bool, busy_timeout: float, any_thread: bool = False
+) -> sqlite3.Connection:
     uri = f"{(folder / FILE).absolute().as_uri()}?mode={'rw' if write else 'ro'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=busy_timeout, isolation_level=None)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=not any_thread
+    )
     connection.text_factory = _decode
     if salvage and not write:
         connection.execute("PRAGMA writable_schema = ON")  # the one way to have SQLite open a file that is too short

@@ -17,11 +17,13 @@ from metaspo.engine import (
     plan_run,
     prepare,
 )
-from metaspo.scheduling import Account, Budget, Gateway, Lane, LaneSettings, Prices, RunStopped
+from metaspo.scheduling import Account, Budget, CallFailed, Client, Gateway, Lane, LaneSettings, Prices, RunStopped
 
 __all__ = [
     "Account",
     "Budget",
+    "CallFailed",
+    "Client",
     "Completion",
     "ConfigError",
     "DiskStore",

@@ -2,6 +2,8 @@
 
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
+from metaspo.scheduling.client import Client
+from metaspo.scheduling.draws import DrawCounter, is_sampled
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.events import (
     BudgetReached,
@@ -16,6 +18,7 @@ from metaspo.scheduling.events import (
     Retried,
     Waiting,
 )
+from metaspo.scheduling.failures import CallFailed, call_failed
 from metaspo.scheduling.gateway import Gateway
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.queue import Priority
@@ -35,9 +38,12 @@ __all__ = [
     "Budget",
     "BudgetExhausted",
     "BudgetReached",
+    "CallFailed",
+    "Client",
     "ConcurrencyChanged",
     "Cost",
     "Doubted",
+    "DrawCounter",
     "EndpointDown",
     "EndpointStatistics",
     "EndpointUp",
@@ -60,4 +66,6 @@ __all__ = [
     "RunStopped",
     "Unavailable",
     "Waiting",
+    "call_failed",
+    "is_sampled",
 ]

@@ -45,13 +45,17 @@ class Gateway:
         store: Store,
         on_event: Callable[[Event], None] | None = None,
         wall_clock: Callable[[], float] = time.time,
+        many_programs: bool = False,
     ) -> None:
+        """`many_programs`: requests come from programs that know nothing of each other: what the form of one meets
+        says nothing of the next, and what only a person can mend is tried again after a minute."""
         self._lanes: dict[str, Lane] = {}
         for lane in lanes:
             if lane.name in self._lanes:
                 raise ValueError(f"two lanes are named {lane.name!r}")
             self._lanes[lane.name] = lane
         self._on_event = on_event
+        self._many_programs = many_programs
         self._open_lanes: dict[str, OpenLane] = {}
         self._flights = FlightTable()
         self._claimer = Claimer(store, self._flights)
@@ -68,7 +72,12 @@ class Gateway:
             lane.require_free()
         self._open_lanes = {
             name: OpenLane(
-                lane, self._flights, claim=self._claimer.claim, keep=self._writer.keep, listener=self._on_event
+                lane,
+                self._flights,
+                claim=self._claimer.claim,
+                keep=self._writer.keep,
+                listener=self._on_event,
+                many_programs=self._many_programs,
             )
             for name, lane in self._lanes.items()
         }
@@ -166,9 +175,17 @@ class Gateway:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self._lane(lane).answered_before(requests[next(iter(stored))])
-            self._count_hits(self._lane(lane), payer, list(stored.values()))
+            self.count_hits([requests[i] for i in stored], list(stored.values()), lane=lane, account=payer)
         return stored
+
+    def count_hits(
+        self, requests: Sequence[Request], completions: Sequence[Completion], *, lane: str, account: Account
+    ) -> None:
+        """These were answered from the store, by whoever looked there."""
+        target = self._lane(lane)
+        if requests:
+            target.answered_before(requests[-1])
+        self._count_hits(target, account, completions)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""

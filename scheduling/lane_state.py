@@ -21,6 +21,7 @@ from metaspo.backends import (
     TimedOut,
     TransientError,
     Unreachable,
+    WrongForm,
 )
 from metaspo.cache import request_key
 from metaspo.scheduling import events, retry
@@ -40,6 +41,7 @@ from metaspo.scheduling.throttle import Throttle
 
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
+VERDICT_LASTS = 60.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
 ONE_CALL = Cost(calls=1)
 WAITING_STATES = frozenset({State.QUEUED, State.CLAIMING, State.ELSEWHERE, State.PARKED, State.BACKING_OFF})
 
@@ -62,14 +64,18 @@ class LaneState:
         emit: Callable[[events.Event], None],
         wake: Callable[[], None],
         claim: Callable[[Flight], State | None] = lambda flight: None,
+        many_programs: bool = False,
     ) -> None:
         """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start;
-        `claim` says where a flight goes whose call may not be made now (see `Claimer`)."""
+        `claim` says where a flight goes whose call may not be made now (see `Claimer`). With `many_programs` the form
+        of one request says nothing of the next, and no verdict is for good."""
         self.name = name
         self.settings = settings
         self.closed = False
         self._stopped: RunStopped | None = None  # all of it
         self._verdicts: dict[str, LaneStopped] = {}  # by model: what one is told says nothing of the next
+        self._many_programs = many_programs
+        self._reopens_at = inf
         self._flights = flights
         self._emit = emit
         self._wake = wake
@@ -116,6 +122,7 @@ class LaneState:
     def reopen(self) -> None:
         """A person has mended what the verdicts were about: ask again."""
         self._verdicts.clear()
+        self._reopens_at = inf
         if not self.closed:
             self._stopped = None
 
@@ -190,6 +197,8 @@ class LaneState:
             self._break_off_overdue(now)
         if now >= self._next_try_at:
             self._come_back(now)
+        if now >= self._reopens_at:
+            self.reopen()
         patience = self._patience
         if patience.failing_since is not None and now >= patience.deadline and not self._calls:
             self._give_up(patience.ended(now), now)  # calls that are out may still succeed
@@ -206,6 +215,8 @@ class LaneState:
             wake_at = self._held_until
         if self._next_try_at < wake_at:
             wake_at = self._next_try_at
+        if self._reopens_at < wake_at:
+            wake_at = self._reopens_at
         if look_at < wake_at and self._has_work():
             wake_at = look_at
         if patience.failing_since is not None and not self._calls:
@@ -301,6 +312,8 @@ class LaneState:
             self._patience.last_error = error
             self._slow_down(call, error, decision, now)
             self._try_again(call, error, decision, now)
+        elif isinstance(error, WrongForm) and self._many_programs:
+            self._flights.fail(flight, RequestRejected(str(error)))
         elif isinstance(error, FatalError):
             self._flights.fail(flight, self.stop(error, now, model=flight.request.model))
         else:
@@ -372,7 +385,9 @@ class LaneState:
                 self._stopped = verdict
             else:
                 self._verdicts[model] = verdict
-            self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=message, final=True))
+            if self._many_programs:
+                self._reopens_at = min(self._reopens_at, now + VERDICT_LASTS)
+            self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=message, final=not self._many_programs))
         self.fail_waiting(verdict, now, model=model)
         return verdict
 

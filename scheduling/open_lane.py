@@ -37,10 +37,17 @@ class OpenLane:
     """Drives one lane, from when it is made to `aclose`."""
 
     def __init__(
-        self, lane: Lane, flights: FlightTable, *, claim: Claim, keep: Keep, listener: Listener | None
+        self,
+        lane: Lane,
+        flights: FlightTable,
+        *,
+        claim: Claim,
+        keep: Keep,
+        listener: Listener | None,
+        many_programs: bool = False,
     ) -> None:
         """`claim` says whether a call may be made; `keep` stores an answer that an account paid for, and ends the
-        flight."""
+        flight; `many_programs` as `LaneState` has it."""
         self._loop = asyncio.get_running_loop()
         self._keep = keep
         self._listener = listener
@@ -59,6 +66,7 @@ class OpenLane:
             emit=self._emit,
             wake=self._wake,
             claim=claim,
+            many_programs=many_programs,
         )
         self._backends = lane.backends
 

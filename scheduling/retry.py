@@ -12,7 +12,7 @@
 | ConnectionLost, before    | yes     | at once; 3 times, then as above | no, then yes | -              | -           |
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
-| FatalError                | no: the lane stops |
+| FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
 
 Of two waits it is the longer one.
 

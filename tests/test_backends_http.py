@@ -36,6 +36,7 @@ from metaspo.backends import (
     UnknownModel,
     Unreachable,
     Usage,
+    WrongForm,
 )
 from metaspo.backends.http_errors import Call, safe_words
 from metaspo.cache import MemoryStore
@@ -107,7 +108,7 @@ REFUSALS: list[tuple[int, object, type[BackendError]]] = [
     (400, error("content_policy_violation"), RequestRejected),
     (413, b"", RequestRejected),
     (422, {"detail": "no"}, RequestRejected),
-    (400, error("unsupported_parameter", "invalid_request_error"), FatalError),
+    (400, error("unsupported_parameter", "invalid_request_error"), WrongForm),
     (405, b"", FatalError),
     (307, b"", FatalError),
 ]

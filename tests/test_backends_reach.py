@@ -36,6 +36,7 @@ from metaspo.backends import (
     ServerFault,
     UnknownModel,
     Unreachable,
+    WrongForm,
 )
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.http_endpoint import proxy_for
@@ -418,23 +419,23 @@ WORDS: list[tuple[int, object, type[BackendError], tuple[str, ...]]] = [
      AccessDenied, ("Not so",)),
     (400, {"error": "Incorrect API key provided: x."}, AccessDenied, ("check the API key",)),
     (401, {"error": {"message": "No auth credentials found"}}, AccessDenied, ("No auth credentials found",)),
-    (400, {"object": "error", "message": "System role not supported", "code": 400}, FatalError,
+    (400, {"object": "error", "message": "System role not supported", "code": 400}, WrongForm,
      ('roles = "merged"', "System role not supported")),
-    (500, {"error": {"code": 500, "message": "raise_exception('System role not supported')"}}, FatalError,
+    (500, {"error": {"code": 500, "message": "raise_exception('System role not supported')"}}, WrongForm,
      ('roles = "merged"',)),
     (400, {"error": {"code": "unsupported_value", "message":
-     "Unsupported value: 'messages[0].role' does not support 'system' with this model."}}, FatalError,
+     "Unsupported value: 'messages[0].role' does not support 'system' with this model."}}, WrongForm,
      ('roles = "merged"',)),
-    (400, {"error": {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}}, FatalError,
+    (400, {"error": {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}}, WrongForm,
      ('roles = "merged"',)),
     (400, {"error": {"code": "unsupported_parameter", "message": "Unsupported parameter: 'max_tokens' is not supported "
-     "with this model. Use 'max_completion_tokens' instead."}}, FatalError,
+     "with this model. Use 'max_completion_tokens' instead."}}, WrongForm,
      ('token_limit_parameter = "max_completion_tokens"',)),
     (422, {"detail": [{"loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted"}]},
-     FatalError, ('token_limit_parameter = "max_tokens"',)),
+     WrongForm, ('token_limit_parameter = "max_tokens"',)),
     (400, {"error": {"code": "unsupported_value", "message": "Unsupported value: 'temperature' does not support 0.0 "
-     "with this model. Only the default (1) value is supported."}}, FatalError, ('temperature = "none"',)),
-    (400, {"error": {"message": "`temperature` is deprecated for this model."}}, FatalError, ('temperature = "none"',)),
+     "with this model. Only the default (1) value is supported."}}, WrongForm, ('temperature = "none"',)),
+    (400, {"error": {"message": "`temperature` is deprecated for this model."}}, WrongForm, ('temperature = "none"',)),
     (429, {"error": {"code": 429, "message": "You exceeded your current quota.", "status": "RESOURCE_EXHAUSTED"}},
      RateLimited, ("quota",)),
     (429, {"error": "Model is overloaded", "error_type": "overloaded"}, Overloaded, ("Model is overloaded",)),

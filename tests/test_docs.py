@@ -8,6 +8,7 @@ from random import Random
 from typing import TypeVar
 
 import pytest
+from chat_server import ChatServer
 from engine_sessions import Runs
 from pydantic import BaseModel
 from test_architecture import ENGINE
@@ -127,3 +128,15 @@ def test_the_journals_page_names_every_event_and_its_fields() -> None:
     said = {event: set(re.findall(r"`(\w+)`", text)) for event, text in rows}
     own = {event: {field.name for field in fields(kind)} - {"address", "t", "details"} for event, kind in KINDS.items()}
     assert said == own
+
+
+def test_the_client_in_the_documents_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a real server; what it samples is three samples."""
+    text = (ROOT / "docs" / "embed.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"print": lambda _: None}
+    with ChatServer(lambda request: f"yes to {request.messages[-1].content}") as server:
+        exec(code.replace("http://127.0.0.1:8000/v1", server.url), names)  # noqa: S102 - the document's own example
+    assert names["samples"] == ["yes to Is 0 prime?"] * 3
+    assert sum(server.asked.values()) == 100 + 3

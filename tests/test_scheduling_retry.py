@@ -23,6 +23,7 @@ from metaspo.backends import (
     TransientError,
     UnknownModel,
     Unreachable,
+    WrongForm,
 )
 from metaspo.scheduling.retry import (
     FIRST_WAIT,
@@ -51,6 +52,7 @@ EXAMPLES: list[BackendError] = [
     AccessDenied("x"),
     CreditExhausted("x"),
     UnknownModel("x"),
+    WrongForm("x"),
 ]
 
 

@@ -1,0 +1,351 @@
+"""The client: any thread, any loop, one gateway; what it answers and how it fails."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaspo.backends import (
+    AccessDenied,
+    BackendError,
+    Completion,
+    CreditExhausted,
+    Message,
+    OpenAICompatible,
+    Reply,
+    Request,
+    RequestRejected,
+    Sampling,
+    Scripted,
+    Simulated,
+    UnknownModel,
+    WrongForm,
+)
+from metaspo.cache import MemoryStore, StoreError
+from metaspo.scheduling import (
+    Budget,
+    CallFailed,
+    Client,
+    DrawCounter,
+    Gateway,
+    Lane,
+    LaneSettings,
+    LaneStopped,
+    is_sampled,
+)
+from metaspo.scheduling.failures import STATUS
+from metaspo.scheduling.lane_state import VERDICT_LASTS
+
+SAMPLED = Sampling(temperature=1.0)
+
+
+def ask(text: str, *, sampling: Sampling | None = None, model: str = "m", draw: int = 0) -> Request:
+    return Request(model=model, messages=(Message("user", text),), sampling=sampling or Sampling(), draw=draw)
+
+
+def echo(request: Request) -> str:
+    return f"{request.messages[-1].content}/{request.draw}"
+
+
+def client_of(model: Simulated | None = None, *, cache: Path | str = "", budget: Budget | None = None) -> Client:
+    return Client([Lane("m", [model or Scripted(echo)])], cache=cache, budget=budget or Budget())
+
+
+class Held(Simulated):
+    """Answers when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__(echo)
+        self.asked, self.released, self.left = threading.Event(), threading.Event(), threading.Event()
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        self.asked.set()
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self.released.wait)
+        except asyncio.CancelledError:
+            self.left.set()
+            self.released.set()
+            raise
+        return await super().complete(request, time_limit=time_limit)
+
+
+def test_threads_and_loops_ask_one_gateway_and_equal_questions_are_asked_once() -> None:
+    model = Simulated(echo, latency=0.01)
+    with client_of(model) as client, ThreadPoolExecutor(8) as threads:
+        texts = [f"q{number % 10}" for number in range(80)]
+        here = list(threads.map(lambda text: client.complete(ask(text)).text, texts))
+        there = list(threads.map(lambda text: asyncio.run(client.acomplete(ask(text))).text, texts))
+    assert here == there == [f"{text}/0" for text in texts]
+    assert len(model.calls) == 10
+
+
+def test_a_batch_has_its_answers_by_position_and_failures_in_their_places() -> None:
+    def answer(request: Request) -> str:
+        if request.messages[-1].content == "bad":
+            raise RequestRejected("It is too long.")
+        return echo(request)
+
+    with client_of(Scripted(answer)) as client:
+        first, second, third = client.complete_many([ask("a"), ask("bad"), ask("b")])
+        again = asyncio.run(client.acomplete_many([ask("b")]))
+        assert client.complete_many([]) == []
+    assert isinstance(first, Completion)
+    assert isinstance(third, Completion)
+    assert (first.text, third.text, again) == ("a/0", "b/0", [third])
+    assert isinstance(second, CallFailed)
+    assert (second.kind, second.status, second.final) == ("rejected", 400, True)
+
+
+def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) -> None:
+    """Also by a client that has never asked it; and it is counted."""
+    with client_of(cache=tmp_path / "cache") as client:
+        client.complete(ask("q"))
+    model = Scripted([])
+    with client_of(model, cache=tmp_path / "cache") as client:
+        blocked, go_on = threading.Event(), threading.Event()
+
+        def block() -> None:
+            blocked.set()
+            go_on.wait()
+
+        client._loop.call_soon_threadsafe(block)
+        blocked.wait()
+        assert [client.complete(ask("q")).text for _ in range(3)] == ["q/0"] * 3
+        go_on.set()
+        assert client.statistics().total.hits == 3
+    assert model.calls == []
+
+
+def test_repeated_samples_are_different_draws_and_the_same_ones_in_the_next_run(tmp_path: Path) -> None:
+    questions = [ask("q", sampling=SAMPLED)] * 3
+    runs = []
+    for _ in range(2):
+        model = Scripted(echo)
+        with client_of(model, cache=tmp_path / "cache") as client, ThreadPoolExecutor(3) as threads:
+            single = sorted(threads.map(lambda request: client.complete(request).text, questions))
+            batch = [answer.text for answer in client.complete_many(questions) if isinstance(answer, Completion)]
+            assert client.complete(questions[0], draw=1).text == "q/1"
+            assert client.complete(ask("q", sampling=SAMPLED, draw=9)).text == "q/9"
+            assert client.complete(ask("q")).text == client.complete(ask("q")).text == "q/0"
+        runs.append((single, batch, len(model.calls)))
+    assert runs == [
+        (["q/0", "q/1", "q/2"], ["q/3", "q/4", "q/5"], 8),
+        (["q/0", "q/1", "q/2"], ["q/3", "q/4", "q/5"], 0),
+    ]
+
+
+def test_a_draw_that_brought_no_answer_is_asked_for_again() -> None:
+    """By a retry, or a rerun: which sample is which does not depend on failures."""
+    broken = [True, True]
+
+    def answer(request: Request) -> str:
+        if broken:
+            broken.pop()
+            raise RequestRejected("Not now.")
+        return echo(request)
+
+    with client_of(Scripted(answer)) as client:
+        with pytest.raises(CallFailed):
+            client.complete(ask("q", sampling=SAMPLED))
+        assert isinstance(client.complete_many([ask("q", sampling=SAMPLED)])[0], CallFailed)
+        assert [client.complete(ask("q", sampling=SAMPLED)).text for _ in range(2)] == ["q/0", "q/1"]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "path", "sampled"),
+    [
+        (Sampling(), "", False),
+        (Sampling(temperature=None), "", True),
+        (Sampling(temperature=0.1), "", True),
+        (Sampling(temperature=1.0, seed=1), "", False),
+        (Sampling(temperature=None), "embeddings", False),
+        (Sampling(temperature=None), "completions", True),
+        (Sampling(temperature=None, extra='{"temperature":0}'), "completions", False),
+        (Sampling(temperature=None, extra='{"seed":0}'), "responses", False),
+    ],
+)
+def test_what_a_seed_or_temperature_0_fixes_is_not_sampled(sampling: Sampling, path: str, sampled: bool) -> None:
+    request = Request(model="m", messages=(), sampling=sampling, path=path)
+    assert is_sampled(request) is sampled
+    counter = DrawCounter()
+    assert [counter.take(request).draw for _ in range(3)] == ([0, 1, 2] if sampled else [0, 0, 0])
+
+
+def failing(error: BackendError) -> Simulated:
+    return Simulated(echo, faults=lambda _request, _sent: error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RequestRejected("too long"), "rejected"),
+        (UnknownModel("no such model"), "model"),
+        (AccessDenied("the key is wrong"), "access"),
+        (CreditExhausted("no credit"), "credit"),
+        (WrongForm("no temperature"), "rejected"),
+    ],
+)
+def test_a_failure_has_its_kind_its_status_and_the_sentence(error: BackendError, kind: str) -> None:
+    with client_of(failing(error)) as client, pytest.raises(CallFailed) as caught:
+        client.complete(ask("q"))
+    failed = caught.value
+    assert (failed.kind, failed.status, failed.final) == (kind, STATUS[failed.kind], True)
+    assert str(failed) == str(error)
+
+
+def test_a_cap_is_a_failure_of_its_own_kind() -> None:
+    with client_of(budget=Budget(calls=1)) as client:
+        client.complete(ask("a"))
+        with pytest.raises(CallFailed, match="calls") as caught:
+            client.complete(ask("b"))
+        assert client.complete(ask("a")).text == "a/0"
+    assert (caught.value.kind, caught.value.status) == ("budget", 402)
+
+
+def test_a_server_that_is_not_there_may_be_asked_again_later() -> None:
+    settings = LaneSettings(first_patience=0.1)
+    lane = Lane("m", [OpenAICompatible("http://127.0.0.1:9/v1")], settings)
+    with Client([lane]) as client, pytest.raises(CallFailed) as caught:
+        client.complete(ask("q"))
+    assert (caught.value.kind, caught.value.status, caught.value.final) == ("unavailable", 503, False)
+    assert caught.value.retry_after is not None
+
+
+def test_one_program_s_mistake_stops_no_other() -> None:
+    """A model that is not served, or parameters that it does not take."""
+
+    def fault(request: Request, _sent: int) -> BackendError | None:
+        if request.sampling.top_p is not None:
+            return WrongForm("no top_p")
+        return UnknownModel("not here") if request.model != "m" else None
+
+    with Client([Lane("all", [Simulated(echo, faults=fault)])]) as client:
+        for wrong in (ask("q", sampling=Sampling(top_p=0.5)), ask("q", model="n")):
+            with pytest.raises(CallFailed):
+                client.complete(wrong)
+        assert client.complete(ask("q")).text == "q/0"
+
+
+def test_lanes_are_found_by_the_model_s_name() -> None:
+    lanes = [Lane(name, [Scripted(lambda _, name=name: name)]) for name in ("m", "n")]  # type: ignore[misc]
+    with Client(lanes) as client:
+        assert client.complete(ask("q", model="n")).text == "n"
+        assert client.complete(ask("q", model="x"), lane="m").text == "m"
+        for call in (
+            lambda: client.complete(ask("q", model="x")),
+            lambda: client.complete_many([ask("q"), ask("q", model="n")]),
+        ):
+            with pytest.raises(CallFailed, match="lane") as caught:
+                call()
+            assert caught.value.kind == "request"
+
+
+def test_who_leaves_ends_the_call_and_the_next_one_asks_anew() -> None:
+    model = Held()
+    with client_of(model) as client:
+
+        async def leave() -> None:
+            waiting = asyncio.create_task(client.acomplete(ask("q")))
+            await asyncio.get_running_loop().run_in_executor(None, model.asked.wait)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+        asyncio.run(leave())
+        assert model.left.wait(60)
+        assert client.complete(ask("q")).text == "q/0"
+
+
+def closed_in_the_middle(call: Callable[[Client], Any]) -> CallFailed:
+    model = Held()
+    client = client_of(model)
+    failures: list[CallFailed] = []
+
+    def wait() -> None:
+        try:
+            call(client)
+        except CallFailed as failed:
+            failures.append(failed)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    model.asked.wait()
+    client.close()
+    thread.join()
+    client.close()
+    with pytest.raises(CallFailed, match="closed"):
+        call(client)
+    return failures[0]
+
+
+@pytest.mark.parametrize("call", [lambda c: c.complete(ask("q")), lambda c: c.complete_many([ask("q")])])
+def test_closing_tells_who_waits_and_who_comes_later(call: Callable[[Client], Any]) -> None:
+    failed = closed_in_the_middle(call)
+    assert (failed.kind, failed.status, failed.final) == ("closed", 503, False)
+
+
+def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
+    with client_of() as client:
+        client._process += 1  # what a child sees
+        with pytest.raises(CallFailed, match="forked"):
+            client.complete(ask("q"))
+        client.close()
+        client._process = os.getpid()
+        assert client.complete(ask("q")).text == "q/0"
+
+
+PROGRAM = """
+import sys
+from metaspo import Client, Lane, Message, Request
+from metaspo.backends import Scripted
+client = Client([Lane("m", [Scripted(lambda request: "yes")])], cache=sys.argv[1])
+print(client.complete_many([Request(model="m", messages=(Message("user", "q"),))])[0].text)
+"""
+
+
+def test_a_program_that_just_ends_ends_cleanly(tmp_path: Path) -> None:
+    """Nobody closes the client: no hang, no word, and the answer is kept."""
+    run = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "c")], capture_output=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"yes\n", b"")
+    with client_of(Scripted([]), cache=tmp_path / "c") as client:
+        assert client.complete(ask("q")).text == "yes"
+
+
+def test_a_cache_that_cannot_be_used_is_told_when_the_client_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    before = threading.active_count()
+    with pytest.raises(StoreError):
+        client_of(cache=tmp_path / "file")
+    assert threading.active_count() == before
+
+
+def test_trio_programs_can_ask(tmp_path: Path) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def both(client: Client) -> Sequence[str]:
+        return [(await client.acomplete(ask(text))).text for text in ("a", "a")]
+
+    with client_of() as client:
+        assert trio.run(both, client) == ["a/0", "a/0"]
+
+
+@pytest.mark.virtual
+async def test_what_only_a_person_can_mend_is_tried_again_after_a_minute() -> None:
+    """Where many programs ask: whoever topped the account up does not start the server anew."""
+    mended: list[bool] = []
+    model = Simulated(echo, faults=lambda _request, _sent: None if mended else CreditExhausted("no credit"))
+    async with Gateway([Lane("m", [model])], store=MemoryStore(), many_programs=True) as gateway:
+        for _ in range(2):
+            with pytest.raises(LaneStopped):
+                await gateway.complete(ask("q"), lane="m")
+        assert len(model.calls) == 1
+        mended.append(True)
+        await asyncio.sleep(VERDICT_LASTS + 1)
+        assert (await gateway.complete(ask("q"), lane="m")).text == "q/0"
