@@ -18,7 +18,7 @@ _CONNECT_LIMIT = 10.0
 _REFUSED = "connection refused"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 # What is unpacked here, where it is bounded; not by aiohttp, where it is not. Every call pays for a header of our own.
-_ENCODINGS = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}
+_ENCODINGS: dict[str, str] = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}
 if aiohttp.ClientRequest.DEFAULT_HEADERS.items() >= _ENCODINGS.items():
     _ENCODINGS = {}
 

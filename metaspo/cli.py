@@ -20,7 +20,6 @@ from metaspo.engine import (
     check_optimizable,
     evaluate,
     find_run,
-    find_runs,
     optimize_many,
     plan_run,
     prepare,
@@ -29,10 +28,13 @@ from metaspo.engine import (
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
+from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.plan_tables import plan_data, print_plan
 from metaspo.progress import ProgressDisplay
+from metaspo.run_commands import runs_app
+from metaspo.run_tables import print_report, print_run
 from metaspo.scheduling import RunStopped
 from metaspo.study_commands import add_study_commands
 from metaspo.task_commands import domain_starter, list_tasks
@@ -178,7 +180,7 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
         tables.print_json(out, [report_data(report) for report in finished])
     else:
         for report in finished:
-            tables.print_report(out, report)
+            print_report(out, report)
     _tell_ends(prepared, [None if isinstance(report, RunReport) else report for report in reports])
 
 
@@ -245,7 +247,7 @@ def _given_prompts(
     """The prompts that the options name; files win over a run's."""
     system_prompt, user_prompts = None, {}
     if run:
-        result = tables.read_result(find_run(run, base=runs))
+        result = read_result(find_run(run, base=runs))
         system_prompt = result["system_prompt"]
         names = {task.name for task in prepared.tasks}
         user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in names}
@@ -268,22 +270,10 @@ def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str
         raise PromptError(f"{option}: {path}: {error}") from None
 
 
-@app.command()
-def runs(folder: RunsFolder = RUNS, json: Json = False) -> None:
-    """List the runs there are, the latest first."""
-    directories = find_runs(folder)
-    with exit_on_user_error():
-        if json:
-            tables.print_json(out, [tables.run_data(run) for run in directories])
-        elif directories:
-            tables.print_runs(out, directories)
-        else:
-            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)
-
-
 @app.command(cls=NamedArguments)
 def show(
     run: LatestRun = "",
+    everything: Annotated[bool, typer.Option("--all", help="All there is, not only what fits a screen.")] = False,
     folder: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
@@ -291,11 +281,12 @@ def show(
     with exit_on_user_error():
         directory = find_run(run, base=folder, latest=True)
         if json:
-            tables.print_json(out, tables.shown_data(directory))
+            tables.print_json(out, shown_data(directory))
         else:
-            tables.print_run(out, directory)
+            print_run(out, directory, everything=everything)
 
 
 app.command(name="tasks")(list_tasks)
+app.add_typer(runs_app, name="runs")
 add_answer_commands(app)
 add_study_commands(app)

@@ -1,62 +1,73 @@
-"""How a run's progress is shown: a bar on a terminal, a line now and then elsewhere. Always on standard error."""
+"""How a run's progress is shown: live on a terminal, a line now and then elsewhere. Always on standard error."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.text import Text
 
 from metaspo.engine import Observer
+from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+BAR = 20  # cells
+NAME = 24  # cells at most
 
-
-class Remaining(ProgressColumn):
-    """The time left at the speed so far, if no candidate is dropped: it only gets shorter when one is."""
-
-    def render(self, task: Task) -> Text:
-        """Minutes and seconds, or a dash while nothing is known."""
-        left = task.time_remaining
-        countdown = "–:––" if left is None else f"{int(left) // 60}:{int(left) % 60:02d}"
-        return Text(f"at most {countdown} left", style="cyan")
+Clock = Callable[[], float]
 
 
 class ProgressDisplay:
     """Shows any number of runs; use as a context manager and hand `observer(name)` to each run."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._quiet = quiet
-        self._bars: Progress | None = None
+        self._clock = clock
+        self._started = clock()
         self._tenths = 0  # of the model's file, as last said
-        if console.is_terminal and not quiet:
-            self._bars = Progress(
-                TextColumn("[bold]{task.fields[run]}[/bold]"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                Remaining(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[best]}", style="green"),
-                TextColumn("{task.description}", style="dim"),
-                console=console,
-                speed_estimate_period=120,
-                refresh_per_second=4,
-            )
+        self._shown: list[_Live] = []
+        self._live = Live(self, console=console, refresh_per_second=4, transient=True) if self._is_live else None
+
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_terminal and not self._quiet
 
     def __enter__(self) -> Self:
-        if self._bars:
-            self._bars.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bars:
-            self._bars.stop()
+        if self._live:
+            self._live.stop()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is shown now."""
+        yield from self.lines(width=options.max_width, height=console.height - 1)
+
+    def lines(self, *, width: int, height: int) -> list[Text]:
+        """What is shown now, in so many lines at most: of many runs a total, and those that go on."""
+        now = self._clock()
+        lines = [_line(self._total(now), width)] if len(self._shown) > 1 else []
+        going = [run for run in self._shown if not run.done] if len(self._shown) > 1 else self._shown
+        for run in going[: max(1, (height - len(lines)) // 2)]:
+            lines += [_line(text, width) for text in run.texts(now)]
+        return lines
+
+    def _total(self, now: float) -> Text:
+        planned = sum(run.left.planned for run in self._shown)
+        settled = sum(run.left.settled for run in self._shown)
+        done = sum(run.done for run in self._shown)
+        text = Text.assemble((f"all {len(self._shown)} runs ", "bold"), _bar(settled, planned))
+        return text.append(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
 
     def downloaded(self, done: int, total: int) -> None:
         """Shows how far a model's file has been fetched, in bytes."""
@@ -67,22 +78,33 @@ class ProgressDisplay:
 
     def warn(self, text: str) -> None:
         """Shows what has to be known even where no progress is shown."""
-        self._console.print(f"warning: {text}", highlight=False, markup=False)
+        self._console.print(Text(f"warning: {text}"), soft_wrap=not self._console.is_terminal)
 
     def observer(self, name: str) -> Observer:
         """A observer that shows one run."""
         if self._quiet:
             return Observer()
-        return _Bar(self._bars, name) if self._bars else _Lines(self._console, name)
+        if not self._is_live:
+            return _Lines(self._console, name, self._clock)
+        self._shown.append(_Live(self._console, name, self._clock))
+        return self._shown[-1]
 
 
 class _Said(Observer):
-    """Says in a line what a person has to know of the models' servers; the rest is in the journal."""
+    """Keeps how far a run is, and says in a line what a person has to know of the models' servers."""
 
-    def __init__(self, console: Console, name: str) -> None:
+    def __init__(self, console: Console, name: str, clock: Clock) -> None:
         self._console = console
         self._name = name
+        self._clock = clock
         self._down: set[str] = set()  # what is known to be down: probes fail again and again, which is no news
+        self.left = TimeLeft()
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self.left.begin(base_calls + optimizer_calls, now=self._clock())
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self.left.settle(base_calls + optimizer_calls, now=self._clock())
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
@@ -104,57 +126,100 @@ class _Said(Observer):
                 pass
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{self._name}: {text}", highlight=False, soft_wrap=True, markup=False)
+        self._console.print(Text(f"{self._name}: {text}"), soft_wrap=not self._console.is_terminal)
 
 
-class _Bar(_Said):
-    def __init__(self, bars: Progress, name: str) -> None:
-        super().__init__(bars.console, name)
-        self._bars = bars
-        self._task = bars.add_task("starting", total=None, run=name, best="")
+class _Live(_Said):
+    """Two lines that are drawn anew several times a second."""
 
-    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
-        self._bars.update(self._task, total=base_calls + optimizer_calls)
+    def __init__(self, console: Console, name: str, clock: Clock) -> None:
+        super().__init__(console, name, clock)
+        self._started = clock()
+        self._stage = "starting"
+        self._best: float | None = None
+        self._asked = 0
+        self._asked_since = 0.0
+        self.done = False
 
     def stage(self, name: str) -> None:
-        self._bars.update(self._task, description=name)
-
-    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
-        self._bars.advance(self._task, base_calls + optimizer_calls)
+        self._stage = name
 
     def new_best(self, *, score: float, address: str) -> None:
-        self._bars.update(self._task, best=f"best {score:.1%}")
+        self._best = max(score, self._best or 0.0)
+
+    def optimizer_asked(self) -> None:
+        if not self._asked:
+            self._asked_since = self._clock()
+        self._asked += 1
+
+    def optimizer_answered(self) -> None:
+        self._asked -= 1
 
     def finished(self) -> None:
-        self._bars.update(self._task, description="done", completed=self._bars.tasks[self._task].total or 0)
+        self._stage, self.done = "done", True
+
+    def texts(self, now: float) -> list[Text]:
+        """How far it is; and what it is at."""
+        left, elapsed = self.left, now - self._started
+        name = self._name if len(self._name) <= NAME else self._name[: NAME - 1] + "…"
+        first = Text.assemble((f"{name} ", "bold"), _bar(left.settled, left.planned))
+        first.append(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
+        if not self.done:
+            first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
+        second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}")
+        if self._best is not None:
+            second.append(f"best {self._best:.1%} on the train examples; ", style="green")
+        second.append(self._stage, style="dim")
+        if self._asked:
+            waited = _clock_text(now - self._asked_since)
+            prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"
+            second.append(f"; waiting for {prompts} from the optimizer, {waited}", style="dim")
+        return [first, second]
 
 
 class _Lines(_Said):
     """Stages and scores as they come, and how far the run is every few seconds."""
 
-    def __init__(self, console: Console, name: str) -> None:
-        super().__init__(console, name)
-        self._planned = 0
-        self._settled = 0
-        self._started = self._said = time.monotonic()
-
-    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
-        self._planned = base_calls + optimizer_calls
+    def __init__(self, console: Console, name: str, clock: Clock) -> None:
+        super().__init__(console, name, clock)
+        self._spoke = clock()
+        self._best = -1.0
 
     def stage(self, name: str) -> None:
         self._say(name)
 
     def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
-        self._settled += base_calls + optimizer_calls
-        now = time.monotonic()
-        if now - self._said < LINE_EVERY:
-            return
-        left = (now - self._started) / self._settled * (self._planned - self._settled)
-        self._say(f"{self._settled} of at most {self._planned} calls, at most {left / 60:.1f} min left")
+        super().calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
+        now = self._clock()
+        if now - self._spoke >= LINE_EVERY:
+            left = self.left
+            self._say(f"{_share(left.settled, left.planned)} of the plan settled, {spoken(left.seconds(now=now))}")
 
     def new_best(self, *, score: float, address: str) -> None:
-        self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
+        if score > self._best:
+            self._best = score
+            self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
 
     def _say(self, text: str) -> None:
-        self._said = time.monotonic()
+        self._spoke = self._clock()
         super()._say(text)
+
+
+def _line(text: Text, width: int) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _bar(settled: int, planned: int) -> Text:
+    full = round(BAR * settled / planned) if planned else 0
+    return Text.assemble(("━" * full, "green"), ("─" * (BAR - full), "dim"))
+
+
+def _share(settled: int, planned: int) -> str:
+    return f"{settled / planned:.0%}" if planned else "0%"
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -17,6 +17,7 @@ from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import file_name
+from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (
     AdaptTable,
     Findings,
@@ -236,7 +237,7 @@ def _optimized_prompt(run: str, runs: Path) -> Path:
         directory = find_run(run, base=runs)
     except RunDirectoryError as error:
         raise ConfigError(f"--system {run}: there is no such file, and {error}") from None
-    tables.read_result(directory)
+    read_result(directory)
     return directory.prompts / "system.txt"
 
 

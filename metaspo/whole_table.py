@@ -29,6 +29,13 @@ class WholeTable(Table):
         self._set_widths(fit_widths(broken if figures_wrap else whole, excess=excess))
         yield from super().__rich_console__(console, unbounded)
 
+    def fits(self, console: Console) -> bool:
+        """Whether it can be as narrow as the console without a wrapped figure."""
+        unbounded = console.options.update(width=UNBOUNDED)
+        reaches = [_reach(column, console, unbounded, figures_wrap=False) for column in self.columns]
+        self._set_widths([reach.minimum for reach in reaches])
+        return Measurement.get(console, unbounded, self).maximum <= console.width
+
     def _set_widths(self, widths: Sequence[int]) -> None:
         for column, width in zip(self.columns, widths, strict=True):
             column.width = width

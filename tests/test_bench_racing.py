@@ -6,7 +6,7 @@ from rich.console import Console
 
 from metaspo.bench import measure_racing
 from metaspo.bench.racing import RATES, WORLDS
-from metaspo.tables import print_run_data
+from metaspo.run_tables import print_run_data
 
 
 def test_no_selection_changes_more_often_than_stated_and_rows_are_saved_where_candidates_differ() -> None:

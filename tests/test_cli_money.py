@@ -55,11 +55,13 @@ def test_people_are_told_the_same_as_programs(project: tuple[Path, ChatServer]) 
     again = here("optimize", "run.toml")
     report = here("runs", "--json").data[0]
     shown = here("show", report["name"])
-    saved = report["summary"]["usage"]["lanes"]["base"]["dollars_saved"]
+    usage = report["summary"]["usage"]
     for text in (again.out, shown.out):
         assert "saved by cache" in text
-        assert f"${saved:.4f}" in text
+        assert f"${usage['total']['dollars_saved']:.4f}" in text
         assert f"${report['summary']['all_sessions']['dollars']:.4f}" in text
+    whole = here("show", report["name"], "--all").out
+    assert all(f"${lane['dollars_saved']:.4f}" in whole for lane in usage["lanes"].values())
 
 
 def test_an_interrupted_run_does_not_pay_twice(project: tuple[Path, ChatServer]) -> None:

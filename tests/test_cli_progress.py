@@ -1,18 +1,16 @@
 """What is printed beside a run and after it is said in words that need no manual."""
 
 import io
-import re
 from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
 
 from metaspo import console
 from metaspo.engine.strategies import inner_strategy, outer_strategy
-from metaspo.progress import ProgressDisplay, Remaining
+from metaspo.progress import ProgressDisplay
+from metaspo.run_tables import print_run_data
 from metaspo.scheduling import BudgetExhausted, EndpointDown, EndpointUp, Event, HeldBack, RunStopped, Waiting
-from metaspo.tables import print_run_data
 
 TIMES = ("queue", "limiter", "server", "retry", "store")
 TROUBLE: list[tuple[Event, str]] = [
@@ -46,8 +44,9 @@ def shown(seconds: float) -> str:
 
 def test_each_word_of_the_report_that_is_our_own_is_explained_in_it_once() -> None:
     text = shown(1.0)
-    for word in ("malformed", "failed", "lane"):
+    for word in ("malformed", "failed"):
         assert text.count(f"{word}: ") == 1
+    assert "lane" not in text
     for name in TIMES:
         assert f"{name} 20%" in text
         assert text.count(f"({name})") == 1
@@ -55,18 +54,53 @@ def test_each_word_of_the_report_that_is_our_own_is_explained_in_it_once() -> No
 
 def test_no_times_are_explained_where_none_are_shown() -> None:
     text = shown(0.0)
-    assert "lane: " in text
     assert not any(f"({name})" in text for name in TIMES)
 
 
-def test_the_time_left_is_labelled_as_the_most_it_can_be() -> None:
-    """The plan is an upper bound, and so is what is reckoned from it."""
-    bars = Progress(Remaining(), get_time=iter(range(1000)).__next__)
-    task = bars.add_task("run", total=100)
-    assert Remaining().render(bars.tasks[0]).plain == "at most –:–– left"
-    for _ in range(4):
-        bars.advance(task, 10)
-    assert re.fullmatch(r"at most \d+:\d\d left", Remaining().render(bars.tasks[0]).plain)
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+@pytest.mark.parametrize("runs", [1, 2, 40])
+def test_no_line_of_the_progress_is_longer_than_the_terminal_nor_are_there_more_than_it_has(
+    width: int, runs: int
+) -> None:
+    told = io.StringIO()
+    terminal = Console(file=told, width=width, height=24, force_terminal=True, color_system=None)
+    now = iter(range(10_000))
+    display = ProgressDisplay(terminal, clock=lambda: float(next(now)))
+    for number in range(runs):
+        observer = display.observer(f"a-run-with-a-rather-long-name-{number}")
+        observer.planned(base_calls=1000, optimizer_calls=10)
+        observer.stage("iteration 1 of 3: outer loop")
+        observer.optimizer_asked()
+        observer.calls_done(base_calls=300)
+        observer.new_best(score=0.5, address="init")
+    lines = [line.plain for line in display.lines(width=width, height=24)]
+    assert 0 < len(lines) <= 24
+    assert all(len(line) <= width for line in lines)
+    assert lines != [line.plain for line in display.lines(width=width, height=24)], "something moves"
+    assert ("all 40 runs" in lines[0][: len("all 40 runs")]) == (runs == 40)
+
+
+def test_the_optimizer_that_is_waited_for_is_named_for_as_long_as_it_is() -> None:
+    terminal = Console(file=io.StringIO(), width=120, force_terminal=True)
+    display = ProgressDisplay(terminal, clock=lambda: 0.0)
+    observer = display.observer("run")
+    observer.planned(base_calls=10, optimizer_calls=2)
+    said = []
+    for change in (observer.optimizer_asked, observer.optimizer_asked, observer.optimizer_answered):
+        change()
+        said.append(" ".join(line.plain for line in display.lines(width=120, height=24)))
+    assert ["2 prompts" in text for text in said] == [False, True, False]
+    assert "1 prompt " in said[2]
+    observer.optimizer_answered()
+    assert "waiting" not in " ".join(line.plain for line in display.lines(width=120, height=24))
+
+
+def test_the_best_score_that_is_shown_never_falls() -> None:
+    display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: 0.0)
+    observer = display.observer("run")
+    for score in (0.5, 0.75, 0.625):
+        observer.new_best(score=score, address="")
+    assert "best 75.0%" in " ".join(line.plain for line in display.lines(width=120, height=24))
 
 
 @pytest.mark.parametrize(("event", "says"), TROUBLE)

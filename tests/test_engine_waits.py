@@ -24,8 +24,8 @@ from metaspo.engine.runtime.barrier import Barrier, gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
+from metaspo.run_tables import print_run_data
 from metaspo.scheduling import Gateway, Lane, LaneSettings
-from metaspo.tables import print_report
 
 SECOND = 1.0
 
@@ -131,7 +131,7 @@ def test_a_runs_report_says_what_its_barriers_cost(tmp_path: Path) -> None:
     assert all(0 <= wait["idle"] <= wait["waited"] <= wait["seconds"] for wait in found["each"])
     assert 0 < found["idle"] == pytest.approx(sum(wait["idle"] for wait in found["each"]))
     told = StringIO()
-    print_report(Console(file=told, width=200), report)
+    print_run_data(Console(file=told, width=200), report_data(report))
     assert f"nothing to do for {found['idle']:,.1f} s" in told.getvalue()
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.measure import Measurement
 
-from metaspo.tables import make_table, print_run_data
+from metaspo.run_tables import print_run_data
+from metaspo.tables import make_table
 from metaspo.whole_table import fit_widths
 
 WIDTHS = (20, 40, 80, 120)

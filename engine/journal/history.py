@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from metaspo.engine.journal.address import Address
-from metaspo.engine.journal.events import Candidate, Event, Level, Proposal, Rejected, Score, Select, Spent
+from metaspo.engine.journal.events import Barrier, Candidate, Event, Level, Proposal, Rejected, Score, Select, Spent
 
 Scores = list[tuple[str, float]]  # each with its task; "" for the mean over all of them
 
@@ -16,7 +16,8 @@ class Point:
 
     Attributes:
         address: what had just been selected, e.g. `iter=1/outer`.
-        score: mean over the (task, kept user prompt) nodes on the train splits, each with its task's weight, 0 to 1.
+        score: mean over the tasks of each one's best prompts on its train split, by the tasks' weights, 0 to 1; the
+            same measure all along a run, however many user prompts are kept.
         calls, dollars, seconds: spent by then, all sessions together; `unpriced` calls are not in the dollars.
     """
 
@@ -80,8 +81,11 @@ class History:
         """`texts`: whether the prompts are kept; a long run has many."""
         self._texts = texts
         self._points: list[tuple[str, Scores, Spent]] = []  # the first is of the first prompts
-        self._inner: Scores = []  # selected by the inner loops of the iteration that goes on
-        self._inner_spent = Spent()
+        self._best: dict[str, float] = {}  # of each task's best prompts
+        self._inner: tuple[Address, Spent] | None = None  # inner loops that have selected, and are no point yet
+        self._nodes: dict[
+            int, dict[str, float]
+        ] = {}  # of the outer round that goes on: candidate -> task -> best score
         self._selected: set[Address] = set()
         self._parents: dict[str, str] = {}
         self._open: dict[str, Proposed] = {}  # proposals that no selection was made from yet, by address
@@ -94,6 +98,8 @@ class History:
         match event:
             case Score() if address.loop == "init" and event.score is not None:
                 self._add_first(address.task, event.score, spent)
+            case Barrier() if address.loop == "inner" and not address.task:
+                self._end_inner()
             case Score() | Candidate() | Rejected() | Proposal() | Select() if address.round not in self._selected:
                 self._apply_in_round(event, address, spent)
 
@@ -102,6 +108,9 @@ class History:
         match event:
             case Score() if task and address.step == "score":
                 self._scores.setdefault(event.address.removesuffix("/score"), event.score)
+            case Score() if address.candidate and address.step.startswith("score/") and event.score is not None:
+                nodes = self._nodes.setdefault(address.candidate, {})
+                nodes[event.task] = max(event.score, nodes.get(event.task, 0.0))
             case Candidate():
                 self._scores.setdefault(event.address, event.score)
             case Rejected():
@@ -132,21 +141,33 @@ class History:
     def _add_first(self, task: str, score: float, spent: Spent) -> None:
         scores = self._points[0][1] if self._points else []
         if task not in dict(scores):
+            self._best[task] = score
             self._points[:1] = [("init", [*scores, (task, score)], spent)]
 
     def _select(self, event: Select, address: Address, spent: Spent) -> None:
         self._selected.add(address)
         if address.loop == "inner":
-            self._inner += [(address.task, kept.score) for kept in event.kept or () if kept.score is not None]
-            self._inner_spent = spent
+            scores = [kept.score for kept in event.kept or () if kept.score is not None]
+            if scores:
+                self._best[address.task] = max(scores)
+                self._inner = (address._replace(task=""), spent)
         elif address.loop == "outer" and event.score is not None:
-            if self._inner:
-                self._points.append((str(address._replace(loop="inner")), self._inner, self._inner_spent))
-                self._inner = []
-            self._points.append((event.address, [("", event.score)], spent))
+            self._end_inner()
+            self._best |= self._nodes.get(event.chosen or 0, {})
+            known = list(self._best.items())
+            if event.chosen and event.chosen not in self._nodes:
+                known = [("", event.score)]  # of a journal that does not say it task by task
+            self._points.append((event.address, known, spent))
+            self._nodes = {}
         self._close(event, f"{event.address}/")
         if event.prompts:
             self._parents[address.task] = event.prompts[0]
+
+    def _end_inner(self) -> None:
+        if self._inner:
+            address, spent = self._inner
+            self._points.append((str(address), list(self._best.items()), spent))
+            self._inner = None
 
     def _close(self, event: Select, below: str) -> None:
         """The proposals of a round have their fate, and what was scored there is of no more use."""

@@ -9,6 +9,7 @@ from metaspo.engine.journal.events import Barrier, Event, Optimism, Proposal, Sc
 from metaspo.engine.journal.history import History
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.system_search import SystemTrials
 from metaspo.engine.journal.warn import Warn
 
 Reached = tuple[int, int]
@@ -64,6 +65,7 @@ class RunView:
         session: what it spent for sure: what it said with its last scorecard.
         spent: by all sessions together.
         proposals: how many there were, and could not be used.
+        trials: what became of the system prompts that were tried.
         optimism: how much of the last selected system prompt's score is likely to be luck, in words; of any session.
         history: the way of the score, and the prompts, of all sessions.
     """
@@ -81,6 +83,7 @@ class RunView:
         self.start = start
         self.session = Spent()
         self.proposals = Proposals()
+        self.trials = SystemTrials()
         self._before = self.spent
         self._waits: list[Wait] = []
         self._scored = 0
@@ -115,6 +118,7 @@ class RunView:
     def _place(self, event: Event, address: Address) -> None:
         self._scored += isinstance(event, Score) and address.loop == "init"
         self._reached = max(self._reached, _begun(event, address))
+        self.trials.apply(event, address)
         self.history.apply(event, address, self.spent)
 
     def stage(self, *, iterations: int, sources: int) -> str:

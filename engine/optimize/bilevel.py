@@ -44,7 +44,7 @@ async def run(context: RunContext) -> RunResult:
     before, optimized = await both(score_before(context), _optimize(context))
     tests = (*before, *optimized.after)
     final = optimized.final
-    context.journal.write(events.Finish(score=final.meta_score))
+    context.journal.write(events.Finish(score=final.best_score))
     context.observer.finished()
     return RunResult(
         name=context.config.name,
@@ -53,8 +53,8 @@ async def run(context: RunContext) -> RunResult:
         first_user_prompts={task.name: task.user_prompt for task in context.sources},
         system_prompt=final.system,
         user_prompts={state.task.name: tuple(card.pair.user for card in state.kept) for state in final.tasks},
-        train_before=optimized.first.meta_score,
-        train_after=final.meta_score,
+        train_before=optimized.first.best_score,
+        train_after=final.best_score,
         tests=tests,
         gains=gains(tests),
         strategies={"inner": context.inner.describe(), "outer": context.outer.describe()},
@@ -70,10 +70,10 @@ async def _optimize(context: RunContext) -> _Optimized:
     for iteration in range(1, iterations + 1):
         context.observer.stage(f"iteration {iteration} of {iterations}: inner loop")
         state = await _inner_loops(context, state, iteration=iteration)
-        context.observer.new_best(score=state.meta_score, address=inner_address(iteration))
+        context.observer.new_best(score=state.best_score, address=inner_address(iteration))
         context.observer.stage(f"iteration {iteration} of {iterations}: outer loop")
         state = await outer_loop(context, state, iteration=iteration)
-        context.observer.new_best(score=state.meta_score, address=outer_address(iteration))
+        context.observer.new_best(score=state.best_score, address=outer_address(iteration))
     context.observer.stage("test splits")
     return _Optimized(first, state, await score_after(context, state))
 
@@ -96,7 +96,7 @@ async def _initial(context: RunContext) -> RunState:
     require_answers(cards)
     tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(context.sources, cards, strict=True))
     state = RunState(system=system, tasks=tuple(tasks))
-    context.observer.new_best(score=state.meta_score, address="init")
+    context.observer.new_best(score=state.best_score, address="init")
     return state
 
 

@@ -62,7 +62,7 @@ class RunResult:
     Attributes:
         system_prompt: the optimized one.
         user_prompts: per source task the kept user prompts, best first.
-        train_before, train_after: the incumbent's mean score over the source tasks' train splits.
+        train_before, train_after: mean over the source tasks' train splits, of the first prompts and of the best found.
         strategies: one line each on who proposed the prompts.
         raced_out: addresses of the candidates that were dropped on statistical evidence alone (`racing`).
         first_user_prompts: that each source task started from; {} in results of earlier versions.

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from metaspo.engine.evaluation.test_score import ScoreRow
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.proposals import Proposals
+from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import AllSessions, Barriers, RunView
 from metaspo.engine.optimize.result import VERSION, Gain, RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
@@ -23,8 +24,8 @@ class RunSummary:
         stopped: why the session did not get to the end; "" if it was interrupted or finished.
         seconds: its wall time.
         scores, gains, optimism: of the result, where there is one.
-        all_sessions, barriers, proposals, optimism_estimate: by the journal. They may depend on how the run went, and
-            so are in no result; there are none of a run that is kept in memory only.
+        all_sessions, barriers, proposals, system_search, optimism_estimate: by the journal. They may depend on how the
+            run went, and so are in no result; there are none of a run that is kept in memory only.
     """
 
     version: int = 0
@@ -38,6 +39,7 @@ class RunSummary:
     all_sessions: AllSessions = field(default_factory=AllSessions)
     barriers: Barriers = field(default_factory=Barriers)
     proposals: Proposals = field(default_factory=Proposals)
+    system_search: SystemSearch = field(default_factory=SystemSearch)
     optimism_estimate: str = ""
 
     @classmethod
@@ -57,6 +59,7 @@ class RunSummary:
             all_sessions=view.all_sessions,
             barriers=view.barriers,
             proposals=view.proposals,
+            system_search=view.trials.search,
             optimism_estimate=view.optimism,
         )
 
@@ -72,7 +75,12 @@ class RunSummary:
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `summary.json` holds it."""
         gains = [{**asdict(gain), "gain": gain.gain, "verdict": gain.verdict} for gain in self.gains]
-        return {**asdict(self), "gains": gains, "proposals": self.proposals.as_json()}
+        return {
+            **asdict(self),
+            "gains": gains,
+            "proposals": self.proposals.as_json(),
+            "system_search": self.system_search.as_json(),
+        }
 
 
 def report_data(report: RunReport) -> dict[str, Any]:

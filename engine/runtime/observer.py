@@ -17,7 +17,13 @@ class Observer:
         """So many of the planned calls are answered, or no longer needed."""
 
     def new_best(self, *, score: float, address: str) -> None:
-        """The incumbent's mean score over the source tasks' train splits, whenever it is selected."""
+        """After a selection: the mean over the source tasks of each one's best prompts on its train split."""
+
+    def optimizer_asked(self) -> None:
+        """A call of the optimizer begins."""
+
+    def optimizer_answered(self) -> None:
+        """A call of the optimizer has ended, however it did."""
 
     def lane(self, event: Event) -> None:
         """Something changed on a lane: an endpoint went down, a limit was hit, a call is tried again."""

@@ -38,6 +38,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             request = model.request(tuple(messages), draw=draw)
             if live is not None and not await context.gateway.lookup_many([request]):
                 live()
+            context.observer.optimizer_asked()
             try:
                 answer = await context.gateway.complete(
                     request, lane=model.lane, account=context.account, priority=priority
@@ -49,6 +50,8 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
                 context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault))
                 continue
+            finally:
+                context.observer.optimizer_answered()
             context.observer.calls_done(optimizer_calls=1)
             context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1))
             return parsed

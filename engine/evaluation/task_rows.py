@@ -1,0 +1,101 @@
+"""What a run came to task by task, before and after in one row: the columns of every table of it, wherever shown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
+from metaspo.engine.statistics import Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """One task's test split under its best prompts, 0 to 1; None where there is no such side.
+
+    Attributes:
+        worse, better: examples whose grade fell or rose; -1 where grades are not known.
+    """
+
+    task: str
+    role: str
+    metric: str
+    before: float | None = None
+    after: float | None = None
+    before_interval: Interval | None = None
+    after_interval: Interval | None = None
+    examples: int = 0
+    worse: int = -1
+    better: int = -1
+    malformed: tuple[int, ...] = field(default=())
+    failed: tuple[int, ...] = field(default=())
+
+    @property
+    def change(self) -> float | None:
+        """After minus before."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "change": self.change}
+
+
+COLUMNS: Mapping[str, Callable[[TaskRow], str]] = {
+    "task": lambda row: row.task,
+    "role": lambda row: row.role,
+    "metric": lambda row: row.metric,
+    "before": lambda row: percent(row.before, row.before_interval),
+    "after": lambda row: percent(row.after, row.after_interval),
+    "change": lambda row: "" if row.change is None else f"{100 * row.change:+.1f}",
+    "worse": lambda row: "" if row.worse < 0 else f"{row.worse}",
+    "better": lambda row: "" if row.better < 0 else f"{row.better}",
+    "malformed": lambda row: " → ".join(map(str, row.malformed)),
+    "failed": lambda row: " → ".join(map(str, row.failed)),
+}
+"""Heads and texts, in the order in which tables have them."""
+SHORT = ("task", "role", "before", "after", "change", "worse", "better")
+"""Those of a table that is to fit a screen."""
+
+
+def percent(score: float | None, interval: Interval | None) -> str:
+    """A score and, where it is known, its interval: "61.0% (57–65)"."""
+    if score is None:
+        return "–"
+    return f"{score:.1%}" + (f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})" if interval else "")
+
+
+def task_rows(tests: Sequence[ScoreRow]) -> tuple[TaskRow, ...]:
+    """A row for each task, in their order; further kept prompts of a task are left out."""
+    first = {(row.task, row.stage): row for row in tests if row.prompt == 0}
+    rows = (
+        _row(first.get((task, "before")), first.get((task, "after"))) for task in dict.fromkeys(r.task for r in tests)
+    )
+    return tuple(row for row in rows if row is not None)
+
+
+def _row(before: ScoreRow | None, after: ScoreRow | None) -> TaskRow | None:
+    sides = [side for side in (before, after) if side]
+    if not sides:
+        return None
+    worse, better = _moved(before, after)
+    return TaskRow(
+        task=sides[0].task,
+        role=sides[0].role,
+        metric=sides[0].metric,
+        before=before.score if before else None,
+        after=after.score if after else None,
+        before_interval=before.interval if before else None,
+        after_interval=after.interval if after else None,
+        examples=sides[0].examples,
+        worse=worse,
+        better=better,
+        malformed=tuple(side.malformed for side in sides),
+        failed=tuple(side.failed for side in sides),
+    )
+
+
+def _moved(before: ScoreRow | None, after: ScoreRow | None) -> tuple[int, int]:
+    """How many examples got worse and better; -1 where grades are not known."""
+    if not (isinstance(before, TestScore) and isinstance(after, TestScore)):
+        return -1, -1
+    pairs = [(a, b) for a, b in zip(before.grades, after.grades, strict=True) if a is not None and b is not None]
+    return sum(new < old for old, new in pairs), sum(new > old for old, new in pairs)

@@ -1,0 +1,140 @@
+"""Runs side by side: one line each, and in what two of them differ."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from time import localtime, strftime
+from typing import Any, Literal
+
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
+from metaspo.engine.money import show_dollars
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import Data, run_data, summary_of
+
+State = Literal["running", "finished", "stopped", "unfinished"]
+# Keys that change no result: where things are, and how fast answers come.
+WHERE = ("name", "runs", "cache", "cache_failure", "budget", "early_rejection")
+HOW_FAST = {"api_key_env", "attempts", "concurrency", "endpoints", "first_patience", "patience", "prices", "threads"}
+HOW_FAST |= {"tier", "time_limit", "token_limit_parameter"}
+LIMIT = re.compile(r"(requests|tokens)_per_(minute|day)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLine:
+    """A run in a list.
+
+    Attributes:
+        date: when its last session began, in seconds since 1970.
+        changed: keys of the config, with their values, in which it differs from the run of that name before it.
+        before, after: scores on the train splits, first and best so far, 0 to 1; None where not known.
+        gain: on unseen tasks, in points of 0 to 1; None where not known.
+        calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
+    """
+
+    run: str
+    config: str
+    date: float
+    state: State
+    base: str
+    optimizer: str
+    changed: tuple[str, ...] = ()
+    before: float | None = None
+    after: float | None = None
+    gain: float | None = None
+    calls: int = 0
+    dollars: float = 0.0
+    unpriced: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
+    "run": lambda line: line.run,
+    "date": lambda line: strftime("%Y-%m-%d %H:%M", localtime(line.date)),
+    "state": lambda line: line.state,
+    "models": lambda line: " / ".join(filter(None, (line.base, line.optimizer))),
+    "changed": lambda line: "\n".join(line.changed),
+    "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
+    "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
+    "calls": lambda line: f"{line.calls:,}",
+    "dollars": lambda line: show_dollars(line.dollars, unpriced=line.unpriced),
+    "minutes": lambda line: f"{line.seconds / 60:,.1f}",
+}
+"""Heads and texts, in the order in which tables have them."""
+
+
+def list_runs(runs: Sequence[RunDirectory]) -> list[RunLine]:
+    """A line for each run, in the order given. Raises `RunDirectoryError`."""
+    every = [(run, run_data(run)) for run in runs]
+    dates = {run.name: run.config.stat().st_mtime for run in runs}
+    before: dict[str, Data] = {}
+    changed: dict[str, tuple[str, ...]] = {}
+    for run, data in sorted(every, key=lambda pair: dates[pair[0].name]):
+        name = data["config"].get("name", "")
+        changed[run.name] = tuple(
+            f"{key} = {new}" for key, _, new in differing_keys(before.get(name, data)["config"], data["config"])
+        )
+        before[name] = data
+    return [_line(run, data, date=dates[run.name], changed=changed[run.name]) for run, data in every]
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Dotted keys in which two configs differ, with both values in words ("–" for none)."""
+    left, right = dict(_flat(old)), dict(_flat(new))
+    return [
+        (key, left.get(key, "–"), right.get(key, "–"))
+        for key in dict.fromkeys([*left, *right])
+        if left.get(key) != right.get(key) and _counts(key)
+    ]
+
+
+def _counts(key: str) -> bool:
+    first, _, rest = key.partition(".")
+    of_a_model = first in ("base", "optimizer") and (rest.partition(".")[0] in HOW_FAST or LIMIT.fullmatch(rest))
+    return first not in WHERE and not of_a_model
+
+
+def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """The values of a config by dotted key; tables of a list that have a name go by it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
+        for item in value:
+            yield from _flat({name: inner for name, inner in item.items() if name != "name"}, f"{key}.{item['name']}")
+    else:
+        yield key, str(value)
+
+
+def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...]) -> RunLine:
+    config, result, summary = data["config"], data["result"], summary_of(data)
+    state: State = "finished" if result else "stopped" if summary and summary.stopped else "unfinished"
+    gain = next((gain for gain in summary.gains if gain.role == "target"), None) if summary else None
+    view = None if result else RunView.of(StoredJournal(run.journal))
+    points = view.history.points(weights_of(config)) if view else ()
+    spent = view.all_sessions if view else summary.all_sessions if summary else None
+    return RunLine(
+        run=run.name,
+        config=config.get("name", ""),
+        date=date,
+        state="running" if data["running"] else state,
+        base=(config.get("base") or {}).get("model", ""),
+        optimizer=(config.get("optimizer") or {}).get("model", ""),
+        changed=changed,
+        before=result["train_before"] if result else points[0].score if points else None,
+        after=result["train_after"] if result else max(point.score for point in points) if points else None,
+        gain=gain.gain if gain else None,
+        calls=spent.calls if spent else 0,
+        dollars=spent.dollars if spent else 0.0,
+        unpriced=spent.unpriced if spent else 0,
+        seconds=spent.seconds if spent else 0.0,
+    )
+
+
+def weights_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """How much each task of a stored config counts in a mean over tasks."""
+    return {task["name"]: task.get("weight", 1.0) for task in config.get("tasks", ())}

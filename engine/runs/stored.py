@@ -1,0 +1,71 @@
+"""What a run's directory says of the run, as plain data and as records."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import orjson
+from pydantic import TypeAdapter
+
+from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
+from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.status import last_session
+from metaspo.engine.runs.summary import RunSummary
+
+Data = dict[str, Any]
+Part = Literal["config", "result", "summary"]
+_TESTS: TypeAdapter[tuple[TestScore, ...]] = TypeAdapter(tuple[TestScore, ...])
+
+
+def read_json(run: RunDirectory, *, part: Part) -> Data:
+    """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
+    path = {"config": run.config, "result": run.result, "summary": run.summary}[part]
+    if not path.is_file():
+        return {}
+    try:
+        data: Data = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
+    return data
+
+
+def read_result(run: RunDirectory) -> Data:
+    """The result of a finished run. Raises `RunDirectoryError` if it has none."""
+    result = read_json(run, part="result")
+    if not result:
+        raise RunDirectoryError(f"{run.path}: this run has no result yet; start it again to finish it")
+    return result
+
+
+def run_data(run: RunDirectory) -> Data:
+    """Everything a run's directory says of it."""
+    running = run.in_use
+    parts: Data = {part: read_json(run, part=part) for part in ("config", "result", "summary")}
+    return {"name": run.name, "directory": str(run.path), "running": running, **parts}
+
+
+def shown_data(run: RunDirectory) -> Data:
+    """The same and how far its last session is or was, for which its whole journal is read; and its tasks in rows."""
+    data = run_data(run)
+    session = last_session(run, running=data["running"], config=data["config"], summary=data["summary"])
+    return {**data, "session": asdict(session) if session else None, "tasks": [row.as_json() for row in rows_of(data)]}
+
+
+def summary_of(data: Data) -> RunSummary | None:
+    """The last session's numbers, if it has any. Raises `RunDirectoryError`."""
+    try:
+        return RunSummary.read(data["summary"]) if data["summary"] else None
+    except ValueError as error:
+        raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
+
+
+def rows_of(data: Data) -> tuple[TaskRow, ...]:
+    """A run's tasks, by its result where that says what each example was worth, else by its summary."""
+    tests: tuple[ScoreRow, ...]
+    try:
+        tests = _TESTS.validate_python(data["result"].get("tests", ()))
+    except ValueError:  # of an earlier version
+        tests = ()
+    if not tests and (summary := summary_of(data)):
+        tests = summary.scores
+    return task_rows(tests)

@@ -1,0 +1,288 @@
+"""What is printed of a run: first what fits a screen, and all of it where that is wanted."""
+
+import time
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from metaspo.engine import Gain, RunDirectory, RunReport, report_data
+from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow
+from metaspo.engine.journal.view import Barriers
+from metaspo.engine.money import show_dollars
+from metaspo.engine.runs import listing
+from metaspo.engine.runs.listing import RunLine, differing_keys
+from metaspo.engine.runs.status import Session
+from metaspo.engine.runs.stored import Data, rows_of, run_data, shown_data, summary_of
+from metaspo.engine.runs.summary import RunSummary
+from metaspo.tables import OF_SCORES, fitting, make_table, say
+from metaspo.whole_table import WholeTable
+
+SCREEN_TASKS = 6  # rows of tasks on the first screen
+SCREEN_LINES = 8  # lines of the system prompt there
+OF_TIMES = (
+    "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
+    "until the answer is kept (store)."
+)
+
+
+def print_report(out: Console, report: RunReport) -> None:
+    """A finished run."""
+    print_result(out, report_data(report))
+
+
+def print_run(out: Console, run: RunDirectory, *, everything: bool) -> None:
+    """A run from its directory."""
+    (print_run_data if everything else print_result)(out, shown_data(run))
+
+
+def print_result(out: Console, data: Data) -> None:
+    """What a busy person wants: warnings, the verdict, the prompt, what got worse, what it took, what to do next."""
+    summary, result = summary_of(data), data["result"]
+    out.print(Text(data["name"], style="bold"))
+    _print_state(out, data, summary)
+    if summary and (warning := summary.proposals.warning):
+        say(out, f"warning: {warning}", style="yellow")
+    if result:
+        _print_verdict(out, summary, result)
+        _print_prompt(out, result["system_prompt"], lines=SCREEN_LINES)
+        _print_worst(out, rows_of(data))
+    if summary:
+        say(out, _spent(summary))
+    name = data["name"]
+    if data["directory"]:
+        say(out, f"Directory: {data['directory']}{' (prompts ready to paste in prompts/)' if result else ''}")
+        then = f"metaspo answers {name} --worse, metaspo report {name}, " if result else ""
+        say(out, f"Next: {then}metaspo show {name} --all", style="dim")
+
+
+def print_run_data(out: Console, data: Data) -> None:
+    """All that there is of a run: scores, prompts, gains, use."""
+    summary, result = summary_of(data), data["result"]
+    out.print(Text(data["name"], style="bold"))
+    _print_state(out, data, summary)
+    if result:
+        out.print(_scores(out, rows_of(data), tuple(COLUMNS)))
+        say(out, OF_SCORES, style="dim")
+        _print_prompt(out, result["system_prompt"])
+        _print_verdict(out, summary, result)
+        if summary and summary.optimism:
+            say(out, f"When the system prompt was chosen: {summary.optimism}.")
+            if estimate := summary.optimism_estimate:
+                say(out, f"  By choosing again on halves of the examples: {estimate}.")
+        for loop, strategy in result["strategies"].items():
+            say(out, f"{loop} loop: {strategy}")
+        if raced_out := result.get("raced_out"):
+            say(out, f"Raced out, on statistical evidence alone: {', '.join(raced_out)}")
+    if summary:
+        if warning := summary.proposals.warning:
+            say(out, f"warning: {warning}", style="yellow")
+        _print_usage(out, summary)
+    if data["directory"]:
+        prompts = " (prompts ready to paste in prompts/)" if result else ""
+        say(out, f"Directory: {data['directory']}{prompts}")
+
+
+def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> None:
+    """The gains; where no system prompt was adopted, that and why, in place of a gain that cannot but be nothing."""
+    kept_first = result["system_prompt"] == result.get("first_system_prompt")
+    if summary and kept_first:
+        say(out, summary.system_search.sentence or "The run ended with the system prompt that it began with.")
+    for gain in summary.gains if summary else ():
+        if kept_first and gain.role == "target" and gain.before == gain.after:
+            tasks = f"{gain.tasks} unseen target task{'' if gain.tasks == 1 else 's'}"
+            say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
+        else:
+            _print_gain(out, gain)
+
+
+def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> None:
+    """The system prompt in a frame; of a long one so many lines."""
+    whole = prompt.splitlines() or [""]
+    width = max(20, out.width - 4)
+    shown, used = [], 0
+    for line in whole:
+        used += max(1, -(-len(line) // width))
+        if lines is not None and used > lines:
+            break
+        shown.append(line)
+    if lines is not None and not shown:
+        shown = [whole[0][: width * (lines - 1)] + "…"]
+    left = len(whole) - len(shown)
+    foot = f"{left} more line{'' if left == 1 else 's'}: prompts/system.txt" if left else None
+    text = Text("\n".join(shown))
+    panel = Panel(
+        text, title="system prompt", title_align="left", subtitle=foot, subtitle_align="left", box=box.ROUNDED
+    )
+    out.print(panel, soft_wrap=False)  # else its lines would be cut off at the width
+
+
+def _print_worst(out: Console, rows: Sequence[TaskRow]) -> None:
+    """The tasks in rows, those that fell most first; the others by name alone if they are many."""
+    if not rows:
+        return
+    ranked = sorted(rows, key=lambda row: row.change if row.change is not None else 0.0)
+    malformed = ("malformed",) if any(sum(row.malformed) for row in rows) else ()
+    out.print(_scores(out, ranked[:SCREEN_TASKS], (*SHORT, *malformed)))
+    if (left := len(ranked) - SCREEN_TASKS) > 0:
+        say(out, f"{left} more, all better than these: --all shows them.", style="dim")
+
+
+def _spent(summary: RunSummary) -> str:
+    """What it took, in a sentence."""
+    use = summary.usage.total
+    now = (
+        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache; "
+        f"{show_dollars(use.dollars, unpriced=use.unpriced)}, "
+        f"{show_dollars(use.dollars_saved, unpriced=use.unpriced + use.unpriced_saved)} saved by cache; "
+        f"{summary.seconds:,.1f} s"
+    )
+    spent = summary.all_sessions
+    if spent.sessions < 2:
+        return f"Took {now}."
+    every = f"{spent.calls:,} calls, {show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s"
+    return f"Took {now}. All {spent.sessions} sessions together: {every}."
+
+
+def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
+    """Where the run stands: its session under way, or how the last one ended if not at the end."""
+    session = data.get("session")
+    if session and session["state"] != "ended":
+        _print_session(out, Session(**session), told=summary is not None)
+    if not (summary and summary.finished) and (summary or not session):
+        why = (summary and summary.stopped) or "interrupted; start it again to go on"
+        say(out, f"Not finished: {why}")
+
+
+def _print_session(out: Console, session: Session, *, told: bool) -> None:
+    """A session that has no summary; `told`: an earlier one has."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.since))
+    spent = f"{session.calls:,} calls, {show_dollars(session.dollars, unpriced=session.unpriced)}"
+    if session.state == "running":
+        minutes = (time.time() - session.since) / 60
+        text = f"Under way since {since} ({minutes:,.1f} min): {session.stage}; {spent} up to its last scored prompt."
+    else:
+        text = (
+            f"The last session (of {since}, {session.seconds:,.1f} s) ended without finishing, in {session.stage}, "
+            f"after at least {spent}: start it again to go on."
+        )
+    say(out, text, style="bold")
+    if told:
+        say(out, "What follows is of the session before.")
+
+
+def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str]) -> WholeTable:
+    """Tasks in rows."""
+    texts = [{column: COLUMNS[column](row) for column in columns} for row in rows]
+    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role"))
+
+
+def _print_gain(out: Console, gain: Gain) -> None:
+    unseen = "unseen target" if gain.role == "target" else "source"
+    say(
+        out,
+        f"Mean over {gain.tasks} {unseen} task{'' if gain.tasks == 1 else 's'}: "
+        f"{gain.before:.1%} → {gain.after:.1%}, "
+        f"{100 * gain.gain:+.1f} points "
+        f"(95% interval {100 * gain.interval.low:+.1f} to {100 * gain.interval.high:+.1f}): "
+        f"{gain.verdict}.",
+    )
+    if others := gain.over_tasks:
+        say(
+            out,
+            f"  With other tasks of this kind, not only other examples: {100 * others.low:+.1f} to "
+            f"{100 * others.high:+.1f}.",
+        )
+
+
+def _print_usage(out: Console, summary: RunSummary) -> None:
+    table = make_table(
+        "this session",
+        "model",
+        "calls",
+        "from cache",
+        "tokens in",
+        "tokens out",
+        "dollars",
+        "saved by cache",
+        "retries",
+    )
+    for model, use in summary.usage.lanes.items():
+        table.add_row(
+            escape(model),
+            f"{use.calls:,}",
+            f"{use.hits + use.joined:,}",
+            f"{use.prompt_tokens:,}",
+            f"{use.completion_tokens:,}",
+            show_dollars(use.dollars, unpriced=use.unpriced),
+            show_dollars(use.dollars_saved, unpriced=use.unpriced + use.unpriced_saved),
+            f"{use.retries:,}",
+        )
+    out.print(table)
+    if summary.finished and (failed := summary.usage.total.failed):
+        say(
+            out,
+            f"Requests without an answer: {failed:,}. No prompt that met one was selected; the journal names the rows.",
+        )
+    told = False
+    for model, use in summary.usage.lanes.items():
+        times = {name: getattr(use, f"{name}_seconds") for name in ("queue", "limiter", "server", "retry", "store")}
+        whole = sum(times.values())
+        if whole:
+            told = True
+            shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in times.items())
+            say(out, f"{model}: its requests' time went to {shares}.")
+    if told:
+        say(out, OF_TIMES, style="dim")
+    _print_barriers(out, summary.barriers)
+    say(out, f"Wall time: {summary.seconds:,.1f} s")
+    spent = summary.all_sessions
+    if spent.sessions > 1:
+        say(
+            out,
+            f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
+            f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s",
+        )
+
+
+def _print_barriers(out: Console, barriers: Barriers) -> None:
+    """One line, if anything was waited for."""
+    if not barriers.each:
+        return
+    most = max(barriers.each, key=lambda wait: wait.idle)
+    where = f", the most at {most.address} ({most.idle:,.1f} s)" if most.idle else ""
+    say(
+        out,
+        f"Idle between rounds: the base model had nothing to do for {barriers.idle:,.1f} s ({barriers.share:.0%} of "
+        f"the loops) while the last candidates were waited for{where}.",
+    )
+
+
+def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
+    """One line a run."""
+    texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in lines]
+    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=("minutes", "calls", "state", "models")))
+
+
+def difference_data(first: RunDirectory, second: RunDirectory) -> Data:
+    """The same as plain data."""
+    keys = differing_keys(run_data(first)["config"], run_data(second)["config"])
+    return {
+        "keys": {key: [old, new] for key, old, new in keys},
+        "runs": [line.as_json() for line in listing.list_runs([first, second])],
+    }
+
+
+def print_difference(out: Console, first: RunDirectory, second: RunDirectory) -> None:
+    """In what two runs differ: keys of their configs, and what they came to."""
+    left, right = listing.list_runs([first, second])
+    table = make_table(None, "", left.run, right.run)
+    for key, old, new in differing_keys(run_data(first)["config"], run_data(second)["config"]):
+        table.add_row(escape(key), escape(old), escape(new))
+    for name, text in listing.COLUMNS.items():
+        if name not in ("run", "changed"):
+            table.add_row(escape(name), escape(text(left)), escape(text(right)))
+    out.print(table)

@@ -1,0 +1,153 @@
+"""What is printed of a finished run fits a screen; lists say what changed; without a name it is the latest run."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import here
+from rich.console import Console
+from world import World
+
+from metaspo.engine import read_journal
+from metaspo.engine.journal.address import Address
+from metaspo.engine.journal.events import Barrier, Candidate, Event, Kept, Proposal, Rejected, Score, Select, Start
+from metaspo.engine.journal.system_search import SystemTrials
+from metaspo.engine.journal.view import RunView
+from metaspo.engine.runs.listing import differing_keys
+from metaspo.run_tables import print_result
+
+WORLD = World(3, malformed=0.1)
+
+
+def result_lines(*, tasks: int, prompt: str, width: int) -> list[str]:
+    """The result of a run with so many tasks, on a terminal."""
+    row: dict[str, Any] = {
+        "role": "source",
+        "metric": "accuracy",
+        "prompt": 0,
+        "examples": 2,
+        "malformed": 0,
+        "failed": 0,
+    }
+    row |= {"system": "s", "user": "{question}", "grades": [1.0, 0.0], "score": 0.5}
+    tests = [{**row, "task": f"task-{n}", "stage": stage} for n in range(tasks) for stage in ("before", "after")]
+    gain = {"role": "source", "tasks": tasks, "before": 0.5, "after": 0.5, "interval": {"low": -0.1, "high": 0.1}}
+    result = {"system_prompt": prompt, "first_system_prompt": "s", "strategies": {}, "tests": tests}
+    summary = {"finished": True, "usage": {"lanes": {}}, "gains": [gain]}
+    out = io.StringIO()
+    terminal = Console(file=out, width=width, force_terminal=True, color_system=None)
+    print_result(terminal, {"name": "r", "directory": "d", "result": result, "summary": summary})
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_result_fits_a_screen_however_many_tasks_and_however_long_a_prompt(width: int) -> None:
+    lines = result_lines(tasks=40, prompt="A long sentence that says something. " * 60 + "\n" * 30, width=width)
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= width
+    assert any("metaspo answers r --worse" in line for line in lines)
+
+
+def test_the_tasks_that_got_worse_stand_first(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    data = here("show", "--json").data
+    by_change = sorted(data["tasks"], key=lambda row: row["change"])
+    text = here("show").out
+    places = [text.index(f"\n {row['task']} ") for row in by_change]
+    assert places == sorted(places)
+
+
+def test_why_no_system_prompt_was_adopted_is_said_in_words(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet", "--set", "outer.candidates=0").code == 0
+    text = here("show").out
+    assert "No system prompt was adopted" in text
+    assert "+0.0 points (95% interval +0.0 to +0.0)" not in text
+    assert "as before: nothing that they are asked with has changed" in text
+
+
+def trials(*events: Event) -> str:
+    told = SystemTrials()
+    for event in events:
+        told.apply(event, Address.parse(event.address))
+    return told.search.sentence
+
+
+def test_every_system_prompt_that_was_tried_has_a_reason() -> None:
+    tried = [Proposal(address=f"iter=1/outer/cand={n}", system=f"p{n}") for n in range(1, 5)]
+    fell: list[Event] = [
+        Rejected(address="iter=1/outer/cand=1", bound=0.1),
+        Candidate(address="iter=1/outer/cand=2", score=0.25),
+        Candidate(address="iter=1/outer/cand=3", score=0.5),
+        Rejected(address="iter=1/outer/cand=4", invalid="too long"),
+    ]
+    none = Select(address="iter=1/outer", system="s", chosen=0, score=0.625)
+    text = trials(*tried, *fell, none)
+    assert "of 4 tried: 1 dropped" in text
+    assert "2 scored no better on the train examples (the best of them 50.0% against 62.5%)" in text
+    assert "1 refused by the server" in text
+    assert trials(*tried, *fell, Select(address="iter=1/outer", system="p3", chosen=3, score=0.5)) == ""
+    assert trials(Proposal(address="iter=1/inner/task=a/cand=1", user="{question}")).endswith("none was tried.")
+    lost = Proposal(address="iter=1/outer/cand=1", none="malformed", unusable=True)
+    assert "none of the 1 that were proposed could be used" in trials(lost)
+
+
+def test_the_score_on_the_way_is_of_the_best_prompts_however_many_are_kept() -> None:
+    """One first prompt at 0.6; three kept at 0.8, 0.5 and 0.4; a system prompt that lifts them to 0.9, 0.7 and 0.5."""
+    nodes = [
+        Score(address=f"iter=1/outer/cand=2/score/task=a/prompt={n}", task="a", score=score)
+        for n, score in enumerate((0.7, 0.9, 0.5))
+    ]
+    events = [
+        Start(),
+        Score(address="init/task=a", task="a", score=0.6),
+        Select(address="iter=1/inner/task=a", kept=[Kept(f"u{s}", s) for s in (0.8, 0.5, 0.4)]),
+        Barrier(address="iter=1/inner"),
+        *nodes,
+        Candidate(address="iter=1/outer/cand=2", score=0.7),
+        Select(address="iter=1/outer", system="s", chosen=2, score=0.7),
+        Select(address="iter=2/inner/task=a", kept=[Kept("u", 0.9)]),
+        Select(address="iter=2/outer", system="s", chosen=0, score=0.7),
+    ]
+    points = RunView.of(events).history.points({})
+    assert [(point.address, point.score) for point in points] == [
+        ("init", 0.6),
+        ("iter=1/inner", 0.8),
+        ("iter=1/outer", 0.9),
+        ("iter=2/inner", 0.9),
+        ("iter=2/outer", 0.9),
+    ]
+
+
+def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    assert (
+        here("optimize", "run.toml", "--quiet", "--set", "inner.candidates=1", "--set", "base.concurrency=2").code == 0
+    )
+    latest, first = (run["line"] for run in here("runs", "--json").data)
+    assert (latest["changed"], first["changed"]) == (["inner.candidates = 1"], [])
+    assert (latest["base"], latest["optimizer"]) == ("answerer", "writer")
+    assert "inner.candidates" in here("runs").out
+    both = here("runs", "diff", first["run"], latest["run"], "--json").data
+    assert both["keys"] == {"inner.candidates": ["2", "1"]}
+    assert "inner.candidates" in here("runs", "diff", first["run"], latest["run"]).out
+    assert here("show", "--json").data["name"] == latest["run"], "the latest"
+    assert here("show", "run", "--json").data["name"] == latest["run"], "the latest of those that it fits"
+    assert here("evaluate", "run.toml", "--run", "run").code == 2, "prompts are taken of a run that is named clearly"
+
+
+def test_tasks_are_told_apart_by_name_where_configs_differ() -> None:
+    old = {"tasks": [{"name": "a", "train_size": 5}, {"name": "b", "train_size": 5}], "seed": 1}
+    new = {"tasks": [{"name": "b", "train_size": 9}], "seed": 1}
+    assert differing_keys(old, new) == [("tasks.a.train_size", "5", "–"), ("tasks.b.train_size", "5", "9")]
+
+
+def test_the_score_of_a_run_in_the_list_is_that_of_its_result(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (run,) = here("runs", "--json").data
+    (path,) = project.glob(".metaspo/runs/*/journal.jsonl")
+    assert run["line"]["after"] == run["result"]["train_after"]
+    points = RunView.of(read_journal(path)).history.points({})
+    assert points[-1].score == pytest.approx(run["result"]["train_after"])
+    assert points[0].score == pytest.approx(run["result"]["train_before"])

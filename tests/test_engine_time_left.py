@@ -1,0 +1,124 @@
+"""How long a run still takes: a range that the truth lies in, whatever is dropped on the way."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World, make_config, make_task
+
+from metaspo.backends import Simulated
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.engine import Observer, Prepared
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.time_left import TimeLeft, spoken
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+
+class Moments(Observer):
+    """Keeps when planned calls were settled, in seconds from the beginning."""
+
+    def __init__(self) -> None:
+        self.plan = 0
+        self.settled: list[tuple[float, int]] = []
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self.plan = base_calls + optimizer_calls
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self.settled.append((asyncio.get_running_loop().time(), base_calls + optimizer_calls))
+
+
+def moments(seed: int, *, width: int, optimizer_seconds: float) -> Moments:
+    """A run with early rejection, on virtual time."""
+    seen = Moments()
+    answer = World(seed, malformed=0.1).answer
+
+    async def session() -> None:
+        base = Simulated(answer, latency=lambda _, rng: rng.expovariate(1.0), seed=seed)
+        writer = Simulated(answer, latency=lambda _, rng: optimizer_seconds * rng.uniform(0.5, 1.5), seed=seed)
+        lanes = [
+            Lane("base", [base], LaneSettings(concurrency=width)),
+            Lane("optimizer", [writer], LaneSettings(concurrency=8)),
+        ]
+        config = make_config({"inner": {"candidates": 3, "keep": 3}, "outer": {"candidates": 6}, "iterations": 2})
+        tasks = tuple(make_task(name, train=20, test=20) for name in ("a", "b"))
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            prepared = Prepared(config=config, tasks=tasks, folder=Path())
+            context = make_context(prepared, gateway, LaneNames(), journal=MemoryJournal(), observer=seen, name="timed")
+            await run(context)
+
+    run_virtual(session())
+    return seen
+
+
+@pytest.mark.parametrize("optimizer_seconds", [2.0, 10.0])
+@pytest.mark.parametrize("width", [4, 16])
+def test_what_is_left_lies_within_the_range_four_times_in_five_at_least(width: int, optimizer_seconds: float) -> None:
+    seen = moments(3, width=width, optimizer_seconds=optimizer_seconds)
+    end, inside, said = seen.settled[-1][0], 0, 0
+    left, waiting = TimeLeft(), list(seen.settled)
+    left.begin(seen.plan, now=0.0)
+    for now in (end * step / 40 for step in range(1, 40)):
+        while waiting and waiting[0][0] <= now:
+            moment, calls = waiting.pop(0)
+            left.settle(calls, now=moment)
+        if (seconds := left.seconds(now=now)) is not None:
+            said += 1
+            inside += seconds[0] <= end - now <= seconds[1]
+    assert said > 30
+    assert inside >= 0.8 * said
+
+
+def test_nothing_is_said_before_anything_is_known_and_nothing_is_left_at_the_end() -> None:
+    left = TimeLeft()
+    assert left.seconds(now=100.0) == (0.0, 0.0)
+    left.begin(10, now=0.0)
+    assert left.seconds(now=100.0) is None
+    left.settle(5, now=1.0)
+    assert left.seconds(now=1.5) is None
+    assert left.seconds(now=10.0) is not None
+    left.settle(5, now=20.0)
+    assert left.seconds(now=20.0) == (0.0, 0.0)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 50.0), st.integers(0, 200)), max_size=80), st.floats(0.0, 1e4))
+def test_the_range_is_one_whatever_happens(steps: list[tuple[float, int]], after: float) -> None:
+    left, now = TimeLeft(), 0.0
+    left.begin(5000, now=now)
+    for wait, calls in steps:
+        now += wait
+        left.settle(calls, now=now)
+    seconds = left.seconds(now=now + after)
+    if seconds is not None:
+        assert 0.0 <= seconds[0] <= seconds[1] < float("inf")
+    assert spoken(seconds).endswith(("left", "known yet"))
+
+
+def test_a_long_run_keeps_no_more_than_it_needs() -> None:
+    left = TimeLeft()
+    left.begin(10**6, now=0.0)
+    for moment in range(200_000):
+        left.settle(1, now=float(moment))
+    low, high = left.seconds(now=200_000.0) or (0.0, 0.0)
+    assert low < 800_000 < high
+    assert len(left._times) < 2000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (None, "time left not known yet"),
+        ((1.0, 50.0), "under a minute left"),
+        ((100.0, 110.0), "2 min left"),
+        ((40.0, 400.0), "1 to 7 min left"),
+        ((3600.0, 9000.0), "1.0 to 2.5 h left"),
+    ],
+)
+def test_the_range_in_words(seconds: tuple[float, float] | None, says: str) -> None:
+    assert spoken(seconds) == says
