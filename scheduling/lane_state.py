@@ -545,8 +545,8 @@ class LaneState:
     def _withdraw(self, flight: Flight, now: float) -> None:
         """Nobody waits for this flight any more."""
         if flight.state in WAITING_STATES:
+            self._flights.drop(flight)  # before its funds are released: it is nobody's to pay any more
             self._take_out(flight, now)
-            self._flights.drop(flight)
             flight.state = State.OVER
             self._wake()
         elif self.settings.billing == "time" and (call := self._calls.get(flight)) is not None:  # not broken off yet

@@ -95,7 +95,8 @@ class Server:
     """What is known of one server in a session.
 
     Attributes:
-        failed: when it did not answer which request, since it answered last; gone: it was not there for one of them.
+        failed: when it did not answer which request, since it answered last (`answered_at`); gone: it was not there
+            for one of them.
         rests: since it answered last; down_at: when the last one began; probes_at: when those not probed yet are over.
     """
 
@@ -106,6 +107,12 @@ class Server:
     rests: int = 0
     down_at: float = 0.0
     probes_at: list[float] = field(default_factory=list)
+    answered_at: float = -inf
+
+    def forget(self, now: float) -> None:
+        """Failures before an answer do not count once its moment is over: within it, either may be heard first."""
+        if self.answered_at < now:
+            self.failed = {failure for failure in self.failed if failure[0] >= self.answered_at}
 
 
 @dataclass(slots=True)
@@ -190,6 +197,7 @@ class Conduct:
         server = self._server(name)
         server.in_flight -= 1
         server.gone |= how == "down"
+        server.forget(now)
         server.failed.add((now, key))
         self._lanes[lane].in_flight -= 1
         self._lanes[lane].heard |= how not in ("cancelled", "down")
@@ -199,7 +207,8 @@ class Conduct:
         conduct = self._lanes[arrival.lane]
         server = self._server(name)
         server.health, server.gone = "up", False
-        server.failed = {failure for failure in server.failed if failure[0] == now}  # may be heard after this
+        server.forget(now)
+        server.answered_at = now
         conduct.good_since = now
         conduct.answers += 1
         conduct.server_seconds += now - arrival.at
@@ -268,6 +277,7 @@ class Conduct:
         expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
         if event.wait != expected:
             self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
+        server.forget(event.at)
         if server.health == "up" and not server.gone and len({key for _, key in server.failed}) < FAULTS_TO_REST:
             self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
         server.health, server.rests, server.down_at = "down", server.rests + 1, event.at

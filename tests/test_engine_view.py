@@ -65,8 +65,11 @@ class Told:
             fate = self.rng.choice(["none", "dropped", "scored", "scored"])
             score = self.score() if fate == "scored" else None
             why = "no answer" if fate == "none" else None
-            prompt = {"user": text} if task else {"system": text}
-            self.events.append(Proposal(address=cand, none=why) if why else Proposal(address=cand, **prompt))
+            self.events.append(
+                Proposal(address=cand, none=why)
+                if why
+                else Proposal(address=cand, user=text if task else None, system=None if task else text)
+            )
             if fate == "dropped":
                 self.events.append(Rejected(address=cand, bound=0.5))
             elif score is not None and task:

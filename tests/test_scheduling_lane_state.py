@@ -560,6 +560,22 @@ def test_a_request_parked_for_funds_goes_when_another_lane_gives_some_back() -> 
     assert there.pump(1) == "send 2"
 
 
+def test_what_the_last_one_to_wait_gives_back_may_show_that_nothing_more_can_be_paid() -> None:
+    """What was set aside for it comes back, and the first in the line for it would still cost too much."""
+    flights, account = FlightTable(), Account("run", Budget(dollars=1.0))
+    here = Rig(LaneSettings(concurrency=1, prices=Prices(input=1, cached=1, output=1)), flights=flights)
+    dear = Prices(input=1e6, cached=1e6, output=1e6)
+    there = Rig(LaneSettings(concurrency=1, prices=dear), flights=flights)
+    here.ask(1, 0, account=account)
+    assert here.pump(0) == "send 1"
+    assert here.happen("fail 1 rate", 0) == ""  # it waits with its funds
+    there.ask(2, 0, account=account)
+    assert there.pump(0) == ""
+    here.leave(1, 1)
+    assert there.pump(1) == "2 BudgetExhausted"
+    assert (here.pump(100), account.purse.reserved) == ("", Cost())
+
+
 def test_after_a_success_an_endpoints_next_rest_is_the_first_ones() -> None:
     """Rests grow only while nothing succeeds in between."""
     endpoint = Endpoint(Server())

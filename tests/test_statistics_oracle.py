@@ -202,7 +202,7 @@ def test_wilsons_bounds_are_the_shares_that_the_score_is_so_many_standard_errors
 @pytest.mark.parametrize(("right", "many"), [(0, 5), (3, 5), (5, 5), (40, 60)])
 def test_a_plain_share_is_told_by_the_normal_distribution_and_repeated_questions_are_not(right: int, many: int) -> None:
     """Where a question stands twice the share's examples are fewer than its answers."""
-    grades: list[Grade] = [1.0] * right + [0.0] * (many - right)
+    grades: list[Grade] = [*[1.0] * right, *[0.0] * (many - right)]
     normal = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share = right / many
     plain = score_interval([*grades, None])
