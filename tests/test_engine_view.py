@@ -14,6 +14,7 @@ from metaspo.engine.journal.events import (
     Candidate,
     Event,
     Kept,
+    Level,
     Optimism,
     Proposal,
     Rejected,
@@ -65,11 +66,9 @@ class Told:
             fate = self.rng.choice(["none", "dropped", "scored", "scored"])
             score = self.score() if fate == "scored" else None
             why = "no answer" if fate == "none" else None
-            self.events.append(
-                Proposal(address=cand, none=why)
-                if why
-                else Proposal(address=cand, user=text if task else None, system=None if task else text)
-            )
+            level: Level = "user" if task else "system"
+            prompt = Proposal(address=cand, none=why) if why else Proposal.of(text, level=level, address=cand)
+            self.events.append(prompt)
             if fate == "dropped":
                 self.events.append(Rejected(address=cand, bound=0.5))
             elif score is not None and task:
@@ -78,7 +77,7 @@ class Told:
                 self.events.append(Candidate(address=cand, score=score))
             told[text] = Proposed(
                 address=cand,
-                level="user" if task else "system",
+                level=level,
                 task=task,
                 text="" if why else text,
                 parent=parent,

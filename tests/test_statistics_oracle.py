@@ -210,8 +210,8 @@ def test_a_plain_share_is_told_by_the_normal_distribution_and_repeated_questions
     assert score_interval(grades, [f"q{number}" for number in range(many)]) == plain
     twice = score_interval([*grades, *grades], 2 * [f"q{number}" for number in range(many)])
     assert twice.high - twice.low > score_interval([*grades, *grades]).high - score_interval([*grades, *grades]).low
-    graded = score_interval([0.5, *grades])
-    assert graded == mean_score([SplitGrades(task="", grades=[0.5, *grades])]).over_examples
+    graded: list[Grade] = [0.5, *grades]
+    assert score_interval(graded) == mean_score([SplitGrades(task="", grades=graded)]).over_examples
 
 
 GRADES = st.lists(st.tuples(*[st.sampled_from([0.0, 0.25, 1.0])] * 2), min_size=2, max_size=30)
