@@ -47,7 +47,7 @@ def main() -> None:
     try:
         import xllamacpp
     except ImportError:
-        sys.exit(MISSING_PACKAGE)
+        os._exit(MISSING_PACKAGE)  # the thread holds standard input, which an orderly exit would wait for
     params = xllamacpp.CommonParams()
     params.model.path = settings.path
     params.model_alias = {settings.alias}
