@@ -48,19 +48,22 @@ class HttpExchange:
         method, payload = "GET", None
         if body is not None:
             method, payload = "POST", aiohttp.BytesPayload(body, content_type="application/json")
-        answer_begun = False
+        response: aiohttp.ClientResponse | None = None
         try:
             with TimeLimit(time_limit, self._deadlines):
                 async with session.request(method, url, data=payload, allow_redirects=False) as response:
-                    answer_begun = True
                     content = await response.content.readany()
-                    if len(content) > max_bytes or not response.content.at_eof():
-                        content = await _read_on(content, response.content, max_bytes=max_bytes, call=call)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _connection_error(error, call=call, time_limit=time_limit, answer_begun=answer_begun) from error
-        encoding = response.headers.get(hdrs.CONTENT_ENCODING)
-        if encoding is not None:
-            content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
+                    if len(content) <= max_bytes and not response.content.at_eof():
+                        content = await _read_on(content, response.content, max_bytes=max_bytes)
+            if len(content) > max_bytes:
+                raise _too_long(max_bytes, call)
+            encoding = response.headers.get(hdrs.CONTENT_ENCODING)
+            if encoding is not None:
+                content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
+        except (aiohttp.ClientError, OSError, HalfAnswer) as error:  # `TimeoutError` is an `OSError`
+            if response is None or 200 <= response.status < 300:
+                raise _failure(error, call=call, time_limit=time_limit, answer_begun=response is not None) from error
+            content = b""  # a refusal is one, whatever becomes of its words
         return Response(response.status, response.headers, content)
 
     async def aclose(self) -> None:
@@ -96,16 +99,16 @@ class HttpExchange:
         return self._session
 
 
-async def _read_on(content: bytes, stream: aiohttp.StreamReader, *, max_bytes: int, call: Call) -> bytes:
-    """All of a stream, of which `content` has come. Raises `HalfAnswer` as soon as it is too much."""
+async def _read_on(content: bytes, stream: aiohttp.StreamReader, *, max_bytes: int) -> bytes:
+    """All of a stream, of which `content` has come; only the beginning as soon as it is too much."""
     pieces, size = [content], len(content)
     while size <= max_bytes:
         piece = await stream.readany()
         if not piece and stream.at_eof():
-            return b"".join(pieces)
+            break
         pieces.append(piece)
         size += len(piece)
-    raise _too_long(max_bytes, call)
+    return b"".join(pieces)
 
 
 def _unpacked(content: bytes, encoding: str, *, max_bytes: int, call: Call) -> bytes:
@@ -133,8 +136,10 @@ def _too_long(max_bytes: int, call: Call) -> HalfAnswer:
     )
 
 
-def _connection_error(error: Exception, *, call: Call, time_limit: float, answer_begun: bool) -> BackendError:
-    """The cases: no connection at all; too slow; not HTTP; broken before or within the answer."""
+def _failure(error: Exception, *, call: Call, time_limit: float, answer_begun: bool) -> BackendError:
+    """The cases: told already; no connection at all; too slow; not HTTP; broken before or within the answer."""
+    if isinstance(error, HalfAnswer):
+        return error
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Unreachable(f"{call.endpoint} cannot be reached: the proxy refuses (status {error.status}).")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):

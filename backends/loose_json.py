@@ -18,16 +18,17 @@ def loads(body: bytes) -> object:
     except orjson.JSONDecodeError:
         pass
     try:
-        return _mended(json.loads(body.decode("utf-8-sig", "replace"), strict=False))
+        return mended(json.loads(body.decode("utf-8-sig", "replace"), strict=False))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def _mended(value: object) -> object:
+def mended(value: object) -> object:
+    """A JSON value without halves of surrogate pairs, which no UTF-8 can hold."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_mended(item) for item in value]
+        return [mended(item) for item in value]
     if isinstance(value, dict):
-        return {_mended(name): _mended(item) for name, item in value.items()}
+        return {mended(name): mended(item) for name, item in value.items()}
     return value

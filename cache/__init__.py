@@ -20,7 +20,15 @@ from metaspo.cache.maintenance import (
     verify_cache,
 )
 from metaspo.cache.memory import MemoryStore
-from metaspo.cache.opening import PASSWORD, holds_password, is_url, open_maintenance, open_store, shown_location
+from metaspo.cache.opening import (
+    PASSWORD,
+    check_location,
+    holds_password,
+    is_url,
+    open_maintenance,
+    open_store,
+    shown_location,
+)
 from metaspo.cache.quick_reader import QuickReader
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
@@ -50,6 +58,7 @@ __all__ = [
     "StoreStatistics",
     "at_once",
     "cache_info",
+    "check_location",
     "explain_key",
     "export_cache",
     "holds_password",

@@ -162,6 +162,8 @@ def open_cache(folder: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> BytesCach
     """
     if os.path.expandvars(folder) != str(folder):
         raise StoreError(f"The cache folder {folder} has a variable in its name: write it out.")
+    if folder.is_file():
+        raise StoreError(f"{folder} is a file: name a folder for the cache, which is made if there is none.")
     with explained(folder):
         if not (folder / FILE).exists():
             _create(folder)

@@ -12,6 +12,7 @@ from metaspo.cache.disk_maintenance import DiskMaintenance
 from metaspo.cache.fallback import FallbackStore
 from metaspo.cache.maintenance import Maintained
 from metaspo.cache.memory import MemoryStore
+from metaspo.cache.redis_address import read_address
 
 PASSWORD = "REDIS_PASSWORD"  # noqa: S105 - the name of an environment variable
 """Where the password of a server is read from that a URL without one names."""
@@ -46,6 +47,15 @@ def open_maintenance(location: str, *, password: str = "") -> Maintained:
         maintenance: Maintained = _redis("redis_maintenance").RedisMaintenance(location, password=password)
         return maintenance
     return DiskMaintenance(Path(location).expanduser())
+
+
+def check_location(location: str) -> None:
+    """Raises `ValueError` for a URL that is none of a server of ours; whether there is one shows when it is asked."""
+    if is_url(location):
+        try:
+            read_address(location)
+        except StoreError as error:
+            raise ValueError(str(error)) from None
 
 
 def is_url(location: str) -> bool:

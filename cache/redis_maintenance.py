@@ -8,7 +8,8 @@ import redis
 
 from metaspo.cache.database import batched
 from metaspo.cache.maintenance import Row, read_row
-from metaspo.cache.redis_server import PATIENCE, check_safe, eviction, explained, read_address
+from metaspo.cache.redis_address import read_address
+from metaspo.cache.redis_server import PATIENCE, check_safe, eviction, explained
 from metaspo.cache.redis_store import KEYS_PER_COMMAND, PREFIX
 
 T = TypeVar("T")

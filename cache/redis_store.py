@@ -15,8 +15,9 @@ from metaspo.cache.claims import Claims
 from metaspo.cache.database import batched
 from metaspo.cache.maintenance import FORMAT
 from metaspo.cache.record import BadRecord
+from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_claims import LEASE, RedisClaims
-from metaspo.cache.redis_server import PATIENCE, Server, read_address
+from metaspo.cache.redis_server import PATIENCE, Server
 from metaspo.cache.writer import Before, Items
 
 PREFIX = f"metaspo:{FORMAT}:"

@@ -1,6 +1,6 @@
 """The command line. Results go to standard output, everything else to standard error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,18 @@ from metaspo import tables
 from metaspo.answer_commands import add_answer_commands
 from metaspo.bench_commands import bench_app
 from metaspo.cache_commands import cache_app
-from metaspo.console import EXIT_CODES, ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.console import (
+    EXIT_CODES,
+    ExitCode,
+    end_of,
+    err,
+    exit_on_user_error,
+    out,
+    run_async,
+    say_error,
+    say_how_to_go_on,
+    take_any_text,
+)
 from metaspo.engine import (
     ConfigError,
     Prepared,
@@ -63,9 +74,13 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 
 
-def main() -> None:
-    """The `metaspo` command."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `metaspo` command, with the process's own arguments if none are given; ends in `SystemExit`."""
+    take_any_text()
+    try:
+        app(arguments)
+    except SystemExit as end:
+        raise SystemExit(end_of(end.code)) from None
 
 
 def _version(wanted: bool) -> None:
@@ -92,23 +107,21 @@ def init(
 ) -> None:
     """Write a commented starter config with a tiny task set that runs."""
     target = folder / "metaspo.toml"
-    if target.exists():
-        say_error(f"{target}: is there already; choose another folder, or move it away")
-        raise typer.Exit(ExitCode.MISTAKE)
-    if domain:
-        with exit_on_user_error():
-            text = domain_starter(domain)
-        folder.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        out.print(f"Wrote {target}. Next:\n  metaspo tasks --domain {domain}\n  metaspo plan {target}", markup=False)
-        return
-    (folder / "tasks").mkdir(parents=True, exist_ok=True)
-    for source in sorted(STARTER.glob("**/*.*")):
-        (folder / source.relative_to(STARTER)).write_bytes(source.read_bytes())
-    out.print(
-        f"Wrote {target} and {folder / 'tasks'}. Next:\n  metaspo plan {target}\n  metaspo optimize {target}",
-        markup=False,
-    )
+    with exit_on_user_error():
+        if domain:
+            files = {target: domain_starter(domain).encode()}
+            wrote, first = f"{target}", f"tasks --domain {domain}"
+        else:
+            files = {folder / source.relative_to(STARTER): source.read_bytes() for source in STARTER.glob("**/*.*")}
+            wrote, first = f"{target} and {folder / 'tasks'}", f"plan {target}"
+        for path, content in files.items():
+            if path.exists() and (path == target or path.read_bytes() != content):
+                raise ConfigError(f"{path}: is there already; choose another folder, or move it away")
+        for path, content in sorted(files.items()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    last = "plan" if domain else "optimize"
+    out.print(f"Wrote {wrote}. Next:\n  metaspo {first}\n  metaspo {last} {target}", markup=False)
 
 
 @app.command(cls=NamedArguments)

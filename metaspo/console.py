@@ -1,12 +1,16 @@
 """What commands share: the two streams, exit codes, and how mistakes and stops are told."""
 
 import asyncio
+import errno
 import gc
+import io
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
 import typer
@@ -18,6 +22,7 @@ from metaspo.backends import BackendError, ModelFileUnavailable
 from metaspo.backends.printable import printable
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
+from metaspo.engine.runtime.open_files import raise_limit
 from metaspo.engine.strategies import UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import BudgetExhausted, RunStopped
@@ -40,7 +45,9 @@ EXIT_CODES = (
     "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 KEPT = "Everything paid for is kept."
+LOST = "Answers that were still on their way are lost, though they may have to be paid for."
 GO_ON = "To go on from here, run the same command again"
 RAISE_CAP = " with a higher cap in [budget]"
 
@@ -48,7 +55,44 @@ WIDTH = 120  # of tables where there is no terminal
 
 
 class HarmlessConsole(Console):
-    """A console that shows what others wrote, models and servers above all, as text: no terminal obeys any of it."""
+    """A console that shows what others wrote, models and servers above all, as text: no terminal obeys any of it.
+
+    Whoever reads may leave, as `head` does, or have no room left: then no more is written, and the command goes on to
+    its own end. `fault` says why, where it is one that the reader did not mean.
+    """
+
+    fault: OSError | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Writes what was printed."""
+        try:
+            super().__exit__(kind, error, trace)
+        except OSError as fault:
+            self._give_up(fault)
+
+    def on_broken_pipe(self) -> None:
+        """The reader has left."""
+        self._give_up(None)
+
+    def write(self, text: str) -> None:
+        """Write a text that is harmless already, as it is."""
+        if not self.quiet:
+            try:
+                self.file.write(text)
+                self.file.flush()
+            except BrokenPipeError:
+                self.on_broken_pipe()
+            except OSError as fault:
+                self._give_up(fault)
+
+    def _give_up(self, fault: OSError | None) -> None:
+        self.quiet, self.fault = True, fault
+        try:  # what is still on its way must not be a fault again as the process ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        except (OSError, ValueError):
+            return
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich renders it, which cares for markup only."""
@@ -57,8 +101,9 @@ class HarmlessConsole(Console):
 
 
 def _width(stream: TextIO | None) -> int | None:
-    """The terminal's own, or one for a file; Python has no stream at all where the shell closed it (`>&-`)."""
-    return None if stream is not None and stream.isatty() else WIDTH
+    """The terminal's own or what COLUMNS says, else one for a file; Python has no stream where a shell closed it."""
+    told = os.environ.get("COLUMNS", "").isdigit()
+    return None if told or (stream is not None and stream.isatty()) else WIDTH
 
 
 # No emoji: a model called "x:free:y" keeps its name.
@@ -79,6 +124,21 @@ def say_how_to_go_on(*reasons: Exception | str) -> None:
     err.print(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}.", highlight=False, markup=False)
 
 
+def take_any_text() -> None:
+    """A character that a stream's encoding (latin-1, ASCII) does not have becomes "?", and no fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def end_of(status: object) -> object:
+    """A command's exit status, once it is known whether its output could be written."""
+    if out.fault is None:
+        return status
+    say_error(f"standard output cannot be written: {out.fault.strerror}; `metaspo runs` lists the runs there are")
+    return status or ExitCode.STOPPED
+
+
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Turn a user's mistake or a stop into its sentence and exit status."""
@@ -97,21 +157,43 @@ def exit_on_user_error() -> Iterator[None]:
     except (BackendError, StoreError) as error:
         say_error(str(error))
         raise typer.Exit(ExitCode.STOPPED) from None
+    except OSError as error:
+        say_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+        raise typer.Exit(ExitCode.STOPPED if error.errno in OF_THE_MACHINE else ExitCode.MISTAKE) from None
+    except HurriedInterrupt:
+        err.print(f"\nInterrupted at once. {LOST} {GO_ON}.", highlight=False, markup=False)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         err.print("\nInterrupted. ", end="")
         say_how_to_go_on()
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; the first Ctrl-C or SIGTERM cancels cleanly, a second Ctrl-C is immediate."""
+class HurriedInterrupt(KeyboardInterrupt):
+    """A second Ctrl-C, before what the first one began was over."""
 
-    async def with_sigterm() -> T:
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a second Ctrl-C is immediate."""
+    cancelled = False
+
+    async def with_signals() -> T:
+        nonlocal cancelled
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if sys.platform != "win32" and task is not None:
-            loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        return await main
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    loop.add_signal_handler(number, task.cancel)
+        try:
+            return await main
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
 
+    raise_limit()
     gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
     with asyncio.Runner() as runner:
-        return runner.run(with_sigterm())
+        try:
+            return runner.run(with_signals())
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt if cancelled else HurriedInterrupt from None

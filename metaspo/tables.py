@@ -1,5 +1,6 @@
 """What commands print: tables for people, plain data for programs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from metaspo.backends.printable import escaped
+from metaspo.console import HarmlessConsole
 from metaspo.engine import EvaluationReport, Prepared
 from metaspo.engine.evaluation.task_rows import percent
 from metaspo.engine.evaluation.test_score import COUNTS, WHOSE
@@ -22,10 +24,15 @@ TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer", "verdict", "
 OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 
 
-def print_json(out: Console, data: object) -> None:
+def print_json(out: HarmlessConsole, data: object) -> None:
     """Indented JSON; what a terminal would obey is escaped, which says the same to every other reader."""
     text = orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
-    out.file.write(escaped(text) + "\n")
+    text = escaped(text)
+    try:
+        text.encode(out.encoding)
+    except UnicodeEncodeError:  # a stream in latin-1 or ASCII
+        text = json.dumps(json.loads(text), indent=2)
+    out.write(text + "\n")
 
 
 def say(console: Console, text: str, *, style: str = "") -> None:

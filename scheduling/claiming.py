@@ -85,6 +85,7 @@ class Claimer:
         lease, clock = self._claims.lease, asyncio.get_running_loop().time
         period = min(POLL, lease / RENEWALS) if lease is not None else POLL
         polled = renewed = clock()
+        claiming: dict[str, Flight] = {}
         try:
             while self._claiming or self._elsewhere or (lease is not None and self._ours):
                 self._news.clear()
@@ -100,6 +101,10 @@ class Claimer:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(period):
                         await self._news.wait()
+        except Exception as mistake:  # in here or in a store, which must not leave anybody waiting for ever
+            for flight in {**claiming, **self._claiming, **self._elsewhere}.values():
+                self._fail(flight, mistake)
+            raise
         finally:
             self._task = None
 
@@ -120,9 +125,7 @@ class Claimer:
             entries = await self._store.get_many(look_up) if look_up else {}
         except StoreError as error:
             for flight in flights.values():
-                if self._waits(flight):
-                    self._move(flight, State.OVER)
-                    self._flights.fail(flight, error)
+                self._fail(flight, error)
             return
         for key, flight in flights.items():
             if not self._waits(flight):
@@ -136,6 +139,11 @@ class Claimer:
             else:
                 self._elsewhere[key] = flight
                 self._move(flight, State.ELSEWHERE)
+
+    def _fail(self, flight: Flight, error: Exception) -> None:
+        if self._waits(flight):
+            self._move(flight, State.OVER)
+            self._flights.fail(flight, error)
 
     def _waits(self, flight: Flight) -> bool:
         return flight.state in (State.CLAIMING, State.ELSEWHERE)

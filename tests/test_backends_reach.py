@@ -322,9 +322,20 @@ async def test_an_answer_that_bursts_is_not_unpacked(make: Callable[[str], Backe
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(error, HalfAnswer)
-    assert "MiB" in str(error)
+    if status == 200:
+        assert isinstance(error, HalfAnswer)
+        assert "MiB" in str(error)
+    else:
+        assert isinstance(error, ServerFault), "what it says is lost, that it refuses is not"
     assert peak < 30 << 20
+
+
+@pytest.mark.parametrize("body", [b"", b"no", b"\x1f\x8b\x08"])
+async def test_a_refusal_is_one_though_its_words_cannot_be_unpacked(body: bytes) -> None:
+    """The status says enough: a bad key is not asked with again and again."""
+    async with serving(packed(body, status=401)) as (url, seen):
+        assert type(await error_from(OpenAICompatible(url))) is AccessDenied
+        assert len(seen.heads) == 1
 
 
 @both

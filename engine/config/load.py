@@ -20,6 +20,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "model_type": "must be a table",
     "dict_type": "must be a table",
     "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
@@ -30,11 +31,13 @@ NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have be
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Read and validate a config file; `overrides` (dotted keys) win over the file. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

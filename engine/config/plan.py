@@ -102,18 +102,31 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     train = sum(len(task.train) for task in sources)
     test = sum(len(task.test) for task in sources)
     target_test = sum(len(task.test) for task in targets)
-    kept = [min(config.inner.keep, 1 + n * config.inner.candidates) for n in range(1, config.iterations + 1)]
-    final = {"kept": kept[-1] if kept else 1, "best": 1, "none": 0}[config.test.source]
+    kept = _kept(config)
+    final = {"kept": max(kept, default=1), "best": 1, "none": 0}[config.test.source]
     before = target_test + (test if config.test.source != "none" else 0) if config.test.baseline else 0
-    rounds = [proposing(config, [len(task.train) for task in sources], kept=count) for count in kept]
+    rounds = [
+        (times, proposing(config, [len(task.train) for task in sources], kept=count)) for count, times in kept.items()
+    ]
     return Calls(
         initial=train,
-        inner=config.iterations * config.inner.candidates * train + sum(work["inner"].base for work in rounds),
-        outer=sum(config.outer.candidates * count * train for count in kept)
-        + sum(work["outer"].base for work in rounds),
+        inner=config.iterations * config.inner.candidates * train
+        + sum(times * work["inner"].base for times, work in rounds),
+        outer=sum(times * config.outer.candidates * count * train for count, times in kept.items())
+        + sum(times * work["outer"].base for times, work in rounds),
         test=final * test + target_test + before,
-        optimizer=sum(work["inner"].optimizer + work["outer"].optimizer for work in rounds),
+        optimizer=sum(times * (work["inner"].optimizer + work["outer"].optimizer) for times, work in rounds),
     )
+
+
+def _kept(config: RunConfig) -> dict[int, int]:
+    """User prompts of a task when the outer loop starts, and in how many iterations it is so many."""
+    keep, candidates, left = config.inner.keep, config.inner.candidates, config.iterations
+    rising = range(1 + candidates, keep, candidates)[:left] if candidates else range(1, 1)
+    kept = dict.fromkeys(rising, 1)
+    if left > len(rising):
+        kept[keep if candidates else 1] = left - len(rising)
+    return kept
 
 
 def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], CallBound]:

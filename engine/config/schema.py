@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
-from metaspo.cache import PASSWORD, holds_password
+from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
@@ -35,6 +35,8 @@ def name_of_variable(value: str) -> str:
 
 
 LARGEST = 2**63 - 1  # that a journal holds, and whoever reads it
+LONGEST_NAME = 200  # with what is put around it, within the 255 bytes of a file's name
+MOST = 1_000_000  # of what is counted in a run: more is a slip, and could not even be planned
 
 
 class PriceTable(Table):
@@ -106,7 +108,7 @@ class ModelTable(Table):
         default=None, description='"none" for a model that takes none'
     )
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: int = Field(default=1024, ge=1, le=10 * MOST)
     token_limit_parameter: TokenLimitParameter | None = Field(
         default=None, description="the name under which the server takes max_tokens, if it is not the usual one"
     )
@@ -115,19 +117,23 @@ class ModelTable(Table):
     )
     stop: tuple[str, ...] = ()
     extra: dict[str, Any] = Field(default_factory=dict, description="further fields of the request body")
-    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    tier: int | None = Field(default=None, ge=0, description="usage tier: takes the limits from the model's facts")
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
-    requests_per_day: int | None = Field(default=None, ge=1)
-    tokens_per_day: int | None = Field(default=None, ge=1)
-    time_limit: float = Field(default=600, gt=0, description="seconds for one attempt")
-    attempts: int = Field(default=8, ge=1)
-    patience: float = Field(default=900, gt=0, description="seconds to wait while nothing answers")
-    first_patience: float = Field(default=15, gt=0, description="the same for a server that has never answered")
+    concurrency: Annotated[int, Field(ge=1, le=MOST)] | Literal["auto"] = "auto"
+    tier: int | None = Field(
+        default=None, ge=0, le=1_000, description="usage tier: takes the limits from the model's facts"
+    )
+    requests_per_minute: int | None = Field(default=None, ge=1, le=LARGEST)
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=LARGEST)
+    requests_per_day: int | None = Field(default=None, ge=1, le=LARGEST)
+    tokens_per_day: int | None = Field(default=None, ge=1, le=LARGEST)
+    time_limit: float = Field(default=600, gt=0, allow_inf_nan=False, description="seconds for one attempt")
+    attempts: int = Field(default=8, ge=1, le=MOST)
+    patience: float = Field(default=900, gt=0, allow_inf_nan=False, description="seconds to wait while nothing answers")
+    first_patience: float = Field(
+        default=15, gt=0, allow_inf_nan=False, description="the same for a server that has never answered"
+    )
     prices: PriceTable | None = None
-    context: int | None = Field(default=None, ge=256, description="context of a local model, in tokens")
-    threads: int | None = Field(default=None, ge=1, description="threads of a local model")
+    context: int | None = Field(default=None, ge=256, le=10 * MOST, description="context of a local model, in tokens")
+    threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
 
     @field_validator("api_key_env")
     @classmethod
@@ -163,9 +169,9 @@ class InnerTable(Table):
 
     strategy: str = "metaspo"
     options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
-    candidates: int = Field(default=3, ge=0, description="0 switches the inner loop off")
-    failures: int = Field(default=3, ge=1, description="failures shown per candidate")
-    keep: int = Field(default=3, ge=1, description="user prompts kept per task")
+    candidates: int = Field(default=3, ge=0, le=10_000, description="0 switches the inner loop off")
+    failures: int = Field(default=3, ge=1, le=10_000, description="failures shown per candidate")
+    keep: int = Field(default=3, ge=1, le=1_000, description="user prompts kept per task")
 
 
 class OuterTable(Table):
@@ -173,8 +179,8 @@ class OuterTable(Table):
 
     strategy: str = "metaspo"
     options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
-    candidates: int = Field(default=9, ge=0, description="0 switches the outer loop off")
-    failures: int = Field(default=2, ge=1, description="failures of each task shown per candidate")
+    candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
+    failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
 
 
 class TestTable(Table):
@@ -199,9 +205,9 @@ class BudgetTable(Table):
 class RunConfig(Table):
     """A whole run. `result = f(config, data, seed, the models' answers)`."""
 
-    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", min_length=1, max_length=LONGEST_NAME)
     seed: int = Field(default=42, ge=-LARGEST, le=LARGEST)
-    iterations: int = Field(default=3, ge=0)
+    iterations: int = Field(default=3, ge=0, le=MOST)
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     roles: Roles = "separate"
     early_rejection: bool = Field(
@@ -213,7 +219,7 @@ class RunConfig(Table):
         lt=0.5,
         description="also stop on statistical evidence: how often at most a round may select otherwise for it",
     )
-    redraws: int = Field(default=3, ge=0, description="further draws of a malformed proposal")
+    redraws: int = Field(default=3, ge=0, le=1_000, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None
     inner: InnerTable = InnerTable()
@@ -229,9 +235,10 @@ class RunConfig(Table):
 
     @field_validator("cache")
     @classmethod
-    def _without_password(cls, value: str) -> str:
+    def _a_cache(cls, value: str) -> str:
         if holds_password(value):
             raise ValueError(f"a config is copied into each run, so leave the password out and set {PASSWORD}")
+        check_location(value)
         return value
 
     @field_validator("system_prompt")

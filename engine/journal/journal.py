@@ -8,13 +8,15 @@ says its selections once more.
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import orjson
 
+from metaspo.backends.loose_json import mended
 from metaspo.engine.journal.events import Event, Select, event_of
-from metaspo.scheduling import Cost
+from metaspo.scheduling import Cost, RunStopped
 
 
 class Journal(Protocol):
@@ -26,10 +28,15 @@ class Journal(Protocol):
 
 
 class FileJournal:
-    """Appends to a file. Every line is handed to the operating system before `write` returns."""
+    """Appends to a file. Every line is handed to the operating system before `write` returns.
+
+    What cannot be opened or written, for want of room above all, stops the run: raises `RunStopped`.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._path = path
+        with stopping_at_faults(path):
+            self._file: BinaryIO = path.open("ab", buffering=0)
         self._clock = asyncio.get_running_loop().time  # lanes write from callbacks, where anyio knows no event loop
         self._start = self._clock()
         if self._file.tell() and not _ends_a_line(path):
@@ -38,11 +45,28 @@ class FileJournal:
     def write(self, event: Event) -> None:
         """Append one event, with the seconds since this process opened the journal."""
         line = {**event.line(), "t": round(self._clock() - self._start, 3)}
-        self._file.write(orjson.dumps(line, default=Cost._asdict, option=orjson.OPT_APPEND_NEWLINE))
+        with stopping_at_faults(self._path):
+            self._file.write(_encoded(line))
 
     def close(self) -> None:
         """Close the file; idempotent."""
         self._file.close()
+
+
+@contextmanager
+def stopping_at_faults(path: Path) -> Iterator[None]:
+    """Turn a fault of the file system into a `RunStopped` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise RunStopped(f"{path} cannot be written: {error.strerror}. See to its disk, or set `runs`.") from error
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=Cost._asdict, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # half a surrogate pair, in the words of somebody's own strategy or metric
+        return orjson.dumps(mended(line), default=Cost._asdict, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -21,6 +21,7 @@ import orjson
 
 from metaspo.backends.file_lock import try_lock
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.journal.journal import stopping_at_faults
 from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
@@ -31,6 +32,7 @@ JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
 
 
+PRIVATE = 0o700  # prompts and answers are their owner's, here as in the cache
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
 
 
@@ -83,7 +85,7 @@ class RunDirectory:
     def held(self) -> Iterator[None]:
         """Hold the directory for one process. Raises `RunDirectoryError` if another one has it."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         except OSError as error:
             raise RunDirectoryError(
@@ -117,7 +119,8 @@ class RunDirectory:
     def write_result(self, result: RunResult) -> None:
         """Write the result and the prompts."""
         write_json(self.result, result.as_json())
-        self.prompts.mkdir(exist_ok=True)
+        with stopping_at_faults(self.prompts):
+            self.prompts.mkdir(exist_ok=True)
         write_text(self.prompts / "system.txt", result.system_prompt)
         for task, prompts in result.user_prompts.items():
             for number, prompt in enumerate(prompts, 1):
@@ -184,19 +187,20 @@ def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write a file of JSON, whole or not at all."""
+    """Write a file of JSON, whole or not at all. Raises `RunStopped`."""
     _replace(path, orjson.dumps(data, option=JSON))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all. Raises `RunStopped`."""
     _replace(path, text.encode() + b"\n")
 
 
 def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    with stopping_at_faults(path):
+        beside.write_bytes(content)
+        os.replace(beside, path)
 
 
 def file_name(text: str) -> str:

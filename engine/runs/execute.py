@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 
 import anyio
 
@@ -128,7 +128,8 @@ def make_context(
     started = clock()
 
     def announce(account: Account) -> None:
-        note_spending(journal, account, seconds=clock() - started)
+        with suppress(RunStopped):  # what calls this must not be disturbed; the next event meets the same fault
+            note_spending(journal, account, seconds=clock() - started)
 
     return RunContext(
         config=config,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metaspo.engine.config.schema import BudgetTable
@@ -10,7 +10,7 @@ from metaspo.engine.journal.events import Spent, Start
 from metaspo.engine.journal.journal import FileJournal, StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.scheduling import Budget, Cost, Purse
+from metaspo.scheduling import Budget, Cost, Purse, RunStopped
 
 
 def caps(table: BudgetTable) -> Budget:
@@ -61,7 +61,11 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
                 )
             )
 
-        purse.listeners.append(lambda: note(purse.announced))
+        def announce() -> None:
+            with suppress(RunStopped):  # what calls this must not be disturbed; the end meets the same fault
+                note(purse.announced)
+
+        purse.listeners.append(announce)
         try:
             journal.write(Start.now(name=name, seed=0))
             yield purse

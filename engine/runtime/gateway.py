@@ -11,6 +11,7 @@ from metaspo.engine.config.models import make_lane
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.runtime.open_files import fit_lanes, limit
 from metaspo.scheduling import Event, Gateway
 
 
@@ -69,8 +70,8 @@ async def open_gateway(
     """A gateway for runs that go on together, and each one's lanes in it.
 
     `on_event` is told what the lanes do, `progress` how far the download of a local model's file is, `warn` that the
-    cache cannot be used, in runs that go on nevertheless. Nothing is sent and no local model is started before the
-    first request that the cache cannot answer.
+    cache cannot be used, in runs that go on nevertheless, or that fewer calls can be out at once than asked for.
+    Nothing is sent and no local model is started before the first request that the cache cannot answer.
 
     Raises:
         ConfigError: when a key is missing or the configs name different caches.
@@ -83,6 +84,7 @@ async def open_gateway(
     tolerant = all(config.cache_failure == "continue" for config in configs)
     names, tables = name_lanes(configs)
     lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
+    fit_lanes(lanes, limit(), warn=warn)
     store = open_store(
         cache, folder=folder, password=environment.get(PASSWORD, ""), on_failure=warn if tolerant else None
     )

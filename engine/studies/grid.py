@@ -128,7 +128,7 @@ class Grid:
 def load_grid(path: Path) -> Grid:
     """Read a grid and prepare its cells. Raises `ConfigError`, `TaskError`, `PromptError`."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

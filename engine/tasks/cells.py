@@ -12,6 +12,7 @@ import orjson
 
 from metaspo.engine.tasks.choices import ChoiceError, letter_of, lettered, option_order
 from metaspo.engine.tasks.errors import TaskError
+from metaspo.engine.tasks.shown import listed, shown
 from metaspo.engine.tasks.spec import Columns
 
 _FIELD: Final = re.compile(r"\{([^{}]+)\}")
@@ -151,7 +152,7 @@ def _named(row: Row, columns: Columns, answer: str) -> str:
         return answer
     if answer not in columns.names:
         raise TaskError(
-            f"{row.where}: column {columns.answer!r} is {answer!r}, which columns.names does not hold; "
+            f"{row.where}: column {columns.answer!r} is {shown(answer)}, which columns.names does not hold; "
             f"it holds: {', '.join(columns.names)}"
         )
     return columns.names[answer]
@@ -195,5 +196,5 @@ def _cell(row: Row, column: str) -> object:
     for part in column.split("."):
         value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
     if value is _MISSING:
-        raise TaskError(f"{row.where}: no column {column!r}; there are: {', '.join(row.cells)} (set [tasks.columns])")
+        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} (set [tasks.columns])")
     return value

@@ -6,6 +6,8 @@ from random import Random
 from string import ascii_uppercase
 from typing import Final
 
+from metaspo.engine.tasks.shown import shown
+
 MOST: Final = len(ascii_uppercase)
 
 
@@ -47,5 +49,5 @@ def letter_of(answer: str, options: Sequence[str], order: Sequence[int]) -> str:
     elif len(text) == 1 and text.upper() in letters:
         index = letters.index(text.upper())
     else:
-        raise ChoiceError(f"is {answer!r}, none of the {len(texts)} options and no letter of one")
+        raise ChoiceError(f"is {shown(answer)}, none of the {len(texts)} options and no letter of one")
     return letters[order.index(index)]

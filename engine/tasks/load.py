@@ -16,6 +16,7 @@ from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metrics import Agreement, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
+from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, SampleOrder, TaskSpec
 
@@ -134,8 +135,8 @@ def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ..
         matches = list(pattern.finditer(answer))
         if not matches and answer.strip():
             raise TaskError(
-                f"{where}: the answer {answer!r} has no match for answer.gold_pattern = {spec.answer.gold_pattern!r}; "
-                "mend the line or the pattern"
+                f"{where}: the answer {shown(answer)} has no match for answer.gold_pattern = "
+                f"{spec.answer.gold_pattern!r}; mend the line or the pattern"
             )
         extracted.append((matches[-1][pattern.groups] or "") if matches else "")
     return tuple(extracted)
@@ -187,7 +188,7 @@ def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> 
         canonical = answer_format.canonical(answer)
         if canonical is None:
             raise TaskError(
-                f"{example.where}: the answer {answer!r} does not fit answer.kind = {spec.answer.kind!r} "
+                f"{example.where}: the answer {shown(answer)} does not fit answer.kind = {spec.answer.kind!r} "
                 f"({answer_format.describe()}); mend the line or set another kind"
             )
         accepted[canonical] = None

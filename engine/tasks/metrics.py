@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from metaspo.engine.tasks.base import RIGHT, WRONG, AnswerFormat, Example, Grade, Metric, Tally, similarity_of
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.imports import import_object
+from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
 
 MetricFunction = Callable[..., float | Grade]  # (prediction, answers) or (prediction, example)
@@ -122,13 +123,13 @@ class UserMetric(MeanOfGrades):
         try:
             returned: object = self.function(prediction, example if self._takes_example else example.answers)
         except Exception as error:
-            why = f"metric {self.name!r} failed on the prediction {prediction!r}: {type(error).__name__}: {error}"
+            why = f"metric {self.name!r} failed on the prediction {shown(prediction)}: {type(error).__name__}: {error}"
             raise MetricError(f"{why} ({example.where})" if example.where else why) from error
         grade = returned if isinstance(returned, Grade) else Grade(returned)  # type: ignore[arg-type]
         score: object = grade.score
         if not isinstance(score, int | float) or not 0 <= score <= 1 or not isinstance(grade.feedback, str):
             raise MetricError(
-                f"metric {self.name!r} returned {returned!r} for the prediction {prediction!r}: "
+                f"metric {self.name!r} returned {shown(returned)} for the prediction {shown(prediction)}: "
                 'it must return a number from 0 to 1, or Grade(number, "what was wrong")'
             )
         return Grade(float(score), grade.feedback)

@@ -12,9 +12,11 @@ from typing import Any, BinaryIO, Final
 from metaspo.engine.tasks.cells import Row
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.selection import selected
+from metaspo.engine.tasks.shown import listed
 from metaspo.engine.tasks.spec import DataSource
 
 _BATCH: Final = 1_000
+_LONGEST_CELL: Final = 2**31 - 1  # characters; Python's own limit of 131,072 is less than a book
 
 
 def read_rows(source: DataSource, *, base_dir: Path) -> Iterator[Row]:
@@ -74,6 +76,7 @@ def _read_tsv(path: Path, shown: str) -> Iterator[Row]:
 
 
 def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(_LONGEST_CELL)  # of the process, and there is no other way
     with _opened(path) as lines:
         reader = csv.reader(_decoded(lines, shown), delimiter=delimiter, strict=True)
         header: list[str] = []
@@ -88,7 +91,14 @@ def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
                 else:
                     header = _header(cells, where)
         except csv.Error as error:
-            raise TaskError(f"{shown}:{first_line}: not valid CSV: {error}") from None
+            raise TaskError(f"{shown}:{first_line}: not valid CSV: {_advised(str(error))}") from None
+
+
+def _advised(fault: str) -> str:
+    """A fault of Python's reader, in words for who has the file."""
+    if "new-line character" in fault:
+        return "a line ends with a carriage return alone; save it with the line ends of Unix or Windows"
+    return f"{fault}; a cell that begins with a quote must end with one" if "expected after" in fault else fault
 
 
 def _decoded(lines: Iterator[bytes], shown: str) -> Iterator[str]:
@@ -100,8 +110,10 @@ def _decoded(lines: Iterator[bytes], shown: str) -> Iterator[str]:
 
 
 def _header(cells: list[str], where: str) -> list[str]:
+    if cells[0] == "" and "" not in cells[1:]:
+        raise TaskError(f"{where}: the first column has no name; written by pandas? then write with index=False")
     if len(set(cells)) < len(cells) or "" in cells:
-        raise TaskError(f"{where}: the first line must name every column once, not: {', '.join(cells)}")
+        raise TaskError(f"{where}: the first line must name every column once, not: {listed(cells)}")
     return cells
 
 

@@ -14,6 +14,7 @@ METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "toke
 PLAIN_KINDS: Final = ("letter", "integer", "label", "text", "number", "math")
 ANSWER_KINDS: Final = (*PLAIN_KINDS, "json")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME: Final = 100
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIELD: Final = re.compile(r"\{[^{}]+\}")
@@ -297,6 +298,8 @@ class TaskSpec(_Table):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
+        if len(value) > _LONGEST_NAME:
+            raise ValueError(f"is {len(value)} characters long, at most {_LONGEST_NAME} may it be (it names files)")
         if not _NAME.fullmatch(value):
             raise ValueError(f"{value!r} is no task name: use letters, digits, '.', '_' and '-' (it names files)")
         return value

@@ -7,6 +7,7 @@ from typing import Final
 from metaspo.engine.tasks.formats.mentions import Mention, denials, given
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
+from metaspo.engine.tasks.shown import shown
 
 _SEPARATOR: Final = re.compile(r"[\s_-]+")
 _BETWEEN: Final = r"[\s_*-]+"
@@ -56,7 +57,9 @@ class Label:
         for label in self.labels:
             if (read := self.canonical(label)) != label or keys[label] in ("", *(keys[x] for x in self._before(label))):
                 told = read if read != label else next(x for x in self.labels if keys[x] == keys[label])
-                raise ValueError(f"label {label!r} would be read as {told!r}; labels must be told apart, case ignored")
+                raise ValueError(
+                    f"label {shown(label)} would be read as {shown(told)}; labels must be told apart, case ignored"
+                )
 
     @property
     def wanted(self) -> str:

@@ -11,6 +11,7 @@ from metaspo.engine.tasks.base import similarity_of
 from metaspo.engine.tasks.errors import FormatError
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 from metaspo.engine.tasks.imports import import_object
+from metaspo.engine.tasks.shown import shown
 
 T = TypeVar("T")
 _METHODS: Final = ("parse", "canonical", "describe")
@@ -50,14 +51,16 @@ class Plugin:
     def similarity(self, prediction: str, answer: str, /) -> float:
         score = self._called(similarity_of(self._format), prediction, answer)
         if not isinstance(score, int | float) or not 0 <= score <= 1 or math.isnan(score):
-            raise FormatError(f"answer.kind = {self.path!r}: similarity returned {score!r}, not a number from 0 to 1")
+            raise FormatError(
+                f"answer.kind = {self.path!r}: similarity returned {shown(score)}, not a number from 0 to 1"
+            )
         return float(score)
 
     def _checked(self, read: Callable[[str], str | None], text: str) -> str | None:
         answer = self._called(read, text)
         if answer is not None and not (isinstance(answer, str) and answer):
             raise FormatError(
-                f"answer.kind = {self.path!r} returned {answer!r} for {text!r}: it must return text or None"
+                f"answer.kind = {self.path!r} returned {shown(answer)} for {shown(text)}: it must return text or None"
             )
         return answer
 
@@ -65,7 +68,7 @@ class Plugin:
         try:
             return method(*texts)
         except Exception as error:
-            why = f"answer.kind = {self.path!r} failed on {texts[0]!r}: {type(error).__name__}: {error}"
+            why = f"answer.kind = {self.path!r} failed on {shown(texts[0])}: {type(error).__name__}: {error}"
             raise FormatError(why) from error
 
 

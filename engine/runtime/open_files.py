@@ -1,0 +1,61 @@
+"""How many files the process may have open at once, and lanes whose calls fit: each call out is an open file."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metaspo.engine.journal.warn import Warn
+from metaspo.scheduling import Lane, LaneSettings
+
+OURS = 64  # files besides connections: caches, journals, what the interpreter has open
+MOST_ASKED = 65_536  # of a system that knows no limit
+
+
+def raise_limit() -> None:
+    """Let the process open as many files as the system lets it; what the shell lets it is often 256 or 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_ASKED if hard == resource.RLIM_INFINITY else min(hard, MOST_ASKED)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def limit() -> int | None:
+    """Files that may be open at once; None where there is no such limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Warn) -> None:
+    """Lower the concurrency of lanes that together might have more connections open than `files` leaves room for."""
+    wanted = {lane.name: _most_calls(lane) for lane in lanes}
+    total = sum(wanted.values())
+    room = total if files is None else max(files - OURS, len(lanes))
+    if total <= room:
+        return
+    for lane in lanes:
+        calls = max(1, room * wanted[lane.name] // total)
+        lane.settings = _at_most(lane.settings, calls, endpoints=len(lane.backends))
+    warn(
+        f"{files} files may be open at once, so at most {room} calls go out together where the config allows for "
+        f"{total}: `ulimit -n {total + OURS}` before the command lets all of them"
+    )
+
+
+def _most_calls(lane: Lane) -> int:
+    settings = lane.settings
+    if settings.concurrency == "auto":
+        return settings.max_concurrency * len(lane.backends)
+    return settings.concurrency
+
+
+def _at_most(settings: LaneSettings, calls: int, *, endpoints: int) -> LaneSettings:
+    if settings.concurrency == "auto":
+        return replace(settings, max_concurrency=max(1, calls // endpoints))
+    return replace(settings, concurrency=min(settings.concurrency, calls))

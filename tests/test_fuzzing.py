@@ -1,0 +1,142 @@
+"""Whatever a server, a config or a data file does, a command ends with its status and a sentence; the books agree."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from command_line import task_table, write_data
+from fuzzing import TIME_LIMIT, TOOK, Odd, Server, check, run, simulated, within
+from fuzzing_files import ANSWERS, COLUMNS, data_file, mangled_config
+from fuzzing_replies import SEEDS, servers
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
+
+PATIENCE, ATTEMPTS, CAP = 30, 3, 60
+MOST_ASKED = 400
+MOST_SECONDS = 4_000
+MODELS = "".join(
+    f'[{role}]\nmodel = "{model}"\nendpoints = ["http://server.example/v1"]\nmax_tokens = 64\nconcurrency = 4\n'
+    f"attempts = {ATTEMPTS}\npatience = {PATIENCE}\nfirst_patience = 20\ntime_limit = {TIME_LIMIT}\n"
+    "prices = {input = 1, output = 2}\n"
+    for role, model in (("base", "answerer"), ("optimizer", "writer"))
+)
+LOOPS = "[inner]\ncandidates = 1\nkeep = 1\n[outer]\ncandidates = 1\n"
+
+
+def fuzz(cases: int, drawn: st.SearchStrategy[Any], law: Callable[[Any], None]) -> None:
+    """Try a law on so many cases."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    settings(max_examples=cases, suppress_health_check=checks)(given(drawn)(law))()
+
+
+def project(folder: Path) -> None:
+    """A config with a source and a target task, and their data."""
+    for name in ("a", "unseen"):
+        write_data(folder, name, train=3, test=2)
+    tasks = task_table("a") + task_table("unseen", role="target")
+    head = 'seed = 7\niterations = 1\nearly_rejection = false\ncache = ""\n'
+    (folder / "run.toml").write_text(f"{head}{MODELS}{LOOPS}[budget]\ncalls = {CAP}\n{tasks}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("cases", [60, pytest.param(2_100, marks=pytest.mark.slow)])
+def test_whatever_a_server_answers(cases: int, tmp_path: Path) -> None:
+    """Status, bounds in time and requests, and money: what was booked is what was charged."""
+    project(tmp_path)
+
+    def law(case: tuple[str, Server]) -> None:
+        command, server = case
+        shutil.rmtree(tmp_path / ".metaspo", ignore_errors=True)
+        with within(tmp_path), simulated(server):
+            ended = run(command, "run.toml", "--quiet")
+        check(ended)
+        assert server.asked <= MOST_ASKED
+        assert ended.seconds <= MOST_SECONDS
+        (journal,) = tmp_path.glob(".metaspo/runs/**/journal.jsonl")
+        spent = RunView.of(StoredJournal(journal)).spent
+        booked = spent.of_budget
+        charged = server.answered * TOOK["total_tokens"]
+        assert server.answered <= booked.calls <= CAP
+        assert booked.tokens >= charged
+        assert booked.dollars >= server.answered * (40 + 2 * 60) / 1e6 - 1e-9
+        if not server.odd.may_charge:
+            assert (booked.calls, booked.tokens) == (server.answered, charged)
+
+    fuzz(cases, st.tuples(st.sampled_from(("evaluate", "evaluate", "optimize")), servers()), law)
+
+
+GRID = 'config = "run.toml"\nmethods = ["default", "metaspo"]\nseeds = [1, 2]\n'
+COMMANDS = (
+    ("plan",),
+    ("plan",),
+    ("plan", "--json"),
+    ("evaluate", "--quiet"),
+    ("optimize", "--quiet"),
+    ("cache", "key"),
+)
+
+
+@pytest.mark.parametrize("cases", [50, pytest.param(1_500, marks=pytest.mark.slow)])
+def test_whatever_a_config_says(cases: int, tmp_path: Path) -> None:
+    """A run's and a comparison's; what is asked is within the cap."""
+    project(tmp_path)
+    config = (tmp_path / "run.toml").read_text(encoding="utf-8")
+
+    def law(case: tuple[tuple[str, ...], Random]) -> None:
+        command, rng = case
+        shutil.rmtree(tmp_path / ".metaspo", ignore_errors=True)
+        server = Server(Odd(), lambda number, body: False)
+        odd = mangled_config(config, rng)
+        note(odd.decode(errors="replace"))
+        (tmp_path / "odd.toml").write_bytes(odd)
+        with within(tmp_path), simulated(server):
+            check(run(*command, "odd.toml"))
+        assert server.asked <= MOST_ASKED
+
+    fuzz(cases, st.tuples(st.sampled_from(COMMANDS), SEEDS), law)
+
+
+@pytest.mark.parametrize("cases", [20, pytest.param(300, marks=pytest.mark.slow)])
+def test_whatever_a_comparisons_config_says(cases: int, tmp_path: Path) -> None:
+    project(tmp_path)
+
+    def law(rng: Random) -> None:
+        (tmp_path / "grid.toml").write_bytes(mangled_config(GRID, rng))
+        with within(tmp_path), simulated(None):
+            check(run("compare", "grid.toml", "--plan"))
+
+    fuzz(cases, SEEDS, law)
+
+
+@pytest.mark.parametrize("cases", [50, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_whatever_a_file_of_data_holds(cases: int, tmp_path: Path) -> None:
+    """In every form, for every kind of answer."""
+    project(tmp_path)
+    config = (tmp_path / "run.toml").read_text(encoding="utf-8")
+
+    def law(case: tuple[str, str, str, str, Random]) -> None:
+        command, kind, answer, columns, rng = case
+        table = (
+            f'[[tasks]]\nname = "odd"\nrole = "target"\ntest = "odd.{kind}"\nanswer = {answer}\ncolumns = {columns}\n'
+        )
+        (tmp_path / "odd.toml").write_text(f"{config}{table}", encoding="utf-8")
+        odd = data_file(kind, rng)
+        note(odd[:2_000].decode(errors="replace"))
+        (tmp_path / f"odd.{kind}").write_bytes(odd)
+        with within(tmp_path), simulated(Server(Odd(), lambda number, body: False)):
+            check(run(command, "odd.toml"))
+
+    kinds = st.sampled_from(("jsonl", "jsonl", "csv", "tsv"))
+    drawn = st.tuples(
+        st.sampled_from(("plan", "evaluate")),
+        kinds,
+        st.sampled_from(ANSWERS),
+        st.sampled_from(COLUMNS),
+        SEEDS,
+    )
+    fuzz(cases, drawn, law)
