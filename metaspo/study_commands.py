@@ -1,6 +1,6 @@
 """`metaspo compare`, `ablate`, `generalize`, `adapt`, `transfer`, `report`: methods side by side, and pages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from metaspo.engine.studies import (
     GridConfig,
     Study,
     Table,
+    UnseenMethod,
     ablation,
     ablation_names,
     load_grid,
@@ -34,6 +35,7 @@ from metaspo.engine.studies import (
     shown,
 )
 from metaspo.engine.studies import compare as run_grid
+from metaspo.engine.studies.grid import MethodTable
 from metaspo.engine.tasks import TaskError
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.plan_tables import plan_data
@@ -103,7 +105,7 @@ def ablate(
         run = load_config(config)
         sources = [task.name for task in run.tasks if task.role == "source"]
         methods = ablation(chosen, like=like, sources=sources)
-        made = _grid(config, f"{config.stem}-ablate-{over}", seeds=seeds or [run.seed], parts={"method": methods})
+        made = _grid_of_seen(config, f"{config.stem}-ablate-{over}", seeds=seeds or [run.seed], methods=methods)
         _study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
@@ -212,6 +214,16 @@ def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]
     except ValidationError as error:
         raise ConfigError(explain_faults(error, source=str(config), table=GridConfig)) from None
     return prepare_grid(grid, folder=config.parent)
+
+
+def _grid_of_seen(config: Path, name: str, *, seeds: list[int], methods: Sequence[MethodTable]) -> Grid:
+    """The grid of an ablation, whose methods nobody named, without those that nothing would be seen of."""
+    while True:
+        try:
+            return _grid(config, name, seeds=seeds, parts={"method": methods})
+        except UnseenMethod as unseen:
+            methods = [method for method in methods if method.name != unseen.method]
+            err.print(f"note: {unseen}", highlight=False, markup=False)
 
 
 def _beside_default(

@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from gallery import answer
 from multidict import CIMultiDict
 from world import World
@@ -53,6 +54,9 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
+_COMMAND = cache(typer.main.get_command)  # made anew for each command otherwise, which takes as long as running it
+
+
 def run(*arguments: str) -> Ended:
     """Run a command to its end; whatever it raises but `SystemExit` is a fault and raised."""
     loops: list[VirtualTimeLoop] = []
@@ -66,6 +70,7 @@ def run(*arguments: str) -> Ended:
     handler = logging.StreamHandler(err)  # as Python itself prints what is logged where nobody listens
     logging.getLogger().addHandler(handler)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(typer.main, "get_command", _COMMAND)
         patch.setattr(asyncio, "Runner", partial(asyncio.Runner, loop_factory=virtual))
         try:
             main(arguments)

@@ -36,6 +36,14 @@ def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
+def with_train_examples_of_the_target(project: Path) -> None:
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    head, _, target = text.partition('name = "unseen"\n')
+    (project / "run.toml").write_text(
+        f'{head}name = "unseen"\ntrain = "unseen.train.jsonl"\n{target}', encoding="utf-8"
+    )
+
+
 def scores(data: Any) -> dict[str, float | None]:  # noqa: ANN401 - whatever the command printed
     return {row["method"]: row["mean over tasks"] for row in data["tables"]["scores"]}
 
@@ -119,24 +127,31 @@ def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
     ],
 )
 def test_ablations_put_their_variants_side_by_side(project: Path, over: str, methods: list[str]) -> None:
+    with_train_examples_of_the_target(project)
     data = here("ablate", "run.toml", "--over", over, "--quiet", "--json").data
     assert list(scores(data)) == methods
     assert ("source-tasks" in data["tables"]) == (over == "tasks")
 
 
-def test_a_method_that_writes_user_prompts_only_is_scored_where_it_acts(project: Path) -> None:
-    """With train examples of the target task it optimizes there; without any its cells are refused, others go on."""
+def test_an_ablation_leaves_out_what_nothing_would_be_seen_of(project: Path) -> None:
+    """It says so; nobody named that method."""
+    ended = here("ablate", "run.toml", "--over", "loops", "--quiet", "--json")
+    assert ended.code == 0
+    assert list(scores(ended.data)) == ["metaspo", "no-inner-loop"]
+    assert "note: run.toml: tasks: method 'no-outer-loop' writes user prompts only" in ended.err
+
+
+def test_a_method_that_writes_user_prompts_only_is_scored_where_it_acts(project: Path, server: ChatServer) -> None:
+    """With train examples of the target task it optimizes there; without any that is told before anything is asked."""
     (project / "user.toml").write_text(
         'config = "run.toml"\nseeds = [1]\nmethods = ["default", "inner-only"]\n', encoding="utf-8"
     )
-    ended = here("compare", "user.toml", "--quiet")
-    assert "'inner-only' writes user prompts only, and target task 'unseen' has no train examples" in ended.err
-    assert "inner-only (seed 1)" in ended.out
-    text = (project / "run.toml").read_text(encoding="utf-8")
-    head, _, target = text.partition('name = "unseen"\n')
-    (project / "run.toml").write_text(
-        f'{head}name = "unseen"\ntrain = "unseen.train.jsonl"\n{target}', encoding="utf-8"
-    )
+    for options in ([], ["--plan"]):
+        ended = here("compare", "user.toml", "--quiet", *options)
+        assert ended.code == 2
+        assert "'inner-only' writes user prompts only, and target task 'unseen' has no train examples" in ended.err
+    assert server.calls == 0
+    with_train_examples_of_the_target(project)
     data = here("compare", "user.toml", "--quiet", "--json").data
     (cell,) = [one for one in data["cells"] if one["method"] == "inner-only"]
     assert {(row["task"], row["role"]) for row in cell["tests"]} == {("unseen", "target")}

@@ -29,6 +29,9 @@ MODELS = "".join(
 LOOPS = "[inner]\ncandidates = 1\nkeep = 1\n[outer]\ncandidates = 1\n"
 
 
+MANY = (pytest.mark.slow, pytest.mark.timeout(900))  # all of them together some three minutes on a quiet machine
+
+
 def fuzz(cases: int, drawn: st.SearchStrategy[Any], law: Callable[[Any], None]) -> None:
     """Try a law on so many cases."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -44,7 +47,7 @@ def project(folder: Path) -> None:
     (folder / "run.toml").write_text(f"{head}{MODELS}{LOOPS}[budget]\ncalls = {CAP}\n{tasks}", encoding="utf-8")
 
 
-@pytest.mark.parametrize("cases", [60, pytest.param(2_100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [60, pytest.param(2_100, marks=MANY)])
 def test_whatever_a_server_answers(cases: int, tmp_path: Path) -> None:
     """Status, bounds in time and requests, and money: what was booked is what was charged."""
     project(tmp_path)
@@ -81,7 +84,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("cases", [50, pytest.param(1_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [50, pytest.param(1_500, marks=MANY)])
 def test_whatever_a_config_says(cases: int, tmp_path: Path) -> None:
     """A run's and a comparison's; what is asked is within the cap."""
     project(tmp_path)
@@ -101,7 +104,7 @@ def test_whatever_a_config_says(cases: int, tmp_path: Path) -> None:
     fuzz(cases, st.tuples(st.sampled_from(COMMANDS), SEEDS), law)
 
 
-@pytest.mark.parametrize("cases", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [20, pytest.param(300, marks=MANY)])
 def test_whatever_a_comparisons_config_says(cases: int, tmp_path: Path) -> None:
     project(tmp_path)
 
@@ -113,7 +116,7 @@ def test_whatever_a_comparisons_config_says(cases: int, tmp_path: Path) -> None:
     fuzz(cases, SEEDS, law)
 
 
-@pytest.mark.parametrize("cases", [50, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [50, pytest.param(1_000, marks=MANY)])
 def test_whatever_a_file_of_data_holds(cases: int, tmp_path: Path) -> None:
     """In every form, for every kind of answer."""
     project(tmp_path)

@@ -12,6 +12,7 @@ from metaspo.engine.studies.grid import (
     Grid,
     GridConfig,
     MethodTable,
+    UnseenMethod,
     load_grid,
     prepare_grid,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Study",
     "Summary",
     "Table",
+    "UnseenMethod",
     "UserPrompts",
     "ablation",
     "ablation_names",

@@ -73,8 +73,6 @@ async def compare(
     events = LaneEvents()
 
     async def run_cell(job: Job, gateway: Gateway) -> CellResult:
-        if job.cell.refused:
-            return _unfinished(job.cell, job.cell.refused)
         async with slots:
             try:
                 return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)

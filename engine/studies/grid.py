@@ -94,7 +94,6 @@ class Cell:
     Attributes:
         on_targets: whether it writes user prompts only, and so optimizes on the target tasks themselves, on their train
             splits: under the first system prompt nothing else of it could be seen there.
-        refused: why it is not run: nothing that it does could be seen; "" if it is.
     """
 
     method: Method
@@ -102,7 +101,14 @@ class Cell:
     seed: int
     prepared: Prepared
     on_targets: bool = False
-    refused: str = ""
+
+
+class UnseenMethod(ConfigError):
+    """A method of whose work nothing would be seen in a comparison: its name is `method`."""
+
+    def __init__(self, message: str, *, method: str) -> None:
+        super().__init__(message)
+        self.method = method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,32 +216,26 @@ def _cell(
     _check_targets(config, prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]
     on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
-    refused = _unseen(variant, targets) if on_targets else ""
-    if on_targets and not refused:
+    if on_targets:
+        _check_seen(variant, targets, source=prepared.source)
         prepared = _on_targets(prepared, targets)
     else:
         prepared = replace(prepared, tasks=variant.tasks(prepared.tasks))
     if not variant.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
-    return Cell(
-        method=variant,
-        domain=domain,
-        seed=seed,
-        prepared=prepared,
-        on_targets=on_targets and not refused,
-        refused=refused,
-    )
+    return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
 
 
-def _unseen(variant: Method, targets: Sequence[Task]) -> str:
-    """Why a method that writes user prompts only could not differ from the first prompts; "" where it could."""
+def _check_seen(variant: Method, targets: Sequence[Task], *, source: str) -> None:
+    """Raises `UnseenMethod` for one that writes user prompts only, where none could differ from the first ones."""
     without = [task.name for task in targets if not task.train]
-    if not without:
-        return ""
-    return (
-        f"'{variant.name}' writes user prompts only, and target task '{without[0]}' has no train examples to write "
-        "them from: there it could not differ from the first prompts; add `train` to it"
-    )
+    if without:
+        raise UnseenMethod(
+            f"{source}: tasks: method '{variant.name}' writes user prompts only, and target task '{without[0]}' has no "
+            "train examples to write them from: there it could not differ from the first ones; add `train` to it, or "
+            "leave the method out",
+            method=variant.name,
+        )
 
 
 def _on_targets(prepared: Prepared, targets: Sequence[Task]) -> Prepared:

@@ -18,8 +18,6 @@ NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)
 def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     """The plans of a cell by name: of its own models, then of each that its prompts are transferred to."""
     config, tasks = cell.prepared.config, cell.prepared.tasks
-    if cell.refused:
-        return [(config.name, plan_calls(config, tasks, NO_CALLS))]
     calls = replace(NO_CALLS, test=tested_rows(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
     if grid.config.generalize is not None:
         calls += generalize_calls(grid.config.generalize, tasks)
