@@ -105,6 +105,7 @@ class ScriptedArena:
         assert level == "system" or len(tasks) == 1, "the inner loop's arena has one task"
         self.level: Literal["user", "system"] = level
         self.candidates = candidates
+        self.room: int | None = None
         self.past = tuple(past)
         self.asked: list[str] = []
         self.requests: dict[str, str] = {}

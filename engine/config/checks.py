@@ -41,7 +41,12 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
-    if config.optimizer is not None or not config.iterations:
+    first = sum(len(task.train) for task in tasks if task.role == "source")
+    if config.train_calls is not None and config.train_calls < first:
+        raise ConfigError(
+            f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"
+        )
+    if config.optimizer is not None or not (config.iterations or config.train_calls):
         return
     work = proposing(config, [len(task.train) for task in tasks if task.role == "source"], kept=1)
     for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):

@@ -6,6 +6,7 @@ Tokens, dollars and minutes are estimates, from the lengths of the texts there a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 from metaspo.backends import Usage
@@ -96,37 +97,67 @@ class Plan:
 
 
 def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
-    """Upper bounds of all calls of a run."""
-    sources = [task for task in tasks if task.role == "source"]
-    targets = [task for task in tasks if task.role == "target"]
-    train = sum(len(task.train) for task in sources)
-    test = sum(len(task.test) for task in sources)
-    target_test = sum(len(task.test) for task in targets)
-    kept = _kept(config)
-    final = {"kept": max(kept, default=1), "best": 1, "none": 0}[config.test.source]
-    before = target_test + (test if config.test.source != "none" else 0) if config.test.baseline else 0
-    rounds = [
-        (times, proposing(config, [len(task.train) for task in sources], kept=count)) for count, times in kept.items()
-    ]
-    return Calls(
-        initial=train,
-        inner=config.iterations * config.inner.candidates * train
-        + sum(times * work["inner"].base for times, work in rounds),
-        outer=sum(times * config.outer.candidates * count * train for count, times in kept.items())
-        + sum(times * work["outer"].base for times, work in rounds),
-        test=final * test + target_test + before,
-        optimizer=sum(times * (work["inner"].optimizer + work["outer"].optimizer) for times, work in rounds),
+    """Upper bounds of all calls of a run; with `train_calls` those of the optimizer model are an estimate.
+
+    For that every round is taken to need what it needs at most: where a search needs less, more rounds follow.
+    """
+    trains = [len(task.train) for task in tasks if task.role == "source"]
+    rounds: dict[int, tuple[CallBound, CallBound]] = {}
+    kept, left = 1, None if config.train_calls is None else config.train_calls - sum(trains)
+    inner = outer = optimizer = 0
+    for number in count(1) if left is not None else range(1, config.iterations + 1):
+        kept = _kept(config, number)
+        if kept not in rounds:
+            rounds[kept] = _rounds(config, trains, kept=kept)
+        most = rounds[kept]
+        first = _part_of(most[0], left)
+        second = _part_of(most[1], None if left is None else left - first.base)
+        calls, alike = first.base + second.base, 1
+        if kept == _kept(config, number + 1):  # so are all that follow
+            alike = config.iterations - number + 1 if left is None else max(1, left // max(1, calls))
+        inner, outer = inner + alike * first.base, outer + alike * second.base
+        optimizer += alike * (first.optimizer + second.optimizer)
+        left = None if left is None else left - alike * calls
+        if alike > 1 if left is None else left <= 0 or not calls:
+            break
+    test = _tested(config, tasks, kept=kept)
+    return Calls(initial=sum(trains), inner=inner, outer=outer, test=test, optimizer=optimizer)
+
+
+def _kept(config: RunConfig, iteration: int) -> int:
+    """User prompts of a task when the outer loop of an iteration starts."""
+    return min(config.inner.keep, 1 + iteration * config.inner.candidates)
+
+
+def _rounds(config: RunConfig, trains: Sequence[int], *, kept: int) -> tuple[CallBound, CallBound]:
+    """What both loops of one iteration take at most, scoring what is proposed included; arguments as `proposing`."""
+    work, train = proposing(config, trains, kept=kept), sum(trains)
+    return (
+        CallBound(config.inner.candidates * train + work["inner"].base, work["inner"].optimizer),
+        CallBound(config.outer.candidates * kept * train + work["outer"].base, work["outer"].optimizer),
     )
 
 
-def _kept(config: RunConfig) -> dict[int, int]:
-    """User prompts of a task when the outer loop starts, and in how many iterations it is so many."""
-    keep, candidates, left = config.inner.keep, config.inner.candidates, config.iterations
-    rising = range(1 + candidates, keep, candidates)[:left] if candidates else range(1, 1)
-    kept = dict.fromkeys(rising, 1)
-    if left > len(rising):
-        kept[keep if candidates else 1] = left - len(rising)
-    return kept
+def _part_of(whole: CallBound, left: int | None) -> CallBound:
+    """As much of it as so many base calls allow, optimizer calls in proportion."""
+    if left is None or whole.base <= left:
+        return whole
+    return CallBound(base=max(0, left), optimizer=-(-whole.optimizer * max(0, left) // whole.base))
+
+
+def _tested(config: RunConfig, tasks: Sequence[Task], *, kept: int) -> int:
+    """Calls on test splits, with so many user prompts kept of each source task."""
+    test = sum(len(task.test) for task in tasks if task.role == "source")
+    targets = sum(len(task.test) for task in tasks if task.role == "target")
+    final = {"kept": kept, "best": 1, "none": 0}[config.test.source]
+    before = targets + (test if config.test.source != "none" else 0) if config.test.baseline else 0
+    return final * test + targets + before
+
+
+def inner_calls(config: RunConfig, rows: int) -> int:
+    """Base calls of one inner round on so many train rows at most."""
+    strategy, count = inner_strategy(config.inner.strategy, config.inner.options), config.inner.candidates
+    return count * rows + strategy.work(RoundSize(level="user", candidates=count, tasks=1, nodes=1, rows=rows)).base
 
 
 def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], CallBound]:

@@ -219,6 +219,12 @@ class RunConfig(Table):
         lt=0.5,
         description="also stop on statistical evidence: how often at most a round may select otherwise for it",
     )
+    train_calls: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST,
+        description="base calls on train splits: iterations go on until no further prompt fits within them",
+    )
     redraws: int = Field(default=3, ge=0, le=1_000, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None

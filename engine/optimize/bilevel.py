@@ -1,13 +1,15 @@
 """One run from its first score to its result.
 
-init -> [inner loop per source task, all at once -> outer loop] x iterations -> test splits. The test splits of the
+init -> [inner loop per source task, all at once -> outer loop] x iterations -> test splits. With `train_calls` the
+iterations go on until no further prompt fits within them. The test splits of the
 first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 from metaspo.engine.addresses import inner_address, join, outer_address
-from metaspo.engine.config.plan import count_calls
+from metaspo.engine.config.plan import count_calls, inner_calls
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import require_answers
 from metaspo.engine.evaluation.test_score import TestScore
@@ -18,6 +20,7 @@ from metaspo.engine.optimize.outer import outer_loop
 from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.optimize.state import RunState, TaskState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
+from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
@@ -29,6 +32,7 @@ class _Optimized:
     first: RunState
     final: RunState
     after: list[TestScore]
+    train_calls: int
 
 
 async def run(context: RunContext) -> RunResult:
@@ -60,22 +64,27 @@ async def run(context: RunContext) -> RunResult:
         strategies={"inner": context.inner.describe(), "outer": context.outer.describe()},
         raced_out=final.raced_out,
         optimism=final.optimism,
+        train_calls=optimized.train_calls,
     )
 
 
 async def _optimize(context: RunContext) -> _Optimized:
     first = await _initial(context)
-    state = first
+    state, calls = first, TrainCalls(context.config.train_calls)
+    calls.admit(cells_of(first.cards))
     iterations = context.config.iterations
-    for iteration in range(1, iterations + 1):
-        context.observer.stage(f"iteration {iteration} of {iterations}: inner loop")
-        state = await _inner_loops(context, state, iteration=iteration)
+    for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
+        before, name = calls.taken, f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
+        context.observer.stage(f"{name}: inner loop")
+        state = await _inner_loops(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=inner_address(iteration))
-        context.observer.stage(f"iteration {iteration} of {iterations}: outer loop")
-        state = await outer_loop(context, state, iteration=iteration)
+        context.observer.stage(f"{name}: outer loop")
+        state = await outer_loop(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=outer_address(iteration))
+        if calls.left is not None and calls.taken == before:  # no prompt fits any more, or none is proposed
+            break
     context.observer.stage("test splits")
-    return _Optimized(first, state, await score_after(context, state))
+    return _Optimized(first, state, await score_after(context, state), calls.taken)
 
 
 async def _initial(context: RunContext) -> RunState:
@@ -100,12 +109,15 @@ async def _initial(context: RunContext) -> RunState:
     return state
 
 
-async def _inner_loops(context: RunContext, state: RunState, *, iteration: int) -> RunState:
-    """The inner loop of every source task, all at once."""
+async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
+    """The inner loop of every source task, all at once, each with its share of the calls."""
+    rows = [len(task.task.train) for task in state.tasks]
+    shares = calls.shares([inner_calls(context.config, size) for size in rows], rows)
     loops = [
-        inner_loop(context, task, system=state.system, iteration=iteration, position=position)
-        for position, task in enumerate(state.tasks)
+        inner_loop(context, task, system=state.system, iteration=iteration, position=position, calls=share)
+        for position, (task, share) in enumerate(zip(state.tasks, shares, strict=True))
     ]
     tasks = await gather_timed(context, inner_address(iteration), loops)
+    calls.join(shares)
     out = [address for task in tasks for address in task.raced_out]
     return replace(state, tasks=tuple(tasks), raced_out=(*state.raced_out, *out))

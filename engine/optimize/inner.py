@@ -13,10 +13,13 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round import hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import TaskState
+from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.runtime.context import RunContext
 
 
-async def inner_loop(context: RunContext, state: TaskState, *, system: str, iteration: int, position: int) -> TaskState:
+async def inner_loop(
+    context: RunContext, state: TaskState, *, system: str, iteration: int, position: int, calls: TrainCalls
+) -> TaskState:
     """One round for one task, at `position` among the source tasks; the state with the prompts that are kept."""
     setup = RoundSetup(
         context=context,
@@ -29,6 +32,7 @@ async def inner_loop(context: RunContext, state: TaskState, *, system: str, iter
         candidates=context.config.inner.candidates,
         keep=context.config.inner.keep,
         past=state.past,
+        calls=calls,
     )
     held = await hold_round(setup, context.inner)
     kept = tuple(prompt.cards[0] for prompt in held.best.kept())

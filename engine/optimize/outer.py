@@ -14,13 +14,14 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round import Round, hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import RunState
+from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 
 
-async def outer_loop(context: RunContext, state: RunState, *, iteration: int) -> RunState:
+async def outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
     setup = RoundSetup(
         context=context,
@@ -32,6 +33,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int) ->
         candidates=context.config.outer.candidates,
         keep=1,
         past=state.past,
+        calls=calls,
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
     [winner] = held.best.kept()

@@ -68,6 +68,8 @@ class RunResult:
         first_user_prompts: that each source task started from; {} in results of earlier versions.
         optimism: how much of the system prompt's train score, in the round that chose it, is luck at most; None if
             the first one was kept.
+        train_calls: base calls on train splits, each counted once, and of candidates dropped early those spared, too: a
+            function of the run like the rest; 0 in results of earlier versions.
     """
 
     name: str
@@ -83,6 +85,7 @@ class RunResult:
     raced_out: tuple[str, ...] = ()
     optimism: Optimism | None = None
     first_user_prompts: dict[str, str] = field(default_factory=dict)
+    train_calls: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""

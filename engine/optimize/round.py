@@ -91,6 +91,11 @@ class Round:
             setup.context.observer.calls_done(base_calls=setup.size.rows)
             return None
         setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
+        cells = {
+            (node.pair(prompt), node.task.name, row) for node in self._nodes for row in range(len(node.task.train))
+        }
+        if setup.calls.admit(cells) is None:
+            raise AssertionError(f"{address}: a candidate beyond what the round may ask")
         self.prompts[number] = prompt
         return prompt
 
@@ -141,8 +146,17 @@ class Round:
         return join(self._address(number), "score", *below)
 
 
+def affordable(setup: RoundSetup, proposer: Proposer) -> int:
+    """How many candidates a round can score in full within its calls; a search is left half of them for its way."""
+    if setup.calls.left is None:
+        return setup.candidates
+    fit = setup.calls.left // max(1, setup.size.rows)
+    return min(setup.candidates, (fit + 1) // 2 if proposer.work(setup.size).base else fit)
+
+
 async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = gather) -> Round:
     """Let all candidates compete, side by side in `gather`."""
+    setup = replace(setup, candidates=affordable(setup, proposer))
     calls, context = RoundSearchContext(setup), setup.context
     try:
         proposals = await proposer.proposals(calls)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from metaspo.engine.optimize.state import TaskState
+from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
@@ -47,6 +48,7 @@ class RoundSetup:
         past: what was proposed in earlier rounds, oldest first, each once.
         task_position: of the task at level "user" among those that have a round at the same time.
         pruned: whether candidates may be dropped before they are scored in full, as the config says.
+        calls: counts what it takes, and caps it where the run is capped.
     """
 
     context: RunContext
@@ -60,6 +62,7 @@ class RoundSetup:
     past: tuple[str, ...] = ()
     task_position: int = 0
     pruned: bool = True
+    calls: TrainCalls = field(default_factory=TrainCalls)
     objective: Objective = field(default_factory=Objective)
 
     @property

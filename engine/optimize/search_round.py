@@ -13,14 +13,14 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
-from metaspo.engine.prompts import PromptPair
+from metaspo.engine.optimize.train_calls import TrainCell
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, WrongAnswer, fault_of
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
-Cell = tuple[PromptPair, str, int]  # what an answer is to: a pair, and an example's task and row
+Evaluations = tuple[list[Evaluation], set[TrainCell]]  # one prompt's, node by node, and what they ask
 
 
 class RoundSearchContext:
@@ -35,6 +35,7 @@ class RoundSearchContext:
         self.level = setup.level
         self.address = setup.address
         self.candidates = setup.candidates
+        self._spare = setup.candidates * setup.size.rows  # for what the loop scores in the end
         self.past = setup.past
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system
@@ -49,10 +50,11 @@ class RoundSearchContext:
         """The prompts that are there, best first."""
         return tuple(self._trial(prompt.cards) for prompt in self._setup.old)
 
-    @cached_property
-    def _seen(self) -> set[Cell]:
-        cards = [card for prompt in self._setup.old for card in prompt.cards]
-        return {(card.pair, card.task, row) for card in cards for row in range(len(card.outcomes))}
+    @property
+    def room(self) -> int | None:
+        """How many more prompts may be scored on every row; None where nothing caps that."""
+        left = self._setup.calls.left
+        return None if left is None else max(0, left - self._spare) // max(1, self._setup.size.rows)
 
     @property
     def show(self) -> int:
@@ -100,26 +102,36 @@ class RoundSearchContext:
         )
 
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
-        """Score prompts side by side; repeats, unusable prompts and refused ones are left out."""
+        """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out."""
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self.tasks)
         usable = [prompt for prompt in dict.fromkeys(prompts) if not fault_of(prompt, level=self.level)]
-        scored = await gather(
-            self._score(candidate_address(join(self.address, step), number), prompt, chosen)
-            for number, prompt in enumerate(usable, start=1)
-        )
-        return [trial for trial in scored if trial is not None]
+        scorings = []
+        for number, prompt in enumerate(
+            usable, start=1
+        ):  # what fits is decided here, in order, before anything is asked
+            address = candidate_address(join(self.address, step), number)
+            evaluations, cells = self._evaluations(address, prompt, chosen)
+            new = self._setup.calls.admit(cells, spare=self._spare)
+            if new is not None:
+                scorings.append(self._score(address, prompt, evaluations, new=new))
+        return [trial for trial in await gather(scorings) if trial is not None]
 
-    async def _score(self, address: str, prompt: str, rows: Rows) -> Trial | None:
-        priority = self._next()
-        evaluations, cells = [], set()
+    def _evaluations(self, address: str, prompt: str, rows: Rows) -> Evaluations:
+        evaluations: list[Evaluation] = []
+        cells: set[TrainCell] = set()
         for node in self._nodes:
             pair, at = node.pair(prompt), join(address, "score", f"task={node.task.name}", f"prompt={node.prompt}")
             examples = [node.task.train[row] for row in rows[node.position]]
             if examples:
                 evaluations.append(Evaluation(self._unobserved, pair, node.task, examples=examples, address=at))
                 cells |= {(pair, node.task.name, row) for row in rows[node.position]}
+        return evaluations, cells
+
+    async def _score(self, address: str, prompt: str, evaluations: Sequence[Evaluation], *, new: int) -> Trial | None:
+        priority = self._next()
         await gather(evaluation.ask([(priority, range(evaluation.missing))]) for evaluation in evaluations)
-        self._count(cells - self._seen)
+        self._evaluated += new
+        self._setup.context.observer.calls_done(base_calls=new)
         cards = [evaluation.card() for evaluation in evaluations]
         violation = self._objective.violation(cards)
         trial = None if violation else self._trial(cards)
@@ -128,12 +140,6 @@ class RoundSearchContext:
             replace(event, score=trial.score if trial else None, invalid=violation or None)
         )
         return trial
-
-    def _count(self, cells: set[Cell]) -> None:
-        """Count what was scored for the first time."""
-        self._seen |= cells
-        self._evaluated += len(cells)
-        self._setup.context.observer.calls_done(base_calls=len(cells))
 
     def _trial(self, cards: Sequence[Scorecard]) -> Trial:
         best = {card.task: card for card in reversed(cards)}

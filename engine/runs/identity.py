@@ -31,6 +31,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         "version": VERSION,
         "method": config.model_dump(mode="json", include=METHOD),
         "racing": config.racing,
+        **({} if config.train_calls is None else {"train_calls": config.train_calls}),
         "base": _model(config.base),
         "optimizer": _model(config.optimizer) if config.optimizer else None,
         "tasks": [_task(task) for task in tasks],

@@ -30,7 +30,12 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     """The eight hex digits of a run's old name; "" for one that could not be begun then."""
     answers = [orjson.loads(task.grading)["answer"] for task in tasks if task.grading]
     tables = [table for table in (config.base, config.optimizer) if table is not None]
-    if len(answers) < len(tasks) or not all(map(_known_then, answers)) or any(table.roles for table in tables):
+    if (
+        config.train_calls is not None
+        or len(answers) < len(tasks)
+        or not all(map(_known_then, answers))
+        or any(table.roles for table in tables)
+    ):
         return ""
     models = {
         name: {**table.model_dump(mode="json", include=WHAT_IS_ASKED), "weights": weights_of(table)}

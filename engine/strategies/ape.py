@@ -90,6 +90,8 @@ class Ape:
         first = [trial.prompt for trial in context.first]
         pool = await self._rank(context, "induced", [*first, *proposals] if self.resample else proposals)
         for number in range(1, self.resample + 1):
+            if context.room == 0:
+                break
             step = f"resample={number}"
             varied = await gather(
                 self._vary(context, f"{step}/best={rank}/variation={variation}", prompt)

@@ -70,7 +70,7 @@ class EvoPromptGA:
         members = self._members(context.candidates)
         population = await _first_population(context, members=members, initial=self.initial)
         for generation in range(1, self.generations + 1):
-            pairs = self._pairs(population, members, rng=context.rng(f"gen={generation}/parents"))
+            pairs = self._pairs(population, members, rng=context.rng(f"gen={generation}/parents"))[: context.room]
             children = await gather(
                 propose_and_score(
                     context,
@@ -81,6 +81,8 @@ class EvoPromptGA:
                 for number, (first, second) in enumerate(pairs, 1)
             )
             population = ranked([*population, *children])[:members]
+            if context.room == 0:
+                break
         return new_prompts(context, [trial.prompt for trial in population])
 
     def _members(self, candidates: int) -> int:
@@ -134,6 +136,8 @@ class EvoPromptDE:
         if len(population) > 1:
             for generation in range(1, self.generations + 1):
                 population = await self._next(context, population, step=f"gen={generation}")
+                if context.room == 0:
+                    break
         return new_prompts(context, [trial.prompt for trial in ranked(population)])
 
     def _members(self, candidates: int) -> int:
@@ -156,10 +160,11 @@ class EvoPromptDE:
                 messages("evoprompt", context.level, "de", {**slots, **_rules(context)}),
             )
 
-        children = await gather(challenge(position) for position in range(len(population)))
+        children = await gather(challenge(position) for position in range(len(population))[: context.room])
+        unborn = [None] * (len(population) - len(children))
         return [
             child if child is not None and child.score > member.score else member
-            for member, child in zip(population, children, strict=True)
+            for member, child in zip(population, [*children, *unborn], strict=True)
         ]
 
 
@@ -193,7 +198,7 @@ async def _first_population(context: SearchContext, *, members: int, initial: In
                 {"prompt": kept[number % len(kept)].prompt, **_rules(context)},
             ),
         )
-        for number in range(members - len(kept))
+        for number in range(members - len(kept))[: context.room]
     )
     return ranked([*kept, *paraphrases])
 

@@ -73,7 +73,7 @@ class Opro:
         trajectory = [*(await context.score("past", past) if past else []), *context.first]
         seen = {*first, *context.past}
         for number in range(1, self.steps + 1):
-            if any(perfect(trial) for trial in trajectory):
+            if context.room == 0 or any(perfect(trial) for trial in trajectory):
                 break
             drawn = await self._draw(context, f"step={number}", trajectory)
             new = [prompt for prompt in dict.fromkeys(drawn) if prompt not in seen and self._fits(context, prompt)]

@@ -110,31 +110,40 @@ class ProTeGi:
         """The last beam, best first. Raises `NoProposal` if nothing new is in it."""
         beam = [trial.prompt for trial in context.first[: self.beam]]
         for number in range(1, self.rounds + 1):
+            if context.room == 0:
+                break
             step = f"round={number}"
             rows = context.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(context.tasks)))
             expanded = await gather(
                 self._expand(context, f"{step}/parent={rank}", prompt, rows)
                 for rank, prompt in enumerate(beam, start=1)
             )
-            if all(written is None for written in expanded):
+            if all(parent is None for parent, _ in expanded):
                 break
-            new = {prompt: None for written in expanded for prompt in written or () if prompt not in beam}
+            capped = await gather(
+                self._capped(context, f"{step}/parent={rank}/cap", written, parent)
+                for rank, (parent, written) in enumerate(expanded, start=1)
+                if parent is not None
+            )
+            new = {prompt: None for written in capped for prompt in written if prompt not in beam}
             if new:
                 beam = (await self._choose(context, f"{step}/select", [*beam, *new]))[: self.beam]
         return new_prompts(context, beam)
 
-    async def _expand(self, context: SearchContext, step: str, prompt: str, rows: Rows) -> list[str] | None:
-        """At most `cap` new prompts of one parent; None if it makes no errors that could be learnt from."""
+    async def _expand(
+        self, context: SearchContext, step: str, prompt: str, rows: Rows
+    ) -> tuple[Trial | None, list[str]]:
+        """A parent and its new prompts; None if it makes no errors that could be learnt from."""
         trials = await context.score(f"{step}/minibatch", [prompt], rows=rows)
         if not trials or not trials[0].wrong:
-            return None
+            return None, []
         [parent] = trials
         chains = [
             *(self._descend(context, f"{step}/gradient={number}", parent) for number in range(1, self.gradients + 1)),
             self._paraphrase(context, step, prompt),
         ]
         written = [text for chain in await gather(chains) for text in chain if text != prompt]
-        return await self._capped(context, f"{step}/cap", list(dict.fromkeys(written)), parent)
+        return parent, list(dict.fromkeys(written))
 
     async def _capped(self, context: SearchContext, step: str, prompts: list[str], parent: Trial) -> list[str]:
         if len(prompts) <= self.cap:

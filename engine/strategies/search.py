@@ -61,6 +61,9 @@ class SearchContext(Protocol):
         past: every prompt that this search returned in the run's earlier iterations, oldest first, each once.
         tasks: the tasks under the best prompts there are; exactly one at level "user".
         nodes: how many (task, user prompt) pairs a prompt is scored on; 1 at level "user".
+        room: how many more prompts may be scored on every row where the run's `train_calls` are capped, else None. Look
+            at it between steps: with none left a search ends, and what it scores side by side, as its prompts come in,
+            has to fit, for else it would depend on timing what does not.
     """
 
     @property
@@ -81,6 +84,9 @@ class SearchContext(Protocol):
     @property
     def nodes(self) -> int: ...
 
+    @property
+    def room(self) -> int | None: ...
+
     def rng(self, step: str) -> Random:
         """The generator of a step: the same draws whatever happened elsewhere. A step's name is used once."""
         ...
@@ -100,8 +106,8 @@ class SearchContext(Protocol):
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
         """Score prompts side by side on some rows, on all of them if none are given.
 
-        Trials come in the order of the prompts. Left out are repeats, prompts that the loop could not use, and those
-        under which the server refused an example.
+        Trials come in the order of the prompts. Left out are repeats, prompts that the loop could not use, those under
+        which the server refused an example, and those for which no calls are left.
         """
         ...
 

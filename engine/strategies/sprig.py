@@ -91,6 +91,8 @@ class Sprig:
         gains: list[list[float]] = [[] for _ in library()]
         rewordings: dict[str, Sequence[str]] = {}
         for step in range(1, self.steps + 1):
+            if context.room == 0:
+                break
             step_name = f"step={step}"
             await self._reword(context, beam, rewordings, step_name=step_name)
             count = len(library()) if step == 1 else self.add_candidates

@@ -76,6 +76,8 @@ class TextGrad:
         kept: list[str] = []
         past: list[str] = []
         for step_name, rows in self._steps(context, aside):
+            if context.room == 0:
+                break
             version = await self._update(context, prompt, rows, past, step_name=step_name)
             if version is None or version == prompt:
                 continue

@@ -17,6 +17,7 @@ from metaspo.engine.gather import gather
 from metaspo.engine.optimize.round import Round, hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import TaskState
+from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
@@ -145,6 +146,7 @@ class _Adaptation:
             keep=self.effort.keep,
             past=past,
             pruned=False,
+            calls=TrainCalls(counted=cells_of(parent.cards)),
         )
         return await hold_round(setup, self.context.inner)
 

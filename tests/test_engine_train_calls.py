@@ -1,0 +1,159 @@
+"""A cap on the calls on train splits: what a run takes of it depends on nothing but what was proposed."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import given
+from hypothesis import strategies as st
+from test_engine_plan import Prolific
+from test_engine_search import CASES, SMALL, is_base
+from world import World, make_config, make_task
+
+from metaspo.backends import Request
+from metaspo.engine import ConfigError, RunConfig, RunResult, selections
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.plan import count_calls
+from metaspo.engine.optimize.train_calls import TrainCalls, split
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.runs.old_identity import old_fingerprint
+
+TASKS = (make_task("a", train=7), make_task("b", train=5), make_task("unseen", role="target", test=4))
+
+
+class Tireless(Prolific):
+    """Its optimizer also writes a new user prompt whenever a search asks for one."""
+
+    def optimizer(self, request: Request) -> str:
+        answer = super().optimizer(request)
+        wanted = any("<user_prompt>" in message.content for message in request.messages)
+        if wanted and answer.startswith("<system_prompt>"):
+            return answer.replace("system_prompt>", "user_prompt>").replace("</", " {question}</")
+        return answer
+
+
+ALONE = {"inner": {"outer": {"candidates": 0}}, "outer": {"inner": {"candidates": 0}}}
+CAP = 110
+
+
+def config_of(name: str, loop: str, cap: int = CAP, **changes: Any) -> RunConfig:  # noqa: ANN401 - a config's tables
+    """A single loop by a search (or by MetaSPO's own strategy), as long as calls are left."""
+    table = {"strategy": name, "options": SMALL.get(name, {}), "candidates": 3}
+    none = {"test": {"source": "none", "baseline": False}}
+    return make_config({**ALONE[loop], loop: table, "train_calls": cap, "redraws": 0, **none, **changes})
+
+
+def runs_of(config: RunConfig, *, timing: int, width: int, world: World | None = None) -> Runs:
+    return Runs(config, TASKS, world or World(5, malformed=0.1), timing=timing, width=width)
+
+
+@cache
+def whole(name: str, loop: str) -> tuple[Runs, RunResult]:
+    """One undisturbed session in which every candidate is scored to the end."""
+    runs = runs_of(config_of(name, loop, early_rejection=False), timing=1, width=1)
+    result = runs.session()
+    assert result is not None
+    return runs, result
+
+
+ALL = [*CASES, ("metaspo", "inner"), ("metaspo", "outer")]
+
+
+@pytest.mark.parametrize(("name", "loop"), ALL)
+def test_what_is_counted_is_what_the_base_model_is_asked(name: str, loop: str) -> None:
+    runs, result = whole(name, loop)
+    tests = sum(len(task.test) for task in TASKS if task.role == "target")
+    changed = result.system_prompt != result.first_system_prompt or loop == "inner"
+    assert changed, "the test needs a run that finds something"
+    assert sum(map(is_base, runs.answered)) == result.train_calls + tests
+    assert 12 < result.train_calls <= CAP
+
+
+@pytest.mark.parametrize(("name", "loop"), ALL)
+def test_neither_concurrency_nor_interruptions_nor_early_rejection_change_what_is_taken(name: str, loop: str) -> None:
+    first, result = whole(name, loop)
+    disturbed = runs_of(config_of(name, loop), timing=50, width=7)
+    for stop_after in (3.0, 9.0, 14.0, 22.0):
+        disturbed.session(stop_after=stop_after)
+    assert disturbed.session() == result
+    assert selections(disturbed.journal.events) == selections(first.journal.events)
+    assert len(disturbed.answered) == len(set(disturbed.answered)), "an answered call was asked again"
+
+
+@pytest.mark.parametrize(("name", "loop"), ALL)
+def test_less_is_left_than_a_round_of_one_prompt_takes_while_proposals_come(name: str, loop: str) -> None:
+    runs = runs_of(config_of(name, loop), timing=2, width=4, world=Tireless(3))
+    result = runs.session()
+    assert result is not None
+    assert CAP - 2 * 12 < result.train_calls <= CAP
+
+
+def test_both_loops_share_the_cap_in_their_order() -> None:
+    config = make_config({"train_calls": 200, "iterations": 1, "redraws": 0, "early_rejection": False})
+    result = runs_of(config, timing=1, width=3, world=Prolific(1)).session()
+    assert result is not None
+    assert 200 - 7 < result.train_calls <= 200
+
+
+def test_a_cap_that_the_iterations_need_is_the_run_without_a_cap() -> None:
+    free = make_config({"iterations": 2, "redraws": 0})
+    calls = count_calls(free, TASKS)
+    cap = calls.initial + calls.inner + calls.outer
+    capped = make_config({"iterations": 2, "redraws": 0, "train_calls": cap})
+    plain, limited = (runs_of(config, timing=1, width=4, world=Prolific(2)) for config in (free, capped))
+    result = plain.session()
+    assert result is not None
+    assert result.train_calls == cap
+    assert limited.session() == result
+    assert count_calls(capped, TASKS) == calls
+
+
+@pytest.mark.parametrize(("name", "loop"), ALL)
+@pytest.mark.parametrize("cap", [12, 13, 40, 333])
+def test_a_plan_has_the_cap(name: str, loop: str, cap: int) -> None:
+    calls = count_calls(config_of(name, loop, cap), TASKS)
+    assert calls.initial + calls.inner + calls.outer == cap
+    assert (calls.optimizer == 0) == (cap == 12)
+
+
+def test_a_cap_that_the_first_prompts_exceed_is_told_before_anything_is_asked() -> None:
+    with pytest.raises(ConfigError, match="the first prompts alone take 12"):
+        check_optimizable(config_of("metaspo", "outer", 11), TASKS, source="run.toml")
+    check_optimizable(config_of("metaspo", "outer", 12), TASKS, source="run.toml")
+
+
+def test_a_cap_makes_another_run_and_none_renames_no_run() -> None:
+    names = {fingerprint(make_config({"train_calls": cap}), TASKS) for cap in (None, 100, 200)}
+    assert len(names) == 3
+    assert old_fingerprint(make_config({"train_calls": 100}), TASKS) == ""
+
+
+@given(
+    left=st.integers(0, 300),
+    rounds=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 20)), min_size=1, max_size=5),
+)
+def test_shares_are_whole_prompts_and_leave_less_than_one_that_is_wanted(
+    left: int, rounds: list[tuple[int, int]]
+) -> None:
+    wanted, rows = [prompts * size for prompts, size in rounds], [size for _, size in rounds]
+    parts = split(left, wanted, rows)
+    assert sum(parts) <= left
+    assert all(0 <= part <= want and part % size == 0 for part, want, size in zip(parts, wanted, rows, strict=True))
+    over = left - sum(parts)
+    lacking = [size for part, want, size in zip(parts, wanted, rows, strict=True) if part < want]
+    assert over < sum(rows) or not lacking
+
+
+def test_an_answer_counts_once_and_a_share_of_the_count_is_of_the_whole() -> None:
+    cells = {(PromptPair("s", "{question}"), "a", row) for row in range(4)}
+    calls = TrainCalls(6)
+    assert (calls.admit(cells), calls.admit(cells), calls.left) == (4, 0, 2)
+    (share,) = calls.shares([9], [1])
+    more = {(PromptPair("t", "{question}"), "a", row) for row in range(3)}
+    assert share.admit(more) is None
+    assert share.admit(set(list(more)[:2]), spare=1) is None
+    assert share.admit(cells | set(list(more)[:2])) == 2
+    calls.join([share])
+    assert (calls.left, calls.taken) == (0, 6)
