@@ -12,6 +12,7 @@ from metaspo.bench.report import Report
 from metaspo.bench.requests import measure_requests
 from metaspo.bench.savings import measure_savings
 from metaspo.bench.scale import measure_scale
+from metaspo.bench.serve import measure_serve
 from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 
@@ -34,4 +35,5 @@ __all__ = [
     "measure_requests",
     "measure_savings",
     "measure_scale",
+    "measure_serve",
 ]

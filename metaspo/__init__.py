@@ -18,6 +18,7 @@ from metaspo.engine import (
     prepare,
 )
 from metaspo.scheduling import Account, Budget, CallFailed, Client, Gateway, Lane, LaneSettings, Prices, RunStopped
+from metaspo.serving import open_client
 
 __all__ = [
     "Account",
@@ -49,6 +50,7 @@ __all__ = [
     "Sampling",
     "Usage",
     "evaluate",
+    "open_client",
     "optimize",
     "plan_run",
     "prepare",

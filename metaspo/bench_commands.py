@@ -24,6 +24,7 @@ from metaspo.bench import (
     measure_requests,
     measure_savings,
     measure_scale,
+    measure_serve,
 )
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
@@ -56,6 +57,16 @@ def replay(turns: Turns = 7, json: Json = False) -> None:
     Measured against a bare loop of key, diskcache read and decoding over the same records. Takes half a minute.
     """
     show(measure_replay(turns=turns), json=json)
+
+
+@bench_app.command()
+def serve(
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="Requests a turn.")] = 4_000,
+    turns: Turns = 5,
+    json: Json = False,
+) -> None:
+    """CPU time of a request to `metaspo serve`, fresh and cached, beside bare aiohttp.web."""
+    show(measure_serve(calls=calls, turns=turns), json=json)
 
 
 @bench_app.command()

@@ -47,6 +47,7 @@ from metaspo.progress import ProgressDisplay
 from metaspo.run_commands import runs_app
 from metaspo.run_tables import print_report, print_run
 from metaspo.scheduling import RunStopped
+from metaspo.serve_command import add_serve_command
 from metaspo.study_commands import add_study_commands
 from metaspo.task_commands import domain_starter, list_tasks
 
@@ -303,3 +304,4 @@ app.command(name="tasks")(list_tasks)
 app.add_typer(runs_app, name="runs")
 add_answer_commands(app)
 add_study_commands(app)
+add_serve_command(app)

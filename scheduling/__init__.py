@@ -19,7 +19,7 @@ from metaspo.scheduling.events import (
     Waiting,
 )
 from metaspo.scheduling.failures import CallFailed, call_failed
-from metaspo.scheduling.gateway import Gateway
+from metaspo.scheduling.gateway import Answer, Gateway
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.settings import LaneSettings, Prices
@@ -35,6 +35,7 @@ __all__ = [
     "NOTHING",
     "Account",
     "AccountStatistics",
+    "Answer",
     "Budget",
     "BudgetExhausted",
     "BudgetReached",

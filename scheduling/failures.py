@@ -8,11 +8,25 @@ from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 
 Kind = Literal[
-    "request", "rejected", "given_up", "model", "access", "credit", "budget", "unavailable", "store", "closed", "bug"
+    "request",
+    "key",
+    "host",
+    "rejected",
+    "given_up",
+    "model",
+    "access",
+    "credit",
+    "budget",
+    "unavailable",
+    "store",
+    "closed",
+    "bug",
 ]
 
 STATUS: Mapping[Kind, int] = {
     "request": 400,
+    "key": 401,
+    "host": 403,
     "rejected": 400,
     "given_up": 502,
     "model": 404,
@@ -32,10 +46,10 @@ class CallFailed(Exception):
     """A call brought no answer, after all that metaspo does about it; `str()` is a sentence with what to do.
 
     Attributes:
-        kind: "request" (it cannot be asked), "rejected" (the server will never answer it), "given_up" (it had no answer
-            while others had one), "model" (not served), "access" (the server refuses our key), "credit" (its
-            account's), "budget" (the cap that was set here), "unavailable" (nobody answers), "store" (the cache),
-            "closed" (the client or the server), "bug" (a mistake in metaspo).
+        kind: "request" (it cannot be asked), "key" and "host" (a server does not take these), "rejected" (it will never
+            be answered), "given_up" (it had no answer while others had one), "model" (not served), "access" (the
+            provider refuses our key), "credit" (its account's), "budget" (the cap that was set here), "unavailable"
+            (nobody answers), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in metaspo).
         status: what HTTP has for it.
         retry_after: seconds after which it may go; None where that says nothing.
         final: whether trying again as it is would be in vain.

@@ -116,9 +116,11 @@ class Flight:
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
         verdict: what came of its tries, once none is left.
+        found: whether its answer turned out to be in the store.
     """
 
     __slots__ = (
+        "found",
         "funds",
         "home",
         "key",
@@ -153,6 +155,7 @@ class Flight:
         self.line_ticket = NO_PLACE
         self.retries = NO_RETRIES
         self.verdict = ""
+        self.found = False
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
 

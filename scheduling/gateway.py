@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self, cast
+from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
@@ -29,6 +29,22 @@ from metaspo.scheduling.store_writer import StoreWriter
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
 CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed, and again to be stored
+
+
+class Answer(NamedTuple):
+    """A completion, and how it was come by.
+
+    Attributes:
+        source: "hit" (it was in the store), "miss" (asked for now), or "joined" (somebody else had asked for it).
+        waited: seconds for a slot, an endpoint, the rate limit, or another try.
+        dollars: what its call cost, or would have; None where no price is known.
+    """
+
+    completion: Completion
+    key: str
+    source: Literal["hit", "miss", "joined"]
+    waited: float
+    dollars: float | None
 
 
 class Gateway:
@@ -112,6 +128,12 @@ class Gateway:
         Smaller priorities go first. Raises `RequestRejected` if the server will never answer it, `RunStopped` if the
         run cannot go on, `StoreError`, and `ValueError` for a request that has no key.
         """
+        return (await self.answer(request, lane=lane, account=account, priority=priority)).completion
+
+    async def answer(
+        self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
+    ) -> Answer:
+        """The same, with how the answer was come by."""
         target = self._lane(lane)
         account = self._account if account is None else account
         key = request_key(request)
@@ -122,16 +144,20 @@ class Gateway:
                 completion = found[key]
                 target.answered_before(request)
                 self._count_hits(target, account, (completion,))
-                return completion
+                return Answer(completion, key, "hit", 0.0, _price(target, completion))
+        joined = flight is not None
         waiter = SingleWaiter(account, asyncio.get_running_loop().create_future())
         flight = self._join(key, request, target, waiter, priority)
         try:
-            return await waiter.future
+            completion = await waiter.future
         except asyncio.CancelledError:
             flight.home.leave(flight, waiter, asyncio.get_running_loop().time())
             if waiter.future.done() and not waiter.future.cancelled():
                 waiter.future.exception()  # seen, though nobody is left to tell
             raise
+        waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
+        source: Literal["hit", "miss", "joined"] = "hit" if flight.found else "joined" if joined else "miss"
+        return Answer(completion, key, source, waited, _price(target, completion))
 
     async def complete_many(
         self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
@@ -261,3 +287,8 @@ class Gateway:
     def _require_open(self) -> None:
         if not self._open:
             raise RuntimeError("the gateway is not open: use it inside its `async with`")
+
+
+def _price(lane: LaneState, completion: Completion) -> float | None:
+    prices = lane.settings.prices
+    return prices.dollars(completion.usage) if prices is not None else None

@@ -177,6 +177,7 @@ class LaneState:
     def count_hit(self, flight: Flight, completion: Completion) -> None:
         """A flight's answer was found in the store after all."""
         tally, prices = flight.payer.tally(self.name), self.settings.prices
+        flight.found = True
         tally.hits += 1
         if prices is None:
             tally.unpriced_saved += 1

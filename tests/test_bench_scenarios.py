@@ -24,6 +24,7 @@ from metaspo.bench import (
     measure_replay,
     measure_requests,
     measure_scale,
+    measure_serve,
 )
 from metaspo.bench.clients import make_requests
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
@@ -243,3 +244,9 @@ def test_a_report_is_plain_data_with_its_machine() -> None:
 def test_lag_is_measured_with_every_answer_kept() -> None:
     rows = {row["what"]: row for row in measure_lag(rate=100, seconds=0.5).rows}
     assert [row["answers/s"] for row in rows.values()] == [0, 100, 100]
+
+
+def test_the_server_is_measured_fresh_and_cached_beside_a_bare_one() -> None:
+    rows = {str(row["server"]): row for row in measure_serve(calls=70, turns=1).rows}
+    assert list(rows) == ["bare aiohttp.web", "metaspo serve, fresh", "metaspo serve, cached"]
+    assert all(type(row["cpu us (least)"]) is float for row in rows.values())

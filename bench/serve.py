@@ -1,0 +1,106 @@
+"""CPU time of one request to `metaspo serve`, fresh and cached, beside a bare aiohttp.web server that always says the
+same; the server is a process of its own, and only its CPU time counts. They take turns."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import aiohttp
+import orjson
+
+from metaspo.bench.clients import AT_ONCE, chat_messages, make_requests
+from metaspo.bench.measure import Timing, spread
+from metaspo.bench.overhead import fast_server
+from metaspo.bench.report import Report, Row
+from metaspo.bench.served import BARE, MODEL, OURS
+
+CALLS = 4_000
+TURNS = 5
+WARM_UP = 256
+FRESH, CACHED = "metaspo serve, fresh", "metaspo serve, cached"
+
+
+def measure_serve(*, calls: int = CALLS, turns: int = TURNS) -> Report:
+    """The servers in turns."""
+    timings: dict[str, list[Timing]] = {BARE: [], FRESH: [], CACHED: []}
+    with fast_server() as upstream:
+        for _ in range(turns):
+            with _served(BARE, upstream) as server:
+                asyncio.run(_ask(server, WARM_UP, start=0))
+                timings[BARE].append(asyncio.run(_ask(server, calls, start=WARM_UP)))
+            with _served(OURS, upstream) as server:
+                asyncio.run(_ask(server, WARM_UP, start=0))
+                for kind in (FRESH, CACHED):
+                    timings[kind].append(asyncio.run(_ask(server, calls, start=WARM_UP)))
+    rows = [_row(name, measured, timings[BARE], calls) for name, measured in timings.items()]
+    notes = [
+        f"{calls:,} chats of 1.2 KB each from {AT_ONCE} connections; ratios are taken turn by turn.",
+        "fresh: key, cache miss, single flight, queue, HTTP to a server that answers at once, store on disk.",
+    ]
+    return Report(scenario="serve", title="Server's CPU per request", rows=rows, notes=notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A server that runs, and where it tells its CPU time."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+
+    def cpu(self) -> float:
+        """Seconds so far."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+@contextmanager
+def _served(name: str, upstream: str) -> Iterator[_Served]:
+    command = [sys.executable, "-c", "from metaspo.bench.served import main; main()", name, upstream]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
+    try:
+        assert process.stdout is not None
+        yield _Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
+    finally:
+        process.communicate()
+
+
+async def _ask(server: _Served, calls: int, *, start: int) -> Timing:
+    """Seconds for so many chats, no two alike."""
+    bodies = [
+        orjson.dumps(
+            {"model": MODEL, "messages": chat_messages(request), "max_tokens": 64, "temperature": 0, "stream": False}
+        )
+        for request in make_requests(calls, start=start)
+    ]
+    rest = iter(bodies)
+    headers = {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+
+        async def worker() -> None:
+            for body in rest:
+                async with session.post(server.url, data=body) as answer:
+                    answer.raise_for_status()
+                    await answer.read()
+
+        cpu, wall = server.cpu(), perf_counter()
+        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+        wall = perf_counter() - wall
+        return Timing(server.cpu() - cpu, wall)
+
+
+def _row(name: str, turns: Sequence[Timing], bare: Sequence[Timing], calls: int) -> Row:
+    cpu = [1e6 * turn.cpu / calls for turn in turns]
+    return {
+        "server": name,
+        "cpu us (least)": spread(cpu).least,
+        "cpu us (median)": spread(cpu).middle,
+        "requests/s (median)": calls / spread(turn.wall for turn in turns).middle,
+        "cpu ratio (median)": spread(turn.cpu / other.cpu for turn, other in zip(turns, bare, strict=True)).middle,
+    }

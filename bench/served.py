@@ -1,0 +1,70 @@
+"""The servers that `bench serve` measures, each a process of its own: bare aiohttp.web, and metaspo's.
+
+Prints its port, and then its CPU seconds so far for each line on its standard input; ends with that.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import process_time
+
+import orjson
+from aiohttp import web
+
+from metaspo.serving import ServeConfig, open_server
+
+MODEL = "bench"
+BARE, OURS = "bare aiohttp.web", "metaspo serve"
+
+
+@asynccontextmanager
+async def bare(_upstream: str) -> AsyncIterator[int]:
+    """Reads the body as JSON and answers the same to everybody."""
+    from metaspo.bench.fast_server import ANSWER  # which is also run as a program
+
+    async def chat(request: web.Request) -> web.Response:
+        orjson.loads(await request.read())
+        return web.Response(body=ANSWER, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def ours(upstream: str) -> AsyncIterator[int]:
+    """The whole server, with its cache on disk."""
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+        model = {"model": MODEL, "endpoints": [upstream], "concurrency": 64}
+        config = ServeConfig.model_validate({"models": [model], "port": 0, "cache": "cache"})
+        async with open_server(config, environment={}, folder=Path(folder)) as (_, address):
+            yield int(address.rpartition(":")[2].partition("/")[0])
+
+
+async def serve(name: str, upstream: str) -> None:
+    """Serve until standard input ends."""
+    contender = bare if name == BARE else ours
+    async with contender(upstream) as port:
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            sys.stdout.write(f"{process_time()}\n")
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Serve what the arguments name (name, upstream)."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {1})  # whoever asks has the other one
+    gc.freeze()  # as the command does
+    asyncio.run(serve(*sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""`metaspo serve`: the gateway over HTTP."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metaspo.console import err, out, run_async, told_plainly
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.parameters import NamedArguments
+from metaspo.progress import ProgressDisplay
+from metaspo.serving import embedded_config, load_serve_config
+from metaspo.serving import serve as run_server
+
+
+def add_serve_command(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(cls=NamedArguments)(serve)
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="A server's config, or a run's; the embedded model if left out."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where to listen; beyond this machine only with keys.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="0 for any that is free.")] = None,
+) -> None:
+    """Serve the config's models to programs that speak OpenAI's API: cached, within limits, budgets by key."""
+    given = {"host": host, "port": port}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    with told_plainly():
+        read = load_serve_config(config, overrides=overrides) if config else embedded_config(overrides=overrides)
+        beside = [config.parent] if config else []
+        names = ", ".join(model.public_name for model in read.models)
+        err.print(f"Serving {names}; Ctrl-C or SIGTERM ends it when what is under way is answered.", markup=False)
+        with ProgressDisplay(err, quiet=False) as display:
+            run_async(
+                run_server(
+                    read,
+                    environment=environment_with_dotenv(Path(), *beside),
+                    started=lambda address: out.print(address, highlight=False, markup=False),
+                    progress=display.downloaded,
+                )
+            )

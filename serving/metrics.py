@@ -1,0 +1,71 @@
+"""What the server did, in the text format that Prometheus reads."""
+
+from collections.abc import Iterator, Sequence
+
+from metaspo.scheduling import Account, GatewayStatistics
+from metaspo.scheduling.statistics import LaneUse, add_up
+
+
+def metrics_page(statistics: GatewayStatistics, accounts: Sequence[Account]) -> str:
+    """All series; seconds and dollars, no key and no run as a label."""
+    uses = [account.statistics().lanes for account in accounts]
+    lanes = {
+        name: add_up({str(i): use[name] for i, use in enumerate(uses) if name in use}) for name in statistics.lanes
+    }
+    return "".join(f"{line}\n" for line in (*_counters(lanes), *_gauges(statistics)))
+
+
+def _counters(lanes: dict[str, LaneUse]) -> Iterator[str]:
+    yield "# TYPE metaspo_requests_total counter"
+    for name, use in lanes.items():
+        for outcome, count in (
+            ("fresh", use.calls),
+            ("hit", use.hits),
+            ("joined", use.joined),
+            ("failed", use.failed),
+        ):
+            yield _line("metaspo_requests_total", count, lane=name, outcome=outcome)
+    yield "# TYPE metaspo_tokens_total counter"
+    for name, use in lanes.items():
+        for kind, count in (
+            ("prompt", use.prompt_tokens),
+            ("cached", use.cached_tokens),
+            ("completion", use.completion_tokens),
+        ):
+            yield _line("metaspo_tokens_total", count, lane=name, kind=kind)
+    for series, field in (
+        ("metaspo_cost_dollars_total", "dollars"),
+        ("metaspo_saved_dollars_total", "dollars_saved"),
+        ("metaspo_retries_total", "retries"),
+        ("metaspo_queue_seconds_total", "queue_seconds"),
+        ("metaspo_limiter_seconds_total", "limiter_seconds"),
+        ("metaspo_server_seconds_total", "server_seconds"),
+    ):
+        yield f"# TYPE {series} counter"
+        for name, use in lanes.items():
+            yield _line(series, getattr(use, field), lane=name)
+
+
+def _gauges(statistics: GatewayStatistics) -> Iterator[str]:
+    for series, field in (
+        ("metaspo_in_flight", "in_flight"),
+        ("metaspo_queued", "queued"),
+        ("metaspo_retrying", "retrying"),
+        ("metaspo_concurrency_limit", "concurrency"),
+    ):
+        yield f"# TYPE {series} gauge"
+        for name, lane in statistics.lanes.items():
+            yield _line(series, getattr(lane, field), lane=name)
+    yield "# TYPE metaspo_endpoint_up gauge"
+    for name, lane in statistics.lanes.items():
+        for endpoint in lane.endpoints:
+            yield _line("metaspo_endpoint_up", int(endpoint.health != "down"), lane=name, endpoint=endpoint.name)
+
+
+def _line(series: str, value: float, **labels: str) -> str:
+    told = ",".join(f'{name}="{_escaped(said)}"' for name, said in labels.items())
+    return f"{series}{{{told}}} {value}"
+
+
+def _escaped(said: str) -> str:
+    return said.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,0 +1,323 @@
+"""`metaspo serve`: an OpenAI-compatible server over a gateway, on one event loop.
+
+A request is held until it can be answered: providers' refusals for the rate, outages within the lane's patience and
+other clients' equal requests are all just waiting. Answers come whole from the lane; who asked for a stream gets it
+replayed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from metaspo.backends import ChatCall, Progress, Request, read_chat_call, read_raw_request
+from metaspo.backends.raw_reply import PATHS
+from metaspo.cache import PASSWORD, open_store
+from metaspo.engine.errors import ConfigError
+from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
+from metaspo.serving.accounts import Accounts
+from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
+from metaspo.serving.metrics import metrics_page
+from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
+from metaspo.serving.replies import (
+    EVENTS,
+    JSON,
+    chat_body_of,
+    chat_stream_of,
+    error_body,
+    event_of,
+    failure,
+    headers_of,
+)
+
+LOG = logging.getLogger(__name__)
+MOST_OF_BODY = 64 << 20  # bytes
+HOSTS_KEPT = 64  # with their ports
+STREAM_KEEP_ALIVE = 10.0  # seconds between two signs of life to who waits for a stream
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """The handlers of one open gateway.
+
+    Attributes:
+        draining: whether it is about to end: what is under way is answered, and it is not ready for more.
+    """
+
+    def __init__(self, config: ServeConfig, gateway: Gateway, accounts: Accounts) -> None:
+        self._config = config
+        self._gateway = gateway
+        self._accounts = accounts
+        self._sampler = Sampler()
+        self._models = {model.public_name: model for model in config.models}
+        self._revisions = {name: revision_of(model) for name, model in self._models.items()}
+        self._hosts = frozenset({config.host, *config.hosts})
+        self._known_hosts: set[str] = set()
+        self.draining = False
+
+    def app(self) -> web.Application:
+        """What aiohttp serves."""
+        app = web.Application(client_max_size=MOST_OF_BODY)
+        routes = app.router
+        routes.add_post("/v1/chat/completions", self._guarded(self._chat))
+        for path in PATHS:
+            routes.add_post(f"/v1/{path}", self._guarded(partial(self._raw, path)))
+        routes.add_get("/v1/models", self._guarded(self._list_models))
+        routes.add_get("/v1/models/{model:.+}", self._guarded(self._show_model))
+        routes.add_get("/metrics", self._guarded(self._metrics))
+        routes.add_get("/health", self._health)
+        routes.add_get("/ready", self._ready)
+        routes.add_route("*", "/{path:.*}", self._guarded(self._nothing))
+        return app
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """A handler behind which every failure is a sentence in OpenAI's form."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            try:
+                self._require_known_host(request)
+                return await handler(request)
+            except asyncio.CancelledError:
+                raise  # the client is gone
+            except CallFailed as failed:
+                return failure(failed)
+            except web.HTTPRequestEntityTooLarge:
+                return failure(CallFailed(f"The body is over {MOST_OF_BODY >> 20} MiB.", kind="request"))
+            except ValueError as error:
+                return failure(CallFailed(str(error), kind="request"))
+            except Exception as bug:
+                LOG.error("A mistake in metaspo: %s at %s", type(bug).__name__, request.path, exc_info=bug)
+                return failure(CallFailed(f"A mistake in metaspo: {type(bug).__name__}.", kind="bug"))
+
+        return handle
+
+    def _require_known_host(self, request: web.Request) -> None:
+        """A page in a browser on this machine could otherwise ask under a name of its own that leads here."""
+        if request.host in self._known_hosts:
+            return
+        host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
+        ours = is_loopback(host) or host in self._hosts or not (self._config.is_loopback or self._config.hosts)
+        if not ours:
+            raise CallFailed(f"The host {host[:80]!r} is not this server's: name it in `hosts`.", kind="host")
+        if len(self._known_hosts) < HOSTS_KEPT:
+            self._known_hosts.add(request.host)
+
+    # What is asked
+
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
+        account = self._accounts.of(http.headers.get("Authorization", ""))
+        call = read_chat_call(await _json_of(http))
+        question = self._question(call.request, call.choices, account, http)
+        if call.stream:
+            return await self._stream(http, call, question)
+        return await self._reply(http, question, partial(chat_body_of, call))
+
+    async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
+        account = self._accounts.of(http.headers.get("Authorization", ""))
+        request = read_raw_request(path, await _json_of(http))
+        return await self._reply(http, self._question(request, 1, account, http), _raw_body)
+
+    def _question(self, request: Request, choices: int, account: Account, http: web.Request) -> Question:
+        name = request.model
+        model = self._models.get(name)
+        if model is None:
+            known = ", ".join(sorted(self._models))
+            raise CallFailed(f"There is no model {name[:80]!r} here; there are: {known}.", kind="model")
+        revision = self._revisions[name]
+        if model.model != name or revision:
+            request = replace(request, model=model.model, revision=revision)
+        return self._sampler.question(name, request, choices=choices, account=account, headers=http.headers)
+
+    async def _answers(self, question: Question) -> list[Answer]:
+        """The answers, by position. Raises `CallFailed`, for all of them if for one; who leaves waits no longer."""
+        if len(question.requests) == 1:
+            return [await self._answer(question, question.requests[0])]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(question, request)) for request in question.requests]
+        except* CallFailed as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _answer(self, question: Question, request: Request) -> Answer:
+        try:
+            return await self._gateway.answer(
+                request, lane=question.lane, account=question.account, priority=question.priority
+            )
+        except BaseException as error:
+            question.give_back(request)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise call_failed(error) from error
+
+    # How it is answered
+
+    async def _reply(
+        self, http: web.Request, question: Question, body_of: Callable[[Sequence[Answer]], bytes]
+    ) -> web.StreamResponse:
+        """One body; where the client asks for signs of life, white space goes before it."""
+        seconds = http.headers.get(KEEP_ALIVE)
+        if seconds is None:
+            answers = await self._answers(question)
+            return web.Response(body=body_of(answers), content_type=JSON, headers=headers_of(answers, question.draws))
+        return await self._held(http, question, body_of, every=_seconds(seconds), content_type=JSON, sign=b" ")
+
+    async def _stream(self, http: web.Request, call: ChatCall, question: Question) -> web.StreamResponse:
+        events = partial(chat_stream_of, call)
+        return await self._held(
+            http, question, events, every=STREAM_KEEP_ALIVE, content_type=EVENTS, sign=b": waiting\n\n"
+        )
+
+    async def _held(
+        self,
+        http: web.Request,
+        question: Question,
+        body_of: Callable[[Sequence[Answer]], bytes],
+        *,
+        every: float,
+        content_type: str,
+        sign: bytes,
+    ) -> web.StreamResponse:
+        """A response with signs of life while its answer is not there. Until the first of them the status is open;
+        a failure after it comes as the body."""
+        work = asyncio.ensure_future(self._answers(question))
+        response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+        try:
+            while not (await asyncio.wait([work], timeout=every))[0]:
+                if not response.prepared:
+                    await response.prepare(http)
+                await response.write(sign)
+            answers = work.result()
+        except CallFailed as failed:
+            if not response.prepared:
+                raise
+            error = error_body(failed)
+            await response.write_eof(event_of(error) if content_type == EVENTS else orjson.dumps(error))
+            return response
+        except ConnectionError:  # the client is gone, and is told nothing
+            return response
+        finally:
+            work.cancel()
+        if not response.prepared:
+            response.headers.update(headers_of(answers, question.draws))
+            await response.prepare(http)
+        await response.write_eof(body_of(answers))
+        return response
+
+    # What there is to see
+
+    async def _list_models(self, http: web.Request) -> web.StreamResponse:
+        self._accounts.of(http.headers.get("Authorization", ""))
+        return _json({"object": "list", "data": [_model(name) for name in self._models]})
+
+    async def _show_model(self, http: web.Request) -> web.StreamResponse:
+        self._accounts.of(http.headers.get("Authorization", ""))
+        name = http.match_info["model"]
+        if name not in self._models:
+            raise CallFailed(f"There is no model {name[:80]!r} here.", kind="model")
+        return _json(_model(name))
+
+    async def _metrics(self, http: web.Request) -> web.StreamResponse:
+        self._accounts.of(http.headers.get("Authorization", ""))
+        page = metrics_page(self._gateway.statistics(), self._accounts.all)
+        return web.Response(text=page, content_type="text/plain", charset="utf-8")
+
+    async def _health(self, _http: web.Request) -> web.StreamResponse:
+        return _json({"status": "ok"})
+
+    async def _ready(self, _http: web.Request) -> web.StreamResponse:
+        lanes = self._gateway.statistics().lanes
+        down = sorted(
+            name for name, lane in lanes.items() if all(endpoint.health == "down" for endpoint in lane.endpoints)
+        )
+        if self.draining or len(down) == len(lanes):
+            return _json({"status": "draining" if self.draining else "down", "down": down}, status=503)
+        return _json({"status": "ready", "down": down})
+
+    async def _nothing(self, http: web.Request) -> web.StreamResponse:
+        raise CallFailed(f"There is no {http.method} {http.path[:80]} here.", kind="model")
+
+
+@asynccontextmanager
+async def open_server(
+    config: ServeConfig, *, environment: Mapping[str, str], folder: Path = Path(), progress: Progress | None = None
+) -> AsyncIterator[tuple[Server, str]]:
+    """A server that listens, and its address. At the end it answers what is under way, for `drain` seconds at most.
+
+    Raises `ConfigError` for a missing key or an address that cannot be had, `StoreError` for an unusable cache.
+    """
+    lanes = make_lanes(config, environment=environment, progress=progress)
+    accounts = Accounts(config, environment=environment, folder=folder)
+    async with (
+        open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
+        Gateway(lanes.values(), store=store, many_programs=True) as gateway,
+    ):
+        server = Server(config, gateway, accounts)
+        runner = web.AppRunner(server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=config.drain)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, config.host.strip("[]"), config.port)
+            try:
+                await site.start()
+            except OSError as error:
+                raise ConfigError(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from None
+            yield server, _address(runner)
+        finally:
+            server.draining = True
+            await runner.cleanup()
+            await gateway.aclose()
+            accounts.close()
+
+
+async def serve(
+    config: ServeConfig,
+    *,
+    environment: Mapping[str, str],
+    started: Callable[[str], None],
+    progress: Progress | None = None,
+) -> None:
+    """Serve until cancelled, which is how it ends; `started` is told the address. Raises as `open_server`."""
+    async with open_server(config, environment=environment, progress=progress) as (_, address):
+        started(address)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+def _address(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+async def _json_of(http: web.Request) -> object:
+    """The body. Raises `CallFailed`; another type is what a page elsewhere could send without being asked for leave."""
+    if http.content_type != JSON:
+        raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
+    try:
+        return orjson.loads(await http.read())
+    except orjson.JSONDecodeError as error:
+        raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
+
+
+def _raw_body(answers: Sequence[Answer]) -> bytes:
+    return answers[0].completion.rest.encode()
+
+
+def _seconds(said: str) -> float:
+    try:
+        return max(1.0, float(said))
+    except ValueError:
+        raise CallFailed(f"{KEEP_ALIVE} must be a number of seconds.", kind="request") from None
+
+
+def _json(body: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type=JSON, status=status)
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "metaspo"}

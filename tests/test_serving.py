@@ -1,0 +1,382 @@
+"""`metaspo serve` as its clients meet it: what they get, who may ask, what it costs them, and how it ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from chat_server import NO_CREDIT, TOO_LONG, UNKNOWN_MODEL, ChatServer, Refusal, Refuse
+from misbehaving_server import response, serving
+
+from metaspo.engine import ConfigError
+from metaspo.serving import ServeConfig, Server, embedded_config, load_serve_config, open_client, open_server
+
+KEYS = {"ALICE_KEY": "sk-alice-secret", "BOB_KEY": "sk-bob-secret"}
+ALICE = {"Authorization": "Bearer sk-alice-secret"}
+BOB = {"Authorization": "Bearer sk-bob-secret"}
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Is it so?"}], "temperature": 0}
+SAMPLED = {**CHAT, "temperature": 1}
+
+
+def config_of(*urls: str, **more: object) -> ServeConfig:
+    models = [{"name": name, "model": "up", "endpoints": [url]} for name, url in zip(("m", "n"), urls, strict=False)]
+    return ServeConfig.model_validate({"models": models, "port": 0, **more})
+
+
+@asynccontextmanager
+async def at(
+    folder: Path, config: ServeConfig, *, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Server]]:
+    """A client of an open server."""
+    async with (
+        open_server(config, environment=KEYS, folder=folder) as (server, address),
+        aiohttp.ClientSession(address.removesuffix("/v1"), headers=headers) as session,
+    ):
+        yield session, server
+
+
+async def post(
+    session: aiohttp.ClientSession, body: object = CHAT, path: str = "chat/completions", **headers: str
+) -> tuple[int, Any, Mapping[str, str]]:
+    named = {name.replace("_", "-"): said for name, said in headers.items()}
+    async with session.post(f"/v1/{path}", json=body, headers=named) as answer:
+        return answer.status, await answer.json(), answer.headers
+
+
+def upstream(*, refuse: Refuse = lambda _request, _before: None) -> ChatServer:
+    return ChatServer(lambda request: f"yes to {request.messages[-1].content}", refuse=refuse)
+
+
+async def test_a_chat_is_answered_as_openai_s_clients_expect_it_and_once_for_all(tmp_path: Path) -> None:
+    with upstream() as server:
+        prices = {"input": 1.0, "output": 1.0}
+        config = ServeConfig.model_validate(
+            {"models": [{"model": "m", "endpoints": [server.url], "prices": prices}], "port": 0}
+        )
+        async with at(tmp_path, config) as (session, _):
+            status, body, headers = await post(session)
+            again = await post(session)
+    assert status == 200
+    assert (body["object"], body["model"], type(body["created"])) == ("chat.completion", "m", int)
+    assert body["choices"][0] == {
+        "index": 0,
+        "message": {"role": "assistant", "content": "yes to Is it so?"},
+        "logprobs": None,
+        "finish_reason": "stop",
+    }
+    assert body["usage"]["total_tokens"] == 23
+    assert (headers["x-metaspo-cache"], headers["x-metaspo-cost"]) == ("miss", "0.00002300")
+    assert (again[2]["x-metaspo-cache"], again[2]["x-metaspo-cost"]) == ("hit", "0.00000000")
+    assert again[2]["x-metaspo-saved"] == "0.00002300"
+    assert headers["x-metaspo-key"] == again[2]["x-metaspo-key"]
+    assert again[1]["id"] == body["id"]
+    assert server.calls == 1
+
+
+async def test_equal_questions_of_many_clients_are_asked_once(tmp_path: Path) -> None:
+    with upstream() as server:
+        server.hold_after(0)
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            asking = [asyncio.create_task(post(session)) for _ in range(32)]
+            await asyncio.to_thread(server.wait_for, asked=1)
+            server.release()
+            answers = await asyncio.gather(*asking)
+    assert server.calls == 1
+    assert sorted(headers["x-metaspo-cache"] for _, _, headers in answers)[-1] == "miss"
+    assert {body["choices"][0]["message"]["content"] for _, body, _ in answers} == {"yes to Is it so?"}
+
+
+async def test_the_providers_refusals_for_the_rate_are_waited_for(tmp_path: Path) -> None:
+    """No client ever sees one."""
+    refusals = [Refusal(429, "rate_limit_exceeded"), Refusal(503)]
+    with upstream(refuse=lambda _request, before: refusals[before] if before < 2 else None) as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            status, _, headers = await post(session)
+    assert status == 200
+    assert float(headers["x-metaspo-queue-ms"]) > 500
+
+
+async def test_samples_are_new_ones_unless_a_run_or_a_draw_is_named(tmp_path: Path) -> None:
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            free = [(await post(session, SAMPLED))[2]["x-metaspo-draw"] for _ in range(3)]
+            named = [(await post(session, SAMPLED, x_metaspo_draw="7"))[2]["x-metaspo-cache"] for _ in range(2)]
+            first = [(await post(session, SAMPLED, x_metaspo_run="a"))[2]["x-metaspo-draw"] for _ in range(3)]
+            second = [await post(session, SAMPLED, x_metaspo_run="b") for _ in range(3)]
+            several = await post(session, {**SAMPLED, "n": 3}, x_metaspo_run="c")
+            equal = await post(session, {**CHAT, "n": 2})
+            seeded = [(await post(session, {**SAMPLED, "seed": 1}))[2]["x-metaspo-cache"] for _ in range(2)]
+    assert len(set(free)) == 3
+    assert named == ["miss", "hit"]
+    assert first == ["0", "1", "2"]
+    assert [headers["x-metaspo-cache"] for _, _, headers in second] == ["hit"] * 3
+    assert several[2]["x-metaspo-draw"] == "0,1,2"
+    assert several[2]["x-metaspo-cache"] == "hit"
+    assert [choice["index"] for choice in several[1]["choices"]] == [0, 1, 2]
+    assert len(equal[1]["choices"]) == 2
+    assert seeded == ["miss", "hit"]
+    assert server.calls == 3 + 1 + 3 + 1 + 1
+
+
+async def test_a_stream_is_the_answer_in_pieces(tmp_path: Path) -> None:
+    body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            async with session.post("/v1/chat/completions", json=body) as answer:
+                text = await answer.text()
+                assert answer.content_type == "text/event-stream"
+            plain = await post(session)
+    events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    said = "".join(c["delta"].get("content", "") for chunk in chunks for c in chunk["choices"])
+    assert said == plain[1]["choices"][0]["message"]["content"]
+    assert chunks[-1]["usage"] == plain[1]["usage"]
+    assert plain[2]["x-metaspo-cache"] == "hit"
+
+
+async def test_who_waits_for_a_stream_or_asks_for_it_gets_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """White space before JSON is JSON; comments between events are none."""
+    monkeypatch.setattr("metaspo.serving.server.STREAM_KEEP_ALIVE", 0.01)
+    with upstream() as server:
+        server.hold_after(0)
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            async with session.post("/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+                assert (await answer.content.readany()).startswith(b": waiting\n\n")
+                server.release()
+                assert b"yes to" in await answer.read()
+            headers = {"x-metaspo-keep-alive": "1"}
+            async with session.post("/v1/chat/completions", json=CHAT, headers=headers) as answer:
+                assert (await answer.json())["object"] == "chat.completion"
+
+
+async def test_who_is_gone_waits_no_longer(tmp_path: Path) -> None:
+    """The call that nobody wants any more is broken off."""
+    with upstream() as server:
+        server.hold_after(0)
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            asking = asyncio.create_task(post(session))
+            await asyncio.to_thread(server.wait_for, asked=1)
+            asking.cancel()
+            await asyncio.to_thread(server.wait_until_clients_hung_up)
+            server.release()
+            assert (await post(session))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "code"),
+    [(TOO_LONG, 400, "rejected"), (UNKNOWN_MODEL, 404, "model"), (NO_CREDIT, 402, "credit")],
+)
+async def test_a_final_failure_says_that_it_is_and_stops_no_other_model(
+    tmp_path: Path, refusal: Refusal, status: int, code: str
+) -> None:
+    with upstream(refuse=lambda _request, _before: refusal) as bad, upstream() as good:
+        async with at(tmp_path, config_of(bad.url, good.url)) as (session, _):
+            said, body, headers = await post(session)
+            other = await post(session, {**CHAT, "model": "n"})
+    assert (said, body["error"]["code"], headers["x-should-retry"]) == (status, code, "false")
+    assert refusal.message in body["error"]["message"]
+    assert other[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        ({**CHAT, "model": "x"}, 404, "there are: m"),
+        ({**CHAT, "n": 0}, 400, "`n`"),
+        ({**CHAT, "store": True}, 400, "store"),
+        ([], 400, "object"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_with_a_sentence(
+    tmp_path: Path, body: object, status: int, word: str
+) -> None:
+    async with at(tmp_path, config_of("http://127.0.0.1:9/v1")) as (session, _):
+        said, answer, headers = await post(session, body)
+        assert (said, word in answer["error"]["message"], headers["x-should-retry"]) == (status, True, "false")
+
+
+async def test_a_page_in_a_browser_gets_nothing(tmp_path: Path) -> None:
+    """Neither under a name of its own, nor with the types that need no leave."""
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            assert (await post(session, CHAT, Host="evil.example"))[0] == 403
+            async with session.post("/v1/chat/completions", data=json.dumps(CHAT)) as answer:
+                assert answer.status == 400
+            for path, status in (("/health", 200), ("/v1/nothing", 404), ("/", 404)):
+                async with session.get(path) as answer:
+                    assert answer.status == status
+        assert server.calls == 0
+        async with at(tmp_path, config_of(server.url, hosts=["spo.example"])) as (session, _):
+            assert (await post(session, CHAT, Host="spo.example:80"))[0] == 200
+
+
+KEYED: dict[str, Any] = {
+    "keys": [
+        {"name": "alice", "key_env": "ALICE_KEY", "budget": {"calls": 3}},
+        {"name": "bob", "key_env": "BOB_KEY"},
+    ]
+}
+
+
+async def test_a_key_s_cap_holds_under_concurrency_and_over_restarts(tmp_path: Path) -> None:
+    """Whatever comes at once; what is cached stays to be had, and others go on."""
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url, **KEYED)) as (session, _):
+            asked = [{**CHAT, "messages": [{"role": "user", "content": str(k)}]} for k in range(20)]
+            answers = await asyncio.gather(*(post(session, body, **ALICE) for body in asked))
+            assert server.calls == 3
+            answered = [body for body, answer in zip(asked, answers, strict=True) if answer[0] == 200]
+            refused = [answer for answer in answers if answer[0] != 200]
+            assert len(answered) == 3
+            assert {(answer[0], answer[1]["error"]["code"]) for answer in refused} == {(402, "budget")}
+            assert (await post(session, answered[0], **ALICE))[0] == 200
+            assert (await post(session, asked[-1], **BOB))[0] == 200
+        async with at(tmp_path, config_of(server.url, **KEYED)) as (session, _):
+            assert (await post(session, {**CHAT, "seed": 9}, **ALICE))[0] == 402
+            assert (await post(session, answered[0], **ALICE))[0] == 200
+
+
+async def test_without_a_key_that_it_knows_nothing_is_had(tmp_path: Path) -> None:
+    """And no key is in anything that it says or writes."""
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url, **KEYED)) as (session, _):
+            for said in ("", "Bearer sk-wrong-secret", "Basic sk-alice-secret"):
+                headers = {"Authorization": said} if said else {}
+                status, body, _ = await post(session, CHAT, **headers)
+                assert (status, body["error"]["code"]) == (401, "key")
+                assert "secret" not in json.dumps(body)
+            async with session.get("/v1/models") as answer:
+                assert answer.status == 401
+            assert (await post(session, CHAT, **ALICE))[0] == 200
+    assert server.calls == 1
+    assert not await asyncio.to_thread(files_with, tmp_path, b"secret")
+
+
+def files_with(folder: Path, words: bytes) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and words in path.read_bytes()]
+
+
+async def test_other_paths_are_cached_and_passed_through_whole(tmp_path: Path) -> None:
+    said = {"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 3}, "x": 1}
+    async with serving(response(200, said)) as (url, seen), at(tmp_path, config_of(url)) as (session, _):
+        body = {"model": "m", "input": ["a"], "dimensions": 1}
+        first = await post(session, body, "embeddings")
+        second = await post(session, body, "embeddings")
+    assert first[1] == second[1] == said
+    assert (first[2]["x-metaspo-cache"], second[2]["x-metaspo-cache"]) == ("miss", "hit")
+    assert [json.loads(sent) for sent in seen.bodies] == [{**body, "model": "up"}]
+
+
+async def test_models_readiness_and_metrics_can_be_seen(tmp_path: Path) -> None:
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url)) as (session, running):
+            await post(session)
+            await post(session)
+            async with session.get("/v1/models") as answer:
+                assert [model["id"] for model in (await answer.json())["data"]] == ["m"]
+            async with session.get("/v1/models/x") as answer:
+                assert answer.status == 404
+            async with session.get("/metrics") as answer:
+                page = await answer.text()
+            async with session.get("/ready") as answer:
+                assert answer.status == 200
+            running.draining = True
+            async with session.get("/ready") as answer:
+                assert answer.status == 503
+    for line in (
+        'metaspo_requests_total{lane="m",outcome="fresh"} 1',
+        'metaspo_requests_total{lane="m",outcome="hit"} 1',
+        'metaspo_tokens_total{lane="m",kind="prompt"} 20',
+        'metaspo_in_flight{lane="m"} 0',
+    ):
+        assert line in page.splitlines()
+
+
+async def test_what_is_under_way_is_answered_when_the_server_is_told_to_end(tmp_path: Path) -> None:
+    with upstream() as server:
+        server.hold_after(0)
+        opened = open_server(config_of(server.url), environment=KEYS, folder=tmp_path)
+        _, address = await opened.__aenter__()
+        async with aiohttp.ClientSession() as session:
+            asking = asyncio.create_task(session.post(f"{address}/chat/completions", json=CHAT))
+            await asyncio.to_thread(server.wait_for, asked=1)
+            ending = asyncio.create_task(opened.__aexit__(None, None, None))
+            await asyncio.sleep(0)
+            server.release()
+            answer = await asking
+            assert answer.status == 200
+            assert (await answer.json())["choices"][0]["message"]["content"] == "yes to Is it so?"
+            await ending
+
+
+async def test_openai_s_own_client_is_served(tmp_path: Path) -> None:
+    openai = pytest.importorskip("openai")
+    messages = [{"role": "user", "content": "Is it so?"}]
+    with upstream() as server:
+        async with (
+            open_server(config_of(server.url), environment=KEYS, folder=tmp_path) as (_, address),
+            openai.AsyncOpenAI(base_url=address, api_key="any") as client,
+        ):
+            answer = await client.chat.completions.create(model="m", messages=messages, n=2)
+            assert [choice.message.content for choice in answer.choices] == ["yes to Is it so?"] * 2
+            stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+            assert "".join(pieces) == "yes to Is it so?"
+            with pytest.raises(openai.NotFoundError):
+                await client.chat.completions.create(model="x", messages=messages)
+
+
+def test_beyond_this_machine_a_key_is_required() -> None:
+    with pytest.raises(ConfigError, match="keys"):
+        embedded_config(overrides={"host": "0.0.0.0"})  # noqa: S104 - refused
+    assert embedded_config(overrides={"host": "::1"}).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("models = []", "models"),
+        ('[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]\ntemperature = 1', "each request"),
+        ('[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]\n[[keys]]\nname = "a"\nkey_env = "sk-x"', "NAME"),
+        ('cache = "redis://u:p@h"\n[[models]]\nmodel = "m"\nendpoints = ["http://h/v1"]', "password"),
+        ("[[models]\n", "TOML"),
+    ],
+)
+def test_a_mistake_in_the_config_is_named(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=word) as caught:
+        load_serve_config(path, overrides={})
+    assert str(path) in str(caught.value)
+
+
+def test_a_key_that_is_not_set_or_twice_the_same_is_named(tmp_path: Path) -> None:
+    from metaspo.serving.accounts import Accounts
+
+    config = config_of("http://127.0.0.1:9/v1", **KEYED)
+    for environment in ({"ALICE_KEY": "x"}, {"ALICE_KEY": "x", "BOB_KEY": "x"}):
+        with pytest.raises(ConfigError, match="BOB_KEY"):
+            Accounts(config, environment=environment, folder=tmp_path)
+
+
+def test_a_run_s_config_serves_its_models_and_opens_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from metaspo import Message, Request
+
+    monkeypatch.chdir(tmp_path)
+    with upstream() as server:
+        path = tmp_path / "run.toml"
+        path.write_text(
+            f'[base]\nmodel = "m"\nendpoints = ["{server.url}"]\nmax_tokens = 7\n'
+            '[[tasks]]\nname = "t"\ntrain = "t.jsonl"\ntest = "t.jsonl"\n'
+        )
+        assert [model.public_name for model in load_serve_config(path, overrides={}).models] == ["m"]
+        with open_client(path) as client:
+            answer = client.complete(Request(model="m", messages=(Message("user", "q"),)))
+    assert answer.text == "yes to q"
