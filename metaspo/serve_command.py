@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metaspo.console import err, out, run_async, told_plainly
+from metaspo.console import err, exit_on_user_error, out, run_async
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import NamedArguments
 from metaspo.progress import ProgressDisplay
@@ -33,7 +33,7 @@ def serve(
     given = {"host": host, "port": port}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    with told_plainly():
+    with exit_on_user_error():
         read = load_serve_config(config, overrides=overrides) if config else embedded_config(overrides=overrides)
         beside = [config.parent] if config else []
         names = ", ".join(model.public_name for model in read.models)
