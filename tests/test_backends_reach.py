@@ -373,7 +373,14 @@ async def test_a_packed_answer_is_read(content: bytes, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding"), [(gzip.compress(PLAIN)[:-12], "gzip"), (PLAIN, "gzip"), (PLAIN, "br"), (b"", "zstd")]
+    ("content", "encoding"),
+    [
+        (gzip.compress(PLAIN)[:-12], "gzip"),
+        (gzip.compress(PLAIN)[:-2], "gzip"),
+        (PLAIN, "gzip"),
+        (PLAIN, "br"),
+        (b"", "zstd"),
+    ],
 )
 async def test_what_cannot_be_unpacked_is_half_an_answer(content: bytes, encoding: str) -> None:
     """Cut off, not packed at all, or in a way that nobody asked for."""

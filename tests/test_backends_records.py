@@ -11,15 +11,18 @@ from misbehaving_server import Answer, response, serving
 
 from metaspo.backends import (
     UNASKED,
+    AccessDenied,
     BackendError,
     Completion,
     HalfAnswer,
     Message,
     OpenAICompatible,
+    RateLimited,
     Request,
     RequestRejected,
     Sampling,
     Scripted,
+    ServerFault,
     Usage,
     chat_answer,
     chat_events,
@@ -268,6 +271,22 @@ async def test_other_paths_are_passed_through_whole(
 async def test_what_is_not_whole_is_not_kept_whatever_the_path(path: str, body: dict[str, Any]) -> None:
     error, _, _ = await ask_raw(path, response(200, body))
     assert isinstance(error, HalfAnswer)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (500, {"error": {"message": "broken"}}, ServerFault),
+        (401, {"error": {"message": "who?"}}, AccessDenied),
+        (200, {**EMBEDDINGS, "error": {"code": "rate_limit_exceeded", "message": "slower"}}, RateLimited),
+    ],
+)
+async def test_a_failure_is_the_same_failure_whatever_the_path(
+    status: int, body: dict[str, Any], expected: type[BackendError]
+) -> None:
+    """Also where an answer stands beside it."""
+    error, _, _ = await ask_raw("embeddings", response(status, body))
+    assert type(error) is expected
 
 
 async def test_a_server_without_the_path_rejects_the_request_alone() -> None:

@@ -24,7 +24,10 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.database import connect, open_cache
+from metaspo.cache.errors import explain
 from metaspo.cache.maintenance import FORMAT
+from metaspo.cache.record import BadRecord
 from metaspo.cache.testing import make_entry, make_key
 
 COUNT = 2_000
@@ -380,3 +383,84 @@ async def test_database_taken_away(folder: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename a folder."""
     source.rename(target)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (PermissionError("no"), "may not be opened: correct the permissions"),
+        (FileNotFoundError("gone"), "could not be opened: see that the folder is there"),
+        (OSError("what?"), "could not be used: see the reason given"),
+        (sqlite3.OperationalError("what?"), "could not be used: see the reason given"),
+    ],
+    ids=repr,
+)
+def test_a_reason_is_told_with_what_to_do(tmp_path: Path, error: Exception, advice: str) -> None:
+    """And of what is behind it, the first."""
+    text = str(explain(tmp_path, error))
+    assert text.startswith(f"The cache in {tmp_path} {advice}")
+    assert text.endswith(f"({error}).")
+    behind = sqlite3.DatabaseError("cannot rollback")  # as diskcache hides it
+    behind.__context__ = error
+    assert str(explain(tmp_path, behind)) == text
+
+
+async def test_an_error_of_the_database_is_told_by_its_code(tmp_path: Path) -> None:
+    """Extended codes by their primary one."""
+    with closing(sqlite3.connect(tmp_path / "x", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE a (b UNIQUE)")
+        with closing(sqlite3.connect(tmp_path / "x", isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            connection.execute("PRAGMA busy_timeout = 0")
+            with pytest.raises(sqlite3.OperationalError) as busy:
+                connection.execute("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(sqlite3.OperationalError) as readonly:
+            connection.execute("INSERT INTO a VALUES (1)")
+    assert "held by another process" in str(explain(tmp_path, busy.value))
+    assert "may not be written" in str(explain(tmp_path, readonly.value))
+    readonly.value.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    assert "may not be written" in str(explain(tmp_path, readonly.value))
+
+
+def test_a_plain_connection_reads_what_is_ours_and_writes_only_where_that_was_said(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Another program's database is refused, a missing one is not made, and a short one is opened only to be saved."""
+    with pytest.raises(StoreError, match="There is no cache in"):
+        connect(folder)
+    open_cache(folder).close()
+    with closing(connect(folder)) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM Settings")
+    with closing(connect(folder, write=True)) as connection:
+        connection.execute("DELETE FROM Cache")
+    (tmp_path / "other").mkdir()
+    change(tmp_path / "other", "CREATE TABLE Cache (key)")
+    with pytest.raises(StoreError, match="another program's database"):
+        connect(tmp_path / "other")
+    os.truncate(folder / "cache.db", os.path.getsize(folder / "cache.db") - 4096)
+    with pytest.raises(StoreError, match="damaged"):
+        connect(folder)
+    connect(folder, salvage=True).close()
+
+
+def test_keys_are_text_and_values_bytes_and_nothing_else_goes_in_or_comes_out(folder: Path) -> None:
+    """So nothing is ever unpickled."""
+    cache = open_cache(folder)
+    disk = cache.disk
+    assert disk.put("key") == ("key", True)
+    assert disk.get("key", True) == "key"
+    assert disk.store(b"value", False) == (0, 1, None, b"value")
+    assert disk.fetch(1, None, b"value", False) == b"value"
+    for refused in (lambda: disk.put(7), lambda: disk.store("text", False), lambda: disk.store(b"value", True)):
+        with pytest.raises(TypeError):
+            refused()
+    for damaged in (
+        lambda: disk.get("key", False),
+        lambda: disk.get(7, True),
+        lambda: disk.fetch(2, None, b"value", False),
+        lambda: disk.fetch(1, None, "value", False),
+    ):
+        with pytest.raises(BadRecord):
+            damaged()
+    cache.close()

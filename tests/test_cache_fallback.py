@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -210,3 +210,67 @@ async def test_a_store_that_was_closed_too_early_costs_nothing(tmp_path: Path) -
         await inner.aclose()
         assert await store.put(make_key(1), make_entry()) == make_entry()
         assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+
+class Claiming:
+    """Claims that write down what they are told, until they are broken."""
+
+    lease = 5.0
+    contested = True
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.broken = False
+
+    def _tell(self, what: str, keys: Collection[str]) -> set[str]:
+        if self.broken:
+            raise StoreError("It is broken.")
+        self.told.append(f"{what} {' '.join(keys)}")
+        return set(keys)
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        return self._tell("claim", keys) - {"taken"}
+
+    async def renew(self, keys: Collection[str]) -> None:
+        self._tell("renew", keys)
+
+    def release(self, keys: Collection[str]) -> None:
+        self._tell("release", keys)
+
+
+class ClaimingStore(MemoryStore):
+    """Has such claims."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claiming = Claiming()
+
+    @property
+    def claims(self) -> Claiming:
+        return self.claiming
+
+
+@pytest.mark.parametrize("fails_at", ["claim", "renew"])
+async def test_claims_are_the_other_stores_until_they_fail_and_then_everything_is_ours(fails_at: str) -> None:
+    """Nobody else is asked or told anything from then on."""
+    behind = ClaimingStore()
+    async with FallbackStore(behind, warn=unexpected) as store:
+        claims = store.claims
+        assert claims is not None
+        assert (claims.lease, claims.contested) == (5.0, True)
+        assert await claims.claim_many(["a", "taken"]) == {"a"}
+        await claims.renew(["a"])
+        claims.release(["a"])
+        assert behind.claiming.told == ["claim a taken", "renew a", "release a"]
+        behind.claiming.broken = True
+        if fails_at == "claim":
+            assert await claims.claim_many(["a", "taken"]) == {"a", "taken"}
+        else:
+            await claims.renew(["a"])
+        behind.claiming.broken = False
+        assert not claims.contested
+        assert await claims.claim_many(["taken"]) == {"taken"}
+        await claims.renew(["a"])
+        claims.release(["a"])
+        assert len(behind.claiming.told) == 3
+    assert FallbackStore(MemoryStore(), warn=unexpected).claims is None

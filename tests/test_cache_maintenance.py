@@ -253,7 +253,7 @@ LINE = {
     [
         (b"", "only the start"),
         (b"plain text", "is no snapshot"),
-        (gzip.compress(b"{}\n"), "is no snapshot"),
+        (gzip.compress(b"{}\n", mtime=0), "is no snapshot"),
         (zipped(), "only the start"),
         (zipped([1]), "first line"),
         (zipped(LINE), "first line"),

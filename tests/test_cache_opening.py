@@ -1,0 +1,118 @@
+"""What a cache is called: a folder, a server's URL, or nothing; and what is shown of that."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from metaspo.cache import DiskStore, FallbackStore, MemoryStore, StoreError
+from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_place
+from metaspo.cache.redis_server import check_safe, eviction, read_address
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "options"),
+    [
+        ("redis://", "localhost:6379/0", {"host": "localhost", "port": 6379, "db": 0}),
+        ("redis://h", "h:6379/0", {"host": "h", "port": 6379, "db": 0}),
+        ("redis://h:1/3", "h:1/3", {"host": "h", "port": 1, "db": 3}),
+        ("redis://h/?db=4", "h:6379/4", {"db": 4}),
+        ("rediss://h/2?ssl_ca_certs=/f", "h:6379/2", {"ssl": True, "ssl_ca_certs": "/f", "db": 2}),
+        ("unix:///a%20b.sock?db=5", "/a b.sock", {"unix_socket_path": "/a b.sock", "db": 5}),
+        ("unix:///a.sock", "/a.sock", {"unix_socket_path": "/a.sock", "db": 0}),
+        ("redis://me:p%40ss@h", "h:6379/0", {"username": "me", "password": "p@ss"}),
+        ("redis://me@h", "h:6379/0", {"username": "me", "password": "given"}),
+    ],
+)
+def test_a_servers_address_is_read_and_shown_without_who_may_enter(
+    url: str, where: str, options: dict[str, object]
+) -> None:
+    """A password that is given is for a URL that holds none."""
+    address = read_address(url, password="given")
+    assert address.where == f"the cache at {url.split(':')[0]}://{where}"
+    assert {name: address.options[name] for name in options} == options
+    assert address.options["protocol"] == 2
+    assert ("ssl" in address.options) == url.startswith("rediss")
+    assert ("host" in address.options) != url.startswith("unix")
+    assert "p@ss" not in repr(address)
+    assert read_address("redis://h").options["password"] is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h",
+        "redis://h/x",
+        "redis://h:port",
+        "redis://h?timeout=3",
+        "redis://h?ssl_ca_certs=/f",
+        "redis://h?db",
+        "rediss://h?ssl_ca_certs=/f&x=1",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused_without_repeating_it(url: str) -> None:
+    """It may hold a password."""
+    with pytest.raises(StoreError, match="This is no URL of a Redis server") as refused:
+        read_address(url)
+    assert "://h" not in str(refused.value)
+
+
+def test_a_server_says_of_itself_whether_it_keeps_answers(caplog: pytest.LogCaptureFixture) -> None:
+    """Old ones and those that throw answers away are refused; one without a log is told of."""
+    safe = {"redis_version": "7.2", "maxmemory_policy": "noeviction"}
+    check_safe({**safe, "aof_enabled": 1}, where="the cache")
+    assert caplog.messages == []
+    check_safe(safe, where="the cache")
+    assert [message.split(" keeps no log")[0] for message in caplog.messages] == ["The cache"]
+    assert eviction(safe) is None
+    for changed, said in ({"maxmemory_policy": "allkeys-lru"}, "throws"), ({"redis_version": "6.9"}, "on Redis 6.9"):
+        with pytest.raises(StoreError, match=rf"^The cache .*{said}.*\.$"):
+            check_safe({**safe, **changed}, where="the cache")
+    with pytest.raises(StoreError, match="on Redis 0"):
+        check_safe({}, where="the cache")
+
+
+async def test_a_place_is_a_folder_from_where_it_is_said_or_memory(tmp_path: Path) -> None:
+    """An absolute one is itself; where a run shall go on, it does, told once."""
+    told: list[str] = []
+    async with open_store("here", folder=tmp_path) as store:
+        assert isinstance(store, DiskStore)
+    assert (tmp_path / "here" / "cache.db").exists()
+    async with open_store(str(tmp_path / "there"), folder=tmp_path / "x", on_failure=told.append) as store:
+        assert isinstance(store, FallbackStore)
+    assert (tmp_path / "there" / "cache.db").exists()
+    assert isinstance(open_store("", folder=tmp_path), MemoryStore)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        open_store("file", folder=tmp_path)
+    assert told == []
+    assert isinstance(open_store("file", folder=tmp_path, on_failure=told.append), MemoryStore)
+    assert [text.split(":")[0] for text in told] == ["Going on without a cache"]
+
+
+@pytest.mark.parametrize("opened", [open_store, open_maintenance])
+def test_a_server_needs_its_package(monkeypatch: pytest.MonkeyPatch, opened: type) -> None:
+    """And it is said which."""
+    for name in [name for name in sys.modules if name.startswith("metaspo.cache.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(StoreError, match=r"pip install 'metaspo\[redis\]'"):
+        opened("redis://h")
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "secret", "shown"),
+    [
+        ("cache", False, False, "cache"),
+        ("a:b@c", False, False, "a:b@c"),
+        ("redis://h/0", True, False, "redis://h/0"),
+        ("redis://me@h", True, False, "redis://h"),
+        ("redis://me:pw@h", True, True, "redis://h"),
+        ("redis://:pw@h", True, True, "redis://h"),
+    ],
+)
+def test_a_place_with_a_scheme_is_a_url_and_is_shown_without_who_may_enter(
+    place: str, url: bool, secret: bool, shown: str
+) -> None:
+    """Folders may have any name."""
+    assert (is_url(place), holds_password(place), shown_place(place)) == (url, secret, shown)
