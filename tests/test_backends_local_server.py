@@ -17,7 +17,6 @@ import pytest
 from test_backends_local import started, wait_until_gone
 
 from metaspo.backends import ConnectionLost, LocalModel, LocalServerFailed, Message, Request, Unreachable
-from metaspo.backends.local import _MOST_THREADS
 from metaspo.backends.local_server import ServerSettings
 
 STANDIN = """
@@ -229,5 +228,5 @@ def test_a_model_is_named_by_its_file_and_asks_for_the_threads_there_are(tmp_pat
     assert hub.name == "local/owner/repo:file"
     assert hub.log_path.name == "owner--repo:file.log"
     assert LocalModel(tmp_path / "Toy.GGUF").name == "local/Toy"
-    assert 1 <= LocalModel()._threads <= _MOST_THREADS
+    assert 1 <= LocalModel()._threads <= 8
     assert LocalModel(threads=20)._threads == 20

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from metaspo.cache import DiskStore, FallbackStore, MemoryStore, StoreError
-from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_place
-from metaspo.cache.redis_server import check_safe, eviction, read_address
+from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_location
+from metaspo.cache.redis_address import read_address
+from metaspo.cache.redis_server import check_safe, eviction
 
 
 @pytest.mark.parametrize(
@@ -115,4 +116,4 @@ def test_a_place_with_a_scheme_is_a_url_and_is_shown_without_who_may_enter(
     place: str, url: bool, secret: bool, shown: str
 ) -> None:
     """Folders may have any name."""
-    assert (is_url(place), holds_password(place), shown_place(place)) == (url, secret, shown)
+    assert (is_url(place), holds_password(place), shown_location(place)) == (url, secret, shown)
