@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import product
 from random import Random
 from statistics import fmean
 
@@ -34,12 +35,12 @@ FIRST = {"": "S", "a": "A", "b": "B"}
 
 @dataclass
 class Told:
-    """A run as it would go without any interruption, with what is to be read from it.
+    """A run as it would go without any interruption, and what is to be read from it.
 
     Attributes:
         points: (the event that makes it, its address, its (score, task) pairs).
         proposals: in the order in which rounds select.
-        best: the prompts selected last.
+        best, scores: the prompts selected last, and what each task's are worth.
     """
 
     rng: Random
@@ -47,18 +48,24 @@ class Told:
     points: list[tuple[int, str, list[tuple[float, str]]]] = field(default_factory=list)
     proposals: list[Proposed] = field(default_factory=list)
     best: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def score(self) -> float:
         return self.rng.randint(0, 8) / 8
 
     def start(self, tasks: Sequence[str]) -> None:
         """The first prompts."""
-        scores = [(self.score(), task) for task in tasks]
-        self.events += [Score(address=f"init/task={task}", task=task, score=score) for score, task in scores]
-        self.points.append((len(self.events) - 1, "init", scores))
+        self.scores = {task: self.score() for task in tasks}
+        self.events += [Score(address=f"init/task={task}", task=task, score=self.scores[task]) for task in tasks]
+        self._point("init")
 
-    def round(self, at: str, task: str) -> Select:
-        """One loop's candidates, and what it selects."""
+    def _point(self, address: str, *, made: int | None = None, mean: float | None = None) -> None:
+        """The last event, or the one given, makes a point: of all tasks' best, or of a mean where no more is told."""
+        scores = [(score, task) for task, score in self.scores.items()] if mean is None else [(mean, "")]
+        self.points.append((len(self.events) - 1 if made is None else made, address, scores))
+
+    def round(self, at: str, task: str, *, nodes: bool = True) -> Select:
+        """One loop's candidates, and what it selects; `nodes`: whether an outer loop's are told task by task."""
         parent = self.best.get(task, FIRST[task])
         told: dict[str, Proposed] = {}
         for number in range(1, self.rng.randint(1, 4)):
@@ -74,6 +81,9 @@ class Told:
             elif score is not None and task:
                 self.events.append(Score(address=f"{cand}/score", task=task, score=score))
             elif score is not None:
+                for of, prompt_number in product(self.scores if nodes else (), (1, 2)):
+                    each = Score(address=f"{cand}/score/task={of}/{prompt_number}", task=of, score=self.score())
+                    self.events.append(each)
                 self.events.append(Candidate(address=cand, score=score))
             told[text] = Proposed(
                 address=cand,
@@ -91,21 +101,28 @@ class Told:
         if task:
             select = Select(address=at, kept=kept)
         else:
-            select = Select(address=at, system=kept[0].user, chosen=len(winners), score=kept[0].score)
+            chosen = int(winners[0].address.rpartition("=")[2]) if winners else 0
+            select = Select(address=at, system=kept[0].user, chosen=chosen, score=kept[0].score)
         self.events.append(select)
         return select
 
     def iteration(self, number: int, tasks: Sequence[str]) -> None:
         """Inner loops, then the outer one."""
-        kept: list[tuple[float, str]] = []
         for task in tasks:
             select = self.round(f"iter={number}/inner/task={task}", task)
-            kept += [(one.score, task) for one in select.kept or () if one.score is not None]
-        inner = len(self.events) - 1
-        select = self.round(f"iter={number}/outer", "")
-        assert select.score is not None
-        self.points.append((inner, f"iter={number}/inner", kept))
-        self.points.append((len(self.events) - 1, f"iter={number}/outer", [(select.score, "")]))
+            self.scores[task] = max(one.score for one in select.kept or () if one.score is not None)
+        self._point(f"iter={number}/inner")
+        if self.rng.random() < 0.5:
+            self.events.append(Barrier(address=f"iter={number}/inner"))
+        begun, nodes = len(self.events), self.rng.random() < 0.8
+        select = self.round(f"iter={number}/outer", "", nodes=nodes)
+        of_chosen = f"iter={number}/outer/cand={select.chosen}/score/"
+        told = [
+            event for event in self.events[begun:] if isinstance(event, Score) and event.address.startswith(of_chosen)
+        ]
+        for task in tasks if told else ():
+            self.scores[task] = max(event.score or 0.0 for event in told if event.task == task)
+        self._point(f"iter={number}/outer", mean=select.score if select.chosen and not nodes else None)
 
 
 def spent_at(calls: int) -> Spent:
