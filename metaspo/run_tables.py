@@ -18,7 +18,7 @@ from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import Data, rows_of, run_data, shown_data, summary_of
 from metaspo.engine.runs.summary import RunSummary
-from metaspo.tables import OF_SCORES, fitting, make_table, say
+from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
 from metaspo.whole_table import WholeTable
 
 SCREEN_TASKS = 6  # rows of tasks on the first screen
@@ -44,8 +44,8 @@ def print_result(out: Console, data: Data) -> None:
     summary, result = summary_of(data), data["result"]
     out.print(Text(data["name"], style="bold"))
     _print_state(out, data, summary)
-    if summary and (warning := summary.proposals.warning):
-        say(out, f"warning: {warning}", style="yellow")
+    if summary:
+        _print_warning(out, summary)
     if result:
         _print_verdict(out, summary, result)
         _print_prompt(out, result["system_prompt"], lines=SCREEN_LINES)
@@ -78,12 +78,20 @@ def print_run_data(out: Console, data: Data) -> None:
         if raced_out := result.get("raced_out"):
             say(out, f"Raced out, on statistical evidence alone: {', '.join(raced_out)}")
     if summary:
-        if warning := summary.proposals.warning:
-            say(out, f"warning: {warning}", style="yellow")
+        _print_warning(out, summary)
         _print_usage(out, summary)
     if data["directory"]:
         prompts = " (prompts ready to paste in prompts/)" if result else ""
         say(out, f"Directory: {data['directory']}{prompts}")
+
+
+def _print_warning(out: Console, summary: RunSummary) -> None:
+    """That proposals were lost, and whether asking again would ask anybody."""
+    if warning := summary.proposals.warning:
+        again = from_cache(
+            next((use for lane, use in summary.usage.lanes.items() if "optimizer" in lane), None), "optimizer"
+        )
+        say(out, f"warning: {warning} {again}".rstrip(), style="yellow")
 
 
 def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> None:

@@ -17,6 +17,7 @@ from metaspo.engine.evaluation.task_rows import percent
 from metaspo.engine.evaluation.test_score import COUNTS, WHOSE
 from metaspo.engine.money import show_dollars
 from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
 
 Data = dict[str, Any]
@@ -61,6 +62,14 @@ def evaluation_data(report: EvaluationReport) -> Data:
     return report.as_json()
 
 
+def from_cache(use: LaneUse | None, table: str) -> str:
+    """What to do about a model's bad answers where none is new; "" where some are."""
+    answers = use.hits + use.joined if use and not use.calls else 0
+    if not answers:
+        return ""
+    return f"All {answers:,} answers came from the cache; another `revision` in [{table}] asks again."
+
+
 def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
     table = make_table("scores (95% intervals)", *WHOSE, "score", "examples", *COUNTS)
@@ -74,6 +83,8 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
         if row.unanswered:
             out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}", highlight=False, markup=False)
     use = report.usage.total
+    if not use.calls and 2 * sum(row.malformed for row in report.scores) > sum(row.examples for row in report.scores):
+        say(out, from_cache(use, "base"))
     out.print(
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
         f"{show_dollars(use.dollars, unpriced=use.unpriced)}, {report.seconds:.1f} s",

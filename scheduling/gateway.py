@@ -86,6 +86,7 @@ class Gateway:
         """Raises `RuntimeError` if one of the lanes is open in another gateway."""
         for lane in self._lanes.values():
             lane.require_free()
+        self._loop = asyncio.get_running_loop()
         self._open_lanes = {
             name: OpenLane(
                 lane,
@@ -287,6 +288,11 @@ class Gateway:
     def _require_open(self) -> None:
         if not self._open:
             raise RuntimeError("the gateway is not open: use it inside its `async with`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "the gateway was opened in another event loop, and its answers come in there: open one in this one, "
+                "or run everything in one"
+            )
 
 
 def _price(lane: LaneState, completion: Completion) -> float | None:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -452,15 +452,21 @@ def test_keys_are_text_and_values_bytes_and_nothing_else_goes_in_or_comes_out(fo
     assert disk.get("key", True) == "key"
     assert disk.store(b"value", False) == (0, 1, None, b"value")
     assert disk.fetch(1, None, b"value", False) == b"value"
-    for refused in (lambda: disk.put(7), lambda: disk.store("text", False), lambda: disk.store(b"value", True)):
+    refusals: list[Callable[[], object]] = [
+        lambda: disk.put(7),
+        lambda: disk.store("text", False),
+        lambda: disk.store(b"value", True),
+    ]
+    for refused in refusals:
         with pytest.raises(TypeError):
             refused()
-    for damaged in (
+    rows: list[Callable[[], object]] = [
         lambda: disk.get("key", False),
         lambda: disk.get(7, True),
         lambda: disk.fetch(2, None, b"value", False),
         lambda: disk.fetch(1, None, "value", False),
-    ):
+    ]
+    for damaged in rows:
         with pytest.raises(BadRecord):
             damaged()
     cache.close()

@@ -47,7 +47,7 @@ def interrupted(ended: Ended) -> None:
     assert ended.errors == []
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_pays_only_for_what_is_missing(
     project: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]], stop: signal.Signals
 ) -> None:

@@ -86,7 +86,7 @@ class History:
         self._nodes: dict[
             int, dict[str, float]
         ] = {}  # of the outer round that goes on: candidate -> task -> best score
-        self._selected: set[Address] = set()
+        self._selected: dict[Address, int] = {}  # rounds, each with a hash of what was selected
         self._parents: dict[str, str] = {}
         self._open: dict[str, Proposed] = {}  # proposals that no selection was made from yet, by address
         self._done: list[Proposed] = []
@@ -102,6 +102,16 @@ class History:
                 self._end_inner()
             case Score() | Candidate() | Rejected() | Proposal() | Select() if address.round not in self._selected:
                 self._apply_in_round(event, address, spent)
+
+    def contradicts(self, event: Event, address: Address) -> bool:
+        """Whether this is otherwise than an earlier session said it, as after a metric was mended."""
+        match event:
+            case Score() if address.loop == "init" and self._points:
+                before = dict(self._points[0][1]).get(address.task)
+                return before is not None and event.score is not None and event.score != before
+            case Select() if address.round in self._selected:
+                return _digest(event) != self._selected[address.round]
+        return False
 
     def _apply_in_round(self, event: Event, address: Address, spent: Spent) -> None:
         task = address.task if address.loop == "inner" else ""
@@ -145,7 +155,7 @@ class History:
             self._points[:1] = [("init", [*scores, (task, score)], spent)]
 
     def _select(self, event: Select, address: Address, spent: Spent) -> None:
-        self._selected.add(address)
+        self._selected[address] = _digest(event)
         if address.loop == "inner":
             scores = [kept.score for kept in event.kept or () if kept.score is not None]
             if scores:
@@ -176,3 +186,8 @@ class History:
             self._done.append(proposed.selected_from(event.prompts, dropped=at in self._dropped))
         self._scores = {at: score for at, score in self._scores.items() if not at.startswith(below)}
         self._dropped = {at for at in self._dropped if not at.startswith(below)}
+
+
+def _digest(event: Select) -> int:
+    """Of what was selected, whenever it was."""
+    return hash(repr(replace(event, t=0.0)))

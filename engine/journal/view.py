@@ -67,7 +67,7 @@ class RunView:
         proposals: how many there were, and could not be used.
         trials: what became of the system prompts that were tried.
         optimism: how much of the last selected system prompt's score is likely to be luck, in words; of any session.
-        history: the way of the score, and the prompts, of all sessions.
+        history: the way of the score, and the prompts, of all sessions; of those alone that agree with the last one.
     """
 
     def __init__(self, *, texts: bool = False) -> None:
@@ -76,7 +76,8 @@ class RunView:
         self.seconds = 0.0
         self.optimism = ""
         self.spent = Spent()
-        self.history = History(texts=texts)
+        self._texts = texts
+        self.history = self._of_session = History(texts=texts)
         self._begin(Start())
 
     def _begin(self, start: Start) -> None:
@@ -85,6 +86,8 @@ class RunView:
         self.proposals = Proposals()
         self.trials = SystemTrials()
         self._before = self.spent
+        if self.sessions > 1:
+            self._of_session = History(texts=self._texts)
         self._waits: list[Wait] = []
         self._scored = 0
         self._reached: Reached = (0, 0)
@@ -119,7 +122,11 @@ class RunView:
         self._scored += isinstance(event, Score) and address.loop == "init"
         self._reached = max(self._reached, _begun(event, address))
         self.trials.apply(event, address)
-        self.history.apply(event, address, self.spent)
+        self._of_session.apply(event, address, self.spent)
+        if self.history.contradicts(event, address):
+            self.history = self._of_session  # the sessions before graded otherwise: nothing of them belongs beside it
+        elif self.history is not self._of_session:
+            self.history.apply(event, address, self.spent)
 
     def stage(self, *, iterations: int, sources: int) -> str:
         """How far the last session got, as its observer is told, in a run of so many iterations and source tasks."""

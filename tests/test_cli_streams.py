@@ -1,0 +1,219 @@
+"""Streams, signals, files and limits as they really are: none of them is a traceback, and none loses a run."""
+
+import codecs
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from command_line import LIMIT, here, run_into, write_project
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World
+
+from metaspo.backends import Simulated
+from metaspo.engine import prepare
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.runtime.open_files import OURS, fit_lanes
+from metaspo.scheduling import Lane, LaneSettings
+
+WORLD = World(3, malformed=0.1)
+DEAD = "http://127.0.0.1:9/v1"
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+
+
+def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of shell in which `metaspo` is the command."""
+    line = command.replace("metaspo", f'"{sys.executable}" -m metaspo')
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+        timeout=LIMIT,
+    )
+
+
+@pytest.mark.parametrize("command", ["metaspo tasks", "metaspo tasks --json"])
+def test_a_reader_that_leaves_is_no_fault(tmp_path: Path, command: str) -> None:
+    """As `head` does; what is printed is larger than a pipe holds."""
+    done = shell(f"(for i in 1 2 3; do {command} 2>&3 || exit 9; done) 3>&2 | head -n 1", tmp_path)
+    assert (done.returncode, b"Error" in done.stderr, b"Exception" in done.stderr) == (0, False, False)
+
+
+@needs_full
+@pytest.mark.parametrize("options", ["", " --json"])
+def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, options: str) -> None:
+    done = shell(f"metaspo tasks{options} > /dev/full", tmp_path)
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+    assert done.returncode == 3
+    assert len(errors) == 1
+    assert "standard output cannot be written: No space left on device" in errors[0]
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437"])
+def test_every_encoding_of_standard_output_will_do(tmp_path: Path, encoding: str) -> None:
+    """What it does not have becomes a question mark for people, and an escape in JSON."""
+    config = write_project(tmp_path, DEAD)
+    text = config.read_text(encoding="utf-8").replace('model = "answerer"', 'model = "Прив\\u00e9t 🙂"')
+    config.write_text(text, encoding="utf-8")
+    plain = shell("metaspo plan run.toml", tmp_path, PYTHONIOENCODING=encoding)
+    data = shell("metaspo plan run.toml --json", tmp_path, PYTHONIOENCODING=encoding)
+    assert (plain.returncode, data.returncode) == (0, 0), plain.stderr + data.stderr
+    assert b"?" in plain.stdout
+    whole = shell("metaspo plan run.toml --json", tmp_path, PYTHONIOENCODING="utf-8")
+    assert json.loads(data.stdout.decode(encoding)) == json.loads(whole.stdout)
+
+
+def test_columns_is_heard_through_a_pipe(tmp_path: Path) -> None:
+    """Tables wrap there, between words."""
+    config = write_project(tmp_path, DEAD)
+    narrow, wide = (shell(f"metaspo plan {config.name}", tmp_path, COLUMNS=width) for width in ("60", "200"))
+    assert len(narrow.stdout.splitlines()) > len(wide.stdout.splitlines())
+
+
+def test_a_second_interrupt_ends_at_once_and_says_what_that_costs(tmp_path: Path, server: ChatServer) -> None:
+    """The first one lets calls come in that are paid for anyway."""
+    write_project(tmp_path, server.url, lane="prices = {input = 1, output = 1}")
+    running = run_into(tmp_path, server, calls=20)
+    while running.poll() is None:
+        running.send_signal(signal.SIGINT)
+        try:
+            running.wait(0.3)
+        except subprocess.TimeoutExpired:
+            continue
+    _, err = running.communicate()
+    assert running.returncode == 130
+    assert err.count("Interrupted at once. Answers that were still on their way are lost") == 1
+    assert "Everything paid for is kept" not in err
+    assert "Traceback" not in err
+    server.release()
+
+
+@needs_full
+def test_a_full_disk_under_the_run_directory_stops_the_run_with_a_sentence(
+    project: Path, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = prepare(project / "run.toml", folder=project).directory
+    assert directory is not None
+    directory.path.mkdir(parents=True)
+    directory.journal.symlink_to(FULL)
+    ended = here("optimize", "run.toml", "--quiet")
+    assert ended.code == 3
+    assert ended.errors == [
+        f"run: {directory.journal} cannot be written: No space left on device. See to its disk, or set `runs`."
+    ]
+
+
+def test_a_run_directory_is_its_owners(project: Path, server: ChatServer) -> None:
+    """It holds prompts and examples, as the cache does."""
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (run,) = (path for path in (project / ".metaspo" / "runs").iterdir() if path.is_dir())
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
+
+
+def test_init_writes_over_nothing_that_somebody_has_edited(tmp_path: Path) -> None:
+    """Nothing at all is written then; what is as it was is no hindrance."""
+    assert here("init", str(tmp_path)).code == 0
+    (tmp_path / "metaspo.toml").unlink()
+    assert here("init", str(tmp_path)).code == 0
+    (tmp_path / "metaspo.toml").unlink()
+    edited = tmp_path / "tasks" / "size.test.jsonl"
+    edited.write_text("mine", encoding="utf-8")
+    ended = here("init", str(tmp_path))
+    assert ended.code == 2
+    assert "size.test.jsonl: is there already" in ended.errors[0]
+    assert edited.read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / "metaspo.toml").exists()
+
+
+def test_init_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = here("init", str(tmp_path / "file" / "deeper"))
+    assert (ended.code, len(ended.errors)) == (2, 1)
+
+
+@given(
+    st.lists(st.tuples(st.one_of(st.just("auto"), st.integers(1, 3_000)), st.integers(1, 5)), min_size=1, max_size=3),
+    st.one_of(st.none(), st.integers(1, 5_000)),
+)
+def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], files: int | None) -> None:
+    """All lanes together, but for one call each; lanes that fit stay as they are, and it is said when they do not."""
+    made = [
+        Lane(str(n), [Simulated(lambda request: "")] * endpoints, LaneSettings(concurrency=concurrency))  # type: ignore[arg-type]
+        for n, (concurrency, endpoints) in enumerate(lanes)
+    ]
+
+    def calls(lane: Lane) -> int:
+        settings = lane.settings
+        most = settings.max_concurrency * len(lane.backends)
+        return most if settings.concurrency == "auto" else settings.concurrency
+
+    wanted, told = sum(map(calls, made)), list[str]()
+    before = [lane.settings for lane in made]
+    fit_lanes(made, files, warn=told.append)
+    fits = files is None or wanted <= max(files - OURS, len(made))
+    assert fits == (not told)
+    if fits:
+        assert [lane.settings for lane in made] == before
+    else:
+        assert files is not None
+        least = sum(len(lane.backends) for lane in made)
+        assert sum(map(calls, made)) <= max(files - OURS, least)
+        assert f"ulimit -n {wanted + OURS}" in told[0]
+
+
+def test_the_limit_of_the_shell_is_raised_to_that_of_the_system(tmp_path: Path) -> None:
+    script = "from metaspo.engine.runtime.open_files import limit, raise_limit; raise_limit(); print(limit())"
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -S -n 128; ulimit -H -n 700; "{sys.executable}" -c "{script}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "700\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_dotenv_is_read_in_the_encodings_that_editors_and_shells_write(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / ".env").write_bytes("A_KEY=grün\nOTHER='x'\n".encode(encoding))
+    assert environment_with_dotenv(tmp_path)["A_KEY"] == "grün"
+    (tmp_path / ".env").write_bytes(codecs.BOM_UTF16_LE + b"x")
+    with pytest.raises(ConfigError, match="save the file as UTF-8"):
+        environment_with_dotenv(tmp_path)
+
+
+def test_a_config_may_begin_with_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As editors on Windows write it."""
+    config = write_project(tmp_path, DEAD)
+    config.write_text(config.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    assert here("plan", "run.toml").code == 0
+    (tmp_path / "grid.toml").write_text(
+        'config = "run.toml"\nmethods = ["default"]\nseeds = [1]\n', encoding="utf-8-sig"
+    )
+    assert here("compare", "grid.toml", "--plan").code == 0
+
+
+def test_bad_answers_that_come_from_the_cache_are_told_how_to_be_asked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the base model and of the optimizer; not while any is new."""
+    monkeypatch.chdir(tmp_path)
+    mumbling = World(3, malformed=1.0)
+    with ChatServer(lambda request: mumbling.answer(request) if request.model == "writer" else "Hm.") as server:
+        write_project(tmp_path, server.url)
+        told = [
+            here(command, "run.toml", "--quiet").out for command in ("evaluate", "evaluate", "optimize", "optimize")
+        ]
+    again = ["answers came from the cache; another `revision` in" in " ".join(text.split()) for text in told]
+    assert again == [False, True, False, True]
