@@ -1,0 +1,189 @@
+"""The steps by which a lane finds its number of calls in flight: round by round, what is measured and what follows."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaspo.scheduling.concurrency import COOL_DOWN, AutoConcurrency, Meter
+
+
+class Rounds:
+    """Feeds a control answers at a steady rate, a whole round at a time.
+
+    A round's first answers are to calls of the time before: as many as were out then. Then come as many as the limit
+    (twice as many once it is through with doubling), 12 at least (24). The next one ends it.
+    """
+
+    def __init__(self, *, first: int = 8, most: int = 256) -> None:
+        self.control = AutoConcurrency(upper_bound=most, first=first)
+        self.now = 0.0
+        self._skip = self.control.limit
+
+    def answer(self, rate: float, count: int, *, used: float = 1.0) -> None:
+        for _ in range(count):
+            self.now += 1 / rate
+            self.control.on_success(self.now, in_flight=int(used * self.control.limit))
+
+    def length(self) -> int:
+        """Answers in the round that goes on."""
+        times = 1 if "phase=start" in repr(self.control) else 2
+        return max(4, self._skip) + max(times * self.control.limit, times * 12)
+
+    def round(self, rate: float, *, used: float = 1.0) -> int:
+        """The limit after a round in which so many were answered a second; it changes with the last one, if at all."""
+        before = self.control.limit
+        self.answer(rate, self.length(), used=used)
+        assert self.control.limit == before
+        self.answer(rate, 1, used=used)
+        self._skip = 0 if self.control.limit == before else max(before, self.control.limit)
+        return self.control.limit
+
+    def all(self, *rates: float) -> list[int]:
+        return [self.round(rate) for rate in rates]
+
+
+def settled(base: int = 32, rate: float = 20.0) -> Rounds:
+    """At a base of so many, found by doubling."""
+    rounds = Rounds(first=base)
+    assert rounds.all(rate, rate) == [2 * base, base]
+    return rounds
+
+
+def test_it_doubles_while_that_brings_a_twentieth_more() -> None:
+    """Else it stays at the number before; at the bound it stays at that."""
+    assert Rounds().all(10.0, 10.5, 11.1, 11.6) == [16, 32, 64, 32]
+    assert Rounds(most=24).all(10.0, 20.0, 40.0) == [16, 24, 24]
+    assert Rounds(first=64, most=48).control.limit == 48
+    assert AutoConcurrency(upper_bound=0).limit == 1
+
+
+def test_first_fewer_are_tried_and_kept_while_they_serve_as_much() -> None:
+    """A round at the base before each trial; one that serves less is gone back from."""
+    rounds = settled()
+    assert rounds.all(20.0, 19.91, 19.91, 19.7, 19.91) == [27, 27, 22, 27, 27]
+
+
+def test_then_more_are_tried_and_kept_if_they_bring_their_share() -> None:
+    """Half as many again must bring 2% more; after each trial that failed there is one more round of rest, up to 4."""
+    rounds = settled()
+    assert rounds.all(20.0, 19.0) == [27, 32]
+    assert rounds.all(20.0, 20.0, 20.39) == [32, 48, 32]
+    assert rounds.all(20.0, 20.0, 20.0, 20.39) == [32, 32, 48, 32]
+    assert rounds.all(20.0, 20.0, 20.0, 20.0, 20.3) == [32, 32, 32, 48, 32]
+    assert rounds.all(20.0, 20.0, 20.0, 20.0, 20.41) == [32, 32, 32, 48, 48]
+    assert rounds.all(20.41, 20.41) == [72, 48], "after a success one round of rest is enough"
+    assert rounds.all(20.41, 20.41, 20.41) == [48, 72, 48]
+    assert rounds.all(20.41, 20.41, 20.41, 20.41) == [48, 48, 72, 48]
+    assert rounds.all(20.41, 20.41, 20.41, 20.41) == [48, 48, 48, 40], "four more were tried since fewer"
+
+
+def test_a_server_that_changed_is_looked_at_again_at_once() -> None:
+    """Where the rate is off by a quarter, up or down; rests begin anew from one round."""
+    for rate in (20.0 * 1.26, 20.0 / 1.26):
+        rounds = settled()
+        assert rounds.all(20.0, 19.0, 20.0, 20.0, 20.0) == [27, 32, 32, 48, 32]
+        assert rounds.all(rate, rate, rate, rate) == [48, 32, 32, 48]
+    for rate in (20.0 * 1.24, 20.0 / 1.24):
+        rounds = settled()
+        assert rounds.all(20.0, 19.0, 20.0, 20.0, 20.0) == [27, 32, 32, 48, 32]
+        assert rounds.all(rate, rate) == [32, 32]
+
+
+def test_small_numbers_move_by_one_and_one_has_no_fewer() -> None:
+    """And the bound is not passed."""
+    assert settled(base=2).all(9.0, 9.0, 9.0) == [1, 1, 2]
+    assert settled(base=3).all(9.0) == [2]
+    alone = Rounds(first=1, most=1)
+    assert alone.all(9.0, 9.0, 9.0, 9.0) == [1, 1, 1, 1]
+    top = Rounds(first=40, most=48)
+    assert top.all(10.0, 10.0, 10.0, 9.0, 10.0, 10.0) == [48, 40, 34, 40, 40, 48]
+
+
+def test_a_round_in_which_the_limit_was_not_used_says_nothing() -> None:
+    """Four fifths of it must be out, in four fifths of the answers."""
+    assert Rounds(first=10).round(10.0, used=0.8) == 20
+    rounds = Rounds(first=10)
+    assert rounds.round(10.0, used=0.7) == 10
+    rounds.answer(10.0, 4 + 2)
+    rounds.answer(10.0, 3, used=0.0)
+    rounds.answer(10.0, 7)
+    assert rounds.control.limit == 10
+    rounds.answer(10.0, 1)
+    assert rounds.control.limit == 10, "3 of 12 were not in use"
+    rounds.answer(10.0, 4 + 2)
+    rounds.answer(10.0, 2, used=0.0)
+    rounds.answer(10.0, 9)
+    assert rounds.control.limit == 20, "2 of 12 are few enough"
+
+
+def test_a_refusal_cuts_by_a_fifth_and_is_remembered_as_a_ceiling() -> None:
+    """Near it steps are small, a twentieth; far below they are not; while it cools down answers do not count."""
+    for base, step in ((64, 54), (44, 37)):
+        rounds = settled(base=base)
+        rounds.control.on_refusal(rounds.now, retry_after=0.0)
+        cut = rounds.control.limit
+        assert cut == int(base * 0.8)
+        rounds.answer(1_000.0, 900)
+        assert rounds.control.limit == cut
+        rounds.now += COOL_DOWN
+        rounds._skip = base
+        assert rounds.all(20.0, 15.0, 20.0, 20.0) == [int(cut * 0.85), cut, cut, step]
+    rounds = settled(base=64)
+    rounds.control.on_refusal(rounds.now, retry_after=0.0)
+    for _ in range(2):
+        rounds.now += COOL_DOWN
+        rounds.control.on_load(rounds.now, running=1, waiting=0, preempted=1)
+    rounds.now += COOL_DOWN
+    rounds._skip = 40
+    assert rounds.control.limit == 32
+    assert rounds.all(20.0, 15.0, 20.0, 20.0) == [27, 32, 32, 48], "48 is no more than four fifths of 64"
+    one = AutoConcurrency(upper_bound=1)
+    one.on_refusal(0.0, retry_after=0.0)
+    one.on_load(100.0, running=1, waiting=0, preempted=1)
+    assert one.limit == 1
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "grows"),
+    [(8.0, 1.0, True), (8.0, 1.1, False), (50.0, 5.0, True), (50.0, 5.1, False), (0.0, 1.0, True)],
+)
+def test_a_server_with_enough_in_line_is_not_tried_with_more(running: float, waiting: float, grows: bool) -> None:
+    """A tenth of what runs, one at least; once the line is gone it may be again."""
+    rounds = settled()
+    assert rounds.all(20.0, 19.0, 20.0) == [27, 32, 32]
+    rounds.control.on_load(rounds.now, running=running, waiting=waiting, preempted=0)
+    assert rounds.round(20.0) == (48 if grows else 32)
+    if not grows:
+        assert rounds.round(20.0) == 32
+        rounds.control.on_load(rounds.now, running=running, waiting=0.0, preempted=0)
+        assert rounds.round(20.0) == 48
+
+
+def test_preemptions_cut_once_in_a_cool_down() -> None:
+    """None is none; and a refusal within the time counts as the same trouble."""
+    control = AutoConcurrency(upper_bound=256, first=100)
+    control.on_load(0.0, running=1, waiting=0, preempted=0)
+    assert control.limit == 100
+    for at, limit in ((1.0, 80), (1.0 + COOL_DOWN - 0.1, 80), (1.0 + COOL_DOWN, 64)):
+        control.on_load(at, running=1, waiting=0, preempted=1)
+        assert control.limit == limit
+        control.on_refusal(at + 0.05, retry_after=0.0)
+        assert control.limit == limit
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(5, 40), st.floats(0.5, 10))
+def test_answers_in_bursts_are_measured_from_pause_to_pause(burst: int, skip: int, target: int, period: float) -> None:
+    """Whole bursts, so that the rate is what it is; those of the time before are left out."""
+    skip += 2 * burst
+    meter, rate, counted, now = Meter(skip=skip, target=target), None, 0, 0.0
+    while rate is None:
+        now += period
+        for number in range(burst):
+            counted += 1
+            rate = meter.add(now + number * period / 1_000, in_use=True)
+            if rate is not None:
+                break
+    assert rate == pytest.approx(burst / period, rel=0.02 if burst > 1 else 1e-9)
+    assert meter.in_use()
+    assert skip + target <= counted <= skip + target + 3 * burst + 1
