@@ -51,6 +51,7 @@ def size_of(request: Request) -> Size:
     limit = request.sampling.max_tokens
     if request.path:
         chars, limit = len(extra), _longest_raw_answer(request)
+        others -= chars  # which the body's letters are counted with already
     return Size(chars, chars + wide + others, len(request.messages), LONGEST_ANSWER if limit is None else limit)
 
 
