@@ -65,7 +65,7 @@ async def test_a_flight_that_is_over_is_told_to_all_and_found_by_none() -> None:
 
 @pytest.mark.virtual
 async def test_a_batch_is_done_when_it_is_sealed_and_nothing_is_missing() -> None:
-    """Answers stand where they were asked for, several times if need be; a rejection is an answer, other errors end it."""
+    """Answers stand where they were asked for, several times if need be; a rejection is an answer, all else ends it."""
     loop, flights = asyncio.get_running_loop(), FlightTable()
     batch = BatchWaiter(Account(), 4, loop.create_future())
     first, second = (flight_of(number, batch, flights) for number in (1, 2))
