@@ -2,20 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 from real_redis import RealRedis, real_redis
-from scheduling_world import Server, ask
+from scheduling_world import Server, ask, now
 
-from metaspo.backends import Completion, RequestRejected
+from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, request_key
 from metaspo.cache.redis_store import RedisStore
-from metaspo.cache.testing import claims_of
+from metaspo.cache.testing import claims_of, make_entry
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
 
 BATCH = [ask(number) for number in range(60)]
@@ -259,3 +259,230 @@ def test_a_gateway_that_is_closed_while_it_claims_gives_the_claim_back() -> None
         assert server.calls == []
 
     run_virtual(main())
+
+
+class ScriptedClaims:
+    """Claims of a server, some of which others have; writes down all that it is told, and when.
+
+    Attributes:
+        taken: what others have claimed.
+        trouble: raised by the claims that come; renewing too, where `renewing` is not None.
+    """
+
+    lease: float | None = 3.0
+    contested = True
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        self.trouble: Exception | None = None
+        self.renewing: StoreError | None = None
+        self.claimed: list[tuple[float, list[str]]] = []
+        self.renewed: list[tuple[float, list[str]]] = []
+        self.released: list[str] = []
+
+    async def claim_many(self, keys: Collection[str]) -> set[str]:
+        self.claimed.append((now(), sorted(keys)))
+        if self.trouble is not None:
+            raise self.trouble
+        return set(keys) - self.taken
+
+    async def renew(self, keys: Collection[str]) -> None:
+        self.renewed.append((now(), sorted(keys)))
+        if self.renewing is not None:
+            raise self.renewing
+
+    def release(self, keys: Collection[str]) -> None:
+        self.released += sorted(keys)
+
+
+class ScriptedStore(MemoryStore):
+    """Has such claims, and may fail when it is asked."""
+
+    local = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = ScriptedClaims()
+        self.trouble: StoreError | None = None
+        self.looked_up = 0
+
+    @property
+    def claims(self) -> ScriptedClaims:
+        return self.told
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self.looked_up += 1
+        if self.trouble is not None and self.looked_up > 1:  # not at once, but when it is looked up again
+            raise self.trouble
+        return await super().get_many(keys)
+
+
+KEYS = [request_key(request) for request in BATCH]
+
+
+@pytest.mark.virtual
+async def test_a_claim_is_renewed_while_its_call_is_out_and_given_back_with_its_answer() -> None:
+    """Three times a lease; a renewal that fails is none of the call's business; where nothing is ours all is quiet."""
+    store, server = ScriptedStore(), Server(latency=10.5)
+    store.told.renewing = StoreError("It is away.")
+    async with process(store, server) as gateway:
+        assert (await gateway.complete(BATCH[0], lane="lane")).text == "question 0"
+        assert store.told.claimed == [(0.0, [KEYS[0]])]
+        assert [keys for _, keys in store.told.renewed] == [[KEYS[0]]] * 10
+        times = [at for at, _ in store.told.renewed]
+        assert times == pytest.approx([float(second) for second in range(1, 11)], abs=0.3)
+        assert store.told.released == [KEYS[0]]
+        await asyncio.sleep(60)
+        assert len(store.told.renewed) == 10
+    assert store.told.released == [KEYS[0]]
+
+
+@pytest.mark.virtual
+async def test_what_others_have_claimed_is_looked_for_four_times_a_second_and_is_not_ours_to_give_back() -> None:
+    """Their answer is a hit of ours; who has waited when they have gone asks."""
+    store, server, account = ScriptedStore(), Server(), Account()
+    store.told.taken = {KEYS[0], KEYS[1], KEYS[2]}
+    async with process(store, server) as gateway:
+        first, second, third = (
+            asyncio.create_task(gateway.complete(BATCH[number], lane="lane", account=account)) for number in range(3)
+        )
+        await asyncio.sleep(2.1)
+        assert len(store.told.claimed) == pytest.approx(9, abs=1)
+        assert (server.calls, store.told.released) == ([], [])
+        theirs = await stored_answer(store, KEYS[0])
+        assert (await first).text == theirs
+        assert account.statistics().total.hits == 1
+        store.told.taken.remove(KEYS[1])
+        assert (await second).text == "question 1"
+        assert [text for text, _ in server.calls] == ["question 1"]
+    with pytest.raises(Exception, match="closed"):
+        await third
+    assert store.told.released == [KEYS[1]]
+
+
+async def stored_answer(store: Store, key: str) -> str:
+    """Another process's answer, stored."""
+    entry = make_entry("theirs")
+    await store.put(key, entry)
+    return entry.completion.text
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("trouble", [StoreError("It is away."), ZeroDivisionError("a mistake")])
+async def test_whoever_waits_for_a_claim_is_told_of_trouble_and_the_next_one_claims_anew(trouble: Exception) -> None:
+    """Of the store's, and of a mistake in there, which must not leave anybody waiting for ever."""
+    store, server = ScriptedStore(), Server()
+    store.told.trouble = trouble
+    with warnings_of(trouble):
+        async with process(store, server) as gateway:
+            for _ in range(2):
+                with pytest.raises(type(trouble)):
+                    await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)
+            store.told.trouble = None
+            assert (await asyncio.wait_for(gateway.complete(BATCH[0], lane="lane"), 5.0)).text == "question 0"
+            assert len(store.told.claimed) == 3
+
+
+@contextmanager
+def warnings_of(trouble: Exception) -> Iterator[None]:
+    """A mistake is the task's end, which the event loop tells of when nobody else has asked."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(trouble, StoreError):
+        loop.set_exception_handler(lambda *_: None)
+    yield
+
+
+def refuse(request: Request) -> None:
+    raise RequestRejected("too long")
+
+
+@pytest.mark.virtual
+async def test_a_claim_ends_with_its_flight_whatever_comes_of_it() -> None:
+    """A rejected question is given back, and claimed anew by whoever asks it again."""
+    store, server = ScriptedStore(), Server()
+    server.plan = refuse
+    async with process(store, server) as gateway:
+        for times in (1, 2):
+            with pytest.raises(RequestRejected):
+                await gateway.complete(BATCH[0], lane="lane")
+            assert store.told.released == [KEYS[0]] * times
+            assert len(store.told.claimed) == times
+    assert store.told.released == [KEYS[0]] * 2
+
+
+@pytest.mark.virtual
+async def test_a_store_that_fails_when_it_is_looked_up_again_ends_the_flight() -> None:
+    """Nothing is asked that may have been answered."""
+    store, server = ScriptedStore(), Server()
+    store.trouble = StoreError("It is away.")
+    async with process(store, server) as gateway:
+        with pytest.raises(StoreError, match="away"):
+            await gateway.complete(BATCH[0], lane="lane")
+    assert server.calls == []
+    assert store.told.released == [KEYS[0]]
+
+
+class ClaimsAtOnce(ScriptedClaims):
+    """Claims of this machine, which nobody waits for."""
+
+    lease = None
+
+    def claim(self, key: str) -> bool:
+        return key not in self.taken
+
+
+class StoreAtHand(ScriptedStore):
+    """The same store on this machine."""
+
+    local = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = ClaimsAtOnce()
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("contested", [True, False])
+async def test_what_was_answered_before_it_was_claimed_is_not_asked(contested: bool) -> None:
+    """Where others may have stored something since; else it is not looked for again."""
+    store, server, account = StoreAtHand(), Server(), Account()
+    store.told.contested = contested
+    async with process(store, server, slots=1) as gateway:
+        busy = asyncio.create_task(gateway.complete(BATCH[1], lane="lane"))
+        await asyncio.sleep(0.5)
+        waiting = asyncio.create_task(gateway.complete(BATCH[0], lane="lane", account=account))
+        await asyncio.sleep(0.1)
+        looked_up, theirs = store.looked_up, await stored_answer(store, KEYS[0])
+        await busy
+        assert (await waiting).text == theirs, "the first answer wins, also where it was asked for twice"
+        assert (store.looked_up > looked_up) == contested
+        assert account.statistics().total.hits == contested
+        assert len(server.calls) == (1 if contested else 2)
+        assert sorted(store.told.released) == sorted(KEYS[:2])
+
+
+@pytest.mark.virtual
+async def test_a_store_at_hand_that_fails_when_it_is_looked_up_again_ends_the_flight() -> None:
+    """And the lane goes on with others."""
+    store, server = StoreAtHand(), Server()
+    store.trouble = StoreError("It is away.")
+    async with process(store, server) as gateway:
+        with pytest.raises(StoreError, match="away"):
+            await gateway.complete(BATCH[0], lane="lane")
+        store.trouble = None
+        assert (await gateway.complete(BATCH[1], lane="lane")).text == "question 1"
+    assert [text for text, _ in server.calls] == ["question 1"]
+
+
+@pytest.mark.virtual
+async def test_what_another_process_asks_at_hand_is_waited_for() -> None:
+    """Whether its answer comes, or it has gone."""
+    store, server = StoreAtHand(), Server()
+    store.told.taken = set(KEYS[:2])
+    async with process(store, server) as gateway:
+        tasks = [asyncio.create_task(gateway.complete(BATCH[number], lane="lane")) for number in range(2)]
+        await asyncio.sleep(1.0)
+        assert server.calls == []
+        theirs = await stored_answer(store, KEYS[0])
+        store.told.taken.remove(KEYS[1])
+        assert [(await task).text for task in tasks] == [theirs, "question 1"]

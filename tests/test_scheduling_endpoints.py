@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,16 @@ from metaspo.scheduling import (
     Unavailable,
     Waiting,
 )
-from metaspo.scheduling.endpoints import LOAD_BOUND, Endpoints
+from metaspo.scheduling.endpoints import (
+    FIRST_REST,
+    LOAD_BOUND,
+    LOAD_PERIOD,
+    LONGEST_REST,
+    PREFIXES_KEPT,
+    Endpoint,
+    Endpoints,
+    Health,
+)
 
 
 def refuse_connections(request: Request | None = None) -> None:
@@ -447,3 +457,93 @@ def test_a_lane_needs_an_endpoint() -> None:
     """Saying so when it is made beats waiting for ever."""
     with pytest.raises(ValueError, match="backend"):
         Lane("lane", [])
+
+
+def test_an_endpoint_is_to_rest_when_three_different_requests_failed_in_a_row() -> None:
+    """What was out when it was rested begins a new count; an answer ends it; in a trial one failure is enough."""
+    endpoint = Endpoint(Server())
+    assert [endpoint.fail(key) for key in "aab"] == [False] * 3
+    assert not endpoint.succeed(5.0)
+    assert [endpoint.fail(key) for key in "abbc"] == [False, False, False, True]
+    assert endpoint.rest() == FIRST_REST
+    assert (endpoint.health, endpoint.fail("d")) == (Health.DOWN, False)
+    assert [endpoint.rest() for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, LONGEST_REST, LONGEST_REST]
+    endpoint.health = Health.TRIAL
+    assert endpoint.fail("e")
+    assert endpoint.succeed(9.0)
+    assert (endpoint.health, endpoint.answered, endpoint.answered_at) == (Health.UP, 2, 9.0)
+    assert endpoint.rest() == FIRST_REST
+    assert [endpoint.answers_since(then) for then in (None, 8.0, 9.0)] == [False, True, False]
+    assert not Endpoint(Server()).answers_since(0.0)
+
+
+def test_an_endpoint_in_a_trial_gets_one_call_and_none_that_is_down_gets_any() -> None:
+    """Alone, or among others; where all that are up have their share, the one with the fewest takes it."""
+    for count in (1, 3):
+        endpoints = Endpoints(servers(count))
+        for endpoint in endpoints.all[1:]:
+            endpoint.health = Health.DOWN
+        last = endpoints.all[0]
+        last.health = Health.TRIAL
+        assert endpoints.pick(ask(1)) is last
+        assert not endpoints.none_up()
+        last.in_flight = 1
+        assert endpoints.pick(ask(1)) is None
+        last.health = Health.DOWN
+        assert endpoints.pick(ask(1)) is None
+        assert endpoints.none_up()
+        last.health = Health.COLD
+        assert endpoints.pick(ask(1)) is None
+        assert not endpoints.none_up()
+    endpoints = Endpoints(servers(2))
+    home = endpoints.pick(ask(1, system="a prefix"))
+    assert home is not None
+    (other,) = [endpoint for endpoint in endpoints.all if endpoint is not home]
+    home.in_flight, other.in_flight = 1, 0
+    assert endpoints.pick(ask(1, system="a prefix")) is home, "two of two and a bit are its share"
+    home.in_flight = 2
+    assert endpoints.pick(ask(1, system="a prefix")) is other
+
+
+def test_prefixes_that_were_not_used_for_long_are_forgotten_and_go_where_they_went() -> None:
+    """Memory is bounded; an order depends on nothing but prefix and names."""
+    endpoints = Endpoints(servers(5))
+    used = [endpoints.pick(ask(1, system="used"))]
+    seen = [endpoints.pick(ask(1, system=f"prefix {number}")) for number in range(50)]
+    for number in range(PREFIXES_KEPT):
+        endpoints.pick(ask(1, system=f"other {number}"))
+        if number % 1_000 == 0:
+            used.append(endpoints.pick(ask(1, system="used")))
+    assert len(endpoints._orders) == PREFIXES_KEPT
+    assert ["used" in endpoints._orders, "prefix 0" in endpoints._orders] == [True, False]
+    assert used == [used[0]] * len(used)
+    assert [endpoints.pick(ask(1, system=f"prefix {number}")) for number in range(50)] == seen
+    assert len({id(endpoint) for endpoint in seen}) == 5
+
+
+def test_what_is_due_is_looked_at_once_until_it_is_said_when_again() -> None:
+    """Gauges after a while; what has to be started at once."""
+    endpoints = Endpoints(servers(3), now=10.0)
+    a, b, c = endpoints.all
+    assert endpoints.look_at == 10.0 + LOAD_PERIOD
+    endpoints.look_next(a, 11.0)
+    assert endpoints.look_at == 11.0
+    endpoints.look_next(b, 20.0)
+    assert endpoints.take_due(10.9) == []
+    assert endpoints.take_due(11.0) == [a]
+    assert endpoints.look_at == 12.0
+    assert endpoints.take_due(30.0) == [b, c]
+    assert endpoints.look_at == inf
+
+
+def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() -> None:
+    """Of the first word nothing is new, and nothing is less than nothing after a restart."""
+    endpoints = Endpoints(servers(3))
+    a, b, c = endpoints.all
+    assert endpoints.hear_load(a, {"running": 2.0, "waiting": 1.0, "preemptions": 7.0}) == (2.0, 1.0, 0.0)
+    assert endpoints.hear_load(b, {"running": 3.0}) == (5.0, 1.0, 0.0)
+    endpoints.hear_load(c, {"running": 4.0, "waiting": 4.0})
+    c.health = Health.DOWN
+    assert endpoints.hear_load(a, {"running": 1.0, "preemptions": 9.0}) == (4.0, 0.0, 2.0)
+    assert endpoints.hear_load(a, {"preemptions": 3.0}) == (3.0, 0.0, 0.0)
+    assert endpoints.hear_load(a, {"preemptions": 4.0}) == (3.0, 0.0, 1.0)
