@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anyio
 import pytest
@@ -35,7 +35,7 @@ from metaspo.scheduling import (
     RunStopped,
     Unavailable,
 )
-from metaspo.scheduling.gateway import BATCH_WINDOW, CHUNK
+from metaspo.scheduling.gateway import BATCH_WINDOW, CHUNK, CLOSE_GRACE
 
 ONE_AT_A_TIME = LaneSettings(concurrency=1)
 
@@ -746,3 +746,135 @@ async def test_it_works_on_the_real_clock_too() -> None:
     async with gateway_over(Server(latency=0.0), settings=LaneSettings(concurrency=4)) as gateway:
         results = await gateway.complete_many([ask(number) for number in range(20)], lane="lane")
     assert len(results) == 20
+
+
+class FarStore(MemoryStore):
+    """Takes a second to be asked; counts the questions."""
+
+    local = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        self.asked.append(len(keys))
+        await asyncio.sleep(1.0)
+        return await super().get_many(keys)
+
+
+@pytest.mark.virtual
+async def test_an_account_has_settled_when_the_last_of_its_calls_is_over() -> None:
+    """At once where none is out; of others' calls it says nothing; and nobody waits longer than the grace."""
+    account, slow = Account("run"), Server(latency=5.0)
+    settings = LaneSettings(concurrency=9, billing="tokens")
+    async with gateway_over(slow, settings=settings) as gateway:
+        await gateway.settled(account)
+        assert now() == 0.0
+        others = asyncio.create_task(gateway.complete(ask(9), lane="lane"))
+        await asyncio.sleep(1.0)
+        batch = asyncio.create_task(gateway.complete_many([ask(1), ask(2)], lane="lane", account=account))
+        await asyncio.sleep(1.0)
+        batch.cancel()
+        await gateway.settled(account)
+        assert (now(), account.out, account.on_settled) == (6.0, 0, None)
+        slow.latency = 100.0
+        late = asyncio.create_task(gateway.complete(ask(3), lane="lane", account=account))
+        await asyncio.sleep(1.0)
+        await gateway.settled(account)
+        assert (now(), account.out, account.on_settled) == (7.0 + CLOSE_GRACE, 1, None)
+        assert others.done()
+        late.cancel()
+
+
+@pytest.mark.virtual
+async def test_a_gateway_answers_inside_its_context_alone() -> None:
+    """Not before, not after, and not who had asked the store when it was closed; closing twice is closing once."""
+    store, server = FarStore(), Server()
+    gateway = Gateway([Lane("lane", [server])], store=store)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not open"):
+            await gateway.complete(ask(1), lane="lane")
+        with pytest.raises(RuntimeError, match="not open"):
+            await gateway.complete_many([ask(1)], lane="lane")
+        await gateway.aclose()
+        if not server.closed:
+            async with gateway:
+                late = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+                await asyncio.sleep(0.5)
+            with pytest.raises(RuntimeError, match="not open"):
+                await late
+    assert server.calls == []
+    with pytest.raises(ValueError, match="two lanes are named 'lane'"):
+        Gateway([Lane("lane", [server]), Lane("lane", [server])], store=store)
+
+
+@pytest.mark.virtual
+async def test_a_large_batch_lets_others_have_a_turn_between_its_parts() -> None:
+    """Not before the first one, whose requests are looked up at once."""
+    store, turns = MemoryStore(), 0
+    requests = [ask(number) for number in range(2 * CHUNK + 1)]
+    async with Gateway([Lane("lane", [SlotServer(slots=999)], LaneSettings(concurrency=999))], store=store) as gateway:
+        await gateway.complete_many(requests, lane="lane")
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        for asking, count in ((requests, 2), (requests[:CHUNK], 0), (requests[: CHUNK + 1], 1)):
+            for ask_them in (gateway.complete_many(asking, lane="lane"), gateway.lookup_many(asking)):
+                turns, other = 0, asyncio.create_task(others())
+                await ask_them
+                other.cancel()
+                assert abs(turns - count) <= 1
+
+
+@pytest.mark.virtual
+async def test_a_batch_that_has_failed_is_looked_up_no_further() -> None:
+    """And what of it still waits is withdrawn."""
+    store, server = FarStore(), Server(latency=0.5)
+
+    def deny(request: Request) -> None:
+        raise AccessDenied("no")
+
+    server.plan = deny
+    async with Gateway([Lane("lane", [server])], store=store) as gateway:
+        with pytest.raises(LaneStopped):
+            await gateway.complete_many([ask(number) for number in range(5 * CHUNK)], lane="lane")
+        assert len(store.asked) <= 2
+        assert gateway.statistics().waiting == 0
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("priced", [True, False])
+async def test_what_the_store_answers_is_counted_with_what_it_would_have_cost(priced: bool) -> None:
+    """By whoever is named for it: of one request, of a batch, and of a look-up that names a lane."""
+    prices = Prices(input=1e6, cached=1e6, output=1e5)
+    each = PROMPT_TOKENS + ANSWER_TOKENS / 10
+    settings = LaneSettings(prices=prices if priced else None)
+    account = Account("run")
+    async with gateway_over(Server(), settings=settings) as gateway:
+        await gateway.complete_many([ask(1), ask(2)], lane="lane")
+        await gateway.complete(ask(1), lane="lane", account=account)
+        await gateway.complete_many([ask(2), ask(1), ask(2)], lane="lane", account=account)
+        assert set(await gateway.lookup_many([ask(5), ask(2)], lane="lane", account=account)) == {1}
+        assert set(await gateway.lookup_many([ask(2)], account=account)) == {0}
+    use = account.statistics().lanes["lane"]
+    assert (use.hits, use.calls, use.joined) == (5, 0, 0)
+    assert use.dollars_saved == pytest.approx(5 * each if priced else 0.0)
+    assert use.unpriced_saved == (0 if priced else 5)
+
+
+@pytest.mark.virtual
+async def test_who_asks_what_is_under_way_is_counted_as_one_who_joined() -> None:
+    """Alone, in a batch, or twice in one."""
+    account = Account("run")
+    async with gateway_over(Server()) as gateway:
+        first = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(0.5)
+        second = asyncio.create_task(gateway.complete(ask(1), lane="lane", account=account))
+        assert len(await gateway.complete_many([ask(1), ask(2), ask(2)], lane="lane", account=account)) == 3
+        assert (await first).text == (await second).text
+    assert account.statistics().total.joined == 3
