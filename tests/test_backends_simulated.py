@@ -1,6 +1,7 @@
 """The shipped simulated models: the same calls always go the same way, whatever their order."""
 
 import asyncio
+import contextlib
 import random
 
 import anyio
@@ -17,6 +18,7 @@ from metaspo.backends import (
     Reply,
     Request,
     Scripted,
+    ServerInfo,
     Simulated,
     TimedOut,
     Usage,
@@ -137,3 +139,41 @@ async def test_a_simulated_model_is_probed_like_any_other() -> None:
     assert (await backend.probe()).models == ("toy",)
     assert await backend.load() == {"running": 0.0}
     await backend.aclose()
+
+
+@pytest.mark.virtual
+async def test_what_is_under_way_is_told_and_ends_however_the_call_ends() -> None:
+    """Answered, refused, too late, or broken off; what was asked is on record all the same."""
+    backend = Simulated(last_text, latency=lambda request, _: float(last_text(request)), faults=lambda r, n: fault(r))
+
+    def fault(request: Request) -> BackendError | None:
+        return Overloaded("busy") if last_text(request) == "2" else None
+
+    async with anyio.create_task_group() as group:
+
+        async def ask(text: str) -> None:
+            with contextlib.suppress(BackendError):
+                await backend.complete(question(text), time_limit=3.0)
+
+        for text in ("1", "2", "3", "9"):
+            group.start_soon(ask, text)
+        loads = []
+        for _ in range(3):
+            await anyio.sleep(0.75)
+            loads.append((await backend.load())["running"])
+        group.cancel_scope.cancel()
+    assert loads == [4.0, 3.0, 2.0]
+    assert await backend.load() == {"running": 0.0}
+    assert (backend.most_in_flight, len(backend.calls)) == (4, 4)
+
+
+async def test_a_reply_says_who_gave_it_and_how_long_it_took() -> None:
+    """The limit itself is in time; what is said of the server is what was given."""
+    info = ServerInfo(models=("a", "b"), context=9)
+    backend = Simulated(last_text, name="toy", latency=0.01, server_info=info)
+    completion = (await backend.complete(question("a"), time_limit=0.01)).completion
+    assert (completion.server, completion.latency, completion.finish_reason) == ("toy", 0.01, "stop")
+    assert await backend.probe() == info
+    assert backend.name == "toy"
+    silent = Request(model="m", messages=())
+    assert (await Scripted({"": "to nothing"}).complete(silent, time_limit=1)).completion.text == "to nothing"

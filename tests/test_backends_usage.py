@@ -140,3 +140,65 @@ def test_every_dialect_is_counted_as_it_is_billed(said: object, usage: Usage) ->
 def test_no_price_is_below_nothing_whatever_was_booked_before(cached: int) -> None:
     """Caches of earlier versions hold more cached tokens than prompt."""
     assert Prices(input=3.0, cached=0.3, output=15.0).dollars(Usage(100, 0, cached)) >= 100 * 0.3 / 1e6 * 0.999
+
+
+WHOLE = st.integers(0, 400)
+
+
+@given(WHOLE, WHOLE, st.text("ab", max_size=300), st.text("ab", max_size=300))
+def test_what_nearly_every_server_says_is_read_as_its_longer_forms_are(
+    prompt: int, completion: int, asked: str, answer: str
+) -> None:
+    """By whichever way it is gone through; no fewer tokens than a text of such a length can have."""
+    request = Request(model="m", messages=(Message("user", asked),))
+    plain = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    forms: list[dict[str, object]] = [
+        dict(plain),
+        {**plain, "prompt_tokens_details": None},
+        {**plain, "prompt_tokens_details": {}},
+        {**plain, "more": 1},
+        {name: float(count) for name, count in plain.items()},
+        {name: f" {count}.0 " for name, count in plain.items()},
+        {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion},
+    ]
+    least_prompt = prompt if 128 * prompt >= len(asked) else max(prompt, -(-len(asked) // 4))
+    least_answer = completion if 128 * completion >= len(answer) else -(-len(answer) // 4)
+    expected = Usage(least_prompt, max(least_answer, prompt + completion - least_prompt), 0)
+    assert [read_usage(form, request=request, answer=answer) for form in forms] == [expected] * len(forms)
+    assert estimate_usage(request, answer) == Usage(-(-len(asked) // 4), -(-len(answer) // 4))
+    for nothing in (None, [], "7"):
+        assert read_usage(nothing, request=request, answer=answer) == estimate_usage(request, answer)
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({"prompt_tokens": 10_000_000, "completion_tokens": 0, "total_tokens": 10_000_000}, (10_000_000, 0, 0)),
+        ({"prompt_tokens": 10_000_001, "completion_tokens": 3, "total_tokens": 10_000_004}, (1, 3, 0)),
+        ({"prompt_tokens": True, "completion_tokens": 3}, (1, 3, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": 3, "total_tokens": 2}, (1, 3, 0)),
+        ({"completion_tokens": 3, "total_tokens": 12}, (9, 3, 0)),
+        ({"completion_tokens": 0, "total_tokens": 12}, (1, 11, 0)),
+        ({"completion_tokens": 12, "total_tokens": 12}, (1, 12, 0)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 20}, (8, 12, 0)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "cached_tokens": 8}, (8, 3, 8)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "cached_tokens": 9}, (17, 3, 9)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}, (17, 3, 9)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}, (8, 3, 2)),
+        ({"input_tokens": 8, "output_tokens": 3, "cache_read_input_tokens": 2}, (10, 3, 2)),
+        (
+            {"input_tokens": 8, "output_tokens": 3, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 4},
+            (14, 3, 2),
+        ),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "cache_read_input_tokens": 2}, (8, 3, 2)),
+        ({"input_tokens": 8, "output_tokens": 3, "cache_read_input_tokens": 0}, (8, 3, 0)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 3}}, (8, 3, 0)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 4}}, (8, 7, 0)),
+        ({"prompt_tokens": 8, "completion_tokens": 3, "completion_tokens_details": [4]}, (8, 3, 0)),
+        ({"prompt_tokens": 2.5, "completion_tokens": float("nan"), "total_tokens": "7.5"}, (3, 0, 0)),
+    ],
+)
+def test_a_usage_is_counted_at_its_edges_as_it_is_meant(said: object, usage: tuple[int, int, int]) -> None:
+    """Of a question that takes a token at the least."""
+    request = Request(model="m", messages=(Message("user", "yes?"),))
+    assert read_usage(said, request=request, answer="") == Usage(*usage)
