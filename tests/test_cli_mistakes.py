@@ -57,6 +57,13 @@ def test_a_config_that_is_not_toml(project: Path) -> None:
         ("seed = 7", 'seed = 7\nsystem_prompt = " "', ("system_prompt", "empty")),
         ("seed = 7", 'seed = 7\nsystem_prompt = "{question}"', ("system_prompt", "{question}")),
         ('name = "b"', 'name = "a"', ("two tasks", "'a'")),
+        ('name = "b"', f'name = "{"n" * 256}"', ("tasks.1.name", "256 characters")),
+        ("seed = 7", 'seed = 7\nname = ""', ("run.toml", "name", "must not be empty")),
+        ("seed = 7", f'seed = 7\nname = "{"n" * 256}"', ("run.toml", "name", "200")),
+        ("iterations = 2", "iterations = 1_000_001", ("iterations", "1000000")),
+        ("concurrency = 4", "concurrency = 4\ntime_limit = inf", ("base.time_limit", "finite")),
+        ("seed = 7", 'seed = 7\ncache = "http://x"', ("run.toml: cache", "redis://HOST:PORT/DB")),
+        ("seed = 7", 'seed = 7\ncache = "redis://x:y/z"', ("run.toml: cache", "redis://HOST:PORT/DB")),
     ],
 )
 def test_a_bad_key(project: Path, old: str, new: str, says: tuple[str, ...]) -> None:
@@ -190,3 +197,17 @@ def test_nothing_to_optimize_on_is_said(project: Path) -> None:
         tables[0].replace("iterations = 2", "iterations = 0") + "[[tasks]]" + tables[3], encoding="utf-8"
     )
     mistake(here("optimize", "run.toml"), "source", "evaluate")
+
+
+def test_a_cache_that_is_a_file_is_told(project: Path) -> None:
+    ended = here("evaluate", "run.toml", "--set", "cache=run.toml")
+    assert ended.code == 3
+    assert ended.errors == ["run.toml is a file: name a folder for the cache, which is made if there is none."]
+
+
+def test_a_message_shows_no_whole_books(project: Path) -> None:
+    line = json.dumps({"question": "x number 1", "answer": "perhaps" * 50_000})
+    (project / "a.train.jsonl").write_text(line + "\n", encoding="utf-8")
+    (error,) = here("plan", "run.toml").errors
+    assert "a.train.jsonl:1" in error
+    assert len(error) < 400

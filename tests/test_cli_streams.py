@@ -100,10 +100,8 @@ def test_a_second_interrupt_ends_at_once_and_says_what_that_costs(tmp_path: Path
 
 
 @needs_full
-def test_a_full_disk_under_the_run_directory_stops_the_run_with_a_sentence(
-    project: Path, server: ChatServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    directory = prepare(project / "run.toml", folder=project).directory
+def test_a_full_disk_under_the_run_directory_stops_the_run_with_a_sentence(project: Path) -> None:
+    directory = prepare("run.toml").directory
     assert directory is not None
     directory.path.mkdir(parents=True)
     directory.journal.symlink_to(FULL)
@@ -114,7 +112,7 @@ def test_a_full_disk_under_the_run_directory_stops_the_run_with_a_sentence(
     ]
 
 
-def test_a_run_directory_is_its_owners(project: Path, server: ChatServer) -> None:
+def test_a_run_directory_is_its_owners(project: Path) -> None:
     """It holds prompts and examples, as the cache does."""
     assert here("optimize", "run.toml", "--quiet").code == 0
     (run,) = (path for path in (project / ".metaspo" / "runs").iterdir() if path.is_dir())

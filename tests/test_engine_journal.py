@@ -18,6 +18,7 @@ from metaspo.engine import RunResult
 from metaspo.engine.journal.events import (
     KINDS,
     Barrier,
+    Candidate,
     Event,
     Kept,
     LaneEvent,
@@ -25,6 +26,7 @@ from metaspo.engine.journal.events import (
     Proposal,
     Score,
     Select,
+    Spent,
     Start,
     event_of,
 )
@@ -34,7 +36,7 @@ from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import OuterContext
 from metaspo.engine.strategies.proposers import OneByOne, outer_context
-from metaspo.scheduling import Cost
+from metaspo.scheduling import Cost, RunStopped
 
 OLD = Path(__file__).parent / "old_journal.jsonl"  # two sessions of a run, the second one killed, before version 1
 KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
@@ -248,3 +250,48 @@ def test_a_strategy_may_name_its_steps_as_the_events_are_named(tmp_path: Path) -
 
 def test_a_line_whose_kind_is_no_word_is_passed_over() -> None:
     assert event_of({"event": ["start"], "address": ""}) is None
+
+
+async def test_half_a_character_in_somebodys_words_is_no_fault_of_the_journal(tmp_path: Path) -> None:
+    """As a strategy or a metric of a user's own may return it."""
+    journal = FileJournal(tmp_path / "journal.jsonl")
+    journal.write(Proposal(address="iter=1/outer/cand=1", system="half \ud83d of it"))
+    journal.close()
+    (event,) = read_journal(tmp_path / "journal.jsonl")
+    assert isinstance(event, Proposal)
+    assert event.system == "half \ufffd of it"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+async def test_a_journal_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+    full = tmp_path / "journal.jsonl"
+    full.symlink_to("/dev/full")
+    journal = FileJournal(full)
+    with pytest.raises(RunStopped, match=r"journal\.jsonl cannot be written: No space left"):
+        journal.write(Start(name="run", seed=1))
+    journal.close()
+    with pytest.raises(RunStopped, match="Is a directory"):
+        FileJournal(tmp_path)
+
+
+def test_sessions_that_graded_otherwise_are_no_part_of_the_history() -> None:
+    """A metric was mended between two sessions: what the last one selected stands alone, and what all spent is kept."""
+
+    def session(first: float, score: float, prompt: str) -> list[Event]:
+        return [
+            Start(name="run", seed=1),
+            Score(address="init/task=a", task="a", score=first),
+            Spent(calls=5),
+            Proposal(address="iter=1/outer/cand=1", system=prompt),
+            Candidate(address="iter=1/outer/cand=1", score=score),
+            Select(address="iter=1/outer", system=prompt, chosen=1, score=score),
+        ]
+
+    before, after = session(0.5, 0.9, "old"), session(0.25, 0.75, "new")
+    alone, both = RunView.of(after, texts=True), RunView.of([*before, *after], texts=True)
+    assert [point.score for point in both.history.points({})] == [point.score for point in alone.history.points({})]
+    assert both.history.proposals({}) == alone.history.proposals({})
+    assert both.history.best_prompts == {"": "new"}
+    assert both.spent.calls == 10
+    again = RunView.of([*before, *before], texts=True)
+    assert again.history.points({}) == RunView.of(before).history.points({})

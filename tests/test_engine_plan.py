@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from world import SKILLS, World, fraction, make_config, make_task
 
 from metaspo.backends import Request, Simulated
@@ -151,3 +153,18 @@ def test_a_token_limit_counts_the_answers_too() -> None:
     base = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3)).base
     assert base.completion_tokens > 0
     assert base.minutes == pytest.approx((base.prompt_tokens + base.completion_tokens) / 100)
+
+
+@given(st.integers(1, 9), st.integers(0, 4))
+def test_a_million_iterations_are_planned_without_going_through_them(keep: int, candidates: int) -> None:
+    """From where as many prompts are kept as may be, each one takes what the last one took."""
+    tasks = [make_task("a"), make_task("unseen", role="target")]
+
+    def calls(iterations: int) -> Calls:
+        inner = {"candidates": candidates, "keep": keep}
+        return count_calls(make_config({"inner": inner, "iterations": iterations}), tasks)
+
+    few, more, most = calls(20), calls(21), calls(10**6)
+    for stage in ("initial", "inner", "outer", "test", "optimizer"):
+        each = getattr(more, stage) - getattr(few, stage)
+        assert getattr(most, stage) == getattr(few, stage) + (10**6 - 20) * each

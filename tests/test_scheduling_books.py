@@ -71,7 +71,6 @@ def test_a_purse_is_its_calls_added_up_and_announces_a_part_of_its_caps_ahead(
                 beyond = taken.calls > before.calls
                 beyond |= tokens is not None and taken.tokens > before.tokens
                 beyond |= dollars is not None and taken.dollars > before.dollars
-                more = 0.0 if dollars is None else min(taken.dollars + dollars / AHEAD, dollars)
                 ahead = Cost(
                     taken.calls + CALLS_AHEAD if calls is None else min(taken.calls + calls // AHEAD, calls),
                     taken.tokens if tokens is None else min(taken.tokens + tokens // AHEAD, tokens),

@@ -486,3 +486,35 @@ async def test_what_another_process_asks_at_hand_is_waited_for() -> None:
         theirs = await stored_answer(store, KEYS[0])
         store.told.taken.remove(KEYS[1])
         assert [(await task).text for task in tasks] == [theirs, "question 1"]
+
+
+class Failing(DiskStore):
+    """Answers no second look-up, for a reason that is no fault of a store."""
+
+    local = False
+    looks = 0
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """What is there, once."""
+        self.looks += 1
+        if self.looks > 1:
+            raise LookupError("a mistake of somebody's own")
+        return await super().get_many(keys)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_mistake_in_a_store_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """Whoever waits for what is being claimed is told of it."""
+
+    async def main() -> None:
+        server = Server()
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with process(DiskStore(tmp_path / "cache"), server) as one:
+            asked = asyncio.create_task(one.complete(ask(1), lane="lane"))
+            await asyncio.sleep(0.1)
+            async with process(Failing(tmp_path / "cache"), server) as other:
+                with pytest.raises(LookupError, match="a mistake"):
+                    await other.complete(ask(1), lane="lane")
+            await asked
+
+    run_virtual(main())

@@ -878,3 +878,21 @@ async def test_who_asks_what_is_under_way_is_counted_as_one_who_joined() -> None
         assert len(await gateway.complete_many([ask(1), ask(2), ask(2)], lane="lane", account=account)) == 3
         assert (await first).text == (await second).text
     assert account.statistics().total.joined == 3
+
+
+def test_a_gateway_is_of_the_event_loop_that_it_was_opened_in() -> None:
+    """Called from another one it says so, in place of an answer that would never come in there."""
+
+    async def main() -> None:
+        async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+
+            def elsewhere() -> str:
+                with pytest.raises(RuntimeError) as raised:
+                    asyncio.run(gateway.complete(ask(1), lane="lane"))
+                return str(raised.value)
+
+            told = await asyncio.to_thread(elsewhere)
+            assert "another event loop" in told
+            assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
+
+    asyncio.run(main())

@@ -202,3 +202,21 @@ def test_a_row_without_a_question_or_an_answer_is_told(cells: Mapping[str, objec
     row = Row("f:3", cells)
     with pytest.raises(TaskError, match=what):
         (question_of(row, Columns()), answers_of(row, Columns()))
+
+
+def test_a_cell_may_be_longer_than_a_book(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    (row,) = _rows(tmp_path / "x.csv", f"question,answer\n{long},5\n".encode())
+    assert row.cells["question"] == long
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("x.csv", b",question,answer\n0,a,b\n", "index=False"),
+        ("x.tsv", b'question\tanswer\n"Hello" he said\tyes\n', "a cell that begins with a quote must end with one"),
+        ("x.csv", b"question,answer\ra,b\r", "line ends of Unix or Windows"),
+    ],
+)
+def test_what_other_programs_write_is_told_how_to_mend(tmp_path: Path, name: str, content: bytes, advice: str) -> None:
+    assert advice in _error(tmp_path / name, content)
