@@ -40,8 +40,13 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
     """Its domains take their data from the hub or a folder; without them it is a grid over a config's own tasks."""
     init = [sys.executable, "-m", "metaspo", "init", "."]
     subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    with (tmp_path / "metaspo.toml").open("a", encoding="utf-8") as starter:
-        starter.write('\n[optimizer]\nmodel = "m"\nendpoints = ["http://127.0.0.1:8000/v1"]\n')  # the starter has none
+    starter = tmp_path / "metaspo.toml"
+    text = starter.read_text(encoding="utf-8")
+    target = 'test = "tasks/size.test.jsonl"'  # the domains' target tasks have train examples
+    assert target in text
+    text = text.replace(target, f'{target}\ntrain = "tasks/size.test.jsonl"')
+    text += '\n[optimizer]\nmodel = "m"\nendpoints = ["http://127.0.0.1:8000/v1"]\n'  # the starter has none
+    starter.write_text(text, encoding="utf-8")
     _, shown = blocks("toml")
     tables = tomllib.loads(shown)
     assert {domain.name for domain in find_domains(tables.pop("domains"))} == {"medical", "review"}
