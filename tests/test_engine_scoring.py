@@ -1,9 +1,12 @@
 """Outcomes: a malformed answer counts as wrong and is counted; a failed call has no grade and never becomes a zero."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine_sessions import Runs
 from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
@@ -12,6 +15,11 @@ from metaspo.engine import Prepared
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.selection.objective import Objective
+from metaspo.engine.tasks.base import AnswerFormat, is_blocking
+from metaspo.engine.tasks.formats.expressions import Math
+from metaspo.engine.tasks.formats.tagged import Kind, Tagged
+from metaspo.engine.tasks.formats.texts import Text
+from metaspo.engine.tasks.formats.unanswerable import OrUnanswerable
 from metaspo.engine.tasks.metrics import UserMetric
 
 TASK = make_task("a", train=4)
@@ -117,3 +125,50 @@ def test_a_refused_card_is_no_selection_however_good_the_answers_that_came() -> 
     assert "too long" in Objective().violation(refused)
     with pytest.raises(AssertionError):
         Objective().scored(1, "s", refused)
+
+
+class Slow:
+    """As the task's own format, but its work may take seconds; notes the threads that do it."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def parse(self, text: str, /) -> str | None:
+        """As the other."""
+        self.threads.add(threading.get_ident())
+        return TASK.answer_format.parse(text)
+
+    def canonical(self, answer: str, /) -> str | None:
+        """As the other."""
+        return TASK.answer_format.canonical(answer)
+
+    def describe(self) -> str:
+        """As the other."""
+        return TASK.answer_format.describe()
+
+    @property
+    def wanted(self) -> str:
+        """Nothing."""
+        return ""
+
+
+def test_an_answer_that_takes_seconds_to_compare_holds_up_no_event_loop() -> None:
+    """Another thread compares; what is selected stays the same."""
+    slow, world = Slow(), World(3)
+    results = [
+        Runs(make_config(), [replace(TASK, answer_format=read)], world, timing=1, width=4).session()
+        for read in (slow, TASK.answer_format)
+    ]
+    assert results[0] is not None
+    assert results[0] == results[1]
+    assert slow.threads
+    assert threading.get_ident() not in slow.threads
+
+
+@pytest.mark.parametrize("wrap", [Tagged, OrUnanswerable])
+def test_what_is_around_a_format_that_takes_seconds_takes_them_too(wrap: Callable[[Kind], AnswerFormat]) -> None:
+    assert is_blocking(wrap(Slow()))
+    assert not is_blocking(wrap(Text()))
+    assert is_blocking(Math())

@@ -1,6 +1,7 @@
 """A node: one prompt pair on one split of one task, on its way from questions to a scorecard."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import anyio
 
@@ -12,6 +13,7 @@ from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.base import is_blocking
 from metaspo.scheduling import Priority
 
 CHUNK = 16  # rows asked as one batch where bounds are watched: small enough to bite, large enough to cost little
@@ -61,7 +63,7 @@ class Evaluation:
         """Take what the cache has; calls nothing."""
         context = self._context
         stored = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
-        self._keep(stored.items())
+        await self._keep(stored.items())
 
     async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
         """Ask for what is missing.
@@ -83,25 +85,32 @@ class Evaluation:
         answers = await context.gateway.complete_many(
             [self._requests[row] for row in rows], lane=context.base.lane, account=context.account, priority=priority
         )
-        self._keep(zip(rows, answers, strict=True))
+        await self._keep(zip(rows, answers, strict=True))
         if on_answers is not None:
             on_answers()
 
-    def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
+    async def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
         before = self._missing
+        blocking = is_blocking(self.task.answer_format)
         for row, answer in answers:
-            if self._outcomes[row] is None:
-                self._grade(row, answer)
+            if self._outcomes[row] is not None:
+                continue
+            grading = partial(self._grade, row, answer)
+            outcome = await anyio.to_thread.run_sync(grading, abandon_on_cancel=True) if blocking else grading()
+            if self._outcomes[row] is None:  # still: while it was graded somebody may have been faster
+                self._take(row, outcome)
         self._context.observer.calls_done(base_calls=before - self._missing)
 
-    def _grade(self, row: int, answer: Completion | RequestRejected) -> None:
+    def _grade(self, row: int, answer: Completion | RequestRejected) -> Outcome:
         """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
-        example, task = self._examples[row], self.task
-        outcome = grade_answer(answer, example, answer_format=task.answer_format, metric=task.metric)
+        task = self.task
+        return grade_answer(answer, self._examples[row], answer_format=task.answer_format, metric=task.metric)
+
+    def _take(self, row: int, outcome: Outcome) -> None:
         self._outcomes[row] = outcome
         self._missing -= 1
         if outcome.grade is not None:
-            self._tally.add(outcome.prediction, example.answers, outcome.grade)
+            self._tally.add(outcome.prediction, self._examples[row].answers, outcome.grade)
 
     def card(self) -> Scorecard:
         """The scorecard, once every example has an outcome; journals it."""

@@ -72,6 +72,21 @@ class Comparing(Protocol):
         ...
 
 
+@runtime_checkable
+class Blocking(Protocol):
+    """An answer format whose comparisons may take seconds, and are safe in other threads."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether they do."""
+        ...
+
+
+def is_blocking(answer_format: object) -> bool:
+    """Whether comparing by a format would hold up an event loop."""
+    return isinstance(answer_format, Blocking) and answer_format.blocking
+
+
 def similarity_of(answer_format: AnswerFormat) -> Callable[[str, str], float]:
     """How a format compares a prediction with an accepted answer: in its own way, or 1 where they are equal but for
     case."""

@@ -5,6 +5,7 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +24,16 @@ class Equivalence:
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
         self._known: dict[tuple[str, str], bool] = {}
+        self._lock = threading.Lock()  # comparisons come from threads, so that no event loop waits for one
         self._process: subprocess.Popen[bytes] | None = None
 
     def equal(self, answer: str, prediction: str) -> bool:
         """Whether a prediction is what the right answer is; False also where it was not found out in time."""
         pair = (answer, prediction)
-        if pair not in self._known:
-            self._known[pair] = self._compare(*pair)
-        return self._known[pair]
+        with self._lock:
+            if pair not in self._known:
+                self._known[pair] = self._compare(*pair)
+            return self._known[pair]
 
     def close(self) -> None:
         """End the process, if there is one."""

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
@@ -29,6 +29,8 @@ class Math:
     Attributes:
         time_limit: seconds of CPU time for one comparison; expressions not shown to be equal by then are different.
     """
+
+    blocking: ClassVar[bool] = True
 
     time_limit: float = 5.0
     _equivalence: Equivalence = field(init=False, repr=False, compare=False)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
-from metaspo.engine.tasks.base import AnswerFormat, similarity_of
+from metaspo.engine.tasks.base import AnswerFormat, is_blocking, similarity_of
 
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
@@ -53,6 +53,11 @@ class Tagged:
         name = re.escape(self.tag)
         object.__setattr__(self, "_tags", re.compile(rf"<(/?){name}\s*>", re.IGNORECASE))
         object.__setattr__(self, "_read", field_reader(self.inner))
+
+    @property
+    def blocking(self) -> bool:
+        """As the kind inside."""
+        return is_blocking(self.inner)
 
     def parse(self, text: str, /) -> str | None:
         if not text.isascii():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from metaspo.engine.tasks.base import similarity_of
+from metaspo.engine.tasks.base import is_blocking, similarity_of
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 
@@ -29,6 +29,11 @@ class OrUnanswerable:
     @property
     def wanted(self) -> str:
         return f"{self.inner.wanted}; or the word {self.word}, if there is no answer"
+
+    @property
+    def blocking(self) -> bool:
+        """As the other format."""
+        return is_blocking(self.inner)
 
     def parse(self, text: str, /) -> str | None:
         return self.word if self._says_none(text) else self.inner.parse(text)
