@@ -18,7 +18,6 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 
 PATIENCE, ATTEMPTS, CAP = 30, 3, 60
-MOST_ASKED = 400
 MOST_SECONDS = 4_000
 MODELS = "".join(
     f'[{role}]\nmodel = "{model}"\nendpoints = ["http://server.example/v1"]\nmax_tokens = 64\nconcurrency = 4\n'
@@ -58,7 +57,6 @@ def test_whatever_a_server_answers(cases: int, tmp_path: Path) -> None:
         with within(tmp_path), simulated(server):
             ended = run(command, "run.toml", "--quiet")
         check(ended)
-        assert server.asked <= MOST_ASKED
         assert ended.seconds <= MOST_SECONDS
         (journal,) = tmp_path.glob(".metaspo/runs/**/journal.jsonl")
         spent = RunView.of(StoredJournal(journal)).spent
@@ -99,7 +97,6 @@ def test_whatever_a_config_says(cases: int, tmp_path: Path) -> None:
         (tmp_path / "odd.toml").write_bytes(odd)
         with within(tmp_path), simulated(server):
             check(run(*command, "odd.toml"))
-        assert server.asked <= MOST_ASKED
 
     fuzz(cases, st.tuples(st.sampled_from(COMMANDS), SEEDS), law)
 
