@@ -20,7 +20,7 @@ _MIN_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may 
 _ROOM_PER_TOKEN = 4 << 10  # ... and log-probabilities come to some kilobytes a token
 _MAX_ROOM = 128 << 20  # where nothing says how long an answer may be, or it is one to many questions
 _NOT_THERE = (404, 405)
-_TELLS_NOTHING = (403, 404, 405, 429)
+_IS_TELLING = (*range(300, 400), 401, 502, 503, 504)  # of whether it can be reached, and is there at all
 
 
 class OpenAICompatible:
@@ -107,11 +107,9 @@ class OpenAICompatible:
         response = await self._http.send(
             call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MAX_OF_PAGE
         )
-        if response.status in _TELLS_NOTHING:
-            return ServerInfo(models=())
-        if response.status != 200:
+        if response.status in _IS_TELLING:
             raise error_from_response(*response, call=call)
-        return read_models(response.body)
+        return read_models(response.body) if response.status == 200 else ServerInfo(models=())
 
     async def load(self) -> Mapping[str, float]:
         """Gauges from the server's `/metrics` page; empty where there is none to be had."""

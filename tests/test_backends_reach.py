@@ -393,6 +393,9 @@ LISTS = [
     response(403, {"error": {"message": "no"}}),
     response(405, b""),
     response(429, {"error": {"code": "rate_limit_exceeded"}}),
+    response(400, {"error": "not here"}),
+    response(500, b"Internal Server Error"),
+    response(501, b""),
     response(200, b"<html>welcome</html>"),
     response(200, {"models": []}),
 ]
