@@ -22,6 +22,9 @@ SNAPSHOT_VERSION = 1
 _MARK = "metaspo_cache_snapshot"
 _BATCH = 200
 _LONGEST_LINE = 64 * 2**20
+_MOST_TOKENS = 10_000_000
+_LONGEST_CALL = 1e7  # seconds
+_LATEST = 1e11  # seconds since 1970
 _PIECE = 2**10
 """Bytes unpacked at a time: even a file made to burst becomes 32 MiB of them at most."""
 _KEY = re.compile("[0-9a-f]{64}")
@@ -167,4 +170,19 @@ def _from_line(content: object) -> tuple[str, Entry]:
     entry = entry_from_dict(fields)
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise BadRecord("its key is not 64 hexadecimal digits")
+    if (impossible := _impossible(entry)) is not None:
+        raise BadRecord(impossible)
     return key, entry
+
+
+def _impossible(entry: Entry) -> str | None:
+    """What no server ever answered, in words; None if there is no such thing: a stranger is believed no further."""
+    usage, latency = entry.completion.usage, entry.completion.latency
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    if min(counts) < 0 or max(counts) > _MOST_TOKENS:
+        return f"its tokens are {', '.join(map(str, counts))}"
+    if usage.cached_tokens > usage.prompt_tokens:
+        return f"{usage.cached_tokens} of its {usage.prompt_tokens} prompt tokens were cached"
+    if not 0 <= latency <= _LONGEST_CALL or not 0 <= entry.created <= _LATEST:
+        return f"its call took {latency:g} s, and was made {entry.created:g} s after 1970"
+    return None

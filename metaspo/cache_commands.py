@@ -156,12 +156,18 @@ def export_command(
 @cache_app.command(name="import", cls=NamedArguments)
 def import_command(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot that `export` wrote.")],
+    trust: Annotated[bool, typer.Option("--trust", help="Believe whoever made it; nobody can check it.")] = False,
     location: Location = CACHE,
 ) -> None:
     """Add a snapshot's entries; those that are there already stay as they are."""
     with exit_on_user_error():
         if not source.is_file():
             raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
+        if not trust:
+            raise ConfigError(
+                f"{source}: once imported, its entries are what your models answer, on the word of whoever made it, and "
+                "nobody can check them: say --trust if you believe it"
+            )
         with closing(_open(location)) as cache:
             report = import_cache(cache, source)
     out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)

@@ -31,6 +31,7 @@ WHOLE = (
     "test_engine_search",
     "test_engine_selection",
     "test_engine_weights",
+    "test_fuzzing",
     "test_gallery",
     "test_known_truth",
     "test_protocols_adapt",

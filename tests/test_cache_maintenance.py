@@ -25,6 +25,8 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.record import entry_to_dict
+from metaspo.cache.snapshot import SNAPSHOT_VERSION
 from metaspo.cache.testing import TEXTS, make_entry, make_key
 
 ENTRIES: dict[str, Entry] = {
@@ -298,3 +300,26 @@ def test_a_missing_cache_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
     with pytest.raises(StoreError, match="There is no snapshot"):
         import_cache(DiskMaintenance(tmp_path / "cache"), tmp_path / "none.zst")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt_tokens", -1),
+        ("completion_tokens", 10**12),
+        ("cached_tokens", 10**6),
+        ("latency", -1.0),
+        ("created", 1e300),
+    ],
+)
+def test_a_snapshot_with_impossible_values_is_refused_from_there_on(field: str, value: float, tmp_path: Path) -> None:
+    """Nobody can check a stranger's answers; what cannot be is not believed."""
+    header = {"metaspo_cache_snapshot": SNAPSHOT_VERSION}
+    good = {"key": make_key("a"), **entry_to_dict(make_entry("fine"))}
+    bad = {"key": make_key("b"), **entry_to_dict(make_entry("bad")), field: value}
+    lines = [json.dumps(line).encode() for line in (header, good, bad)]
+    (tmp_path / "snapshot.zst").write_bytes(zstandard.compress(b"\n".join([*lines, b""])))
+    there = DiskMaintenance(tmp_path / "there")
+    with pytest.raises(StoreError, match="after line 3"):
+        import_cache(there, tmp_path / "snapshot.zst")
+    assert [row.key for row in there.rows()] == [make_key("a")]

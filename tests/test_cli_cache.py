@@ -161,11 +161,11 @@ def test_a_snapshot_moves_a_cache(folder: Path) -> None:
     exported = here("cache", "export", "answers.jsonl.zst")
     assert exported.code == 0
     assert "Wrote 3 entries" in exported.out
-    imported = here("cache", "import", "answers.jsonl.zst", "--cache", "there")
+    imported = here("cache", "import", "answers.jsonl.zst", "--trust", "--cache", "there")
     assert imported.code == 0
     assert "Added 3 entries" in imported.out
     assert kept(folder / "there") == {"one", "two", "three"}
-    again = here("cache", "import", "answers.jsonl.zst", "--cache", "there")
+    again = here("cache", "import", "answers.jsonl.zst", "--trust", "--cache", "there")
     assert "Added 0 entries; 3 were there already" in again.out
     assert here("cache", "verify", "--cache", "there").code == 0
 
@@ -178,11 +178,12 @@ def test_a_moved_folder_is_a_moved_cache(folder: Path) -> None:
 def test_what_cannot_be_exported_or_imported_is_told_in_one_sentence(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     refused(here("cache", "export", "notes.txt"), code=2, saying="exists already")
-    refused(here("cache", "import", "notes.txt", "--cache", "there"), code=3, saying="is no snapshot")
+    refused(here("cache", "import", "notes.txt", "--trust", "--cache", "there"), code=3, saying="is no snapshot")
+    refused(here("cache", "import", "notes.txt", "--cache", "there"), code=2, saying="--trust")
     refused(here("cache", "import", "none.zst", "--cache", "there"), code=2, saying="there is no snapshot none.zst")
     assert here("cache", "export", "whole.zst").code == 0
     (folder / "cut.zst").write_bytes((folder / "whole.zst").read_bytes()[:-20])
-    refused(here("cache", "import", "cut.zst", "--cache", "there"), code=3, saying="only the start")
+    refused(here("cache", "import", "cut.zst", "--trust", "--cache", "there"), code=3, saying="only the start")
     assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert not (folder / "there").exists()
 

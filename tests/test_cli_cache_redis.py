@@ -43,11 +43,11 @@ def test_what_one_machine_paid_for_another_one_finds(
     monkeypatch.chdir(tmp_path)
     told = here("cache", "info", "--cache", store.url, "--json")
     assert (told.code, told.data["entries"]) == (0, calls[0])
-    for command in (["verify"], ["export", "all.zst"], ["prune", "--bad"], ["import", "all.zst"]):
+    for command in (["verify"], ["export", "all.zst"], ["prune", "--bad"], ["import", "all.zst", "--trust"]):
         ended = here("cache", *command, "--cache", store.url)
         assert ended.code == 0, ended.err
         said += ended.out + ended.err
-    assert here("cache", "import", "all.zst", "--cache", "copy").code == 0
+    assert here("cache", "import", "all.zst", "--trust", "--cache", "copy").code == 0
     assert here("cache", "info", "--cache", "copy", "--json").data["entries"] == calls[0]
     assert PASSWORD not in said
     assert files_with(PASSWORD, tmp_path) == []
