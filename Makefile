@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+ADAPTERS := dspy
 ARGS   ?=
 
-.PHONY: help demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
+.PHONY: help adapters demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +39,13 @@ test: $(VENV)/.dev  ## lint, types and the default tests
 test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests with draws of their own each time
 	$(BIN)/pytest -q -m slow $(ARGS)
 	$(BIN)/pytest -q -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
+
+adapters: $(VENV)/.run  ## the adapters against the real packages, each in an environment of its own
+	@for name in $(ADAPTERS); do \
+	  test -x .cache/adapters/$$name/bin/pip || $(BIN)/python -m venv .cache/adapters/$$name; \
+	  .cache/adapters/$$name/bin/pip install -q -e ".[$$name]" pytest pytest-asyncio pytest-timeout hypothesis && \
+	  .cache/adapters/$$name/bin/python -m pytest -q tests/test_adapters_$$name.py || exit 1; \
+	done
 
 test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
 	$(BIN)/pytest -q -m model $(ARGS)

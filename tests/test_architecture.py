@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["backends", "cache", "scheduling", "engine", "serving", "bench", "metaspo"]
+ORDER = ["backends", "cache", "scheduling", "engine", "serving", "adapters", "bench", "metaspo"]
 
 
 ENGINE = [  # a room of engine/ imports only those before it; a module that lies beside the rooms is one of its own

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("backends", "bench", "cache", "engine", "scheduling", "serving")
+FOLDERS = ("adapters", "backends", "bench", "cache", "engine", "scheduling", "serving")
 
 
 def main() -> None:
