@@ -1,13 +1,13 @@
 """What adapters share: a chat's body in OpenAI's format, asked through a client, and the answer in the same format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from metaspo.backends import Completion, Request, chat_answer, read_chat_call
-from metaspo.scheduling import Client, call_failed, is_sampled
+from metaspo.scheduling import CallFailed, Client, call_failed, is_sampled
 from metaspo.serving import open_client
 
 ROLLOUT_STEP = 1 << 20  # draws of one rollout
@@ -43,3 +43,48 @@ def client_of_config(config: str) -> Client:
 def client_from(client: Client | str | Path) -> Client:
     """A client, or that of a config's file."""
     return client if isinstance(client, Client) else client_of_config(str(Path(client).resolve()))
+
+
+class ChatModel:
+    """A model behind a client with the settings of its requests: texts for chats.
+
+    Attributes:
+        client: through which it is asked.
+        name: the model's.
+    """
+
+    def __init__(self, name: str, client: Client | str | Path, settings: Mapping[str, object]) -> None:
+        """`settings` are fields of a chat's body (`temperature`, `max_tokens` …). Raises `CallFailed` for those that
+        cannot be."""
+        self.client = client_from(client)
+        self.name = name
+        self._settings = {name: value for name, value in settings.items() if value is not None}
+        self.request([{"role": "user", "content": ""}])
+
+    def request(self, messages: Sequence[Mapping[str, Any]]) -> Request:
+        """A chat with the model. Raises `CallFailed`."""
+        return request_of({"model": self.name, "messages": [dict(m) for m in messages], **self._settings})
+
+    def text(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The text of the answer. Raises `CallFailed`."""
+        return self.client.complete(self.request(messages)).text
+
+    def answers(self, chats: Sequence[Sequence[Mapping[str, Any]]]) -> list[Completion | CallFailed]:
+        """Many at once, by position, as `Client.complete_many`."""
+        return self.client.complete_many([self.request(messages) for messages in chats])
+
+    def texts(self, chats: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        """The texts of many answers, by position. Raises the `CallFailed` of the first that has none, when all others
+        are kept."""
+        texts = []
+        for answer in self.answers(chats):
+            if isinstance(answer, CallFailed):
+                raise answer
+            texts.append(answer.text)
+        return texts
+
+
+def as_chat(prompt: str | Sequence[Mapping[str, Any]], *, system: str | None = None) -> list[Mapping[str, Any]]:
+    """Messages: a user's one for a text, after a system prompt where there is one."""
+    told = [{"role": "system", "content": system}] if system else []
+    return [*told, *([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)]

@@ -1,0 +1,99 @@
+"""metaspo as a provider of LiteLLM: `register(client)`, and then `litellm.completion(model="metaspo/mine", ...)`.
+
+What LiteLLM's callers get from it: the cache on disk, equal calls made once, limits that are waited for.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import litellm
+from litellm import CustomLLM
+from litellm.llms.custom_llm import CustomLLMError
+
+from metaspo.adapters.chat import answer_of, client_from, request_of
+from metaspo.backends import Completion, Request
+from metaspo.scheduling import CallFailed, Client
+
+PROVIDER = "metaspo"
+
+
+def register(client: Client | str | Path) -> None:
+    """Let LiteLLM send every model "metaspo/NAME" through a client, or that of a config's path."""
+    others = [entry for entry in litellm.custom_provider_map if entry["provider"] != PROVIDER]
+    litellm.custom_provider_map = [*others, {"provider": PROVIDER, "custom_handler": Provider(client_from(client))}]
+
+
+class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not installed where the types are checked
+    """LiteLLM's handler: it is called with keywords only."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+
+    def completion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
+        """A chat. Raises `CustomLLMError`."""
+        try:
+            return _filled(call, self._client.complete(_request(call)))
+        except CallFailed as failed:
+            raise _error(failed) from failed
+
+    async def acompletion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
+        """The same for coroutines."""
+        try:
+            return _filled(call, await self._client.acomplete(_request(call)))
+        except CallFailed as failed:
+            raise _error(failed) from failed
+
+    def streaming(self, *_: object, **call: Any) -> Iterator[Any]:  # noqa: ANN401 - LiteLLM's
+        """The whole answer as one piece."""
+        try:
+            completion = self._client.complete(_request(call))
+        except CallFailed as failed:
+            raise _error(failed) from failed
+        yield _chunk(completion)
+
+    async def astreaming(self, *_: object, **call: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - LiteLLM's
+        """The same for coroutines."""
+        try:
+            completion = await self._client.acomplete(_request(call))
+        except CallFailed as failed:
+            raise _error(failed) from failed
+        yield _chunk(completion)
+
+
+def _request(call: dict[str, Any]) -> Request:
+    asked = {name: value for name, value in (call.get("optional_params") or {}).items() if name != "stream"}
+    return request_of({"model": call["model"], "messages": call["messages"], **asked})
+
+
+def _filled(call: dict[str, Any], completion: Completion) -> Any:  # noqa: ANN401 - LiteLLM's
+    """LiteLLM's response with everything that the answer holds."""
+    body = answer_of(completion, model=call["model"])
+    response = call["model_response"]
+    filled = litellm.ModelResponse(**{**body, "id": response.id, "created": response.created})
+    response.choices, response.model = filled.choices, body["model"]
+    response.usage = litellm.Usage(**body["usage"])
+    return response
+
+
+def _chunk(completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    total = usage.prompt_tokens + usage.completion_tokens
+    return {
+        "text": completion.text,
+        "is_finished": True,
+        "finish_reason": completion.finish_reason,
+        "index": 0,
+        "tool_use": None,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": total,
+        },
+    }
+
+
+def _error(failed: CallFailed) -> Exception:
+    error: Exception = CustomLLMError(status_code=failed.status, message=str(failed))
+    return error

@@ -1,0 +1,53 @@
+"""LangChain over a client. Skipped where LangChain is not installed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from adapter_world import client_of, counting_server
+from chat_server import ChatServer
+
+from metaspo import CallFailed
+
+pytest.importorskip("langchain_core")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+from metaspo.adapters.langchain import ChatMetaspo  # noqa: E402 - only where there is LangChain
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def test_chats_batches_and_coroutines_are_cached(tmp_path: Path) -> None:
+    with counting_server() as server, client_of(server, tmp_path) as client:
+        model = ChatMetaspo(model="m", client=client, temperature=0.0, max_tokens=9)
+        first = model.invoke([("system", "Be brief."), ("user", "Is it so?")])
+        again = await model.ainvoke([("system", "Be brief."), ("user", "Is it so?")])
+        many = model.batch([f"Is {n} so?" for n in range(5)])
+    assert first.content == again.content == "yes 0"
+    assert first.usage_metadata is not None
+    assert first.usage_metadata["total_tokens"] == 23
+    assert len({answer.content for answer in many}) == 5
+    assert server.calls == 6
+
+
+def test_tools_go_through(tmp_path: Path) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    usage = {"prompt_tokens": 5, "completion_tokens": 5}
+    choices = [{"index": 0, "finish_reason": "tool_calls", "message": message}]
+    with (
+        ChatServer(lambda _: "", form=lambda *_: {"choices": choices, "usage": usage}) as server,
+        client_of(server, tmp_path) as client,
+    ):
+        answer = ChatMetaspo(model="m", client=client).bind_tools([add]).invoke("1 + 2?")
+    assert [(said["name"], said["args"]) for said in answer.tool_calls] == [("add", {"a": 1, "b": 2})]
+    (sent,) = server.asked
+    assert json.loads(sent)["tools"][0]["function"]["name"] == "add"
+
+
+def test_a_failure_is_the_client_s(tmp_path: Path) -> None:
+    with counting_server() as server, client_of(server, tmp_path) as client, pytest.raises(CallFailed, match="store"):
+        ChatMetaspo(model="m", client=client, model_kwargs={"store": True}).invoke("Is it so?")

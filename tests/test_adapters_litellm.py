@@ -1,0 +1,38 @@
+"""LiteLLM over a client. Skipped where LiteLLM is not installed."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from adapter_world import client_of, counting_server
+from chat_server import TOO_LONG
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+litellm = pytest.importorskip("litellm")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+from metaspo.adapters.litellm import register  # noqa: E402 - only where there is LiteLLM
+
+QUESTION = [{"role": "user", "content": "Is it so?"}]
+
+
+def test_completions_are_cached_and_come_whole(tmp_path: Path) -> None:
+    with counting_server() as server, client_of(server, tmp_path) as client:
+        register(client)
+        first = litellm.completion(model="metaspo/m", messages=QUESTION, temperature=0, max_tokens=9)
+        again = asyncio.run(litellm.acompletion(model="metaspo/m", messages=QUESTION, temperature=0, max_tokens=9))
+        streamed = litellm.completion(model="metaspo/m", messages=QUESTION, temperature=0, max_tokens=9, stream=True)
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed)
+    assert first.choices[0].message.content == again.choices[0].message.content == text == "yes 0"
+    assert (first.choices[0].finish_reason, first.usage.prompt_tokens, first.usage.completion_tokens) == ("stop", 20, 3)
+    assert server.calls == 1
+
+
+def test_a_failure_has_its_status(tmp_path: Path) -> None:
+    with counting_server() as server, client_of(server, tmp_path) as client:
+        server.refuse = lambda _request, _before: TOO_LONG
+        register(client)
+        with pytest.raises(Exception, match="maximum context length") as caught:
+            litellm.completion(model="metaspo/m", messages=QUESTION, num_retries=0)
+    assert getattr(caught.value, "status_code", None) == 400
