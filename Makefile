@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-ADAPTERS := dspy gepa langchain litellm promptolution textgrad
+ADAPTERS := dspy gepa inspect langchain litellm promptolution textgrad
 ARGS   ?=
 
 .PHONY: help adapters demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
