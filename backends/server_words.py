@@ -83,10 +83,10 @@ def _sentences(body: object) -> Iterator[str]:
 def _words(value: object, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         nested = _object_in(value)
-        if nested is None:
+        if nested is not None:
+            yield from _words(nested, depth - 1) if depth else ()
+        elif value.strip():
             yield value
-        elif depth:
-            yield from _words(nested, depth - 1)
     elif isinstance(value, list) and depth:
         for item in value[:5]:
             yield from _words(item, depth - 1)

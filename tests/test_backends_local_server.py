@@ -20,7 +20,7 @@ from metaspo.backends import ConnectionLost, LocalModel, LocalServerFailed, Mess
 from metaspo.backends.local_server import ServerSettings
 
 STANDIN = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
@@ -43,6 +43,11 @@ class Server:
             os._exit(1)
         if "never" in params.model.path:
             time.sleep(600)
+        def end(*_):
+            open(params.model.path + ".ended", "w").close()
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, end)
         told = {
             "path": params.model.path, "alias": sorted(params.model_alias), "parallel": params.n_parallel,
             "context": params.n_ctx, "threads": [params.cpuparams.n_threads, params.cpuparams_batch.n_threads],
@@ -161,6 +166,7 @@ async def test_a_server_is_told_what_it_was_made_for_and_ends_with_its_model(ggu
         assert len(arguments.rstrip("\0").split("\0")) == 3, "the interpreter, -P and the file, and so no key"
         await model.aclose()
         await wait_until_gone(pid)
+        assert await anyio.Path(f"{gguf}.ended").exists(), "it was asked to end before it was made to"
         assert (model.is_running, model.pid, model.address, await model.load()) == (False, None, None, {})
         await model.start()
         assert "started 2 times" in repr(model)

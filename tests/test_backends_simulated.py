@@ -175,5 +175,7 @@ async def test_a_reply_says_who_gave_it_and_how_long_it_took() -> None:
     assert (completion.server, completion.latency, completion.finish_reason) == ("toy", 0.01, "stop")
     assert await backend.probe() == info
     assert backend.name == "toy"
+    two = Request(model="m", messages=(Message("system", "a"), Message("user", "b")))
+    assert (await Scripted({"a": "A", "b": "B"}).complete(two, time_limit=1)).completion.text == "B"
     silent = Request(model="m", messages=())
     assert (await Scripted({"": "to nothing"}).complete(silent, time_limit=1)).completion.text == "to nothing"

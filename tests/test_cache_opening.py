@@ -4,11 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis import exceptions
 
-from metaspo.cache import DiskStore, FallbackStore, MemoryStore, StoreError
+from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
 from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_location
+from metaspo.cache.record import encode_entry
 from metaspo.cache.redis_address import read_address
-from metaspo.cache.redis_server import check_safe, eviction
+from metaspo.cache.redis_server import check_safe, eviction, explained
+from metaspo.cache.testing import make_entry, make_key
 
 
 @pytest.mark.parametrize(
@@ -117,3 +120,49 @@ def test_a_place_with_a_scheme_is_a_url_and_is_shown_without_who_may_enter(
 ) -> None:
     """Folders may have any name."""
     assert (is_url(place), holds_password(place), shown_location(place)) == (url, secret, shown)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (exceptions.OutOfMemoryError("oom"), "has no room left"),
+        (exceptions.ReadOnlyError("replica"), "is a read-only replica"),
+        (exceptions.BusyLoadingError("loading"), "is still loading"),
+        (exceptions.NoPermissionError("no"), "does not let this user do that"),
+        (exceptions.AuthenticationError("no"), "wants another password"),
+        (exceptions.TimeoutError("slow"), "did not answer in time"),
+        (TimeoutError("slow"), "did not answer in time"),
+        (exceptions.ConnectionError("gone"), "cannot be reached"),
+        (OSError("gone"), "cannot be reached"),
+        (exceptions.ResponseError("what"), "could not be used: see the reason"),
+    ],
+    ids=repr,
+)
+def test_an_error_of_a_server_is_told_with_what_to_do_and_without_the_password(error: Exception, advice: str) -> None:
+    """Whether it comes alone, or as the cause of what a client raises when it has tried often enough."""
+    address = read_address("redis://h", password="hush")
+    with (
+        pytest.raises(StoreError, match=rf"^The cache at redis://h:6379/0 {advice}.*\({error}\)\.$"),
+        explained(address),
+    ):
+        raise error
+    if isinstance(error, exceptions.RedisError):
+        with pytest.raises(StoreError, match=rf" {advice}.*\(tried … often enough\)"), explained(address):
+            raise exceptions.ConnectionError("tried hush\noften enough") from error
+    with pytest.raises(StoreError, match=r"\(ConnectionError\)\.$"), explained(read_address("redis://h")):
+        raise exceptions.ConnectionError
+
+
+async def test_a_folder_is_looked_after_whether_it_is_sound_or_not(tmp_path: Path) -> None:
+    """What is there, how large it is, what is added."""
+    caring = DiskMaintenance(tmp_path / "cache")
+    assert not caring.exists()
+    caring.close()
+    records = [(make_key(number), encode_entry(make_key(number), make_entry())) for number in range(3)]
+    assert caring.add(records[:2]) == 2
+    assert caring.add(records) == 1
+    caring.close()
+    assert caring.exists()
+    assert caring.size() >= 8_192
+    assert [row.key for row in caring.rows()] == [key for key, _ in records]
+    assert caring.damage() == ()

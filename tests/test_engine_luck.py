@@ -1,5 +1,6 @@
 """What a run says of the luck in its train score: the same in every timing, and with early rejection or without."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ def test_the_bound_weighs_a_task_by_its_prompts() -> None:
     new, old = [card(RIGHT, RIGHT, WRONG), card(RIGHT, WRONG, WRONG)], [card(WRONG, RIGHT, WRONG)] * 2
     expected = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5, weights={"a": 2.0})
     assert optimism_bound(new, old, candidates=3, score=0.5) == expected
+
+
+def test_tasks_count_in_the_bound_by_their_weights_and_prompts() -> None:
+    """Two prompts of one task, and one of another that counts three times as much."""
+    new = [card(RIGHT, RIGHT, WRONG), card(RIGHT, WRONG, WRONG), replace(card(WRONG, RIGHT), task="b", weight=3.0)]
+    old = [card(WRONG, RIGHT, WRONG)] * 2 + [replace(card(RIGHT, WRONG), task="b", weight=3.0)]
+    expected = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5, weights={"a": 2.0, "b": 3.0})
+    assert optimism_bound(new, old, candidates=3, score=0.5) == expected
+    plain = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5)
+    assert plain.luck != pytest.approx(expected.luck)
 
 
 def test_candidates_that_were_dropped_are_counted_but_not_guessed() -> None:

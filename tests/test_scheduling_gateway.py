@@ -809,6 +809,29 @@ async def test_a_gateway_answers_inside_its_context_alone() -> None:
         Gateway([Lane("lane", [server]), Lane("lane", [server])], store=store)
 
 
+class ClosedOnce(Server):
+    """Counts how often it is closed."""
+
+    closings = 0
+
+    async def aclose(self) -> None:
+        self.closings += 1
+        raise ConnectionLost("gone", before_answer=True)
+
+
+@pytest.mark.virtual
+async def test_backends_are_closed_once_and_all_of_them_whatever_becomes_of_the_others() -> None:
+    """The first trouble is told, when all are closed, and once."""
+    servers = [ClosedOnce(), ClosedOnce()]
+    lanes = [Lane(str(number), [server]) for number, server in enumerate(servers)]
+    gateway = Gateway(lanes, store=MemoryStore())
+    with pytest.raises(ConnectionLost):
+        async with gateway:
+            assert set(gateway.statistics().lanes) == {"0", "1"}
+    await gateway.aclose()
+    assert [server.closings for server in servers] == [1, 1]
+
+
 @pytest.mark.virtual
 async def test_a_large_batch_lets_others_have_a_turn_between_its_parts() -> None:
     """Not before the first one, whose requests are looked up at once."""

@@ -1,6 +1,7 @@
 """The virtual clock: jumps where it may, waits where it must, and calls a standstill by its name."""
 
 import asyncio
+import re
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.backends.virtual_time import Deadlock, VirtualTimeLoop, real_wait, run_virtual
+from metaspo.backends.virtual_time import TASKS_SHOWN, Deadlock, VirtualTimeLoop, real_wait, run_virtual
 
 
 def test_a_day_of_sleep_takes_no_time() -> None:
@@ -89,6 +90,31 @@ def test_a_standstill_is_a_deadlock_that_names_the_waiters() -> None:
 
     with pytest.raises(Deadlock, match=r"lonely: .*wait_for_nobody"):
         run_virtual(main())
+
+
+def test_a_deadlock_says_when_and_where_each_task_waits_outermost_first() -> None:
+    """With the line of each coroutine on the way; of many tasks the first by name, and how many more there are."""
+
+    async def inner() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def outer() -> None:
+        await inner()
+
+    async def main(count: int) -> None:
+        await asyncio.sleep(7)
+        await asyncio.gather(*(asyncio.create_task(outer(), name=f"t{number:02}") for number in range(count)))
+
+    for count in (2, TASKS_SHOWN - 1, TASKS_SHOWN + 4):
+        with pytest.raises(Deadlock) as caught:
+            run_virtual(main(count))
+        first, *lines = str(caught.value).splitlines()
+        assert first == f"at 7 virtual seconds nothing is left that could wake {count + 1} tasks:"
+        waiting = [line for line in lines if re.fullmatch(r"  t\d\d: .*outer:\d+ > .*inner:\d+", line)]
+        more = count + 1 - TASKS_SHOWN
+        assert lines[-1] == f"  and {more} more" if more > 0 else "more" not in lines[-1]
+        assert len(lines) == (TASKS_SHOWN + 1 if more > 0 else count + 1)
+        assert len(waiting) >= len(lines) - 2
 
 
 def test_a_call_from_a_foreign_thread_still_wakes_the_loop() -> None:

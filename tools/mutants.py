@@ -153,8 +153,8 @@ def draw(targets: Sequence[str], *, sample: int, seed: int) -> list[Mutant]:
     """Some mutants of these modules, at most one of a line; or all of them. Without those that change nothing."""
     listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("equivalent", [])
     equivalent = {(entry["file"], entry["before"], entry["after"]) for entry in listed}
-    files = [path for target in targets for path in sorted(_modules(ROOT / target))]
-    candidates = [mutant for path in files for mutant in mutants_of(ROOT, path.relative_to(ROOT).as_posix())]
+    files = [path.relative_to(ROOT).as_posix() for target in targets for path in sorted(_modules(ROOT / target))]
+    candidates = [mutant for file in files if file != TESTS_OF_STORES for mutant in mutants_of(ROOT, file)]
     mutants = [mutant for mutant in candidates if (mutant.file, mutant.before, mutant.after) not in equivalent]
     if not sample:
         return mutants
