@@ -5,7 +5,7 @@ of random draws; loops, sampling order, scores, ties and redraws are written out
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from random import Random
 from typing import Any
@@ -14,6 +14,7 @@ from metaspo.backends import Message, Request, Sampling
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import draw_at, rng_at
 from metaspo.engine.strategies import Malformed
+from metaspo.engine.strategies.ape import read_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     meta_messages,
@@ -34,6 +35,7 @@ class Evaluation:
     score: float
     failures: list[Failure]
     refused: bool = False
+    right: tuple[bool, ...] = ()
 
 
 Kept = dict[str, list[Evaluation]]  # by task, best first
@@ -48,7 +50,10 @@ class Oracle:
 
     def __init__(self, config: RunConfig, tasks: list[Task], answer: Answer) -> None:
         self.config = config
-        self.tasks = [task for task in tasks if task.role == "source"]
+        self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
+        self.plain: Kept = {task.name: [] for task in self.tasks}
+        self.charged = 0
+        self.candidates = config.inner.candidates
         self.answer = answer
         self.selections: dict[str, dict[str, Any]] = {}
         self.asked: set[Request] = set()
@@ -63,59 +68,152 @@ class Oracle:
         kept = {
             task.name: [self.score_at(f"init/task={task.name}", task, system, task.user_prompt)] for task in self.tasks
         }
+        self.plain = self.plain_prompts(kept, system)
+        first = {(name, node.user) for nodes in (kept, self.plain) for name in nodes for node in nodes[name]}
+        self.charged = sum(len(task.train) for task in self.tasks for name, _ in first if name == task.name)
         for iteration in range(1, self.config.iterations + 1):
+            every = sum(len(task.train) for task in self.tasks)
+            self.candidates = self.affordable(self.config.inner.candidates, every)
+            if not self.candidates and not self.affordable_outer(kept) and self.config.calls is not None:
+                break
             for task in self.tasks:
-                kept[task.name] = self.inner(task, kept[task.name], system, f"iter={iteration}/inner/task={task.name}")
+                place = f"iter={iteration}/inner/task={task.name}"
+                kept[task.name] = self.inner(task, kept[task.name], system, place)
             system, kept = self.outer(kept, system, f"iter={iteration}/outer")
         return system, kept
 
+    def plain_prompts(self, kept: Kept, system: str) -> Kept:
+        """The user prompts that `outer.under` names beside the kept ones, scored."""
+        under = self.config.outer.under
+        if under != "induced":
+            return {name: [] if under == "kept" else list(nodes) for name, nodes in kept.items()}
+        plain: Kept = {}
+        for task in self.tasks:
+            nodes: dict[str, Evaluation] = {}
+            for number in range(1, self.config.outer.induced + 1):
+                place = f"induced/task={task.name}/prompt={number}"
+                rule = task.answer_format.describe()
+                shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
+                user = self.ask(f"{place}/induce", user_induction(shown, answer_rule=rule), induced_reader(rule))
+                if user is not None and user not in nodes:
+                    nodes[user] = self.score_at(f"induced/task={task.name}", task, system, user)
+            plain[task.name] = [node for node in nodes.values() if not node.refused] or list(kept[task.name])
+        return plain
+
+    def affordable(self, wanted: int, each: int, beside: int = 0) -> int:
+        """How many candidates of so many rows each may be scored."""
+        if self.config.calls is None:
+            return wanted
+        return max(0, min(wanted, (self.config.calls - self.charged - beside) // each))
+
+    def affordable_outer(self, kept: Kept) -> int:
+        """The same for system prompts; kept user prompts that are not compared under may have to be scored after."""
+        each = beside = 0
+        for task in self.tasks:
+            users = [node.user for node in self.under(task, kept)]
+            each += len(users) * len(task.train)
+            beside += sum(node.user not in users for node in kept[task.name]) * len(task.train)
+        return self.affordable(self.config.outer.candidates, each, beside)
+
+    def under(self, task: Task, kept: Kept) -> list[Evaluation]:
+        """What system prompts are compared under."""
+        which = {
+            "kept": kept[task.name],
+            "mixed": [kept[task.name][0], *self.plain[task.name]],
+        }.get(self.config.outer.under, self.plain[task.name])
+        return different(which)
+
     def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """Candidates from the best prompt; the best of old and new stay."""
-        nodes = list(kept)
-        for number in range(1, self.config.inner.candidates + 1):
+        keep = self.config.inner.keep
+        nodes = sorted(different([*kept, *self.plain[task.name]]), key=rank)[:keep] if self.candidates else list(kept)
+        parent = nodes[0]
+        for number in range(1, self.candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = self.propose_user(task, kept[0], system, place)
+            prompt = self.propose_user(task, parent, system, place)
             if prompt is None:
                 continue
+            gate = self.gate({task.name: [parent]}, self.config.inner.gate, place)
             node = self.score_at(f"{place}/score", task, system, prompt)
+            if gate and not self.passes({task.name: [node]}, {task.name: [parent]}, gate):
+                self.charged += len(gate[task.name])
+                continue
+            self.charged += len(task.train)
             if not node.refused and prompt not in [other.user for other in nodes]:
                 nodes.append(node)
-        nodes = sorted(nodes, key=rank)[: self.config.inner.keep]
+        nodes = sorted(nodes, key=rank)[:keep]
         self.selections[address] = {
             "address": address,
             "kept": [{"user": node.user, "score": node.score} for node in nodes],
         }
         return nodes
 
+    def gate(self, parents: Kept, size: int, address: str) -> dict[str, list[int]]:
+        """By task, the rows on which a candidate must beat its parent first; none without a gate."""
+        rng = rng_at(self.config.seed, f"{address}/gate")
+        trains = {task.name: len(task.train) for task in self.tasks}
+        return {name: rng.sample(range(trains[name]), min(size, trains[name])) for name in parents} if size else {}
+
+    def passes(self, nodes: Kept, parents: Kept, gate: dict[str, list[int]]) -> bool:
+        """Whether it does: a refused example leaves that open, and the candidate is out for it later."""
+        refused = any(node.refused for name in nodes for node in nodes[name])
+        return refused or self.on_gate(nodes, gate) > self.on_gate(parents, gate)
+
+    def on_gate(self, nodes: Kept, gate: dict[str, list[int]]) -> float:
+        """The mean over nodes of what is right on the gate's rows."""
+        weights = {task.name: task.weight for task in self.tasks}
+        weighed = [
+            (weights[name], sum(node.right[row] for row in gate[name]) / len(gate[name]))
+            for name in nodes
+            for node in nodes[name]
+        ]
+        return round(fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed), 12)
+
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
         """Candidates from the incumbent; the best one replaces it if strictly better."""
-        best = (system, kept)
-        best_score = self.meta(kept)
-        chosen = 0
-        for number in range(1, self.config.outer.candidates + 1):
+        candidates = self.affordable_outer(kept)
+        parents = {task.name: self.under(task, kept) for task in self.tasks}
+        best, best_score, chosen = (system, parents), self.meta(parents), 0
+        for number in range(1, candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = self.propose_system(kept, system, place)
+            prompt = self.propose_system(parents, system, place)
             if prompt is None:
                 continue
+            gate = self.gate(parents, self.config.outer.gate, place)
             scored = {
                 task.name: [
                     self.score_at(f"{place}/score/task={task.name}/prompt={position}", task, prompt, node.user)
-                    for position, node in enumerate(kept[task.name])
+                    for position, node in enumerate(parents[task.name])
                 ]
                 for task in self.tasks
             }
+            if gate and not self.passes(scored, parents, gate):
+                self.charged += sum(len(gate[name]) for name in parents for _ in parents[name])
+                continue
+            self.charged += sum(len(task.train) for task in self.tasks for _ in parents[task.name])
             if any(node.refused for nodes in scored.values() for node in nodes):
                 continue
             if (score := self.meta(scored)) > best_score:
-                ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
-                best, best_score, chosen = (prompt, ranked), score, number
-        self.selections[address] = {
-            "address": address,
-            "system": best[0],
-            "chosen": chosen,
-            "score": self.meta(best[1]),
-        }
-        return best
+                best, best_score, chosen = (prompt, scored), score, number
+        system = best[0]
+        if chosen:
+            kept = self.adopted(kept, *best)
+        self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": best_score}
+        return system, kept
+
+    def adopted(self, kept: Kept, system: str, scored: Kept) -> Kept:
+        """All user prompts under the new system prompt, ranked anew; those that were not compared under are scored."""
+        new: Kept = {}
+        for task in self.tasks:
+            cards = {node.user: node for node in scored[task.name]}
+            for node in kept[task.name]:
+                if node.user not in cards:
+                    cards[node.user] = self.score_at(f"kept/task={task.name}", task, system, node.user)
+                    self.charged += len(task.train)
+            self.plain[task.name] = [cards[node.user] for node in self.plain[task.name]]
+            usable = [cards[node.user] for node in kept[task.name] if not cards[node.user].refused]
+            new[task.name] = sorted(usable or self.plain[task.name][:1], key=rank)
+        return new
 
     def propose_user(self, task: Task, parent: Evaluation, system: str, address: str) -> str | None:
         """Analysis, then rewrite; None if there is nothing to learn or every draw is malformed."""
@@ -173,17 +271,16 @@ class Oracle:
 
     def score(self, task: Task, system: str, user: str) -> Evaluation:
         """Accuracy over the train split; a malformed answer is wrong."""
-        right, failures = 0, []
+        right, failures = [], []
         for example in task.train:
             asked = (Message("system", system), Message("user", user.replace("{question}", example.question)))
             sampling = Sampling(max_tokens=8, temperature=0.0)
             text = self.send(Request(model="answerer", messages=asked, sampling=sampling))
             prediction = text if text in ("yes", "no") else None
-            if prediction == example.answers[0]:
-                right += 1
-            else:
+            right.append(prediction == example.answers[0])
+            if not right[-1]:
                 failures.append(Failure(example=example, response=text, prediction=prediction))
-        return Evaluation(user, right / len(task.train), failures)
+        return Evaluation(user, sum(right) / len(task.train), failures, right=tuple(right))
 
     def meta(self, kept: Kept) -> float:
         """The mean over all (task, user prompt) nodes, each with its task's weight."""
@@ -194,6 +291,16 @@ class Oracle:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
+
+
+def different(nodes: list[Evaluation]) -> list[Evaluation]:
+    """Each user prompt once."""
+    return list({node.user: node for node in nodes}.values())
+
+
+def induced_reader(rule: str) -> Callable[[str], str]:
+    """Reads an induced user prompt."""
+    return lambda text: read_induced(text, answer_rule=rule)
 
 
 def rank(node: Evaluation) -> float:

@@ -23,14 +23,26 @@ SIZES = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 10**6),
         "iterations": st.integers(1, 3),
-        "inner": st.fixed_dictionaries({"candidates": st.integers(0, 3), "keep": st.integers(1, 3)}),
-        "outer": st.fixed_dictionaries({"candidates": st.integers(0, 4), "failures": st.integers(1, 2)}),
+        "inner": st.fixed_dictionaries(
+            {"candidates": st.integers(0, 3), "keep": st.integers(1, 3), "gate": st.integers(0, 4)}
+        ),
+        "outer": st.fixed_dictionaries(
+            {
+                "candidates": st.integers(0, 4),
+                "failures": st.integers(1, 2),
+                "gate": st.integers(0, 3),
+                "under": st.sampled_from(["kept", "first", "induced", "mixed"]),
+                "induced": st.integers(1, 2),
+            }
+        ),
+        "rows": st.none() | st.integers(1, 6),
+        "calls": st.none() | st.integers(1, 300),
         "redraws": st.integers(0, 2),
     }
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sizes=SIZES, world=st.integers(0, 10**6), timing=st.integers(0, 10**6), width=st.integers(1, 40))
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     sizes: dict[str, Any], world: int, timing: int, width: int
