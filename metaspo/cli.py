@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,7 @@ from metaspo.engine import (
     report_data,
 )
 from metaspo.engine.config.load import with_overrides
+from metaspo.engine.config.presets import planned_for
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.stored import read_result, shown_data
@@ -67,6 +68,15 @@ Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4; repeatable."
+    ),
+]
+Calls = Annotated[
+    int | None,
+    typer.Option(
+        "--calls",
+        metavar="N",
+        min=1,
+        help="Plan rows, candidates and rounds for N base calls on train splits, whatever the config says of them.",
     ),
 ]
 STARTER = Path(__file__).resolve().parent / "starter"
@@ -126,10 +136,10 @@ def init(
 
 
 @app.command(cls=NamedArguments)
-def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
+def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = False) -> None:
     """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
     with exit_on_user_error():
-        prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
+        prepared = [prepare(path, overrides=_overrides(calls, sets)) for path in configs]
         for item in prepared:
             check_optimizable(item.config, item.tasks, source=item.source)
         plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
@@ -141,14 +151,16 @@ def plan(configs: Configs, sets: Sets = None, json: Json = False) -> None:
 
 
 @app.command(cls=NamedArguments)
-def optimize(configs: Configs, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
+def optimize(
+    configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = False, quiet: Quiet = False
+) -> None:
     """Optimize a system prompt and the user prompts under it.
 
     Several configs run together over shared servers and limits. Started again with the same config, a run goes on where
     it stopped: every answer that was paid for is in the cache.
     """
     with exit_on_user_error():
-        prepared = [prepare(path, overrides=parse_overrides(sets)) for path in configs]
+        prepared = [prepare(path, overrides=_overrides(calls, sets)) for path in configs]
         _optimize(prepared, json=json, quiet=quiet)
 
 
@@ -172,6 +184,11 @@ def demo(
             highlight=False,
         )
         _optimize([prepared], json=json, quiet=quiet)
+
+
+def _overrides(calls: int | None, sets: list[str] | None) -> dict[str, Any]:
+    """What the options change of a config; a key that is set wins over what is planned for it."""
+    return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
 
 
 def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:

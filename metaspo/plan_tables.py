@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from metaspo.engine import Plan
+from metaspo.engine.config.presets import CALLS
 from metaspo.tables import Data, make_table
 
 
@@ -30,6 +31,7 @@ def plan_data(name: str, plan: Plan) -> Data:
             }
             for role, lane in lanes.items()
         },
+        "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
         "minutes": plan.minutes,
     }
@@ -58,6 +60,17 @@ def print_plan(out: Console, name: str, plan: Plan) -> None:
         "are estimates from the texts' lengths and the limits in the config.",
         highlight=False,
     )
+    if plan.paper.base > plan.calls.base:
+        out.print(
+            f"In the paper's shape (3 iterations of 3 user and 9 system prompts on all rows, 3 kept) it would be "
+            f"{plan.paper.base:,} base calls and {plan.paper.optimizer:,} optimizer calls.",
+            highlight=False,
+        )
+    elif plan.calls.base - plan.calls.test > CALLS:
+        out.print(
+            f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.",
+            highlight=False,
+        )
 
 
 def _dollars(amount: float | None) -> str:

@@ -52,8 +52,6 @@ class Oracle:
         self.config = config
         self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
         self.plain: Kept = {task.name: [] for task in self.tasks}
-        self.charged = 0
-        self.candidates = config.inner.candidates
         self.answer = answer
         self.selections: dict[str, dict[str, Any]] = {}
         self.asked: set[Request] = set()
@@ -69,13 +67,7 @@ class Oracle:
             task.name: [self.score_at(f"init/task={task.name}", task, system, task.user_prompt)] for task in self.tasks
         }
         self.plain = self.plain_prompts(kept, system)
-        first = {(name, node.user) for nodes in (kept, self.plain) for name in nodes for node in nodes[name]}
-        self.charged = sum(len(task.train) for task in self.tasks for name, _ in first if name == task.name)
         for iteration in range(1, self.config.iterations + 1):
-            every = sum(len(task.train) for task in self.tasks)
-            self.candidates = self.affordable(self.config.inner.candidates, every)
-            if not self.candidates and not self.affordable_outer(kept) and self.config.calls is not None:
-                break
             for task in self.tasks:
                 place = f"iter={iteration}/inner/task={task.name}"
                 kept[task.name] = self.inner(task, kept[task.name], system, place)
@@ -100,21 +92,6 @@ class Oracle:
             plain[task.name] = [node for node in nodes.values() if not node.refused] or list(kept[task.name])
         return plain
 
-    def affordable(self, wanted: int, each: int, beside: int = 0) -> int:
-        """How many candidates of so many rows each may be scored."""
-        if self.config.calls is None:
-            return wanted
-        return max(0, min(wanted, (self.config.calls - self.charged - beside) // each))
-
-    def affordable_outer(self, kept: Kept) -> int:
-        """The same for system prompts; kept user prompts that are not compared under may have to be scored after."""
-        each = beside = 0
-        for task in self.tasks:
-            users = [node.user for node in self.under(task, kept)]
-            each += len(users) * len(task.train)
-            beside += sum(node.user not in users for node in kept[task.name]) * len(task.train)
-        return self.affordable(self.config.outer.candidates, each, beside)
-
     def under(self, task: Task, kept: Kept) -> list[Evaluation]:
         """What system prompts are compared under."""
         which = {
@@ -126,9 +103,13 @@ class Oracle:
     def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """Candidates from the best prompt; the best of old and new stay."""
         keep = self.config.inner.keep
-        nodes = sorted(different([*kept, *self.plain[task.name]]), key=rank)[:keep] if self.candidates else list(kept)
+        nodes = (
+            sorted(different([*kept, *self.plain[task.name]]), key=rank)[:keep]
+            if self.config.inner.candidates
+            else list(kept)
+        )
         parent = nodes[0]
-        for number in range(1, self.candidates + 1):
+        for number in range(1, self.config.inner.candidates + 1):
             place = f"{address}/cand={number}"
             prompt = self.propose_user(task, parent, system, place)
             if prompt is None:
@@ -136,9 +117,7 @@ class Oracle:
             gate = self.gate({task.name: [parent]}, self.config.inner.gate, place)
             node = self.score_at(f"{place}/score", task, system, prompt)
             if gate and not self.passes({task.name: [node]}, {task.name: [parent]}, gate):
-                self.charged += len(gate[task.name])
                 continue
-            self.charged += len(task.train)
             if not node.refused and prompt not in [other.user for other in nodes]:
                 nodes.append(node)
         nodes = sorted(nodes, key=rank)[:keep]
@@ -171,10 +150,9 @@ class Oracle:
 
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
         """Candidates from the incumbent; the best one replaces it if strictly better."""
-        candidates = self.affordable_outer(kept)
         parents = {task.name: self.under(task, kept) for task in self.tasks}
         best, best_score, chosen = (system, parents), self.meta(parents), 0
-        for number in range(1, candidates + 1):
+        for number in range(1, self.config.outer.candidates + 1):
             place = f"{address}/cand={number}"
             prompt = self.propose_system(parents, system, place)
             if prompt is None:
@@ -188,9 +166,7 @@ class Oracle:
                 for task in self.tasks
             }
             if gate and not self.passes(scored, parents, gate):
-                self.charged += sum(len(gate[name]) for name in parents for _ in parents[name])
                 continue
-            self.charged += sum(len(task.train) for task in self.tasks for _ in parents[task.name])
             if any(node.refused for nodes in scored.values() for node in nodes):
                 continue
             if (score := self.meta(scored)) > best_score:
@@ -209,7 +185,6 @@ class Oracle:
             for node in kept[task.name]:
                 if node.user not in cards:
                     cards[node.user] = self.score_at(f"kept/task={task.name}", task, system, node.user)
-                    self.charged += len(task.train)
             self.plain[task.name] = [cards[node.user] for node in self.plain[task.name]]
             usable = [cards[node.user] for node in kept[task.name] if not cards[node.user].refused]
             new[task.name] = sorted(usable or self.plain[task.name][:1], key=rank)

@@ -36,7 +36,6 @@ SIZES = st.fixed_dictionaries(
             }
         ),
         "rows": st.none() | st.integers(1, 6),
-        "calls": st.none() | st.integers(1, 300),
         "redraws": st.integers(0, 2),
     }
 )

@@ -61,12 +61,15 @@ class World:
         shared: whether the tasks have manners in common.
         entangled: whether a manner is of use only with the subject.
         distraction: what each named skill costs that the task does not need.
+        noise: whether every prompt draws its own luck on an example; without it an example has a difficulty of its own,
+            and what raises the chance of being right never makes a right answer wrong.
     """
 
     seed: int
     shared: bool = True
     entangled: bool = False
     distraction: float = 0.02
+    noise: bool = True
 
     @cached_property
     def own(self) -> Mapping[str, tuple[str, ...]]:
@@ -122,10 +125,11 @@ class World:
         question = questions(message)[-1]
         before, _, after = message.rpartition(question)
         around = f"{before}{after}"
-        draw = fraction(str(self.seed), "malformed", system, message)
+        drawn_by = (system, message) if self.noise else (question,)
+        draw = fraction(str(self.seed), "malformed", *drawn_by)
         if draw < (MALFORMED / 4 if RULE in around else MALFORMED):
             return "That is hard to say."
-        right = fraction(str(self.seed), "base", system, message) < self.chance(system, around, question)
+        right = fraction(str(self.seed), "base", *drawn_by) < self.chance(system, around, question)
         right_way = WAYS.index(truth(question))
         return WAYS[right_way if right else (right_way + 1) % len(WAYS)]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metaspo.engine.config.models import lane_settings
-from metaspo.engine.config.plan import proposing
+from metaspo.engine.config.plan import induced_prompts, proposing, train_sizes
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
@@ -41,14 +41,20 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
-    first = sum(len(task.train) for task in tasks if task.role == "source")
+    trains, induced = train_sizes(config, tasks), induced_prompts(config)
+    first = sum(trains) * (1 + induced)
     if config.train_calls is not None and config.train_calls < first:
         raise ConfigError(
             f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"
         )
     if config.optimizer is not None or not (config.iterations or config.train_calls):
         return
-    work = proposing(config, [len(task.train) for task in tasks if task.role == "source"], kept=1)
+    if induced and config.outer.candidates:
+        raise ConfigError(
+            f'{source}: optimizer: is missing: outer.under = "induced" asks an optimizer model; add an [optimizer] '
+            "table, or choose another one"
+        )
+    work = proposing(config, trains, kept=1)
     for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
         if asked.optimizer:
             raise ConfigError(

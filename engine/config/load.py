@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
@@ -66,7 +67,10 @@ def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with dotted keys set, tables on the way made. Raises `ConfigError` where there is another value."""
+    """A copy with dotted keys set, tables on the way made; what is set to None is taken out.
+
+    Raises `ConfigError` where there is another value.
+    """
     changed = deepcopy(dict(raw))
     for dotted, value in overrides.items():
         *tables, last = dotted.split(".")
@@ -75,20 +79,24 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {dotted}: '{key}' is not a table, so nothing can be set in it")
-        table[last] = value
+        if value is None:
+            table.pop(last, None)
+        else:
+            table[last] = value
     return changed
 
 
 def parse_config(
     raw: Mapping[str, Any], *, source: str = "config", environment: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """Validate a config given as a mapping, the tasks of a `domain` filled in. Raises `ConfigError`.
+    """Validate a config given as a mapping, the tasks of a `domain` and a `preset` filled in. Raises `ConfigError`.
 
     Args:
         source: stands in messages.
         environment: where METASPO_DATA is looked up; the process's own if left out.
     """
     expanded = expand_domains(raw, source=source, environment=os.environ if environment is None else environment)
+    expanded = expand_preset(expanded, source=source)
     try:
         return RunConfig.model_validate(expanded)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from metaspo.backends import Usage
 from metaspo.engine.config.models import lane_settings
+from metaspo.engine.config.presets import in_papers_shape
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy
@@ -77,9 +78,14 @@ class LanePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run's needs; `minutes` is at most the sum over lanes, since they wait for each other."""
+    """A run's needs; `minutes` is at most the sum over lanes, since they wait for each other.
+
+    Attributes:
+        paper: the calls of the same run in the paper's shape.
+    """
 
     calls: Calls
+    paper: Calls
     base: LanePlan
     optimizer: LanePlan | None
 
@@ -101,10 +107,11 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
 
     For that every round is taken to need what it needs at most: where a search needs less, more rounds follow.
     """
-    trains = [len(task.train) for task in tasks if task.role == "source"]
+    trains = train_sizes(config, tasks)
+    induced, initial = induced_prompts(config), sum(trains) * (1 + induced_prompts(config))
     rounds: dict[int, tuple[CallBound, CallBound]] = {}
-    kept, left = 1, None if config.train_calls is None else config.train_calls - sum(trains)
-    inner = outer = optimizer = 0
+    kept, left = 1, None if config.train_calls is None else config.train_calls - initial
+    inner, outer, optimizer = 0, 0, induced * len(trains)
     for number in count(1) if left is not None else range(1, config.iterations + 1):
         kept = _kept(config, number)
         if kept not in rounds:
@@ -121,7 +128,32 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
         if alike > 1 if left is None else left <= 0 or not calls:
             break
     test = _tested(config, tasks, kept=kept)
-    return Calls(initial=sum(trains), inner=inner, outer=outer, test=test, optimizer=optimizer)
+    return Calls(initial=initial, inner=inner, outer=outer, test=test, optimizer=optimizer)
+
+
+def train_sizes(config: RunConfig, tasks: Sequence[Task]) -> list[int]:
+    """How many train examples of each source task the loops look at."""
+    return [len(task.train[: config.rows]) for task in tasks if task.role == "source"]
+
+
+def induced_prompts(config: RunConfig) -> int:
+    """How many user prompts are induced for each source task and scored before the first iteration."""
+    return config.outer.induced if config.outer.under == "induced" else 0
+
+
+def _nodes(config: RunConfig, kept: int) -> int:
+    """Under how many user prompts of a task a system prompt is scored at most, if `kept` are kept."""
+    table = config.outer
+    return {"kept": kept, "first": 1, "induced": table.induced, "mixed": 2 if config.inner.candidates else 1}[
+        table.under
+    ]
+
+
+def _beside(config: RunConfig, kept: int) -> int:
+    """How many kept user prompts of a task have to be scored for themselves when a system prompt is adopted."""
+    if not config.outer.candidates:
+        return 0
+    return {"kept": 0, "first": kept, "induced": kept, "mixed": kept - 1}[config.outer.under]
 
 
 def _kept(config: RunConfig, iteration: int) -> int:
@@ -134,7 +166,10 @@ def _rounds(config: RunConfig, trains: Sequence[int], *, kept: int) -> tuple[Cal
     work, train = proposing(config, trains, kept=kept), sum(trains)
     return (
         CallBound(config.inner.candidates * train + work["inner"].base, work["inner"].optimizer),
-        CallBound(config.outer.candidates * kept * train + work["outer"].base, work["outer"].optimizer),
+        CallBound(
+            (config.outer.candidates * _nodes(config, kept) + _beside(config, kept)) * train + work["outer"].base,
+            work["outer"].optimizer,
+        ),
     )
 
 
@@ -173,12 +208,13 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
         inner.work(RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
         for rows in trains
     ]
+    nodes = _nodes(config, kept)
     whole = RoundSize(
         level="system",
         candidates=config.outer.candidates,
         tasks=len(trains),
-        nodes=kept * len(trains),
-        rows=kept * sum(trains),
+        nodes=nodes * len(trains),
+        rows=nodes * sum(trains),
     )
     return {
         "inner": CallBound(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),
@@ -201,7 +237,7 @@ def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls) -> Plan:
         shown = max(config.inner.failures, config.outer.failures * sum(task.role == "source" for task in tasks))
         prompt = META_PROMPT_TOKENS + shown * (question + GROWN_SYSTEM_TOKENS + base_answer)
         optimizer = _lane(config.optimizer, calls.optimizer, prompt, OPTIMIZER_ANSWER_TOKENS, seconds=OPTIMIZER_SECONDS)
-    return Plan(calls=calls, base=base, optimizer=optimizer)
+    return Plan(calls=calls, paper=count_calls(in_papers_shape(config), tasks), base=base, optimizer=optimizer)
 
 
 def _mean_prompt_tokens(config: RunConfig, tasks: Sequence[Task]) -> float:

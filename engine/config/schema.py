@@ -164,6 +164,10 @@ class ModelTable(Table):
         return self
 
 
+Under = Literal["kept", "first", "induced", "mixed"]
+GATE = "examples of each task on which a candidate must beat its parent before it is scored on the rest; 0: none"
+
+
 class InnerTable(Table):
     """The inner loop: user prompts of each source task."""
 
@@ -172,6 +176,7 @@ class InnerTable(Table):
     candidates: int = Field(default=3, ge=0, le=10_000, description="0 switches the inner loop off")
     failures: int = Field(default=3, ge=1, le=10_000, description="failures shown per candidate")
     keep: int = Field(default=3, ge=1, le=1_000, description="user prompts kept per task")
+    gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
 
 
 class OuterTable(Table):
@@ -181,6 +186,13 @@ class OuterTable(Table):
     options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
     candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
+    gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
+    under: Under = Field(
+        default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
+    )
+    induced: int = Field(
+        default=2, ge=1, le=1_000, description='user prompts induced for each task, where under = "induced"'
+    )
 
 
 class TestTable(Table):
@@ -206,6 +218,7 @@ class RunConfig(Table):
     """A whole run. `result = f(config, data, seed, the models' answers)`."""
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", min_length=1, max_length=LONGEST_NAME)
+    preset: Literal["metaspo", "metaspo+"] = Field(default="metaspo", description="the shape of what is not said here")
     seed: int = Field(default=42, ge=-LARGEST, le=LARGEST)
     iterations: int = Field(default=3, ge=0, le=MOST)
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
@@ -218,6 +231,9 @@ class RunConfig(Table):
         gt=0,
         lt=0.5,
         description="also stop on statistical evidence: how often at most a round may select otherwise for it",
+    )
+    rows: int | None = Field(
+        default=None, ge=1, le=MOST, description="train examples of each source task that the loops look at; else all"
     )
     train_calls: int | None = Field(
         default=None,
@@ -261,4 +277,6 @@ class RunConfig(Table):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
+        if self.racing and (self.inner.gate or self.outer.gate):
+            raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
         return self

@@ -154,6 +154,7 @@ class Rejected(Event):
         bound: the best it could still have reached.
         invalid: the server refused an example under it, and why.
         raced, rows: what is held against it, and after how many rows, where it was raced out.
+        gate: its score on the rows of the gate, where that was not above what it started from.
     """
 
     event: ClassVar[str] = "rejected"
@@ -162,6 +163,7 @@ class Rejected(Event):
     invalid: str | None = None
     raced: float | None = None
     rows: int | None = None
+    gate: float | None = None
     unasked: int = 0
 
 

@@ -11,10 +11,11 @@ from itertools import count
 from metaspo.engine.addresses import inner_address, join, outer_address
 from metaspo.engine.config.plan import count_calls, inner_calls
 from metaspo.engine.evaluation.evaluation import score
-from metaspo.engine.evaluation.scorecard import require_answers
+from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
+from metaspo.engine.optimize.induced import induce
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
 from metaspo.engine.optimize.result import RunResult
@@ -71,7 +72,7 @@ async def run(context: RunContext) -> RunResult:
 async def _optimize(context: RunContext) -> _Optimized:
     first = await _initial(context)
     state, calls = first, TrainCalls(context.config.train_calls)
-    calls.admit(cells_of(first.cards))
+    calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
     iterations = context.config.iterations
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
         before, name = calls.taken, f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
@@ -103,10 +104,42 @@ async def _initial(context: RunContext) -> RunState:
         for position, task in enumerate(context.sources)
     )
     require_answers(cards)
-    tasks = (TaskState(task=task, kept=(card,)) for task, card in zip(context.sources, cards, strict=True))
+    plain = await gather(_plain(context, card, position) for position, card in enumerate(cards))
+    tasks = (
+        TaskState(task=task, kept=(card,), plain=beside)
+        for task, card, beside in zip(context.sources, cards, plain, strict=True)
+    )
     state = RunState(system=system, tasks=tuple(tasks))
     context.observer.new_best(score=state.best_score, address="init")
     return state
+
+
+async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[Scorecard, ...]:
+    """The user prompts beside the kept ones that system prompts are compared under: the first one, or induced ones.
+
+    Where none can be induced, or the server refuses an example under each, the first one stands for them.
+    """
+    table, task = context.config.outer, context.sources[position]
+    if table.under == "kept":
+        return ()
+    if table.under != "induced":
+        return (first,)
+    prompts = await induce(context, task, above="induced", position=position, count=table.induced)
+    cards = await gather(
+        score(
+            context,
+            PromptPair(context.config.system_prompt, prompt),
+            task,
+            examples=task.train,
+            address=join("induced", f"task={task.name}", f"prompt={number}", "score"),
+            priority=priorities.initial(position),
+        )
+        for number, prompt in enumerate(prompts, start=1)
+    )
+    usable = tuple(card for card in cards if not card.invalid)
+    missing = table.induced - len(prompts)
+    context.observer.calls_done(base_calls=missing * len(task.train), optimizer_calls=missing)
+    return usable or (first,)
 
 
 async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:

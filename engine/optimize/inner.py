@@ -1,9 +1,10 @@
 """The inner loop: better user prompts for one task under a fixed system prompt.
 
 MetaSPO (arXiv 2505.09666, and its code): all candidates start from the task's best user prompt, each is scored on the
-whole train split, and the best `keep` of old and new stay. Ours, beyond it: a proposal equal to a prompt that is
-already there is not listed twice, a candidate under which the server refused an example cannot be kept, and one that
-cannot be kept any more is not scored to the end.
+whole train split, and the best `keep` of old and new stay. Ours, beyond it: the user prompts that `outer.under` scores
+system prompts with are among the old ones, a proposal equal to a prompt that is already there is not listed twice, a
+candidate under which the server refused an example cannot be kept, and one that cannot be kept any more is not scored
+to the end.
 """
 
 from dataclasses import replace
@@ -21,16 +22,18 @@ async def inner_loop(
     context: RunContext, state: TaskState, *, system: str, iteration: int, position: int, calls: TrainCalls
 ) -> TaskState:
     """One round for one task, at `position` among the source tasks; the state with the prompts that are kept."""
+    table = context.config.inner
     setup = RoundSetup(
         context=context,
         level="user",
         iteration=iteration,
         address=inner_address(iteration, task=state.task.name),
         system=system,
-        tasks=(state,),
+        tasks=(replace(state, kept=state.contenders[: table.keep]) if table.candidates else state,),
         task_position=position,
-        candidates=context.config.inner.candidates,
-        keep=context.config.inner.keep,
+        candidates=table.candidates,
+        keep=table.keep,
+        gate=table.gate,
         past=state.past,
         calls=calls,
     )

@@ -3,18 +3,24 @@
 MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumbent and is scored with every kept user
 prompt of every source task; the meta score is the mean over these nodes; the best candidate replaces the
 incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
-and one that cannot be selected any more is not scored to the end.
+one that cannot be selected any more is not scored to the end, and `outer.under` may name other user prompts to score
+candidates with; the kept ones are then scored under a new incumbent before they are ranked anew.
 """
 
 from dataclasses import asdict, replace
 from functools import partial
 
-from metaspo.engine.addresses import outer_address
+from metaspo.engine.addresses import join, outer_address
+from metaspo.engine.evaluation.evaluation import score
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round import Round, hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
-from metaspo.engine.optimize.state import RunState
-from metaspo.engine.optimize.train_calls import TrainCalls
+from metaspo.engine.optimize.state import RunState, TaskState
+from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import ScoredPrompt
@@ -23,41 +29,76 @@ from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 
 async def outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
+    table = context.config.outer
+    beside = sum(len(card.outcomes) for task in state.tasks for card in task.beside(table.under))
     setup = RoundSetup(
         context=context,
         level="system",
         iteration=iteration,
         address=outer_address(iteration),
         system=state.system,
-        tasks=state.tasks,
-        candidates=context.config.outer.candidates,
+        tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
+        candidates=table.candidates,
         keep=1,
+        gate=table.gate,
         past=state.past,
+        after=beside,
         calls=calls,
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
     [winner] = held.best.kept()
     new = replace(state, past=held.past)
     if winner.position > 0:
-        new = _adopt(new, winner, held)
-        _note_optimism(held, state)
+        new = await _adopt(new, winner, held)
+        _note_optimism(held)
+    elif table.candidates:
+        context.observer.calls_done(base_calls=beside)
     number = max(winner.position, 0)
-    chosen = events.Select(address=setup.address, system=new.system, chosen=number, score=new.meta_score)
+    chosen = events.Select(address=setup.address, system=new.system, chosen=number, score=winner.value)
     return replace(new, raced_out=(*new.raced_out, *held.note_selection(chosen)))
 
 
-def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState:
+async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState:
     """Make the best candidate of a round the incumbent: its cards replace the old ones, each task's ranked anew."""
-    cards, objective = iter(winner.cards), held.setup.objective
-    tasks = [replace(task, kept=objective.ranked([next(cards) for _ in task.kept])) for task in state.tasks]
-    optimism = optimism_bound(winner.cards, state.cards, candidates=held.candidates, score=winner.value)
+    [incumbent] = held.old
+    more = await gather(_score_beside(held, task, position, winner.prompt) for position, task in enumerate(state.tasks))
+    held.setup.calls.admit(cells_of([card for cards in more for card in cards]))
+    tasks = [_under(held, task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
+    optimism = optimism_bound(winner.cards, incumbent.cards, candidates=held.candidates, score=winner.value)
     return replace(state, system=winner.prompt, tasks=tuple(tasks), optimism=optimism)
 
 
-def _note_optimism(held: Round, state: RunState) -> None:
+async def _score_beside(held: Round, state: TaskState, position: int, system: str) -> list[Scorecard]:
+    """The kept user prompts of a task that the round did not score system prompts with, under the new one."""
+    setup, task = held.setup, state.task
+    return await gather(
+        score(
+            setup.context,
+            PromptPair(system, card.pair.user),
+            task,
+            examples=task.train,
+            address=join(setup.address, "kept", f"task={task.name}", f"prompt={prompt}"),
+            priority=priorities.outer(setup.iteration, candidate=0, task=position, prompt=prompt),
+        )
+        for prompt, card in enumerate(state.beside(setup.context.config.outer.under))
+    )
+
+
+def _under(held: Round, state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
+    """A task under the new incumbent, by the cards that there are.
+
+    A user prompt under which the server refuses an example is kept no longer; a plain one is, if that was the last.
+    """
+    scored = {card.pair.user: card for card in cards if card.task == state.task.name}
+    plain = tuple(scored[card.pair.user] for card in state.plain)
+    kept = [card for old in state.kept if not (card := scored[old.pair.user]).invalid]
+    return replace(state, kept=held.setup.objective.ranked(kept or plain[:1]), plain=plain)
+
+
+def _note_optimism(held: Round) -> None:
     """Journal what of the winner's score is likely to be the luck of having been chosen."""
-    context = held.setup.context
+    context, [incumbent] = held.setup.context, held.old
     cards = [scored.cards if scored else None for scored in held.complete]
-    if optimism := estimate_of(cards, state.cards, seed=context.config.seed):
+    if optimism := estimate_of(cards, incumbent.cards, seed=context.config.seed):
         event = events.Optimism(address=held.setup.address, **asdict(optimism), says=optimism.sentence)
         context.journal.write(event)

@@ -3,7 +3,7 @@
 A candidate is scored as soon as it is proposed, while others are still being written.
 """
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
 from metaspo.engine.optimize.search_round import RoundSearchContext
+from metaspo.engine.optimize.train_calls import TrainCell
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
@@ -40,6 +41,7 @@ class Round:
         self.prompts: dict[int, str] = {}
         self.scored: dict[int, ScoredPrompt] = {}
         self.candidates = candidates
+        self._admitted: set[TrainCell] = set()
         self._calls = calls
         self._nodes = setup.nodes
         self._gate = CacheFirstGate(candidates)
@@ -50,7 +52,16 @@ class Round:
         if not setup.pruned:
             return Contest(self.best, objective=setup.objective, exact=False)
         tasks, winners = [node.task for node in self._nodes], min(setup.keep, self.candidates)
-        return open_contest(setup.context, setup.address, tasks, self.best, objective=setup.objective, winners=winners)
+        return open_contest(
+            setup.context,
+            setup.address,
+            tasks,
+            self.best,
+            objective=setup.objective,
+            winners=winners,
+            start=self.old[0],
+            gate=setup.gate,
+        )
 
     @property
     def past(self) -> tuple[str, ...]:
@@ -91,9 +102,8 @@ class Round:
             setup.context.observer.calls_done(base_calls=setup.size.rows)
             return None
         setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
-        cells = {
-            (node.pair(prompt), node.task.name, row) for node in self._nodes for row in range(len(node.task.train))
-        }
+        cells = self._cells(prompt)
+        self._admitted |= setup.calls.new(cells)
         if setup.calls.admit(cells) is None:
             raise AssertionError(f"{address}: a candidate beyond what the round may ask")
         self.prompts[number] = prompt
@@ -116,6 +126,22 @@ class Round:
             context.journal.write(events.Candidate(address=address, score=value, invalid=violation or None))
         return scored
 
+    def give_back(self) -> None:
+        """Once all have ended, count for candidates that did not pass a gate what they were asked, and no more."""
+        asked: set[TrainCell] = set()
+        for number, prompt in self.prompts.items():
+            asked |= self._cells(prompt, self._contest.rows_asked(number))
+        self.setup.calls.give_back(self._admitted - asked)
+
+    def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> set[TrainCell]:
+        """What answers to a prompt are to, on these rows of each node; on all of them if none are given."""
+        whole = [range(len(node.task.train)) for node in self._nodes]
+        return {
+            (node.pair(prompt), node.task.name, row)
+            for node, places in zip(self._nodes, rows or whole, strict=True)
+            for row in places
+        }
+
     def _enter(self, number: int, prompt: str) -> CandidateRun:
         evaluations = [
             Evaluation(
@@ -132,7 +158,7 @@ class Round:
         return CandidateRun(
             number=number,
             evaluations=evaluations,
-            parts=self._contest.parts(number, self.old[0].cards, first),
+            stages=self._contest.stages(number, self.old[0].cards, first),
             contest=self._contest,
             gate=self._gate,
         )
@@ -150,7 +176,7 @@ def affordable(setup: RoundSetup, proposer: Proposer) -> int:
     """How many candidates a round can score in full within its calls; a search is left half of them for its way."""
     if setup.calls.left is None:
         return setup.candidates
-    fit = setup.calls.left // max(1, setup.size.rows)
+    fit = max(0, setup.calls.left - setup.after) // max(1, setup.size.rows)
     return min(setup.candidates, (fit + 1) // 2 if proposer.work(setup.size).base else fit)
 
 
@@ -165,6 +191,7 @@ async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = 
         proposals = []
     current = Round(setup, calls, candidates=len(proposals))
     await gather(current.candidate(number, proposal) for number, proposal in enumerate(proposals, start=1))
+    current.give_back()
     context.observer.calls_done(base_calls=(setup.candidates - len(proposals)) * setup.size.rows)
     calls.release(proposer.work(setup.size))
     return current

@@ -45,9 +45,11 @@ class RoundSetup:
         tasks: with their kept user prompts, best first; one at level "user".
         candidates: how many prompts are proposed at most.
         keep: how many of old and new ones are kept.
+        gate: examples of each task on which a candidate must beat what it starts from; 0 for no gate.
         past: what was proposed in earlier rounds, oldest first, each once.
         task_position: of the task at level "user" among those that have a round at the same time.
         pruned: whether candidates may be dropped before they are scored in full, as the config says.
+        after: base calls that selecting a candidate takes beyond the round.
         calls: counts what it takes, and caps it where the run is capped.
     """
 
@@ -59,9 +61,11 @@ class RoundSetup:
     tasks: tuple[TaskState, ...]
     candidates: int
     keep: int
+    gate: int = 0
     past: tuple[str, ...] = ()
     task_position: int = 0
     pruned: bool = True
+    after: int = 0
     calls: TrainCalls = field(default_factory=TrainCalls)
     objective: Objective = field(default_factory=Objective)
 

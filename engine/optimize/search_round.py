@@ -35,7 +35,7 @@ class RoundSearchContext:
         self.level = setup.level
         self.address = setup.address
         self.candidates = setup.candidates
-        self._spare = setup.candidates * setup.size.rows  # for what the loop scores in the end
+        self._spare = setup.candidates * setup.size.rows + setup.after  # for what the loop scores in the end
         self.past = setup.past
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from metaspo.engine.config.schema import Under
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.selection.objective import Objective, score_of
 from metaspo.engine.statistics import Optimism
@@ -14,14 +15,31 @@ class TaskState:
     """One source task: scorecards of its kept user prompts under the incumbent system prompt, best first.
 
     Attributes:
+        plain: of user prompts that no round changes, first or induced ones, if system prompts are scored under them.
         past: user prompts that were proposed for it in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in its last inner round.
     """
 
     task: Task
     kept: tuple[Scorecard, ...]
+    plain: tuple[Scorecard, ...] = ()
     past: tuple[str, ...] = ()
     raced_out: tuple[str, ...] = ()
+
+    @property
+    def contenders(self) -> tuple[Scorecard, ...]:
+        """Kept and plain user prompts, best first, each once."""
+        return Objective().ranked({card.pair.user: card for card in (*self.kept, *self.plain)}.values())
+
+    def under(self, which: Under) -> tuple[Scorecard, ...]:
+        """The cards of the user prompts that system prompts are compared under, each prompt once."""
+        cards = {"kept": self.kept, "mixed": (*self.kept[:1], *self.plain)}.get(which, self.plain)
+        return tuple({card.pair.user: card for card in cards}.values())
+
+    def beside(self, which: Under) -> tuple[Scorecard, ...]:
+        """The cards of kept user prompts that are none of those."""
+        there = {card.pair.user for card in self.under(which)}
+        return tuple(card for card in self.kept if card.pair.user not in there)
 
     def view(self) -> TaskView:
         """What a strategy may see: the best user prompt and its failures."""

@@ -29,12 +29,21 @@ class TrainCalls:
 
     def admit(self, cells: AbstractSet[TrainCell], *, spare: int = 0) -> int | None:
         """Count what is new among the cells and say how much; None, with nothing done, if it leaves no `spare`."""
-        new = cells - self._counted
+        new = self.new(cells)
         if self.left is not None and len(new) > self.left - spare:
             return None
         self._counted |= new
         self.taken += len(new)
         return len(new)
+
+    def new(self, cells: AbstractSet[TrainCell]) -> AbstractSet[TrainCell]:
+        """Those that were not counted yet."""
+        return cells - self._counted
+
+    def give_back(self, cells: AbstractSet[TrainCell]) -> None:
+        """Cells that were new when they were admitted, and that a gate made it unnecessary to ask for."""
+        self._counted -= cells
+        self.taken -= len(cells)
 
     def shares(self, wanted: Sequence[int], rows: Sequence[int]) -> list["TrainCalls"]:
         """A share for each of some rounds that want so many calls, in whole prompts of so many rows each."""

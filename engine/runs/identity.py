@@ -18,6 +18,11 @@ METHOD: dict[str, Any] = {
     "outer": {"strategy", "options", "candidates", "failures"},
     "test": {"source", "baseline"},
 }
+LATER: dict[str, Any] = {
+    **dict.fromkeys(("rows", "train_calls"), True),
+    "inner": {"gate"},
+    "outer": {"gate", "under", "induced"},
+}
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -31,12 +36,19 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         "version": VERSION,
         "method": config.model_dump(mode="json", include=METHOD),
         "racing": config.racing,
-        **({} if config.train_calls is None else {"train_calls": config.train_calls}),
+        **later(config),
         "base": _model(config.base),
         "optimizer": _model(config.optimizer) if config.optimizer else None,
         "tasks": [_task(task) for task in tasks],
     }
     return fingerprint_of(identity)
+
+
+def later(config: RunConfig) -> dict[str, Any]:
+    """The keys that came later, as far as they are not at their defaults."""
+    said = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
+    loops = {f"{loop} later": table for loop in ("inner", "outer") if (table := said.pop(loop, {}))}
+    return {**said, **loops}
 
 
 def fingerprint_of(identity: object) -> str:

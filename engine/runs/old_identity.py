@@ -12,6 +12,7 @@ import orjson
 
 from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.runs.identity import later
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.spec import AnswerSpec
 
@@ -31,7 +32,7 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     answers = [orjson.loads(task.grading)["answer"] for task in tasks if task.grading]
     tables = [table for table in (config.base, config.optimizer) if table is not None]
     if (
-        config.train_calls is not None
+        later(config)
         or len(answers) < len(tasks)
         or not all(map(_known_then, answers))
         or any(table.roles for table in tables)

@@ -1,6 +1,6 @@
 """What all steps of one run share: its inputs, whom it asks, where it writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
@@ -33,8 +33,9 @@ class RunContext:
 
     @property
     def sources(self) -> tuple[Task, ...]:
-        """Tasks optimized on."""
-        return tuple(task for task in self.tasks if task.role == "source")
+        """Tasks optimized on, with the train examples that the loops look at."""
+        rows = self.config.rows
+        return tuple(replace(task, train=task.train[:rows]) for task in self.tasks if task.role == "source")
 
     @property
     def targets(self) -> tuple[Task, ...]:

@@ -18,6 +18,8 @@ from metaspo.engine.runtime.priorities import node_by_node
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
 from metaspo.scheduling import Priority
 
+Stage = list[list[Part]]  # by node
+
 
 class CacheFirstGate:
     """Lets no candidate of a round ask the base model before all have taken what the cache has for them.
@@ -60,16 +62,19 @@ class Contest:
         """Whether a candidate can be out before it is scored in full."""
         return self._exact
 
-    def parts(self, _number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
-        """In which order each node's rows are best asked: the hard ones first.
+    def stages(self, _number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
+        """What is asked once all before it is answered, each node's rows in the order in which they are best asked:
+        here all at once, the hard ones first.
 
         Args:
             starts: cards of the prompts that candidates start from, node by node.
             first: the priority of what is asked first, node by node.
         """
         return [
-            [(node_by_node(priority, part=part), rows) for part, rows in enumerate(hard_and_easy(card))]
-            for priority, card in zip(first, starts, strict=True)
+            [
+                [(node_by_node(priority, part=part), rows) for part, rows in enumerate(hard_and_easy(card))]
+                for priority, card in zip(first, starts, strict=True)
+            ]
         ]
 
     def enter(self, number: int, evaluations: Sequence[Evaluation]) -> None:
@@ -92,8 +97,12 @@ class Contest:
         return self._exact and self._best.rejects(number, self.bound(number))
 
     def has_lost(self, _number: int) -> bool:
-        """Whether a candidate is raced out."""
+        """Whether a candidate is out by its answers so far, though it could still win: never, by exact bounds."""
         return False
+
+    def rows_asked(self, _number: int) -> Sequence[Sequence[int]] | None:
+        """By node, the rows that a candidate was asked, if a rule that no timing changes made them fewer than all."""
+        return None
 
     def rejection(self, number: int) -> Rejected:
         """Why a candidate is out, what is certain first."""
@@ -113,11 +122,11 @@ class Contest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRun:
-    """One candidate on its way through its nodes, each asked in its parts."""
+    """One candidate on its way through its nodes, each asked in its stages and their parts."""
 
     number: int
     evaluations: Sequence[Evaluation]
-    parts: Sequence[Sequence[Part]]
+    stages: Sequence[Stage]
     contest: Contest
     gate: CacheFirstGate
 
@@ -166,10 +175,13 @@ class CandidateRun:
             await self._ask(on_answers)
 
     async def _ask(self, on_answers: Callable[[], None] | None = None) -> None:
-        await gather(
-            evaluation.ask(rows, on_answers=on_answers)
-            for evaluation, rows in zip(self.evaluations, self.parts, strict=True)
-        )
+        for stage in self.stages:
+            if on_answers is not None and self.pruned:
+                return
+            await gather(
+                evaluation.ask(rows, on_answers=on_answers)
+                for evaluation, rows in zip(self.evaluations, stage, strict=True)
+            )
 
 
 def hard_and_easy(card: Scorecard) -> tuple[list[int], list[int]]:

@@ -24,13 +24,13 @@ them before that row in any timing. All others that were dropped provably lose.
 import math
 from collections.abc import Sequence
 
-from metaspo.engine.evaluation.evaluation import Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Racing, Rejected
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import staggered
+from metaspo.engine.selection.gate import Gate
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
-from metaspo.engine.selection.pruning import Contest
+from metaspo.engine.selection.pruning import Contest, Stage
 from metaspo.engine.selection.race import Race, RaceDesign, Rows
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
@@ -57,13 +57,15 @@ class Races(Contest):
         self._ended: dict[int, ScoredPrompt | None] = {}
         self._next = 1  # the first candidate that has not come to its end, or that others before it keep waiting
 
-    def parts(self, number: int, _starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[list[Part]]:
+    def stages(self, number: int, _starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
         """Along the race's order."""
         waves = list(self._design.waves(number))
         lead = math.ceil(LEAD * len(waves))
         return [
-            [(staggered(priority, part=part, lead=lead), wave[node]) for part, wave in enumerate(waves)]
-            for node, priority in enumerate(first)
+            [
+                [(staggered(priority, part=part, lead=lead), wave[node]) for part, wave in enumerate(waves)]
+                for node, priority in enumerate(first)
+            ]
         ]
 
     def enter(self, number: int, evaluations: Sequence[Rows]) -> None:
@@ -139,18 +141,32 @@ class Races(Contest):
 
 
 def open_contest(
-    context: RunContext, address: str, tasks: Sequence[Task], best: KeepBest, *, objective: Objective, winners: int
+    context: RunContext,
+    address: str,
+    tasks: Sequence[Task],
+    best: KeepBest,
+    *,
+    objective: Objective,
+    winners: int,
+    start: ScoredPrompt,
+    gate: int = 0,
 ) -> Contest:
     """How a round drops its candidates, as the config says; why it is not raced where it should be is in the journal.
 
     Args:
         tasks: the task of each node; its train split is raced on.
         winners: how many candidates the round can select at most.
+        start: the prompt that candidates start from.
+        gate: rows of each task on which they must beat it before they are scored on the rest; 0: no gate.
     """
+    config = context.config
+    if gate:
+        exact = config.early_rejection
+        return Gate(best, objective=objective, exact=exact, start=start, rows=gate, seed=config.seed, address=address)
     design = design_race(context, address, tasks, winners=winners)
     if design is None:
-        return Contest(best, objective=objective, exact=context.config.early_rejection)
-    return Races(design, best, objective=objective, exact=context.config.early_rejection)
+        return Contest(best, objective=objective, exact=config.early_rejection)
+    return Races(design, best, objective=objective, exact=config.early_rejection)
 
 
 def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:

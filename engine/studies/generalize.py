@@ -7,18 +7,15 @@ The induced prompts know nothing of the system prompt: every method is measured 
 
 from collections.abc import Mapping, Sequence
 
-from metaspo.engine.addresses import join, rng_at
+from metaspo.engine.addresses import join
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import gather
-from metaspo.engine.journal import events
+from metaspo.engine.optimize.induced import induce
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.strategies import Malformed, NoProposal, fault_of
-from metaspo.engine.strategies.ape import read_induced, user_induction
 from metaspo.engine.tasks import Task, TaskError
 
 UserPrompts = Mapping[str, Sequence[str]]  # by task
@@ -56,34 +53,10 @@ async def _induce(context: RunContext, task: Task, position: int, *, count: int,
         raise TaskError(
             f"task '{task.name}': inducing user prompts needs train examples; give a train file, or prompts"
         )
-    induced = await gather(_induce_one(context, task, position, number, demos) for number in range(1, count + 1))
-    prompts = tuple(dict.fromkeys(prompt for prompt in induced if prompt))
+    prompts = await induce(context, task, above="generalize", position=position, count=count, demos=demos)
     if not prompts:
         raise TaskError(f"task '{task.name}': no user prompt could be induced; the journal says why")
     return prompts
-
-
-async def _induce_one(context: RunContext, task: Task, position: int, number: int, demos: int) -> str:
-    address = join("generalize", f"task={task.name}", f"prompt={number}")
-    shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
-    ask = asker(context, address, priority=priorities.initial(position))
-    rule = task.answer_format.describe()
-    try:
-        return await ask(
-            "induce",
-            user_induction(shown, answer_rule=rule),
-            lambda answer: _read(answer, rule),
-        )
-    except NoProposal as reason:
-        context.journal.write(events.Proposal(address=address, none=str(reason)))
-        return ""
-
-
-def _read(answer: str, rule: str) -> str:
-    prompt = read_induced(answer, answer_rule=rule)
-    if fault := fault_of(prompt, level="user"):
-        raise Malformed(fault)
-    return prompt
 
 
 async def _score(context: RunContext, system: str, task: Task, position: int, number: int, user: str) -> TestScore:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metaspo.engine.config.baselines import baseline_prompt, read_prompt_file
+from metaspo.engine.config.presets import PLUS, planned_for
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.suggest import nearest
@@ -77,7 +78,8 @@ def method(name: str, *, folder: Path = Path()) -> Method:
         table = _known()[name]
         fixed = baseline_prompt(table["fixed"]) if "fixed" in table else ""
         like = method(table["like"]).changes if "like" in table else {}
-        changes = {**like, **table.get("set", {})}
+        shape = planned_for(None) if table.get("preset") == PLUS else {}
+        changes = {**like, **shape, **table.get("set", {})}
         return Method(name=name, about=table["about"], fixed=fixed, changes=changes, times=table.get("times", 1))
     kind, _, value = name.partition(":")
     if kind not in KINDS or not value:

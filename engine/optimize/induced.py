@@ -1,0 +1,42 @@
+"""User prompts that are induced from a task's train examples, as in APE, and know nothing of any system prompt."""
+
+from metaspo.engine.addresses import join, rng_at
+from metaspo.engine.gather import gather
+from metaspo.engine.journal import events
+from metaspo.engine.runtime import priorities
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.runtime.optimizer import asker
+from metaspo.engine.strategies import Malformed, NoProposal, fault_of
+from metaspo.engine.strategies.ape import read_induced, user_induction
+from metaspo.engine.tasks import Task
+
+DEMOS = 10  # train examples that a prompt is induced from
+
+
+async def induce(
+    context: RunContext, task: Task, *, above: str, position: int, count: int, demos: int = DEMOS
+) -> tuple[str, ...]:
+    """Up to `count` user prompts for a task, at addresses below `above`; equal ones once, none if none could be had."""
+    induced = await gather(
+        _induce_one(context, task, join(above, f"task={task.name}", f"prompt={number}"), position, demos)
+        for number in range(1, count + 1)
+    )
+    return tuple(dict.fromkeys(prompt for prompt in induced if prompt))
+
+
+async def _induce_one(context: RunContext, task: Task, address: str, position: int, demos: int) -> str:
+    shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
+    ask = asker(context, address, priority=priorities.initial(position))
+    rule = task.answer_format.describe()
+    try:
+        return await ask("induce", user_induction(shown, answer_rule=rule), lambda answer: _read(answer, rule))
+    except NoProposal as reason:
+        context.journal.write(events.Proposal(address=address, none=str(reason)))
+        return ""
+
+
+def _read(answer: str, rule: str) -> str:
+    prompt = read_induced(answer, answer_rule=rule)
+    if fault := fault_of(prompt, level="user"):
+        raise Malformed(fault)
+    return prompt
