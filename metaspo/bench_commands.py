@@ -26,7 +26,9 @@ from metaspo.bench import (
     measure_scale,
     measure_serve,
 )
+from metaspo.bench.gepa_peer import folder_of
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
+from metaspo.bench.methods import CALLS, GEPA, METHODS, measure_methods
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
@@ -185,6 +187,32 @@ def racing(
     Simulated: the same figures on every machine. Takes some minutes.
     """
     show(measure_racing(rounds=rounds), json=json)
+
+
+@bench_app.command()
+def methods(
+    seeds: Annotated[int, typer.Option(metavar="N", min=2, help="Worlds of each kind, none looked at before.")] = 20,
+    calls: Annotated[
+        list[int] | None, typer.Option(metavar="N", min=200, help="Base calls; may be repeated. Else 500, 2000, 6000.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(metavar="NAME", help="This one only; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 1,
+    peers_python: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A Python that has the package gepa, to measure it too.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What each method finds for how many calls, in worlds in which it is known what a prompt is worth.
+
+    Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
+    minute or two.
+    """
+    with exit_on_user_error():
+        known = [*METHODS, *(GEPA if peers_python else ())]
+        if unknown := set(method or ()) - set(known):
+            raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(known)}")
+        gepa = folder_of(peers_python) if peers_python else ""
+    show(measure_methods(seeds=seeds, calls=calls or CALLS, methods=method or (), jobs=jobs, gepa=gepa), json=json)
 
 
 @bench_app.command()

@@ -19,8 +19,9 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
 from known_truth import Job, Outcome, by_itself, measure  # noqa: E402 - tools is no package
-from known_truth_skills import CATALOGUE, COMMON, named  # noqa: E402
-from known_truth_world import (  # noqa: E402
+
+from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, named  # noqa: E402
+from metaspo.bench.known_truth_world import (  # noqa: E402
     BASE,
     FORMAT,
     LEAST,
@@ -31,7 +32,7 @@ from known_truth_world import (  # noqa: E402
     needs_of,
     truth,
 )
-from known_truth_writer import Writer  # noqa: E402
+from metaspo.bench.known_truth_writer import Writer  # noqa: E402
 
 SEEDS = range(5)
 CASES = [

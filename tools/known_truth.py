@@ -19,11 +19,10 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from known_truth_world import World, prepare
-from known_truth_writer import Writer
-
 from metaspo.backends import Simulated
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.known_truth_world import World, prepare
+from metaspo.bench.known_truth_writer import Writer
 from metaspo.bench.savings import same_rounds
 from metaspo.cache import MemoryStore
 from metaspo.engine import RunResult, selections

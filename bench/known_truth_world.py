@@ -21,9 +21,8 @@ from random import Random
 from statistics import fmean
 from typing import Any, Final
 
-from known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
-
 from metaspo.backends import Request
+from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task, TaskRole
 from metaspo.engine.tasks.formats import build_format

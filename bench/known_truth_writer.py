@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from known_truth_skills import CATALOGUE, COMMON, HASTE, hinted, named
-from known_truth_world import RULE, World, fraction, questions, task_of
-
 from metaspo.backends import Request
+from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, hinted, named
+from metaspo.bench.known_truth_world import RULE, World, fraction, questions, task_of
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 NOTICES = 0.8  # of the hints in failures

@@ -1,0 +1,164 @@
+"""GEPA's own package in the known-truth worlds, beside metaspo's methods: same calls, rows, models and meta-prompts.
+
+One candidate holds the system prompt and every task's user prompt. GEPA chooses parents, minibatches and what is kept;
+an adapter answers by the world's models, and has the texts written by the optimizer model as metaspo's strategy has.
+"""
+
+import importlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from metaspo.backends import Message, Request
+from metaspo.bench.known_truth_world import BASE, FORMAT, RULE, SOURCES, WRITER, World
+from metaspo.bench.known_truth_writer import Writer
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptPair, render
+from metaspo.engine.strategies import Malformed
+from metaspo.engine.strategies.meta_prompts import (
+    failure_block,
+    join_blocks,
+    meta_messages,
+    read_analysis,
+    read_system_prompt,
+    read_user_prompt,
+)
+from metaspo.engine.tasks import Failure, Task
+from metaspo.engine.tasks.base import Example
+
+SYSTEM = "system"
+REDRAWS = 3
+Row = tuple[str, Example]
+
+
+def folder_of(python: Path) -> str:
+    """Where a Python has its gepa. Raises `CalledProcessError` if it has none."""
+    code = "import gepa, pathlib; print(pathlib.Path(gepa.__file__).parent.parent)"
+    done = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, check=True)  # noqa: S603 - the user's
+    return done.stdout.decode().strip()
+
+
+@dataclass
+class Adapter:
+    """What GEPA asks: answers and grades, and new texts. `base` and `optimizer` count the calls."""
+
+    world: World
+    base: int = 0
+    optimizer: int = 0
+    draws: Iterator[int] = field(default_factory=itertools.count)
+    propose_new_texts: Any = None
+
+    def evaluate(self, batch: Sequence[Row], candidate: Mapping[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401 - as the package has it
+        """Each example's answer and grade."""
+        texts = [self._answer(task, example, candidate) for task, example in batch]
+        scores = [float(FORMAT.parse(text) in example.answers) for text, (_, example) in zip(texts, batch, strict=True)]
+        seen = list(zip(batch, texts, scores, strict=True))
+        return SimpleNamespace(
+            outputs=texts, scores=scores, trajectories=seen, objective_scores=None, num_metric_calls=None
+        )
+
+    def make_reflective_dataset(
+        self,
+        candidate: Mapping[str, str],
+        eval_batch: Any,  # noqa: ANN401 - the package's
+        components_to_update: Sequence[str],
+    ) -> dict[str, list[dict[str, str]]]:
+        """The wrong answers that concern a component, as cases."""
+        wrong = [(row, text) for row, text, score in eval_batch.trajectories if score < 1]
+        return {
+            name: [
+                {"case": self._case(task, example, text, candidate)}
+                for (task, example), text in wrong
+                if name in (SYSTEM, task)
+            ]
+            for name in components_to_update
+        }
+
+    def write(
+        self, candidate: Mapping[str, str], dataset: Mapping[str, Sequence[Mapping[str, str]]], names: Sequence[str]
+    ) -> dict[str, str]:
+        """New texts of the components that have cases; the others as they are."""
+        return {name: self._rewrite(name, candidate, dataset.get(name, ())) or candidate[name] for name in names}
+
+    def _answer(self, task: str, example: Example, candidate: Mapping[str, str]) -> str:
+        messages = render(PromptPair(candidate[SYSTEM], candidate[task]), example.question)
+        return self.world.base(Request(model=BASE, messages=messages))
+
+    def _case(self, task: str, example: Example, text: str, candidate: Mapping[str, str]) -> str:
+        failure = Failure(example=example, response=text, prediction=FORMAT.parse(text))
+        return failure_block(failure, system_prompt=candidate[SYSTEM], user_prompt=candidate[task])
+
+    def _rewrite(self, name: str, candidate: Mapping[str, str], cases: Sequence[Mapping[str, str]]) -> str | None:
+        if not cases:
+            return None
+        level: Any = "system" if name == SYSTEM else "user"
+        slots = {"system_prompt": candidate[SYSTEM], "failures": join_blocks([case["case"] for case in cases])}
+        if level == "user":
+            slots |= {"user_prompt": candidate[name], "answer_rule": RULE}
+        analysis = self._ask(meta_messages(level, "analyze", slots), read_analysis)
+        if analysis is None:
+            return None
+        read = read_system_prompt if level == "system" else read_user_prompt
+        return self._ask(meta_messages(level, "generate", {**slots, "analysis": analysis}), read)
+
+    def _ask(self, messages: tuple[Message, ...], read: Any) -> str | None:  # noqa: ANN401
+        for _ in range(REDRAWS + 1):
+            self.optimizer += 1
+            request = Request(model=WRITER, messages=messages, draw=next(self.draws))
+            try:
+                return str(read(Writer(self.world).answer(request)))
+            except Malformed:
+                continue
+        return None
+
+
+class Quiet:
+    """Logs nothing."""
+
+    def log(self, message: str) -> None:
+        """Nothing."""
+
+
+def optimize(
+    world: World,
+    tasks: Sequence[Task],
+    calls: int,
+    *,
+    folder: str,
+    minibatch: int,
+    rows: int | None = None,
+    every: bool = True,
+) -> tuple[dict[str, str], Adapter]:
+    """The best candidate that GEPA finds within so many calls, and what it took.
+
+    Args:
+        rows: of each task that candidates are validated on; as many as metaspo+ looks at if None.
+        every: whether a mutation rewrites every component that has cases, or one of them in turn.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+    gepa = importlib.import_module("gepa")
+    rows = rows or isqrt(calls // len(SOURCES))
+    train = [(task.name, example) for task in tasks for example in task.train]
+    Random(world.seed).shuffle(train)
+    adapter = Adapter(world)
+    found = gepa.optimize(
+        seed_candidate={SYSTEM: DEFAULT_SYSTEM_PROMPT, **{task.name: task.user_prompt for task in tasks}},
+        trainset=train,
+        valset=[(task.name, example) for task in tasks for example in task.train[:rows]],
+        adapter=adapter,
+        custom_candidate_proposer=adapter.write,
+        reflection_minibatch_size=minibatch,
+        module_selector="all" if every else "round_robin",
+        max_metric_calls=calls,
+        logger=Quiet(),
+        seed=world.seed,
+    )
+    adapter.base = int(found.total_metric_calls or 0)
+    return dict(found.best_candidate), adapter

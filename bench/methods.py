@@ -1,0 +1,246 @@
+"""What each method finds for how many calls, in worlds in which it is known what a prompt is worth.
+
+Whole runs on virtual time against the models of the known-truth worlds (docs/known-truth.md). Every method gets equal
+base calls on train splits (`train_calls`), the same train examples and the same optimizer model, and is judged by the
+true chance of being right under what it found: on its source tasks with their best user prompts, and on unseen tasks
+under user prompts that are induced for them and know nothing of the system prompt.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from math import isqrt
+from statistics import fmean
+from typing import Any
+
+from metaspo.backends import Simulated
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.gepa_peer import optimize
+from metaspo.bench.known_truth_world import SOURCES, World, prepare
+from metaspo.bench.known_truth_writer import Writer
+from metaspo.bench.report import Figure, Report, Row
+from metaspo.cache import MemoryStore
+from metaspo.engine.config.presets import shape
+from metaspo.engine.journal.journal import MemoryJournal
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.observer import Observer
+from metaspo.engine.statistics import OverSeeds, over_seeds
+from metaspo.engine.studies.generalize import induce_user_prompts
+from metaspo.scheduling import Gateway, Lane, LaneSettings, Prices
+
+CALLS = (500, 2_000, 6_000)
+FIRST_SEED = 1_000  # settings were chosen on others, below 200
+TRAIN, TEST, INDUCED = 50, 40, 4
+WORLDS: Mapping[str, Mapping[str, Any]] = {
+    "added up": {"distraction": 0.0},
+    "entangled": {"distraction": 0.0, "entangled": True},
+    "distraction": {"distraction": 0.02},
+    "added up, no noise": {"distraction": 0.0, "noise": False},
+    "entangled, no noise": {"distraction": 0.0, "entangled": True, "noise": False},
+    "distraction, no noise": {"distraction": 0.02, "noise": False},
+}
+REFERENCE = "metaspo+"
+SMALL_PRICES = Prices(input=0.15, cached=0.15, output=0.60)  # dollars per million tokens: a small model answers,
+LARGE_PRICES = Prices(input=2.50, cached=2.50, output=10.0)  # a large one writes
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a method in a world; `gepa`: by that package in this folder, with these settings, if it is not ""."""
+
+    world: World
+    calls: int
+    changes: Changes
+    gepa: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a run came to.
+
+    Attributes:
+        source, unseen: the mean chance of being right, in truth.
+        base, optimizer: calls on train splits, and of the optimizer model.
+        dollars: of both, at the prices above; None where tokens are not counted.
+    """
+
+    source: float
+    unseen: float
+    base: int
+    optimizer: int
+    dollars: float | None
+
+
+def measure_methods(
+    *,
+    seeds: int = 20,
+    calls: Sequence[int] = CALLS,
+    methods: Iterable[str] = (),
+    worlds: Iterable[str] = WORLDS,
+    first_seed: int = FIRST_SEED,
+    jobs: int = 1,
+    gepa: str = "",
+) -> Report:
+    """Every method at every number of calls in every world; all methods if none are named.
+
+    Args:
+        gepa: the folder that has the package gepa, to measure it too.
+    """
+    known = [*METHODS, *(GEPA if gepa else ())]
+    names, chosen = [REFERENCE, *(name for name in methods or known if name != REFERENCE)], list(worlds)
+    numbers = range(first_seed, first_seed + seeds)
+    cells = list(product(calls, chosen, names))
+    asked = [
+        Job(world=World(seed, **WORLDS[kind]), calls=count, changes=METHODS[name](count))
+        if name in METHODS
+        else Job(world=World(seed, **WORLDS[kind]), calls=count, changes=GEPA[name], gepa=gepa)
+        for count, kind, name in cells
+        for seed in numbers
+    ]
+    with ProcessPoolExecutor(jobs) as pool:
+        found = list(pool.map(find, asked, chunksize=4))
+    by_cell = {cell: found[number * seeds : (number + 1) * seeds] for number, cell in enumerate(cells)}
+    rows = [_row(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names]
+    return Report(
+        scenario="methods",
+        title=f"True ability by method and base calls, simulated; {seeds} seeds from {first_seed}",
+        rows=rows,
+        notes=(
+            "source: chance of being right on the source tasks, in points; unseen: on others, under induced prompts.",
+            f"ahead: how far {REFERENCE} is ahead of the method, with its 95% interval over seeds.",
+            "dollars: at 0.15 / 0.60 a million tokens for the base model, 2.50 / 10 for the optimizer model.",
+            f"Each task has {TRAIN} train examples; searches are given the shapes of docs/presets.md.",
+        ),
+    )
+
+
+def find(job: Job) -> Found:
+    """One run, on virtual time."""
+    quiet = {"test": {"source": "none", "baseline": False}, "iterations": 1}
+    prepared = prepare(job.world, {**quiet, **({} if job.gepa else job.changes)}, train=TRAIN, test=TEST)
+    answers = {"base": (job.world.base, SMALL_PRICES), "optimizer": (Writer(job.world).answer, LARGE_PRICES)}
+
+    async def session() -> Found:
+        dollars: float | None
+        lanes = [
+            Lane(name, [Simulated(answer, latency=1.0)], LaneSettings(concurrency=16, prices=prices))
+            for name, (answer, prices) in answers.items()
+        ]
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            context = make_context(
+                prepared, gateway, LaneNames(), journal=MemoryJournal(), observer=Observer(), name="methods"
+            )
+            if job.gepa:
+                sources = [task for task in prepared.tasks if task.role == "source"]
+                texts, took = optimize(job.world, sources, job.calls, folder=job.gepa, **job.changes)
+                system, users = texts["system"], {task.name: texts[task.name] for task in sources}
+                base, optimizer, dollars = took.base, took.optimizer, None
+            else:
+                result = await run(context)
+                use = context.account.statistics()
+                system, users = result.system_prompt, {task: kept[0] for task, kept in result.user_prompts.items()}
+                base = use.lanes["base"].calls - sum(len(task.test) for task in context.targets)
+                optimizer = use.lanes["optimizer"].calls if "optimizer" in use.lanes else 0
+                dollars = use.total.dollars
+            unseen = await induce_user_prompts(context, count=INDUCED)
+        return Found(
+            source=job.world.worth(system, {task: [user] for task, user in users.items()}, context.sources),
+            unseen=job.world.worth(system, unseen, context.targets),
+            base=base,
+            optimizer=optimizer,
+            dollars=dollars,
+        )
+
+    return run_virtual(session())
+
+
+def _row(
+    by_cell: Mapping[tuple[int, str, str], Sequence[Found]], calls: int, worlds: Sequence[str], kind: str, name: str
+) -> Row:
+    kinds = list(worlds) if kind == "all" else [kind]
+
+    def figure(method: str, side: str) -> list[float]:
+        """By seed, the mean over the worlds."""
+        runs = zip(*(by_cell[calls, world, method] for world in kinds), strict=True)
+        return [fmean(100 * getattr(one, side) for one in same_seed) for same_seed in runs]
+
+    row: dict[str, Figure] = {"calls": calls, "world": kind, "method": name}
+    for side in ("source", "unseen"):
+        own, reference = figure(name, side), figure(REFERENCE, side)
+        row[side] = _interval(over_seeds(dict(enumerate(own))), signed=False)
+        ahead = over_seeds({seed: best - other for seed, (best, other) in enumerate(zip(reference, own, strict=True))})
+        row[f"ahead, {side}"] = "–" if name == REFERENCE else _interval(ahead, signed=True)
+    runs = [one for world in kinds for one in by_cell[calls, world, name]]
+    row["base calls"] = round(fmean(one.base for one in runs))
+    row["optimizer calls"] = round(fmean(one.optimizer for one in runs))
+    dollars = [one.dollars for one in runs if one.dollars is not None]
+    row["dollars"] = f"{fmean(dollars):.2f}" if dollars else "–"
+    return row
+
+
+def _interval(figure: OverSeeds, *, signed: bool) -> str:
+    sign = "+" if signed else ""
+    around = f" ({figure.interval.low:{sign}.1f} to {figure.interval.high:{sign}.1f})" if figure.interval else ""
+    return f"{figure.mean:{sign}.1f}{around}"
+
+
+def _plus(calls: int) -> Changes:
+    return shape(calls, sources=len(SOURCES), optimizer=True)
+
+
+def _paper(calls: int) -> Changes:
+    return {"train_calls": calls}
+
+
+def _outer_only(calls: int) -> Changes:
+    return {"train_calls": calls, "inner": {"candidates": 0}}
+
+
+def _short(calls: int) -> Changes:
+    """The paper's loops with few rows and candidates, as long as they go: what the shape alone is worth."""
+    rows = isqrt(calls // len(SOURCES))
+    return {"train_calls": calls, "rows": rows, "inner": {"candidates": 3, "keep": 1}, "outer": {"candidates": 3}}
+
+
+def _search(name: str, options: Changes, *, level: str = "both") -> Any:  # noqa: ANN401 - a function of calls
+    """Both loops by one search, round after round; with few rows as metaspo+ has them, or searches get nowhere."""
+
+    def changes(calls: int) -> Changes:
+        rows = isqrt(calls // len(SOURCES))
+        table = {"strategy": name, "options": options, "candidates": 3}
+        loops = {"both": {"inner": {**table, "keep": 1}, "outer": table}}
+        loops["user"] = {"inner": {**table, "keep": 1}, "outer": {"candidates": 0}}
+        loops["system"] = {"inner": {"candidates": 0}, "outer": table}
+        return {"train_calls": calls, "rows": rows, **loops[level]}
+
+    return changes
+
+
+GEPA: Mapping[str, Changes] = {
+    "gepa": {"minibatch": 3, "rows": TRAIN, "every": False},
+    "gepa, few rows": {"minibatch": 16},
+}
+METHODS: Mapping[str, Any] = {
+    "metaspo+": _plus,
+    "metaspo, the paper's shape": _paper,
+    "metaspo, short rounds": _short,
+    "outer loop only": _outer_only,
+    "protegi": _search(
+        "protegi",
+        {"rounds": 1, "beam": 1, "minibatch": 64, "gradients": 3, "errors": 8, "paraphrases": 0, "select": "full"},
+    ),
+    "textgrad": _search("textgrad", {"epochs": 1, "steps": 3}),
+    "opro": _search("opro", {"steps": 4, "samples": 2, "exemplars": 6}),
+    "ape": _search("ape", {"inductions": 3, "resample": 1, "top": 1, "variations": 1}),
+    "evoprompt-ga": _search("evoprompt-ga", {"population": 4, "generations": 2}),
+    "evoprompt-de": _search("evoprompt-de", {"population": 4, "generations": 2}),
+    "sprig": _search(
+        "sprig",
+        {"steps": 3, "beam": 2, "questions": 5, "add_candidates": 12, "paraphrases": 2} | {"max_candidates": 10},
+        level="system",
+    ),
+}

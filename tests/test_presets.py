@@ -1,0 +1,151 @@
+"""Shapes by name: what they plan, who wins where a config says something itself, and what a gate costs."""
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_engine_plan import Prolific
+from world import World, make_config, make_task
+
+from metaspo.engine import ConfigError, RunConfig, selections
+from metaspo.engine.config.load import parse_config, with_overrides
+from metaspo.engine.config.plan import count_calls, plan_run
+from metaspo.engine.config.presets import PLUS, planned_for, shape
+from metaspo.engine.journal.events import Rejected
+from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.selection.gate import missed
+from metaspo.engine.studies.methods import method
+
+TASKS = tuple(make_task(name, train=20) for name in "ab")
+
+
+def raw(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a config
+    model = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"]}
+    tasks = [{"name": name, "train": "a.jsonl", "user_prompt": "{question}"} for name in "ab"]
+    return {"base": model, "optimizer": model, "tasks": tasks, **changes}
+
+
+def plus(calls: int, **changes: Any) -> RunConfig:  # noqa: ANN401 - values of a config
+    return make_config({**shape(calls, sources=2, optimizer=True), "redraws": 0, **changes})
+
+
+def test_what_a_config_says_itself_wins_over_its_preset() -> None:
+    planned = parse_config(raw(preset=PLUS, train_calls=1_000))
+    said = parse_config(raw(preset=PLUS, train_calls=1_000, rows=5, outer={"candidates": 7}))
+    assert (planned.rows, planned.inner.keep, planned.outer.under) == (22, 1, "induced")
+    assert (said.rows, said.outer.candidates) == (5, 7)
+    assert said.outer.gate == planned.outer.gate
+
+
+def test_planning_for_calls_replaces_the_shape_of_a_config_and_nothing_else() -> None:
+    shaped = raw(iterations=3, racing=0.1, inner={"strategy": "embedded", "candidates": 9}, outer={"failures": 1})
+    config = parse_config(with_overrides(shaped, planned_for(2_000)))
+    expected = parse_config(raw(preset=PLUS, train_calls=2_000, inner={"strategy": "embedded"}))
+    assert config == expected
+
+
+def test_the_papers_shape_is_what_a_config_without_a_preset_has() -> None:
+    assert parse_config(raw(preset="metaspo")) == parse_config(raw())
+
+
+def test_without_an_optimizer_model_no_user_prompts_are_induced() -> None:
+    config = raw(preset=PLUS)
+    del config["optimizer"]
+    assert parse_config(config).outer.under == "mixed"
+
+
+def test_a_preset_that_there_is_not_is_named_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"preset: there is no preset 'metaspo-plus'.*metaspo, metaspo\+"):
+        parse_config(raw(preset="metaspo-plus"))
+
+
+def test_racing_and_a_gate_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="leave out one of them"):
+        parse_config(raw(racing=0.05, inner={"gate": 4}))
+
+
+def test_the_method_of_a_comparison_has_the_presets_shape_whatever_the_config_has() -> None:
+    changes = method("metaspo+").overrides(3)
+    config = parse_config(with_overrides(raw(iterations=9, outer={"candidates": 4}), changes))
+    assert config.outer == parse_config(raw(preset=PLUS)).outer
+    assert config.train_calls == 2_000
+
+
+@given(st.integers(1, 10**6), st.integers(1, 30))
+def test_more_calls_never_plan_fewer_rows_or_candidates(calls: int, sources: int) -> None:
+    less, more = (shape(count, sources=sources, optimizer=True) for count in (calls, 2 * calls))
+    assert less["rows"] <= more["rows"]
+    assert less["inner"]["candidates"] <= more["inner"]["candidates"]
+    assert all(one["outer"]["gate"] <= one["inner"]["gate"] <= one["rows"] for one in (less, more))
+
+
+def test_the_plan_tells_what_the_papers_shape_would_take() -> None:
+    paper = make_config({"iterations": 3, "inner": {"candidates": 3}, "outer": {"candidates": 9}})
+    plan = plan_run(plus(300), TASKS)
+    assert plan.calls.initial + plan.calls.inner + plan.calls.outer == 300
+    assert plan.paper == count_calls(paper, TASKS)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    calls=st.integers(80, 500), world=st.integers(0, 10**6), timing=st.integers(0, 10**6), stops=st.floats(1.0, 30.0)
+)
+def test_a_planned_run_keeps_to_its_calls_and_finds_the_same_in_any_timing(
+    calls: int, world: int, timing: int, stops: float
+) -> None:
+    config = plus(calls)
+    first = Runs(config, TASKS, World(world), timing=1, width=1)
+    result = first.session()
+    assert result is not None
+    disturbed = Runs(config, TASKS, World(world), timing=timing, width=9)
+    disturbed.session(stop_after=stops)
+    assert disturbed.session() == result
+    assert selections(disturbed.journal.events) == selections(first.journal.events)
+    asked = [request for request in first.answered if request.model == "answerer"]
+    tests = [request for request in asked if "test number" in request.messages[-1].content]
+    assert len(asked) - len(tests) <= result.train_calls <= calls
+
+
+def test_what_a_gate_spares_goes_into_further_rounds() -> None:
+    """As many calls are taken with it as without; the same calls see more proposals."""
+    rounds = {}
+    for gate in (0, 3):
+        loops = {loop: {**shape(400, sources=2, optimizer=True)[loop], "gate": gate} for loop in ("inner", "outer")}
+        runs = Runs(plus(400, **loops), TASKS, Prolific(5), timing=1, width=4)
+        result = runs.session()
+        assert result is not None
+        assert 400 - 3 * 40 < result.train_calls <= 400
+        rounds[gate] = sum(request.model == "writer" for request in runs.answered)
+    assert rounds[3] > rounds[0]
+
+
+def test_who_does_not_pass_the_gate_is_asked_its_rows_only() -> None:
+    config = make_config({"inner": {"candidates": 3, "gate": 5, "keep": 1}, "outer": {"candidates": 0}})
+    runs = Runs(config, TASKS, Prolific(3), timing=1, width=64)
+    assert runs.session() is not None
+    out = [event for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
+    assert out
+    assert {event.unasked for event in out} == {15}
+
+
+@pytest.mark.parametrize(("better", "worse", "drawn"), [(3, 1, 4), (2, 2, 3), (5, 0, 2), (0, 2, 3), (1, 0, 8)])
+def test_how_often_a_gate_misses_a_candidate_is_counted_over_all_draws(better: int, worse: int, drawn: int) -> None:
+    changes = [1] * better + [-1] * worse + [0] * (8 - better - worse)
+    draws = list(combinations(changes, drawn))
+    failed = sum(sum(draw) <= 0 for draw in draws)
+    assert missed(rows=8, better=better, worse=worse, drawn=drawn) == pytest.approx(failed / len(draws))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": 5}, {"outer": {"under": "first"}}, {"inner": {"gate": 2}}, {"outer": {"gate": 1}}, {"train_calls": 99}],
+)
+def test_a_key_that_changes_the_result_changes_the_runs_name(changes: dict[str, Any]) -> None:
+    assert fingerprint(parse_config(raw(**changes)), TASKS) != fingerprint(parse_config(raw()), TASKS)
+
+
+def test_the_name_of_a_preset_alone_changes_no_runs_name() -> None:
+    assert fingerprint(parse_config(raw(preset="metaspo")), TASKS) == fingerprint(parse_config(raw()), TASKS)
