@@ -115,7 +115,7 @@ class Flight:
         since: when it came to where it is; limiter_then: the lane's limiter clock when it came into the queue last.
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
-        verdict: what came of its tries, once none is left.
+        verdict: what came of its tries, once none is left; hung: how often a call of it was broken off for hanging.
         found: whether its answer turned out to be in the store.
     """
 
@@ -123,6 +123,7 @@ class Flight:
         "found",
         "funds",
         "home",
+        "hung",
         "key",
         "limiter_seconds",
         "limiter_then",
@@ -155,6 +156,7 @@ class Flight:
         self.line_ticket = NO_PLACE
         self.retries = NO_RETRIES
         self.verdict = ""
+        self.hung = 0
         self.found = False
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
@@ -188,9 +190,10 @@ class Call:
     Attributes:
         cancel: ends it; false if it has ended already and is about to be booked. Set by whoever makes the call.
         abort_reason: why the lane ended it; None if it did not.
+        answered_before: calls of the lane that were answered before it was sent.
     """
 
-    __slots__ = ("abort_reason", "cancel", "endpoint", "flight", "funds", "reservation", "sent")
+    __slots__ = ("abort_reason", "answered_before", "cancel", "endpoint", "flight", "funds", "reservation", "sent")
 
     def __init__(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float) -> None:
         self.flight = flight
@@ -200,6 +203,7 @@ class Call:
         self.sent = sent
         self.cancel: Callable[[], bool] = _nothing_to_cancel
         self.abort_reason: BackendError | RunStopped | None = None
+        self.answered_before = 0
 
     def __repr__(self) -> str:
         return f"<Call {self.flight.key[:8]} at {self.endpoint.backend.name} since {self.sent:g}>"

@@ -31,6 +31,7 @@ from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Healt
 from metaspo.scheduling.errors import GivenUp, LaneStopped, RunStopped
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import Call, Flight, Line, State, Waiter
+from metaspo.scheduling.lateness import Lateness
 from metaspo.scheduling.patience import Patience, describe, duration
 from metaspo.scheduling.queue import Priority, PriorityQueue
 from metaspo.scheduling.settings import LaneSettings
@@ -39,11 +40,16 @@ from metaspo.scheduling.statistics import LaneStatistics
 from metaspo.scheduling.stopwatch import Stopwatch
 from metaspo.scheduling.throttle import Throttle
 
+LOOK_AGAIN = 1.0  # seconds between looks at calls that are out, at least
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 VERDICT_LASTS = 60.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
 ONE_CALL = Cost(calls=1)
 WAITING_STATES = frozenset({State.QUEUED, State.CLAIMING, State.ELSEWHERE, State.PARKED, State.BACKING_OFF})
+
+
+class Hung(TimedOut):
+    """No answer for far longer than others take."""
 
 
 class LaneState:
@@ -91,12 +97,12 @@ class LaneState:
         self._in_flight = 0  # all that are out
         self._in_flight_at_fill = 0  # as the slots were filled last: answers that come together count as one moment
         self._unstored = 0
-        self._answered = 0
         self._endpoints = Endpoints(backends, now=now)
         self._estimator = TokenEstimator()
         self._patience = Patience(name, settings)
         self._rng = random.Random(f"retries of {name}")  # nothing but waiting times depends on its draws
         self._throttle = Throttle(settings, endpoints=len(backends))
+        self._lateness = Lateness(settings.billing)
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._limiter = Stopwatch()  # runs while the rate limit is what holds the first in the queue back
         self._idle.run(True, now)
@@ -107,7 +113,7 @@ class LaneState:
     def __repr__(self) -> str:
         return (
             f"<LaneState {self.name!r} queued={len(self._queue)} in_flight={self._in_flight} {self._throttle}"
-            f" answered={self._answered} endpoints={self._endpoints.all}>"
+            f" answered={self._lateness.answered} endpoints={self._endpoints.all}>"
         )
 
     @property
@@ -268,7 +274,7 @@ class LaneState:
         flight, usage = call.flight, reply.completion.usage
         self._ended(call)
         flight.state, flight.since = State.LANDED, now
-        self._answered += 1
+        self._lateness.note_answer(now - call.sent, call.funds.at_most.tokens)
         self._unstored += 1
         self._patience.succeeded()
         self._witnesses[flight.request.model] = flight.request
@@ -322,6 +328,9 @@ class LaneState:
 
     def cancelled(self, call: Call, now: float) -> None:
         """A call was broken off: by the lane, or because everything ends."""
+        if isinstance(call.abort_reason, Hung):
+            self._ask_again(call, call.abort_reason, now)
+            return
         if isinstance(call.abort_reason, BackendError):
             self.failed(call, call.abort_reason, now)
             return
@@ -505,11 +514,12 @@ class LaneState:
         flight.state = State.FLYING
         flight.funds = None
         call = Call(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
+        call.answered_before = self._lateness.answered
         endpoint.in_flight += 1
         self._in_flight += 1
         self._calls[flight] = call
         if self._overdue_at == inf:
-            self._overdue_at = now + self.settings.time_limit + OVERDUE
+            self._overdue_at = now + LOOK_AGAIN
         return call
 
     def _ended(self, call: Call) -> None:
@@ -527,14 +537,47 @@ class LaneState:
                 self._flights.drop(call.flight)
 
     def _break_off_overdue(self, now: float) -> None:
-        """A backend that does not keep its time limit is not waited for."""
+        """A backend that does not keep its time limit is not waited for, and neither is a call that hangs."""
         limit = self.settings.time_limit
-        for call in list(self._calls.values()):
-            if now < call.sent + limit + OVERDUE:
-                self._overdue_at = call.sent + limit + OVERDUE
-                return
-            self._abort(call, TimedOut(f"{self.name} gave no answer within {limit:g} seconds."))
         self._overdue_at = inf
+        for call in list(self._calls.values()):
+            late_at = call.sent + self._lateness.limit(call.funds.at_most.tokens, asked_again=call.flight.hung)
+            due = call.sent + limit + OVERDUE
+            if now >= due:
+                self._abort(call, TimedOut(f"{self.name} gave no answer within {limit:g} seconds."))
+                continue
+            if now >= late_at and self._may_ask_again(call):
+                self._abort(call, Hung(f"{self.name} gave no answer for {now - call.sent:.3g} seconds."))
+                continue
+            self._overdue_at = min(self._overdue_at, due, late_at if late_at > now else now + LOOK_AGAIN)
+        if self._calls:
+            self._overdue_at = max(self._overdue_at, now + LOOK_AGAIN)
+
+    def _may_ask_again(self, call: Call) -> bool:
+        """Where tokens cost money, only if there is nothing else to do meanwhile."""
+        if self.settings.billing == "tokens" and self._queue:
+            return False
+        return self._lateness.may_ask_again(
+            answered_before=call.answered_before, out=self._in_flight, asked_again=call.flight.hung
+        )
+
+    def _ask_again(self, call: Call, reason: Hung, now: float) -> None:
+        """A call that hung is broken off. It says nothing of the server, nor of the request."""
+        flight = call.flight
+        self._lateness.note_asked_again()
+        flight.hung += 1
+        self._ended(call)
+        self._book_broken_off(call, now)
+        if (stopped := self.stopped_for(flight.request.model)) is not None:
+            self._flights.fail(flight, stopped)
+        elif not flight.waiters:
+            self._flights.drop(flight)
+            flight.state = State.OVER
+        else:
+            flight.payer.tally(self.name).retries += 1
+            attempt = flight.retries.failures
+            self._emit(events.Retried(lane=self.name, at=now, attempt=attempt, wait=0.0, reason=describe(reason)))
+            self.resume(flight, now)
 
     def _lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
@@ -738,7 +781,7 @@ class LaneState:
             tokens_in_minute=limits.tokens.used_in_minute(now),
             tokens_per_minute=limits.tokens.per_minute,
             held=limits.held_for(now),
-            answered=self._answered,
+            answered=self._lateness.answered,
             idle_seconds=self._idle.seconds(now),
             stopped=str(self.stopped or ""),
             endpoints=tuple(endpoint.statistics() for endpoint in self._endpoints.all),

@@ -8,6 +8,9 @@ from metaspo.backends import Usage
 MILLION = 1_000_000
 
 
+Billing = Literal["time", "tokens"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """Dollars per million tokens; `cached` is the price of prompt tokens the provider had cached."""
@@ -57,4 +60,4 @@ class LaneSettings:
     patience: float = 900.0
     first_patience: float = 15.0
     prices: Prices | None = None
-    billing: Literal["time", "tokens"] = "time"
+    billing: Billing = "time"

@@ -1,0 +1,126 @@
+"""What a run loses to calls that hang for ever, on simulated servers: time and calls, beside the same run without any.
+
+Everything runs on virtual time, so figures are the same on every machine, to the digit.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from random import Random
+
+import anyio
+
+from metaspo.backends import Backend, Reply, Request, ServerInfo
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.report import Report, Row
+from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
+from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.workload import PAPER, Size, answer, make_run
+from metaspo.cache import MemoryStore
+from metaspo.engine import optimize
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+SHARES = (0.01, 0.05)
+REPLICAS = (1, 4)
+TIER = 3
+OVERFULL = 1.25  # times the places on the servers
+OPTIMIZER_AT_ONCE = 64
+
+
+class Hanging:
+    """Another backend, of whose calls a share never ends, whoever sends them."""
+
+    def __init__(self, inner: Backend, *, share: float) -> None:
+        self.name = inner.name
+        self.sent = self.hung = 0
+        self._inner = inner
+        self._share = share
+        self._luck = Random(inner.name)
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        """As the other one, or never."""
+        self.sent += 1
+        if self._luck.random() < self._share:
+            self.hung += 1
+            await anyio.sleep_forever()
+        return await self._inner.complete(request, time_limit=time_limit)
+
+    async def probe(self) -> ServerInfo:
+        """As the other one."""
+        return await self._inner.probe()
+
+    async def load(self) -> Mapping[str, float]:
+        """As the other one."""
+        return await self._inner.load()
+
+    async def aclose(self) -> None:
+        """As the other one."""
+        await self._inner.aclose()
+
+
+def measure_hanging(
+    *,
+    size: Size = PAPER,
+    shares: Sequence[float] = SHARES,
+    replicas: Sequence[int] = REPLICAS,
+    server: VLLMModel | None = None,
+) -> Report:
+    """Every share of hanging calls on every number of replicas, for one run."""
+    server, optimizer = server or VLLMModel(), GPT_4O_MINI[TIER]
+    rows: list[Row] = []
+    for count in replicas:
+        without = _run(size, 0.0, server, count, optimizer)
+        rows.extend(_row(share, count, _run(size, share, server, count, optimizer), without) for share in shares)
+    return Report(
+        scenario="hanging",
+        title="Calls that hang for ever, simulated: the same run with and without",
+        rows=rows,
+        parameters={"server": str(server), "optimizer": f"simulated GPT-4o mini, tier {TIER}"},
+        notes=(
+            "time, base calls, optimizer calls: times those of the run in which no call hangs.",
+            "hung: calls to both models that never ended. Without asking again each would take the lane's time limit, "
+            f"{LaneSettings().time_limit:g} s.",
+        ),
+    )
+
+
+Figures = Mapping[str, float]
+
+
+def _row(share: float, replicas: int, figures: Figures, without: Figures) -> Row:
+    return {
+        "share": share,
+        "replicas": replicas,
+        "hung": figures["hung"],
+        "seconds without": without["seconds"],
+        "time": figures["seconds"] / without["seconds"],
+        "base calls": figures["base"] / without["base"],
+        "optimizer calls": figures["optimizer"] / without["optimizer"],
+    }
+
+
+def _run(size: Size, share: float, server: VLLMModel, replicas: int, optimizer: OpenAIModel) -> Figures:
+    """Virtual seconds and calls of the whole engine."""
+
+    async def main() -> Figures:
+        servers = [
+            Hanging(SimulatedVLLM(answer, replace(server), name=f"vllm-{number}"), share=share)
+            for number in range(1, replicas + 1)
+        ]
+        provider = Hanging(SimulatedOpenAI(answer, optimizer), share=share)
+        base = LaneSettings(concurrency=round(OVERFULL * replicas * server.max_num_seqs))
+        limits = LaneSettings(
+            concurrency=OPTIMIZER_AT_ONCE,
+            requests_per_minute=optimizer.requests_per_minute,
+            tokens_per_minute=optimizer.tokens_per_minute,
+            billing="tokens",
+        )
+        lanes = [Lane("base", servers, base), Lane("optimizer", [provider], limits)]
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            await optimize(make_run(size), gateway=gateway)
+            seconds = asyncio.get_running_loop().time()
+        sent = sum(each.sent for each in servers)
+        hung = sum(each.hung for each in (*servers, provider))
+        return {"seconds": seconds, "hung": hung, "base": sent, "optimizer": provider.sent}
+
+    return run_virtual(main())

@@ -1,0 +1,78 @@
+"""Whether a call that is out is only slow, or hangs: by how long calls of its size take that are answered.
+
+Without it one call that hangs holds a whole round for as long as the lane's time limit. What takes far longer than all
+of the last answers took, while others are answered, is broken off and asked again. A server that has become slow for
+everybody is waited for, and those asked again stay a small share of those answered.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from math import inf
+
+from metaspo.scheduling.settings import Billing
+
+ENOUGH = 16
+"""Answers that it takes to know how long they take, and to know that others are answered meanwhile."""
+
+FEW = 4
+"""Calls out that may be asked again although nobody is answered: what is left at the end of a round."""
+
+RECENT = 64
+TIMES: Mapping[Billing, float] = {"time": 1.5, "tokens": 3.0}
+"""As long as the slowest of the recent answers took; twice as long with each time that a request was asked again."""
+
+MOST_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
+"""So often one request is asked again; then it may take until the time limit."""
+
+SOONEST = 1.0
+"""Seconds that any call gets."""
+
+SHARE = 0.1
+"""Of the answers: so many calls may be asked again, and one more."""
+
+
+class Lateness:
+    """Of one lane; synchronous, told the time."""
+
+    __slots__ = ("_asked_again", "_billing", "_recent", "_slowest", "answered")
+
+    def __init__(self, billing: Billing) -> None:
+        self.answered = 0
+        self._asked_again = 0
+        self._billing: Billing = billing
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self._slowest: tuple[float, float] | None = None
+
+    def note_answer(self, seconds: float, tokens: int) -> None:
+        """A call that could take `tokens` at most was answered after so many seconds."""
+        self.answered += 1
+        self._recent.append((seconds, tokens))
+        self._slowest = None
+
+    def limit(self, tokens: int, *, asked_again: int) -> float:
+        """Seconds within which a call that can take `tokens` at most is answered, if ever; infinite if not known.
+
+        A call that can take more tokens than another may take as much longer.
+        """
+        if len(self._recent) < ENOUGH:
+            return inf
+        if self._slowest is None:
+            self._slowest = (
+                max(seconds for seconds, _ in self._recent),
+                max(seconds / max(1, size) for seconds, size in self._recent),
+            )
+        slowest, per_token = self._slowest
+        return max(SOONEST, TIMES[self._billing] * max(slowest, per_token * tokens)) * 2.0**asked_again
+
+    def may_ask_again(self, *, answered_before: int, out: int, asked_again: int) -> bool:
+        """Whether one that is late is best asked again: sent after so many answers, asked again so often before, while
+        so many are out. Where many are out and none of them is answered, it is not the call."""
+        return (
+            asked_again < MOST_TIMES[self._billing]
+            and (self.answered - answered_before >= ENOUGH or asked_again > 0 or out <= FEW)
+            and self._asked_again <= SHARE * self.answered
+        )
+
+    def note_asked_again(self) -> None:
+        """One was."""
+        self._asked_again += 1

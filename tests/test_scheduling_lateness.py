@@ -1,0 +1,116 @@
+"""A call that hangs is told from one that is slow by the others, and asked again; a server that is slow is not."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_scheduling_lane_state import Rig
+
+from metaspo.scheduling import Account, LaneSettings
+from metaspo.scheduling.lateness import ENOUGH, FEW, SHARE, SOONEST, TIMES, Lateness
+
+MANY = 64
+SLOW = 4.0
+AT = 100.0
+
+
+def rig_that_knows(billing: str = "time", *, concurrency: int = MANY) -> Rig:
+    """A lane whose answers have taken `SLOW` seconds so far, all before `AT`."""
+    rig = Rig(LaneSettings(concurrency=concurrency, billing="tokens" if billing == "tokens" else "time"))
+    for number in range(ENOUGH):
+        rig.ask(1000 + number, number * SLOW)
+        rig.pump(number * SLOW)
+        rig.land(1000 + number, (number + 1) * SLOW)
+    rig.done.clear()
+    return rig
+
+
+def limit(billing: str = "time") -> float:
+    """Seconds after which such a lane takes a call for hanging."""
+    return SLOW * {"time": TIMES["time"], "tokens": TIMES["tokens"]}[billing]
+
+
+def test_what_hangs_while_others_are_answered_is_asked_again_and_its_second_try_has_twice_the_time() -> None:
+    """One call that is broken off costs a call; its request has used up no attempt."""
+    rig, account = rig_that_knows(), Account("run")
+    rig.ask(1, AT, account=account)
+    assert rig.pump(AT) == "send 1"
+    assert rig.pump(AT + limit() - 1.5) == ""
+    assert rig.state.wake_at() == pytest.approx(AT + limit())
+    assert rig.pump(AT + limit()) == "abort 1"
+    assert rig.happen("ended 1", 120) == "send 1"
+    assert rig.pump(120 + 2 * limit() - 1.5) == ""
+    assert rig.pump(120 + 2 * limit()) == "abort 1"
+    assert rig.happen("ended 1", 150) == "send 1"
+    assert rig.happen("answer 1", 200) == "1 answered"
+    use = account.statistics().total
+    assert (use.calls, use.retries, use.failed) == (3, 2, 0)
+
+
+def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
+    """However late all of them are: asking again would make a slow server slower."""
+    rig = rig_that_knows()
+    for number in range(FEW + 1):
+        rig.ask(number, AT)
+    rig.pump(AT)
+    assert rig.pump(AT + 50 * limit()) == ""
+
+
+def test_where_tokens_cost_money_nothing_is_asked_twice_while_something_else_can_be() -> None:
+    """And what is broken off is booked at the most it can have cost."""
+    rig, account = rig_that_knows("tokens", concurrency=1), Account("run")
+    rig.ask(1, AT, account=account)
+    rig.ask(2, AT)
+    assert rig.pump(AT) == "send 1"
+    assert rig.pump(AT + 5 * limit("tokens")) == ""
+    rig.leave(2, 200)
+    assert rig.pump(201) == "abort 1"
+    most = account.purse.reserved
+    rig.happen("ended 1", 201)
+    assert account.purse.spent == most
+    assert rig.out[-1][0] == 1
+    for at in (10_000, 20_000):
+        rig.pump(at)
+        if rig.out:
+            rig.happen("ended 1", at)
+    assert account.statistics().total.calls <= 3
+
+
+def test_a_paid_call_that_hung_and_that_nobody_waits_for_is_not_asked_again() -> None:
+    """It was left to finish into the cache, and it did not."""
+    rig = rig_that_knows("tokens")
+    rig.ask(1, AT)
+    rig.pump(AT)
+    rig.leave(1, AT + 1)
+    assert rig.pump(AT + limit("tokens")) == "abort 1"
+    assert rig.happen("ended 1", 150) == ""
+
+
+ANSWERS = st.tuples(st.floats(0.01, 1e4), st.integers(1, 10**5))
+
+
+@given(st.lists(ANSWERS, min_size=ENOUGH, max_size=60), st.integers(0, 10**5))
+def test_no_call_is_late_before_one_of_its_size_was_answered_in_half_as_long_again(
+    answers: list[tuple[float, int]], tokens: int
+) -> None:
+    """Of answers to smaller calls it is their time for as many tokens that counts."""
+    lateness = Lateness("time")
+    assert lateness.limit(tokens, asked_again=0) == inf
+    for seconds, size in answers:
+        lateness.note_answer(seconds, size)
+    slowest = max(seconds * max(1.0, tokens / size) for seconds, size in answers)
+    assert lateness.limit(tokens, asked_again=0) == pytest.approx(max(SOONEST, TIMES["time"] * slowest))
+    assert lateness.limit(tokens, asked_again=3) == pytest.approx(8 * lateness.limit(tokens, asked_again=0))
+
+
+@given(st.integers(0, 200))
+def test_those_asked_again_stay_a_small_share_of_those_answered(answers: int) -> None:
+    """Whatever else speaks for it."""
+    lateness, asked = Lateness("time"), 0
+    for _ in range(answers):
+        lateness.note_answer(1.0, 1)
+        if lateness.may_ask_again(answered_before=0, out=1, asked_again=1):
+            lateness.note_asked_again()
+            asked += 1
+    assert asked <= SHARE * answers + 1
