@@ -1,5 +1,6 @@
 """Benchmarks: what metaspo costs, how near it comes to what servers allow, and the simulated servers they run on."""
 
+from metaspo.bench.hanging import measure_hanging
 from metaspo.bench.lag import measure_lag
 from metaspo.bench.limits import measure_limits
 from metaspo.bench.live import LiveTarget, measure_live
@@ -23,6 +24,7 @@ __all__ = [
     "SimulatedOpenAI",
     "SimulatedVLLM",
     "VLLMModel",
+    "measure_hanging",
     "measure_lag",
     "measure_limits",
     "measure_live",

@@ -15,7 +15,7 @@ from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.report import Report, Row
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
-from metaspo.bench.workload import PAPER, Size, answer, make_run
+from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -60,7 +60,7 @@ class Hanging:
 
 def measure_hanging(
     *,
-    size: Size = PAPER,
+    size: Size,
     shares: Sequence[float] = SHARES,
     replicas: Sequence[int] = REPLICAS,
     server: VLLMModel | None = None,

@@ -12,6 +12,7 @@ from metaspo.backends.base_url import parse_base_url
 from metaspo.bench import (
     LiveTarget,
     Report,
+    measure_hanging,
     measure_lag,
     measure_limits,
     measure_live,
@@ -105,6 +106,15 @@ def makespan(
             tiers = ", ".join(map(str, GPT_4O_MINI))
             raise ConfigError(f"--tier {min(unknown)}: there are figures for {tiers}")
     show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
+
+
+@bench_app.command()
+def hanging(small: Small = False, json: Json = False) -> None:
+    """What a run loses to calls that hang for ever (simulated): time and calls, beside the same run without any.
+
+    On virtual time: the same figures on every machine. Takes some minutes, --small some seconds.
+    """
+    show(measure_hanging(size=SMALL if small else LOOPS), json=json)
 
 
 @bench_app.command()

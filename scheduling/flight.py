@@ -190,10 +190,10 @@ class Call:
     Attributes:
         cancel: ends it; false if it has ended already and is about to be booked. Set by whoever makes the call.
         abort_reason: why the lane ended it; None if it did not.
-        answered_before: calls of the lane that were answered before it was sent.
+        number: it is that many-th call of its lane.
     """
 
-    __slots__ = ("abort_reason", "answered_before", "cancel", "endpoint", "flight", "funds", "reservation", "sent")
+    __slots__ = ("abort_reason", "cancel", "endpoint", "flight", "funds", "number", "reservation", "sent")
 
     def __init__(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float) -> None:
         self.flight = flight
@@ -203,7 +203,7 @@ class Call:
         self.sent = sent
         self.cancel: Callable[[], bool] = _nothing_to_cancel
         self.abort_reason: BackendError | RunStopped | None = None
-        self.answered_before = 0
+        self.number = 0
 
     def __repr__(self) -> str:
         return f"<Call {self.flight.key[:8]} at {self.endpoint.backend.name} since {self.sent:g}>"

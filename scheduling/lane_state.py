@@ -40,7 +40,7 @@ from metaspo.scheduling.statistics import LaneStatistics
 from metaspo.scheduling.stopwatch import Stopwatch
 from metaspo.scheduling.throttle import Throttle
 
-LOOK_AGAIN = 1.0  # seconds between looks at calls that are out, at least
+LOOK_AGAIN = 0.5  # seconds between looks at calls that are out, at least
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 VERDICT_LASTS = 60.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
@@ -97,6 +97,7 @@ class LaneState:
         self._in_flight = 0  # all that are out
         self._in_flight_at_fill = 0  # as the slots were filled last: answers that come together count as one moment
         self._unstored = 0
+        self._sent = 0
         self._endpoints = Endpoints(backends, now=now)
         self._estimator = TokenEstimator()
         self._patience = Patience(name, settings)
@@ -274,7 +275,7 @@ class LaneState:
         flight, usage = call.flight, reply.completion.usage
         self._ended(call)
         flight.state, flight.since = State.LANDED, now
-        self._lateness.note_answer(now - call.sent, call.funds.at_most.tokens)
+        self._lateness.note_answer(call.number, now - call.sent, call.funds.at_most.tokens)
         self._unstored += 1
         self._patience.succeeded()
         self._witnesses[flight.request.model] = flight.request
@@ -514,7 +515,8 @@ class LaneState:
         flight.state = State.FLYING
         flight.funds = None
         call = Call(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
-        call.answered_before = self._lateness.answered
+        self._sent += 1
+        call.number = self._sent
         endpoint.in_flight += 1
         self._in_flight += 1
         self._calls[flight] = call
@@ -549,7 +551,7 @@ class LaneState:
             if now >= late_at and self._may_ask_again(call):
                 self._abort(call, Hung(f"{self.name} gave no answer for {now - call.sent:.3g} seconds."))
                 continue
-            self._overdue_at = min(self._overdue_at, due, late_at if late_at > now else now + LOOK_AGAIN)
+            self._overdue_at = min(self._overdue_at, due, late_at if now < late_at < inf else now + LOOK_AGAIN)
         if self._calls:
             self._overdue_at = max(self._overdue_at, now + LOOK_AGAIN)
 
@@ -557,9 +559,8 @@ class LaneState:
         """Where tokens cost money, only if there is nothing else to do meanwhile."""
         if self.settings.billing == "tokens" and self._queue:
             return False
-        return self._lateness.may_ask_again(
-            answered_before=call.answered_before, out=self._in_flight, asked_again=call.flight.hung
-        )
+        slots = self._throttle.concurrency
+        return self._lateness.may_ask_again(call.number, out=self._in_flight, slots=slots, asked_again=call.flight.hung)
 
     def _ask_again(self, call: Call, reason: Hung, now: float) -> None:
         """A call that hung is broken off. It says nothing of the server, nor of the request."""

@@ -1,8 +1,8 @@
 """Whether a call that is out is only slow, or hangs: by how long calls of its size take that are answered.
 
 Without it one call that hangs holds a whole round for as long as the lane's time limit. What takes far longer than all
-of the last answers took, while others are answered, is broken off and asked again. A server that has become slow for
-everybody is waited for, and those asked again stay a small share of those answered.
+of the last answers took, while later calls are answered, is broken off and asked again. A server that has become slow
+for everybody is waited for, and those asked again stay a small share of those answered.
 """
 
 from collections import deque
@@ -12,10 +12,10 @@ from math import inf
 from metaspo.scheduling.settings import Billing
 
 ENOUGH = 16
-"""Answers that it takes to know how long they take, and to know that others are answered meanwhile."""
+"""Answers that it takes to know how long they take, and to know that others overtake."""
 
-FEW = 4
-"""Calls out that may be asked again although nobody is answered: what is left at the end of a round."""
+FEW, FEW_OF = 4, 20
+"""Calls out, or one in so many slots, that may be asked again although nobody overtook them: the end of a round."""
 
 RECENT = 64
 TIMES: Mapping[Billing, float] = {"time": 1.5, "tokens": 3.0}
@@ -40,13 +40,13 @@ class Lateness:
         self.answered = 0
         self._asked_again = 0
         self._billing: Billing = billing
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, float, int]] = deque(maxlen=RECENT)
         self._slowest: tuple[float, float] | None = None
 
-    def note_answer(self, seconds: float, tokens: int) -> None:
-        """A call that could take `tokens` at most was answered after so many seconds."""
+    def note_answer(self, number: int, seconds: float, tokens: int) -> None:
+        """A call that could take `tokens` at most was answered after so many seconds; calls are numbered as sent."""
         self.answered += 1
-        self._recent.append((seconds, tokens))
+        self._recent.append((number, seconds, tokens))
         self._slowest = None
 
     def limit(self, tokens: int, *, asked_again: int) -> float:
@@ -58,20 +58,21 @@ class Lateness:
             return inf
         if self._slowest is None:
             self._slowest = (
-                max(seconds for seconds, _ in self._recent),
-                max(seconds / max(1, size) for seconds, size in self._recent),
+                max(seconds for _, seconds, _ in self._recent),
+                max(seconds / max(1, size) for _, seconds, size in self._recent),
             )
         slowest, per_token = self._slowest
         return max(SOONEST, TIMES[self._billing] * max(slowest, per_token * tokens)) * 2.0**asked_again
 
-    def may_ask_again(self, *, answered_before: int, out: int, asked_again: int) -> bool:
-        """Whether one that is late is best asked again: sent after so many answers, asked again so often before, while
-        so many are out. Where many are out and none of them is answered, it is not the call."""
-        return (
-            asked_again < MOST_TIMES[self._billing]
-            and (self.answered - answered_before >= ENOUGH or asked_again > 0 or out <= FEW)
-            and self._asked_again <= SHARE * self.answered
-        )
+    def may_ask_again(self, number: int, *, out: int, slots: int, asked_again: int) -> bool:
+        """Whether one that is late is best asked again, while so many are out and it was so often asked again before.
+
+        Where many are out and no later one is answered, all wait in a queue, and asking again would make that longer.
+        """
+        few = max(FEW, slots // FEW_OF)
+        overtaken = asked_again > 0 or out <= few or sum(later > number for later, _, _ in self._recent) >= ENOUGH
+        allowed = asked_again < MOST_TIMES[self._billing] and self._asked_again <= SHARE * self.answered
+        return allowed and overtaken
 
     def note_asked_again(self) -> None:
         """One was."""

@@ -39,7 +39,7 @@ class LaneSettings:
         max_concurrency: upper bound for "auto", for each endpoint.
         requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day: the provider's limits; None where
             there is none or it is to be learned from the answers' headers.
-        time_limit: seconds per attempt.
+        time_limit: seconds per attempt; one that hangs while others are answered is asked again sooner.
         attempts: tries of one request that fail in a way that may be the request's own (half answers, timeouts, 5xx).
             Refusals for the rate and outages do not use them up.
         patience: seconds without any success, refused or unable to reach the server, after which the lane gives up.

@@ -18,6 +18,7 @@ from metaspo.backends import Request
 from metaspo.bench import (
     Report,
     VLLMModel,
+    measure_hanging,
     measure_lag,
     measure_makespan,
     measure_overhead,
@@ -107,6 +108,15 @@ def test_the_bound_is_reached_where_one_server_is_all_there_is_to_wait_for() -> 
     bound = BoundFinder(server=server, replicas=1, optimizer=instant, answer=answer).bound(stages).seconds
     found = theirs(one_by_one, stages, server=server, replicas=1, optimizer=instant, at_once=1)
     assert found == pytest.approx(bound)
+
+
+def test_calls_that_hang_cost_little_time_and_few_calls() -> None:
+    """Where one in a hundred does; not the time limit for each of them."""
+    report = measure_hanging(size=Size(test=0, iterations=1), shares=(0.01,), replicas=(1,), server=SERVER)
+    [row] = [{name: float(value or 0) for name, value in row.items()} for row in report.rows]
+    assert row["hung"] >= 10
+    assert 1.0 <= row["time"] <= 1.15
+    assert row["base calls"] <= 1.02
 
 
 def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() -> None:

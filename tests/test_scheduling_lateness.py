@@ -57,6 +57,23 @@ def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
     assert rig.pump(AT + 50 * limit()) == ""
 
 
+def test_where_later_calls_are_answered_a_late_one_is_asked_again_and_where_only_earlier_ones_are_it_is_not() -> None:
+    """The first is overtaken; the last stands in the server's queue, behind those that are answered before it."""
+    for late, asked_again in ((0, True), (ENOUGH + FEW, False)):
+        rig = rig_that_knows()
+        for number in range(ENOUGH + FEW + 1):
+            rig.ask(number, AT)
+        rig.pump(AT)
+        rig.ask(500, AT)
+        rig.ask(501, AT)
+        rig.pump(AT)
+        for number in range(ENOUGH + FEW + 1):
+            if number != late and number not in (1, 2, 3):
+                rig.land(number, AT + 2)
+        rig.done.clear()
+        assert (f"abort {late}" in rig.pump(AT + limit()).split(", ")) is asked_again
+
+
 def test_where_tokens_cost_money_nothing_is_asked_twice_while_something_else_can_be() -> None:
     """And what is broken off is booked at the most it can have cost."""
     rig, account = rig_that_knows("tokens", concurrency=1), Account("run")
@@ -98,7 +115,7 @@ def test_no_call_is_late_before_one_of_its_size_was_answered_in_half_as_long_aga
     lateness = Lateness("time")
     assert lateness.limit(tokens, asked_again=0) == inf
     for seconds, size in answers:
-        lateness.note_answer(seconds, size)
+        lateness.note_answer(1, seconds, size)
     slowest = max(seconds * max(1.0, tokens / size) for seconds, size in answers)
     assert lateness.limit(tokens, asked_again=0) == pytest.approx(max(SOONEST, TIMES["time"] * slowest))
     assert lateness.limit(tokens, asked_again=3) == pytest.approx(8 * lateness.limit(tokens, asked_again=0))
@@ -109,8 +126,8 @@ def test_those_asked_again_stay_a_small_share_of_those_answered(answers: int) ->
     """Whatever else speaks for it."""
     lateness, asked = Lateness("time"), 0
     for _ in range(answers):
-        lateness.note_answer(1.0, 1)
-        if lateness.may_ask_again(answered_before=0, out=1, asked_again=1):
+        lateness.note_answer(1, 1.0, 1)
+        if lateness.may_ask_again(0, out=1, slots=1, asked_again=1):
             lateness.note_asked_again()
             asked += 1
     assert asked <= SHARE * answers + 1
