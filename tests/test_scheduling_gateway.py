@@ -919,3 +919,36 @@ def test_a_gateway_is_of_the_event_loop_that_it_was_opened_in() -> None:
             assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
 
     asyncio.run(main())
+
+
+class StaleStore(MemoryStore):
+    """Reads at once, and says what it read some time later."""
+
+    local = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes = 0.0
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        entries, takes = await super().get_many(keys), self.takes
+        await asyncio.sleep(takes)
+        return entries
+
+
+@pytest.mark.virtual
+async def test_what_came_while_the_store_was_asked_is_found_however_long_that_takes() -> None:
+    """Also when others that were asked meanwhile have ended; then it is let go of."""
+    store = StaleStore()
+    async with gateway_over(Server(latency=1.0), store=store) as gateway:
+        asking = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(0.5)
+        store.takes = 3.0
+        slow = asyncio.create_task(gateway.lookup_many([ask(2), ask(1)]))
+        await asyncio.sleep(0.1)
+        store.takes = 1.0
+        quick = asyncio.create_task(gateway.lookup_many([ask(2)]))
+        assert (await asking).text == "question 1"
+        assert await quick == {}
+        assert {position: completion.text for position, completion in (await slow).items()} == {1: "question 1"}
+        assert gateway._writer._fresh == {}

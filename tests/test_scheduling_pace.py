@@ -448,3 +448,29 @@ def test_a_refused_calls_headers_teach_no_charge_and_still_say_what_is_left() ->
     assert limits.requests.wait(1_000, 0.0) == pytest.approx((1_000 - 59) / 99)
     limits.hear(LimitHints(requests_remaining=0), call, 0.0)  # of which limit is not said
     assert limits.requests.wait(1_000, 0.0) == pytest.approx((1_000 - 59) / 99)
+
+
+def test_a_limit_that_is_learned_sets_pace_and_burst_anew() -> None:
+    """Up as well as down, as far as was set; a smaller burst at once."""
+    limited, now = Quota(per_minute=None, per_day=None, now=0.0), 0.0
+    for limit in (6_000, 600, 60_000):
+        now += 1_000.0
+        assert limited.learn(limit, now)
+        limited.drain(now)
+        assert limited.wait(1, now) == pytest.approx(60 / (limit * (1 - HEADROOM)))
+        now += 1_000.0
+        limited.wait(0, now)
+        more = min(10_000, limit) - limit * HEADROOM
+        assert limited.wait(10_000, now) == pytest.approx(more / (limit * (1 - HEADROOM) / 60))
+
+
+def test_headers_of_a_limit_that_is_none_teach_nothing() -> None:
+    """Where nothing is limited, and where a day is."""
+    for per_day in (None, 500):
+        free = Quota(per_minute=None, per_day=per_day, now=0.0)
+        for at, remaining in ((0.0, 5_000), (10.0, 3_000), (12.0, 0)):
+            call = free.take(100, at)
+            free.feed_back(remaining, taken_then=call.taken, at=at, now=at, charged=100)
+        assert (free.charge, free.per_minute) == (1.0, None)
+        assert free.wait(100, 12.0) == 0.0
+        assert free.used_in_minute(12.0) == 300
