@@ -51,6 +51,7 @@ from metaspo.scheduling import RunStopped
 from metaspo.serve_command import add_serve_command
 from metaspo.study_commands import add_study_commands
 from metaspo.task_commands import domain_starter, list_tasks
+from metaspo.watch_commands import Port, add_watch_commands, watched
 
 app = typer.Typer(
     name="metaspo",
@@ -152,7 +153,13 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
 
 @app.command(cls=NamedArguments)
 def optimize(
-    configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = False, quiet: Quiet = False
+    configs: Configs,
+    calls: Calls = None,
+    sets: Sets = None,
+    web: Annotated[bool, typer.Option("--web", help="Show it in the browser, too, on this machine alone.")] = False,
+    port: Port = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Optimize a system prompt and the user prompts under it.
 
@@ -161,7 +168,7 @@ def optimize(
     """
     with exit_on_user_error():
         prepared = [prepare(path, overrides=_overrides(calls, sets)) for path in configs]
-        _optimize(prepared, json=json, quiet=quiet)
+        _optimize(prepared, json=json, quiet=quiet, web=web, port=port)
 
 
 @app.command()
@@ -191,21 +198,20 @@ def _overrides(calls: int | None, sets: list[str] | None) -> dict[str, Any]:
     return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
 
 
-def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool) -> None:
+def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = False, port: int | None = None) -> None:
     for item in prepared:
         for notice in item.notices:
             err.print(f"note: task {notice.task}: {notice.message}", highlight=False, markup=False)
         if not quiet:
             tables.print_start(err, item)
     with ProgressDisplay(err, quiet=quiet) as display:
-        reports = run_async(
-            optimize_many(
-                prepared,
-                observer=lambda item: display.observer(item.config.name),
-                progress=display.downloaded,
-                warn=display.warn,
-            )
+        running = optimize_many(
+            prepared,
+            observer=lambda item: display.observer(item.config.name),
+            progress=display.downloaded,
+            warn=display.warn,
         )
+        reports = run_async(watched(running, prepared, port=port) if web else running)
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:
         tables.print_json(out, [report_data(report) for report in finished])
@@ -322,3 +328,4 @@ app.add_typer(runs_app, name="runs")
 add_answer_commands(app)
 add_study_commands(app)
 add_serve_command(app)
+add_watch_commands(app)

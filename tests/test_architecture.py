@@ -25,6 +25,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "addresses",
     "prompts",
     "money",
+    "differences",
     "strategies",
     "domains",
     "config",
@@ -36,6 +37,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "api",
     "studies",
     "report",
+    "watch",
     "demo",
 ]
 

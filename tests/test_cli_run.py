@@ -236,6 +236,7 @@ def test_a_run_directory_holds_what_it_promises(project: Path) -> None:
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {
         "config.json",
         "journal.jsonl",
+        "live.json",
         "origin.json",
         "prompts",
         "result.json",

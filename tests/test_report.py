@@ -14,11 +14,11 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Request, Simulated
 from metaspo.engine import Prepared, RunReport
+from metaspo.engine.differences import differences
 from metaspo.engine.journal.events import Candidate, Kept, Proposal, Rejected, Score, Select, Spent, Start
 from metaspo.engine.journal.history import History, Point
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.report.diff import differences
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
 from metaspo.engine.report.page import Section, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures

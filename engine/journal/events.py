@@ -71,12 +71,13 @@ class Malformed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerAnswered(Event):
-    """The optimizer answered a step of a strategy, which names its steps as it likes."""
+    """The optimizer answered a step of a strategy, which names its steps as it likes; `text`: what was read of it."""
 
     event: ClassVar[str] = "answered"
 
     step: str
     attempts: int
+    text: str | None = None
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:

@@ -5,7 +5,18 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from metaspo.engine.journal.address import Address
-from metaspo.engine.journal.events import Barrier, Candidate, Event, Level, Proposal, Rejected, Score, Select, Spent
+from metaspo.engine.journal.events import (
+    Barrier,
+    Candidate,
+    Event,
+    Level,
+    OptimizerAnswered,
+    Proposal,
+    Rejected,
+    Score,
+    Select,
+    Spent,
+)
 
 Scores = list[tuple[str, float]]  # each with its task; "" for the mean over all of them
 
@@ -50,7 +61,10 @@ class Proposed:
         task: "" for a system prompt.
         parent: the prompt it was to improve on.
         score: of the candidate scored in full, None if it was not.
-        fate: "kept" (selected), "passed over", "dropped" (rejected before it was scored in full), or why there is none.
+        fate: "kept" (selected), "passed over", "dropped" (rejected before it was scored in full), or why there is none;
+            "" while its round goes on.
+        why: of one that was dropped, the reason.
+        steps: what the optimizer said on the way to it, by step, in order.
     """
 
     address: str
@@ -60,13 +74,23 @@ class Proposed:
     parent: str
     score: float | None = None
     fate: str = ""
+    why: str = ""
+    steps: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, event: Proposal, task: str, parent: str) -> "Proposed":
+    def of(cls, event: Proposal, task: str, parent: str, steps: Sequence[tuple[str, str]]) -> "Proposed":
         """A proposal of which no more is known yet."""
         level: Level = "user" if task else "system"
         text = (event.user if task else event.system) or ""
-        return cls(address=event.address, level=level, task=task, text=text, parent=parent, fate=event.none or "")
+        return cls(
+            address=event.address,
+            level=level,
+            task=task,
+            text=text,
+            parent=parent,
+            fate=event.none or "",
+            steps=tuple(step for step in steps if step[1] != text),
+        )
 
     def selected_from(self, kept: Sequence[str], *, dropped: bool) -> "Proposed":
         """With its fate, now that its round has selected."""
@@ -91,7 +115,8 @@ class History:
         self._open: dict[str, Proposed] = {}  # proposals that no selection was made from yet, by address
         self._done: list[Proposed] = []
         self._scores: dict[str, float | None] = {}  # of candidates of rounds that have not selected yet
-        self._dropped: set[str] = set()
+        self._dropped: dict[str, str] = {}  # why, by address
+        self._steps: dict[str, list[tuple[str, str]]] = {}  # of proposals that are not made yet, by address
 
     def apply(self, event: Event, address: Address, spent: Spent) -> None:
         """The next event; `spent` by all sessions so far."""
@@ -100,6 +125,8 @@ class History:
                 self._add_first(address.task, event.score, spent)
             case Barrier() if address.loop == "inner" and not address.task:
                 self._end_inner()
+            case OptimizerAnswered() if self._texts and event.text and address.round not in self._selected:
+                self._steps.setdefault(event.address, []).append((event.step, event.text))
             case Score() | Candidate() | Rejected() | Proposal() | Select() if address.round not in self._selected:
                 self._apply_in_round(event, address, spent)
 
@@ -124,9 +151,10 @@ class History:
             case Candidate():
                 self._scores.setdefault(event.address, event.score)
             case Rejected():
-                self._dropped.add(event.address)
+                self._dropped[event.address] = why_rejected(event)
             case Proposal() if self._texts:
-                self._open.setdefault(event.address, Proposed.of(event, task, self._parents.get(task, "")))
+                steps = self._steps.pop(event.address, ())
+                self._open.setdefault(event.address, Proposed.of(event, task, self._parents.get(task, ""), steps))
             case Select():
                 self._select(event, address, spent)
 
@@ -144,7 +172,10 @@ class History:
 
         `first` are the prompts that the run started from: the user prompts by task, and "" the system prompt.
         """
-        waiting = [replace(proposed, score=self._scores.get(at)) for at, proposed in self._open.items()]
+        waiting = [
+            replace(proposed, score=self._scores.get(at), why=self._dropped.get(at, ""))
+            for at, proposed in self._open.items()
+        ]
         every = (*self._done, *waiting)
         return tuple(replace(proposal, parent=proposal.parent or first.get(proposal.task, "")) for proposal in every)
 
@@ -182,12 +213,22 @@ class History:
     def _close(self, event: Select, below: str) -> None:
         """The proposals of a round have their fate, and what was scored there is of no more use."""
         for at in [at for at in self._open if at.startswith(below)]:
-            proposed = replace(self._open.pop(at), score=self._scores.get(at))
+            proposed = replace(self._open.pop(at), score=self._scores.get(at), why=self._dropped.get(at, ""))
             self._done.append(proposed.selected_from(event.prompts, dropped=at in self._dropped))
         self._scores = {at: score for at, score in self._scores.items() if not at.startswith(below)}
-        self._dropped = {at for at in self._dropped if not at.startswith(below)}
+        self._dropped = {at: why for at, why in self._dropped.items() if not at.startswith(below)}
 
 
 def _digest(event: Select) -> int:
     """Of what was selected, whenever it was."""
     return hash(repr(replace(event, t=0.0)))
+
+
+def why_rejected(event: Rejected) -> str:
+    """Why a candidate was out before it was scored in full, in words."""
+    if event.invalid:
+        return f"the server refused an example: {event.invalid}"
+    if event.raced is not None:
+        return f"unlikely to win after {event.rows} examples; {event.unasked} more were not asked"
+    reach = "" if event.bound is None else f"could not get above {event.bound:.1%} any more; "
+    return f"{reach}{event.unasked} examples were not asked"

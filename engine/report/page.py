@@ -9,8 +9,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from metaspo.engine.differences import Span, differences
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, confusion_rows, read_as
-from metaspo.engine.report.diff import Span, differences
 from metaspo.engine.report.figures import draw
 
 MAX_ANSWERS = 100  # a task

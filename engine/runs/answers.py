@@ -14,7 +14,8 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
-from metaspo.engine.evaluation.scorecard import Outcome, grade_answer
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, grade_answer, score_of_answered
+from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair, render
@@ -35,11 +36,13 @@ class RunAnswers:
         after: whose answers those after are: "the prompts that it found", or of a run that has not finished "the best
             prompts so far".
         tasks: those that have the split, in the order of the config.
+        tests: what the answers are worth, before and after, of the tasks of which none is missing.
     """
 
     run: str
     after: str
     tasks: tuple[TaskAnswers, ...]
+    tests: tuple[TestScore, ...] = ()
 
     @property
     def missing(self) -> str:
@@ -84,15 +87,13 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
     try:
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
             reader = _Reader(gateway, model, config)
-            answered = [
-                await reader.task_answers(each, optimized, split=split)
-                for each in tasks
-                if (each.train if split == "train" else each.test)
-            ]
+            having = [each for each in tasks if (each.train if split == "train" else each.test)]
+            answered = [await reader.task_answers(each, optimized, split=split) for each in having]
     finally:
         await store.aclose()
     after = "the prompts that it found" if finished else "the best prompts so far"
-    return RunAnswers(run=run.name, after=after, tasks=tuple(answered))
+    tests = [test for _, sides in answered for test in sides]
+    return RunAnswers(run=run.name, after=after, tasks=tuple(task for task, _ in answered), tests=tuple(tests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,19 @@ class _Reader:
     model: Model
     config: RunConfig
 
-    async def task_answers(self, task: Task, optimized: Mapping[str, str], *, split: Split) -> TaskAnswers:
-        """`found` are the prompts after: the system prompt under "", user prompts under their task's name."""
+    async def task_answers(
+        self, task: Task, optimized: Mapping[str, str], *, split: Split
+    ) -> tuple[TaskAnswers, list[TestScore]]:
+        """`optimized` are the prompts after: the system prompt under "", user prompts under their task's name."""
         system = self.config.system_prompt
-        before = await self._outcomes(task, PromptPair(system, task.user_prompt), split)
-        after = PromptPair(optimized.get("", system), optimized.get(task.name, task.user_prompt))
-        return TaskAnswers.of(task, split=split, before=before, after=await self._outcomes(task, after, split))
+        pairs: dict[Stage, PromptPair] = {
+            "before": PromptPair(system, task.user_prompt),
+            "after": PromptPair(optimized.get("", system), optimized.get(task.name, task.user_prompt)),
+        }
+        sides = {stage: await self._outcomes(task, pair, split) for stage, pair in pairs.items()}
+        answers = TaskAnswers.of(task, split=split, before=sides["before"], after=sides["after"])
+        tests = [] if answers.missing else [_test(task, pairs[stage], sides[stage], stage) for stage in pairs]
+        return answers, tests
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
         examples = task.train if split == "train" else task.test
@@ -119,6 +127,14 @@ class _Reader:
             else None
             for row, example in enumerate(examples)
         ]
+
+
+def _test(task: Task, pair: PromptPair, outcomes: Sequence[Outcome | None], stage: Stage) -> TestScore:
+    """What the outcomes, all of which are there, are worth."""
+    whole = tuple(outcome for outcome in outcomes if outcome is not None)
+    score = score_of_answered(whole, metric=task.metric)
+    card = Scorecard(task=task.name, pair=pair, outcomes=whole, score=score, weight=task.weight)
+    return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage)
 
 
 def read_config(run: RunDirectory) -> RunConfig:

@@ -3,6 +3,7 @@
 config.json     the resolved config
 origin.json     where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
 journal.jsonl   every event
+live.json       how far the session is, now and then; nothing follows from it
 result.json     the result, once there is one
 summary.json    scores, calls, tokens, dollars, time
 prompts/        the prompts as text files, ready to paste
@@ -80,6 +81,11 @@ class RunDirectory:
     def origin(self) -> Path:
         """Where the config's relative paths start."""
         return self.path / "origin.json"
+
+    @property
+    def live(self) -> Path:
+        """How far the last session is, or was."""
+        return self.path / "live.json"
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 
 import anyio
 
@@ -19,6 +20,7 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.live import LiveObserver
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import caps, unanswered
 from metaspo.engine.runs.summary import RunSummary
@@ -75,10 +77,12 @@ async def run_prepared(
     with _journal(prepared) as journal:
         name = directory.name if directory else prepared.config.name
         earlier = _spent(directory)
-        watched = WatchedJournal(journal, observer.warn)
         context = make_context(
-            prepared, gateway, names, journal=watched, observer=observer, name=name, earlier=earlier, purse=purse
+            prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=earlier, purse=purse
         )
+        if directory:
+            observer = LiveObserver(observer, directory, gateway, context.account)
+        context = replace(context, observer=observer, journal=WatchedJournal(journal, observer.warn))
         result, why = None, ""
         try:
             with events.heard_by(journal, observer) if events else nullcontext():
@@ -93,6 +97,8 @@ async def run_prepared(
             context.account.silence()
             usage, seconds = context.account.statistics(), anyio.current_time() - started
             note_spending(journal, context.account, seconds=seconds, last=True)
+            if isinstance(observer, LiveObserver):
+                observer.write()
             # A finished run stays finished, whatever becomes of a rerun.
             if directory and (result or not directory.result.exists()):
                 view = RunView.of(StoredJournal(directory.journal))

@@ -45,7 +45,13 @@ def last_session(
         running: whether the directory was in use before what follows was read: else it might be of an earlier session.
         config, summary: its `config.json` and `summary.json`; {} where it has none.
     """
-    view = RunView.of(StoredJournal(run.journal))
+    return session_of(run, RunView.of(StoredJournal(run.journal)), running=running, config=config, summary=summary)
+
+
+def session_of(
+    run: RunDirectory, view: RunView, *, running: bool, config: Mapping[str, Any], summary: Mapping[str, Any]
+) -> Session | None:
+    """The same by what was read of the journal already."""
     if not view.sessions:
         return None
     # A session that ends in order writes a summary, which counts it; earlier versions did not count. One that was to

@@ -53,7 +53,8 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             finally:
                 context.observer.optimizer_answered()
             context.observer.calls_done(optimizer_calls=1)
-            context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1))
+            said = parsed if isinstance(parsed, str) else None
+            context.journal.write(events.OptimizerAnswered(address=address, step=step, attempts=attempt + 1, text=said))
             return parsed
         raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")
 

@@ -1,0 +1,80 @@
+"""Follows one run's journal as it grows: one fold for everybody who watches, and its lines from any byte on."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from metaspo.engine.journal.events import event_of
+from metaspo.engine.journal.view import RunView
+from metaspo.engine.runs.directory import RunDirectory
+
+Data = dict[str, Any]
+CHUNK = 1 << 18  # bytes read at once: some thousand lines
+
+
+class Follower:
+    """A run's directory as far as it has been read.
+
+    Attributes:
+        view: what the journal's lines up to `offset` tell.
+        offset: bytes of the journal that are folded in.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.view = RunView(texts=True)
+        self.offset = 0
+        self._parts: dict[Path, tuple[int, Data]] = {}
+
+    def advance(self) -> bool:
+        """Fold in what has come, a chunk at most; whether there may be more."""
+        lines, self.offset = read_lines(self.run.journal, self.offset)
+        for line in lines:
+            try:
+                event = event_of(orjson.loads(line))
+            except orjson.JSONDecodeError:
+                continue
+            if event is not None:
+                self.view.apply(event)
+        return bool(lines)
+
+    def part(self, name: Literal["config", "live", "result", "summary"]) -> Data:
+        """One of the directory's JSON files, read anew when it has changed; {} if it is not there or cannot be read."""
+        path = self.run.path / f"{name}.json"
+        try:
+            changed = path.stat().st_mtime_ns
+            if self._parts.get(path, (0, {}))[0] != changed:
+                data: object = orjson.loads(path.read_bytes())
+                self._parts[path] = (changed, data if isinstance(data, dict) else {})
+            return self._parts[path][1]
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+
+
+def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Whole lines of a file from a byte on, a chunk at most, and the byte after them; none where there is no more."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            text = file.read(CHUNK)
+            if b"\n" not in text and len(text) == CHUNK:
+                text += file.readline()
+    except OSError:
+        return [], offset
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.splitlines(), offset + len(whole)
+
+
+def tail_offset(path: Path, size: int) -> int:
+    """Where the last whole lines of a file begin, in so many bytes at most."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            if end <= size:
+                return 0
+            file.seek(end - size)
+            file.readline()
+            return file.tell()
+    except OSError:
+        return 0

@@ -1,0 +1,292 @@
+"""Serves the live page on the loopback: what run directories say, and their journals as server-sent events.
+
+The id of an event is the byte of the journal that has been sent: a browser that comes back goes on there. A page shows
+what models wrote as text, nothing is loaded from elsewhere, and a request that names another host is refused.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+import orjson
+from aiohttp import ClientConnectionResetError, web
+
+from metaspo.cache import StoreError
+from metaspo.engine.differences import differences
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.task_rows import task_rows
+from metaspo.engine.runs import listing
+from metaspo.engine.runs.answers import RunAnswers, run_answers
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
+from metaspo.engine.tasks import TaskError
+from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
+from metaspo.engine.watch.state import Data, candidates_of, gains_of, proposal_at, state_of, table_of
+
+PORT = 8410
+EVERY = 0.25  # seconds between two looks at a directory
+BEAT = 15.0  # seconds after which a silent connection is told that it is alive
+LOG_TAIL = 1 << 16  # bytes of the log that a new page begins with
+MOST_LINES = 300  # of the log at once: what comes faster is counted
+MOST_ANSWERS = 300  # examples of a task
+HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+PAGES = {"/": ("page.html", "text/html"), "/watch.js": ("watch.js", "text/javascript")}
+PAGES["/watch.css"] = ("watch.css", "text/css")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Watch:
+    """The runs in a folder, or one run, for whoever looks.
+
+    Args:
+        place: a folder of run directories, or one run's own.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._followers: dict[str, Follower] = {}
+        self._answers: dict[tuple[str, int], RunAnswers | str] = {}
+        self._reading = asyncio.Lock()
+
+    def runs(self) -> list[RunDirectory]:
+        """Those there are now, the latest first."""
+        own = RunDirectory(self._place)
+        return [own] if own.config.is_file() else find_runs(self._place)
+
+    def follower(self, name: str) -> Follower:
+        """Of a run by its name. Raises `HTTPNotFound`."""
+        run = next((run for run in self.runs() if run.name == name), None)
+        if run is None:
+            raise web.HTTPNotFound(text=f"there is no run '{name}'")
+        return self._followers.setdefault(name, Follower(run))
+
+    async def answers(self, follower: Follower) -> RunAnswers | str:
+        """A run's answers after its last selection, or why there are none; read once for all who look."""
+        await self.catch_up(follower)
+        key = (follower.run.name, len(follower.view.history.points({})) + bool(follower.part("result")) * 1_000_000)
+        async with self._reading:
+            if key not in self._answers:
+                self._answers = {other: said for other, said in self._answers.items() if other[0] != key[0]}
+                self._answers[key] = await asyncio.to_thread(_read_answers, follower.run)
+            return self._answers[key]
+
+    async def catch_up(self, follower: Follower) -> None:
+        """Fold in all there is."""
+        more = True
+        while more:
+            more = follower.advance()
+            await asyncio.sleep(0)
+
+    async def listed(self, _request: web.Request) -> web.Response:
+        """The list of runs, with how far those are that go on."""
+        lines = await asyncio.to_thread(_lines, self.runs())
+        return _json({"columns": [name for name in listing.COLUMNS if name != "run"], "runs": lines})
+
+    async def state(self, request: web.Request) -> web.Response:
+        """A run's answers as tables, and the gain that they amount to."""
+        follower = self.follower(request.query.get("run", ""))
+        answers = await self.answers(follower)
+        if isinstance(answers, str):
+            return _json({"why": answers, "tasks": [], "gains": [], "table": None})
+        tasks = [task.as_json() for task in answers.tasks]
+        for task in tasks:
+            task["left_out"] = max(0, len(task["examples"]) - MOST_ANSWERS)
+            task["examples"] = task["examples"][:MOST_ANSWERS]
+        return _json(
+            {
+                "why": answers.missing,
+                "after": answers.after,
+                "tasks": tasks,
+                "gains": gains_of(answers),
+                "table": table_of(task_rows(answers.tests)) if answers.tests else None,
+            }
+        )
+
+    async def candidate(self, request: web.Request) -> web.Response:
+        """One proposal in full: what changed against its parent, and what the optimizer said on the way to it."""
+        follower = self.follower(request.query.get("run", ""))
+        await self.catch_up(follower)
+        proposed = proposal_at(follower, request.query.get("address", ""))
+        if proposed is None:
+            raise web.HTTPNotFound(text="there is no such candidate")
+        spans = await asyncio.to_thread(differences, proposed.parent, proposed.text)
+        return _json({**asdict(proposed), "spans": [asdict(span) for span in spans]})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """A run's state and candidates as they change, and its journal's lines as they come."""
+        follower = self.follower(request.query.get("run", ""))
+        last = request.headers.get("Last-Event-ID", "")
+        journal = follower.run.journal
+        place = int(last) if last.isdecimal() else tail_offset(journal, LOG_TAIL)
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        with suppress(ClientConnectionResetError, ConnectionResetError):
+            await _Stream(response, follower, place).run()
+        return response
+
+
+class _Stream:
+    """One browser that watches one run."""
+
+    def __init__(self, response: web.StreamResponse, follower: Follower, place: int) -> None:
+        self._response = response
+        self._follower = follower
+        self._place = place
+        self._sent: dict[str, Data] = {}
+        self._seen: tuple[object, ...] = ()
+        self._quiet = 0.0
+        self._told = False
+        self._listed = -1
+
+    async def run(self) -> None:
+        """Until the browser has gone."""
+        while True:
+            more = self._follower.advance()
+            await self._tell_state()
+            more = await self._tell_log() or more
+            await self._tell_candidates()
+            await asyncio.sleep(EVERY if not more else 0.02)
+            self._quiet += EVERY
+            if self._quiet >= BEAT:
+                await self._write(b": alive\n\n")
+
+    async def _tell_state(self) -> None:
+        follower = self._follower
+        parts = [follower.part(name) for name in ("config", "live", "result", "summary")]
+        seen = (follower.offset, follower.run.in_use, *map(id, parts))
+        if seen != self._seen:
+            self._seen = seen
+            await self._send("state", orjson.dumps(state_of(follower, running=follower.run.in_use)))
+
+    async def _tell_candidates(self) -> None:
+        if self._follower.offset == self._listed:
+            return
+        self._listed = self._follower.offset
+        changed = [one for one in candidates_of(self._follower) if self._sent.get(one["address"]) != one]
+        if changed:
+            self._sent |= {one["address"]: one for one in changed}
+            await self._send("candidates", orjson.dumps(changed))
+
+    async def _tell_log(self) -> bool:
+        lines, self._place = read_lines(self._follower.run.journal, self._place)
+        if not lines:
+            return False
+        shown = [line for line in lines[-MOST_LINES:] if _is_json(line)]
+        skipped = max(0, len(lines) - MOST_LINES) if self._told else 0  # what was there before is not news
+        self._told = True
+        data = b'{"skipped":%d,"lines":[%b]}' % (skipped, b",".join(shown))
+        await self._send("log", data, number=self._place)
+        return True
+
+    async def _send(self, kind: str, data: bytes, *, number: int | None = None) -> None:
+        identity = b"" if number is None else b"id: %d\n" % number
+        await self._write(b"event: %b\n%bdata: %b\n\n" % (kind.encode(), identity, data))
+
+    async def _write(self, text: bytes) -> None:
+        self._quiet = 0.0
+        await self._response.write(text)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _read_answers(run: RunDirectory) -> RunAnswers | str:
+    try:
+        return asyncio.run(run_answers(run))
+    except (ConfigError, TaskError, StoreError, RunDirectoryError) as reason:
+        return str(reason)
+
+
+def _lines(runs: list[RunDirectory]) -> list[Data]:
+    told = []
+    for run, line in zip(runs, listing.list_runs(runs), strict=True):
+        live = Follower(run).part("live")
+        share = live["settled"] / live["planned"] if live.get("planned") else None
+        texts = [text(line) for name, text in listing.COLUMNS.items() if name != "run"]
+        told.append({"name": run.name, "state": line.state, "share": share, "texts": texts})
+    return told
+
+
+def _json(data: object) -> web.Response:
+    return web.Response(body=orjson.dumps(data), content_type="application/json", headers=HEADERS)
+
+
+@web.middleware
+async def only_this_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses requests by another name than this machine's own: a foreign page that has its name point here."""
+    name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdecimal() else request.host
+    if name not in HOSTS:
+        raise web.HTTPForbidden(text="this page is served to this machine alone")
+    return await handler(request)
+
+
+def watch_app(place: Path) -> web.Application:
+    """The application; `place` is a folder of run directories, or one run's own."""
+    watch = Watch(place)
+    app = web.Application(middlewares=[only_this_host])
+    for path, (name, kind) in PAGES.items():
+        text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+        app.router.add_get(path, _page(text, kind))
+    app.router.add_get("/runs", watch.listed)
+    app.router.add_get("/answers", watch.state)
+    app.router.add_get("/candidate", watch.candidate)
+    app.router.add_get("/events", watch.events)
+    return app
+
+
+def _page(text: str, kind: str) -> Handler:
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text=text, content_type=kind, charset="utf-8", headers=HEADERS)
+
+    return page
+
+
+@asynccontextmanager
+async def serve_watch(place: Path, *, port: int | None = None) -> AsyncIterator[str]:
+    """Serve the page on the loopback while the block goes on; yields its address.
+
+    Args:
+        port: `PORT` if left out, or any free one where that is taken.
+
+    Raises:
+        ConfigError: if the port that was asked for cannot be had.
+    """
+    runner = web.AppRunner(watch_app(place), shutdown_timeout=0.5, access_log=None)
+    await runner.setup()
+    try:
+        site = _socket(port)
+        await web.SockSite(runner, site).start()
+        yield f"http://127.0.0.1:{site.getsockname()[1]}/"
+    finally:
+        await runner.cleanup()
+
+
+def _socket(port: int | None) -> socket.socket:
+    for number in (PORT, 0) if port is None else (port,):
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(("127.0.0.1", number))
+        except OSError as error:
+            bound.close()
+            if number == 0 or port is not None:
+                raise ConfigError(f"--port {number}: cannot be served on: {error.strerror}; choose another") from None
+        else:
+            return bound
+    raise AssertionError("a free port is always found, or refused")

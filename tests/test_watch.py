@@ -1,0 +1,258 @@
+"""The live page's server: to this machine alone, from the journal's byte on, of any number of runs in any state."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from chat_server import ChatServer
+from command_line import apart, end, here, run_into, write_project
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World
+
+from metaspo.engine import ConfigError, RunDirectory, find_runs, read_journal
+from metaspo.engine.journal.events import Finish, Select
+from metaspo.engine.watch import serve_watch
+from metaspo.engine.watch.follower import CHUNK, Follower, read_lines, tail_offset
+
+WORLD = World(3, malformed=0.1)
+RUNS = Path(".metaspo/runs")
+
+
+@pytest.fixture
+def finished(project: Path, server: ChatServer) -> RunDirectory:
+    """A finished run in the current folder."""
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (run,) = find_runs(RUNS)
+    return run
+
+
+@asynccontextmanager
+async def served(place: Path = RUNS) -> AsyncIterator[aiohttp.ClientSession]:
+    """Whoever looks at a place's page."""
+    async with serve_watch(place, port=0) as address, aiohttp.ClientSession(address) as session:
+        yield session
+
+
+async def told(
+    session: aiohttp.ClientSession, run: str, *, kinds: set[str], since: int | None = None
+) -> dict[str, Any]:
+    """The first events of a run until each of these kinds has come, by kind; a log's with its `id`."""
+    found: dict[str, Any] = {}
+    headers = {} if since is None else {"Last-Event-ID": str(since)}
+    async with session.get("/events", params={"run": run}, headers=headers) as answer:
+        assert answer.content_type == "text/event-stream"
+        event: dict[str, str] = {}
+        while not kinds <= found.keys():
+            line = (await asyncio.wait_for(answer.content.readline(), 20)).decode().rstrip("\n")
+            if line:
+                key, _, value = line.partition(": ")
+                event[key] = value
+            elif event.get("event"):
+                said = json.loads(event["data"])
+                found.setdefault(event["event"], {**said, "id": int(event["id"])} if "id" in event else said)
+                event = {}
+    return found
+
+
+async def test_a_request_by_another_name_is_refused(finished: RunDirectory) -> None:
+    """A page of somebody else's whose name is made to point here sees nothing."""
+    async with served() as session:
+        for host in ("evil.example", "evil.example:8410", "127.0.0.1.evil.example", "localhost.evil.example:1", ""):
+            for path in ("/", "/runs", f"/events?run={finished.name}"):
+                async with session.get(path, headers={"Host": host}) as answer:
+                    assert answer.status in (400, 403), host
+        for host in ("localhost:9", "127.0.0.1", "[::1]:77"):
+            async with session.get("/runs", headers={"Host": host}) as answer:
+                assert answer.status == 200, "by any port, as it is forwarded"
+
+
+async def test_it_listens_on_this_machine_alone_and_a_taken_port_is_a_mistake() -> None:
+    async with serve_watch(RUNS, port=0) as address:
+        assert address.startswith("http://127.0.0.1:")
+        port = int(address.rpartition(":")[2].strip("/"))
+        with pytest.raises(ConfigError, match=f"--port {port}"):
+            async with serve_watch(RUNS, port=port):
+                pass
+
+
+async def test_nothing_is_loaded_from_elsewhere_and_no_script_stands_in_the_page(finished: RunDirectory) -> None:
+    async with served() as session:
+        for path in ("/", "/watch.js", "/watch.css", "/runs"):
+            async with session.get(path) as answer:
+                policy = answer.headers["Content-Security-Policy"]
+                assert "default-src 'none'" in policy
+                assert "unsafe" not in policy
+                text = (await answer.text()).replace("http://www.w3.org/2000/svg", "")
+                assert "http://" not in text.replace(finished.config.read_text(encoding="utf-8"), "")
+                assert "innerHTML" not in text
+                assert "insertAdjacentHTML" not in text
+
+
+async def test_only_runs_of_the_folder_are_shown(finished: RunDirectory, tmp_path: Path) -> None:
+    async with served() as session:
+        for name in ("", "nobody", "..", "../..", f"../runs/{finished.name}", str(finished.path.resolve())):
+            for path in ("/events", "/answers", "/candidate"):
+                async with session.get(path, params={"run": name}) as answer:
+                    assert answer.status == 404
+
+
+async def test_the_state_of_a_finished_run_is_that_of_its_files(finished: RunDirectory) -> None:
+    result = json.loads(finished.result.read_bytes())
+    summary = json.loads(finished.summary.read_bytes())
+    async with served() as session:
+        found = await told(session, finished.name, kinds={"state", "candidates", "log"})
+    state = found["state"]
+    assert (state["state"], state["system_prompt"]) == ("finished", result["system_prompt"])
+    assert state["spent"]["calls"] == summary["all_sessions"]["calls"]
+    assert state["points"][-1]["score"] == pytest.approx(result["train_after"])
+    assert [gain["after"] for gain in state["gains"]] == [gain["after"] for gain in summary["gains"]]
+    assert len(state["tasks"]["rows"]) == 3
+    chosen = [event.system for event in read_journal(finished.journal) if isinstance(event, Select) and event.chosen]
+    kept = [one["text"] for one in found["candidates"] if one["level"] == "system" and one["fate"] == "kept"]
+    assert kept == [text[:200] for text in chosen if text]
+
+
+async def test_the_log_goes_on_at_the_byte_where_it_was_left(finished: RunDirectory) -> None:
+    """Every line comes once, whatever byte a browser comes back with."""
+    whole = finished.journal.read_bytes().splitlines()
+    lines = [len(b"".join(line + b"\n" for line in whole[:count])) for count in range(len(whole))]
+    async with served() as session:
+        for since in (0, lines[5], lines[-1]):
+            log = (await told(session, finished.name, kinds={"log"}, since=since))["log"]
+            sent = [json.loads(line) for line in whole[lines.index(since) :]]
+            assert log["lines"] == sent[-len(log["lines"]) :]
+            assert log["id"] == finished.journal.stat().st_size
+        with finished.journal.open("ab") as journal:
+            journal.write(b'{"event":"finish","address":"new"}\n{"event":"half')
+        log = (await told(session, finished.name, kinds={"log"}, since=lines[-1] + len(whole[-1]) + 1))["log"]
+        assert log["lines"] == [{"event": "finish", "address": "new"}], "and a line that is not whole yet waits"
+
+
+async def test_a_candidate_is_told_with_what_changed_why_it_fell_and_what_the_optimizer_said(
+    finished: RunDirectory,
+) -> None:
+    async with served() as session:
+        found = (await told(session, finished.name, kinds={"candidates"}))["candidates"]
+        for one in found:
+            async with session.get("/candidate", params={"run": finished.name, "address": one["address"]}) as answer:
+                whole = await answer.json()
+            assert "".join(span["text"] for span in whole["spans"] if span["change"] != "removed") == whole["text"]
+            if whole["text"]:
+                assert [step for step, _ in whole["steps"]] == ["analyze"]
+        texts = {one["address"]: one["text"] for one in found}
+        for one in found:
+            if one["parent"]:
+                assert texts[one["parent"]]
+    assert any(one["parent"] for one in found)
+
+
+async def test_the_answers_of_a_page_are_those_of_the_command(finished: RunDirectory, server: ChatServer) -> None:
+    calls = server.calls
+    said = (await asyncio.to_thread(lambda: apart("answers", "--json", folder=Path()))).data
+    async with served() as session, session.get("/answers", params={"run": finished.name}) as answer:
+        found = await answer.json()
+    assert [task["examples"] for task in found["tasks"]] == [task["examples"] for task in said["tasks"]]
+    assert [row[0] for row in found["table"]["rows"]] == ["a", "b", "unseen"]
+    assert server.calls == calls
+
+
+def test_a_run_under_way_is_told_as_one_and_a_killed_one_too(project: Path, server: ChatServer) -> None:
+    async def look() -> tuple[dict[str, Any], dict[str, Any]]:
+        (run,) = find_runs(RUNS)
+        async with served(run.path) as session:
+            state = (await told(session, run.name, kinds={"state"}))["state"]
+            async with session.get("/answers", params={"run": run.name}) as answer:
+                return state, await answer.json()
+
+    running = run_into(project, server, calls=80)
+    state, answers = asyncio.run(look())
+    assert state["state"] == "running"
+    assert 0 < state["progress"]["settled"] < state["progress"]["planned"]
+    assert state["progress"]["left"].endswith(("left", "known yet"))
+    assert set(state["lanes"]) == {"base", "optimizer"}
+    assert answers["after"] == "the best prompts so far"
+    assert [gain["role"] for gain in answers["gains"]] == ["source"]
+    running.kill()
+    end(running)
+    assert asyncio.run(look())[0]["state"] == "broken off"
+    server.wait_until_clients_hung_up()
+    server.release()
+
+
+async def test_many_runs_are_listed_with_how_far_they_are(finished: RunDirectory, project: Path) -> None:
+    again = await asyncio.to_thread(lambda: apart("optimize", "run.toml", "--quiet", "--set", "seed=8", folder=project))
+    assert again.code == 0
+    async with served() as session, session.get("/runs") as answer:
+        found = await answer.json()
+    assert {run["state"] for run in found["runs"]} == {"finished"}
+    assert all(run["share"] == 1 for run in found["runs"])
+    assert "seed = 8" in json.dumps(found["runs"][0]["texts"])
+
+
+def test_a_run_can_be_optimized_with_its_page_beside_it(project: Path, server: ChatServer) -> None:
+    shown = here("optimize", "run.toml", "--web", "--port", "0")
+    assert shown.code == 0
+    assert "In the browser: http://127.0.0.1:" in shown.err
+    assert here("optimize", "run.toml", "--web", "--set", 'runs=""').code == 2
+
+
+def test_what_is_written_for_those_who_watch_changes_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url)
+        assert here("optimize", "run.toml", "--quiet").code == 0
+        (run,) = find_runs(RUNS)
+        first = run.result.read_bytes()
+        live = json.loads(run.live.read_bytes())
+        assert live["settled"] == live["planned"]
+        run.live.unlink()
+        run.live.mkdir()  # it cannot be written: the run goes on all the same
+        assert here("optimize", "run.toml", "--quiet").code == 0
+        assert run.result.read_bytes() == first
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"").replace(b"\r", b"")), max_size=30))
+def test_lines_are_read_whole_and_once_however_they_are_cut(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    found, offset = [], 0
+    for line in lines:
+        for piece in (line[: len(line) // 2], line[len(line) // 2 :] + b"\n"):
+            with path.open("ab") as file:
+                file.write(piece)
+            read, offset = read_lines(path, offset)
+            found += read
+    assert found == b"".join(line + b"\n" for line in lines).splitlines()
+    assert offset == sum(len(line) + 1 for line in lines)
+
+
+def test_a_line_longer_than_a_chunk_is_read_too_and_the_tail_begins_with_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"x" * (2 * CHUNK) + b"\nshort\nlast\n")
+    lines, offset = read_lines(path, 0)
+    assert [len(line) for line in lines] == [2 * CHUNK]
+    assert read_lines(path, offset)[0] == [b"short", b"last"]
+    assert read_lines(path, tail_offset(path, 8))[0] == [b"last"]
+    assert tail_offset(path, 10**9) == 0
+    assert read_lines(tmp_path / "none", 7) == ([], 7)
+
+
+def test_a_follower_folds_what_came_since_and_passes_over_what_it_does_not_know(tmp_path: Path) -> None:
+    follower = Follower(RunDirectory(tmp_path))
+    assert not follower.advance()
+    path = RunDirectory(tmp_path).journal
+    path.write_bytes(b'{"event":"start","address":"","seed":1}\nnot json\n{"event":"of a newer version"}\n')
+    assert follower.advance()
+    assert follower.view.sessions == 1
+    with path.open("ab") as file:
+        file.write(json.dumps({**Finish(score=0.5).line(), "t": 7.5}).encode() + b"\n")
+    assert follower.advance()
+    assert follower.view.seconds == 7.5
+    assert not follower.advance()
