@@ -196,4 +196,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         try:
             return runner.run(with_signals())
         except KeyboardInterrupt:
-            raise KeyboardInterrupt if cancelled else HurriedInterrupt from None
+            if cancelled:
+                raise
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
+            raise HurriedInterrupt from None
