@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from random import Random
 
 from fuzzing import JUNK, Json
+from fuzzing_replies import mutated
 
 VALUES = (
     *("0", "-1", "3", "1_000_000", "9223372036854775807", "9223372036854775808", "1" + "0" * 400, "0.5", "1e308"),
@@ -282,3 +283,16 @@ COLUMNS = (
     *("{}", '{question = "{question} {answer}"}', '{answer = "answer.text"}', '{choices = "answer"}'),
     *('{names = {yes = "A", no = "B"}}', '{either = {question = "yes", answer = "no"}}', '{without = ["n"]}'),
 )
+
+
+def mangled_record(name: str, content: bytes, rng: Random) -> bytes:
+    """A file of a run's directory that somebody has edited, or a disk has broken."""
+    if name.endswith(".jsonl"):
+        lines = content.splitlines()
+        spot = rng.randrange(len(lines))
+        whole = json.dumps(mutated(json.loads(lines[spot]), rng)).encode()
+        lines[spot] = whole if rng.random() < 0.8 else lines[spot][: rng.randrange(len(lines[spot]) + 1)]
+        content = b"\n".join([*lines, b""])
+    elif rng.random() < 0.8:
+        content = json.dumps(mutated(json.loads(content), rng)).encode()
+    return _mangled(content, rng)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command_line import task_table, write_data
 from fuzzing import TIME_LIMIT, TOOK, Odd, Server, check, run, simulated, within
-from fuzzing_files import ANSWERS, COLUMNS, data_file, mangled_config
+from fuzzing_files import ANSWERS, COLUMNS, data_file, mangled_config, mangled_record
 from fuzzing_replies import SEEDS, servers
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -140,3 +140,34 @@ def test_whatever_a_file_of_data_holds(cases: int, tmp_path: Path) -> None:
         SEEDS,
     )
     fuzz(cases, drawn, law)
+
+
+RECORDS = ("config.json", "origin.json", "journal.jsonl", "result.json", "summary.json")
+
+
+@pytest.mark.parametrize("cases", [40, pytest.param(300, marks=MANY)])
+def test_whatever_a_runs_directory_holds(cases: int, tmp_path: Path) -> None:
+    """It is shown, gone on with, or its file is named."""
+    project(tmp_path)
+    honest = Server(Odd(), lambda number, body: False)
+    with within(tmp_path), simulated(honest):
+        assert run("optimize", "run.toml", "--quiet").code == 0
+    (folder,) = (path for path in (tmp_path / ".metaspo" / "runs").iterdir() if (path / "config.json").exists())
+    good = {name: (folder / name).read_bytes() for name in RECORDS}
+    commands = (
+        *(("show", folder.name), ("show", folder.name, "--all"), ("show", folder.name, "--json"), ("runs", "--json")),
+        *(("runs",), ("answers", folder.name), ("optimize", "run.toml", "--quiet")),
+        ("evaluate", "run.toml", "--run", folder.name, "--quiet"),
+    )
+
+    def law(case: tuple[tuple[str, ...], str, Random]) -> None:
+        command, name, rng = case
+        for each, content in good.items():
+            (folder / each).write_bytes(content)
+        odd = mangled_record(name, good[name], rng)
+        note(odd[:2_000].decode(errors="replace"))
+        (folder / name).write_bytes(odd)
+        with within(tmp_path), simulated(Server(Odd(), lambda number, body: False)):
+            check(run(*command))
+
+    fuzz(cases, st.tuples(st.sampled_from(commands), st.sampled_from(RECORDS), SEEDS), law)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
+from metaspo.engine.journal.fitting import fits
 from metaspo.scheduling import NOTHING, Cost
 
 VERSION = 1  # of the lines; 0 where a session's start says none
@@ -335,6 +336,7 @@ def event_of(line: object) -> Event | None:
         return None
     kind = OptimizerAnswered if "attempts" in line else KINDS.get(str(line.get("event", "")))
     try:
-        return kind.read(line) if kind else None
+        event = kind.read(line) if kind else None
     except (KeyError, TypeError):
         return None
+    return event if event is None or fits(event) else None

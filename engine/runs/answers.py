@@ -20,6 +20,7 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.stored import read_result
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.load import load_tasks
@@ -145,7 +146,10 @@ def read_config(run: RunDirectory) -> RunConfig:
 def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
     """The config, and where its relative paths of the cache and of data start; of a run that does not say so, here."""
     origin = _read(run.origin) if run.origin.is_file() else {}
-    return read_config(run), Path(origin.get("folder", "")), Path(origin.get("data", ""))
+    folders = [origin.get("folder", ""), origin.get("data", "")]
+    if not all(isinstance(folder, str) for folder in folders):
+        raise RunDirectoryError(f"{run.origin}: cannot be read: its folders are no texts")
+    return read_config(run), Path(folders[0]), Path(folders[1])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:
     """The best prompts that a run has come to, by task and the system prompt under "", and whether it has finished."""
     if run.result.is_file():
-        result = _read(run.result)
+        result = read_result(run)
         users: Iterable[tuple[str, list[str]]] = result["user_prompts"].items()
         return {"": result["system_prompt"], **{task: prompts[0] for task, prompts in users if prompts}}, True
     return dict(RunView.of(StoredJournal(run.journal)).history.best_prompts), False

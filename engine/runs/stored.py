@@ -1,10 +1,11 @@
 """What a run's directory says of the run, as plain data and as records."""
 
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
 from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
@@ -14,6 +15,20 @@ from metaspo.engine.runs.summary import RunSummary
 
 Data = dict[str, Any]
 Part = Literal["config", "result", "summary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """What every version wrote into a result, and others read."""
+
+    system_prompt: str
+    user_prompts: dict[str, Annotated[list[str], Field(min_length=1)]]
+    strategies: dict[str, str]
+    train_before: float | None
+    train_after: float | None
+
+
+_IN_EVERY_RESULT = TypeAdapter(_Result)
 _TESTS: TypeAdapter[tuple[TestScore, ...]] = TypeAdapter(tuple[TestScore, ...])
 
 
@@ -26,7 +41,21 @@ def read_json(run: RunDirectory, *, part: Part) -> Data:
         data: Data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
+    if part == "result":
+        _check_result(data, path)
     return data
+
+
+def _check_result(data: Data, path: Path) -> None:
+    """Raises `RunDirectoryError` where what every version wrote is not there."""
+    try:
+        _IN_EVERY_RESULT.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RunDirectoryError(f"{path}: cannot be read: {key}: {first['msg']}") from None
 
 
 def read_result(run: RunDirectory) -> Data:
