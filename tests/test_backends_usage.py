@@ -166,7 +166,8 @@ def test_what_nearly_every_server_says_is_read_as_its_longer_forms_are(
     expected = Usage(least_prompt, max(least_answer, prompt + completion - least_prompt), 0)
     assert [read_usage(form, request=request, answer=answer) for form in forms] == [expected] * len(forms)
     assert estimate_usage(request, answer) == Usage(-(-len(asked) // 4), -(-len(answer) // 4))
-    for nothing in (None, [], "7"):
+    nothings: tuple[object, ...] = (None, [], "7")
+    for nothing in nothings:
         assert read_usage(nothing, request=request, answer=answer) == estimate_usage(request, answer)
 
 
