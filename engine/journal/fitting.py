@@ -10,7 +10,7 @@ def fits(record: object) -> bool:
     """Whether a record's fields, and those of the records in them, are of the types that it names."""
     if isinstance(record, type) or not (is_dataclass(record) or hasattr(record, "_fields")):
         return True
-    kind: Any = type(record)  # whose hash a type checker takes for that of its objects
+    kind: Any = type(record)
     for name, classes in _fields(kind):
         value = getattr(record, name)
         if not isinstance(value, classes) or not fits(value):
