@@ -51,11 +51,14 @@ class Writer:
     Attributes:
         tact: how often it keeps to its level.
         malformed: share of the answers that cannot be read.
+        echoes, rambles: how often a prompt quotes the first example it was shown, or goes on and on.
     """
 
     world: World
     tact: float = 0.7
     malformed: float = 0.08
+    echoes: float = 0.0
+    rambles: float = 0.0
 
     def answer(self, request: Request) -> str:
         """An analysis or a prompt, in tags."""
@@ -67,19 +70,37 @@ class Writer:
         if "<analysis> and </analysis>" in text:
             analysis = self._reword(text, rng) if "<sentence>" in text else self._diagnose(text, rng, for_all=for_all)
             return f"<analysis>{analysis}</analysis>"
+        if "<findings> and </findings>" in text:
+            return f"<findings>{self._diagnose(text, rng, for_all=for_all)}</findings>"
         tag = "system_prompt" if for_all else "user_prompt"
-        return f"<{tag}>{self._write(text, rng, tag=tag)}</{tag}>"
+        prompt = self._stray(self._write(text, rng, tag=tag), text, rng)
+        answer = "new_prompt" if "<new_prompt> and </new_prompt>" in text else tag
+        return f"<{answer}>{prompt}</{answer}>"
+
+    def _stray(self, prompt: str, text: str, rng: Random) -> str:
+        """What a weak writer puts before a prompt: an example that it was shown, many words that say nothing."""
+        shown = questions(text)
+        if shown and rng.random() < self.echoes:
+            prompt = f"For example: {shown[0]}\n{prompt}"
+        return (
+            f"{' '.join(['Indeed it is so that one does well to do well.'] * 15)}\n{prompt}"
+            if (rng.random() < self.rambles)
+            else prompt
+        )
 
     def _write(self, text: str, rng: Random, *, tag: str) -> str:
         """A new prompt, by what is asked for."""
         for_all = tag == "system_prompt"
+        present = "present_system_prompt" if for_all else "task_prompt"
         ways: dict[str, Callable[[], Sequence[str]]] = {
             "<pair>": lambda: self._induce(text, rng, for_all=for_all),
             "<first>": lambda: self._breed(_blocks(text, "first|second|donor|member"), rng),
             "<earlier score": lambda: self._continue(text, rng, for_all=for_all),
             "in other words": lambda: _named(_blocks(text, "prompt")[0]),
             "Write a variation": lambda: _named(_blocks(text, "prompt")[0]),
-            "": lambda: self._rewrite(text, (_blocks(text, "prompt") or _blocks(text, tag))[0], rng),
+            "": lambda: self._rewrite(
+                text, (_blocks(text, "prompt") or _blocks(text, present) or _blocks(text, tag))[0], rng
+            ),
         }
         skills = next(way for mark, way in ways.items() if mark in text)()
         task = "" if for_all else next(task for task in self.world.own if task in text)
@@ -119,7 +140,11 @@ class Writer:
     def _diagnose(self, text: str, rng: Random, *, for_all: bool) -> str:
         """What failures hint at and their prompts do not name."""
         cases = re.findall(r"<case>.*?</case>", text, flags=re.DOTALL)
-        shown = [(questions(case)[-1], case) for case in cases]
+        shown = [
+            (question, f"{case}\n{_beside(text, task_of(question))}")
+            for case in cases
+            for question in [questions(case)[-1]]
+        ]
         skills = self._suspects(shown, rng, notices=NOTICES, for_all=for_all)
         if not skills or rng.random() < WANDERS:
             skills = [self._idea(text, rng), *skills]
@@ -165,6 +190,12 @@ def _compose(skills: Sequence[str], rng: Random, *, task: str, induced: bool) ->
     rng.shuffle(sentences)
     text = "\n".join([rng.choice(TASK_OPENINGS if task else OPENINGS).format(task=task), *sentences])
     return text if induced or not task else f"{text}\n\n{PLACEHOLDER}\n\n{RULE}"
+
+
+def _beside(text: str, task: str) -> str:
+    """The prompts that stand beside a task's cases, where these do not hold them."""
+    user = re.findall(rf"## Task {task}\n.*?<task_prompt>(.*?)</task_prompt>", text, flags=re.DOTALL)
+    return "\n".join([*_blocks(text, "present_system_prompt"), *user])
 
 
 def _blocks(text: str, tags: str) -> list[str]:

@@ -61,6 +61,8 @@ class CandidateContext:
         candidate: 1-based number of this candidate among its siblings, which all have the same parent.
         show: how many failures of each task to show (all of them if there are fewer).
         system_prompt: the one that the tasks were scored under.
+        past: prompts of this level that were proposed in earlier rounds, oldest first, each once.
+        model, max_tokens: of the base model, and how long its answers may be; "" and 0 where that is not known.
     """
 
     address: str
@@ -69,6 +71,9 @@ class CandidateContext:
     rng: Random
     system_prompt: str
     ask: Ask
+    past: tuple[str, ...] = ()
+    model: str = ""
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

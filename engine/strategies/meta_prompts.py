@@ -62,20 +62,22 @@ def read_tag(text: str, tag: str) -> str:
     return inside
 
 
-def read_user_prompt(text: str) -> str:
-    """The user prompt in an answer. Raises `Malformed`, also when the placeholder is not there exactly once."""
+def read_prompt(text: str, tag: str, *, level: Level) -> str:
+    """The prompt in a tag. Raises `Malformed`, for a user prompt also without the placeholder exactly once."""
     try:
-        return check_user_prompt(read_tag(text, "user_prompt"))
+        return (check_user_prompt if level == "user" else check_system_prompt)(read_tag(text, tag))
     except PromptError as error:
         raise Malformed(str(error)) from error
+
+
+def read_user_prompt(text: str) -> str:
+    """The user prompt in an answer. Raises `Malformed`, also when the placeholder is not there exactly once."""
+    return read_prompt(text, "user_prompt", level="user")
 
 
 def read_system_prompt(text: str) -> str:
     """The system prompt in an answer. Raises `Malformed`."""
-    try:
-        return check_system_prompt(read_tag(text, "system_prompt"))
-    except PromptError as error:
-        raise Malformed(str(error)) from error
+    return read_prompt(text, "system_prompt", level="system")
 
 
 def read_analysis(text: str) -> str:

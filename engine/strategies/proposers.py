@@ -23,6 +23,7 @@ class ProposalContext(SearchContext, Protocol):
         address: the round's.
         show: how many failures of a task to show.
         system_prompt: the one that the tasks' user prompts were scored under.
+        model, max_tokens: of the base model, and how long its answers may be.
     """
 
     @property
@@ -33,6 +34,12 @@ class ProposalContext(SearchContext, Protocol):
 
     @property
     def system_prompt(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def max_tokens(self) -> int: ...
 
 
 class Proposer(Protocol):
@@ -116,6 +123,9 @@ def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerConte
         system_prompt=context.system_prompt,
         task=task,
         ask=ask,
+        past=context.past,
+        model=context.model,
+        max_tokens=context.max_tokens,
     )
 
 
@@ -129,6 +139,9 @@ def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterConte
         system_prompt=context.system_prompt,
         tasks=context.tasks,
         ask=ask,
+        past=context.past,
+        model=context.model,
+        max_tokens=context.max_tokens,
     )
 
 

@@ -15,6 +15,7 @@ from metaspo.engine.strategies.ape import Ape
 from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
+from metaspo.engine.strategies.informed import InformedInner, InformedOuter
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
 from metaspo.engine.strategies.opro import Opro
@@ -46,11 +47,13 @@ SEARCHES: Mapping[str, Callable[..., Search]] = {
 }
 INNER: Mapping[str, Callable[..., InnerStrategy | Search]] = {
     "embedded": EmbeddedInner,
+    "informed": InformedInner,
     "metaspo": FailureAnalysisInner,
     **SEARCHES,
 }
 OUTER: Mapping[str, Callable[..., OuterStrategy | Search]] = {
     "embedded": EmbeddedOuter,
+    "informed": InformedOuter,
     "metaspo": FailureAnalysisOuter,
     **SEARCHES,
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from string import Template
+from typing import Literal
 
 from metaspo.backends import Message
 from metaspo.engine.strategies.meta_prompts import Level, fill
@@ -15,7 +16,7 @@ def _texts(strategy: str) -> dict[str, dict[str, str]]:
     return tomllib.loads(files(__package__).joinpath(f"{strategy}.toml").read_text(encoding="utf-8"))
 
 
-def text(strategy: str, level: Level, step: str, slots: Mapping[str, str]) -> str:
+def text(strategy: str, level: Level | Literal["rules"], step: str, slots: Mapping[str, str]) -> str:
     """The text of `[level]`, or of `[both]` where the levels share it. Raises `KeyError` for a missing text or slot."""
     tables = _texts(strategy)
     of_level = tables.get(level, {})

@@ -1,0 +1,202 @@
+"""metaspo's own strategy: the optimizer model is told what the errors are, how many, and what must stay right.
+
+As MetaSPO's it has failures analysed and then the prompt rewritten. Failures alone show errors in one direction and no
+counts, which invites a push to the other label. So this one adds, for every task: right of how many, expected against
+read answers with counts, how many answers could not be read, right answers that must stay so, how an answer is read and
+where it is cut, what was tried before; and it refuses, with a redraw, a prompt that quotes an example, is a refusal, an
+unfilled template, fenced, or too long.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from metaspo.backends import Message
+from metaspo.engine.strategies.base import CandidateContext, InnerContext, Malformed, NoProposal, OuterContext, TaskView
+from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_prompt, read_tag
+from metaspo.engine.strategies.texts import text
+from metaspo.engine.tasks import Failure
+from metaspo.engine.tasks.base import Example
+
+TRIED = 5  # prompts of earlier rounds that are shown
+COUNTED = 8  # kinds of errors that are counted for each task
+QUOTED = 40  # characters in a row of a question that make a quote
+UNREADABLE = "(not in the required form)"
+KINDS = (
+    "Let it be one or two plain sentences.",
+    "Let it be a few numbered steps.",
+    "Let it be a role, and what somebody in it pays attention to.",
+)
+REFUSAL = re.compile(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
+UNFILLED = re.compile(r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]*\]|<(insert|your|task)\b[^>]*>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Informed:
+    """What both levels share.
+
+    Attributes:
+        words: how many a prompt may have.
+        right: right answers of each task that are shown.
+    """
+
+    words: int = Field(default=150, ge=10)
+    right: int = Field(default=2, ge=0)
+
+    @property
+    def name(self) -> str:
+        """What a config calls it."""
+        return "informed"
+
+    @property
+    def calls_optimizer(self) -> int:
+        """An analysis and a rewriting."""
+        return 2
+
+    async def _propose(self, context: CandidateContext, tasks: Sequence[TaskView], level: Level) -> str:
+        shown = {task.name: stratified(task.failures, context.show, context.rng) for task in tasks}
+        if not any(shown.values()):
+            raise NoProposal("no failures to learn from")
+        kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
+        tried = [block(prompt) for prompt in context.past[-TRIED:]]
+        slots = {
+            "model": context.model,
+            "max_tokens": str(context.max_tokens),
+            "level": level,
+            "prompts": text("informed", level, "prompts", {"system_prompt": context.system_prompt}),
+            "facts": join_blocks([_facts(task, level) for task in tasks]),
+            "wrong": join_blocks([_wrong(failure, level) for failures in shown.values() for failure in failures]),
+            "kept": join_blocks([_right(example, level) for examples in kept.values() for example in examples]),
+            "tried": text("informed", level, "tried", {"tried": join_blocks(tried)}) if tried else "",
+            "words": str(self.words),
+            "kind": KINDS[(context.candidate - 1) % len(KINDS)],
+            "form": "It works together with the prompts that stay as they are.",
+        }
+        examples = [one for task in tasks for one in task.train]
+        findings = await context.ask(
+            "analyze", _messages(level, "analyze", slots), lambda said: read_tag(said, "findings")
+        )
+        rewrite = _messages(
+            level, "generate", {**slots, "findings": findings, "rules": text("informed", "rules", level, {})}
+        )
+        return await context.ask("generate", rewrite, self._reader(level, examples))
+
+    def _reader(self, level: Level, examples: Sequence[Example]) -> Callable[[str], str]:
+        def read(answer: str) -> str:
+            prompt = read_prompt(answer, "new_prompt", level=level)
+            if fault := fault_in(prompt, words=self.words, examples=examples):
+                raise Malformed(fault)
+            return prompt
+
+        return read
+
+
+class InformedInner(_Informed):
+    """User prompts by informed analysis of one task."""
+
+    def describe(self) -> str:
+        """One line for the report."""
+        return "task by task, the optimizer model is told its errors with counts, and what must stay right (informed)"
+
+    async def propose(self, context: InnerContext, /) -> str:
+        """Analyse, then rewrite. Raises `NoProposal` when there are no failures."""
+        return await self._propose(context, [context.task], "user")
+
+
+class InformedOuter(_Informed):
+    """System prompts by informed analysis of all tasks."""
+
+    def describe(self) -> str:
+        """One line for the report."""
+        return "the optimizer model is told all tasks' errors with counts, and what must stay right (informed)"
+
+    async def propose(self, context: OuterContext, /) -> str:
+        """Analyse, then rewrite. Raises `NoProposal` when no task has failures."""
+        return await self._propose(context, context.tasks, "system")
+
+
+def stratified(failures: Sequence[Failure], size: int, rng: Random) -> list[Failure]:
+    """Failures of every kind (what was expected, what was read) in turn, each kind's drawn at random."""
+    kinds: dict[tuple[str, str | None], list[Failure]] = {}
+    for failure in rng.sample(failures, len(failures)):
+        kinds.setdefault((failure.example.answers[0], failure.prediction), []).append(failure)
+    shown: list[Failure] = []
+    while len(shown) < min(size, len(failures)):
+        shown += [kind.pop() for kind in kinds.values() if kind][: size - len(shown)]
+    return shown
+
+
+def fault_in(prompt: str, *, words: int, examples: Sequence[Example]) -> str:
+    """Why a prompt is no proposal, though it can be read; "" if it is one."""
+    if REFUSAL.match(prompt):
+        return "the prompt is a refusal"
+    if UNFILLED.search(prompt):
+        return "the prompt has places that are not filled in"
+    if prompt.startswith("```") or prompt.endswith("```"):
+        return "the prompt stands in a fence"
+    if (count := len(prompt.split())) > words:
+        return f"the prompt has {count} words, more than {words}"
+    quoted = next((example for example in examples if _quotes(prompt, example.question)), None)
+    return f"the prompt quotes an example ({quoted.where})" if quoted else ""
+
+
+def _quotes(prompt: str, question: str) -> bool:
+    """Whether a good part of a question stands in a prompt; short questions count as a whole."""
+    parts = [question[start : start + QUOTED] for start in range(0, max(1, len(question) - QUOTED), QUOTED // 2)]
+    return any(len(part) >= QUOTED // 2 and part in prompt for part in parts)
+
+
+def block(prompt: str) -> str:
+    """A prompt that was tried."""
+    return f"<tried>\n{prompt}\n</tried>"
+
+
+def _facts(task: TaskView, level: Level) -> str:
+    wrong, whole = len(task.failures), len(task.train)
+    read = Counter((failure.example.answers[0], failure.prediction or UNREADABLE) for failure in task.failures)
+    labels = Counter(example.answers[0] for example in task.train)
+    counted = [
+        f'- "{right}" read as "{said}": {count} of {labels[right]}' for (right, said), count in read.most_common(8)
+    ]
+    malformed = sum(failure.prediction is None for failure in task.failures)
+    slots = {
+        "name": task.name,
+        "right": str(whole - wrong),
+        "all": str(whole),
+        "answer_rule": task.answer_rule,
+        "expected": "\n".join(["Errors by right answer and what was read:", *counted]) if counted else "No errors.",
+        "malformed": f"{malformed} of {whole} answers could not be read.",
+        "user_prompt": task.user_prompt,
+    }
+    return text("informed", level, "task", slots)
+
+
+def _wrong(failure: Failure, level: Level) -> str:
+    slots = {
+        "question": failure.example.question,
+        "response": failure.response.strip(),
+        "prediction": failure.prediction if failure.prediction is not None else UNREADABLE,
+        "answers": " or ".join(failure.example.answers),
+    }
+    return text("informed", level, "wrong", slots)
+
+
+def _right(example: Example, level: Level) -> str:
+    return text("informed", level, "right", {"question": example.question, "answers": " or ".join(example.answers)})
+
+
+def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:
+    wrong = {failure.example for failure in task.failures}
+    right = [example for example in task.train if example not in wrong]
+    return rng.sample(right, min(size, len(right)))
+
+
+def _messages(level: Level, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
+    return (
+        Message("system", text("informed", level, "role", {})),
+        Message("user", text("informed", level, step, slots)),
+    )

@@ -1,0 +1,178 @@
+"""The informed strategy: what the optimizer model is told, which failures it sees, what is no proposal."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World, make_config, make_task
+
+from metaspo.backends import Message, Request
+from metaspo.engine.strategies import InnerContext, Malformed, NoProposal, OuterContext, TaskView
+from metaspo.engine.strategies.informed import InformedInner, InformedOuter, fault_in, stratified
+from metaspo.engine.tasks import Example, Failure
+
+T = TypeVar("T")
+FINDINGS = "<findings>It is pushed to one side.</findings>"
+
+
+def failure(right: str, read: str | None, number: int) -> Failure:
+    return Failure(example=Example(f"question {number}", (right,)), response=f"said {number}", prediction=read)
+
+
+def view(name: str = "tone", *, failures: Sequence[Failure], right: int = 3) -> TaskView:
+    train = (*(one.example for one in failures), *(Example(f"easy {n}", ("formal",)) for n in range(right)))
+    return TaskView(
+        name=name,
+        user_prompt=f"{name}: {{question}}",
+        score=0.5,
+        train=train,
+        failures=tuple(failures),
+        answer_rule="RULE",
+    )
+
+
+class Optimizer:
+    """Says what it is made to say, and keeps what it was asked; what cannot be read is drawn again once."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.faults: list[str] = []
+
+    async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+        self.asked.append(messages[-1].content)
+        try:
+            return parse(self.answers.pop(0))
+        except Malformed as fault:
+            self.faults.append(str(fault))
+            return parse(self.answers.pop(0))
+
+
+def inner(ask: Optimizer, task: TaskView, **known: Any) -> InnerContext:  # noqa: ANN401 - fields of the context
+    fields: dict[str, Any] = {"address": "x", "candidate": 1, "show": 4, "rng": Random(1), "system_prompt": "SYSTEM"}
+    return InnerContext(**{**fields, "model": "tiny-1b", "max_tokens": 64, **known}, task=task, ask=ask)
+
+
+BOTH_WAYS = [failure("formal", "casual", n) for n in range(6)] + [
+    failure("casual", "formal", 6),
+    failure("casual", None, 7),
+]
+
+
+async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_stay_right() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>Weigh both. {question} RULE</new_prompt>")
+    context = inner(ask, view(failures=BOTH_WAYS), past=("Push to casual. {question}",))
+    assert await InformedInner().propose(context) == "Weigh both. {question} RULE"
+    for request in ask.asked:
+        assert '"formal" read as "casual": 6 of 9' in request
+        assert '"casual" read as "formal": 1 of 2' in request
+        assert "1 of 11 answers could not be read" in request
+        assert "3 of 11 right" in request
+        assert "RULE" in request
+        assert "tiny-1b" in request
+        assert "<kept_case>\n<question>\neasy" in request
+        assert "Push to casual. {question}" in request
+    assert "at most 64 tokens" in ask.asked[0]
+    assert "It is pushed to one side." in ask.asked[1]
+
+
+async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>Be exact.</new_prompt>")
+    tasks = (view("tone", failures=BOTH_WAYS), view("facts", failures=[failure("true", "false", 9)]))
+    context = OuterContext(
+        address="x", candidate=1, show=2, rng=Random(1), system_prompt="SYSTEM", tasks=tasks, ask=ask
+    )
+    assert await InformedOuter().propose(context) == "Be exact."
+    assert all(mark in request for request in ask.asked for mark in ("## Task tone", "## Task facts", "question 9"))
+
+
+async def test_candidates_of_a_round_are_asked_for_different_kinds_of_prompts() -> None:
+    requests = set()
+    for number in (1, 2, 3):
+        ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+        await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), candidate=number))
+        requests.add(ask.asked[1])
+    assert len(requests) == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["a", "b", None])), max_size=20), st.integers(0, 12))
+def test_every_kind_of_error_is_shown_before_any_is_shown_twice(kinds: list[tuple[str, str | None]], size: int) -> None:
+    failures = [failure(right, read, number) for number, (right, read) in enumerate(kinds)]
+    shown = stratified(failures, size, Random(3))
+    assert len(shown) == len({one.example for one in shown}) == min(size, len(failures))
+    counts = [sum((one.example.answers[0], one.prediction) == kind for one in shown) for kind in set(kinds)]
+    if len(shown) >= len(counts):
+        assert all(counts)
+    else:
+        assert max(counts, default=0) <= 1
+
+
+LONG = "The caller wants to know when the shop on the corner opens on Sundays."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ("I'm sorry, I can't help with that.", "refusal"),
+        ("You are an expert in [insert the subject].", "not filled in"),
+        ("Use $system_prompt well.", "not filled in"),
+        ("```\nBe exact.\n```", "fence"),
+        ("word " * 31, "31 words, more than 30"),
+        (f"For example: {LONG} is a question.", "quotes an example (d:4)"),
+        (f"As in: {LONG[10:60]}", "quotes an example (d:4)"),
+    ],
+)
+def test_what_is_no_proposal_is_told_as_such(prompt: str, why: str) -> None:
+    assert why in fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4")])
+
+
+@pytest.mark.parametrize("prompt", ["Be exact.", "Say yes or no about the shop on the corner.", "Costs in $ count."])
+def test_a_plain_prompt_has_no_fault(prompt: str) -> None:
+    assert not fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4"), Example("no", ("no",))])
+
+
+async def test_a_prompt_with_a_fault_is_drawn_again() -> None:
+    ask = Optimizer(
+        FINDINGS, f"<new_prompt>{'very ' * 200}{{question}}</new_prompt>", "<new_prompt>Short. {question}</new_prompt>"
+    )
+    assert await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS))) == "Short. {question}"
+    assert "more than 150" in ask.faults[0]
+
+
+async def test_no_failures_are_no_question() -> None:
+    ask = Optimizer()
+    with pytest.raises(NoProposal, match="no failures"):
+        await InformedInner().propose(inner(ask, view(failures=[])))
+    assert ask.asked == []
+
+
+class Informed(World):
+    """Also answers in the tags that the informed strategy asks for."""
+
+    def optimizer(self, request: Request) -> str:
+        answer, text = super().optimizer(request), request.messages[-1].content
+        if "between <findings> and </findings>" in text:
+            return answer.replace("system_prompt>", "findings>")
+        level = "user" if "Rewrite the user prompt" in text else "system"
+        end = " {question}</new_prompt>" if level == "user" else "</new_prompt>"
+        return answer.replace("<system_prompt>", "<new_prompt>").replace("</system_prompt>", end)
+
+
+def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -> None:
+    loops = {"inner": {"strategy": "informed", "candidates": 2}, "outer": {"strategy": "informed", "candidates": 3}}
+    tasks = (make_task("a", train=9), make_task("b", train=9))
+    first, second = (
+        Runs(make_config(loops), tasks, Informed(4), timing=timing, width=width) for timing, width in ((1, 1), (9, 8))
+    )
+    result = first.session()
+    assert result is not None
+    assert result.system_prompt != result.first_system_prompt
+    assert second.session(stop_after=7.0) is None
+    assert second.session() == result
+    asked = [request.messages[-1].content for request in first.answered if request.model == "writer"]
+    assert asked
+    assert all('"answerer"' in text for text in asked)
