@@ -1,0 +1,74 @@
+"""What a lane tells of what it learns, and what it does about a mistake of its own."""
+
+from dataclasses import replace
+
+import pytest
+from scheduling_world import answer
+from test_scheduling_lane_state import ERRORS, Rig
+
+from metaspo.backends import LimitHints, Overloaded, ServerFault
+from metaspo.scheduling import Account, Budget, ConcurrencyChanged, Cost, HeldBack, LaneSettings, LimitsLearned, Prices
+
+HINTS = LimitHints(requests_limit=60, tokens_limit=6_000)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_limits_are_told_once_when_headers_tell_other_ones(fails: bool) -> None:
+    """Those of a failure as those of an answer."""
+    rig = Rig(LaneSettings(concurrency=2))
+    for number, hints in ((100, HINTS), (200, HINTS), (300, None), (400, LimitHints(requests_limit=30))):
+        rig.ask(number, number)
+        rig.pump(number)
+        _, call = rig.out.pop(0)  # the new question's, or that of one that failed before
+        if fails:
+            rig.state.failed(call, ServerFault("500", hints=hints), number)
+        else:
+            rig.state.landed(call, replace(answer("x"), hints=hints), number)
+            rig.state.stored()
+    told = [event for event in rig.events if isinstance(event, LimitsLearned)]
+    assert [(event.lane, event.at, event.requests_per_minute, event.tokens_per_minute) for event in told] == [
+        ("lane", 100, 60, 6_000),
+        ("lane", 400, 30, 6_000),
+    ]
+
+
+def test_a_hold_and_a_cut_are_told_with_what_they_come_to() -> None:
+    """A fault tells neither."""
+    rig = Rig(LaneSettings())
+    for number in (1, 2, 3):
+        rig.ask(number, 0)
+    rig.pump(0)
+    rig.state.failed(rig.take(1), ERRORS["fault"], 1)
+    assert not [event for event in rig.events if isinstance(event, ConcurrencyChanged | HeldBack)]
+    rig.state.failed(rig.take(2), Overloaded("full"), 2)
+    (cut,) = [event for event in rig.events if isinstance(event, ConcurrencyChanged)]
+    assert (cut.at, cut.before, cut.after) == (2, 8, 6)
+    assert not [event for event in rig.events if isinstance(event, HeldBack)]
+    rig.state.failed(rig.take(3), ERRORS["rate"], 100)
+    (held,) = [event for event in rig.events if isinstance(event, HeldBack)]
+    assert held.at == 100
+    assert 30.0 <= held.wait <= 31.5
+    assert "429" in held.reason
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_a_mistake_as_a_call_is_booked_leaves_nobody_waiting_and_nothing_set_aside(landed: bool) -> None:
+    """The call counts at the most that it can have cost, unless it is booked already."""
+    prices = Prices(input=1_000.0, cached=500.0, output=2_000.0)
+    rig, account = Rig(LaneSettings(concurrency=1, prices=prices)), Account("run", Budget(calls=9, tokens=10**6))
+    for number in (1, 2):
+        rig.ask(number, 0, account=account)
+    assert rig.pump(0) == "send 1"
+    call = rig.take(1)
+    most = call.funds.at_most
+    if landed:
+        rig.state.landed(call, answer("question 1"), 1)
+    rig.state.broken(call, ZeroDivisionError(), 1)
+    assert sorted(rig.pump(1).split(", ")) == ["1 ZeroDivisionError", "2 ZeroDivisionError"]
+    assert account.purse.out == account.out == 0
+    assert account.purse.reserved == Cost()
+    assert account.purse.unanswered == (Cost() if landed else most)
+    assert (account.purse.spent == most) == (not landed)
+    use = account.statistics().total
+    assert use.calls == 1
+    assert use.dollars == pytest.approx(account.purse.spent.dollars)
