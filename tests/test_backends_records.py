@@ -352,3 +352,34 @@ def test_pictures_count_at_their_dearest_and_no_text_as_a_picture() -> None:
 def test_the_bound_of_a_raw_request_counts_all_its_answers(path: str, fields: dict[str, Any], tokens: int) -> None:
     request = read_raw_request(path, {"model": "m", **fields})
     assert TokenEstimator().upper_bound(size_of(request))[1] == tokens
+
+
+def completion_with(tokens: int | None, *, cached: int = 0) -> Completion:
+    """An answer whose server has counted so many tokens of reasoning."""
+    rest = "" if tokens is None else json.dumps({"usage": {"completion_tokens_details": {"reasoning_tokens": tokens}}})
+    return Completion(text="yes", finish_reason="stop", usage=Usage(9, 7, cached), latency=1.0, rest=rest)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "details"),
+    [([None], None), ([0, None], None), ([5], 5), ([5, None, 2], 7)],
+)
+def test_of_several_answers_everything_is_counted_once_and_the_prompt_of_each(
+    reasoning: list[int | None], details: int | None
+) -> None:
+    """Reasoning is told where there was any."""
+    answers = [completion_with(tokens, cached=3) for tokens in reasoning]
+    usage = chat_answer(answers, model="m", answer_id="x", created=1)["usage"]
+    assert usage["completion_tokens"] == 7 * len(answers)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage.get("completion_tokens_details") == (None if details is None else {"reasoning_tokens": details})
+    odd = replace(answers[0], rest='{"usage": {"completion_tokens_details": {"reasoning_tokens": "many"}}}')
+    assert "completion_tokens_details" not in chat_answer([odd], model="m", answer_id="x", created=1)["usage"]
+
+
+def test_a_raw_request_is_for_a_path_there_is_and_keeps_the_revision() -> None:
+    with pytest.raises(ValueError, match=r"There is no 'images' here, only .*embeddings"):
+        read_raw_request("images", {"model": "m"})
+    request = read_raw_request("embeddings", {"model": "m", "input": "x"}, revision="r7")
+    assert (request.revision, request.model, request.path, request.messages) == ("r7", "m", "embeddings", ())
+    assert request.sampling == Sampling(max_tokens=None, temperature=None, extra='{"input":"x"}')

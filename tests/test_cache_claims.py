@@ -127,3 +127,19 @@ async def test_where_claims_cannot_be_made_everything_is_ours(server: RealRedis,
         assert await claims_of(store).claim_many([make_key(1)]) == {make_key(1)}
         await claims_of(store).renew([make_key(1)])
         claims_of(store).release([make_key(1)])
+
+
+async def test_it_is_known_whether_anybody_else_is_here_or_was(tmp_path: Path) -> None:
+    """Somebody who has come and gone since a store was opened may have stored answers, too."""
+    async with DiskStore(tmp_path / "cache") as alone:
+        assert await claims_of(alone).claim_many([make_key(1)]) == {make_key(1)}
+        assert not claims_of(alone).contested
+    async with DiskStore(tmp_path / "cache") as first:
+        async with DiskStore(tmp_path / "cache") as second:
+            assert await claims_of(second).claim_many([make_key(2)]) == {make_key(2)}
+        assert await claims_of(first).claim_many([make_key(2)]) == {make_key(2)}
+        assert claims_of(first).contested
+    async with DiskStore(tmp_path / "cache") as first, DiskStore(tmp_path / "cache") as second:
+        await claims_of(first).claim_many([make_key(3)])
+        assert await claims_of(second).claim_many([make_key(3)]) == set()
+        assert claims_of(second).contested
