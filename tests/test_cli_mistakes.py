@@ -60,6 +60,8 @@ def test_a_config_that_is_not_toml(project: Path) -> None:
         ('name = "b"', f'name = "{"n" * 256}"', ("tasks.1.name", "256 characters")),
         ("seed = 7", 'seed = 7\nname = ""', ("run.toml", "name", "must not be empty")),
         ("seed = 7", f'seed = 7\nname = "{"n" * 256}"', ("run.toml", "name", "200")),
+        ('name = "b"', f'name = "b"\ntest_size = {10**30}', ("tasks.1.test_size", "9223372036854775807")),
+        ("[inner]\n", f"[base.extra]\nx = {10**30}\n[inner]\n", ("run.toml", "64-bit")),
         ("iterations = 2", "iterations = 1_000_001", ("iterations", "1000000")),
         ("concurrency = 4", "concurrency = 4\ntime_limit = inf", ("base.time_limit", "finite")),
         ("seed = 7", 'seed = 7\ncache = "http://x"', ("run.toml: cache", "redis://HOST:PORT/DB")),

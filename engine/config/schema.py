@@ -7,6 +7,7 @@ Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; 
 import re
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from metaspo.backends.base_url import parse_base_url
@@ -279,4 +280,8 @@ class RunConfig(Table):
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
         if self.racing and (self.inner.gate or self.outer.gate):
             raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
+        try:
+            orjson.dumps(self.model_dump(mode="json"))
+        except TypeError as error:  # in `options` or `extra`, which hold what they like
+            raise ValueError(f"holds what cannot be written down: {error}") from None
         return self

@@ -15,6 +15,7 @@ PLAIN_KINDS: Final = ("letter", "integer", "label", "text", "number", "math")
 ANSWER_KINDS: Final = (*PLAIN_KINDS, "json")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME: Final = 100
+_LARGEST: Final = 2**63 - 1  # that what a run writes down can hold
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIELD: Final = re.compile(r"\{[^{}]+\}")
@@ -45,7 +46,7 @@ class DataSource(_Table):
     config: str | None = None
     split: str | None = None
     files: str | None = None
-    rows: int | None = Field(default=None, ge=1, strict=True)
+    rows: int | None = Field(default=None, ge=1, le=_LARGEST, strict=True)
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     part: str | None = None
     group: str | None = None
@@ -286,10 +287,10 @@ class TaskSpec(_Table):
     train: DataSource | None = None
     test: DataSource | None = None
     columns: Columns = Columns()
-    train_size: int | None = Field(default=50, ge=1, strict=True)
-    test_size: int | None = Field(default=500, ge=1, strict=True)
+    train_size: int | None = Field(default=50, ge=1, le=_LARGEST, strict=True)
+    test_size: int | None = Field(default=500, ge=1, le=_LARGEST, strict=True)
     sample: SampleOrder = "random"
-    max_question_chars: int | None = Field(default=None, ge=1, strict=True)
+    max_question_chars: int | None = Field(default=None, ge=1, le=_LARGEST, strict=True)
     answer: AnswerSpec = AnswerSpec()
     metric: str | None = None
     user_prompt: str | None = None
