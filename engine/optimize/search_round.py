@@ -39,7 +39,8 @@ class RoundSearchContext:
         self.past = setup.past
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system
-        self.model, self.max_tokens = setup.context.base.name, setup.context.base.sampling.max_tokens or 0
+        base = setup.context.base
+        self.model, self.max_tokens = base.name, base.sampling.max_tokens or 0
 
     @cached_property
     def tasks(self) -> tuple[TaskView, ...]:
