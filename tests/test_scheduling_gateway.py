@@ -952,3 +952,22 @@ async def test_what_came_while_the_store_was_asked_is_found_however_long_that_ta
         assert await quick == {}
         assert {position: completion.text for position, completion in (await slow).items()} == {1: "question 1"}
         assert gateway._writer._fresh == {}
+
+
+@pytest.mark.virtual
+async def test_an_answer_says_how_it_was_come_by_how_long_it_waited_and_what_it_costs() -> None:
+    """Asked for now, asked for by somebody else, or in the store."""
+    prices = Prices(input=1e6, cached=1e6, output=1e5)
+    settings = LaneSettings(concurrency=1, prices=prices)
+    async with gateway_over(Server(latency=3.0), settings=settings) as gateway:
+        busy = asyncio.create_task(gateway.complete(ask(9), lane="lane"))
+        await asyncio.sleep(1.0)
+        asked = asyncio.create_task(gateway.answer(ask(1), lane="lane"))
+        await asyncio.sleep(1.0)
+        joined = asyncio.create_task(gateway.answer(ask(1), lane="lane"))
+        answers = [await asked, await joined, await gateway.answer(ask(1), lane="lane")]
+        await busy
+    assert [answer.source for answer in answers] == ["miss", "joined", "hit"]
+    assert [answer.waited for answer in answers] == pytest.approx([2.0, 2.0, 0.0])
+    assert {answer.dollars for answer in answers} == {PROMPT_TOKENS + ANSWER_TOKENS / 10}
+    assert {(answer.key, answer.completion.text) for answer in answers} == {(request_key(ask(1)), "question 1")}
