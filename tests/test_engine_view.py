@@ -31,6 +31,7 @@ from metaspo.engine.journal.view import Barriers, RunView, Wait, WatchedJournal
 from metaspo.scheduling import Cost
 
 FIRST = {"": "S", "a": "A", "b": "B"}
+DROPPED = "could not get above 50.0% any more; 0 examples were not asked"
 
 
 @dataclass
@@ -93,6 +94,7 @@ class Told:
                 parent=parent,
                 score=score,
                 fate=why or ("dropped" if fate == "dropped" else "passed over"),
+                why=DROPPED if fate == "dropped" else "",
             )
         winners = [one for one in told.values() if one.score is not None][: self.rng.randint(0, 2 if task else 1)]
         self.proposals += [replace(one, fate="kept") if one in winners else one for one in told.values()]
