@@ -7,6 +7,7 @@ Prints what was drawn and what came of it. Exits with 1 if a promise was broken,
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -66,10 +67,17 @@ def main() -> None:
     sys.exit(1 if tally.failures else 0)
 
 
+def quiet() -> None:
+    """Keep the engine's warnings to itself: what trouble does to a run is drawn here, and no news."""
+    logging.getLogger("metaspo").addHandler(logging.NullHandler())
+
+
 def show(seed: int, *, verbose: bool) -> int:
     """One seed, with its trace if that is wanted."""
     if verbose:
         print(draw_plan(seed))
+    else:
+        quiet()
     try:
         with limited(REAL_SECONDS):
             report = simulate(seed, note=print if verbose else None)
@@ -84,7 +92,7 @@ def run_all(seeds: Sequence[int], *, jobs: int) -> Tally:
     """All seeds over so many processes, with a line on how far it is."""
     tally = Tally()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=quiet) as pool:
         for done in pool.map(run_some, chunks):
             tally.add(done)
             through = tally.counts["seeds"] + len(tally.failures)
