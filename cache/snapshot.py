@@ -22,7 +22,7 @@ SNAPSHOT_VERSION = 1
 _MARK = "metaspo_cache_snapshot"
 _BATCH = 200
 _LONGEST_LINE = 64 * 2**20
-_MOST_TOKENS = 10_000_000
+_MAX_TOKENS = 10_000_000
 _LONGEST_CALL = 1e7  # seconds
 _LATEST = 1e11  # seconds since 1970
 _PIECE = 2**10
@@ -179,7 +179,7 @@ def _impossible(entry: Entry) -> str | None:
     """What no server ever answered, in words; None if there is no such thing: a stranger is believed no further."""
     usage, latency = entry.completion.usage, entry.completion.latency
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-    if min(counts) < 0 or max(counts) > _MOST_TOKENS:
+    if min(counts) < 0 or max(counts) > _MAX_TOKENS:
         return f"its tokens are {', '.join(map(str, counts))}"
     if usage.cached_tokens > usage.prompt_tokens:
         return f"{usage.cached_tokens} of its {usage.prompt_tokens} prompt tokens were cached"

@@ -21,7 +21,7 @@ RECENT = 64
 TIMES: Mapping[Billing, float] = {"time": 1.5, "tokens": 3.0}
 """As long as the slowest of the recent answers took; twice as long with each time that a request was asked again."""
 
-MOST_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
+MAX_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
 """So often one request is asked again; then it may take until the time limit."""
 
 SOONEST = 1.0
@@ -71,7 +71,7 @@ class Lateness:
         """
         few = max(FEW, slots // FEW_OF)
         overtaken = asked_again > 0 or out <= few or sum(later > number for later, _, _ in self._recent) >= ENOUGH
-        allowed = asked_again < MOST_TIMES[self._billing] and self._asked_again <= SHARE * self.answered
+        allowed = asked_again < MAX_TIMES[self._billing] and self._asked_again <= SHARE * self.answered
         return allowed and overtaken
 
     def note_asked_again(self) -> None:

@@ -11,7 +11,7 @@ from metaspo.scheduling import Account, CallFailed, DrawCounter, Priority, is_sa
 
 RUNS_KEPT = 1024
 DRAW, RUN, PRIORITY, KEEP_ALIVE = "x-metaspo-draw", "x-metaspo-run", "x-metaspo-priority", "x-metaspo-keep-alive"
-_MOST_DRAW = 2**53  # that JSON's numbers hold everywhere
+_MAX_DRAW = 2**53  # that JSON's numbers hold everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Sampler:
         """What a client asks. Raises `CallFailed` for headers that say nothing, and `ValueError` for a request that
         has no key."""
         said = headers.get(PRIORITY)
-        priority = (_whole(said, PRIORITY, least=-_MOST_DRAW),) if said else (0,)
+        priority = (_whole(said, PRIORITY, least=-_MAX_DRAW),) if said else (0,)
         draw, run = headers.get(DRAW), headers.get(RUN)
         if not draw and not is_sampled(request):
             return Question(lane, (request,) * choices, account, priority, None)
@@ -71,7 +71,7 @@ class Sampler:
         return Question(lane, tuple(counter.take(request) for _ in range(choices)), account, priority, counter)
 
     def _never_had(self, request: Request) -> Request:
-        return replace(request, draw=next(self._new) % _MOST_DRAW)
+        return replace(request, draw=next(self._new) % _MAX_DRAW)
 
     def _counter(self, account: Account, run: str) -> DrawCounter:
         key = (account.name, run)
@@ -90,6 +90,6 @@ def _whole(said: str, header: str, *, least: int) -> int:
         value = int(said)
     except ValueError:
         value = least - 1
-    if not least <= value <= _MOST_DRAW:
+    if not least <= value <= _MAX_DRAW:
         raise CallFailed(f"{header} must be a whole number, it is {said[:40]!r}.", kind="request")
     return value

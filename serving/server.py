@@ -37,7 +37,7 @@ from metaspo.serving.replies import (
 )
 
 LOG = logging.getLogger(__name__)
-MOST_OF_BODY = 64 << 20  # bytes
+MAX_OF_BODY = 64 << 20  # bytes
 HOSTS_KEPT = 64  # with their ports
 STREAM_KEEP_ALIVE = 10.0  # seconds between two signs of life to who waits for a stream
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,7 +63,7 @@ class Server:
 
     def app(self) -> web.Application:
         """What aiohttp serves."""
-        app = web.Application(client_max_size=MOST_OF_BODY)
+        app = web.Application(client_max_size=MAX_OF_BODY)
         routes = app.router
         routes.add_post("/v1/chat/completions", self._guarded(self._chat))
         for path in PATHS:
@@ -88,7 +88,7 @@ class Server:
             except CallFailed as failed:
                 return failure(failed)
             except web.HTTPRequestEntityTooLarge:
-                return failure(CallFailed(f"The body is over {MOST_OF_BODY >> 20} MiB.", kind="request"))
+                return failure(CallFailed(f"The body is over {MAX_OF_BODY >> 20} MiB.", kind="request"))
             except ValueError as error:
                 return failure(CallFailed(str(error), kind="request"))
             except Exception as bug:

@@ -31,7 +31,7 @@ TOOK = {"prompt_tokens": 40, "completion_tokens": 60, "total_tokens": 100}
 LATENCY = 0.5  # seconds of an answer ...
 TIME_LIMIT = 5  # ... and those that a config gives it
 ENDS = (0, 2, 3, 130)
-MOST_ASKED = 400  # by any command here
+MAX_ASKED = 400  # by any command here
 JUNK: tuple[Json, ...] = (
     *(None, True, False, 0, -1, 3, 2.5, 2**70, -(2**70), float("nan"), float("inf")),
     *("", " ", "x", "7", "-3", "\ud800", "\x1b[2J\x9b", "[red]x[/red]", "null", "é" * 40, "word " * 900),
@@ -131,7 +131,7 @@ class Server:
     def reply(self, body: str) -> Odd:
         """What a call gets."""
         number, self.asked = self.asked, self.asked + 1
-        assert self.asked <= MOST_ASKED, "asked without an end"
+        assert self.asked <= MAX_ASKED, "asked without an end"
         if not body:
             return self.odd if number % 2 else Odd(content=b'{"data": [{"id": "answerer"}]}')
         if self.when(number, body):

@@ -16,7 +16,7 @@ from metaspo.engine.suggest import nearest
 PAPER: Final = "metaspo"
 PLUS: Final = "metaspo+"
 CALLS: Final = 2000  # of "metaspo+" where nothing is said
-LEAST_ROWS: Final = 8
+MIN_ROWS: Final = 8
 MANY: Final = 250  # calls a task from which on two candidates and two induced prompts pay
 
 Raw = Mapping[str, Any]
@@ -47,7 +47,7 @@ def shape(calls: int, *, sources: int, optimizer: bool) -> dict[str, Any]:
         optimizer: whether there is an optimizer model, which can induce user prompts.
     """
     each = calls // max(sources, 1)
-    rows = max(LEAST_ROWS, isqrt(each))
+    rows = max(MIN_ROWS, isqrt(each))
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4)
     loop = {"candidates": candidates, "failures": 8, "gate": gate}

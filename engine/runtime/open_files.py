@@ -8,7 +8,7 @@ from metaspo.engine.journal.warn import Warn
 from metaspo.scheduling import Lane, LaneSettings
 
 OURS = 64  # files besides connections: caches, journals, what the interpreter has open
-MOST_ASKED = 65_536  # of a system that knows no limit
+MAX_ASKED = 65_536  # of a system that knows no limit
 
 
 def raise_limit() -> None:
@@ -17,7 +17,7 @@ def raise_limit() -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MOST_ASKED if hard == resource.RLIM_INFINITY else min(hard, MOST_ASKED)
+        wanted = MAX_ASKED if hard == resource.RLIM_INFINITY else min(hard, MAX_ASKED)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

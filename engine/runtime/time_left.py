@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 WINDOWS = (1.0, 0.5)  # of the time so far, over which a speed is measured
 # By 64 simulated runs of many shapes, looked at 39 times each: what is left lies within the range 93 times in 100.
-LEAST, MOST, MOST_LATE = 0.42, 1.08, 0.7
+LEAST, MOST, MAX_LATE = 0.42, 1.08, 0.7
 SAMPLES = 512
-LEAST_SECONDS = 3.0  # before which nothing is said
+MIN_SECONDS = 3.0  # before which nothing is said
 
 
 @dataclass(slots=True)
@@ -48,13 +48,13 @@ class TimeLeft:
         if left <= 0:
             return (0.0, 0.0)
         elapsed = now - self._times[0] if self._times else 0.0
-        if elapsed < LEAST_SECONDS or not self.settled:
+        if elapsed < MIN_SECONDS or not self.settled:
             return None
         speeds = [self._speed(now - share * elapsed, now) for share in WINDOWS]
         slowest, fastest = min(filter(None, speeds), default=None), max(speeds)
         if not slowest:
             return None
-        most = MOST + MOST_LATE * self.settled / self.planned  # what is left last has no round to be dropped from
+        most = MOST + MAX_LATE * self.settled / self.planned  # what is left last has no round to be dropped from
         return LEAST * left / fastest, most * left / slowest
 
     def _speed(self, since: float, now: float) -> float:

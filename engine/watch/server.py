@@ -30,8 +30,8 @@ PORT = 8410
 EVERY = 0.25  # seconds between two looks at a directory
 BEAT = 15.0  # seconds after which a silent connection is told that it is alive
 LOG_TAIL = 1 << 16  # bytes of the log that a new page begins with
-MOST_LINES = 300  # of the log at once: what comes faster is counted
-MOST_ANSWERS = 300  # examples of a task
+MAX_LINES = 300  # of the log at once: what comes faster is counted
+MAX_ANSWERS = 300  # examples of a task
 HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -101,8 +101,8 @@ class Watch:
             return _json({"why": answers, "tasks": [], "gains": [], "table": None})
         tasks = [task.as_json() for task in answers.tasks]
         for task in tasks:
-            task["left_out"] = max(0, len(task["examples"]) - MOST_ANSWERS)
-            task["examples"] = task["examples"][:MOST_ANSWERS]
+            task["left_out"] = max(0, len(task["examples"]) - MAX_ANSWERS)
+            task["examples"] = task["examples"][:MAX_ANSWERS]
         return _json(
             {
                 "why": answers.missing,
@@ -182,8 +182,8 @@ class _Stream:
         lines, self._place = read_lines(self._follower.run.journal, self._place)
         if not lines:
             return False
-        shown = [line for line in lines[-MOST_LINES:] if _is_json(line)]
-        skipped = max(0, len(lines) - MOST_LINES) if self._told else 0  # what was there before is not news
+        shown = [line for line in lines[-MAX_LINES:] if _is_json(line)]
+        skipped = max(0, len(lines) - MAX_LINES) if self._told else 0  # what was there before is not news
         self._told = True
         data = b'{"skipped":%d,"lines":[%b]}' % (skipped, b",".join(shown))
         await self._send("log", data, number=self._place)
