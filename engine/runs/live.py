@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, write_json
+from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.time_left import TimeLeft
-from metaspo.scheduling import Account, Event, Gateway, HeldBack
+from metaspo.scheduling import Account, Event, Gateway, HeldBack, RunStopped
 
 EVERY = 1.0  # seconds
 LAST_WARNINGS = 5
@@ -93,7 +93,7 @@ class LiveObserver(Observer):
             "warnings": self._warnings,
             "lanes": self._lanes(now),
         }
-        with suppress(OSError, RunDirectoryError):  # a run goes on, watched or not
+        with suppress(RunStopped):  # a run goes on, watched or not
             write_json(self._directory.live, data)
 
     def _lanes(self, now: float) -> dict[str, Any]:
