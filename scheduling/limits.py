@@ -135,8 +135,8 @@ class RateLimits:
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for so long: the provider refused a call."""
         self._held_until = max(self._held_until, now + seconds)
-        self.requests.drain(now)
-        self.tokens.drain(now)
+        self.requests.drain(now, until=self._held_until)
+        self.tokens.drain(now, until=self._held_until)
 
     def refused(self, reservation: Reservation, now: float) -> None:
         """The provider refused a call that we thought was due: it counts otherwise, or others share the limit."""

@@ -169,10 +169,11 @@ class Quota:
         if self._bucket is not None and self.per_minute is not None:
             self._bucket.change_rate(_pace(self.per_minute) / divisor, now)
 
-    def drain(self, now: float) -> None:
-        """The provider says there is nothing left."""
+    def drain(self, now: float, *, until: float) -> None:
+        """The provider says there is nothing left. Nothing is saved up until then either, for whatever goes at once after
+        the wait might be refused as this was."""
         if self._bucket is not None:
-            self._bucket.lower_to(0.0, now)
+            self._bucket.lower_to(self._bucket.rate * (now - until), now)
 
     def _learn_charge(self, told: Heard | None, charged: int, limit: int) -> None:
         """Compare what the provider counted between two headers with what we reserved; None if that is not known."""

@@ -25,7 +25,7 @@ from metaspo.scheduling.window import Bucket, Window
 def pace(limits: RateLimits, now: float, *, tokens: bool = False) -> float:
     """Calls, or tokens, per second once all that was saved up is gone."""
     quota = deepcopy(limits.tokens if tokens else limits.requests)
-    quota.drain(now)
+    quota.drain(now, until=now)
     return 1 / quota.wait(1, now)
 
 
@@ -383,7 +383,7 @@ def test_what_is_charged_otherwise_is_waited_for_taken_and_given_back_as_it_is_c
     taken = limited.taken
     limited.give_back(call, 12.0)
     assert (limited.used_in_minute(12.0), day.used, limited.taken) == (before, of_day, taken - 101)
-    limited.drain(1_000.0)
+    limited.drain(1_000.0, until=1_000.0)
     assert limited.wait(11, 1_000.0) == pytest.approx(17 / 99)
 
 
@@ -404,11 +404,11 @@ def test_a_limit_that_is_learned_is_one_at_least_and_no_more_than_was_set() -> N
     assert heard((11.0, 2_800, 20, 100), (12.0, 1_000, 20, 100), of=again).charge == 1.0
     free = Quota(per_minute=None, per_day=None, now=0.0)
     free.feed_back(0, taken_then=0, at=0.0, now=0.0, charged=5)
-    free.drain(0.0)
+    free.drain(0.0, until=0.0)
     free.squeeze(2.0, 0.0)
     assert free.wait(10**9, 0.0) == 0.0
     assert free.learn(60, 5.0)
-    free.drain(5.0)
+    free.drain(5.0, until=5.0)
     assert free.wait(1, 5.0) == pytest.approx(1 / (1 - HEADROOM))
 
 
@@ -456,7 +456,7 @@ def test_a_limit_that_is_learned_sets_pace_and_burst_anew() -> None:
     for limit in (6_000, 600, 60_000):
         now += 1_000.0
         assert limited.learn(limit, now)
-        limited.drain(now)
+        limited.drain(now, until=now)
         assert limited.wait(1, now) == pytest.approx(60 / (limit * (1 - HEADROOM)))
         now += 1_000.0
         limited.wait(0, now)

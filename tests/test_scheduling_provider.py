@@ -179,3 +179,38 @@ def test_a_limit_that_shrinks_while_running_is_followed() -> None:
     run_against(provider, SET)
     assert provider.use(120.0) == pytest.approx(1.0, abs=0.03)
     assert len(provider.refused_at) <= 2
+
+
+class Strict(Server):
+    """Lets through 40 requests a second and hardly any at once, and says nothing but 429."""
+
+    RATE, SAVED_UP = 40.0, 4.0
+
+    def __init__(self) -> None:
+        super().__init__("strict", latency=0.02)
+        self.refused = 0
+        self._left, self._at = self.SAVED_UP, 0.0
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        passed, self._at = now() - self._at, now()
+        self._left = min(self.SAVED_UP, self._left + passed * self.RATE)
+        if self._left < 1:
+            self.refused += 1
+            raise RateLimited("429")
+        self._left -= 1
+        return await super().complete(request, time_limit=time_limit)
+
+
+def test_after_a_refusal_nothing_goes_that_was_saved_up_while_it_was_waited_for() -> None:
+    """Else a provider that lets save up little refuses that again, and each wait is twice as long as the one before."""
+
+    async def main() -> tuple[float, int]:
+        server = Strict()
+        settings = LaneSettings(concurrency=64, requests_per_minute=round(60 * server.RATE))
+        async with Gateway([Lane("lane", [server], settings)], store=MemoryStore()) as gateway:
+            await gateway.complete_many([ask(number) for number in range(600)], lane="lane")
+            return now(), server.refused
+
+    seconds, refused = run_virtual(main())
+    assert seconds < 1.2 * 600 / Strict.RATE
+    assert refused < 30

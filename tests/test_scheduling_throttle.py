@@ -123,7 +123,7 @@ def test_a_refusal_for_a_known_rate_lowers_the_pace() -> None:
     untouched = Throttle(MINUTE_LIMITS, endpoints=1)
     failed(throttle, RateLimited("x"))
     for each in (throttle, untouched):
-        each.limits.requests.drain(150.0)
+        each.limits.requests.drain(150.0, until=150.0)
     assert throttle.limits.wait(1, 150.0) > untouched.limits.wait(1, 150.0)
 
 
