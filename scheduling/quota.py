@@ -170,7 +170,7 @@ class Quota:
             self._bucket.change_rate(_pace(self.per_minute) / divisor, now)
 
     def drain(self, now: float, *, until: float) -> None:
-        """The provider says there is nothing left. Nothing is saved up until then either, for whatever goes at once after
+        """The provider says there is nothing left. Nothing is saved up until then either, for what goes at once after
         the wait might be refused as this was."""
         if self._bucket is not None:
             self._bucket.lower_to(self._bucket.rate * (now - until), now)

@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from scheduling_world import Server, now
+from scheduling_world import Server, ask, now
 
 from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply, Request, Sampling, Usage
 from metaspo.backends.virtual_time import run_virtual
