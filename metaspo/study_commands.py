@@ -54,6 +54,12 @@ System = Annotated[
 Seeds = Annotated[
     list[int] | None, typer.Option("--seed", metavar="N", help="A seed; the config's if left out. Repeatable.")
 ]
+EqualCalls = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Give each method that searches N base calls on train splits, whatever its shape."
+    ),
+]
 STUDIES = Path(".metaspo/studies")
 
 
@@ -65,6 +71,7 @@ def add_study_commands(app: typer.Typer) -> None:
 
 def compare(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="A comparison's TOML config file, as shown above.")],
+    equal_calls: EqualCalls = None,
     plan: Plan = False,
     folder: Out = None,
     json: Json = False,
@@ -82,7 +89,7 @@ def compare(
     Started again, it goes on where it stopped.
     """
     with exit_on_user_error():
-        _study(load_grid(grid), plan=plan, folder=folder, json=json, quiet=quiet)
+        _study(load_grid(grid, equal_calls=equal_calls), plan=plan, folder=folder, json=json, quiet=quiet)
 
 
 def ablate(
@@ -92,6 +99,7 @@ def ablate(
     ],
     like: Annotated[str, typer.Option("--method", metavar="NAME", help="The method that is changed.")] = "metaspo",
     seeds: Seeds = None,
+    equal_calls: EqualCalls = None,
     plan: Plan = False,
     folder: Out = None,
     json: Json = False,
@@ -105,7 +113,8 @@ def ablate(
         run = load_config(config)
         sources = [task.name for task in run.tasks if task.role == "source"]
         methods = ablation(chosen, like=like, sources=sources)
-        made = _grid_of_seen(config, f"{config.stem}-ablate-{over}", seeds=seeds or [run.seed], methods=methods)
+        name = f"{config.stem}-ablate-{over}"
+        made = _grid_of_seen(config, name, seeds=seeds or [run.seed], methods=methods, equal_calls=equal_calls)
         _study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
@@ -216,11 +225,13 @@ def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]
     return prepare_grid(grid, folder=config.parent)
 
 
-def _grid_of_seen(config: Path, name: str, *, seeds: list[int], methods: Sequence[MethodTable]) -> Grid:
+def _grid_of_seen(
+    config: Path, name: str, *, seeds: list[int], methods: Sequence[MethodTable], equal_calls: int | None
+) -> Grid:
     """The grid of an ablation, whose methods nobody named, without those that nothing would be seen of."""
     while True:
         try:
-            return _grid(config, name, seeds=seeds, parts={"method": methods})
+            return _grid(config, name, seeds=seeds, parts={"method": methods, "equal_calls": equal_calls})
         except UnseenMethod as unseen:
             methods = [method for method in methods if method.name != unseen.method]
             err.print(f"note: {unseen}", highlight=False, markup=False)

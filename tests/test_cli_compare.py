@@ -346,3 +346,14 @@ def test_adapting_by_a_search_that_asks_wants_an_optimizer_before_anything_is_as
     assert ended.code == 2
     assert "adapting by the inner strategy 'opro' asks one" in ended.errors[0]
     assert not server.answered
+
+
+def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(project: Path) -> None:
+    """But for what no further prompt fits in; a fixed prompt searches nothing. Where they are too few, it is told."""
+    data = here("compare", "grid.toml", "--equal-calls", "60", "--quiet", "--json").data
+    calls = {(cell["method"], cell["seed"]): cell["result"]["train_calls"] for cell in data["cells"] if cell["result"]}
+    assert {method for method, _ in calls} == {"metaspo", "outer-only", "narrow"}
+    assert all(40 < made <= 60 for made in calls.values())
+    few = here("compare", "grid.toml", "--equal-calls", "1")
+    assert few.code == 2
+    assert "train_calls: the first prompts alone take" in few.errors[0]

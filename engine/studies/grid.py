@@ -64,6 +64,7 @@ class GridConfig(Table):
     seeds: tuple[int, ...] = Field(default=(42,), min_length=1)
     domains: tuple[str, ...] = Field(default=(), description="of the paper; the config's own tasks if left out")
     against: str = Field(default="", description="the method that the others are compared with; the first one")
+    equal_calls: int | None = Field(default=None, ge=1, description="`train_calls` of every method that searches")
     parallel: int = Field(default=8, ge=1, description="runs that go on at a time")
     transfer: tuple[ModelTable, ...] = Field(default=(), description="models that score what was found, too")
     generalize: GeneralizeTable | None = None
@@ -131,8 +132,9 @@ class Grid:
     budget: BudgetTable = field(default_factory=BudgetTable)
 
 
-def load_grid(path: Path) -> Grid:
-    """Read a grid and prepare its cells. Raises `ConfigError`, `TaskError`, `PromptError`."""
+def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
+    """Read a grid and prepare its cells; `equal_calls` goes before the grid's own. Raises `ConfigError`, `TaskError`,
+    `PromptError`."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -141,6 +143,8 @@ def load_grid(path: Path) -> Grid:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     refuse_run(raw, path)
     raw.setdefault("name", path.stem)
+    if equal_calls is not None:
+        raw["equal_calls"] = equal_calls
     try:
         config = GridConfig.model_validate(raw)
     except ValidationError as error:
@@ -209,6 +213,8 @@ def _cell(
     changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
     if domain:
         changes |= {"domain": domain, "tasks": []}
+    if config.equal_calls is not None and not variant.fixed:
+        changes["train_calls"] = config.equal_calls
     try:
         prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:
