@@ -188,6 +188,9 @@ class OuterTable(Table):
     candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
     gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
+    max_chars: int | None = Field(
+        default=None, ge=1, le=LARGEST, description="longest system prompt that is taken, in characters"
+    )
     under: Under = Field(
         default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
     )

@@ -95,7 +95,7 @@ class Round:
         setup, address = self.setup, self._address(number)
         ask = self._calls.asker(address, priority=setup.priority(number), live=partial(self._gate.done, number))
         try:
-            prompt = check_prompt(await proposal(ask), level=setup.level)
+            prompt = check_prompt(await proposal(ask), level=setup.level, max_chars=setup.max_chars)
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
             setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))

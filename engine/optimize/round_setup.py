@@ -70,6 +70,11 @@ class RoundSetup:
     objective: Objective = field(default_factory=Objective)
 
     @property
+    def max_chars(self) -> int | None:
+        """How long a candidate may be; None for no limit."""
+        return self.context.config.outer.max_chars if self.level == "system" else None
+
+    @property
     def nodes(self) -> tuple[NodeSpec, ...]:
         """What a prompt is scored on: the task, or every task with each of its kept user prompts."""
         fixed = [[self.system]] if self.level == "user" else [[c.pair.user for c in task.kept] for task in self.tasks]

@@ -77,9 +77,12 @@ class RoundSearchContext:
     def usable(self, prompt: str) -> str:
         """The prompt, stripped. Raises `Malformed`."""
         prompt = prompt.strip()
-        if fault := fault_of(prompt, level=self.level):
+        if fault := self._fault(prompt):
             raise Malformed(fault)
         return prompt
+
+    def _fault(self, prompt: str) -> str:
+        return fault_of(prompt, level=self.level, max_chars=self._setup.max_chars)
 
     async def ask(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
         """Ask the optimizer at `step`, whose last part names the call. Raises `NoProposal`."""
@@ -106,7 +109,7 @@ class RoundSearchContext:
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
         """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out."""
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self.tasks)
-        usable = [prompt for prompt in dict.fromkeys(prompts) if not fault_of(prompt, level=self.level)]
+        usable = [prompt for prompt in dict.fromkeys(prompts) if not self._fault(prompt)]
         scorings = []
         for number, prompt in enumerate(
             usable, start=1

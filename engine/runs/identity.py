@@ -21,7 +21,7 @@ METHOD: dict[str, Any] = {
 LATER: dict[str, Any] = {
     **dict.fromkeys(("rows", "train_calls"), True),
     "inner": {"gate"},
-    "outer": {"gate", "under", "induced"},
+    "outer": {"gate", "max_chars", "under", "induced"},
 }
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 

@@ -145,15 +145,18 @@ def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterConte
     )
 
 
-def check_prompt(prompt: str, *, level: Level) -> str:
-    """Return the prompt. Raises `PromptError` if the loop of that level cannot use it."""
-    return (check_user_prompt if level == "user" else check_system_prompt)(prompt)
+def check_prompt(prompt: str, *, level: Level, max_chars: int | None = None) -> str:
+    """Return the prompt. Raises `PromptError` if the loop of that level cannot use it, or it is too long."""
+    checked = (check_user_prompt if level == "user" else check_system_prompt)(prompt)
+    if max_chars is not None and len(checked) > max_chars:
+        raise PromptError(f"it has {len(checked):,} characters, and max_chars = {max_chars:,}")
+    return checked
 
 
-def fault_of(prompt: str, *, level: Level) -> str:
+def fault_of(prompt: str, *, level: Level, max_chars: int | None = None) -> str:
     """Why a loop could not use the prompt; "" if it could."""
     try:
-        check_prompt(prompt, level=level)
+        check_prompt(prompt, level=level, max_chars=max_chars)
     except PromptError as error:
         return str(error)
     return ""
