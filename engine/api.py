@@ -20,7 +20,7 @@ from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare
+from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare, tell_notices
 from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
@@ -46,9 +46,10 @@ async def optimize(
         StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
-    if gateway is not None:
-        return await run_prepared(prepared, gateway, LaneNames(), observer=observer or Observer())
     observer = observer or Observer()
+    tell_notices([prepared], observer.warn)
+    if gateway is not None:
+        return await run_prepared(prepared, gateway, LaneNames(), observer=observer)
     events = LaneEvents()
     async with open_for([prepared], on_event=events, warn=observer.warn) as (opened, names):
         return await run_prepared(prepared, opened, names[0], observer=observer, events=events)
@@ -78,6 +79,7 @@ async def optimize_many(
     _check_apart(prepared)
     for item in prepared:
         check_optimizable(item.config, item.tasks, source=item.source)
+    tell_notices(prepared, warn)
     events = LaneEvents()
     async with open_for(prepared, on_event=events, progress=progress, warn=warn) as (gateway, names):
         return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
@@ -107,6 +109,7 @@ async def evaluate(
     system = check_system_prompt(prepared.config.system_prompt if system_prompt is None else system_prompt)
     users = _user_prompts(prepared.tasks, user_prompts or {})
     observer = observer or Observer()
+    tell_notices([prepared], observer.warn)
     started = anyio.current_time()
     identity = [fingerprint(prepared.config, prepared.tasks), system, users, split]
     kept = prepared.command_folder(f"{prepared.config.name or 'run'}.evaluate", identity)

@@ -21,6 +21,7 @@ from metaspo.console import (
     run_async,
     say_error,
     say_how_to_go_on,
+    say_warning,
     take_any_text,
 )
 from metaspo.engine import (
@@ -40,6 +41,7 @@ from metaspo.engine.config.load import with_overrides
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
+from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
@@ -143,6 +145,7 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
         prepared = [prepare(path, overrides=_overrides(calls, sets)) for path in configs]
         for item in prepared:
             check_optimizable(item.config, item.tasks, source=item.source)
+        tell_notices(prepared, say_warning)
         plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
     if json:
         tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
@@ -200,8 +203,6 @@ def _overrides(calls: int | None, sets: list[str] | None) -> dict[str, Any]:
 
 def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = False, port: int | None = None) -> None:
     for item in prepared:
-        for notice in item.notices:
-            err.print(f"note: task {notice.task}: {notice.message}", highlight=False, markup=False)
         if not quiet:
             tables.print_start(err, item)
     with ProgressDisplay(err, quiet=quiet) as display:

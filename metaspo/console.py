@@ -117,6 +117,11 @@ def say_error(message: str) -> None:
         err.print(Text.assemble(("error:", "bold red"), f" {line}"))
 
 
+def say_warning(message: str) -> None:
+    """What has to be known though the command goes on, on standard error."""
+    err.print(f"warning: {message}", highlight=False, markup=False)
+
+
 def say_how_to_go_on(*reasons: Exception | str) -> None:
     """What to do after a stop for these reasons, and that everything is kept, unless one of them has said so."""
     kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "

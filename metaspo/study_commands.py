@@ -11,12 +11,13 @@ from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.cache import StoreError
-from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import file_name
+from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (
     AdaptTable,
@@ -294,14 +295,18 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
+    tell_notices((cell.prepared for cell in grid.cells), say_warning)
     plans = [estimate for cell in grid.cells for estimate in plan_cell(grid, cell)]
     if json:
         tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
         return
-    table = tables.make_table("at most, as if the cache were empty", "run", "base calls", "optimizer calls", "dollars")
+    columns = ("run", "train calls", "base calls", "optimizer calls", "dollars")
+    table = tables.make_table("at most, as if the cache were empty", *columns)
     for name, estimate in plans:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
-        table.add_row(escape(name), f"{estimate.calls.base:,}", f"{estimate.calls.optimizer:,}", dollars)
+        calls = estimate.calls
+        counts = (calls.base - calls.test, calls.base, calls.optimizer)
+        table.add_row(escape(name), *(f"{count:,}" for count in counts), dollars)
     out.print(table)
 
 

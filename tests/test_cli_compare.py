@@ -1,5 +1,6 @@
 """Comparisons from the command line against a real server: tables, files, going on, mistakes."""
 
+import asyncio
 import csv
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from chat_server import ChatServer
 from command_line import here, write_project
 from world import World
 
+from metaspo.engine import evaluate
 from metaspo.engine.studies import ablation
 
 WORLD = World(3, malformed=0.1)
@@ -357,3 +359,37 @@ def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(proj
     few = here("compare", "grid.toml", "--equal-calls", "1")
     assert few.code == 2
     assert "train_calls: the first prompts alone take" in few.errors[0]
+
+
+@pytest.mark.parametrize("equal", [(), ("--equal-calls", "90")])
+def test_budgets_are_called_unequal_by_the_calls_of_the_search(project: Path, equal: tuple[str, ...]) -> None:
+    """Not by how many of them early rejection happened to spare."""
+    data = here("compare", "grid.toml", *equal, "--quiet", "--json").data
+    took = {row["method"]: row["train calls a cell"] for row in data["tables"]["spent"]}
+    assert (took.pop("default"), took.pop("file:mine.txt")) == (0, 0)
+    least, most = min(took, key=took.__getitem__), max(took, key=took.__getitem__)
+    said = f"train calls go from {took[least]:,} ({least}) to {took[most]:,} ({most})"
+    assert (said in here("compare", "grid.toml", *equal, "--quiet").out) == (took[most] > 1.1 * took[least])
+    assert not equal or took[most] <= 90
+
+
+def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = (project / "a.train.jsonl").read_text(encoding="utf-8").splitlines()
+    test = (project / "a.test.jsonl").read_text(encoding="utf-8").splitlines()
+    (project / "a.test.jsonl").write_text("\n".join([*test, test[0], train[0]]) + "\n", encoding="utf-8")
+    (project / "one.toml").write_text('config = "run.toml"\nmethods = ["default"]\nseeds = [1, 2]\n', encoding="utf-8")
+    said = ("task a: 1 test questions stand there before", "task a: 1 test questions are train questions too")
+    for command in (
+        ("plan", "run.toml"),
+        ("optimize", "run.toml", "--quiet"),
+        ("evaluate", "run.toml"),
+        ("compare", "one.toml", "--plan"),
+        ("compare", "one.toml", "--quiet"),
+    ):
+        err = here(*command).err + caplog.text
+        assert all(err.count(sentence) == 1 for sentence in said), command
+        caplog.clear()
+    asyncio.run(evaluate(project / "run.toml"))
+    assert all(sentence in caplog.text for sentence in said)

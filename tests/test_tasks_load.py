@@ -136,7 +136,8 @@ def test_questions_in_both_splits_are_noticed_and_kept(folder: Path) -> None:
     _write(folder / "test.jsonl", [("new", "yes"), ("two ", "no"), ("three", "no")])
     notices: list[Notice] = []
     task = load_task(_spec(test="test.jsonl"), base_dir=folder, seed=1, notify=notices.append)
-    (notice,) = notices
+    (repeated, notice) = notices
+    assert (repeated.task, repeated.kind, repeated.count) == ("mine", "repeated", 1)
     assert (notice.task, notice.kind, notice.count) == ("mine", "in-both-splits", 2)
     assert "test.jsonl:2, equal to train.jsonl:2" in notice.message
     assert len(task.test) == 3

@@ -1,6 +1,6 @@
 """A config made ready: validated, its data loaded, nothing asked yet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.journal.warn import Warn
 from metaspo.engine.runs.directory import RunDirectory, file_name, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.tasks import Notice, Task, load_tasks
@@ -50,6 +51,15 @@ class Prepared:
             return None
         base = self.folder / Path(self.config.runs).expanduser()
         return base / "spent" / f"{file_name(name or 'run')}-{fingerprint_of(identity)}"
+
+
+def tell_notices(prepared: Iterable[Prepared], warn: Warn) -> None:
+    """Say what the data's owner should know; of runs on the same tasks once."""
+    notices: dict[tuple[str, str], Notice] = {}
+    for notice in (notice for item in prepared for notice in item.notices):
+        notices.setdefault((notice.task, notice.kind), notice)
+    for notice in notices.values():
+        warn(f"task {notice.task}: {notice.message}")
 
 
 def prepare(

@@ -22,7 +22,7 @@ from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.prepare import Prepared, tell_notices
 from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
@@ -67,6 +67,7 @@ async def compare(
         ConfigError, StoreError: when no cell could even start.
         RunDirectoryError: when its journal of what it spent is in use, or cannot be written.
     """
+    tell_notices((cell.prepared for cell in grid.cells), warn)
     moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
     everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
     slots = anyio.CapacityLimiter(grid.config.parallel)
@@ -211,6 +212,7 @@ def _optimized(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
         system_prompt=report.result.system_prompt,
         tests=tuple(row for row in report.result.tests if row.stage == "after"),
         result=report.result,
+        train_calls=report.result.train_calls,
     )
     return _with_usage(result, report.usage, names)
 

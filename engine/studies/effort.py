@@ -13,13 +13,15 @@ class Effort:
     """What a cell of a method took in the mean, as if the cache had been empty; transfers and protocols included.
 
     It can depend on timing: what is dropped early has been asked more or less. Calls without a known price are not in
-    the dollars, but `unpriced`.
+    the dollars, but `unpriced`. What `train` counts depends on no timing: base calls on train splits, each answer once,
+    candidates that are dropped early in full.
     """
 
     base: float
     optimizer: float
     dollars: float
     unpriced: float = 0.0
+    train: float = 0.0
 
 
 def effort(study: Study, method: str) -> Effort:
@@ -32,6 +34,7 @@ def effort(study: Study, method: str) -> Effort:
         optimizer=fmean(cell.optimizer_answers for cell in cells),
         dollars=fmean(cell.worth for cell in cells),
         unpriced=fmean(cell.unpriced_worth for cell in cells),
+        train=fmean(cell.train_calls for cell in cells),
     )
 
 
@@ -40,12 +43,12 @@ def about_effort(study: Study) -> list[str]:
     efforts = {method: effort(study, method) for method in study.methods if study.searches(method)}
     efforts = {method: took for method, took in efforts.items() if took.base}
     differences = []
-    for model in ("base", "optimizer"):
-        calls = {method: getattr(took, model) for method, took in efforts.items()}
+    for what in ("train", "optimizer"):
+        calls = {method: getattr(took, what) for method, took in efforts.items()}
         cheapest, dearest = min(calls, key=calls.__getitem__, default=""), max(calls, key=calls.__getitem__, default="")
         if cheapest and calls[dearest] > ALIKE * calls[cheapest]:
             differences.append(
-                f"{model} calls go from {calls[cheapest]:,.0f} ({cheapest}) to {calls[dearest]:,.0f} ({dearest})"
+                f"{what} calls go from {calls[cheapest]:,.0f} ({cheapest}) to {calls[dearest]:,.0f} ({dearest})"
             )
     return [f"Budgets are not equal: {', '.join(differences)}."] if differences else []
 

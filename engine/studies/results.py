@@ -21,6 +21,7 @@ class CellResult:
         result: of the optimization; None for a fixed prompt.
         answers: how many answers it took, from the cache or not.
         optimizer_answers: how many of them the optimizer model gave; 0 where it shares the base model's lane.
+        train_calls: base calls on train splits of the optimization, as `RunResult` counts them; 0 for a fixed prompt.
         worth: what all of them cost, in dollars, as if the cache had been empty; `unpriced_worth` are not in it.
         calls, dollars, seconds: what this session spent on it; `unpriced` calls are not in the dollars.
         stopped: why it has no scores; "" if it has.
@@ -37,6 +38,7 @@ class CellResult:
     result: RunResult | None = None
     answers: int = 0
     optimizer_answers: int = 0
+    train_calls: int = 0
     worth: float = 0.0
     unpriced_worth: int = 0
     calls: int = 0

@@ -259,6 +259,7 @@ def _spent(study: Study, summaries: Summaries) -> Table:
             (
                 method,
                 _percent(summaries[method, ""].score),
+                round(took.train),
                 round(took.base),
                 round(took.optimizer),
                 show_dollars(took.dollars, unpriced=round(took.unpriced)),
@@ -269,7 +270,7 @@ def _spent(study: Study, summaries: Summaries) -> Table:
                 stopped,
             )
         )
-    per_cell = ("base calls", "optimizer calls", "dollars, cache empty")
+    per_cell = ("train calls", "base calls", "optimizer calls", "dollars, cache empty")
     everything = ("answers", "of them asked now", "dollars", "seconds", "cells without a result")
     return Table(
         name="spent",
@@ -279,8 +280,9 @@ def _spent(study: Study, summaries: Summaries) -> Table:
         note=" ".join(
             [
                 *about_effort(study),
-                "What was in the cache already was not asked again; methods share equal questions. What cells without "
-                "a result took is not in these figures.",
+                "Train calls are base calls on train splits, each answer once, those that dropped candidates spared "
+                "included; base calls are all answers there were, on test splits, too. What was in the cache already "
+                "was not asked again; methods share equal questions. What cells without a result took is not in them.",
             ]
         ),
     )

@@ -20,7 +20,7 @@ from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, SampleOrder, TaskSpec
 
-NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked"]
+NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated"]
 Split = Literal["train", "test"]
 
 _MAX_LABELS: Final = 100
@@ -84,6 +84,8 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     metric = _metric(spec, answer_format, base_dir)
     train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
     test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
+    _notice_repeats(spec, "train", train, notify)
+    _notice_repeats(spec, "test", test, notify)
     _notice_overlap(spec, train, test, notify)
     return Task(
         name=spec.name,
@@ -226,6 +228,18 @@ def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, k
         return positions[:size]
     tickets = [hashlib.sha256(f"{key}\n{example.question}".encode()).digest() for example in examples]
     return sorted(sorted(positions, key=lambda position: tickets[position])[:size])
+
+
+def _notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], notify: Notify) -> None:
+    seen: dict[str, str] = {}
+    repeats = [one for one in examples if seen.setdefault(one.question.strip(), one.where) != one.where]
+    if repeats:
+        first = repeats[0]
+        message = (
+            f"{len(repeats)} {split} questions stand there before, and each line counts; "
+            f"the first is {first.where}, equal to {seen[first.question.strip()]}"
+        )
+        notify(Notice(task=spec.name, kind="repeated", count=len(repeats), message=message))
 
 
 def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
