@@ -17,6 +17,10 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 LIMIT = 30.0  # seconds that a page gets to become what it should
 
 
+class Navigated(AssertionError):
+    """The page that was asked gave way to another one meanwhile."""
+
+
 class Page:
     """One tab."""
 
@@ -46,6 +50,8 @@ class Page:
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         said: dict[str, Any] = await asyncio.wait_for(future, LIMIT)
+        if "navigated" in said.get("error", {}).get("message", ""):
+            raise Navigated(said)
         assert "error" not in said, said
         result: dict[str, Any] = said["result"]
         return result
@@ -63,9 +69,15 @@ class Page:
     async def until(self, script: str) -> None:
         """Wait until an expression holds."""
         end = time.monotonic() + LIMIT
-        while not await self.value(f"Boolean({script})"):
+        while not await self._holds(script):
             assert time.monotonic() < end, f"{script}: {await self.value('document.body.innerText')}"
             await asyncio.sleep(0.05)
+
+    async def _holds(self, script: str) -> bool:
+        try:
+            return bool(await self.value(f"Boolean({script})"))
+        except Navigated:
+            return False
 
     async def press(self, key: str) -> None:
         """Press and let go a key."""
