@@ -46,7 +46,7 @@ def shape(calls: int, *, sources: int, optimizer: bool) -> dict[str, Any]:
     Args:
         optimizer: whether there is an optimizer model, which can induce user prompts.
     """
-    each = calls // max(sources, 1)
+    each = max(calls, 1) // max(sources, 1)  # of fewer the config's own check tells
     rows = max(MIN_ROWS, isqrt(each))
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4)

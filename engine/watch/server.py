@@ -22,7 +22,7 @@ from metaspo.engine.evaluation.task_rows import task_rows
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
-from metaspo.engine.tasks import TaskError
+from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
 from metaspo.engine.watch.state import Data, candidates_of, gains_of, proposal_at, state_of, table_of
 
@@ -209,7 +209,7 @@ def _is_json(line: bytes) -> bool:
 def _read_answers(run: RunDirectory) -> RunAnswers | str:
     try:
         return asyncio.run(run_answers(run))
-    except (ConfigError, TaskError, StoreError, RunDirectoryError) as reason:
+    except (ConfigError, TaskError, MetricError, StoreError, RunDirectoryError) as reason:
         return str(reason)
 
 
