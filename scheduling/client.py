@@ -314,7 +314,7 @@ class Client:
     async def _count(self) -> AccountStatistics:
         while self._hits:
             hit = self._hits.popleft()
-            self._gateway.count_hits((hit.request,), (hit.completion,), lane=hit.lane, account=self._account)
+            self._gateway.count_hits((hit.completion,), witness=hit.request, lane=hit.lane, account=self._account)
         return self._account.statistics()
 
     async def _shut(self) -> None:

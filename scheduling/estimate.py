@@ -33,6 +33,11 @@ class Size(NamedTuple):
     messages: int
     max_tokens: int
 
+    @property
+    def usual_limit(self) -> int:
+        """Tokens that an answer is measured by: its limit, or what is usual where it has none."""
+        return self.max_tokens if self.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
+
 
 def size_of(request: Request) -> Size:
     """Measure a request; O(1) for texts that are plain ASCII."""
@@ -110,8 +115,7 @@ class TokenEstimator:
 
     def expected(self, size: Size) -> int:
         """Prompt and completion tokens together, as such requests have taken so far (at first: all of `max_tokens`)."""
-        answer = size.max_tokens if size.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
-        return round(size.chars * self._ratio + answer * self._answer_share) or 1
+        return round(size.chars * self._ratio + size.usual_limit * self._answer_share) or 1
 
     def observe(self, size: Size, usage: Usage) -> None:
         """Learn from an answer."""
@@ -120,8 +124,7 @@ class TokenEstimator:
         if size.chars:
             ratio = usage.prompt_tokens / size.chars
             self._ratio += rate * (ratio - self._ratio)
-        answer = size.max_tokens if size.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
-        self._answer_share += rate * (usage.completion_tokens / max(answer, 1) - self._answer_share)
+        self._answer_share += rate * (usage.completion_tokens / max(size.usual_limit, 1) - self._answer_share)
         self._template = max(self._template, usage.prompt_tokens - size.bytes - MESSAGE_TOKENS * size.messages)
 
 

@@ -31,6 +31,9 @@ BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch
 CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed, and again to be stored
 
 
+Source = Literal["hit", "miss", "joined"]
+
+
 class Answer(NamedTuple):
     """A completion, and how it was come by.
 
@@ -42,7 +45,7 @@ class Answer(NamedTuple):
 
     completion: Completion
     key: str
-    source: Literal["hit", "miss", "joined"]
+    source: Source
     waited: float
     dollars: float | None
 
@@ -157,7 +160,7 @@ class Gateway:
                 waiter.future.exception()  # seen, though nobody is left to tell
             raise
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
-        source: Literal["hit", "miss", "joined"] = "hit" if flight.found else "joined" if joined else "miss"
+        source: Source = "hit" if flight.found else "joined" if joined else "miss"
         return Answer(completion, key, source, waited, _price(target, completion))
 
     async def complete_many(
@@ -202,16 +205,13 @@ class Gateway:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self.count_hits([requests[i] for i in stored], list(stored.values()), lane=lane, account=payer)
+            self.count_hits(list(stored.values()), witness=requests[next(reversed(stored))], lane=lane, account=payer)
         return stored
 
-    def count_hits(
-        self, requests: Sequence[Request], completions: Sequence[Completion], *, lane: str, account: Account
-    ) -> None:
-        """These were answered from the store, by whoever looked there."""
+    def count_hits(self, completions: Sequence[Completion], *, witness: Request, lane: str, account: Account) -> None:
+        """These were in the store, where somebody has looked; `witness` is the request of one of them."""
         target = self._lane(lane)
-        if requests:
-            target.answered_before(requests[-1])
+        target.answered_before(witness)
         self._count_hits(target, account, completions)
 
     async def settled(self, account: Account) -> None:

@@ -572,13 +572,9 @@ class LaneState:
         if (stopped := self.stopped_for(flight.request.model)) is not None:
             self._flights.fail(flight, stopped)
         elif not flight.waiters:
-            self._flights.drop(flight)
-            flight.state = State.OVER
+            self._end_unwanted(flight)
         else:
-            flight.payer.tally(self.name).retries += 1
-            attempt = flight.retries.failures
-            self._emit(events.Retried(lane=self.name, at=now, attempt=attempt, wait=0.0, reason=describe(reason)))
-            self.resume(flight, now)
+            self._back_off(flight, reason, retry.Decision(then="again"), now)
 
     def _lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
@@ -647,8 +643,7 @@ class LaneState:
         elif reason := self._patience.reason_to_give_up(flight.retries, error, now):
             self._flights.fail(flight, self._patience.unavailable(reason))
         elif not flight.waiters:
-            self._flights.drop(flight)  # it was left to finish into the cache, and it has not
-            flight.state = State.OVER
+            self._end_unwanted(flight)
         else:
             self._back_off(flight, error, decision, now)
             witness = self._witnesses.get(flight.request.model) if on_trial else None
@@ -668,12 +663,16 @@ class LaneState:
         elif witness is None or flight is self._control or not self._can_prove(witness):
             self._flights.fail(flight, patience.unavailable(f"a request failed {flight.retries.attempts} times"))
         elif not flight.waiters:
-            self._flights.drop(flight)
-            flight.state = State.OVER
+            self._end_unwanted(flight)
         else:
             flight.state, flight.since = State.BACKING_OFF, now
             self._stand_in(self._suspects, flight, priority=())
             self._ask_witness(witness, flight.payer, now)
+
+    def _end_unwanted(self, flight: Flight) -> None:
+        """It was left to finish into the cache, and it has not."""
+        self._flights.drop(flight)
+        flight.state = State.OVER
 
     def _can_prove(self, witness: Request) -> bool:
         """Whether its answer would say something: it is asked for that alone."""

@@ -108,10 +108,14 @@ class Server:
         if len(self._known_hosts) < HOSTS_KEPT:
             self._known_hosts.add(request.host)
 
+    def _account_of(self, http: web.Request) -> Account:
+        """Whose key the request has. Raises `CallFailed` for none of ours."""
+        return self._accounts.of(http.headers.get("Authorization", ""))
+
     # What is asked
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
-        account = self._accounts.of(http.headers.get("Authorization", ""))
+        account = self._account_of(http)
         call = read_chat_call(await _json_of(http))
         question = self._question(call.request, call.choices, account, http)
         if call.stream:
@@ -119,7 +123,7 @@ class Server:
         return await self._reply(http, question, partial(chat_body_of, call))
 
     async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
-        account = self._accounts.of(http.headers.get("Authorization", ""))
+        account = self._account_of(http)
         request = read_raw_request(path, await _json_of(http))
         return await self._reply(http, self._question(request, 1, account, http), _raw_body)
 
@@ -213,18 +217,18 @@ class Server:
     # What there is to see
 
     async def _list_models(self, http: web.Request) -> web.StreamResponse:
-        self._accounts.of(http.headers.get("Authorization", ""))
+        self._account_of(http)
         return _json({"object": "list", "data": [_model(name) for name in self._models]})
 
     async def _show_model(self, http: web.Request) -> web.StreamResponse:
-        self._accounts.of(http.headers.get("Authorization", ""))
+        self._account_of(http)
         name = http.match_info["model"]
         if name not in self._models:
             raise CallFailed(f"There is no model {name[:80]!r} here.", kind="model")
         return _json(_model(name))
 
     async def _metrics(self, http: web.Request) -> web.StreamResponse:
-        self._accounts.of(http.headers.get("Authorization", ""))
+        self._account_of(http)
         page = metrics_page(self._gateway.statistics(), self._accounts.all)
         return web.Response(text=page, content_type="text/plain", charset="utf-8")
 
