@@ -12,19 +12,18 @@ import anyio
 
 from metaspo.backends import Backend, Reply, Request, ServerInfo
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.makespan import OVERFULL, lanes_over
 from metaspo.bench.report import Report, Row
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine import optimize
-from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling import Gateway, LaneSettings
 
 SHARES = (0.01, 0.05)
 REPLICAS = (1, 4)
 TIER = 3
-OVERFULL = 1.25  # times the places on the servers
-OPTIMIZER_AT_ONCE = 64
 
 
 class Hanging:
@@ -108,14 +107,13 @@ def _run(size: Size, share: float, server: VLLMModel, replicas: int, optimizer: 
             for number in range(1, replicas + 1)
         ]
         provider = Hanging(SimulatedOpenAI(answer, optimizer), share=share)
-        base = LaneSettings(concurrency=round(OVERFULL * replicas * server.max_num_seqs))
-        limits = LaneSettings(
-            concurrency=OPTIMIZER_AT_ONCE,
-            requests_per_minute=optimizer.requests_per_minute,
-            tokens_per_minute=optimizer.tokens_per_minute,
-            billing="tokens",
+        lanes = lanes_over(
+            servers,
+            provider,
+            concurrency=round(OVERFULL * replicas * server.max_num_seqs),
+            server=server,
+            model=optimizer,
         )
-        lanes = [Lane("base", servers, base), Lane("optimizer", [provider], limits)]
         async with Gateway(lanes, store=MemoryStore()) as gateway:
             await optimize(make_run(size), gateway=gateway)
             seconds = asyncio.get_running_loop().time()

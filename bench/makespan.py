@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from metaspo.backends import Backend
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.lower_bound import BoundFinder
 from metaspo.bench.report import Report, Row
@@ -109,20 +110,28 @@ def ours(
 
     async def main() -> float:
         servers = _servers(server, replicas)
-        base = LaneSettings(concurrency=concurrency, max_concurrency=2 * server.max_num_seqs)
-        limits = LaneSettings(
-            concurrency="auto" if concurrency == "auto" else OPTIMIZER_AT_ONCE,
-            requests_per_minute=optimizer.requests_per_minute,
-            tokens_per_minute=optimizer.tokens_per_minute,
-            requests_per_day=optimizer.requests_per_day,
-            billing="tokens",
-        )
-        lanes = [Lane("base", servers, base), Lane("optimizer", [SimulatedOpenAI(answer, optimizer)], limits)]
+        provider = SimulatedOpenAI(answer, optimizer)
+        lanes = lanes_over(servers, provider, concurrency=concurrency, server=server, model=optimizer)
         async with Gateway(lanes, store=MemoryStore()) as gateway:
             await gather(optimize(make_run(size, domain=domain), gateway=gateway) for domain in domains)
             return asyncio.get_running_loop().time()
 
     return run_virtual(main())
+
+
+def lanes_over(
+    servers: Sequence[Backend], provider: Backend, *, concurrency: Concurrency, server: VLLMModel, model: OpenAIModel
+) -> list[Lane]:
+    """The lanes of a run: its servers, so many calls at once, and an optimizer model within its provider's limits."""
+    base = LaneSettings(concurrency=concurrency, max_concurrency=2 * server.max_num_seqs)
+    limits = LaneSettings(
+        concurrency="auto" if concurrency == "auto" else OPTIMIZER_AT_ONCE,
+        requests_per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
+        requests_per_day=model.requests_per_day,
+        billing="tokens",
+    )
+    return [Lane("base", servers, base), Lane("optimizer", [provider], limits)]
 
 
 def theirs(

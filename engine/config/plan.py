@@ -133,7 +133,7 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
 
 def train_sizes(config: RunConfig, tasks: Sequence[Task]) -> list[int]:
     """How many train examples of each source task the loops look at."""
-    return [len(task.train[: config.rows]) for task in tasks if task.role == "source"]
+    return [len(task.with_train(config.rows).train) for task in tasks if task.role == "source"]
 
 
 def induced_prompts(config: RunConfig) -> int:

@@ -31,7 +31,7 @@ def expand_preset(raw: Raw, *, source: str) -> dict[str, Any]:
     if name == PAPER:
         return dict(raw)
     calls, tasks = raw.get("train_calls", CALLS), raw.get("tasks")
-    if not isinstance(calls, int) or not isinstance(tasks, list | tuple):
+    if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
         return dict(raw)  # the schema says what is wrong with it
     sources = sum(isinstance(task, Mapping) and task.get("role", "source") == "source" for task in tasks)
     planned = shape(calls, sources=sources, optimizer="optimizer" in raw)
@@ -46,7 +46,7 @@ def shape(calls: int, *, sources: int, optimizer: bool) -> dict[str, Any]:
     Args:
         optimizer: whether there is an optimizer model, which can induce user prompts.
     """
-    each = max(calls, 1) // max(sources, 1)  # of fewer the config's own check tells
+    each = calls // max(sources, 1)
     rows = max(MIN_ROWS, isqrt(each))
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4)

@@ -1,7 +1,7 @@
 """The answers of a run, as it got and read them: from its cache, by its config. Nothing is asked of any model."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
     specs = [spec for spec in config.tasks if task in ("", spec.name)]
     loaded = load_tasks(specs, base_dir=data, seed=config.seed)
-    tasks = [replace(each, train=each.train[: config.rows]) if each.role == "source" else each for each in loaded]
+    tasks = [each.with_train(config.rows) if each.role == "source" else each for each in loaded]
     optimized, finished = _prompts_of(run)
     split = split or ("test" if finished else "train")
     model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)

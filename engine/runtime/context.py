@@ -1,6 +1,6 @@
 """What all steps of one run share: its inputs, whom it asks, where it writes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
@@ -34,8 +34,7 @@ class RunContext:
     @property
     def sources(self) -> tuple[Task, ...]:
         """Tasks optimized on, with the train examples that the loops look at."""
-        rows = self.config.rows
-        return tuple(replace(task, train=task.train[:rows]) for task in self.tasks if task.role == "source")
+        return tuple(task.with_train(self.config.rows) for task in self.tasks if task.role == "source")
 
     @property
     def targets(self) -> tuple[Task, ...]:

@@ -79,7 +79,7 @@ async def adapt(context: RunContext, system: str, effort: Effort) -> list[Curve]
         if not task.train or not task.test:
             raise TaskError(f"task '{task.name}': adapting needs train and test examples")
         for size in effort.examples or (len(task.train),):
-            cut = replace(task, train=task.train[:size])
+            cut = task.with_train(size)
             adaptations.append(_Adaptation(context=context, system=system, task=cut, position=position, effort=effort))
     return await gather(adaptation.curve() for adaptation in adaptations)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 TaskRole = Literal["source", "target"]
@@ -153,6 +153,10 @@ class Task:
     user_prompt: str
     weight: float = 1.0
     grading: str = ""
+
+    def with_train(self, rows: int | None) -> "Task":
+        """The same task with only so many train examples, the first ones; all of them for None."""
+        return self if rows is None else replace(self, train=self.train[:rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
