@@ -1,19 +1,21 @@
 """`metaspo runs`: the runs there are, and in what two of them differ."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
-from metaspo.engine import find_run, find_runs
-from metaspo.engine.runs.listing import list_runs
+from metaspo.engine import RunDirectory, find_run, find_runs
+from metaspo.engine.runs.listing import RunLine, list_runs
 from metaspo.engine.runs.stored import run_data
 from metaspo.parameters import RUNS, Json, NamedArguments, RunsFolder
 from metaspo.run_tables import difference_data, print_difference, print_runs
 
 runs_app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 
+InnerRunsFolder = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
 Side = Annotated[str, typer.Argument(metavar="A", help="A run's name, the start of it, or its folder.")]
 OtherSide = Annotated[str, typer.Argument(metavar="B", help="Another run's.")]
 
@@ -27,17 +29,25 @@ def runs(context: typer.Context, folder: RunsFolder = RUNS, json: Json = False) 
         found = find_runs(folder)
         lines = list_runs(found)
         if json:
-            rows = zip(found, lines, strict=True)
-            tables.print_json(out, [{**run_data(run), "line": line.as_json()} for run, line in rows])
+            tables.print_json(out, [_as_json(run, line) for run, line in zip(found, lines, strict=True)])
         elif found:
             print_runs(out, lines)
         else:
             err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)
 
 
+def _as_json(run: RunDirectory, line: RunLine) -> dict[str, Any]:
+    data = {"name": run.name, "directory": str(run.path)} if line.unreadable else run_data(run)
+    return {**data, "line": line.as_json()}
+
+
 @runs_app.command(cls=NamedArguments)
-def diff(first: Side, second: OtherSide, folder: RunsFolder = RUNS, json: Json = False) -> None:
+def diff(
+    context: typer.Context, first: Side, second: OtherSide, folder: InnerRunsFolder = None, json: Json = False
+) -> None:
     """Say in what two runs differ: keys of their configs, and what they came to."""
+    if folder is None:
+        folder = context.parent.params["folder"] if context.parent else RUNS
     with exit_on_user_error():
         sides = [find_run(name, base=folder, latest=True) for name in (first, second)]
         if json:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -270,9 +271,13 @@ def _print_barriers(out: Console, barriers: Barriers) -> None:
 
 
 def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
-    """One line a run."""
-    texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in lines]
-    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=("minutes", "calls", "state", "models")))
+    """One line a run; below them, why some could not be read."""
+    short = [replace(line, unreadable="") for line in lines]
+    texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in short]
+    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=("minutes", "calls", "models", "state")))
+    for line in lines:
+        if line.unreadable:
+            say(out, line.unreadable)
 
 
 def difference_data(first: RunDirectory, second: RunDirectory) -> Data:

@@ -187,7 +187,8 @@ class Oracle:
                     cards[node.user] = self.score_at(f"kept/task={task.name}", task, system, node.user)
             self.plain[task.name] = [cards[node.user] for node in self.plain[task.name]]
             usable = [cards[node.user] for node in kept[task.name] if not cards[node.user].refused]
-            new[task.name] = sorted(usable or self.plain[task.name][:1], key=rank)
+            both = different([*usable, *self.plain[task.name]])
+            new[task.name] = sorted(both, key=rank)[: len(kept[task.name])]
         return new
 
     def propose_user(self, task: Task, parent: Evaluation, system: str, address: str) -> str | None:

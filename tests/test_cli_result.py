@@ -75,16 +75,18 @@ def trials(*events: Event) -> str:
 
 
 def test_every_system_prompt_that_was_tried_has_a_reason() -> None:
-    tried = [Proposal(address=f"iter=1/outer/cand={n}", system=f"p{n}") for n in range(1, 5)]
+    tried = [Proposal(address=f"iter=1/outer/cand={n}", system=f"p{n}") for n in range(1, 6)]
     fell: list[Event] = [
         Rejected(address="iter=1/outer/cand=1", bound=0.1),
         Candidate(address="iter=1/outer/cand=2", score=0.25),
         Candidate(address="iter=1/outer/cand=3", score=0.5),
         Rejected(address="iter=1/outer/cand=4", invalid="too long"),
+        Rejected(address="iter=1/outer/cand=5", gate=0.4, unasked=12),
     ]
     none = Select(address="iter=1/outer", system="s", chosen=0, score=0.625)
     text = trials(*tried, *fell, none)
-    assert "of 4 tried: 1 dropped" in text
+    assert "of 5 tried: 1 dropped" in text
+    assert "1 no better on the examples of the gate" in text
     assert "2 scored no better on the train examples (the best of them 50.0% against 62.5%)" in text
     assert "1 refused by the server" in text
     assert trials(*tried, *fell, Select(address="iter=1/outer", system="p3", chosen=3, score=0.5)) == ""
@@ -135,6 +137,29 @@ def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(projec
     assert here("show", "--json").data["name"] == latest["run"], "the latest"
     assert here("show", "run", "--json").data["name"] == latest["run"], "the latest of those that it fits"
     assert here("evaluate", "run.toml", "--run", "run").code == 2, "prompts are taken of a run that is named clearly"
+
+
+def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    for name, text in (("torn", "{"), ("list", "[]"), ("words", "\xff")):
+        (project / ".metaspo/runs" / name).mkdir()
+        (project / ".metaspo/runs" / name / "config.json").write_text(text, encoding="latin-1")
+    listed = here("runs", "--json")
+    lines = {run["name"]: run["line"] for run in listed.data}
+    assert listed.code == 0
+    assert sorted(line["state"] for line in lines.values()) == ["finished", *["unreadable"] * 3]
+    assert "config.json: cannot be read" in lines["torn"]["unreadable"]
+    assert "unreadable" in here("runs").out
+    assert here("runs", "diff", "torn", "list").code == 2
+
+
+def test_two_runs_are_set_side_by_side_in_the_folder_that_is_named_on_either_side(
+    project: Path, server: ChatServer
+) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (project / ".metaspo/runs").rename(project / "elsewhere")
+    assert here("runs", "--runs", "elsewhere", "diff", "run", "run", "--json").data["keys"] == {}
+    assert here("runs", "diff", "run", "run", "--runs", "elsewhere", "--json").data["keys"] == {}
 
 
 def test_tasks_are_told_apart_by_name_where_configs_differ() -> None:

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import pytest
 from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import selections
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.tasks import Task
 
 
@@ -50,8 +52,11 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     oracle = Oracle(config, list(tasks), World(world).answer)
     oracle.run()
     runs = Runs(config, tasks, World(world), timing=timing, width=width)
-    assert runs.session() is not None
+    result = runs.session()
+    assert result is not None
     assert selections(runs.journal.events) == oracle.selections
+    last = RunView.of(runs.journal.events).history.points({task.name: task.weight for task in tasks})[-1]
+    assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -110,6 +110,7 @@ class History:
         self._nodes: dict[
             int, dict[str, float]
         ] = {}  # of the outer round that goes on: candidate -> task -> best score
+        self._under_new: dict[str, float] = {}  # the best kept prompt under a new incumbent, by task
         self._selected: dict[Address, int] = {}  # rounds, each with a hash of what was selected
         self._parents: dict[str, str] = {}
         self._open: dict[str, Proposed] = {}  # proposals that no selection was made from yet, by address
@@ -148,6 +149,8 @@ class History:
             case Score() if address.candidate and address.step.startswith("score/") and event.score is not None:
                 nodes = self._nodes.setdefault(address.candidate, {})
                 nodes[event.task] = max(event.score, nodes.get(event.task, 0.0))
+            case Score() if address.loop == "outer" and address.step.startswith("kept/") and event.score is not None:
+                self._under_new[event.task] = max(event.score, self._under_new.get(event.task, 0.0))
             case Candidate():
                 self._scores.setdefault(event.address, event.score)
             case Rejected():
@@ -194,12 +197,13 @@ class History:
                 self._inner = (address._replace(task=""), spent)
         elif address.loop == "outer" and event.score is not None:
             self._end_inner()
-            self._best |= self._nodes.get(event.chosen or 0, {})
+            scored = self._nodes.get(event.chosen or 0, {})
+            self._best |= {task: max(score, self._under_new.get(task, 0.0)) for task, score in scored.items()}
             known = list(self._best.items())
             if event.chosen and event.chosen not in self._nodes:
                 known = [("", event.score)]  # of a journal that does not say it task by task
             self._points.append((event.address, known, spent))
-            self._nodes = {}
+            self._nodes, self._under_new = {}, {}
         self._close(event, f"{event.address}/")
         if event.prompts:
             self._parents[address.task] = event.prompts[0]
@@ -230,5 +234,7 @@ def why_rejected(event: Rejected) -> str:
         return f"the server refused an example: {event.invalid}"
     if event.raced is not None:
         return f"unlikely to win after {event.rows} examples; {event.unasked} more were not asked"
+    if event.gate is not None:
+        return f"no better than its parent on the gate's rows ({event.gate:.1%}); {event.unasked} more were not asked"
     reach = "" if event.bound is None else f"could not get above {event.bound:.1%} any more; "
     return f"{reach}{event.unasked} examples were not asked"

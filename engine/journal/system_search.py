@@ -16,6 +16,7 @@ class SystemSearch:
         unusable: asked for, and not to be used.
         outscored: scored in full, and no better than the one there was.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
+        gated: no better than their parent on the examples of the gate, and so not scored on the others.
         refused: the server refused an example under them.
         adopted: how often a round adopted one.
         best, against: of the loser that came closest, and of what it lost to: mean scores on the train splits.
@@ -25,6 +26,7 @@ class SystemSearch:
     unusable: int = 0
     outscored: int = 0
     dropped: int = 0
+    gated: int = 0
     refused: int = 0
     adopted: int = 0
     best: float | None = None
@@ -44,6 +46,7 @@ class SystemSearch:
             close = f" (the best of them {self.best:.1%} against {self.against:.1%})"
         reasons = [
             (self.dropped, "dropped as soon as they could not win any more"),
+            (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
             (self.refused, "refused by the server"),
         ]
@@ -72,6 +75,8 @@ class SystemTrials:
                 self.search = replace(search, tried=search.tried + 1)
             case Proposal(unusable=True):
                 self.search = replace(search, unusable=search.unusable + 1)
+            case Rejected(invalid=None, gate=float()):
+                self.search = replace(search, gated=search.gated + 1)
             case Rejected(invalid=None):
                 self.search = replace(search, dropped=search.dropped + 1)
             case Rejected() | Candidate(score=None):

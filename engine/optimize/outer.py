@@ -63,7 +63,7 @@ async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState
     [incumbent] = held.old
     more = await gather(_score_beside(held, task, position, winner.prompt) for position, task in enumerate(state.tasks))
     held.setup.calls.admit(cells_of([card for cards in more for card in cards]))
-    tasks = [_under(held, task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
+    tasks = [_under(task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
     optimism = optimism_bound(winner.cards, incumbent.cards, candidates=held.candidates, score=winner.value)
     return replace(state, system=winner.prompt, tasks=tuple(tasks), optimism=optimism)
 
@@ -84,15 +84,15 @@ async def _score_beside(held: Round, state: TaskState, position: int, system: st
     )
 
 
-def _under(held: Round, state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
-    """A task under the new incumbent, by the cards that there are.
+def _under(state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
+    """A task under the new incumbent, by the cards that there are: as many user prompts stay as there were.
 
-    A user prompt under which the server refuses an example is kept no longer; a plain one is, if that was the last.
+    One under which the server refuses an example is kept no longer; a plain one that is better now takes its turn.
     """
     scored = {card.pair.user: card for card in cards if card.task == state.task.name}
-    plain = tuple(scored[card.pair.user] for card in state.plain)
-    kept = [card for old in state.kept if not (card := scored[old.pair.user]).invalid]
-    return replace(state, kept=held.setup.objective.ranked(kept or plain[:1]), plain=plain)
+    kept = tuple(card for old in state.kept if not (card := scored[old.pair.user]).invalid)
+    new = replace(state, kept=kept, plain=tuple(scored[card.pair.user] for card in state.plain))
+    return replace(new, kept=new.contenders[: len(state.kept)])
 
 
 def _note_optimism(held: Round) -> None:

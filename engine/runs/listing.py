@@ -9,10 +9,10 @@ from typing import Any, Literal
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
-from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.stored import Data, run_data, summary_of
 
-State = Literal["running", "finished", "stopped", "unfinished"]
+State = Literal["running", "finished", "stopped", "unfinished", "unreadable"]
 # Keys that change no result: where things are, and how fast answers come.
 WHERE = ("name", "runs", "cache", "cache_failure", "budget", "early_rejection")
 HOW_FAST = {"api_key_env", "attempts", "concurrency", "endpoints", "first_patience", "patience", "prices", "threads"}
@@ -30,14 +30,15 @@ class RunLine:
         before, after: scores on the train splits, first and best so far, 0 to 1; None where not known.
         gain: on unseen tasks, in points of 0 to 1; None where not known.
         calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
+        unreadable: why nothing else is known of it.
     """
 
     run: str
-    config: str
     date: float
     state: State
-    base: str
-    optimizer: str
+    config: str = ""
+    base: str = ""
+    optimizer: str = ""
     changed: tuple[str, ...] = ()
     before: float | None = None
     after: float | None = None
@@ -46,6 +47,7 @@ class RunLine:
     dollars: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
+    unreadable: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -57,7 +59,7 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "date": lambda line: strftime("%Y-%m-%d %H:%M", localtime(line.date)),
     "state": lambda line: line.state,
     "models": lambda line: " / ".join(filter(None, (line.base, line.optimizer))),
-    "changed": lambda line: "\n".join(line.changed),
+    "changed": lambda line: line.unreadable or "\n".join(line.changed),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
     "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
     "calls": lambda line: f"{line.calls:,}",
@@ -68,18 +70,25 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
 
 
 def list_runs(runs: Sequence[RunDirectory]) -> list[RunLine]:
-    """A line for each run, in the order given. Raises `RunDirectoryError`."""
-    every = [(run, run_data(run)) for run in runs]
+    """A line for each run, in the order given; one that cannot be read says why, and hides no other."""
     dates = {run.name: run.config.stat().st_mtime for run in runs}
-    before: dict[str, Data] = {}
-    changed: dict[str, tuple[str, ...]] = {}
-    for run, data in sorted(every, key=lambda pair: dates[pair[0].name]):
-        name = data["config"].get("name", "")
-        changed[run.name] = tuple(
-            f"{key} = {new}" for key, _, new in differing_keys(before.get(name, data)["config"], data["config"])
-        )
-        before[name] = data
-    return [_line(run, data, date=dates[run.name], changed=changed[run.name]) for run, data in every]
+    latest: dict[str, Data] = {}
+    lines: dict[str, RunLine] = {}
+    for run in sorted(runs, key=lambda run: dates[run.name]):
+        try:
+            data = run_data(run)
+            config = data["config"]
+            before = latest.get(config.get("name", ""), data)["config"]
+            lines[run.name] = _line(run, data, date=dates[run.name], changed=_changed(before, config))
+        except RunDirectoryError as reason:
+            lines[run.name] = RunLine(run=run.name, date=dates[run.name], state="unreadable", unreadable=str(reason))
+        else:
+            latest[config.get("name", "")] = data
+    return [lines[run.name] for run in runs]
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key} = {new}" for key, _, new in differing_keys(before, now))
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
