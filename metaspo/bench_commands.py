@@ -37,11 +37,12 @@ from metaspo.bench.simulated_openai import GPT_4O_MINI
 from metaspo.console import exit_on_user_error, out, run_async
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.parameters import Json, NamedArguments
+from metaspo.parameters import Json, NamedArguments, WholeSentences
 from metaspo.scheduling import Prices
 from metaspo.whole_table import WholeTable
 
 bench_app = typer.Typer(
+    cls=WholeSentences,
     help="Measure what metaspo costs, and how near it comes to what servers and limits allow.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -32,11 +32,12 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error
 from metaspo.engine import ConfigError, explain_example, prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
-from metaspo.parameters import Config, Json, NamedArguments
+from metaspo.parameters import Config, Json, NamedArguments, WholeSentences
 
 CACHE = ".metaspo/cache"
 
 cache_app = typer.Typer(
+    cls=WholeSentences,
     help="Look into the cache, check it, move it, clear it out.",
     no_args_is_help=True,
     rich_markup_mode=None,

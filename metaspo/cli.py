@@ -44,7 +44,7 @@ from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.overrides import parse_overrides
-from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, WholeSentences
 from metaspo.plan_tables import plan_data, print_plan
 from metaspo.progress import ProgressDisplay
 from metaspo.run_commands import runs_app
@@ -56,6 +56,7 @@ from metaspo.task_commands import domain_starter, list_tasks
 from metaspo.watch_commands import Port, add_watch_commands, watched
 
 app = typer.Typer(
+    cls=WholeSentences,
     name="metaspo",
     help="Optimize the system prompt of a language model so that it works across many tasks.",
     epilog=EXIT_CODES,

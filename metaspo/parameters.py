@@ -1,10 +1,11 @@
-"""Options and arguments that several commands share, and how help names an argument."""
+"""Options and arguments that several commands share, and how help names arguments and commands."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
 LatestRun = Annotated[
@@ -34,3 +35,18 @@ class NamedArguments(TyperCommand):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+class WholeSentences(TyperGroup):
+    """A group whose help gives each command's first sentence whole: typer cuts it at the end of a line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types that typer keeps to itself
+        """The help's section of commands."""
+        rows = [(name, first_sentence(command.help or "")) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def first_sentence(text: str) -> str:
+    """A help text up to the end of its first sentence, on one line."""
+    return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]

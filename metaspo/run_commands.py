@@ -10,10 +10,12 @@ from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import RunDirectory, find_run, find_runs
 from metaspo.engine.runs.listing import RunLine, list_runs
 from metaspo.engine.runs.stored import run_data
-from metaspo.parameters import RUNS, Json, NamedArguments, RunsFolder
+from metaspo.parameters import RUNS, Json, NamedArguments, RunsFolder, WholeSentences
 from metaspo.run_tables import difference_data, print_difference, print_runs
 
-runs_app = typer.Typer(rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+runs_app = typer.Typer(
+    cls=WholeSentences, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 InnerRunsFolder = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
 Side = Annotated[str, typer.Argument(metavar="A", help="A run's name, the start of it, or its folder.")]

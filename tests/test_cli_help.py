@@ -61,6 +61,14 @@ def test_the_help_lists_every_parameter(path: tuple[str, ...]) -> None:
         assert re.search(rf"^  (-\w, )?{name}\b.*\s+{first_word}", page, flags=re.MULTILINE), name
 
 
+@pytest.mark.parametrize("path", [path for path in ALL if hasattr(ALL[path], "commands")], ids=" ".join)
+def test_a_group_says_of_each_command_the_first_sentence_whole(path: tuple[str, ...]) -> None:
+    page = " ".join(here(*path, "--help").out.split())
+    for name, command in ALL[path].commands.items():
+        first = re.split(r"(?<=\.)\s", " ".join(command.help.split()))[0]
+        assert f" {name} {first} " in f"{page} "
+
+
 @pytest.mark.parametrize(
     ("command", "shows"),
     [
