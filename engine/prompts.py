@@ -23,6 +23,10 @@ class PromptPair:
     system: str
     user: str
 
+    def messages(self, question: str) -> tuple[Message, ...]:
+        """The question within the user prompt, under the system prompt."""
+        return Message("system", self.system), Message("user", self.user.replace(PLACEHOLDER, question))
+
 
 def check_user_prompt(prompt: str) -> str:
     """Return the prompt, a placeholder in double braces as one in single braces.
@@ -51,8 +55,7 @@ def render(pair: PromptPair, question: str, *, roles: Roles = "separate") -> tup
     "separate" sends the system prompt in the system role; "merged" puts both into one user message, for models
     without a system role.
     """
-    asked = pair.user.replace(PLACEHOLDER, question)
-    messages = (Message("system", pair.system), Message("user", asked))
+    messages = pair.messages(question)
     return merged(messages) if roles == "merged" else messages
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 from world import World
@@ -34,7 +35,10 @@ class Runs:
         timing: int,
         width: int,
         observer: Observer | None = None,
+        latency: float = 1.0,
     ) -> None:
+        """`latency`: mean seconds of a call, virtual ones as long as `do` is not another."""
+        self.latency = latency
         self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
         self.world, self.timing, self.width = world, timing, width
         self.observer = observer or Observer()
@@ -54,7 +58,8 @@ class Runs:
         self, what: Callable[[RunContext], Coroutine[Any, Any, T]], stop_after: float | None
     ) -> T | None:
         backends = [
-            Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1.0), seed=self.timing) for _ in range(2)
+            Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1 / self.latency), seed=self.timing)
+            for _ in range(2)
         ]
         lanes = [
             Lane(name, [backend], LaneSettings(concurrency=self.width))
@@ -69,6 +74,9 @@ class Runs:
                     return await what(context)
             except TimeoutError:
                 return None
+
+    def _latency(self, _request: Request, rng: Random) -> float:
+        return rng.expovariate(1 / self.latency)
 
     def _answer(self, request: Request) -> str:
         self.answered.append(request)

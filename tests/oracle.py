@@ -10,9 +10,10 @@ from math import fsum
 from random import Random
 from typing import Any
 
-from metaspo.backends import Message, Request, Sampling
+from metaspo.backends import Completion, Message, Request, Sampling, Usage
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import draw_at, rng_at
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.ape import read_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
@@ -22,7 +23,8 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
-from metaspo.engine.tasks import Failure, Task
+from metaspo.engine.tasks import Example, Failure, Task
+from metaspo.engine.tasks.programs import Program
 
 Answer = Callable[[Request], str]
 
@@ -249,14 +251,36 @@ class Oracle:
         """Accuracy over the train split; a malformed answer is wrong."""
         right, failures = [], []
         for example in task.train:
-            asked = (Message("system", system), Message("user", user.replace("{question}", example.question)))
-            sampling = Sampling(max_tokens=8, temperature=0.0)
-            text = self.send(Request(model="answerer", messages=asked, sampling=sampling))
+            if task.program is None:
+                text = self.base(
+                    (Message("system", system), Message("user", user.replace("{question}", example.question)))
+                )
+            else:
+                text = self.by_program(task.program, PromptPair(system, user), example)
             prediction = text if text in ("yes", "no") else None
             right.append(prediction == example.answers[0])
             if not right[-1]:
                 failures.append(Failure(example=example, response=text, prediction=prediction))
         return Evaluation(user, sum(right) / len(task.train), failures, right=tuple(right))
+
+    def base(self, messages: tuple[Message, ...]) -> str:
+        """One answer of the base model."""
+        return self.send(Request(model="answerer", messages=messages, sampling=Sampling(max_tokens=8, temperature=0.0)))
+
+    def by_program(self, program: Program, pair: PromptPair, example: Example) -> str:
+        """What a program comes to that awaits nothing but its calls."""
+
+        async def call(messages: str | tuple[Message, ...]) -> Completion:
+            told = (Message("user", messages),) if isinstance(messages, str) else messages
+            return Completion(text=self.base(told), finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+
+        running: Any = program.function(pair, example, call)
+        try:
+            running.send(None)
+        except StopIteration as returned:
+            answer: str | Completion = returned.value
+            return answer if isinstance(answer, str) else answer.text
+        raise AssertionError("the program waits for something else")
 
     def meta(self, kept: Kept) -> float:
         """The mean over all (task, user prompt) nodes, each with its task's weight."""

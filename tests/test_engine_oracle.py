@@ -1,6 +1,7 @@
 """A run selects what the plain sequential oracle selects, whatever the timing and however often it is interrupted."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle
-from world import World, make_config, make_task
+from world import LOOK_TWICE, World, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import selections
@@ -16,9 +17,12 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.tasks import Task
 
 
-def tasks_of(count: int) -> tuple[Task, ...]:
+def tasks_of(count: int, *, programs: int = 0) -> tuple[Task, ...]:
+    """So many source tasks, the last `programs` of which, and the target task then, are answered by a program."""
     sources = [make_task(name, train=4 + n) for n, name in enumerate("abcd"[:count])]
-    return (*sources, make_task("unseen", role="target"))
+    tasks = (*sources, make_task("unseen", role="target"))
+    first = count - programs if programs else len(tasks)
+    return tuple(replace(task, program=LOOK_TWICE if n >= first else None) for n, task in enumerate(tasks))
 
 
 SIZES = st.fixed_dictionaries(
@@ -48,7 +52,7 @@ SIZES = st.fixed_dictionaries(
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     sizes: dict[str, Any], world: int, timing: int, width: int
 ) -> None:
-    config, tasks = make_config(sizes), tasks_of(1 + world % 3)
+    config, tasks = make_config(sizes), tasks_of(1 + world % 3, programs=world % 2)
     oracle = Oracle(config, list(tasks), World(world).answer)
     oracle.run()
     runs = Runs(config, tasks, World(world), timing=timing, width=width)
@@ -64,7 +68,7 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
 def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
     sizes: dict[str, Any], world: int, stops: list[float]
 ) -> None:
-    config, tasks = make_config(sizes), tasks_of(2)
+    config, tasks = make_config(sizes), tasks_of(2, programs=world % 3)
     undisturbed = Runs(config, tasks, World(world), timing=1, width=8)
     result = undisturbed.session()
     disturbed = Runs(config, tasks, World(world), timing=2, width=5)
@@ -78,7 +82,8 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sizes=SIZES, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
 def test_a_finished_run_started_again_makes_no_call(sizes: dict[str, Any], world: int, stop: float | None) -> None:
-    runs = Runs(make_config(sizes), tasks_of(2), World(world), timing=world, width=1 + world % 30)
+    tasks = tasks_of(2, programs=world % 3)
+    runs = Runs(make_config(sizes), tasks, World(world), timing=world, width=1 + world % 30)
     if stop:
         runs.session(stop_after=stop)
     first = runs.session()

@@ -13,12 +13,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from metaspo.backends import Request
+from metaspo.backends import Completion, Request
 from metaspo.engine import RunConfig
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Example, Metric, Task, TaskRole
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.load import grading_of
 from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.programs import Call, Program
 from metaspo.engine.tasks.spec import AnswerSpec
 
 SKILLS = ("careful", "brief", "literal", "patient", "exact", "curious")
@@ -64,6 +66,16 @@ class World:
         if "between <user_prompt> and </user_prompt>" in text:
             return f"<user_prompt>Be {skills}. Is {{question}} even?</user_prompt>"
         return f"<system_prompt>You are {skills}.</system_prompt>"
+
+
+async def look_twice(prompts: PromptPair, example: Example, call: Call) -> Completion | str:
+    """A program: notes on a question first, then the question with them; a third look where the second says nothing."""
+    notes = await call(f"What of {example.question}? {prompts.system}")
+    answer = await call(prompts.messages(f"{notes.text}, {example.question}"))
+    return answer if answer.text in ("yes", "no") else (await call(f"{prompts.user}, {example.question}")).text
+
+
+LOOK_TWICE = Program("world:look_twice", look_twice, 3)
 
 
 def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4, weight: float = 1.0) -> Task:

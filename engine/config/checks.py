@@ -41,6 +41,11 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
+    if config.train_calls is not None and (programs := [task.name for task in tasks if task.program]):
+        raise ConfigError(
+            f"{source}: train_calls: counts one call an answer, and task '{programs[0]}' is answered by a program of "
+            "as many as it likes: set iterations, and [budget] calls for a cap"
+        )
     trains, induced = train_sizes(config, tasks), induced_prompts(config)
     first = sum(trains) * (1 + induced)
     if config.train_calls is not None and config.train_calls < first:

@@ -5,7 +5,7 @@ Tokens, dollars and minutes are estimates, from the lengths of the texts there a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
@@ -105,10 +105,12 @@ class Plan:
 def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     """Upper bounds of all calls of a run; with `train_calls` those of the optimizer model are an estimate.
 
-    For that every round is taken to need what it needs at most: where a search needs less, more rounds follow.
+    For that every round is taken to need what it needs at most: where a search needs less, more rounds follow. In
+    rounds every answer is taken for as many calls as the most that a source task's program may make.
     """
-    trains = train_sizes(config, tasks)
-    induced, initial = induced_prompts(config), sum(trains) * (1 + induced_prompts(config))
+    trains, sources = train_sizes(config, tasks), [task for task in tasks if task.role == "source"]
+    each, induced = max((task.max_calls for task in sources), default=1), induced_prompts(config)
+    initial = (1 + induced) * sum(task.calls(task.with_train(config.rows).train) for task in sources)
     rounds: dict[int, tuple[CallBound, CallBound]] = {}
     kept, left = 1, None if config.train_calls is None else config.train_calls - initial
     inner, outer, optimizer = 0, 0, induced * len(trains)
@@ -128,7 +130,12 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
         if alike > 1 if left is None else left <= 0 or not calls:
             break
     test = _tested(config, tasks, kept=kept)
-    return Calls(initial=initial, inner=inner, outer=outer, test=test, optimizer=optimizer)
+    return Calls(initial=initial, inner=inner * each, outer=outer * each, test=test, optimizer=optimizer)
+
+
+def count_answers(config: RunConfig, tasks: Sequence[Task]) -> Calls:
+    """The same in answers of the base model: a program's answer counts once, however many calls it takes."""
+    return count_calls(config, [replace(task, program=None) for task in tasks])
 
 
 def train_sizes(config: RunConfig, tasks: Sequence[Task]) -> list[int]:
@@ -182,8 +189,8 @@ def _part_of(whole: CallBound, left: int | None) -> CallBound:
 
 def _tested(config: RunConfig, tasks: Sequence[Task], *, kept: int) -> int:
     """Calls on test splits, with so many user prompts kept of each source task."""
-    test = sum(len(task.test) for task in tasks if task.role == "source")
-    targets = sum(len(task.test) for task in tasks if task.role == "target")
+    test = sum(task.calls(task.test) for task in tasks if task.role == "source")
+    targets = sum(task.calls(task.test) for task in tasks if task.role == "target")
     final = {"kept": kept, "best": 1, "none": 0}[config.test.source]
     before = targets + (test if config.test.source != "none" else 0) if config.test.baseline else 0
     return final * test + targets + before

@@ -5,12 +5,12 @@ from functools import partial
 
 import anyio
 
-from metaspo.backends import Completion, RequestRejected
+from metaspo.engine.evaluation.asking import Answered, Base, asking_of
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.journal.spending import note_spending
-from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.base import is_blocking
@@ -34,8 +34,8 @@ class Evaluation:
         self._outcomes: list[Outcome | None] = [None] * len(examples)
         self._missing = len(examples)
         self._tally = task.metric.tally([example.answers for example in examples])
-        roles = context.config.roles
-        self._requests = [context.base.request(render(pair, example.question, roles=roles)) for example in examples]
+        base = Base(gateway=context.gateway, model=context.base, roles=context.config.roles, account=context.account)
+        self._asking = asking_of(base, pair, task, examples)
 
     @property
     def missing(self) -> int:
@@ -61,9 +61,7 @@ class Evaluation:
 
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
-        context = self._context
-        stored = await context.gateway.lookup_many(self._requests, lane=context.base.lane, account=context.account)
-        await self._keep(stored.items())
+        await self._keep((await self._asking.recall()).items())
 
     async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
         """Ask for what is missing.
@@ -81,15 +79,12 @@ class Evaluation:
         )
 
     async def _ask(self, priority: Priority, rows: Sequence[int], on_answers: Callable[[], None] | None) -> None:
-        context = self._context
-        answers = await context.gateway.complete_many(
-            [self._requests[row] for row in rows], lane=context.base.lane, account=context.account, priority=priority
-        )
+        answers = await self._asking.ask(rows, priority)
         await self._keep(zip(rows, answers, strict=True))
         if on_answers is not None:
             on_answers()
 
-    async def _keep(self, answers: Iterable[tuple[int, Completion | RequestRejected]]) -> None:
+    async def _keep(self, answers: Iterable[tuple[int, Answered]]) -> None:
         before = self._missing
         blocking = is_blocking(self.task.answer_format)
         for row, answer in answers:
@@ -101,7 +96,7 @@ class Evaluation:
                 self._take(row, outcome)
         self._context.observer.calls_done(base_calls=before - self._missing)
 
-    def _grade(self, row: int, answer: Completion | RequestRejected) -> Outcome:
+    def _grade(self, row: int, answer: Answered) -> Outcome:
         """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
         task = self.task
         return grade_answer(answer, self._examples[row], answer_format=task.answer_format, metric=task.metric)

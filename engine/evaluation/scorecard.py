@@ -8,6 +8,7 @@ from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure, TaskError
 from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
+from metaspo.engine.tasks.programs import Broken
 
 
 class Status(StrEnum):
@@ -28,6 +29,7 @@ class Outcome:
         grade: 0 to 1; a malformed answer counts as wrong, a failed one has no grade.
         reason: why there is no answer, for a failed one.
         feedback: what the grader says of the answer, if anything.
+        broken: whether there is no answer since a program of the user's raised; `feedback` says what.
     """
 
     example: Example
@@ -37,6 +39,7 @@ class Outcome:
     grade: float | None = None
     reason: str = ""
     feedback: str = ""
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +100,14 @@ class Scorecard:
 
 
 def grade_answer(
-    answer: Completion | RequestRejected, example: Example, *, answer_format: AnswerFormat, metric: Metric
+    answer: Completion | RequestRejected | Broken, example: Example, *, answer_format: AnswerFormat, metric: Metric
 ) -> Outcome:
     """Turn one answer into its outcome."""
     if isinstance(answer, RequestRejected):
         return Outcome(example=example, status=Status.FAILED, reason=str(answer))
+    if isinstance(answer, Broken):
+        grade = metric.grade(None, example)
+        return Outcome(example=example, status=Status.MALFORMED, grade=grade.score, feedback=answer.reason, broken=True)
     if answer.finish_reason == CONTENT_FILTER:
         return Outcome(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
@@ -119,7 +125,14 @@ def grade_answer(
 
 
 def require_answers(cards: Sequence[Scorecard]) -> None:
-    """Raises `TaskError` that names every example without an answer: under first prompts nothing can go on then."""
+    """Raises `TaskError` where nothing can go on under first prompts: it names every example without an answer.
+
+    A program that fails on every example is no bad prompt's fault either.
+    """
+    for card in cards:
+        if card.outcomes and all(outcome.broken for outcome in card.outcomes):
+            first = card.outcomes[0]
+            raise TaskError(f"task '{card.task}': on every train example {first.feedback} ({first.example.where})")
     faults = [f"task '{card.task}': {card.unanswered}" for card in cards if card.invalid]
     if faults:
         raise TaskError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from metaspo.engine.addresses import inner_address, join, outer_address
-from metaspo.engine.config.plan import count_calls, inner_calls
+from metaspo.engine.config.plan import count_answers, inner_calls
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore
@@ -43,8 +43,8 @@ async def run(context: RunContext) -> RunResult:
         RunStopped: when the run cannot go on now (budget reached, no server, bad key); it can be resumed.
         TaskError: when there is no answer to some examples already under a task's first prompts; it names them all.
     """
-    calls = count_calls(context.config, context.tasks)
-    context.observer.planned(base_calls=calls.base, optimizer_calls=calls.optimizer)
+    answers = count_answers(context.config, context.tasks)
+    context.observer.planned(base_calls=answers.base, optimizer_calls=answers.optimizer)
     context.journal.write(events.Start.now(name=context.config.name, seed=context.config.seed))
     before, optimized = await both(score_before(context), _optimize(context))
     tests = (*before, *optimized.after)

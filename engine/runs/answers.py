@@ -14,11 +14,12 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
+from metaspo.engine.evaluation.asking import Base, asking_of
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, grade_answer, score_of_answered
 from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.suggest import nearest
@@ -120,9 +121,8 @@ class _Reader:
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
         examples = task.train if split == "train" else task.test
-        roles = self.config.roles
-        requests = [self.model.request(render(pair, example.question, roles=roles)) for example in examples]
-        answers = await self.gateway.lookup_many(requests)
+        base = Base(gateway=self.gateway, model=self.model, roles=self.config.roles)
+        answers = await asking_of(base, pair, task, examples).recall()
         return [
             grade_answer(answers[row], example, answer_format=task.answer_format, metric=task.metric)
             if row in answers

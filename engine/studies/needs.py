@@ -18,7 +18,7 @@ NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)
 def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     """The plans of a cell by name: of its own models, then of each that its prompts are transferred to."""
     config, tasks = cell.prepared.config, cell.prepared.tasks
-    calls = replace(NO_CALLS, test=tested_rows(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
+    calls = replace(NO_CALLS, test=test_calls(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
     if grid.config.generalize is not None:
         calls += generalize_calls(grid.config.generalize, tasks)
     if grid.config.adapt is not None:
@@ -26,22 +26,22 @@ def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     plans = [(config.name, plan_calls(config, tasks, calls))]
     for model in grid.config.transfer:
         moved = config.model_copy(update={"base": model, "optimizer": None})
-        once = replace(NO_CALLS, test=tested_rows(config, tasks))
+        once = replace(NO_CALLS, test=test_calls(config, tasks))
         plans.append((f"{config.name}, with {model.model}", plan_calls(moved, tasks, once)))
     return plans
 
 
-def tested_rows(config: RunConfig, tasks: Sequence[Task]) -> int:
-    """The rows of the test splits that one pair a task is scored on."""
+def test_calls(config: RunConfig, tasks: Sequence[Task]) -> int:
+    """The calls that one pair a task takes on the test splits."""
     wanted = config.test.source != "none"
-    return sum(len(task.test) for task in tasks if task.role == "target" or wanted)
+    return sum(task.calls(task.test) for task in tasks if task.role == "target" or wanted)
 
 
 def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:
     """Every target task's test split under each user prompt; one optimizer call for each that is induced."""
     targets = [task for task in tasks if task.role == "target"]
     induced = 0 if table.given else table.prompts * len(targets)
-    return replace(NO_CALLS, test=table.prompts * sum(len(task.test) for task in targets), optimizer=induced)
+    return replace(NO_CALLS, test=table.prompts * sum(task.calls(task.test) for task in targets), optimizer=induced)
 
 
 def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> Calls:
@@ -56,10 +56,10 @@ def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> 
             size = RoundSize(level="user", candidates=table.children, tasks=1, nodes=1, rows=rows)
             work = strategy.work(size)
             calls += Calls(
-                initial=rows,
-                inner=proposed * rows + parents * work.base,
+                initial=rows * task.max_calls,
+                inner=(proposed * rows + parents * work.base) * task.max_calls,
                 outer=0,
-                test=tested * len(task.test),
+                test=tested * task.calls(task.test),
                 optimizer=parents * work.optimizer,
             )
     return calls

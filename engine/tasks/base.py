@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from metaspo.engine.tasks.programs import Program
+
 TaskRole = Literal["source", "target"]
 PLACEHOLDER: Final = "{question}"
 _DOUBLED: Final = re.compile(r"\{{2,}\s*question\s*\}{2,}")
@@ -142,6 +144,7 @@ class Task:
         weight: how much the task counts in a mean over tasks, above 0.
         grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
             made by hand, of which the format's description has to do.
+        program: what answers an example; None for one call with the question in the user prompt.
     """
 
     name: str
@@ -153,6 +156,16 @@ class Task:
     user_prompt: str
     weight: float = 1.0
     grading: str = ""
+    program: Program | None = None
+
+    @property
+    def max_calls(self) -> int:
+        """How many calls an answer takes at most."""
+        return self.program.max_calls if self.program else 1
+
+    def calls(self, examples: Sequence[Example]) -> int:
+        """How many calls it takes at most to answer these."""
+        return len(examples) * self.max_calls
 
     def with_train(self, rows: int | None) -> "Task":
         """The same task with only so many train examples, the first ones; all of them for None."""

@@ -16,6 +16,7 @@ from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metrics import Agreement, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
+from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, SampleOrder, TaskSpec
@@ -82,6 +83,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     answer = _with_labels(spec.answer, (*raw_train, *raw_test))
     answer_format = _format(answer, base_dir)
     metric = _metric(spec, answer_format, base_dir)
+    program = _program(spec, base_dir)
     train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
     test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
     _notice_repeats(spec, "train", train, notify)
@@ -96,13 +98,20 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         metric=metric,
         user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
         weight=spec.weight,
-        grading=grading_of(answer, metric=spec.metric or "", base_dir=base_dir),
+        grading=grading_of(answer, own=(spec.metric or "", spec.program or ""), base_dir=base_dir),
+        program=program,
     )
 
 
-def grading_of(answer: AnswerSpec, *, metric: str = "", base_dir: Path = Path()) -> str:
-    """A task's `grading`: how its answers are read, and the code of a format or a metric of the user's own."""
-    named = [path for path in (answer.kind, metric) if ":" in path]
+def _program(spec: TaskSpec, base_dir: Path) -> Program | None:
+    if spec.program is None or spec.max_calls is None:
+        return None
+    return build_program(spec.program, max_calls=spec.max_calls, base_dir=base_dir)
+
+
+def grading_of(answer: AnswerSpec, *, own: Sequence[str] = (), base_dir: Path = Path()) -> str:
+    """A task's `grading`: how its answers are read, and the code of a format, metric or program of the user's own."""
+    named = [path for path in (answer.kind, *own) if ":" in path]
     code = {path: source_digest(path, base_dir=base_dir) for path in named}
     data = {"answer": answer.model_dump(mode="json", exclude_defaults=True), "code": code}
     return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()

@@ -280,6 +280,8 @@ class TaskSpec(_Table):
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
+        program: "package.module:function" that answers an example in place of one call; see `Program`.
+        max_calls: how many calls a program may make for one example.
     """
 
     name: str
@@ -295,6 +297,8 @@ class TaskSpec(_Table):
     metric: str | None = None
     user_prompt: str | None = None
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    program: str | None = None
+    max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
 
     @field_validator("name")
     @classmethod
@@ -317,6 +321,13 @@ class TaskSpec(_Table):
             return value
         raise ValueError(f'{value!r} is no metric: use {_one_of(METRIC_NAMES, value)} or "package.module:function"')
 
+    @field_validator("program")
+    @classmethod
+    def _import_path(cls, value: str | None) -> str | None:
+        if value is not None and not _IMPORT_PATH.fullmatch(value):
+            raise ValueError(f'{value!r} names no function: write "package.module:function"')
+        return value
+
     @field_validator("user_prompt")
     @classmethod
     def _one_placeholder(cls, value: str | None) -> str | None:
@@ -334,6 +345,10 @@ class TaskSpec(_Table):
             raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
         if self.metric == "macro-f1" and self.answer.kind in ("text", "number", "math", "json"):
             raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
+        if (self.program is None) != (self.max_calls is None):
+            raise ValueError(
+                "program and max_calls go together: max_calls = 3 lets it make three calls for one example at most"
+            )
         return self
 
     def metric_name(self) -> str:

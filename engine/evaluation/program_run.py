@@ -1,0 +1,203 @@
+"""A program at work on one example: what it asks is asked as the run asks, and what goes wrong is told apart."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+import orjson
+
+from metaspo.backends import Completion, Message, Request, RequestRejected, Usage
+from metaspo.backends.chat_request import json_text, read_message
+from metaspo.engine.config.models import Model
+from metaspo.engine.prompts import PromptPair, Roles, merged
+from metaspo.engine.tasks import Example
+from metaspo.engine.tasks.programs import Broken, Messages, Program, ProgramError
+from metaspo.scheduling import Account, DrawCounter, Gateway, Priority
+
+THREADS = 64  # programs without `async` at work at once
+
+
+class NotStored(BaseException):
+    """A call whose answer is not in the cache, where none may be made. No `Exception`: a program must not catch it."""
+
+
+class ProgramRun:
+    """One example's run; used once.
+
+    Args:
+        account: of whom; None for who only looks.
+        priority: of its calls; None to make none, and only look in the cache.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        model: Model,
+        gateway: Gateway,
+        *,
+        roles: Roles,
+        account: Account | None,
+        priority: Priority | None,
+    ) -> None:
+        self._program = program
+        self._model = model
+        self._gateway = gateway
+        self._roles = roles
+        self._account = account
+        self._priority = priority
+        self._draws = DrawCounter()
+        self._asked = 0
+        self._hits: list[tuple[Request, Completion]] = []
+        self._end: BaseException | None = None  # what no program may keep to itself
+        self._over = False
+        self._calling: set[asyncio.Task[Any]] = set()
+
+    async def answer(self, pair: PromptPair, example: Example) -> Completion | RequestRejected | Broken | None:
+        """The answer; None if the cache does not hold all that it takes and no call may be made.
+
+        Raises what ends a run, whatever the program does with it, and `ProgramError`.
+        """
+        returned: object = None
+        try:
+            returned = await self._run(pair, example)
+        except asyncio.CancelledError:
+            raise
+        except RequestRejected as reason:
+            returned = reason
+        except Exception as reason:  # noqa: BLE001 - of a user's code: it is told, and counts as a wrong answer
+            returned = Broken(f"the program failed: {type(reason).__name__}: {reason}")
+        except BaseException:
+            if self._end is None:
+                raise
+        finally:
+            self._over = True
+            for task in self._calling:
+                task.cancel()
+        if isinstance(self._end, NotStored):
+            return None
+        if self._end is not None:
+            raise self._end
+        self._count_hits()
+        return self._read(returned, example)
+
+    async def _run(self, pair: PromptPair, example: Example) -> object:
+        function = self._program.function
+        if self._program.is_async:
+            return await cast("Awaitable[object]", function(pair, example, self.call))
+        return await anyio.to_thread.run_sync(
+            partial(function, pair, example, self._call_from_thread), abandon_on_cancel=True, limiter=_limiter()
+        )
+
+    def _read(self, returned: object, example: Example) -> Completion | RequestRejected | Broken:
+        if isinstance(returned, Completion | RequestRejected | Broken):
+            return returned
+        if isinstance(returned, str):
+            return Completion(text=returned, finish_reason="stop", usage=Usage(0, 0), latency=0.0)
+        raise ProgramError(
+            f"program {self._program.name!r} returned {type(returned).__name__} for {example.where}: it must return "
+            "text, or a completion"
+        )
+
+    async def call(
+        self,
+        messages: Messages,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: Sequence[str] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """See `Call`."""
+        given = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if stop is not None:
+            changes["stop"] = tuple(stop)
+        if more := {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}:
+            changes["extra"] = _with(self._model.sampling.extra, more)
+        request = self._model.request(self._messages(messages))
+        request = replace(
+            request,
+            sampling=replace(request.sampling, **changes),
+            response_format="" if response_format is None else json_text(response_format),
+        )
+        return await self._answer(self._draws.take(request))
+
+    def _messages(self, messages: Messages) -> tuple[Message, ...]:
+        told = [Message("user", messages)] if isinstance(messages, str) else messages
+        read = tuple(message if isinstance(message, Message) else read_message(message) for message in told)
+        return merged(read) if self._roles == "merged" else read
+
+    async def _answer(self, request: Request) -> Completion:
+        if self._end is not None:
+            raise self._end
+        if self._over:
+            raise RuntimeError(f"program {self._program.name!r} calls after it has answered, or was given up")
+        self._asked += 1
+        try:
+            if self._asked > self._program.max_calls:
+                raise ProgramError(
+                    f"program {self._program.name!r} makes more than {self._program.max_calls} calls for one example: "
+                    "raise the task's max_calls"
+                )
+            if self._priority is None:
+                return await self._look_up(request)
+            return await self._gateway.complete(
+                request, lane=self._model.lane, account=self._account, priority=self._priority
+            )
+        except (RequestRejected, asyncio.CancelledError):
+            raise
+        except BaseException as reason:
+            self._end = self._end or reason
+            raise
+
+    async def _look_up(self, request: Request) -> Completion:
+        stored = await self._gateway.lookup_many([request])
+        if 0 not in stored:
+            raise NotStored
+        self._hits.append((request, stored[0]))
+        return stored[0]
+
+    def _count_hits(self) -> None:
+        """Once it is known that the cache has them all: else the same are asked for again, and counted then."""
+        if self._hits and self._account is not None:
+            witness, _ = self._hits[-1]
+            completions = [completion for _, completion in self._hits]
+            self._gateway.count_hits(completions, witness=witness, lane=self._model.lane, account=self._account)
+
+    def _call_from_thread(self, messages: Messages, **options: Any) -> Completion:  # noqa: ANN401 - those of `call`
+        return anyio.from_thread.run(self._tracked, partial(self.call, messages, **options))
+
+    async def _tracked(self, call: Callable[[], Awaitable[Completion]]) -> Completion:
+        """A thread's call ends with its run: of a run that was given up nobody waits for the answer any more."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._calling.add(task)
+        try:
+            return await call()
+        finally:
+            self._calling.discard(task)
+
+
+def _with(extra: str, more: Mapping[str, Any]) -> str:
+    return json_text({**(orjson.loads(extra) if extra else {}), **more})
+
+
+_LIMITERS: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("metaspo_program_threads")
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """One for all programs of an event loop."""
+    try:
+        return _LIMITERS.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(THREADS)
+        _LIMITERS.set(limiter)
+        return limiter
