@@ -6,9 +6,10 @@ and the numbers at the top of a module, which are choices and not laws.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -63,13 +64,16 @@ class Mutant:
 def mutants_of(root: Path, file: str) -> list[Mutant]:
     """All mutants of a module, from its top to its end."""
     source = (root / file).read_text(encoding="utf-8")
-    return list(_Finder(file, source).walk(ast.parse(source), function="", names=()))
+    tree = ast.parse(source)
+    ties = {id(node.test) for node in ast.walk(tree) if _takes_either_of_equals(node)}
+    return list(_Finder(file, source, ties).walk(tree, function="", names=()))
 
 
 class _Finder:
-    def __init__(self, file: str, source: str) -> None:
+    def __init__(self, file: str, source: str, ties: Container[int]) -> None:
         self._file = file
         self._source = source
+        self._ties = ties
         self._lines = source.splitlines(keepends=True)
         self._starts = [0]
         for line in self._lines:
@@ -84,7 +88,7 @@ class _Finder:
                     return
                 function = function or ".".join(names)
         if function:
-            for changed, text in _changes(node):
+            for changed, text in _changes(node, tie=id(node) in self._ties):
                 yield self._mutant(changed, text, function)
         if not isinstance(node, ast.Raise):  # its words
             for child in _children(node):
@@ -121,21 +125,21 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
                 yield child
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[Piece, str]]:
-    """What of a node may become which text."""
+def _changes(node: ast.AST, *, tie: bool) -> Iterator[tuple[Piece, str]]:
+    """What of a node may become which text; `tie` for a comparison that may go either way between equals."""
     match node:
         case ast.expr():
-            yield from ((node, f"({ast.unparse(changed)})") for changed in _changed_expressions(node))
+            yield from ((node, f"({ast.unparse(changed)})") for changed in _changed_expressions(node, tie=tie))
         case ast.If(test=test) | ast.While(test=test) if not _has_own_changes(test):
             yield test, f"(not {ast.unparse(test)})"
         case ast.stmt():
             yield from ((node, text) for text in _changed_statements(node))
 
 
-def _changed_expressions(node: ast.expr) -> Iterator[ast.expr]:
+def _changed_expressions(node: ast.expr, *, tie: bool) -> Iterator[ast.expr]:
     match node:
         case ast.Compare(ops=[operator]):
-            for changed in COMPARISONS[type(operator)]:
+            for changed in COMPARISONS[type(operator)][tie:]:
                 yield ast.Compare(node.left, [changed()], node.comparators)
         case ast.BinOp() if type(node.op) in ARITHMETIC and not _is_text(node):
             yield ast.BinOp(node.left, ARITHMETIC[type(node.op)](), node.right)
@@ -176,6 +180,23 @@ def _has_own_changes(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare | ast.BoolOp) or (
         isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
     )
+
+
+def _takes_either_of_equals(node: ast.AST) -> TypeGuard[ast.IfExp | ast.If]:
+    """The larger of two, or the smaller, written out: `a if a < b else b`, or `if a < b: b = a`."""
+    match node:
+        case ast.IfExp(test=ast.Compare(left=left, ops=[operator], comparators=[right]), body=body, orelse=orelse):
+            taken = [body, orelse]
+        case ast.If(
+            test=ast.Compare(left=left, ops=[operator], comparators=[right]),
+            body=[ast.Assign(targets=[target], value=value)],
+            orelse=[],
+        ):
+            taken = [target, value]
+        case _:
+            return False
+    ordered = isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+    return ordered and sorted(map(ast.unparse, taken)) == sorted(map(ast.unparse, (left, right)))
 
 
 def _is_strict(node: ast.AST) -> bool:
