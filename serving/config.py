@@ -12,7 +12,8 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, holds_password
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.models import make_lane, weights_of
-from metaspo.engine.config.schema import BudgetTable, ModelTable, Table, name_of_variable
+from metaspo.engine.config.schema import BudgetTable, ModelTable, name_of_variable
+from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import Budget, Client, Lane

@@ -46,6 +46,11 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f"{source}: train_calls: counts one call an answer, and task '{programs[0]}' is answered by a program of "
             "as many as it likes: set iterations, and [budget] calls for a cap"
         )
+    searched = config.outer.candidates and (config.iterations or config.train_calls)
+    if searched and (fault := config.outer.fault(config.system_prompt)):
+        raise ConfigError(
+            f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
+        )
     trains, induced = train_sizes(config, tasks), induced_prompts(config)
     first = sum(trains) * (1 + induced)
     if config.train_calls is not None and config.train_calls < first:

@@ -8,12 +8,14 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password
+from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, Table
+from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 
@@ -22,22 +24,11 @@ NEVER_IN_CONFIG = "a key itself never belongs in a config"
 OF_EVERY_REQUEST = {"accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 
 
-class Table(BaseModel):
-    """A table of the config: unknown keys are refused, values are not changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
 def name_of_variable(value: str) -> str:
     """The value itself. Raises `ValueError` if it can be no environment variable's name."""
     if value and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
         raise ValueError(f"must be the NAME of an environment variable; {NEVER_IN_CONFIG}")
     return value
-
-
-LARGEST = 2**63 - 1  # that a journal holds, and whoever reads it
-LONGEST_NAME = 200  # with what is put around it, within the 255 bytes of a file's name
-MOST = 1_000_000  # of what is counted in a run: more is a slip, and could not even be planned
 
 
 class PriceTable(Table):
@@ -180,7 +171,7 @@ class InnerTable(Table):
     gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
 
 
-class OuterTable(Table):
+class OuterTable(Wording):
     """The outer loop: the system prompt."""
 
     strategy: str = "metaspo"
@@ -188,9 +179,6 @@ class OuterTable(Table):
     candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
     gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
-    max_chars: int | None = Field(
-        default=None, ge=1, le=LARGEST, description="longest system prompt that is taken, in characters"
-    )
     under: Under = Field(
         default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
     )

@@ -6,8 +6,9 @@ from metaspo.engine.journal import events
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.strategies import Malformed, NoProposal, fault_of
+from metaspo.engine.strategies import NoProposal
 from metaspo.engine.strategies.ape import read_induced, user_induction
+from metaspo.engine.strategies.meta_prompts import well_formed
 from metaspo.engine.tasks import Task
 
 DEMOS = 10  # train examples that a prompt is induced from
@@ -29,14 +30,11 @@ async def _induce_one(context: RunContext, task: Task, address: str, position: i
     ask = asker(context, address, priority=priorities.initial(position))
     rule = task.answer_format.describe()
     try:
-        return await ask("induce", user_induction(shown, answer_rule=rule), lambda answer: _read(answer, rule))
+        return await ask(
+            "induce",
+            user_induction(shown, answer_rule=rule),
+            lambda answer: well_formed(read_induced(answer, answer_rule=rule), level="user"),
+        )
     except NoProposal as reason:
         context.journal.write(events.Proposal(address=address, none=str(reason)))
         return ""
-
-
-def _read(answer: str, rule: str) -> str:
-    prompt = read_induced(answer, answer_rule=rule)
-    if fault := fault_of(prompt, level="user"):
-        raise Malformed(fault)
-    return prompt

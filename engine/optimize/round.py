@@ -20,7 +20,7 @@ from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
 from metaspo.engine.selection.races import open_contest
-from metaspo.engine.strategies import NoProposal, Proposal, Proposer, check_prompt
+from metaspo.engine.strategies import NoProposal, Proposal, Proposer
 
 Gather = Callable[[Iterable[Coroutine[Any, Any, None]]], Coroutine[Any, Any, list[None]]]
 
@@ -95,7 +95,7 @@ class Round:
         setup, address = self.setup, self._address(number)
         ask = self._calls.asker(address, priority=setup.priority(number), live=partial(self._gate.done, number))
         try:
-            prompt = check_prompt(await proposal(ask), level=setup.level, max_chars=setup.max_chars)
+            prompt = setup.usable(await proposal(ask))
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
             setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from metaspo.engine.config.wording import Wording
 from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
-from metaspo.engine.prompts import PromptPair
+from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
@@ -70,9 +71,16 @@ class RoundSetup:
     objective: Objective = field(default_factory=Objective)
 
     @property
-    def max_chars(self) -> int | None:
-        """How long a candidate may be; None for no limit."""
-        return self.context.config.outer.max_chars if self.level == "system" else None
+    def wording(self) -> Wording:
+        """What the text of a candidate must keep to; user prompts to nothing but their placeholder."""
+        return self.context.config.outer if self.level == "system" else Wording()
+
+    def usable(self, prompt: str) -> str:
+        """The prompt as the round takes it. Raises `PromptError` if it cannot."""
+        checked = check_user_prompt(prompt) if self.level == "user" else check_system_prompt(prompt)
+        if fault := self.wording.fault(checked):
+            raise PromptError(fault)
+        return checked
 
     @property
     def nodes(self) -> tuple[NodeSpec, ...]:

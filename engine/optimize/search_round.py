@@ -14,9 +14,10 @@ from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.train_calls import TrainCell
+from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, WrongAnswer, fault_of
+from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, WrongAnswer, is_usable
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
@@ -76,13 +77,10 @@ class RoundSearchContext:
 
     def usable(self, prompt: str) -> str:
         """The prompt, stripped. Raises `Malformed`."""
-        prompt = prompt.strip()
-        if fault := self._fault(prompt):
-            raise Malformed(fault)
-        return prompt
-
-    def _fault(self, prompt: str) -> str:
-        return fault_of(prompt, level=self.level, max_chars=self._setup.max_chars)
+        try:
+            return self._setup.usable(prompt.strip())
+        except PromptError as error:
+            raise Malformed(str(error)) from error
 
     async def ask(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
         """Ask the optimizer at `step`, whose last part names the call. Raises `NoProposal`."""
@@ -91,10 +89,10 @@ class RoundSearchContext:
 
     def asker(self, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
         """The optimizer at an address of the round; counts what it answers."""
-        ask = asker(self._setup.context, address, priority=priority, live=live)
+        ask, request = asker(self._setup.context, address, priority=priority, live=live), self._setup.wording.request
 
         async def counted(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-            answer = await ask(step, messages, parse)
+            answer = await ask(step, ending_with(request, messages) if request else messages, parse)
             self._asked += 1
             return answer
 
@@ -109,7 +107,7 @@ class RoundSearchContext:
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
         """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out."""
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self.tasks)
-        usable = [prompt for prompt in dict.fromkeys(prompts) if not self._fault(prompt)]
+        usable = [prompt for prompt in dict.fromkeys(prompts) if is_usable(prompt, self)]
         scorings = []
         for number, prompt in enumerate(
             usable, start=1
@@ -164,3 +162,9 @@ class RoundSearchContext:
     def _next(self) -> Priority:
         self._calls += 1
         return self._setup.priority(0, part=self._calls)
+
+
+def ending_with(request: str, messages: Sequence[Message]) -> list[Message]:
+    """The messages with a request at their end."""
+    *before, last = messages
+    return [*before, replace(last, content=f"{last.content}\n\n{request}")]

@@ -11,18 +11,16 @@ from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.tasks import Example, Task
 
 VERSION = 2  # 1 is `old_identity`
-# Of a config, beside the data. A key added later enters only where it is not at its default: it must rename no run.
+# Of a config, beside the data. What else the tables of the loops hold, and LATER, came later: that enters only where it
+# is not at its default, and so renames no run.
 METHOD: dict[str, Any] = {
     **dict.fromkeys(("seed", "iterations", "system_prompt", "roles", "redraws"), True),
     "inner": {"strategy", "options", "candidates", "failures", "keep"},
     "outer": {"strategy", "options", "candidates", "failures"},
     "test": {"source", "baseline"},
 }
-LATER: dict[str, Any] = {
-    **dict.fromkeys(("rows", "train_calls"), True),
-    "inner": {"gate"},
-    "outer": {"gate", "max_chars", "under", "induced"},
-}
+LATER = {"rows", "train_calls"}
+LOOPS = ("inner", "outer")
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -46,9 +44,10 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
 
 def later(config: RunConfig) -> dict[str, Any]:
     """The keys that came later, as far as they are not at their defaults."""
-    said = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
-    loops = {f"{loop} later": table for loop in ("inner", "outer") if (table := said.pop(loop, {}))}
-    return {**said, **loops}
+    later = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
+    exclude = {loop: METHOD[loop] for loop in LOOPS}
+    tables = config.model_dump(mode="json", include=set(LOOPS), exclude=exclude, exclude_defaults=True)
+    return {**later, **{f"{loop} later": table for loop, table in tables.items() if table}}
 
 
 def fingerprint_of(identity: object) -> str:

@@ -12,7 +12,7 @@ from metaspo.engine.strategies.base import (
     TaskView,
 )
 from metaspo.engine.strategies.meta_prompts import Level
-from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, check_prompt, fault_of
+from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
 from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
 from metaspo.engine.strategies.search import (
     CallBound,
@@ -48,9 +48,8 @@ __all__ = [
     "Trial",
     "UnknownStrategy",
     "WrongAnswer",
-    "check_prompt",
-    "fault_of",
     "inner_strategy",
+    "is_usable",
     "outer_strategy",
     "strategy_names",
 ]

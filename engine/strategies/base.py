@@ -63,6 +63,7 @@ class CandidateContext:
         system_prompt: the one that the tasks were scored under.
         past: prompts of this level that were proposed in earlier rounds, oldest first, each once.
         model, max_tokens: of the base model, and how long its answers may be; "" and 0 where that is not known.
+        usable: the prompt, stripped; raises `Malformed` if the loop could not use it: for the `parse` of an `ask`.
     """
 
     address: str
@@ -74,6 +75,7 @@ class CandidateContext:
     past: tuple[str, ...] = ()
     model: str = ""
     max_tokens: int = 0
+    usable: Callable[[str], str] = str.strip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,14 +83,14 @@ class _Informed:
         rewrite = _messages(
             level, "generate", {**slots, "findings": findings, "rules": text("informed", "rules", level, {})}
         )
-        return await context.ask("generate", rewrite, self._reader(level, examples))
+        return await context.ask("generate", rewrite, self._reader(context, level, examples))
 
-    def _reader(self, level: Level, examples: Sequence[Example]) -> Callable[[str], str]:
+    def _reader(self, context: CandidateContext, level: Level, examples: Sequence[Example]) -> Callable[[str], str]:
         def read(answer: str) -> str:
             prompt = read_prompt(answer, "new_prompt", level=level)
             if fault := fault_in(prompt, words=self.words, examples=examples):
                 raise Malformed(fault)
-            return prompt
+            return context.usable(prompt)
 
         return read
 

@@ -64,8 +64,13 @@ def read_tag(text: str, tag: str) -> str:
 
 def read_prompt(text: str, tag: str, *, level: Level) -> str:
     """The prompt in a tag. Raises `Malformed`, for a user prompt also without the placeholder exactly once."""
+    return well_formed(read_tag(text, tag), level=level)
+
+
+def well_formed(prompt: str, *, level: Level) -> str:
+    """The prompt of an answer. Raises `Malformed` for one that no loop of that level could use."""
     try:
-        return (check_user_prompt if level == "user" else check_system_prompt)(read_tag(text, tag))
+        return (check_user_prompt if level == "user" else check_system_prompt)(prompt)
     except PromptError as error:
         raise Malformed(str(error)) from error
 

@@ -46,7 +46,7 @@ class FailureAnalysisInner:
         }
         analysis = await context.ask("analyze", meta_messages("user", "analyze", slots), read_analysis)
         rewrite = meta_messages("user", "generate", {**slots, "analysis": analysis})
-        return await context.ask("generate", rewrite, read_user_prompt)
+        return await context.ask("generate", rewrite, lambda said: context.usable(read_user_prompt(said)))
 
 
 class FailureAnalysisOuter:
@@ -74,7 +74,7 @@ class FailureAnalysisOuter:
         slots = {"system_prompt": context.system_prompt, "failures": join_blocks(blocks)}
         analysis = await context.ask("analyze", meta_messages("system", "analyze", slots), read_analysis)
         rewrite = meta_messages("system", "generate", {"system_prompt": context.system_prompt, "analysis": analysis})
-        return await context.ask("generate", rewrite, read_system_prompt)
+        return await context.ask("generate", rewrite, lambda said: context.usable(read_system_prompt(said)))
 
 
 def sample(failures: tuple[Failure, ...], size: int, rng: Random) -> list[Failure]:

@@ -6,9 +6,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from metaspo.engine.addresses import candidate_address
-from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
-from metaspo.engine.strategies.base import Ask, InnerContext, OuterContext, Strategy
-from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy
 from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
 
 C = TypeVar("C")
@@ -108,7 +106,7 @@ class AllAtOnce:
         if not context.candidates:
             return []
         returned = dict.fromkeys(await self.search.search(context))
-        usable = [prompt for prompt in returned if not fault_of(prompt, level=context.level)]
+        usable = [prompt for prompt in returned if is_usable(prompt, context)]
         return [partial(_given, prompt) for prompt in usable[: context.candidates]]
 
 
@@ -126,6 +124,7 @@ def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerConte
         past=context.past,
         model=context.model,
         max_tokens=context.max_tokens,
+        usable=context.usable,
     )
 
 
@@ -142,24 +141,17 @@ def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterConte
         past=context.past,
         model=context.model,
         max_tokens=context.max_tokens,
+        usable=context.usable,
     )
 
 
-def check_prompt(prompt: str, *, level: Level, max_chars: int | None = None) -> str:
-    """Return the prompt. Raises `PromptError` if the loop of that level cannot use it, or it is too long."""
-    checked = (check_user_prompt if level == "user" else check_system_prompt)(prompt)
-    if max_chars is not None and len(checked) > max_chars:
-        raise PromptError(f"it has {len(checked):,} characters, and max_chars = {max_chars:,}")
-    return checked
-
-
-def fault_of(prompt: str, *, level: Level, max_chars: int | None = None) -> str:
-    """Why a loop could not use the prompt; "" if it could."""
+def is_usable(prompt: str, context: SearchContext) -> bool:
+    """Whether the loop could use the prompt."""
     try:
-        check_prompt(prompt, level=level, max_chars=max_chars)
-    except PromptError as error:
-        return str(error)
-    return ""
+        context.usable(prompt)
+    except Malformed:
+        return False
+    return True
 
 
 async def _given(prompt: str, _ask: Ask) -> str:

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, refuse_run
-from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig, Table
+from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig
+from metaspo.engine.config.table import Table
 from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare

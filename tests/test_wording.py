@@ -1,0 +1,136 @@
+"""What the text of a system prompt must keep to: whatever is proposed, no prompt that breaks it is asked under."""
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from test_engine_search import CASES, TASKS, config_of, is_base
+from world import World, make_config
+
+from metaspo.engine import RunConfig
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.schema import OuterTable
+from metaspo.engine.config.wording import Wording, stand_in
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.journal.events import Malformed
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
+from metaspo.engine.runs.identity import fingerprint
+
+OUTER = [name for name, loop in CASES if loop == "outer"]
+letters = st.text("abcXYZ", min_size=1, max_size=5)
+
+
+def outer_of(name: str, **wording: object) -> RunConfig:
+    """A run of one strategy in the outer loop, whose prompts must keep to a wording."""
+    table = {"candidates": 4} if name in ("embedded", "metaspo") else config_of(name, loop="outer").outer.model_dump()
+    return make_config({"outer": {**table, "strategy": name, **wording}, "inner": {"candidates": 0}})
+
+
+def system_prompts(runs: Runs) -> set[str]:
+    """The system prompts that examples were asked under."""
+    return {request.messages[0].content for request in runs.answered if is_base(request)}
+
+
+def new_words(runs: Runs) -> list[str]:
+    """Words of system prompts that examples were asked under, which the first one does not hold."""
+    return sorted(
+        word for prompt in system_prompts(runs) for word in prompt.split() if not stand_in(DEFAULT_SYSTEM_PROMPT, word)
+    )
+
+
+def told(runs: Runs) -> list[str]:
+    """What the optimizer was asked."""
+    return [request.messages[-1].content for request in runs.answered if not is_base(request)]
+
+
+@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_stand_in_it(name: str) -> None:
+    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    bound = Runs(outer_of(name, must_contain=["helpful  Assistant"]), TASKS, World(5), timing=1, width=4)
+    result = bound.session()
+    assert result is not None
+    assert all("helpful assistant" in prompt for prompt in system_prompts(bound))
+    assert any("helpful assistant" not in prompt for prompt in system_prompts(free)) or name in ("embedded", "sprig")
+
+
+@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+def test_no_example_is_asked_under_a_system_prompt_with_words_that_must_not_stand_in_it(name: str) -> None:
+    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    word = new_words(free)[0]
+    bound = Runs(outer_of(name, must_not_contain=[word]), TASKS, World(5), timing=1, width=4)
+    assert bound.session() is not None
+    assert not any(stand_in(prompt, word) for prompt in system_prompts(bound))
+
+
+def test_whoever_writes_system_prompts_is_told_what_they_must_keep_to_and_nobody_else_is() -> None:
+    wording = Wording(max_chars=900, must_contain=("a helpful assistant",), must_not_contain=("sorry",))
+    runs = Runs(make_config({"outer": {"candidates": 2, **wording.model_dump()}}), TASKS, World(5), timing=1, width=4)
+    assert runs.session() is not None
+    assert wording.request.startswith(
+        "Whatever system prompt you write must have at most 900 characters; it must contain"
+    )
+    asked = [said.endswith(wording.request) for said in told(runs)]
+    assert {True, False} == set(asked)
+    free = Runs(make_config({"outer": {"candidates": 2}}), TASKS, World(5), timing=1, width=4)
+    free.session()
+    assert not any("Whatever system prompt you write" in said for said in told(free))
+
+
+def test_a_proposal_that_breaks_the_wording_is_drawn_again() -> None:
+    free = Runs(outer_of("metaspo"), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    bound = Runs(outer_of("metaspo", must_not_contain=[new_words(free)[0]]), TASKS, World(5), timing=1, width=4)
+    assert bound.session() is not None
+    assert any("(must_not_contain)" in event.why for event in bound.journal.events if isinstance(event, Malformed))
+
+
+@given(letters, st.lists(letters, max_size=4))
+def test_words_stand_in_a_prompt_where_they_are_words_of_it_whatever_their_case(word: str, prompt: list[str]) -> None:
+    there = word.lower() in [other.lower() for other in prompt]
+    assert stand_in(" ".join(prompt), word) == there
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "there"),
+    [
+        ("Explain again.", "AI", False),
+        ("You are an AI.", "ai", True),
+        ("Answer in\nplain  words.", "in plain words", True),
+        ("回答要简短，用中文。", "中文", True),
+        ("Write <answer>…</answer>.", "<answer>", True),
+        ("STRASSE", "straße", True),
+        ("step2", "step", False),
+        ("aab aa", "aa", True),
+    ],
+)
+def test_words_are_found_as_a_reader_finds_them(prompt: str, words: str, there: bool) -> None:
+    assert stand_in(prompt, words) is there
+
+
+@pytest.mark.parametrize(
+    ("wording", "said"),
+    [
+        ({"must_contain": [""]}, "one of them is empty"),
+        ({"must_contain": ["never guess"], "must_not_contain": ["guess"]}, "can hold the words 'never guess'"),
+        ({"must_contain": ["never guess"], "max_chars": 5}, "max_chars = 5"),
+    ],
+)
+def test_what_no_prompt_could_keep_to_is_refused(wording: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        OuterTable.model_validate(wording)
+
+
+@pytest.mark.parametrize("wording", [{"must_contain": ["JSON"]}, {"must_not_contain": ["helpful"]}, {"max_chars": 9}])
+def test_the_first_system_prompt_must_keep_to_it_where_others_are_looked_for(wording: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"^x.toml: system_prompt: \[outer\] says"):
+        check_optimizable(make_config({"outer": wording}), TASKS, source="x.toml")
+    for off in ({"outer": {**wording, "candidates": 0}}, {"outer": wording, "iterations": 0}):
+        check_optimizable(make_config(off), TASKS, source="x.toml")
+
+
+def test_runs_of_different_wordings_are_different_runs() -> None:
+    wordings: list[dict[str, object]] = [{}, {"must_contain": ["helpful"]}, {"must_not_contain": ["rude"]}]
+    assert len({fingerprint(make_config({"outer": wording}), TASKS) for wording in wordings}) == 3
