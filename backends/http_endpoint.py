@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from urllib.parse import urlsplit
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -22,6 +23,7 @@ class HttpEndpoint:
         headers: sent with every request; their values are taken for secrets.
         ca_file: a file of certificates (PEM) to trust besides the system's; "" for none.
         proxy: URL of a proxy; "" for none, None for what the process's environment says.
+        time_limit: seconds for one request, where whoever sends it gives it more.
     """
 
     url: str
@@ -29,6 +31,7 @@ class HttpEndpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str = ""
     proxy: str | None = field(default=None, repr=False)
+    time_limit: float = inf
 
     @property
     def secrets(self) -> tuple[str, ...]:

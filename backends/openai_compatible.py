@@ -51,6 +51,7 @@ class OpenAICompatible:
         self._secrets = endpoint.secrets
         self._limit_parameter = limit_parameter
         self._probe_limit = probe_limit
+        self._time_limit = endpoint.time_limit
         self._http = HttpExchange(endpoint)
         self._in_flight = 0
 
@@ -70,6 +71,7 @@ class OpenAICompatible:
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, from sending to the last byte. Raises a `BackendError`."""
         limit, read = request.sampling.max_tokens, read_reply
+        time_limit = min(time_limit, self._time_limit)
         room = _MAX_ROOM if limit is None else _MIN_ROOM + _ROOM_PER_TOKEN * limit
         url, prompts = self._chat_url, request.messages
         if not request.path:

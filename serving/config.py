@@ -12,7 +12,7 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, holds_password
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.models import make_lane, weights_of
-from metaspo.engine.config.schema import BudgetTable, ModelTable, name_of_variable
+from metaspo.engine.config.schema import BudgetTable, ModelTable, VariableName
 from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
@@ -44,13 +44,8 @@ class KeyTable(Table):
     """One who may ask: an account of its own, with caps of its own."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    key_env: str = Field(min_length=1, description="name of the environment variable that holds the key")
+    key_env: VariableName = Field(min_length=1, description="name of the environment variable that holds the key")
     budget: BudgetTable = BudgetTable()
-
-    @field_validator("key_env")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return name_of_variable(value)
 
 
 class ServeConfig(Table):

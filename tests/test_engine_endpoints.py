@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving_server import chat, response, serving
+from misbehaving_server import Answer, chat, response, serving
 from world import make_config
 
 from metaspo import ConfigError, Message, RunConfig
 from metaspo.backends import OpenAIAPI, OpenAICompatible, Request
+from metaspo.backends.errors import TimedOut
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.models import lane_settings, make_backends, model_of
@@ -56,6 +57,24 @@ async def test_each_endpoint_may_have_a_key_of_its_own() -> None:
     head = await head_of(keys, api_key_env="OURS", endpoints=[{"url": "URL/v1", "api_key_env": "MINE"}])
     assert f"Bearer {SECRET}" in head
     assert "Bearer another-key" in await head_of(keys, api_key_env="OURS", endpoints=["URL/v1"])
+
+
+@pytest.mark.parametrize("backend", ["openai", "openai-compatible"])
+async def test_an_endpoint_is_given_up_after_its_own_time_limit_where_that_is_the_shorter(backend: str) -> None:
+    async with serving(Answer(hang=True)) as (url, _):
+        endpoint = {"url": url, "time_limit": 0.05}
+        given = {"backend": backend, "model": "m", "endpoints": [endpoint]}
+        (server,) = make_backends(ModelTable.model_validate(given), environment={"OPENAI_API_KEY": SECRET})
+        for longest, said in ((600.0, "0.05"), (0.02, "0.02")):
+            with pytest.raises(TimedOut, match=f"within {said} seconds"):
+                await server.complete(REQUEST, time_limit=longest)
+        await server.aclose()
+
+
+def test_an_endpoint_that_is_to_wait_longer_than_its_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="time_limit = 900, and the model 600"):
+        parse({"endpoints": [{"url": "http://h/v1", "time_limit": 900}]})
+    parse({"endpoints": [{"url": "http://h/v1", "time_limit": 900}], "time_limit": 900})
 
 
 async def test_a_key_that_the_config_names_is_the_one_that_is_sent() -> None:

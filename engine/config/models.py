@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import orjson
@@ -169,6 +170,7 @@ def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[s
         headers=headers,
         ca_file=_ca_file(endpoint, environment),
         proxy=proxy,
+        time_limit=endpoint.time_limit or inf,
     )
 
 

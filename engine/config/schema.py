@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
@@ -31,6 +31,9 @@ def name_of_variable(value: str) -> str:
     return value
 
 
+VariableName = Annotated[str, AfterValidator(name_of_variable)]
+
+
 class PriceTable(Table):
     """Dollars per million tokens."""
 
@@ -45,20 +48,21 @@ class EndpointTable(Table):
     """One address of a server; in a config a base URL alone will do."""
 
     url: str
-    api_key_env: str = Field(default="", description="as the model's, for this endpoint alone")
+    api_key_env: VariableName = Field(default="", description="as the model's, for this endpoint alone")
     headers: dict[str, str] = Field(default_factory=dict, description="values may hold $NAME, an environment variable")
     ca_file: str = Field(default="", description="certificates (PEM) to trust besides the system's; a whole path")
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds for one attempt, if below the model's",
+    )
 
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, value: str) -> str:
         parse_base_url(value)
         return value
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return name_of_variable(value)
 
     @field_validator("headers")
     @classmethod
@@ -94,7 +98,7 @@ class ModelTable(Table):
     endpoints: tuple[EndpointTable, ...] = Field(
         default=(), description="base URLs, or tables with a url and headers; several are replicas of one model"
     )
-    api_key_env: str = Field(default="", description="name of the environment variable that holds the key")
+    api_key_env: VariableName = Field(default="", description="name of the environment variable that holds the key")
     revision: str = Field(default="", description="tells apart different weights under one model name")
     temperature: Annotated[float, Field(ge=0, le=2)] | Literal["none"] | None = Field(
         default=None, description='"none" for a model that takes none'
@@ -127,11 +131,6 @@ class ModelTable(Table):
     context: int | None = Field(default=None, ge=256, le=10 * MOST, description="context of a local model, in tokens")
     threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
 
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        return name_of_variable(value)
-
     @field_validator("extra")
     @classmethod
     def _leaves_ours_alone(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +152,11 @@ class ModelTable(Table):
             raise ValueError('needs endpoints, e.g. endpoints = ["http://127.0.0.1:8000/v1"]')
         if self.backend == "local" and self.endpoints:
             raise ValueError("a local model takes no endpoints: metaspo starts its server")
+        if longer := [each for each in self.endpoints if (each.time_limit or 0) > self.time_limit]:
+            raise ValueError(
+                f"an endpoint has time_limit = {longer[0].time_limit:g}, and the model {self.time_limit:g}: "
+                "an endpoint's is for a shorter one; give the model the longest"
+            )
         return self
 
 
