@@ -43,6 +43,11 @@ class DiskStore(BatchedStore):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
 
     @property
+    def folder(self) -> Path:
+        """Where its database is."""
+        return self._folder
+
+    @property
     def claims(self) -> Claims:
         """By which processes agree who asks for what is not there."""
         return self._claims

@@ -2,11 +2,11 @@
 
 import sqlite3
 import threading
-from pathlib import Path
 
-from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.base import Entry, Store, StoreError
 from metaspo.cache.batched import MEMORY_BYTES
 from metaspo.cache.database import connect, explained, value_or_problem
+from metaspo.cache.disk import DiskStore
 from metaspo.cache.lru import RecentEntries
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
 
@@ -14,13 +14,14 @@ _SELECT = "SELECT mode, value FROM Cache WHERE raw = 1 AND key = ?"
 
 
 class QuickReader:
-    """The entries used last, and those of a cache folder where there is one. For any number of threads.
+    """The entries used last, and those of a store's database where it has one. For any number of threads.
 
     It only ever says that an entry is there: what it does not find, or cannot read, is for the store to find.
     """
 
-    def __init__(self, folder: Path | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        """`folder` holds a cache already. Raises `StoreError`."""
+    def __init__(self, store: Store, *, memory_bytes: int = MEMORY_BYTES) -> None:
+        """Raises `StoreError`."""
+        folder = store.folder if isinstance(store, DiskStore) else None
         self._lock = threading.Lock()
         self._recent = RecentEntries(memory_bytes)
         self._folder = folder

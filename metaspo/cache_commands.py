@@ -44,7 +44,12 @@ cache_app = typer.Typer(
 )
 
 Location = Annotated[
-    str, typer.Option("--cache", metavar="DIR|URL", help="Folder of the cache, or its server: redis://HOST:PORT/DB.")
+    str,
+    typer.Option(
+        "--cache",
+        metavar="DIR|URL",
+        help="Folder of the cache (files://DIR: plain files), or its server: redis://HOST:PORT/DB.",
+    ),
 ]
 
 

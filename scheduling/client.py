@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.cache import PASSWORD, Entry, QuickReader, is_url, open_store, request_key
+from metaspo.cache import PASSWORD, Entry, QuickReader, open_store, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import UNLIMITED, Budget
 from metaspo.scheduling.draws import DrawCounter
@@ -87,8 +87,7 @@ class Client:
         self._thread.start()
         try:
             self._gateway = self._run(self._open())
-            folder = Path(self._cache).expanduser() if self._cache and not is_url(self._cache) else None
-            self._reader = QuickReader(folder)
+            self._reader = QuickReader(self._store)
         except BaseException:
             self._stop_loop()
             raise

@@ -11,6 +11,7 @@ import pytest
 from real_redis import RealRedis, real_redis
 
 from metaspo.cache import DiskStore, FallbackStore, Store, open_store
+from metaspo.cache.files import FileStore
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
 
@@ -42,6 +43,14 @@ class TestDiskClaims(ClaimsConformance):
     def open(self, folder: Path) -> Store:
         """A store on disk."""
         return DiskStore(folder)
+
+
+class TestFileClaims(ClaimsConformance):
+    """The common laws, beside plain files."""
+
+    def open(self, folder: Path) -> Store:
+        """A store of plain files."""
+        return FileStore(folder)
 
 
 class TestFallbackClaims(ClaimsConformance):

@@ -7,6 +7,7 @@ import pytest
 from redis import exceptions
 
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
+from metaspo.cache.files import FileStore
 from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_location
 from metaspo.cache.record import encode_entry
 from metaspo.cache.redis_address import read_address
@@ -85,6 +86,9 @@ async def test_a_place_is_a_folder_from_where_it_is_said_or_memory(tmp_path: Pat
     async with open_store(str(tmp_path / "there"), folder=tmp_path / "x", on_failure=told.append) as store:
         assert isinstance(store, FallbackStore)
     assert (tmp_path / "there" / "cache.db").exists()
+    async with open_store("files://plain", folder=tmp_path) as store:
+        assert isinstance(store, FileStore)
+    assert [path.name for path in (tmp_path / "plain").iterdir()] == ["answers-1"]
     assert isinstance(open_store("", folder=tmp_path), MemoryStore)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
@@ -108,6 +112,7 @@ def test_a_server_needs_its_package(monkeypatch: pytest.MonkeyPatch, opened: typ
     ("place", "url", "secret", "shown"),
     [
         ("cache", False, False, "cache"),
+        ("files:///a/b", True, False, "files:///a/b"),
         ("a:b@c", False, False, "a:b@c"),
         ("redis://h/0", True, False, "redis://h/0"),
         ("redis://me@h", True, False, "redis://h"),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from metaspo.cache import PASSWORD, MemoryStore, Store, is_url, open_store
+from metaspo.cache import PASSWORD, MemoryStore, Store, folder_of, open_store
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.models import BASE_TEMPERATURE, Model, model_of
 from metaspo.engine.config.schema import RunConfig
@@ -174,7 +174,8 @@ def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:
 
 def _store_of(config: RunConfig, folder: Path) -> Store:
     """The run's cache; an empty one where it kept nothing, so that none is made."""
-    if not config.cache or not (is_url(config.cache) or (folder / Path(config.cache).expanduser()).is_dir()):
+    kept = folder_of(config.cache, folder=folder)
+    if not config.cache or (kept is not None and not kept.is_dir()):
         return MemoryStore()
     password = environment_with_dotenv(folder).get(PASSWORD, "")
     return open_store(config.cache, folder=folder, password=password)
