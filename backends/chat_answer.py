@@ -8,7 +8,7 @@ import orjson
 from metaspo.backends.base import Completion
 
 JsonObject = dict[str, Any]
-_OF_CHOICE = ("logprobs",)
+_OF_CHOICE = ("logprobs", "stop_reason")
 _OF_ANSWER = ("id", "usage", "service_tier")
 
 
@@ -100,4 +100,5 @@ def _choice(index: int, completion: Completion) -> JsonObject:
         "message": message,
         "logprobs": rest.get("logprobs"),
         "finish_reason": completion.finish_reason,
+        **({"stop_reason": rest["stop_reason"]} if "stop_reason" in rest else {}),
     }

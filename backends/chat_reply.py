@@ -4,7 +4,7 @@ An answer counts as whole only for a reason to stop that is known to mean so; wh
 and so neither scored nor kept. Thinking is separated from the answer here and nowhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -33,6 +33,7 @@ _REFUSALS = frozenset(
 )
 _TEXT_OF_PART = ("text", "thinking", "content", "summary", "refusal")
 _READ = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "thinking"})
+_STOPPED_BY = ("stop_reason", "matched_stop")  # which stop string ended it, where a server says so: vLLM, SGLang
 _REASONING = {"reasoning_content": 0, "reasoning": 0, "thinking": 0, "reasoning_details": 0}  # in order of preference
 
 
@@ -59,8 +60,6 @@ def read_reply(
         finish_reason = CONTENT_FILTER
     if finish_reason == CONTENT_FILTER:
         text = _joined(refusal)
-    elif finish_reason == _STOP and request.sampling.stop:
-        text = _with_closing_tag(text, request.sampling.stop, stop_reason=choice.get("stop_reason"))
     completion = Completion(
         text=text,
         finish_reason=finish_reason,
@@ -134,6 +133,9 @@ def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:
     rest = {name: value for name, value in message.items() if value and name in unread} if unread else {}
     if choice.get("logprobs"):
         rest["logprobs"] = choice["logprobs"]
+    for name in _STOPPED_BY:
+        if isinstance(choice.get(name), str):
+            rest["stop_reason"] = choice[name]
     usage = answer.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     if not rest and not (isinstance(details, dict) and any(details.values())):
@@ -173,15 +175,6 @@ def _joined(value: object, depth: int = 6) -> str:
             if value.get(name):
                 return _joined(value[name], depth - 1)
     return ""
-
-
-def _with_closing_tag(text: str, stops: Sequence[str], *, stop_reason: object) -> str:
-    """The text with the closing tag that was the stop string, and so cut off; servers may name it as `stop_reason`."""
-    for stop in stops:
-        opening = stop[:1] + stop[2:]
-        if stop[1:2] == "/" and stop_reason in (None, stop) and text.rfind(opening) > text.rfind(stop):
-            return text + stop
-    return text
 
 
 def failure_in(answer: JsonObject, choice: JsonObject, headers: Mapping[str, str], *, call: Call) -> BackendError:

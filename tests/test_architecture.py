@@ -26,6 +26,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "prompts",
     "money",
     "differences",
+    "cut_tags",
     "strategies",
     "domains",
     "config",

@@ -19,6 +19,7 @@ from metaspo.backends import (
     Request,
     Sampling,
     ServerFault,
+    chat_answer,
 )
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.http_errors import Call
@@ -294,27 +295,15 @@ def test_a_failure_within_a_success_is_told_in_the_servers_words(
     assert words in str(caught.value)
 
 
-TAGGED = Request(model="m", messages=(), sampling=Sampling(stop=("END", "</answer>")))
-
-
-@pytest.mark.parametrize(
-    ("text", "more", "right"),
-    [
-        ("It is <answer>B", {}, "It is <answer>B</answer>"),
-        ("It is <answer>B", {"stop_reason": "</answer>"}, "It is <answer>B</answer>"),
-        ("It is <answer>B", {"stop_reason": "END"}, "It is <answer>B"),
-        ("It is <answer>B</answer>", {}, "It is <answer>B</answer>"),
-        ("It is B", {}, "It is B"),
-        ("<answer>A</answer> or <answer>B", {}, "<answer>A</answer> or <answer>B</answer>"),
-        ("<think>Put it in <answer>", {}, ""),
-    ],
-)
-def test_a_stop_string_that_closes_a_tag_is_put_back(text: str, more: dict[str, Any], right: str) -> None:
-    """Servers cut it off, and with it what made the answer one."""
-    body = answer({"content": text}, "stop", **more)
-    assert read(body, request=TAGGED).text == right
-    body = answer({"content": text}, "length", **more)
-    assert read(body, request=TAGGED).text in (text, ""), "cut off by the limit, not by the string"
+def test_an_answer_stays_as_the_server_gave_it_where_a_stop_string_ended_it() -> None:
+    """With which string that was, where the server says so: another program may have asked."""
+    request = Request(model="m", messages=(), sampling=Sampling(stop=("</answer>",)))
+    for name in ("stop_reason", "matched_stop"):
+        completion = read(answer({"content": "<answer>B"}, "stop", **{name: "</answer>"}), request=request)
+        assert completion.text == "<answer>B"
+        (choice,) = chat_answer([completion], model="m", answer_id="", created=0)["choices"]
+        assert choice["stop_reason"] == "</answer>"
+        assert choice["message"] == {"role": "assistant", "content": "<answer>B"}
 
 
 def test_none_of_this_is_in_the_key_of_a_request() -> None:

@@ -99,7 +99,13 @@ class Evaluation:
     def _grade(self, row: int, answer: Answered) -> Outcome:
         """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
         task = self.task
-        return grade_answer(answer, self._examples[row], answer_format=task.answer_format, metric=task.metric)
+        return grade_answer(
+            answer,
+            self._examples[row],
+            answer_format=task.answer_format,
+            metric=task.metric,
+            stop=self._context.base.sampling.stop,
+        )
 
     def _take(self, row: int, outcome: Outcome) -> None:
         self._outcomes[row] = outcome

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
+from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure, TaskError
 from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
@@ -100,9 +101,14 @@ class Scorecard:
 
 
 def grade_answer(
-    answer: Completion | RequestRejected | Broken, example: Example, *, answer_format: AnswerFormat, metric: Metric
+    answer: Completion | RequestRejected | Broken,
+    example: Example,
+    *,
+    answer_format: AnswerFormat,
+    metric: Metric,
+    stop: Sequence[str] = (),
 ) -> Outcome:
-    """Turn one answer into its outcome."""
+    """Turn one answer into its outcome; `stop` are the strings that may have ended it."""
     if isinstance(answer, RequestRejected):
         return Outcome(example=example, status=Status.FAILED, reason=str(answer))
     if isinstance(answer, Broken):
@@ -112,12 +118,13 @@ def grade_answer(
         return Outcome(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
         )
-    prediction = answer_format.parse(answer.text)
+    text = with_cut_tag(answer, stop)
+    prediction = answer_format.parse(text)
     grade = metric.grade(prediction, example)
     return Outcome(
         example=example,
         status=Status.MALFORMED if prediction is None else Status.SCORED,
-        text=answer.text,
+        text=text,
         prediction=prediction,
         grade=grade.score,
         feedback=grade.feedback,

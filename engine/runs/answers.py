@@ -124,7 +124,13 @@ class _Reader:
         base = Base(gateway=self.gateway, model=self.model, roles=self.config.roles)
         answers = await asking_of(base, pair, task, examples).recall()
         return [
-            grade_answer(answers[row], example, answer_format=task.answer_format, metric=task.metric)
+            grade_answer(
+                answers[row],
+                example,
+                answer_format=task.answer_format,
+                metric=task.metric,
+                stop=self.model.sampling.stop,
+            )
             if row in answers
             else None
             for row, example in enumerate(examples)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from metaspo.backends import Message, RequestRejected
 from metaspo.engine.addresses import draw_at, join
+from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal
@@ -43,7 +44,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 answer = await context.gateway.complete(
                     request, lane=model.lane, account=context.account, priority=priority
                 )
-                parsed = parse(answer.text)
+                parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:

@@ -1,0 +1,35 @@
+"""Tags that a stop string cut off: servers leave it out of the answer, and with it what closed the tag."""
+
+import re
+from collections.abc import Sequence
+
+import orjson
+
+from metaspo.backends import Completion
+
+_OPENING = re.compile(r"<(\w[\w.-]*)\s*>")
+
+
+def with_cut_tag(completion: Completion, stop: Sequence[str]) -> str:
+    """The text of an answer, with the end of its last open tag if that is where a stop string ended it.
+
+    Where the server says which string that was, only that one counts.
+    """
+    text = completion.text
+    if not stop or completion.finish_reason != "stop" or "<" not in text:
+        return text
+    said = orjson.loads(completion.rest).get("stop_reason") if completion.rest else None
+    for opening in reversed(list(_OPENING.finditer(text))):
+        closing = f"</{opening[1]}>"
+        if closing.lower() in text[opening.end() :].lower():
+            continue
+        for string in stop:
+            if said in (None, string) and _cuts(string, closing):
+                return text.removesuffix(string) + closing
+    return text
+
+
+def _cuts(stop: str, closing: str) -> bool:
+    """Whether an answer that ends before the string ends before the closing tag."""
+    stop, closing = stop.lower(), closing.lower()
+    return stop.startswith(closing) or (stop.startswith("</") and closing.startswith(stop))
