@@ -22,10 +22,10 @@ from metaspo.backends import BackendError, ModelFileUnavailable
 from metaspo.backends.printable import printable
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
-from metaspo.engine.runtime.open_files import raise_limit
 from metaspo.engine.strategies import UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import BudgetExhausted, RunStopped
+from metaspo.scheduling.open_files import raise_limit
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ with Client([Lane("base", [OpenAICompatible(url)])], cache=".metaspo/cache") as 
 import asyncio
 import atexit
 import concurrent.futures
+import logging
 import os
 import sys
 import threading
@@ -27,10 +28,12 @@ from metaspo.scheduling.events import Event
 from metaspo.scheduling.failures import CallFailed, call_failed
 from metaspo.scheduling.gateway import Gateway
 from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.open_files import make_room
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.statistics import AccountStatistics
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 CLOSED = "This client is closed; make a new one."
 FORKED = (
     "This client was made before the process forked, and its event loop is not in the child: make one in each process."
@@ -72,6 +75,7 @@ class Client:
         """`cache`: a folder, a server's URL, or "" for this client's memory alone. `run` is written beside each answer
         that it pays for. `on_event` is called in the client's thread. Raises `StoreError`."""
         self._lanes = {lane.name: lane for lane in lanes}
+        make_room(tuple(self._lanes.values()), warn=LOG.warning)
         self._cache = str(cache)
         self._account = Account(run, budget)
         self._on_event = on_event

@@ -21,6 +21,7 @@ from metaspo.backends.raw_reply import PATHS
 from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
+from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
 from metaspo.serving.metrics import metrics_page
@@ -257,6 +258,7 @@ async def open_server(
     Raises `ConfigError` for a missing key or an address that cannot be had, `StoreError` for an unusable cache.
     """
     lanes = make_lanes(config, environment=environment, progress=progress)
+    make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
     accounts = Accounts(config, environment=environment, folder=folder)
     async with (
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,

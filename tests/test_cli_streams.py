@@ -20,8 +20,8 @@ from metaspo.backends import Simulated
 from metaspo.engine import prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
-from metaspo.engine.runtime.open_files import OURS, fit_lanes
 from metaspo.scheduling import Lane, LaneSettings
+from metaspo.scheduling.open_files import OURS, fit_lanes
 
 WORLD = World(3, malformed=0.1)
 DEAD = "http://127.0.0.1:9/v1"
@@ -143,8 +143,9 @@ def test_init_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:
 @given(
     st.lists(st.tuples(st.one_of(st.just("auto"), st.integers(1, 3_000)), st.integers(1, 5)), min_size=1, max_size=3),
     st.one_of(st.none(), st.integers(1, 5_000)),
+    st.integers(1, 2),
 )
-def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], files: int | None) -> None:
+def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], files: int | None, each: int) -> None:
     """All lanes together, but for one call each; lanes that fit stay as they are, and it is said when they do not."""
     made = [
         Lane(str(n), [Simulated(lambda request: "")] * endpoints, LaneSettings(concurrency=concurrency))  # type: ignore[arg-type]
@@ -158,20 +159,20 @@ def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], f
 
     wanted, told = sum(map(calls, made)), list[str]()
     before = [lane.settings for lane in made]
-    fit_lanes(made, files, warn=told.append)
-    fits = files is None or wanted <= max(files - OURS, len(made))
+    fit_lanes(made, files, warn=told.append, files_a_call=each)
+    fits = files is None or wanted <= max((files - OURS) // each, len(made))
     assert fits == (not told)
     if fits:
         assert [lane.settings for lane in made] == before
     else:
         assert files is not None
         least = sum(len(lane.backends) for lane in made)
-        assert sum(map(calls, made)) <= max(files - OURS, least)
-        assert f"ulimit -n {wanted + OURS}" in told[0]
+        assert sum(map(calls, made)) <= max((files - OURS) // each, least)
+        assert f"ulimit -n {wanted * each + OURS}" in told[0]
 
 
 def test_the_limit_of_the_shell_is_raised_to_that_of_the_system(tmp_path: Path) -> None:
-    script = "from metaspo.engine.runtime.open_files import limit, raise_limit; raise_limit(); print(limit())"
+    script = "from metaspo.scheduling.open_files import limit, raise_limit; raise_limit(); print(limit())"
     done = subprocess.run(
         ["bash", "-c", f'ulimit -S -n 128; ulimit -H -n 700; "{sys.executable}" -c "{script}"'],
         capture_output=True,
@@ -215,3 +216,21 @@ def test_bad_answers_that_come_from_the_cache_are_told_how_to_be_asked_anew(
         ]
     again = ["answers came from the cache; another `revision` in" in " ".join(text.split()) for text in told]
     assert again == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("hard", "calls"), [("700", 400), ("164", 100)])
+def test_a_clients_calls_fit_the_files_too(hard: str, calls: int) -> None:
+    """The limit is raised first, and what does not fit even so is lowered."""
+    script = (
+        "from metaspo import Client, Lane, LaneSettings; from metaspo.backends import Simulated;"
+        "lane = Lane('m', [Simulated(lambda request: '')], LaneSettings(concurrency=400));"
+        "Client([lane]).close(); print(lane.settings.concurrency)"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -S -n 128; ulimit -H -n {hard}; "{sys.executable}" -c "{script}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{calls}\n"
+    assert ("at most 100 calls go out together" in done.stderr) == (calls < 400)

@@ -11,8 +11,8 @@ from metaspo.engine.config.models import make_lane
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn, log_warning
-from metaspo.engine.runtime.open_files import fit_lanes, limit
 from metaspo.scheduling import Event, Gateway
+from metaspo.scheduling.open_files import make_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ async def open_gateway(
     tolerant = all(config.cache_failure == "continue" for config in configs)
     names, tables = name_lanes(configs)
     lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
-    fit_lanes(lanes, limit(), warn=warn)
+    make_room(lanes, warn=warn)
     store = open_store(
         cache, folder=folder, password=environment.get(PASSWORD, ""), on_failure=warn if tolerant else None
     )

@@ -1,11 +1,11 @@
 """How many files the process may have open at once, and lanes whose calls fit: each call out is an open file."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from metaspo.engine.journal.warn import Warn
-from metaspo.scheduling import Lane, LaneSettings
+from metaspo.scheduling.lane import Lane
+from metaspo.scheduling.settings import LaneSettings
 
 OURS = 64  # files besides connections: caches, journals, what the interpreter has open
 MAX_ASKED = 65_536  # of a system that knows no limit
@@ -32,11 +32,20 @@ def limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Warn) -> None:
-    """Lower the concurrency of lanes that together might have more connections open than `files` leaves room for."""
+def make_room(lanes: Sequence[Lane], *, warn: Callable[[str], None], files_a_call: int = 1) -> None:
+    """Raise the limit, and lower the concurrency of the lanes if their calls do not fit it even so; `warn` is told."""
+    raise_limit()
+    fit_lanes(lanes, limit(), warn=warn, files_a_call=files_a_call)
+
+
+def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str], None], files_a_call: int = 1) -> None:
+    """Lower the concurrency of lanes that together might have more connections open than `files` leaves room for.
+
+    `files_a_call` is 2 where whoever asks is connected, too.
+    """
     wanted = {lane.name: _most_calls(lane) for lane in lanes}
     total = sum(wanted.values())
-    room = total if files is None else max(files - OURS, len(lanes))
+    room = total if files is None else max((files - OURS) // files_a_call, len(lanes))
     if total <= room:
         return
     for lane in lanes:
@@ -44,7 +53,7 @@ def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Warn) -> None:
         lane.settings = _at_most(lane.settings, calls, endpoints=len(lane.backends))
     warn(
         f"{files} files may be open at once, so at most {room} calls go out together where the config allows for "
-        f"{total}: `ulimit -n {total + OURS}` before the command lets all of them"
+        f"{total}: `ulimit -n {total * files_a_call + OURS}` before the command lets all of them"
     )
 
 
