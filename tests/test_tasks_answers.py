@@ -85,6 +85,98 @@ def test_a_denied_label_is_never_read(labels: tuple[str, ...], denial: str, data
         assert answer_format.parse(said.format(f"{text}, but {right}")) == right
 
 
+REFUSALS = (
+    *("all but {}", "All options but {}", "everything but {}", "Any option other than {}", "We can rule out {}"),
+    *("It would be a mistake to say {}", "{} would be a mistake", "it cant be {}", "It is wrong to answer {}"),
+    *("{} is the wrong answer", "{} is the incorrect option", "{} (incorrect)", "{} (wrong)", "{} fails", "{} ✗"),
+    *(
+        "❌ {}",
+        "~~{}~~",
+        "Wrong answer: {}",
+        "incorrect: {}",
+        "{}? No.",
+        "Is it {}? No, it is not.",
+        "{}? I don't think so",
+    ),
+    *(
+        "Is it {}? Hardly.",
+        "neither {} nor the like",
+        "ikke {}",
+        "inte {}",
+        "不应该选{}",
+        "答案不可能是{}",
+        "{}不对",
+        "{}是错的",
+    ),
+    *("{}ではない", "{}は違います", "{}이 아니다", "{} değil", "{} नहीं है", "{} ليس صحيحا"),
+)
+AFFIRMATIONS = (
+    *(
+        "none other than {}",
+        "nothing but {}",
+        "It can only be {}",
+        "It is certainly {}",
+        "{}, not the rest",
+        "It is {}, no doubt",
+    ),
+    *(
+        "The others are wrong; {}",
+        "It's not easy, but the answer is {}",
+        "I am not certain, but I'd say {}",
+        "应该选{}",
+    ),
+    *("Sure! {}", "```\n{}\n```", "«{}»", "答案不难，是{}", "{} ✓", "✗ is for others. {}"),
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_is_refused_in_other_words_is_never_read(refusal: str) -> None:
+    for kind, value in (
+        (Label(("positive", "negative")), "positive"),
+        (LETTERS, "B"),
+        (Integer(), "5"),
+        (Number(), "5"),
+    ):
+        said = refusal.format(value)
+        assert kind.parse(said) is Tagged(kind).parse(_tagged(said)) is None
+
+
+@pytest.mark.parametrize("affirmation", AFFIRMATIONS)
+def test_what_only_sounds_like_a_refusal_is_read(affirmation: str) -> None:
+    for kind, value in ((Label(("positive", "negative")), "positive"), (LETTERS, "B"), (Integer(), "5")):
+        assert kind.parse(affirmation.format(value)) == value
+
+
+@pytest.mark.parametrize("refusal", ["{}: no", "{}? No.", "{} - no", "Is the text {}? No, it is not.", '"{}": false'])
+def test_a_label_answered_with_no_is_its_negation_where_there_is_one(refusal: str) -> None:
+    assert Label(("toxic", "non-toxic")).parse(refusal.format("toxic")) == "non-toxic"
+    assert Label(("toxic", "harmless")).parse(refusal.format("toxic")) is None
+
+
+def test_the_text_of_an_option_denies_no_letter() -> None:
+    assert [LETTERS.parse(text) for text in ("B: No", "B - No treatment", "(B) No.")] == ["B", "B", "B"]
+
+
+@pytest.mark.parametrize(
+    "correction",
+    ["{}. Wait, it's {}.", "{}. Actually, {}.", "The answer is {}. Hold on. It is {}.", "{}\nCorrection: {}"],
+)
+def test_what_is_taken_back_is_not_the_answer(correction: str) -> None:
+    assert Label(("yes", "no")).parse(correction.format("Yes", "no")) == "no"
+    assert LETTERS.parse(correction.format("B", "C")) == "C"
+    assert Integer().parse(correction.format("5", "6")) == "6"
+
+
+def test_a_word_that_takes_nothing_back_changes_nothing() -> None:
+    labels = Label(("positive", "negative"))
+    assert labels.parse("Positive. Actually the negative remarks are few.") == "positive"
+    assert Integer().parse("The answer is 3. Wait, let me check. Yes.") == "3"
+
+
+def test_a_number_may_be_the_subject_of_a_denial() -> None:
+    assert [Integer().parse(text) for text in ("5 are not red", "5 were not sold", "5 don't")] == ["5"] * 3
+
+
 @given(st.sampled_from(list(combinations("ABCD", 2))), st.sampled_from(DENIALS))
 def test_a_denied_letter_is_never_read(pair: tuple[str, str], denial: str) -> None:
     denied, right = pair
@@ -277,6 +369,8 @@ def test_letters_in_sentences_of_other_scripts(letter: str, sentence: str) -> No
         (("ポジ", "ネガ"), "ポジティブ", None),
         (("yes", "no"), "我的回答是yes。", "yes"),
         (("yes", "no"), "ＮＯ", "no"),
+        (("İYİ", "KÖTÜ"), "iyi", "İYİ"),
+        (("DOĞRU", "YANLIŞ"), "Yanlış.", "YANLIŞ"),
         (("да", "нет"), "Ответ: Да.", "да"),
         (("oui", "non"), "La réponse est oui.", "oui"),
     ],
@@ -355,6 +449,16 @@ def test_a_fraction_is_itself(upper: int, lower: int, slash: str) -> None:
         ("1e999999999", None),
         ("9^9999999", None),
         ("H2O", None),
+        (r"\frac{1}{2}", "0.5"),
+        (r"-\dfrac{3}{4}", "-0.75"),
+        (r"2\frac12", "2.5"),
+        ("1{,}234", "1234"),
+        ("1 234,5", "1234.5"),
+        ("3 hundred", "300"),
+        ("$1.5M", "1500000"),
+        ("-€2k", "-2000"),
+        ("£3bn", "3000000000"),
+        ("5k", "5"),
         ("3 + 4 = 7", "7"),
         ("not 5 but 4", "4"),
         ("There are 3 boxes of 4. The answer is 12.", "12"),

@@ -9,6 +9,7 @@ from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, 
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
 
+_TURKISH: Final = {0x0307: None, ord("ı"): "i"}  # "İYİ" is "iyi", and "YANLIŞ" "yanlış"
 _SEPARATOR: Final = re.compile(r"[\s_-]+")
 _BETWEEN: Final = r"[\s_*-]+"
 _NEGATIVE: Final = ("not", "non", "no")
@@ -114,7 +115,7 @@ class Label:
         return self.labels[: self.labels.index(label)]
 
     def _plain(self, text: str) -> str:
-        folded = plain(text).casefold()
+        folded = plain(text).casefold().translate(_TURKISH)
         return digits_for_words(folded) if self.number_words else folded
 
 

@@ -22,12 +22,14 @@ _LEADS: Final = words(
     "answer answers option options choice choices letter letters is are was be being as that choose chose "
     "choosing pick picked picking select selected selecting say said saying think believe guess suggest suggests "
     "prefer mark therefore thus hence so then because since if when while whereas and or nor but not neither "
-    "either both than only just it's that's isn't vs versus means gives would go still definitely clearly "
+    "either both than only just it's that's isn't vs versus means gives would go still definitely certainly clearly "
     "probably maybe perhaps reject rejected eliminate eliminated exclude excluded except excluding leaving leaves "
     "es ist est é è jest respuesta antwort réponse risposta resposta ответ"
 )
 _CHOICES: Final = ("go with", "going with", "went with", "stick with")
-_FOREIGN_LEADS: Final = re.compile(r"(?:[是为為就选選项項案择擇肢はがえを而即く라]|정답|답|[은는이가]|คือ|ข้อ|เลือก)$")
+_FOREIGN_LEADS: Final = re.compile(
+    r"(?:[是为為就选選项項案择擇肢はがえを而即く라]|정답|답|[은는이가]|คือ|ข้อ|เลือก|هو|هي|उत्तर|विकल्प)$"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, announced, denied
+from metaspo.engine.tasks.formats.mentions import Mention, announced, corrected, denied
 from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
 
 LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
 _CURRENCY: Final = "$€£¥₹₩₽₺₴₦฿₪₱¢"
+_CURRENT: Final = frozenset(_CURRENCY)
 _BEGINS: Final = re.compile(
     rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
 )
@@ -20,12 +21,15 @@ _PREFIX: Final = re.compile(
 )
 _BARE_PREFIX: Final = (" ", "\n", "\t", "(", "*", "=", ":", '"')
 _SPEAKING: Final = ("minus", "negative", *_CURRENCY)
-_SIMPLE: Final = re.compile(r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙\\]|thousand|million|billion|trillion)))")
+_SIMPLE: Final = re.compile(
+    r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙\\]|hundred|thousand|million|billion|trillion)))"
+)
 _NUMBER: Final = re.compile(
     r"""
     (?:
       (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
-    | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,})(?![.,]?[0-9])
+    | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,}
+        |[0-9]{1,3}(?:\ [0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\ [0-9]{3}){2,})(?![.,\ ]?[0-9])
     | (?P<digits>[0-9]{1,3}(?P<by>[,_'])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_']?[0-9])
         |[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])|[0-9]++)(?:\.(?P<decimals>[0-9]++))?(?!\.[0-9])
     )
@@ -33,12 +37,17 @@ _NUMBER: Final = re.compile(
       | \s?(?:[x×*·⋅∙]|\\times|\\cdot)\s?10(?:\^|\*\*)\{?(?P<tens>[-+]?[0-9]++)\}?
       | (?:\^|\*\*)\{?(?P<power>-?[0-9]++)\}?
     )?
-    (?:\s(?i:(?P<large>thousand|million|billion|trillion)s?)\b)?
+    (?:\s(?i:(?P<large>hundred|thousand|million|billion|trillion)s?)\b)?
     """,
     re.VERBOSE,
 )
 _UNREADABLE: Final = re.compile(r"[0-9.,]+")
-_LARGE: Final = {"": 0, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_LARGE: Final = {"": 0, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SHORT: Final = re.compile(r"(?:(k)|(mn?)|(bn?)|(tn?))\b", re.IGNORECASE)  # of an amount of money: "$1.5M"
+_TEX: Final = re.compile(
+    r"(?P<after>[0-9]?)\\[dt]?frac(?:\{\s*(?P<upper>-?[0-9]+)\s*\}\{\s*(?P<lower>[0-9]+)\s*\}|(?P<one>[0-9])(?P<two>[0-9]))"
+    r"|(?<=[0-9])(?:\{,\}|\\[,!:;])(?=[0-9]{3})"
+)
 _TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
 _JOINT: Final = re.compile(
     rf"\s*(?:[,;/|:~+*×-]+|\.{{2,}}|to|through|and|or|bis|à|至|到|から|和|与|或)\s*(?:[,;/|]\s*)?(?:and\b|or\b)?"
@@ -69,8 +78,9 @@ def given_number(text: str) -> Numeral | None:
     first: Numeral | None = None
     announcing = "nswer" in text or "NSWER" in text or "boxed" in text or "olution" in text or not text.isascii()
     spoken: dict[str | None, Numeral] = {}
-    for numeral in _unlisted(text):
-        if numeral.start and denied(text, numeral.start, numeral.end, reach=1) is not None:
+    start = corrected(text, len(text))
+    for numeral in _unlisted(text, start if _BEGINS.search(text, start) else 0):
+        if denied(text, numeral.start, numeral.end, number=True) is not None:
             continue
         if not announcing:
             return numeral
@@ -80,6 +90,18 @@ def given_number(text: str) -> Numeral | None:
     if spoken:
         return next(iter(spoken.values())) if len(spoken) == 1 else None
     return first
+
+
+def without_tex(text: str) -> str:
+    r"""The text with TeX's fractions and separators of thousands as they are typed: "\frac{1}{2}" is "1/2"."""
+    return _TEX.sub(_typed, text) if "\\" in text or "{,}" in text else text
+
+
+def _typed(match: re.Match[str]) -> str:
+    if match["after"] is None:
+        return ","
+    upper, lower = match["upper"] or match["one"], match["lower"] or match["two"]
+    return f"{match['after']}{' ' * bool(match['after'])}{upper}/{lower}"
 
 
 def number_in(text: str) -> Numeral | None:
@@ -108,9 +130,8 @@ def as_text(value: Fraction) -> str:
     return _shifted(digits, "", -places, negative=value < 0)
 
 
-def _unlisted(text: str) -> Iterator[Numeral]:
-    """Every number that does not stand in a range, a sum or a list of different ones."""
-    position = 0
+def _unlisted(text: str, position: int) -> Iterator[Numeral]:
+    """Every number from a position on that does not stand in a range, a sum or a list of different ones."""
     while begin := _BEGINS.search(text, position):
         numeral = _numeral(text, begin.start())
         in_list = False
@@ -141,19 +162,23 @@ def _numeral(text: str, start: int) -> Numeral:
     if prefix is None:
         return Numeral(start, match.end(), _value(match, negative=False, fraction=False))
     negative = "-" in (prefix["sign"], prefix["near"]) or prefix["word"] is not None
-    return Numeral(prefix.start(), match.end(), _value(match, negative=negative, fraction=prefix["dot"] is not None))
+    end, shift = match.end(), 0
+    if not _CURRENT.isdisjoint(prefix[0]) and (short := _SHORT.match(text, end)):
+        end, shift = short.end(), 3 * (short.lastindex or 0)
+    fraction = prefix["dot"] is not None
+    return Numeral(prefix.start(), end, _value(match, negative=negative, fraction=fraction, shift=shift))
 
 
-def _value(match: re.Match[str], *, negative: bool, fraction: bool) -> str | None:
-    """In canonical form; with `fraction` a decimal point stands before it."""
-    shift = _exponent(match["exponent"] or match["tens"]) + _LARGE[(match["large"] or "").lower()]
+def _value(match: re.Match[str], *, negative: bool, fraction: bool, shift: int = 0) -> str | None:
+    """In canonical form, times ten to the power of `shift`; with `fraction` a decimal point stands before it."""
+    shift += _exponent(match["exponent"] or match["tens"]) + _LARGE[(match["large"] or "").lower()]
     if abs(shift) > LONGEST:
         return None
     if match["upper"] or match["power"]:
         value = None if fraction else _fraction(match) if match["upper"] else _power(match)
         return None if value is None else as_text((-value if negative else value) * Fraction(10) ** shift)
     if match["dotted"]:
-        digits, _, decimals = match["dotted"].replace(".", "").partition(",")
+        digits, _, decimals = match["dotted"].replace(".", "").replace(" ", "").partition(",")
     else:
         digits, decimals = match["digits"].translate(_SEPARATORS), match["decimals"] or ""
     if fraction:

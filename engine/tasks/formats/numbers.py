@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, tail
+from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, tail, without_tex
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
@@ -37,14 +37,14 @@ class Integer:
     def parse(self, text: str, /) -> str | None:
         if bare := _BARE.fullmatch(text):
             return bare[1]
-        text = plain(text)
+        text = without_tex(plain(text))
         if self.number_words:
             text = digits_for_words(text.replace(self.wanted, " "))
         numeral = given_number(text)
         return None if numeral is None else _whole(text, numeral)
 
     def canonical(self, answer: str, /) -> str | None:
-        text = plain(answer).strip()
+        text = without_tex(plain(answer)).strip()
         text = digits_for_words(text) if self.number_words else text
         numeral = number_in(text)
         return _whole(text, numeral) if numeral and tail(text, numeral.end) == len(text) else None
@@ -83,12 +83,12 @@ class Number:
         return f"a number (in {' or '.join(self.units)})" if self.units else "a number"
 
     def parse(self, text: str, /) -> str | None:
-        text = self._digits(plain(text))
+        text = self._digits(without_tex(plain(text)))
         numeral = given_number(text)
         return None if numeral is None else self._in_unit(numeral, text[numeral.end : numeral.end + 40])
 
     def canonical(self, answer: str, /) -> str | None:
-        text = self._digits(plain(answer).strip())
+        text = self._digits(without_tex(plain(answer)).strip())
         numeral = number_in(text)
         if numeral is None or not (self.units or tail(text, numeral.end) == len(text)):
             return None
