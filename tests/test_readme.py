@@ -56,7 +56,7 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
 
 
 def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
-    with ChatServer(lambda _request: "urgent, indoors, small") as server:
+    with ChatServer(lambda _request: "urgent") as server:
         init = [sys.executable, "-m", "metaspo", "init", "my-run"]
         subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
         config = tmp_path / "my-run" / "metaspo.toml"

@@ -1,6 +1,7 @@
 """The embedded proposer: pieces, worked examples, edits, and the two strategies made of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from metaspo.backends import Message
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import InnerContext, NoProposal, OuterContext, TaskView
 from metaspo.engine.strategies.components import drop, families, join_components, reorder, split_components, vary
-from metaspo.engine.strategies.embedded import INNER_MOVES, OUTER_MOVES, EmbeddedInner, EmbeddedOuter
+from metaspo.engine.strategies.embedded import FORM, INNER_MOVES, OUTER_MOVES, EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.user_edits import move_question, toggle_cue, toggle_mark, toggle_rule
 from metaspo.engine.strategies.worked_examples import (
     LONGEST_INPUT,
@@ -228,6 +229,21 @@ async def test_candidates_of_a_round_look_in_different_directions() -> None:
     assert len(set(user)) == len(INNER_MOVES)
     assert any(split_system(prompt)[1] for prompt in system)
     assert any(not split_system(prompt)[1] for prompt in system)
+
+
+@given(st.integers(), st.sampled_from([1, 3]))
+async def test_where_answers_could_not_be_read_their_form_is_told(seed: int, candidate: int) -> None:
+    """A composed prompt then says how an answer looks and how long it is; else it may be about anything."""
+    form = [text for family in families() if family.name in FORM for text in family.components]
+    proposal = await EmbeddedOuter().propose(outer(candidate, seed=seed, tasks=failing_tasks()))
+    assert sum(line in form for line in proposal.splitlines()) == len(FORM)
+
+
+async def test_the_form_is_not_what_wrong_labels_are_answered_with_alone() -> None:
+    wrong = [replace(failure(f"q{n}"), prediction="no") for n in range(4)]
+    form = [text for family in families() if family.name in FORM for text in family.components]
+    proposals = [await EmbeddedOuter().propose(outer(1, seed=seed, tasks=[view(failures=wrong)])) for seed in range(20)]
+    assert any(not any(line in form for line in proposal.splitlines()) for proposal in proposals)
 
 
 async def test_parents_examples_survive_other_moves() -> None:

@@ -15,6 +15,7 @@ FORMATS: Sequence[AnswerFormat] = (
     Integer(number_words=True),
     Label(("yes", "no")),
     Label(("entailment", "non-entailment", "3", "not sure"), number_words=True),
+    Label(("yes", "not sure"), alone=True),
     Text(),
     Text(number_words=True),
     Tagged(Letter()),
@@ -216,6 +217,19 @@ def test_labels_that_cannot_be_told_apart_are_refused() -> None:
         Label(("one", "1"), number_words=True)
 
 
+@given(st.sampled_from(["yes", "no", "not sure"]), st.text(alphabet=" \n\t.!*\"'`"), st.text(alphabet=" \n\t.!*\"'`"))
+def test_a_label_alone_is_read_whatever_marks_stand_around_it(label: str, before: str, after: str) -> None:
+    assert Label(("yes", "no", "not sure"), alone=True).parse(f"{before}{label.upper()}{after}") == label
+
+
+@given(st.sampled_from(["yes", "no"]), st.sampled_from(["So", "it is", "because", "no"]))
+def test_a_label_beside_any_word_is_not_alone(label: str, word: str) -> None:
+    alone = Label(("yes", "no"), alone=True)
+    assert alone.parse(f"{word} {label}") is alone.parse(f"{label}, {word}") is None
+    assert Tagged(alone).parse(f"{word} <answer>{label}</answer>") == label
+    assert Tagged(alone).parse(f"<answer>{word} {label}</answer>") is None
+
+
 def test_the_instruction_names_the_labels_and_the_tag() -> None:
     rule = build_format(AnswerSpec.model_validate({"kind": "label", "labels": ["cat", "dog"], "tag": True})).describe()
     assert all(word in rule for word in ("cat", "dog", "<answer>", "</answer>"))
@@ -231,6 +245,7 @@ def test_the_instruction_names_the_labels_and_the_tag() -> None:
         ({"kind": "letter", "labels": ["A", "B"], "tag": "choice"}, Tagged(Letter(("A", "B")), "choice")),
         ({"kind": "integer", "number_words": True, "tag": False}, Integer(number_words=True)),
         ({"kind": "label", "labels": ["x", "y"]}, Label(("x", "y"))),
+        ({"kind": "label", "labels": ["x", "y"], "alone": True}, Label(("x", "y"), alone=True)),
     ],
 )
 def test_a_config_names_every_format(given: object, expected: AnswerFormat) -> None:

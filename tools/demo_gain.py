@@ -1,8 +1,10 @@
-"""What the demo finds, over several seeds: the table of docs/demo.md.
+"""What the demo finds, over several seeds: the tables of docs/demo.md.
 
-    python tools/demo_gain.py --seeds 1 2 3
+    python tools/demo_gain.py --seeds 1 2 3             # make demo
+    python tools/demo_gain.py small --seeds 1 2 3       # make demo ARGS=--small
+    python tools/demo_gain.py starter --seeds 1 2 3     # metaspo init, and its run
 
-Runs the demo for each seed (what is in the cache is not asked again) and prints the scores on the unseen target tasks,
+Runs it for each seed (what is in the cache is not asked again) and prints the scores on the unseen target tasks,
 before and after, with 95% intervals.
 """
 
@@ -11,6 +13,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import metaspo
 from metaspo.engine import Prepared
@@ -18,19 +22,22 @@ from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.statistics import Interval, SplitGrades, compare
 
+STARTER = Path(metaspo.__file__).parent / "starter" / "metaspo.toml"
+
 Graded = dict[str, list[SplitGrades]]  # by task
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", nargs="?", choices=("demo", "small", "starter"), default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     given = parser.parse_args()
-    asyncio.run(measure(given.seeds, given.model))
+    asyncio.run(measure(given.which, given.seeds, given.model))
 
 
-async def measure(seeds: list[int], model: str) -> None:
+async def measure(which: str, seeds: list[int], model: str) -> None:
     """Every seed's gain, then all seeds together, then task by task."""
     before: Graded = defaultdict(list)
     after: Graded = defaultdict(list)
@@ -38,8 +45,7 @@ async def measure(seeds: list[int], model: str) -> None:
     print("|---|---|---|---|---|---|---|---|")
     prompts = {}
     for seed in seeds:
-        config = with_overrides(demo_config(small=False), {"base.model": model, "seed": seed})
-        prepared = metaspo.prepare(config, data_folder=DEMO_FOLDER)
+        prepared = _prepared(which, {"base.model": model, "seed": seed})
         report = await metaspo.optimize(prepared)
         prompts[seed] = report.result.system_prompt
         print(_row(seed, report))
@@ -50,6 +56,13 @@ async def measure(seeds: list[int], model: str) -> None:
     print(_means("**all**", chain.from_iterable(before.values()), chain.from_iterable(after.values())))
     for seed, prompt in prompts.items():
         print(f"\nSeed {seed}:\n\n```\n{prompt}\n```")
+
+
+def _prepared(which: str, overrides: dict[str, Any]) -> Prepared:
+    if which == "starter":
+        return metaspo.prepare(STARTER, overrides=overrides)
+    config = with_overrides(demo_config(small=which == "small"), overrides)
+    return metaspo.prepare(config, data_folder=DEMO_FOLDER)
 
 
 def _row(seed: int, report: metaspo.RunReport) -> str:

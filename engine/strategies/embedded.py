@@ -2,7 +2,8 @@
 
 It is for runs on one machine without an API key: no language model that fits there writes prompts that help. A
 candidate is its parent's text with one kind of edit, and the candidate's number says which kind, so that the
-candidates of a round look in different directions. The parent's structure is read back from its text, so nothing is
+candidates of a round look in different directions. Where most failures are answers that could not be read, edits of a
+system prompt are about the form of answers first. The parent's structure is read back from its text, so nothing is
 kept between calls and a prompt from anywhere can be the parent.
 """
 
@@ -26,6 +27,7 @@ from metaspo.engine.strategies.worked_examples import (
 MIN_EXAMPLES: Final = 2
 MAX_EXAMPLES: Final = 6
 COMPOSED: Final = 3  # families that a composing move touches at once
+FORM: Final = ("format", "brevity")  # families that say how an answer looks
 _ATTEMPTS: Final = 20  # an edit may give the parent again; then it is drawn anew
 
 Pieces = tuple[str, ...]
@@ -83,14 +85,16 @@ def _first_change(parent: str, edit: Callable[[], str]) -> str:
 def _compose(context: OuterContext) -> str:
     """Several families varied at once: one-piece edits alone take too many rounds to get anywhere."""
     pieces, examples = _read(context.system_prompt)
-    names = context.rng.sample([family.name for family in families()], COMPOSED)
+    form = FORM if _form_is_missed(context) else ()
+    rest = [family.name for family in families() if family.name not in form]
+    names = [*form, *context.rng.sample(rest, COMPOSED - len(form))]
     return _write(vary(pieces, names, rng=context.rng), examples)
 
 
 def _adjust(context: OuterContext) -> str:
     """One piece varied, left out, or moved."""
     pieces, examples = _read(context.system_prompt)
-    name = context.rng.choice(families()).name
+    name = _one_family(context)
     edits: tuple[Callable[[Pieces, Random], Pieces], ...] = (
         lambda pieces, rng: vary(pieces, [name], rng=rng),
         lambda pieces, rng: drop(pieces, rng=rng),
@@ -106,7 +110,17 @@ def _exemplify(context: OuterContext) -> str:
     pieces, _ = _read(context.system_prompt)
     size = context.rng.randint(MIN_EXAMPLES, MAX_EXAMPLES)
     examples = draw_for_system(context.tasks, size=size, show=context.show, rng=context.rng)
-    return _write(vary(pieces, [context.rng.choice(families()).name], rng=context.rng), examples)
+    return _write(vary(pieces, [_one_family(context)], rng=context.rng), examples)
+
+
+def _one_family(context: OuterContext) -> str:
+    return context.rng.choice(FORM if _form_is_missed(context) else [family.name for family in families()])
+
+
+def _form_is_missed(context: OuterContext) -> bool:
+    """Whether most failures are answers that could not be read, and not wrong ones."""
+    failures = [failure for task in context.tasks for failure in task.failures]
+    return 2 * sum(failure.prediction is None for failure in failures) > len(failures)
 
 
 def _read(prompt: str) -> tuple[Pieces, tuple[WorkedExample, ...]]:

@@ -149,6 +149,7 @@ class AnswerSpec(_Table):
         tag: the answer stands between `<tag>` and `</tag>`; true means "answer". "tagged" is tagged text.
         labels: the label set of kind "label" (the data's own answers if left out); the option letters of "letter".
         number_words: "three" counts as 3.
+        alone: a "label" has to be all that the answer says; else it is read wherever it stands.
         absolute_tolerance, relative_tolerance: how far off a "number" may be, in its unit or as a share of the answer.
         units: what the units of a "number" are worth, {m = 1, km = 1000}; without, units do not count.
         time_limit: seconds of CPU time in which "math" must be shown to be equal.
@@ -164,6 +165,7 @@ class AnswerSpec(_Table):
     tag: str | None = None
     labels: tuple[str, ...] = ()
     number_words: bool = False
+    alone: bool = False
     absolute_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     relative_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
@@ -259,6 +261,7 @@ class AnswerSpec(_Table):
 
 
 _KEY_OF_KIND: Final = {
+    "alone": "label",
     "absolute_tolerance": "number",
     "relative_tolerance": "number",
     "units": "number",

@@ -39,7 +39,7 @@ def _kind(spec: AnswerSpec, labels: tuple[str, ...], base_dir: Path) -> Kind:
         case "integer":
             return Integer(number_words=spec.number_words)
         case "label":
-            return Label(labels, number_words=spec.number_words)
+            return Label(labels, number_words=spec.number_words, alone=spec.alone)
         case "text":
             return Text(number_words=spec.number_words)
         case "number":

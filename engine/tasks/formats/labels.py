@@ -37,10 +37,13 @@ class Label:
     Attributes:
         labels: each is its own canonical form.
         number_words: "three" counts as the label "3".
+        alone: the label has to be all that the text says, as for a program that looks the answer up; case, white space,
+            quotes and a full stop do not count.
     """
 
     labels: tuple[str, ...]
     number_words: bool = False
+    alone: bool = False
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _longest_first: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _bare: dict[str, str] = field(init=False, repr=False, compare=False)
@@ -80,12 +83,14 @@ class Label:
         return None if match is None else self._label(match)
 
     def describe(self) -> str:
-        return f"Answer with {self.wanted}."
+        return f"Answer with {self.wanted}{', and nothing else' if self.alone else ''}."
 
     def _read(self, text: str, *, field: bool) -> str | None:
         text = self._plain(text)
         if (bare := self._bare.get(text.strip(_EDGE_NOISE))) is not None:
             return bare
+        if self.alone:
+            return None
         return given(text, self._mentions(text), field=field)
 
     def _mentions(self, text: str) -> list[Mention]:
