@@ -31,6 +31,9 @@ class State(Enum):
     OVER = "over"
 
 
+WAITING_STATES = frozenset({State.QUEUED, State.CLAIMING, State.ELSEWHERE, State.PARKED, State.BACKING_OFF})
+
+
 class Waiter(Protocol):
     """Somebody who wants an answer."""
 
@@ -58,6 +61,10 @@ class Home(Protocol):
 
     def upper_bound(self, flight: "Flight") -> Cost:
         """The most that its call can cost."""
+        ...
+
+    def submit(self, flight: "Flight", now: float) -> None:
+        """It is new."""
         ...
 
     def join(self, flight: "Flight", waiter: Waiter, priority: Priority) -> None:
@@ -195,7 +202,9 @@ class Call:
 
     __slots__ = ("abort_reason", "cancel", "endpoint", "flight", "funds", "number", "reservation", "sent")
 
-    def __init__(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float) -> None:
+    def __init__(
+        self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float, number: int
+    ) -> None:
         self.flight = flight
         self.endpoint = endpoint
         self.funds = funds
@@ -203,7 +212,7 @@ class Call:
         self.sent = sent
         self.cancel: Callable[[], bool] = _nothing_to_cancel
         self.abort_reason: BackendError | RunStopped | None = None
-        self.number = 0
+        self.number = number
 
     def __repr__(self) -> str:
         return f"<Call {self.flight.key[:8]} at {self.endpoint.backend.name} since {self.sent:g}>"

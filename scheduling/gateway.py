@@ -146,8 +146,8 @@ class Gateway:
             found = await self._writer.look_up((key,))
             if found:
                 completion = found[key]
-                target.answered_before(request)
-                self._count_hits(target, account, (completion,))
+                target.doubt.answered_before(request)
+                target.books.hits(account, (completion,))
                 return Answer(completion, key, "hit", 0.0, _price(target, completion))
         joined = flight is not None
         waiter = SingleWaiter(account, asyncio.get_running_loop().create_future())
@@ -211,8 +211,8 @@ class Gateway:
     def count_hits(self, completions: Sequence[Completion], *, witness: Request, lane: str, account: Account) -> None:
         """These were in the store, where somebody has looked; `witness` is the request of one of them."""
         target = self._lane(lane)
-        target.answered_before(witness)
-        self._count_hits(target, account, completions)
+        target.doubt.answered_before(witness)
+        target.books.hits(account, completions)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -225,7 +225,7 @@ class Gateway:
 
     def reopen(self, lane: str) -> None:
         """Ask again what a lane was told that only a person can mend (a key, credit, a model): somebody has."""
-        self._lane(lane).reopen()
+        self._lane(lane).verdicts.clear()
 
     def statistics(self) -> GatewayStatistics:
         """All lanes now; those there are once it is open."""
@@ -241,7 +241,7 @@ class Gateway:
         for position, key in keys.items():
             if key in stored:
                 batch.results[position] = stored[key]
-                lane.answered_before(requests[position])
+                lane.doubt.answered_before(requests[position])
                 continue
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
@@ -249,7 +249,7 @@ class Gateway:
                 batch.account.tally(lane.name).joined += 1
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
-        self._count_hits(lane, batch.account, [stored[key] for key in keys.values() if key in stored])
+        lane.books.hits(batch.account, [stored[key] for key in keys.values() if key in stored])
 
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
@@ -259,7 +259,7 @@ class Gateway:
             flight.home.join(flight, waiter, priority)
             return flight
         self._require_open()
-        if (stopped := lane.stopped_for(request.model)) is not None:
+        if (stopped := lane.verdicts.of(request.model)) is not None:
             raise stopped
         if waiter.account.exhausted is not None:
             raise waiter.account.exhausted
@@ -267,15 +267,6 @@ class Gateway:
         self._flights.add(flight)
         lane.submit(flight, asyncio.get_running_loop().time())
         return flight
-
-    def _count_hits(self, lane: LaneState, account: Account, completions: Sequence[Completion]) -> None:
-        tally = account.tally(lane.name)
-        tally.hits += len(completions)
-        prices = lane.settings.prices
-        if prices is None:
-            tally.unpriced_saved += len(completions)
-        else:
-            tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
 
     def _lane(self, name: str) -> LaneState:
         self._require_open()

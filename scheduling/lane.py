@@ -31,7 +31,7 @@ class Lane:
     @property
     def stopped(self) -> RunStopped | None:
         """Why nothing could be asked of it any more, in the gateway that opened it last; None if something could."""
-        return self.state.stopped if self.state is not None else None
+        return self.state.verdicts.any if self.state is not None else None
 
     def require_free(self) -> None:
         """Raises `RuntimeError` while a gateway has it open."""

@@ -18,7 +18,7 @@ Of two waits it is the longer one.
 
 (*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
 
-A request without attempts left fails alone if the server answers others meanwhile (`LaneState` says how that is found
+A request without attempts left fails alone if the server answers others meanwhile (`doubt` says how that is found
 out); else the server is to blame, and the lane's patience is over for it.
 
 What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane; the other

@@ -1,6 +1,9 @@
 """How fast a lane goes: its rate limits and its number of calls in flight, and what both learn from each call."""
 
+from collections.abc import Callable
+
 from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
+from metaspo.scheduling import events
 from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
 from metaspo.scheduling.limits import RateLimits, Reservation
 from metaspo.scheduling.retry import Decision
@@ -12,9 +15,18 @@ SCOUTS = 8  # calls out at once where tokens cost money and nobody has told the 
 class Throttle:
     """The limits of one lane; synchronous, told the time."""
 
-    __slots__ = ("_scouting", "control", "limits")
+    __slots__ = ("_emit", "_lane", "_scouting", "control", "limits")
 
-    def __init__(self, settings: LaneSettings, *, endpoints: int) -> None:
+    def __init__(
+        self,
+        settings: LaneSettings,
+        *,
+        endpoints: int,
+        lane: str = "",
+        emit: Callable[[events.Event], None] = lambda event: None,
+    ) -> None:
+        self._lane = lane
+        self._emit = emit
         metered = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
         self.control: ConcurrencyControl = make_control(
             settings.concurrency,
@@ -45,12 +57,14 @@ class Throttle:
         usage = reply.completion.usage
         self.limits.settle(reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
         learned = reply.hints is not None and self.limits.hear(reply.hints, reservation, now)
+        before = self.control.limit
         self.control.on_success(now, in_flight=in_flight)
+        self._tell(learned, before, now)
         return learned
 
     def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> bool:
         """A call failed in a way that may pass; true if that told other limits."""
-        limits = self.limits
+        limits, before = self.limits, self.control.limit
         if isinstance(error, Unreachable):
             limits.give_back(reservation, now)
         elif decision.hold:
@@ -62,10 +76,22 @@ class Throttle:
             limits.refused(reservation, now)
         if decision.hold:
             limits.hold(decision.wait, now)
+            self._emit(events.HeldBack(lane=self._lane, at=now, wait=decision.wait, reason=str(error)))
         if isinstance(error, RateLimited) and limits.known():
             pass  # what was too much is the rate, and that is lower now
         elif decision.concurrency == "cut":
             self.control.on_refusal(now, retry_after=error.retry_after or 0.0)
         elif decision.concurrency == "hold":
             self.control.on_fault(now)
+        self._tell(learned, before, now)
         return learned
+
+    def _tell(self, learned: bool, before: int, now: float) -> None:
+        control, limits = self.control, self.limits
+        if learned:
+            requests, tokens = limits.requests.per_minute, limits.tokens.per_minute
+            self._emit(
+                events.LimitsLearned(lane=self._lane, at=now, requests_per_minute=requests, tokens_per_minute=tokens)
+            )
+        if control.limit != before:
+            self._emit(events.ConcurrencyChanged(lane=self._lane, at=now, before=before, after=control.limit))

@@ -15,7 +15,7 @@ import pytest
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
 
 from metaspo.cache import DiskMaintenance, verify_cache
-from metaspo.scheduling.lane_state import UNSTORED
+from metaspo.scheduling.calls_out import UNSTORED
 
 CONCURRENCY, LANES = 4, 2
 REPEATED = (

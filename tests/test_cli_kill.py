@@ -14,7 +14,7 @@ from world import World
 
 from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.engine import read_journal, selections
-from metaspo.scheduling.lane_state import UNSTORED
+from metaspo.scheduling.calls_out import UNSTORED
 
 WORLD = World(3, malformed=0.1)
 COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.candidates=9")  # some 500 calls

@@ -41,7 +41,7 @@ from metaspo.scheduling import (
     is_sampled,
 )
 from metaspo.scheduling.failures import STATUS
-from metaspo.scheduling.lane_state import VERDICT_LASTS
+from metaspo.scheduling.verdicts import VERDICT_LASTS
 
 SAMPLED = Sampling(temperature=1.0)
 

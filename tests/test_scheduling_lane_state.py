@@ -607,7 +607,7 @@ def test_a_stopped_lane_wants_nothing_and_a_closed_one_is_never_woken() -> None:
         rig.happen(f"ask {number}", 0)
     rig.happen("fail 1 gone", 0)
     rig.happen("fail 2 denied", 0)
-    assert isinstance(rig.state.stopped, RunStopped)
+    assert isinstance(rig.state.verdicts.any, RunStopped)
     assert rig.pump(100) == ""
     assert rig.pump(1_000) == "abort 3"
     rig.state.close(1_000)

@@ -1,0 +1,132 @@
+"""What the calls of one lane cost: set aside before each goes, booked when it is over, told to whoever pays.
+
+Synchronous, told the time. A call costs what its answer says it used; one without an answer costs nothing if it never
+reached the server, the most it can have cost if that may be charged, and else it was just a call.
+"""
+
+from collections.abc import Callable, Collection
+
+from metaspo.backends import BackendError, Completion, Usage
+from metaspo.scheduling import events, retry
+from metaspo.scheduling.account import Account, Funds
+from metaspo.scheduling.budget import NOTHING, Cost
+from metaspo.scheduling.estimate import TokenEstimator
+from metaspo.scheduling.flight import WAITING_STATES, Call, Flight
+from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.single_flight import FlightTable
+
+ONE_CALL = Cost(calls=1)
+
+
+class Books:
+    """Of one lane."""
+
+    __slots__ = ("_billing", "_emit", "_estimator", "_flights", "_lane", "_prices")
+
+    def __init__(
+        self, lane: str, settings: LaneSettings, flights: FlightTable, emit: Callable[[events.Event], None]
+    ) -> None:
+        self._lane = lane
+        self._prices, self._billing = settings.prices, settings.billing
+        self._flights = flights
+        self._emit = emit
+        self._estimator = TokenEstimator()
+
+    def __repr__(self) -> str:
+        return f"<Books of {self._lane!r} {self._estimator}>"
+
+    def expected_tokens(self, flight: Flight) -> int:
+        """What the flight's call will take, most likely."""
+        return self._estimator.expected(flight.size)
+
+    def upper_bound(self, flight: Flight) -> Cost:
+        """The most that the flight's call can cost."""
+        prompt, completion = self._estimator.upper_bound(flight.size)
+        prices = self._prices
+        dollars = prices.upper_bound(prompt, completion) if prices is not None else 0.0
+        return Cost(1, prompt + completion, dollars)
+
+    def set_aside(self, account: Account, flight: Flight, now: float) -> Funds | None:
+        """The most the call can cost, out of an account; None where that cannot. If no call is out that may give
+        something back, the account is exhausted then."""
+        at_most = self.upper_bound(flight)
+        funds = account.reserve(at_most)
+        if funds is None and (account.exhausted is not None or not account.purse.out):
+            self._exhaust(account, at_most, now)
+        return funds
+
+    def release(self, flight: Flight, now: float) -> None:
+        """The call will not be made, or not by whoever had set something aside."""
+        funds, flight.funds = flight.funds, None
+        if funds is not None:
+            self._settle(funds, NOTHING, now)
+
+    def answered(self, call: Call, usage: Usage, now: float) -> Account:
+        """Book an answer; returns who paid."""
+        flight, prices, account = call.flight, self._prices, call.funds.account
+        self._estimator.observe(flight.size, usage)
+        dollars = prices.dollars(usage) if prices is not None else 0.0
+        tally = account.tally(self._lane)
+        tally.calls += 1
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.completion_tokens += usage.completion_tokens
+        tally.cached_tokens += usage.cached_tokens
+        tally.dollars += dollars
+        tally.unpriced += prices is None
+        tally.queue_seconds += flight.queue_seconds
+        tally.limiter_seconds += flight.limiter_seconds
+        tally.server_seconds += now - call.sent
+        tally.retry_seconds += flight.retry_seconds
+        self._settle(call.funds, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
+        return account
+
+    def failed(self, call: Call, error: BaseException, now: float) -> None:
+        """A call brought an error in place of an answer."""
+        if isinstance(error, BackendError) and retry.may_be_charged(error, billing=self._billing):
+            self.at_most(call, now)
+        else:
+            self._settle(call.funds, NOTHING, now)
+
+    def broken_off(self, call: Call, now: float) -> None:
+        """The lane ended the call: where tokens cost money, it may be charged all the same; else it was just a call."""
+        if self._billing == "tokens":
+            self.at_most(call, now)
+        else:
+            self._unanswered(call, ONE_CALL, now, unsure=False)
+
+    def at_most(self, call: Call, now: float) -> None:
+        """The call may have been worked on and paid for: count it at the most it can have cost."""
+        self._unanswered(call, call.funds.at_most, now, unsure=True)
+
+    def hits(self, account: Account, completions: Collection[Completion]) -> None:
+        """Answers out of the store: what they would have cost again is saved."""
+        tally, prices = account.tally(self._lane), self._prices
+        tally.hits += len(completions)
+        if prices is None:
+            tally.unpriced_saved += len(completions)
+        else:
+            tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
+
+    def _unanswered(self, call: Call, cost: Cost, now: float, *, unsure: bool) -> None:
+        tally = call.funds.account.tally(self._lane)
+        tally.calls += 1
+        tally.withdrawn += not call.flight.waiters
+        tally.dollars += cost.dollars
+        tally.unpriced += self._prices is None
+        self._settle(call.funds, cost, now, answered=not unsure)
+
+    def _settle(self, funds: Funds, actual: Cost, now: float, *, answered: bool = True) -> None:
+        too_much = funds.account.settle(funds.at_most, actual, now, answered=answered)
+        if too_much is not None:
+            self._exhaust(funds.account, too_much, now)
+
+    def _exhaust(self, account: Account, at_most: Cost, now: float) -> None:
+        """A call of that cost does not fit although nothing is out: whatever the account was to pay for, on any lane,
+        is paid by another one or fails."""
+        if account.exhausted is None:
+            account.purse.exhausted = account.purse.exhaustion(at_most, account=account.name)
+            reason = str(account.exhausted)
+            self._emit(events.BudgetReached(lane=self._lane, at=now, account=account.name, reason=reason))
+        for flight in self._flights:
+            if flight.state in WAITING_STATES and flight.payer.purse is account.purse:
+                flight.home.payer_exhausted(flight, now)

@@ -1,0 +1,104 @@
+"""Whether a request without attempts left is to blame for that, or its server.
+
+Where nothing else is answered meanwhile, one request of the same model that was answered before, the witness, is asked
+once more, and that decides about all who are in doubt. Synchronous, told the time.
+"""
+
+from collections.abc import Callable
+
+from metaspo.backends import Completion, Request
+from metaspo.cache import request_key
+from metaspo.scheduling import events
+from metaspo.scheduling.account import Account
+from metaspo.scheduling.errors import GivenUp
+from metaspo.scheduling.flight import Flight, Home
+from metaspo.scheduling.queue import PriorityQueue
+from metaspo.scheduling.single_flight import FlightTable
+
+
+class Doubt:
+    """Of one lane.
+
+    Attributes:
+        suspects: flights without attempts left, the server being in doubt.
+    """
+
+    __slots__ = ("_emit", "_flights", "_home", "_proof", "_witnesses", "suspects")
+
+    def __init__(self, home: Home, flights: FlightTable, emit: Callable[[events.Event], None]) -> None:
+        self._home = home
+        self._flights = flights
+        self._emit = emit
+        self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
+        self._proof: Flight | None = None  # asks a witness once more
+        self.suspects: PriorityQueue[Flight] = PriorityQueue()
+
+    def __repr__(self) -> str:
+        return f"<Doubt suspects={len(self.suspects)} proof={self._proof}>"
+
+    def answered_before(self, request: Request) -> None:
+        """The model has answered this one, some time: asked again, it shows whether the server answers at all."""
+        self._witnesses[request.model] = request
+
+    def answered(self, flight: Flight) -> None:
+        """The server answers: what has no attempts left is to blame for that."""
+        self._witnesses[flight.request.model] = flight.request
+        if self.suspects or flight is self._proof:
+            self._proof = None
+            for suspect in self._clear():
+                self._flights.fail(suspect, given_up(suspect))
+
+    def is_proof(self, flight: Flight) -> bool:
+        """Whether it is the witness that is asked once more."""
+        return flight is self._proof
+
+    def ask_witness(self, flight: Flight, now: float) -> bool:
+        """Have the flight's witness asked once more, unless one is; false where there is none to ask, or it is asked
+        for its own sake, so that its answer would say nothing."""
+        witness = self._witnesses.get(flight.request.model)
+        if witness is None or self.is_proof(flight):
+            return False
+        if self._proof is not None:
+            return True
+        key = request_key(witness)
+        if self._flights.get(key) is not None:
+            return False
+        self._proof = Flight(key, witness, _Proof(flight.payer, self._failed), home=self._home, priority=())
+        self._flights.add(self._proof)
+        self._emit(events.Doubted(lane=self._home.name, at=now, key=key))
+        self._home.submit(self._proof, now)
+        return True
+
+    def _failed(self, error: BaseException) -> None:
+        """The server does not answer: whoever has no attempts left is told the same."""
+        self._proof = None
+        for suspect in self._clear():
+            self._flights.fail(suspect, error)
+
+    def _clear(self) -> list[Flight]:
+        cleared = []
+        while self.suspects:
+            flight = self.suspects.pop()
+            flight.line = None
+            cleared.append(flight)
+        return cleared
+
+
+class _Proof:
+    """Waits for the answer of a request that is asked again to see whether the server answers at all."""
+
+    def __init__(self, account: Account, failed: Callable[[BaseException], None]) -> None:
+        self.account = account
+        self._failed = failed
+
+    def resolve(self, flight: Flight, completion: Completion) -> None:
+        """It does; its lane knew when the answer came."""
+
+    def fail(self, flight: Flight, error: BaseException) -> None:
+        """It does not, or could not be asked."""
+        self._failed(error)
+
+
+def given_up(flight: Flight) -> GivenUp:
+    """The error for a request that is to blame itself."""
+    return GivenUp(f"{flight.verdict}, while the server answered other requests")

@@ -1,0 +1,148 @@
+"""What becomes of requests whose calls failed, and of endpoints that fail: who tries again, when, and who does not.
+
+Synchronous, told the time. Decides by the table in `retry`; the lane's `LaneState` does it.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from math import inf
+
+from metaspo.backends import BackendError, TransientError, Unreachable
+from metaspo.scheduling import events, retry
+from metaspo.scheduling.doubt import Doubt, given_up
+from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
+from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.patience import Patience, describe
+from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.verdicts import Verdicts
+
+Fate = BaseException | float
+"""Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
+about its server is over."""
+
+UNWANTED = RunStopped("Nobody waits for this call any more.")
+
+
+class Recovery:
+    """Of one lane.
+
+    Attributes:
+        patience: how long it goes on while nothing succeeds.
+    """
+
+    __slots__ = ("_doubt", "_emit", "_endpoints", "_lane", "_rng", "_verdicts", "patience")
+
+    def __init__(
+        self,
+        lane: str,
+        settings: LaneSettings,
+        *,
+        endpoints: Endpoints,
+        doubt: Doubt,
+        verdicts: Verdicts,
+        emit: Callable[[events.Event], None],
+    ) -> None:
+        self._lane = lane
+        self._endpoints = endpoints
+        self._doubt = doubt
+        self._verdicts = verdicts
+        self._emit = emit
+        self._rng = random.Random(f"retries of {lane}")  # nothing but waiting times depends on its draws
+        self.patience = Patience(lane, settings)
+
+    def __repr__(self) -> str:
+        return f"<Recovery of {self._lane!r} {self._doubt}>"
+
+    def answered(self, call: Call, now: float) -> None:
+        """A call was: its server answers, and its endpoint."""
+        self.patience.succeeded()
+        self._doubt.answered(call.flight)
+        if call.endpoint.succeed(now):
+            self._endpoints.look_next(call.endpoint, now)
+            self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
+
+    def heard(self, error: BaseException) -> None:
+        """A call failed: its server shows signs of life, unless nobody could be reached."""
+        self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
+
+    def decide(self, flight: Flight, error: TransientError) -> retry.Decision:
+        """What the table says of a failure."""
+        past = flight.retries
+        self.patience.last_error = error
+        return retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng)
+
+    def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> Fate:
+        """Whether and when the flight of a failed call tries again; may rest the call's endpoint, doubt the server, and
+        run the patience."""
+        flight, endpoint, patience, past = call.flight, call.endpoint, self.patience, call.flight.retries
+        proven = endpoint.answers_since(past.tried_at)  # then it is the request
+        on_trial = endpoint.health is Health.TRIAL and decision.endpoint == "count" and not proven
+        rests = decision.endpoint == "rest" or (
+            decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
+        )
+        if rests and endpoint.health is not Health.DOWN:
+            self.rest(endpoint, error, now)
+        counts = decision.uses_attempt and not rests
+        flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
+        if not counts and not decision.quick:
+            patience.failing(now)
+        if (stopped := self._verdicts.of(flight.request.model)) is not None:
+            return stopped
+        if patience.used_up(flight.retries):
+            return self._without_attempts(call, past, error, now)
+        if reason := patience.reason_to_give_up(flight.retries, error, now):
+            return patience.unavailable(reason)
+        wait = self.again(flight, error, decision, now)
+        if on_trial and flight.waiters:
+            self._doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
+        return wait
+
+    def again(self, flight: Flight, error: TransientError, decision: retry.Decision, now: float) -> Fate:
+        """The flight tries again, if anybody waits for it; else it was left to finish into the cache, and has not."""
+        if (stopped := self._verdicts.of(flight.request.model)) is not None:
+            return stopped
+        if not flight.waiters:
+            return UNWANTED
+        flight.payer.tally(self._lane).retries += 1
+        wait = 0.0 if decision.hold else decision.wait  # for then the limits hold everything back
+        attempt, reason = flight.retries.failures, describe(error)
+        self._emit(events.Retried(lane=self._lane, at=now, attempt=attempt, wait=wait, reason=reason))
+        return wait
+
+    def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> Fate:
+        """A request has used up its attempts: is it to blame, or the server? Cases: that has answered others since
+        the try before; it is asked once more what it could answer before, and that decides; nothing says that it ever
+        answers, or this is the proof itself."""
+        flight = call.flight
+        since = call.sent if past.tried_at is None else past.tried_at
+        flight.verdict = f"no answer in {flight.retries.attempts} tries (last: {describe(error)})"
+        if not flight.waiters:
+            return UNWANTED
+        if call.endpoint.answers_since(since) and not self._doubt.is_proof(flight):
+            return given_up(flight)
+        if self._doubt.ask_witness(flight, now):
+            return inf
+        return self.patience.unavailable(f"a request failed {flight.retries.attempts} times")
+
+    def rest(self, endpoint: Endpoint, error: BackendError, now: float) -> None:
+        """Send nothing to an endpoint until it answers a probe."""
+        wait = endpoint.rest()
+        self._endpoints.look_next(endpoint, now + wait)
+        name = endpoint.backend.name
+        self._emit(events.EndpointDown(lane=self._lane, at=now, endpoint=name, wait=wait, reason=describe(error)))
+        if self._endpoints.none_up():
+            self._emit(events.Waiting(lane=self._lane, at=now, patience=self.patience.seconds))
+        self.patience.last_error = error
+
+    def looked(
+        self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float
+    ) -> tuple[float, float, float] | None:
+        """A look at an endpoint went well. Returns what all that are up have running and waiting, and its new
+        preemptions; None if it told no gauges."""
+        if was is Health.COLD or (was is Health.UP and gauges):
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
+        if was is Health.UP:
+            return self._endpoints.hear_load(endpoint, gauges) if gauges else None
+        endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
+        return None

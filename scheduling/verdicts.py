@@ -1,0 +1,68 @@
+"""What stops a lane, or one model on it, until a person does something: a key, credit, a model that is not there.
+
+What a call meets may be about its model only: another one hears a verdict of its own. Synchronous, told the time.
+"""
+
+from math import inf
+
+from metaspo.backends import FatalError
+from metaspo.scheduling.errors import LaneStopped, RunStopped
+
+VERDICT_LASTS = 60.0  # seconds, where many programs ask: somebody mends a key or tops up while they go on
+
+
+class Verdicts:
+    """Of one lane.
+
+    Attributes:
+        final: whether they are for good; else it is tried again after `VERDICT_LASTS`.
+        reopens_at: when that is; infinite while there is nothing to try again.
+    """
+
+    __slots__ = ("_closed", "_lane", "_models", "_whole", "final", "reopens_at")
+
+    def __init__(self, lane: str, *, final: bool) -> None:
+        self.final = final
+        self.reopens_at = inf
+        self._closed = False
+        self._lane = lane
+        self._whole: RunStopped | None = None  # all of it
+        self._models: dict[str, LaneStopped] = {}
+
+    def __repr__(self) -> str:
+        return f"<Verdicts {self.any!r} models={sorted(self._models)}>"
+
+    @property
+    def any(self) -> RunStopped | None:
+        """Why nothing of the lane, or of one model on it, may be sent any more; None while all may."""
+        return next(iter(self._models.values()), self._whole)
+
+    def of(self, model: str | None) -> RunStopped | None:
+        """Why nothing may be sent to a model (None: to any); None while something may."""
+        return self._models.get(model, self._whole) if self._models and model is not None else self._whole
+
+    def add(self, error: FatalError, now: float, *, model: str | None) -> LaneStopped:
+        """Nothing can succeed, of one model or of any."""
+        verdict = LaneStopped(
+            str(error) or f"The lane {self._lane} cannot go on ({type(error).__name__}).", lane=self._lane
+        )
+        verdict.__cause__ = error
+        if model is None:
+            self._whole = verdict
+        else:
+            self._models[model] = verdict
+        if not self.final:
+            self.reopens_at = min(self.reopens_at, now + VERDICT_LASTS)
+        return verdict
+
+    def close(self, reason: RunStopped) -> None:
+        """The gateway is closed: nothing goes any more, whatever was said before."""
+        self._closed = True
+        self._whole = self._whole or reason
+
+    def clear(self) -> None:
+        """Somebody has mended what they were about: ask again."""
+        self._models.clear()
+        self.reopens_at = inf
+        if not self._closed:
+            self._whole = None
