@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from metaspo.engine import Gain, RunDirectory, RunReport, report_data
-from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow
+from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
+from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs import listing
@@ -49,6 +50,7 @@ def print_result(out: Console, data: Data) -> None:
         _print_warning(out, summary)
     if result:
         _print_verdict(out, summary, result)
+        _print_cost(out, data)
         _print_prompt(out, result["system_prompt"], lines=SCREEN_LINES)
         _print_worst(out, rows_of(data))
     if summary:
@@ -70,6 +72,7 @@ def print_run_data(out: Console, data: Data) -> None:
         say(out, OF_SCORES, style="dim")
         _print_prompt(out, result["system_prompt"])
         _print_verdict(out, summary, result)
+        _print_cost(out, data)
         if summary and summary.optimism:
             say(out, f"When the system prompt was chosen: {summary.optimism}.")
             if estimate := summary.optimism_estimate:
@@ -106,6 +109,12 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain)
+
+
+def _print_cost(out: Console, data: Data) -> None:
+    """What a call takes with the prompts after, beside those before."""
+    if sentence := cost_sentence(rows_of(data)):
+        say(out, sentence)
 
 
 def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> None:
@@ -186,7 +195,7 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
 def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str]) -> WholeTable:
     """Tasks in rows."""
     texts = [{column: COLUMNS[column](row) for column in columns} for row in rows]
-    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role"))
+    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", DOLLARS, PROMPT_TOKENS))
 
 
 def _print_gain(out: Console, gain: Gain) -> None:

@@ -13,8 +13,7 @@ from rich.text import Text
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
 from metaspo.engine import EvaluationReport, Prepared
-from metaspo.engine.evaluation.task_rows import percent
-from metaspo.engine.evaluation.test_score import COUNTS, WHOSE
+from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS, SCORE_COLUMNS
 from metaspo.engine.money import show_dollars
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.scheduling.statistics import LaneUse
@@ -72,12 +71,9 @@ def from_cache(use: LaneUse | None, table: str) -> str:
 
 def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
-    table = make_table("scores (95% intervals)", *WHOSE, "score", "examples", *COUNTS)
-    for row in report.scores:
-        table.add_row(
-            *map(escape, row.texts(*WHOSE)), percent(row.score, row.interval), *row.texts("examples", *COUNTS)
-        )
-    out.print(table)
+    columns = [column for column in SCORE_COLUMNS if column not in ("stage", "prompt")]
+    texts = [{column: SCORE_COLUMNS[column](row) for column in columns} for row in report.scores]
+    out.print(fitting(out, "scores (95% intervals)", columns, texts, drop=(DOLLARS, PROMPT_TOKENS)))
     out.print(OF_SCORES, style="dim", highlight=False)
     for row in report.scores:
         if row.unanswered:

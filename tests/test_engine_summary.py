@@ -10,7 +10,7 @@ from world import make_config, make_task
 
 from metaspo import optimize
 from metaspo.engine import Prepared, RunReport, TestScore, report_data
-from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, ScoreRow
+from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, ScoreRow
 from metaspo.engine.report.run_page import load_result
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.summary import RunSummary
@@ -78,5 +78,7 @@ def test_a_summary_that_cannot_be_read_says_where() -> None:
         RunSummary.read({"usage": {"lanes": {"base": {"calls": "many"}}}})
 
 
-def test_tables_of_scores_show_fields_that_every_score_has() -> None:
-    assert {*WHOSE, *COUNTS} < {field.name for field in fields(ScoreRow)} < {field.name for field in fields(TestScore)}
+def test_every_score_has_what_tables_of_scores_show() -> None:
+    row = ScoreRow(task="t", role="source", metric="accuracy", stage="after", prompt=0, score=None)
+    assert all(isinstance(text(row), str) for text in SCORE_COLUMNS.values())
+    assert {field.name for field in fields(ScoreRow)} < {field.name for field in fields(TestScore)}

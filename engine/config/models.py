@@ -38,13 +38,14 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "token
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One of a run's models: the lane its requests go through, and how they are made."""
+    """One of a run's models: the lane its requests go through, how they are made, and what they cost where known."""
 
     lane: str
     name: str
     revision: str
     sampling: Sampling
     roles: Roles = "separate"
+    prices: Prices | None = None
 
     def request(self, messages: tuple[Message, ...], *, draw: int = 0) -> Request:
         """A request to this model, without a system role if it has none."""
@@ -100,6 +101,7 @@ def model_of(table: ModelTable, *, lane: str, temperature: float | None) -> Mode
             extra=orjson.dumps(extra, option=orjson.OPT_SORT_KEYS).decode() if extra else "",
         ),
         roles=table.roles or "separate",
+        prices=_prices(table, model_facts(table.model)),
     )
 
 

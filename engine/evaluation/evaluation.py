@@ -124,6 +124,7 @@ class Evaluation:
             outcomes=whole,
             score=score_of_answered(whole, metric=self.task.metric) if self.refusal else self._tally.bound,
             weight=self.task.weight,
+            prices=self._context.base.prices,
         )
         self._context.journal.write(
             events.Score(

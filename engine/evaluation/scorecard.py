@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected
+from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected, Usage
 from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure, TaskError
 from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
 from metaspo.engine.tasks.programs import Broken
+from metaspo.scheduling import Prices
 
 
 class Status(StrEnum):
@@ -31,6 +32,7 @@ class Outcome:
         reason: why there is no answer, for a failed one.
         feedback: what the grader says of the answer, if anything.
         broken: whether there is no answer since a program of the user's raised; `feedback` says what.
+        usage: the tokens of the call that brought the answer, from the cache or not; None if there is none.
     """
 
     example: Example
@@ -41,6 +43,7 @@ class Outcome:
     reason: str = ""
     feedback: str = ""
     broken: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Scorecard:
     Attributes:
         score: the metric over all examples that were answered, 0 to 1; None if none was.
         weight: how much the task counts in a mean over tasks.
+        prices: of the model that answered; None if they are not known.
     """
 
     task: str
@@ -57,6 +61,7 @@ class Scorecard:
     outcomes: tuple[Outcome, ...]
     score: float | None
     weight: float = 1.0
+    prices: Prices | None = None
 
     @property
     def malformed(self) -> int:
@@ -128,6 +133,7 @@ def grade_answer(
         prediction=prediction,
         grade=grade.score,
         feedback=grade.feedback,
+        usage=answer.usage,
     )
 
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any
 
-from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
+from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS, ScoreRow, TestScore, dollars, percent, whole
 from metaspo.engine.statistics import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
     """One task's test split under its best prompts, 0 to 1; None where there is no such side.
+
+    What is counted of a side stands in a tuple: before and after where there are both, nothing where it is not known.
 
     Attributes:
         worse, better: examples whose grade fell or rose; -1 where grades are not known.
@@ -28,6 +31,8 @@ class TaskRow:
     better: int = -1
     malformed: tuple[int, ...] = field(default=())
     failed: tuple[int, ...] = field(default=())
+    prompt_tokens: tuple[float, ...] = field(default=())
+    dollars_per_thousand: tuple[float, ...] = field(default=())
 
     @property
     def change(self) -> float | None:
@@ -50,17 +55,30 @@ COLUMNS: Mapping[str, Callable[[TaskRow], str]] = {
     "better": lambda row: "" if row.better < 0 else f"{row.better}",
     "malformed": lambda row: " → ".join(map(str, row.malformed)),
     "failed": lambda row: " → ".join(map(str, row.failed)),
+    PROMPT_TOKENS: lambda row: " → ".join(map(whole, row.prompt_tokens)),
+    DOLLARS: lambda row: " → ".join(map(dollars, row.dollars_per_thousand)),
 }
 """Heads and texts, in the order in which tables have them."""
 SHORT = ("task", "role", "before", "after", "change", "worse", "better")
 """Those of a table that is to fit a screen."""
 
 
-def percent(score: float | None, interval: Interval | None) -> str:
-    """A score and, where it is known, its interval: "61.0% (57–65)"."""
-    if score is None:
-        return "–"
-    return f"{score:.1%}" + (f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})" if interval else "")
+def cost_sentence(rows: Sequence[TaskRow]) -> str:
+    """What the prompts after cost a call beside those before, as a mean over the tasks; "" where that is not known."""
+    tokens = _means([row.prompt_tokens for row in rows])
+    if tokens is None:
+        return ""
+    sentence = f"A question with its prompts has {whole(tokens[1])} tokens, {whole(tokens[0])} before"
+    prices = _means([row.dollars_per_thousand for row in rows])
+    if prices is None or not any(prices):
+        return f"{sentence}."
+    return f"{sentence}; a thousand calls cost {dollars(prices[1])}, {dollars(prices[0])} before."
+
+
+def _means(sides: Sequence[tuple[float, ...]]) -> tuple[float, float] | None:
+    """Of the tasks that have both sides; None where there are none."""
+    both = [side for side in sides if len(side) == len(("before", "after"))]
+    return (fmean(side[0] for side in both), fmean(side[1] for side in both)) if both else None
 
 
 def task_rows(tests: Sequence[ScoreRow]) -> tuple[TaskRow, ...]:
@@ -90,6 +108,10 @@ def _row(before: ScoreRow | None, after: ScoreRow | None) -> TaskRow | None:
         better=better,
         malformed=tuple(side.malformed for side in sides),
         failed=tuple(side.failed for side in sides),
+        prompt_tokens=tuple(side.prompt_tokens for side in sides if side.prompt_tokens is not None),
+        dollars_per_thousand=tuple(
+            side.dollars_per_thousand for side in sides if side.dollars_per_thousand is not None
+        ),
     )
 
 

@@ -1,19 +1,16 @@
 """One prompt pair on one test split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from metaspo.backends import Usage
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.statistics import Interval, Labels, SplitGrades, score_interval
 from metaspo.engine.tasks import MacroF1, TaskRole
 
 Stage = Literal["before", "after", "given"]
-
-
-# What every table of scores shows, on a terminal and on a page: whose score it is, and what is counted beside it.
-WHOSE = ("task", "role", "metric")
-COUNTS = ("malformed", "failed")
+PROMPT_TOKENS, DOLLARS = "prompt tokens", "$ per 1,000 calls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +24,9 @@ class ScoreRow:
         malformed, failed: how many examples ended so.
         interval: 95%, of the score with other examples of the task; None if none was answered.
         weight: how much the task counts in a mean over tasks.
+        prompt_tokens: of one question with its prompts, the mean over the answers, as the server counts them.
+        dollars_per_thousand: what a thousand such calls cost with their answers, with nothing cached at the provider.
+            Both are None where they are not known.
     """
 
     task: str
@@ -40,10 +40,41 @@ class ScoreRow:
     failed: int = 0
     interval: Interval | None = None
     weight: float = 1.0
+    prompt_tokens: float | None = None
+    dollars_per_thousand: float | None = None
 
-    def texts(self, *columns: str) -> list[str]:
-        """Fields in words."""
-        return [str(getattr(self, column)) for column in columns]
+
+SCORE_COLUMNS: Mapping[str, Callable[[ScoreRow], str]] = {
+    "task": lambda row: row.task,
+    "role": lambda row: row.role,
+    "metric": lambda row: row.metric,
+    "stage": lambda row: row.stage,
+    "prompt": lambda row: str(row.prompt + 1),
+    "score": lambda row: percent(row.score, row.interval),
+    "examples": lambda row: str(row.examples),
+    "malformed": lambda row: str(row.malformed),
+    "failed": lambda row: str(row.failed),
+    PROMPT_TOKENS: lambda row: whole(row.prompt_tokens),
+    DOLLARS: lambda row: dollars(row.dollars_per_thousand),
+}
+"""Heads and texts of every table with a row for each prompt pair, on a terminal and on a page."""
+
+
+def percent(score: float | None, interval: Interval | None) -> str:
+    """A score and, where it is known, its interval: "61.0% (57–65)"."""
+    if score is None:
+        return "–"
+    return f"{score:.1%}" + (f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})" if interval else "")
+
+
+def whole(number: float | None) -> str:
+    """A number without decimals; "–" for none."""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def dollars(amount: float | None) -> str:
+    """An amount that may be small; "–" for none."""
+    return "–" if amount is None else f"${amount:,.3f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +128,7 @@ class TestScore(ScoreRow):
             labels=labels,
             repeats=repeats,
             unanswered=card.unanswered,
+            **_cost(card),
         )
 
     def split_grades(self, *, questions: Sequence[str] = (), task: str = "", seed: int = 0) -> SplitGrades:
@@ -120,6 +152,19 @@ def _labels(card: Scorecard) -> tuple[Labels | None, ...]:
     return tuple(
         None if outcome.grade is None else (outcome.example.answers[0], outcome.prediction) for outcome in card.outcomes
     )
+
+
+def _cost(card: Scorecard) -> dict[str, float | None]:
+    """What a call of the pair takes, by the answers that there are."""
+    usages = [outcome.usage for outcome in card.outcomes if outcome.usage is not None]
+    if not usages:
+        return {}
+    prompts = sum(usage.prompt_tokens for usage in usages)
+    every = Usage(prompts, sum(usage.completion_tokens for usage in usages))
+    return {
+        "prompt_tokens": prompts / len(usages),
+        "dollars_per_thousand": 1_000 * card.prices.dollars(every) / len(usages) if card.prices else None,
+    }
 
 
 def _repeats(questions: Sequence[str]) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from metaspo.engine.evaluation.test_score import COUNTS, WHOSE, TestScore
+from metaspo.engine.evaluation.task_rows import cost_sentence, task_rows
+from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, TestScore
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -59,7 +60,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
             f"{last.seconds:,.0f} s up to the last selection. System prompts: {result.strategies['outer']}. "
             f"User prompts: {result.strategies['inner']}."
         ),
-        verdicts=[_verdict(gain) for gain in result.gains],
+        verdicts=[*map(_verdict, result.gains), *filter(None, [cost_sentence(task_rows(result.tests))])],
         sections=[section for section in sections if section is not None],
     )
 
@@ -127,17 +128,8 @@ def _scores(result: RunResult) -> Section | None:
         return None
     bars = _bars(result.tests)
     pictures = (picture(before_and_after(bars), alt="test score per task before and after"),) if bars else ()
-    columns = (*WHOSE, "stage", "prompt", "score", "examples", *COUNTS)
-    rows = tuple(
-        (
-            *row.texts(*WHOSE, "stage"),
-            str(row.prompt + 1),
-            "–" if row.score is None else f"{row.score:.1%}",
-            *row.texts("examples", *COUNTS),
-        )
-        for row in result.tests
-    )
-    return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=columns, rows=rows),))
+    rows = tuple(tuple(text(row) for text in SCORE_COLUMNS.values()) for row in result.tests)
+    return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=tuple(SCORE_COLUMNS), rows=rows),))
 
 
 def _answers(answers: RunAnswers | str) -> Section | None:

@@ -116,7 +116,7 @@ class _Reader:
         }
         sides = {stage: await self._outcomes(task, pair, split) for stage, pair in pairs.items()}
         answers = TaskAnswers.of(task, split=split, before=sides["before"], after=sides["after"])
-        tests = [] if answers.missing else [_test(task, pairs[stage], sides[stage], stage) for stage in pairs]
+        tests = [] if answers.missing else [self._test(task, pairs[stage], sides[stage], stage) for stage in pairs]
         return answers, tests
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
@@ -136,13 +136,18 @@ class _Reader:
             for row, example in enumerate(examples)
         ]
 
-
-def _test(task: Task, pair: PromptPair, outcomes: Sequence[Outcome | None], stage: Stage) -> TestScore:
-    """What the outcomes, all of which are there, are worth."""
-    whole = tuple(outcome for outcome in outcomes if outcome is not None)
-    score = score_of_answered(whole, metric=task.metric)
-    card = Scorecard(task=task.name, pair=pair, outcomes=whole, score=score, weight=task.weight)
-    return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage)
+    def _test(self, task: Task, pair: PromptPair, outcomes: Sequence[Outcome | None], stage: Stage) -> TestScore:
+        """What the outcomes, all of which are there, are worth."""
+        whole = tuple(outcome for outcome in outcomes if outcome is not None)
+        card = Scorecard(
+            task=task.name,
+            pair=pair,
+            outcomes=whole,
+            score=score_of_answered(whole, metric=task.metric),
+            weight=task.weight,
+            prices=self.model.prices,
+        )
+        return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage)
 
 
 def read_config(run: RunDirectory) -> RunConfig:

@@ -1,0 +1,90 @@
+"""What the prompts that a run found cost, beside the first ones: in rows, tables and a sentence, wherever shown."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_engine_summary import finished
+from world import make_task
+
+from metaspo.backends import Completion, Usage
+from metaspo.engine.evaluation.scorecard import Scorecard, grade_answer
+from metaspo.engine.evaluation.task_rows import TaskRow, cost_sentence, task_rows
+from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, TestScore
+from metaspo.engine.optimize.result import EvaluationReport
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.report.run_page import run_page
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import shown_data
+from metaspo.run_tables import print_run
+from metaspo.scheduling import Prices
+from metaspo.tables import print_evaluation
+
+PRICES = Prices(input=2.0, cached=0.5, output=10.0)
+TASK = make_task("a", test=3)
+
+
+def score_of(*usages: Usage, prices: Prices | None = PRICES) -> TestScore:
+    answers = [Completion(text="yes", finish_reason="stop", usage=usage, latency=0.1, server="s") for usage in usages]
+    outcomes = tuple(
+        grade_answer(answer, example, answer_format=TASK.answer_format, metric=TASK.metric)
+        for answer, example in zip(answers, TASK.test, strict=False)
+    )
+    card = Scorecard(task="a", pair=PromptPair("s", "{question}"), outcomes=outcomes, score=1.0, prices=prices)
+    return TestScore.of(card, role="target", metric="accuracy", stage="after")
+
+
+def test_a_score_says_the_tokens_of_a_prompt_and_what_a_thousand_calls_cost_whatever_was_cached() -> None:
+    score = score_of(Usage(100, 10), Usage(300, 30, cached_tokens=300))
+    assert score.prompt_tokens == 200
+    assert score.dollars_per_thousand == pytest.approx(1_000 * (200 * 2 + 20 * 10) / 1_000_000)
+    assert SCORE_COLUMNS["prompt tokens"](score) == "200"
+    assert SCORE_COLUMNS["$ per 1,000 calls"](score) == "$0.600"
+
+
+def test_what_is_not_known_of_the_cost_is_not_told() -> None:
+    unpriced, unanswered = score_of(Usage(100, 10), prices=None), score_of()
+    assert (unpriced.prompt_tokens, unpriced.dollars_per_thousand) == (100, None)
+    assert (unanswered.prompt_tokens, unanswered.dollars_per_thousand) == (None, None)
+    assert cost_sentence(task_rows([replace(unanswered, stage="before"), unanswered])) == ""
+    assert cost_sentence(task_rows([unpriced])) == "", "there is nothing to compare with"
+    both = task_rows([replace(unpriced, stage="before"), unpriced])
+    assert cost_sentence(both) == "A question with its prompts has 100 tokens, 100 before."
+
+
+def test_the_sentence_is_of_the_mean_over_tasks() -> None:
+    rows = [
+        TaskRow(task=name, role="source", metric="accuracy", prompt_tokens=tokens, dollars_per_thousand=dollars)
+        for name, tokens, dollars in (("a", (10.0, 50.0), (0.1, 0.3)), ("b", (30.0, 90.0), (0.2, 0.4)))
+    ]
+    assert cost_sentence(rows) == (
+        "A question with its prompts has 70 tokens, 20 before; a thousand calls cost $0.350, $0.150 before."
+    )
+
+
+async def test_a_runs_tables_page_and_json_say_it(tmp_path: Path) -> None:
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    rows = task_rows(report.result.tests)
+    assert all(len(row.prompt_tokens) == 2 and row.prompt_tokens[1] != row.prompt_tokens[0] for row in rows)
+    sentence = cost_sentence(rows)
+    assert [row["prompt_tokens"] for row in shown_data(run)["tasks"]] == [row.prompt_tokens for row in rows]
+    assert sentence in run_page(run)
+    assert "prompt tokens" in run_page(run)
+    for everything in (False, True):
+        out = Console(record=True, width=200)
+        print_run(out, run, everything=everything)
+        assert sentence in out.export_text()
+
+
+async def test_a_narrow_terminal_does_without_these_columns_before_any_other(tmp_path: Path) -> None:
+    report = await finished(tmp_path)
+    evaluation = EvaluationReport(scores=report.result.tests, usage=report.usage, seconds=1.0)
+    for width, shown in ((200, True), (60, False)):
+        out = Console(record=True, width=width)
+        print_evaluation(out, evaluation)
+        text = out.export_text()
+        assert ("prompt tokens" in text) is shown
+        assert "malformed" in text
