@@ -12,7 +12,7 @@ from rich.text import Text
 
 from metaspo.engine import Gain, RunDirectory, RunReport, report_data
 from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_sentence
-from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS
+from metaspo.engine.evaluation.test_score import OF_COST
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs import listing
@@ -195,7 +195,7 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
 def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str]) -> WholeTable:
     """Tasks in rows."""
     texts = [{column: COLUMNS[column](row) for column in columns} for row in rows]
-    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", DOLLARS, PROMPT_TOKENS))
+    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", *OF_COST))
 
 
 def _print_gain(out: Console, gain: Gain) -> None:

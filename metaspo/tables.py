@@ -13,7 +13,7 @@ from rich.text import Text
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
 from metaspo.engine import EvaluationReport, Prepared
-from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS, SCORE_COLUMNS
+from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS
 from metaspo.engine.money import show_dollars
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.scheduling.statistics import LaneUse
@@ -73,7 +73,7 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     """Scores of given prompts."""
     columns = [column for column in SCORE_COLUMNS if column not in ("stage", "prompt")]
     texts = [{column: SCORE_COLUMNS[column](row) for column in columns} for row in report.scores]
-    out.print(fitting(out, "scores (95% intervals)", columns, texts, drop=(DOLLARS, PROMPT_TOKENS)))
+    out.print(fitting(out, "scores (95% intervals)", columns, texts, drop=OF_COST))
     out.print(OF_SCORES, style="dim", highlight=False)
     for row in report.scores:
         if row.unanswered:

@@ -37,7 +37,7 @@ def score_of(*usages: Usage, prices: Prices | None = PRICES) -> TestScore:
 
 def test_a_score_says_the_tokens_of_a_prompt_and_what_a_thousand_calls_cost_whatever_was_cached() -> None:
     score = score_of(Usage(100, 10), Usage(300, 30, cached_tokens=300))
-    assert score.prompt_tokens == 200
+    assert (score.prompt_tokens, score.answer_tokens) == (200, 20)
     assert score.dollars_per_thousand == pytest.approx(1_000 * (200 * 2 + 20 * 10) / 1_000_000)
     assert SCORE_COLUMNS["prompt tokens"](score) == "200"
     assert SCORE_COLUMNS["$ per 1,000 calls"](score) == "$0.600"

@@ -5,7 +5,16 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from metaspo.engine.evaluation.test_score import DOLLARS, PROMPT_TOKENS, ScoreRow, TestScore, dollars, percent, whole
+from metaspo.engine.evaluation.test_score import (
+    ANSWER_TOKENS,
+    DOLLARS,
+    PROMPT_TOKENS,
+    ScoreRow,
+    TestScore,
+    dollars,
+    percent,
+    whole,
+)
 from metaspo.engine.statistics import Interval
 
 
@@ -32,6 +41,7 @@ class TaskRow:
     malformed: tuple[int, ...] = field(default=())
     failed: tuple[int, ...] = field(default=())
     prompt_tokens: tuple[float, ...] = field(default=())
+    answer_tokens: tuple[float, ...] = field(default=())
     dollars_per_thousand: tuple[float, ...] = field(default=())
 
     @property
@@ -56,6 +66,7 @@ COLUMNS: Mapping[str, Callable[[TaskRow], str]] = {
     "malformed": lambda row: " → ".join(map(str, row.malformed)),
     "failed": lambda row: " → ".join(map(str, row.failed)),
     PROMPT_TOKENS: lambda row: " → ".join(map(whole, row.prompt_tokens)),
+    ANSWER_TOKENS: lambda row: " → ".join(map(whole, row.answer_tokens)),
     DOLLARS: lambda row: " → ".join(map(dollars, row.dollars_per_thousand)),
 }
 """Heads and texts, in the order in which tables have them."""
@@ -109,6 +120,7 @@ def _row(before: ScoreRow | None, after: ScoreRow | None) -> TaskRow | None:
         malformed=tuple(side.malformed for side in sides),
         failed=tuple(side.failed for side in sides),
         prompt_tokens=tuple(side.prompt_tokens for side in sides if side.prompt_tokens is not None),
+        answer_tokens=tuple(side.answer_tokens for side in sides if side.answer_tokens is not None),
         dollars_per_thousand=tuple(
             side.dollars_per_thousand for side in sides if side.dollars_per_thousand is not None
         ),

@@ -10,7 +10,8 @@ from metaspo.engine.statistics import Interval, Labels, SplitGrades, score_inter
 from metaspo.engine.tasks import MacroF1, TaskRole
 
 Stage = Literal["before", "after", "given"]
-PROMPT_TOKENS, DOLLARS = "prompt tokens", "$ per 1,000 calls"
+PROMPT_TOKENS, ANSWER_TOKENS, DOLLARS = "prompt tokens", "answer tokens", "$ per 1,000 calls"
+OF_COST = (ANSWER_TOKENS, DOLLARS, PROMPT_TOKENS)  # the columns that a narrow table does without, the first first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,9 @@ class ScoreRow:
         interval: 95%, of the score with other examples of the task; None if none was answered.
         weight: how much the task counts in a mean over tasks.
         prompt_tokens: of one question with its prompts, the mean over the answers, as the server counts them.
+        answer_tokens: the same of the answer.
         dollars_per_thousand: what a thousand such calls cost with their answers, with nothing cached at the provider.
-            Both are None where they are not known.
+            All three are None where they are not known.
     """
 
     task: str
@@ -41,6 +43,7 @@ class ScoreRow:
     interval: Interval | None = None
     weight: float = 1.0
     prompt_tokens: float | None = None
+    answer_tokens: float | None = None
     dollars_per_thousand: float | None = None
 
 
@@ -55,6 +58,7 @@ SCORE_COLUMNS: Mapping[str, Callable[[ScoreRow], str]] = {
     "malformed": lambda row: str(row.malformed),
     "failed": lambda row: str(row.failed),
     PROMPT_TOKENS: lambda row: whole(row.prompt_tokens),
+    ANSWER_TOKENS: lambda row: whole(row.answer_tokens),
     DOLLARS: lambda row: dollars(row.dollars_per_thousand),
 }
 """Heads and texts of every table with a row for each prompt pair, on a terminal and on a page."""
@@ -159,10 +163,10 @@ def _cost(card: Scorecard) -> dict[str, float | None]:
     usages = [outcome.usage for outcome in card.outcomes if outcome.usage is not None]
     if not usages:
         return {}
-    prompts = sum(usage.prompt_tokens for usage in usages)
-    every = Usage(prompts, sum(usage.completion_tokens for usage in usages))
+    every = Usage(sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages))
     return {
-        "prompt_tokens": prompts / len(usages),
+        "prompt_tokens": every.prompt_tokens / len(usages),
+        "answer_tokens": every.completion_tokens / len(usages),
         "dollars_per_thousand": 1_000 * card.prices.dollars(every) / len(usages) if card.prices else None,
     }
 
