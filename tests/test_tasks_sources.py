@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,69 @@ def test_a_local_dataset_comes_with_the_names_of_its_classes(tmp_path: Path, mon
     assert [row.where for row in read] == ["./mine[train] row 0", "./mine[train] row 1"]
     with pytest.raises(TaskError, match=r"'\./mine': cannot be loaded: Unknown split"):
         list(read_rows(DataSource(dataset="./mine", split="tst"), base_dir=tmp_path))
+
+
+def test_a_bad_parquet_cell_is_a_fault_of_its_column_alone(tmp_path: Path) -> None:
+    """Text that is no UTF-8, also inside lists and structs; times that no calendar holds."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    encoded = pyarrow.array([b"fine", b"\xff\xfe"], pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 2, encoded.buffers())
+    columns = {
+        "text": text,
+        "list": pyarrow.ListArray.from_arrays([0, 1, 2], text),
+        "struct": pyarrow.StructArray.from_arrays([text], ["text"]),
+        "time": pyarrow.array([0, 2**40], pyarrow.timestamp("s")),
+        "day": pyarrow.array([0, 2**30], pyarrow.date32()),
+    }
+    table = pyarrow.table({"question": ["a", "b"], **columns})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    fine, bad = read_rows(DataSource(path="x.parquet"), base_dir=tmp_path)
+    assert (question_of(fine, Columns()), question_of(bad, Columns())) == ("a", "b")
+    assert question_of(fine, Columns(question="{text} {list}")) == "fine fine"
+    for column in columns:
+        with pytest.raises(TaskError, match=f"x.parquet:2: column '{column}' (is not UTF-8 text|cannot be read: )"):
+            question_of(bad, Columns(question=column))
+
+
+@given(st.data())
+def test_whatever_bytes_of_a_parquet_file_are_broken_it_is_read_or_told(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path_factory.mktemp("parquet") / "x.parquet"
+    parquet.write_table(pyarrow.table({"question": ["a", "bé"], "answer": [1.5, 2.0]}), path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(TaskError):
+        for row in _rows(path, bytes(content)):
+            question_of(row, Columns())
+
+
+def test_files_of_other_splits_may_have_other_columns_or_be_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole dataset cannot be loaded then, as its library does it; what is asked for can."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    splits = {"train": '{"q": "a"}\n', "test": '{"q": "b", "more": 1}\n', "validation": '{"q": "c", "more": "x"}\n'}
+    for folder, odd in {"columns": "", "broken": "{"}.items():
+        (tmp_path / folder).mkdir()
+        for split, line in splits.items():
+            (tmp_path / folder / f"{split}.jsonl").write_text(line + odd * (split == "test"), encoding="utf-8")
+
+    def read(folder: str, split: str, rows: int | None) -> list[object]:
+        source = DataSource(dataset=f"./{folder}", split=split, rows=rows)
+        return [row.cells["q"] for row in read_rows(source, base_dir=tmp_path)]
+
+    for rows in (None, 5):
+        assert [read("columns", split, rows) for split in splits] == [["a"], ["b"], ["c"]]
+        assert read("broken", "train", rows) == ["a"]
+        with pytest.raises(TaskError, match=r"'\./broken': cannot be loaded: JSON parse error"):
+            read("broken", "test", rows)
+    assert read("columns", "train[:1]", None) == ["a"]
+    with pytest.raises(TaskError, match="the files of the split differ in their columns; say in `files`"):
+        read("columns", "train+test", None)
 
 
 def test_a_missing_file_and_an_unknown_kind_of_file_are_told(tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ class Row:
     cells: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A cell that holds no value; `why` follows the column's name in messages."""
+
+    why: str
+
+
 def question_of(row: Row, columns: Columns) -> str:
     """The question: a column, or a template with columns filled in; then the options. Raises `TaskError`."""
     stem = _stem(row, columns)
@@ -190,11 +197,13 @@ def _checked(row: Row, column: str, value: object) -> str:
 
 def _cell(row: Row, column: str) -> object:
     """A column by its name or, where there is none of that name, by its dotted path into nested ones."""
-    if column in row.cells:
-        return row.cells[column]
-    value: object = row.cells
-    for part in column.split("."):
-        value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
+    value: object = row.cells.get(column, _MISSING)
+    if value is _MISSING:
+        value = row.cells
+        for part in column.split("."):
+            value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
     if value is _MISSING:
         raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} (set [tasks.columns])")
+    if isinstance(value, Unreadable):
+        raise TaskError(f"{row.where}: column {column!r} {value.why}")
     return value

@@ -5,11 +5,12 @@ import csv
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, Final
 
-from metaspo.engine.tasks.cells import Row
+from metaspo.engine.tasks.cells import Row, Unreadable
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.selection import selected
 from metaspo.engine.tasks.shown import listed
@@ -127,11 +128,30 @@ def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
     parquet = _optional("pyarrow.parquet", f"{shown}: reading Parquet files")
     try:
         with parquet.ParquetFile(path) as table:
-            rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+            rows = (row for batch in table.iter_batches() for row in _rows_in(batch))
             for number, row in enumerate(rows, 1):
                 yield Row(f"{shown}:{number}", row)
-    except (OSError, importlib.import_module("pyarrow").ArrowException) as error:
+    except (OSError, ValueError, importlib.import_module("pyarrow").ArrowException) as error:
         raise TaskError(f"{shown}: not a readable Parquet file: {_first_line(error)}") from error
+
+
+def _rows_in(table: Any) -> list[dict[str, object]]:  # noqa: ANN401 - of a library without types
+    """The rows of an Arrow table. A cell that is no value of Python's is a fault of those who want it alone."""
+    try:
+        rows: list[dict[str, object]] = table.to_pylist()
+    except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond the year 9999 ...
+        columns = [[_cell_in(scalar) for scalar in column] for column in table.columns]
+        rows = [dict(zip(table.schema.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    return rows
+
+
+def _cell_in(scalar: Any) -> object:  # noqa: ANN401
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return Unreadable("is not UTF-8 text")
+    except (ValueError, OverflowError) as error:
+        return Unreadable(f"cannot be read: {_first_line(error)}")
 
 
 def _read_dataset(source: DataSource, base_dir: Path) -> Iterator[Row]:
@@ -139,29 +159,61 @@ def _read_dataset(source: DataSource, base_dir: Path) -> Iterator[Row]:
     shown = source.files or source.dataset or ""
     library = _optional("datasets", f"dataset {shown!r}: reading Hugging Face datasets")
     try:
-        table = library.load_dataset(
-            _place(source.dataset or "", base_dir),
-            source.config,
-            split=source.split,
-            **({"data_files": _file_pattern(source.files, base_dir)} if source.files else {}),
-            **({"streaming": True} if source.rows else {}),
-        )
-        names = {
-            column: feature.names
-            for column, feature in (table.features or {}).items()
-            if isinstance(feature, library.ClassLabel)
-        }
-        for number, row in enumerate(_plain_rows(table)):
-            named = {column: _class_name(row[column], of) for column, of in names.items()}
-            yield Row(f"{shown}[{source.split}] row {number}", {**row, **named})
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise TaskError(f"dataset {shown!r}: cannot be loaded: {_first_line(error)}") from error
+        for number, row in enumerate(_dataset_rows(library, source, base_dir)):
+            yield Row(f"{shown}[{source.split}] row {number}", row)
+    except Exception as error:  # its own, and those of all that it reads with
+        raise TaskError(f"dataset {shown!r}: cannot be loaded: {_why(error)}") from error
 
 
-def _plain_rows(table: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - of a library without types
-    """Rows by the batch, without the library's decoding of every cell: some thirty times as fast as one by one."""
+def _dataset_rows(library: ModuleType, source: DataSource, base_dir: Path) -> Iterator[dict[str, object]]:
+    """If other splits' files have other columns, or are broken, then those of this split alone."""
+    place = _place(source.dataset or "", base_dir)
+    files: object = _file_pattern(source.files, base_dir) if source.files else None
+    try:
+        rows = _rows_of_dataset(library, source, place, files)
+        first = list(islice(rows, 1))
+    except Exception as error:
+        no_other = source.files or isinstance(error, OSError)  # such as none of that name, or no network
+        files = None if no_other else _files_of_split(library, source, place)
+        if files is None:
+            raise
+        rows, first = _rows_of_dataset(library, source, place, files), []
+    yield from first
+    yield from rows
+
+
+def _rows_of_dataset(library: ModuleType, source: DataSource, place: str, files: object) -> Iterator[dict[str, object]]:
+    """By the batch, without the library's decoding of every cell: some thirty times as fast as one by one."""
+    table = library.load_dataset(
+        place,
+        source.config,
+        split=source.split,
+        **({"data_files": files} if files else {}),
+        **({"streaming": True} if source.rows else {}),
+    )
+    names = {
+        column: feature.names
+        for column, feature in (table.features or {}).items()
+        if isinstance(feature, library.ClassLabel)
+    }
     for batch in table.with_format("arrow").iter(batch_size=_BATCH):
-        yield from batch.to_pylist()
+        for row in _rows_in(batch):
+            yield {**row, **{column: _class_name(row[column], of) for column, of in names.items()}}
+
+
+def _files_of_split(library: ModuleType, source: DataSource, place: str) -> dict[str, list[str]] | None:
+    """The files of the splits that are asked for ("train[:200]", "train+test"); None if they cannot be told apart."""
+    files = library.load_dataset_builder(place, source.config).config.data_files or {}
+    splits = [part.partition("[")[0].strip() for part in (source.split or "").split("+")]
+    return {split: [str(file) for file in files[split]] for split in splits} if set(splits) < set(files) else None
+
+
+def _why(error: BaseException) -> str:
+    """The fault beneath an error that only says that there was one."""
+    cause = error.__cause__ or error
+    if type(cause).__name__ in ("CastError", "DatasetGenerationCastError"):
+        return "the files of the split differ in their columns; say in `files` which to read"
+    return _first_line(cause)
 
 
 def _place(name: str, base_dir: Path) -> str:
@@ -172,8 +224,10 @@ def _file_pattern(files: str, base_dir: Path) -> str:
     return files if "://" in files else str(base_dir / files)
 
 
-def _class_name(value: int | None, names: list[str]) -> str | None:
-    return names[value] if value is not None and value >= 0 else None
+def _class_name(value: object, names: list[str]) -> object:
+    if not isinstance(value, int) or value < 0:
+        return None
+    return names[value] if value < len(names) else Unreadable(f"is {value}, and has names up to {len(names) - 1}")
 
 
 def _optional(module: str, purpose: str) -> ModuleType:
