@@ -147,11 +147,11 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
         for item in prepared:
             check_optimizable(item.config, item.tasks, source=item.source)
         tell_notices(prepared, say_warning)
-        plans = [(item.config.name, plan_run(item.config, item.tasks)) for item in prepared]
+        plans = [(item.config.name, plan_run(item.config, item.tasks), item.notices) for item in prepared]
     if json:
-        tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
+        tables.print_json(out, [plan_data(*planned) for planned in plans])
         return
-    for name, estimate in plans:
+    for name, estimate, _ in plans:
         print_plan(out, name, estimate)
 
 

@@ -1,15 +1,19 @@
 """What `metaspo plan` prints: how much a run can need."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
+
 from rich.console import Console
 from rich.markup import escape
 
 from metaspo.engine import Plan
 from metaspo.engine.config.presets import CALLS
+from metaspo.engine.tasks import Notice
 from metaspo.tables import Data, make_table
 
 
-def plan_data(name: str, plan: Plan) -> Data:
-    """A plan as plain data."""
+def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
+    """A plan as plain data, with what its data's owner should know."""
     lanes = {"base": plan.base, **({"optimizer": plan.optimizer} if plan.optimizer else {})}
     return {
         "name": name,
@@ -34,6 +38,7 @@ def plan_data(name: str, plan: Plan) -> Data:
         "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
         "minutes": plan.minutes,
+        "notices": [asdict(notice) for notice in notices],
     }
 
 

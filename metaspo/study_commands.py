@@ -296,13 +296,13 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
     tell_notices((cell.prepared for cell in grid.cells), say_warning)
-    plans = [estimate for cell in grid.cells for estimate in plan_cell(grid, cell)]
+    plans = [(*planned, cell.prepared.notices) for cell in grid.cells for planned in plan_cell(grid, cell)]
     if json:
-        tables.print_json(out, [plan_data(name, estimate) for name, estimate in plans])
+        tables.print_json(out, [plan_data(*planned) for planned in plans])
         return
     columns = ("run", "train calls", "base calls", "optimizer calls", "dollars")
     table = tables.make_table("at most, as if the cache were empty", *columns)
-    for name, estimate in plans:
+    for name, estimate, _ in plans:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
         calls = estimate.calls
         counts = (calls.base - calls.test, calls.base, calls.optimizer)

@@ -391,5 +391,11 @@ def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api
         err = here(*command).err + caplog.text
         assert all(err.count(sentence) == 1 for sentence in said), command
         caplog.clear()
+    for planned in (("plan", "run.toml"), ("compare", "one.toml", "--plan")):
+        for plan in here(*planned, "--json").data:
+            about = {(notice["task"], notice["kind"]): notice for notice in plan["notices"]}
+            assert {key: about[key]["count"] for key in about} == {("a", "repeated"): 1, ("a", "in-both-splits"): 1}
+            assert all(any(sentence in f"task a: {note['message']}" for note in about.values()) for sentence in said)
+    caplog.clear()
     asyncio.run(evaluate(project / "run.toml"))
     assert all(sentence in caplog.text for sentence in said)

@@ -12,9 +12,10 @@ from test_engine_search import CASES, SMALL, is_base
 from world import World, make_config, make_task
 
 from metaspo.backends import Request
-from metaspo.engine import ConfigError, RunConfig, RunResult, selections
+from metaspo.engine import ConfigError, Observer, RunConfig, RunResult, selections
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.plan import count_calls
+from metaspo.engine.optimize.bilevel import BARREN
 from metaspo.engine.optimize.train_calls import TrainCalls, split
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint
@@ -157,3 +158,49 @@ def test_an_answer_counts_once_and_a_share_of_the_count_is_of_the_whole() -> Non
     assert share.admit(cells | set(list(more)[:2])) == 2
     calls.join([share])
     assert (calls.left, calls.taken) == (0, 6)
+
+
+class Unwilling(Prolific):
+    """Its optimizer gives so many unusable answers first."""
+
+    refusals = 10**9
+
+    def optimizer(self, request: Request) -> str:
+        type(self).refusals -= 1
+        return "I would rather not." if type(self).refusals >= 0 else super().optimizer(request)
+
+
+class Warned(Observer):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def unwilling(refusals: int) -> tuple[Runs, list[str]]:
+    """A run whose rounds of three candidates meet an unwilling optimizer, and what is told."""
+    told, world = Warned(), type("For", (Unwilling,), {"refusals": refusals})(3)
+    return Runs(config_of("metaspo", "outer"), TASKS, world, timing=1, width=4, observer=told), told.warnings
+
+
+def test_rounds_without_a_usable_proposal_do_not_end_a_run_that_has_calls_left() -> None:
+    runs, warnings = unwilling(3 * (BARREN - 1))
+    result = runs.session()
+    assert result is not None
+    assert CAP - 2 * 12 < result.train_calls <= CAP
+    assert not warnings
+
+
+def test_a_run_that_gets_nothing_usable_any_more_ends_and_says_what_is_left() -> None:
+    runs, warnings = unwilling(10**9)
+    result = runs.session()
+    assert result is not None
+    assert sum(not is_base(request) for request in runs.answered) == 3 * BARREN
+    assert result.train_calls == 12
+    assert warnings == [
+        f"{BARREN} iterations in a row brought no new prompt that could be used: the run ends with {CAP - 12} "
+        f"of its {CAP} train calls left"
+    ]

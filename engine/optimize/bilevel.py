@@ -1,8 +1,8 @@
 """One run from its first score to its result.
 
 init -> [inner loop per source task, all at once -> outer loop] x iterations -> test splits. With `train_calls` the
-iterations go on until no further prompt fits within them. The test splits of the
-first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
+iterations go on until no further prompt fits within them, or `BARREN` in a row bring none that can be used. The test
+splits of the first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +26,8 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
+
+BARREN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +75,31 @@ async def _optimize(context: RunContext) -> _Optimized:
     first = await _initial(context)
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
-    iterations = context.config.iterations
+    iterations, barren = context.config.iterations, 0
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
-        before, name = calls.taken, f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
+        offered, taken = calls.offered, calls.taken
+        name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
         context.observer.stage(f"{name}: inner loop")
         state = await _inner_loops(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=inner_address(iteration))
         context.observer.stage(f"{name}: outer loop")
         state = await outer_loop(context, state, iteration=iteration, calls=calls)
         context.observer.new_best(score=state.best_score, address=outer_address(iteration))
-        if calls.left is not None and calls.taken == before:  # no prompt fits any more, or none is proposed
+        barren = barren + 1 if calls.taken == taken else 0
+        if calls.left is not None and (calls.offered == offered or barren == BARREN):
+            _tell_unused(context, calls, barren=barren)
             break
     context.observer.stage("test splits")
     return _Optimized(first, state, await score_after(context, state), calls.taken)
+
+
+def _tell_unused(context: RunContext, calls: TrainCalls, *, barren: int) -> None:
+    """Say so where calls are left because nothing came that they could be spent on."""
+    if barren == BARREN:
+        context.observer.warn(
+            f"{BARREN} iterations in a row brought no new prompt that could be used: the run ends with {calls.left:,} "
+            f"of its {context.config.train_calls:,} train calls left"
+        )
 
 
 async def _initial(context: RunContext) -> RunState:

@@ -183,6 +183,7 @@ def affordable(setup: RoundSetup, proposer: Proposer) -> int:
 async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = gather) -> Round:
     """Let all candidates compete, side by side in `gather`."""
     setup = replace(setup, candidates=affordable(setup, proposer))
+    setup.calls.offered += setup.candidates
     calls, context = RoundSearchContext(setup), setup.context
     try:
         proposals = await proposer.proposals(calls)

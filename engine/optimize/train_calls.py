@@ -15,12 +15,18 @@ TrainCell = tuple[PromptPair, str, int]  # what an answer is to: a pair, and an 
 
 
 class TrainCalls:
-    """The count of a run, or of one of its rounds, which may take `limit` more of it; None for no cap."""
+    """The count of a run, or of one of its rounds, which may take `limit` more of it; None for no cap.
+
+    Attributes:
+        taken: how many were made.
+        offered: how many candidates there was room for so far.
+    """
 
     def __init__(self, limit: int | None = None, *, counted: set[TrainCell] | None = None) -> None:
         self._counted: set[TrainCell] = set() if counted is None else counted
         self._limit = limit
         self.taken = 0
+        self.offered = 0
 
     @property
     def left(self) -> int | None:
@@ -54,6 +60,7 @@ class TrainCalls:
     def join(self, shares: Sequence["TrainCalls"]) -> None:
         """Shares that are used up, or not needed any more."""
         self.taken += sum(share.taken for share in shares)
+        self.offered += sum(share.offered for share in shares)
 
 
 def cells_of(cards: Iterable[Scorecard]) -> set[TrainCell]:
