@@ -16,6 +16,7 @@ from metaspo.bench.scale import measure_scale
 from metaspo.bench.serve import measure_serve
 from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
+from metaspo.bench.soak import measure_soak
 
 __all__ = [
     "LiveTarget",
@@ -38,4 +39,5 @@ __all__ = [
     "measure_savings",
     "measure_scale",
     "measure_serve",
+    "measure_soak",
 ]

@@ -72,9 +72,18 @@ def spread(values: Iterable[float]) -> Spread:
 
 def peak_memory() -> int:
     """The most memory this process has held so far, in bytes."""
+    return _memory("VmHWM:")
+
+
+def memory() -> int:
+    """What this process holds now, in bytes; the most so far where the system does not tell."""
+    return _memory("VmRSS:")
+
+
+def _memory(field: str) -> int:
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would tell of the parent what a child held before its program was loaded
-        (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+        (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(field))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

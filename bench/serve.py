@@ -29,10 +29,10 @@ def measure_serve(*, calls: int = CALLS, turns: int = TURNS) -> Report:
     timings: dict[str, list[Timing]] = {BARE: [], FRESH: [], CACHED: []}
     with fast_server() as upstream:
         for _ in range(turns):
-            with _served(BARE, upstream) as server:
+            with served(BARE, upstream) as server:
                 asyncio.run(_ask(server, WARM_UP, start=0))
                 timings[BARE].append(asyncio.run(_ask(server, calls, start=WARM_UP)))
-            with _served(OURS, upstream) as server:
+            with served(OURS, upstream) as server:
                 asyncio.run(_ask(server, WARM_UP, start=0))
                 for kind in (FRESH, CACHED):
                     timings[kind].append(asyncio.run(_ask(server, calls, start=WARM_UP)))
@@ -45,33 +45,39 @@ def measure_serve(*, calls: int = CALLS, turns: int = TURNS) -> Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
-    """A server that runs, and where it tells its CPU time."""
+class Served:
+    """A server that runs, and tells of its use."""
 
     process: "subprocess.Popen[bytes]"
     url: str
 
-    def cpu(self) -> float:
-        """Seconds so far."""
+    def use(self) -> tuple[float, int]:
+        """CPU seconds so far, and bytes of memory now."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        cpu, memory = self.process.stdout.readline().split()
+        return float(cpu), int(memory)
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        return self.use()[0]
 
 
 @contextmanager
-def _served(name: str, upstream: str) -> Iterator[_Served]:
+def served(name: str, upstream: str) -> Iterator[Served]:
+    """One of the servers of `served`, in a process of its own."""
     command = [sys.executable, "-c", "from metaspo.bench.served import main; main()", name, upstream]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
     try:
         assert process.stdout is not None
-        yield _Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
+        yield Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
     finally:
         process.communicate()
 
 
-async def _ask(server: _Served, calls: int, *, start: int) -> Timing:
+async def _ask(server: Served, calls: int, *, start: int) -> Timing:
     """Seconds for so many chats, no two alike."""
     bodies = [
         orjson.dumps(

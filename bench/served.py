@@ -1,6 +1,7 @@
 """The servers that `bench serve` measures, each a process of its own: bare aiohttp.web, and metaspo's.
 
-Prints its port, and then its CPU seconds so far for each line on its standard input; ends with that.
+Prints its port, and then its CPU seconds so far and its bytes of memory for each line on its standard input; ends with
+that.
 """
 
 import asyncio
@@ -16,9 +17,11 @@ from time import process_time
 import orjson
 from aiohttp import web
 
+from metaspo.bench.measure import memory
 from metaspo.serving import ServeConfig, open_server
 
 MODEL = "bench"
+SLOTS = 64  # calls to the model's server at once
 BARE, OURS = "bare aiohttp.web", "metaspo serve"
 
 
@@ -44,7 +47,7 @@ async def bare(_upstream: str) -> AsyncIterator[int]:
 async def ours(upstream: str) -> AsyncIterator[int]:
     """The whole server, with its cache on disk."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
-        model = {"model": MODEL, "endpoints": [upstream], "concurrency": 64}
+        model = {"model": MODEL, "endpoints": [upstream], "concurrency": SLOTS}
         config = ServeConfig.model_validate({"models": [model], "port": 0, "cache": "cache"})
         async with open_server(config, environment={}, folder=Path(folder)) as (_, address):
             yield int(address.rpartition(":")[2].partition("/")[0])
@@ -58,7 +61,7 @@ async def serve(name: str, upstream: str) -> None:
         sys.stdout.flush()
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
-            sys.stdout.write(f"{process_time()}\n")
+            sys.stdout.write(f"{process_time()} {memory()}\n")
             sys.stdout.flush()
 
 

@@ -25,7 +25,6 @@ from metaspo.bench import (
     measure_requests,
     measure_savings,
     measure_scale,
-    measure_serve,
 )
 from metaspo.bench.gepa_peer import folder_of
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
@@ -61,16 +60,6 @@ def replay(turns: Turns = 7, json: Json = False) -> None:
     Measured against a bare loop of key, diskcache read and decoding over the same records. Takes half a minute.
     """
     show(measure_replay(turns=turns), json=json)
-
-
-@bench_app.command()
-def serve(
-    calls: Annotated[int, typer.Option(metavar="N", min=1, help="Requests a turn.")] = 4_000,
-    turns: Turns = 5,
-    json: Json = False,
-) -> None:
-    """CPU time of a request to `metaspo serve`, fresh and cached, beside bare aiohttp.web."""
-    show(measure_serve(calls=calls, turns=turns), json=json)
 
 
 @bench_app.command()

@@ -10,6 +10,7 @@ import typer
 from metaspo import tables
 from metaspo.answer_commands import add_answer_commands
 from metaspo.bench_commands import bench_app
+from metaspo.bench_serving_commands import add_serving_benchmarks
 from metaspo.cache_commands import cache_app
 from metaspo.console import (
     EXIT_CODES,
@@ -86,6 +87,7 @@ Calls = Annotated[
 STARTER = Path(__file__).resolve().parent / "starter"
 
 app.add_typer(cache_app, name="cache")
+add_serving_benchmarks(bench_app)
 app.add_typer(bench_app, name="bench")
 
 

@@ -26,6 +26,7 @@ from metaspo.bench import (
     measure_requests,
     measure_scale,
     measure_serve,
+    measure_soak,
 )
 from metaspo.bench.clients import make_requests
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
@@ -260,3 +261,17 @@ def test_the_server_is_measured_fresh_and_cached_beside_a_bare_one() -> None:
     rows = {str(row["server"]): row for row in measure_serve(calls=70, turns=1).rows}
     assert list(rows) == ["bare aiohttp.web", "metaspo serve, fresh", "metaspo serve, cached"]
     assert all(type(row["cpu us (least)"]) is float for row in rows.values())
+
+
+@pytest.mark.slow
+async def test_nothing_is_paid_for_twice_beyond_what_was_under_way_when_the_models_server_is_killed() -> None:
+    report = await measure_soak(clients=20, seconds=12, between=2)
+    assert all(row["not answered"] == 0 for row in report.rows)
+    answered = [row["answered"] for row in report.rows]
+    assert answered == sorted(answered, key=lambda count: float(count or 0))
+    assert answered[-1]
+    assert report.parameters["kills of the model's server"]
+    again, under_way = report.parameters["paid for again"], report.parameters["under way at kills, at most"]
+    assert isinstance(again, int)
+    assert isinstance(under_way, int)
+    assert again <= under_way

@@ -1,0 +1,151 @@
+"""`metaspo serve` under many clients at once for a long time, while the model's server behind it is killed again and
+again: what its memory does, what clients see, what was paid for twice."""
+
+import asyncio
+import random
+import socket
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import aiohttp
+import orjson
+
+from metaspo.bench.mortal_server import DIGEST
+from metaspo.bench.report import Report, Row
+from metaspo.bench.serve import Served, served
+from metaspo.bench.served import MODEL, OURS, SLOTS
+from metaspo.bench.workload import filler
+
+CLIENTS, SECONDS, BETWEEN = 1_000, 600.0, 30.0
+DOWN = 1.0  # seconds that a killed server is away
+REPEATED = 0.3  # of all questions were asked before
+MEMORY_OF = 1_000  # questions back that are asked again
+PERIODS = 10  # rows of the report
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the clients saw so far."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    asked: int = 0
+
+
+async def measure_soak(*, clients: int = CLIENTS, seconds: float = SECONDS, between: float = BETWEEN) -> Report:
+    """So many clients for so long; the model's server is killed every `between` seconds."""
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+        paid = Path(folder) / "paid"
+        port = _free_port()
+        mortal = _Mortal(port, paid)
+        with served(OURS, f"http://127.0.0.1:{port}/v1") as server:
+            await mortal.start()
+            killing = asyncio.create_task(mortal.kill_again_and_again(between))
+            try:
+                rows = await _soak(server, clients, seconds)
+            finally:
+                killing.cancel()
+                await asyncio.wait([killing])
+                await mortal.end()
+        digests = paid.read_bytes()
+    times = Counter(digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST))
+    return Report(
+        scenario="soak",
+        title="metaspo serve, for a long time",
+        rows=rows,
+        parameters={
+            "clients, one question after the other": clients,
+            "of their questions asked before": REPEATED,
+            "kills of the model's server": mortal.kills,
+            "paid for": times.total(),
+            "paid for again": times.total() - len(times),
+            "under way at kills, at most": mortal.kills * SLOTS,
+        },
+    )
+
+
+async def _soak(server: Served, clients: int, seconds: float) -> list[Row]:
+    seen, began = _Seen(), perf_counter()
+    rows: list[Row] = []
+    headers = {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+        asking = [asyncio.create_task(_ask(session, server.url, seen, client)) for client in range(clients)]
+        for period in range(PERIODS):
+            before = seen.asked
+            await asyncio.sleep(began + seconds * (period + 1) / PERIODS - perf_counter())
+            cpu, memory = server.use()
+            rows.append(
+                {
+                    "seconds": perf_counter() - began,
+                    "requests/s": (seen.asked - before) / (seconds / PERIODS),
+                    "answered": seen.statuses[200],
+                    "not answered": seen.statuses.total() - seen.statuses[200],
+                    "cpu s": cpu,
+                    "memory MiB": memory / 2**20,
+                }
+            )
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    return rows
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, seen: _Seen, client: int) -> None:
+    draws = random.Random(client)
+    while True:
+        again = seen.asked > MEMORY_OF and draws.random() < REPEATED
+        number = seen.asked - draws.randrange(1, MEMORY_OF) if again else seen.asked
+        seen.asked += 1
+        question = {"role": "user", "content": f"Statement {number}: {filler(120)}"}
+        body = {"model": MODEL, "messages": [question], "max_tokens": 64, "temperature": 0}
+        async with session.post(url, data=orjson.dumps(body)) as answer:
+            await answer.read()
+            seen.statuses[answer.status] += 1
+
+
+class _Mortal:
+    """The model's server, killed again and again.
+
+    Attributes:
+        kills: how often so far.
+    """
+
+    def __init__(self, port: int, paid: Path) -> None:
+        self._command = [
+            *(sys.executable, "-c", "from metaspo.bench.mortal_server import main; main()"),
+            *(str(port), str(paid)),
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+        self.kills = 0
+
+    async def start(self) -> None:
+        """Return when it listens."""
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
+        assert self._process.stdout is not None
+        await self._process.stdout.readline()
+
+    async def kill_again_and_again(self, between: float) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(between)
+            await self.end()
+            self.kills += 1
+            await asyncio.sleep(DOWN)
+            await self.start()
+
+    async def end(self) -> None:
+        """Kill it."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
