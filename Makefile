@@ -40,12 +40,17 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests 
 	$(BIN)/pytest -q -m slow $(ARGS)
 	$(BIN)/pytest -q -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
-adapters: $(VENV)/.run  ## the adapters against the real packages, each in an environment of its own
+adapters: $(VENV)/.dev  ## the adapters and exports against the real packages, each in an environment of its own
 	@for name in $(ADAPTERS); do \
 	  test -x .cache/adapters/$$name/bin/pip || $(BIN)/python -m venv .cache/adapters/$$name; \
 	  .cache/adapters/$$name/bin/pip install -q -e ".[$$name]" pytest pytest-asyncio pytest-timeout hypothesis && \
-	  .cache/adapters/$$name/bin/python -m pytest -q tests/test_adapters_$$name.py || exit 1; \
+	  .cache/adapters/$$name/bin/python -m pytest -q tests/test_adapters_$$name.py tests/test_exchange_packages.py || exit 1; \
 	done
+	test -x .cache/adapters/mlflow/bin/pip || $(BIN)/python -m venv .cache/adapters/mlflow
+	.cache/adapters/mlflow/bin/pip install -q -e . mlflow jinja2 pytest pytest-asyncio pytest-timeout hypothesis
+	.cache/adapters/mlflow/bin/python -m pytest -q tests/test_exchange_packages.py
+	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix .cache/adapters/promptfoo nunjucks
+	$(BIN)/python -m pytest -q tests/test_exchange_packages.py
 
 test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
 	$(BIN)/pytest -q -m model $(ARGS)

@@ -44,6 +44,7 @@ from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
+from metaspo.exchange_commands import add_exchange_commands
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, WholeSentences
 from metaspo.plan_tables import plan_data, print_plan
@@ -333,3 +334,4 @@ add_answer_commands(app)
 add_study_commands(app)
 add_serve_command(app)
 add_watch_commands(app)
+add_exchange_commands(app)

@@ -35,6 +35,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "selection",
     "optimize",
     "runs",
+    "exchange",
     "api",
     "studies",
     "report",

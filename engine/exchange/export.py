@@ -1,0 +1,77 @@
+"""Writes a run's prompts for another tool."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.exchange import targets
+from metaspo.engine.exchange.found import found_in
+from metaspo.engine.exchange.targets import Target
+from metaspo.engine.runs.answers import Split, run_answers
+from metaspo.engine.runs.directory import JSON, RunDirectory, write_text
+from metaspo.engine.suggest import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One kind of export.
+
+    Attributes:
+        split: of which examples go along; None for none.
+        use: how the files are used, in a few words.
+    """
+
+    files: Target
+    split: Split | None
+    use: str
+
+
+TOOLS: Final[Mapping[str, Tool]] = {
+    "text": Tool(targets.text_files, None, "the prompts as they are"),
+    "messages": Tool(targets.messages, None, "bodies of chat requests; put the question in place of {question}"),
+    "promptfoo": Tool(targets.promptfoo, "test", "promptfoo eval -c promptfooconfig.TASK.json"),
+    "dspy": Tool(targets.dspy, None, 'dspy.Predict("question -> answer").load("TASK.json")'),
+    "mlflow": Tool(targets.mlflow_prompts, None, "python register.py, with MLFLOW_TRACKING_URI set"),
+    "langchain": Tool(
+        targets.langchain, None, 'langchain_core.load.load(json.load(file), allowed_objects="core"), TASK.json'
+    ),
+    "ollama": Tool(targets.ollama, None, "ollama create NAME -f Modelfile"),
+    "inspect": Tool(targets.inspect_tasks, "test", "inspect eval tasks.py --model MODEL"),
+    "sft": Tool(targets.sft, "train", "sft.jsonl: chats with right answers, to tune a model on"),
+}
+
+
+async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, task: str = "") -> list[Path]:
+    """Write a finished run's prompts as files for one of `TOOLS`; where they are.
+
+    `about.json` goes along: the run, the models, the scores with their intervals.
+
+    Args:
+        folder: where the files are written; `export/TOOL` in the run's folder by default.
+        task: the only one that is written; all if left out.
+
+    Raises:
+        RunDirectoryError: for a run that has not finished, or cannot be read.
+        ConfigError: for an unknown tool or task, a prompt that the tool cannot hold, or a config of the run that cannot
+            be used any more.
+        TaskError, StoreError: when examples go along whose data or cache cannot be used any more.
+    """
+    tool = TOOLS.get(to)
+    if tool is None:
+        raise ConfigError(f"'{to}' is no kind of export{nearest(to, TOOLS)}; there are: {', '.join(TOOLS)}")
+    found = found_in(run, task=task)
+    if tool.split is not None:
+        answered = await run_answers(run, task=task, split=tool.split)
+        found = found.with_answers(answered.tasks)
+    files = tool.files(found)
+    about = {**found.about, "tasks": [each.about for each in found.tasks]}
+    files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
+    folder = folder or run.path / "export" / to
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return [folder / name for name in files]

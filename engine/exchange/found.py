@@ -1,0 +1,147 @@
+"""What a finished run hands on: its prompts, how they are asked, and where they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from metaspo.backends import Message
+from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.answers import TaskAnswers
+from metaspo.engine.evaluation.task_rows import TaskRow
+from metaspo.engine.prompts import PromptPair, Roles, render
+from metaspo.engine.runs.answers import read_config
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.stored import Data, read_result, rows_of, run_data
+from metaspo.engine.suggest import nearest
+from metaspo.engine.tasks import AnswerSpec
+from metaspo.engine.tasks.base import PLACEHOLDER
+
+About = Mapping[str, str | float]
+SCORE_KEYS = ("score_before", "score", "score_low", "score_high")  # of a task, where it was tested; a 95% interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTask:
+    """One task with the prompts to ask it with.
+
+    Attributes:
+        about: the run, the models, the metric, and the test score before and after with its interval.
+        answers: its examples and what they were answered, where they are wanted.
+    """
+
+    name: str
+    pair: PromptPair
+    roles: Roles
+    answer: AnswerSpec
+    about: About
+    answers: TaskAnswers | None = None
+
+    def messages(self, question: str = PLACEHOLDER) -> tuple[Message, ...]:
+        """The chat that puts a question; if none is given, a template with `{question}` exactly once."""
+        return render(self.pair, question, roles=self.roles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a finished run hands on.
+
+    Attributes:
+        sampling: `temperature`, `top_p`, `max_tokens`, `stop` of the base model's requests, those that are sent.
+        server: `url` and `key` (the name of a variable) of the base model's first endpoint, as far as it has them.
+        about: the run, the models, and what the result says of the prompts.
+    """
+
+    run: str
+    model: str
+    sampling: Mapping[str, Any]
+    system: str
+    tasks: tuple[FoundTask, ...]
+    server: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_answers(self, answers: Sequence[TaskAnswers]) -> "Found":
+        """The same with its tasks' examples."""
+        by_task = {each.task: each for each in answers}
+        return replace(self, tasks=tuple(replace(task, answers=by_task.get(task.name)) for task in self.tasks))
+
+
+def found_in(run: RunDirectory, *, task: str = "") -> Found:
+    """What a run hands on, of all its tasks or of one.
+
+    Raises:
+        RunDirectoryError: for a run that has not finished, or cannot be read.
+        ConfigError: for a task that it does not have.
+    """
+    config, result, data = read_config(run), read_result(run), run_data(run)
+    names = [spec.name for spec in config.tasks]
+    if task and task not in names:
+        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
+    about = _about(run, config)
+    rows = {row.task: row for row in rows_of(data)}
+    users = _user_prompts(config, result)
+    system = result["system_prompt"]
+    tasks = tuple(
+        FoundTask(
+            name=spec.name,
+            pair=PromptPair(system, users[spec.name]),
+            roles=config.roles,
+            answer=spec.answer,
+            about={**about, "task": spec.name, **_score(rows.get(spec.name))},
+        )
+        for spec in config.tasks
+        if task in ("", spec.name) and users.get(spec.name)
+    )
+    return Found(
+        run=run.name,
+        model=config.base.model,
+        sampling=_sampling(config),
+        system=system,
+        tasks=tasks,
+        server=_server(config),
+        about={**about, "gains": data["summary"].get("gains", [])},
+    )
+
+
+def _about(run: RunDirectory, config: RunConfig) -> About:
+    finished = datetime.fromtimestamp(run.result.stat().st_mtime, tz=UTC)
+    return {
+        "run": run.name,
+        "model": config.base.model,
+        "optimizer": config.optimizer.model if config.optimizer else "",
+        "seed": config.seed,
+        "date": f"{finished:%Y-%m-%d}",
+        "metaspo": version("metaspo"),
+    }
+
+
+def _score(row: TaskRow | None) -> About:
+    """The test score of a task, as far as it was tested."""
+    if row is None:
+        return {}
+    interval = row.after_interval
+    scores = (row.before, row.after, *((interval.low, interval.high) if interval else ()))
+    said = {key: value for key, value in zip(SCORE_KEYS, scores, strict=False) if value is not None}
+    return {"metric": row.metric, **said}
+
+
+def _user_prompts(config: RunConfig, result: Data) -> dict[str, str]:
+    """By task: the best one kept, that under which it was tested, or the config's."""
+    tested = {row["task"]: row["user"] for row in result.get("tests", ()) if row.get("prompt") == 0 and "user" in row}
+    written = {spec.name: spec.user_prompt for spec in config.tasks if spec.user_prompt}
+    return {**written, **tested, **{task: prompts[0] for task, prompts in result["user_prompts"].items()}}
+
+
+def _server(config: RunConfig) -> dict[str, str]:
+    first = next(iter(config.base.endpoints), None)
+    said = {"url": first.url if first else "", "key": (first and first.api_key_env) or config.base.api_key_env}
+    return {name: value for name, value in said.items() if value}
+
+
+def _sampling(config: RunConfig) -> dict[str, Any]:
+    sampling = model_of(config.base, lane="", temperature=BASE_TEMPERATURE).sampling
+    said = {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_tokens", "stop")}
+    return {name: list(value) if name == "stop" else value for name, value in said.items() if value not in (None, ())}

@@ -1,0 +1,229 @@
+"""A run's prompts as the files of other tools. Nothing of these tools is imported."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from metaspo.engine.exchange.found import SCORE_KEYS, Found, FoundTask
+from metaspo.engine.exchange.inspect_file import inspect_module
+from metaspo.engine.exchange.templates import f_string, jinja, mlflow, modelfile_value
+from metaspo.engine.runs.directory import file_name
+from metaspo.engine.tasks.base import PLACEHOLDER, Example
+
+Files = dict[str, str]
+Target = Callable[[Found], Files]
+
+_LANGCHAIN_ROLES: Final = {"system": "SystemMessagePromptTemplate", "user": "HumanMessagePromptTemplate"}
+_OLLAMA: Final = {"max_tokens": "num_predict"}
+_MLFLOW: Final = {"stop": "stop_sequences"}
+_MLFLOW_SCRIPT: Final = '''"""Registers the prompts beside this file: MLFLOW_TRACKING_URI=... python register.py"""
+
+import json
+
+import mlflow
+
+for prompt in json.loads((Path(__file__).parent / "prompts.json").read_text(encoding="utf-8")):
+    alias = prompt.pop("alias")
+    registered = mlflow.genai.register_prompt(**prompt)
+    mlflow.genai.set_prompt_alias(registered.name, alias=alias, version=registered.version)
+    print(f"prompts:/{registered.name}@{alias} is version {registered.version}")'''
+
+
+def text_files(found: Found) -> Files:
+    """The prompts as they are, ready to paste."""
+    return {"system.txt": found.system, **{f"user.{file_name(task.name)}.txt": task.pair.user for task in found.tasks}}
+
+
+def messages(found: Found) -> Files:
+    """Per task the body of a chat request in OpenAI's format, `{question}` where the question goes."""
+    return {
+        f"{file_name(task.name)}.json": _json(
+            {
+                "model": found.model,
+                "messages": _chat(task),
+                **found.sampling,
+                "metadata": {key: str(value) for key, value in task.about.items()},
+            }
+        )
+        for task in found.tasks
+    }
+
+
+def promptfoo(found: Found) -> Files:
+    """Per task a config with the prompt and its test examples."""
+    return {f"promptfooconfig.{file_name(task.name)}.json": _json(_promptfoo(found, task)) for task in found.tasks}
+
+
+def _promptfoo(found: Found, task: FoundTask) -> dict[str, Any]:
+    chat = [{"role": message.role, "content": jinja(message.content)} for message in task.messages()]
+    server = {{"url": "apiBaseUrl", "key": "apiKeyEnvar"}[name]: value for name, value in found.server.items()}
+    return {
+        "description": f"{task.name}, prompts of the run {found.run}",
+        "prompts": [{"label": task.name, "raw": _json(chat)}],
+        "providers": [{"id": f"openai:chat:{found.model}", "config": {**found.sampling, **server}}],
+        "defaultTest": {"metadata": dict(task.about), "assert": [{"type": "javascript", "value": _check(task)}]},
+        "tests": [
+            {"vars": {"question": each.question, "expected": orjson.dumps(each.answers).decode()}}
+            for each in _examples(task)
+        ],
+    }
+
+
+def _check(task: FoundTask) -> str:
+    """Whether an answer is right, in promptfoo's JavaScript: less forgiving than metaspo's own formats are."""
+    said = "output.toLowerCase()"
+    if task.answer.tag is None:
+        return f"JSON.parse(context.vars.expected).some((right) => {said}.includes(right.toLowerCase()))"
+    tag = task.answer.tag.lower()
+    said += f'.split("<{tag}>").pop().split("</{tag}>")[0].trim()'
+    return f"JSON.parse(context.vars.expected).some((right) => {said} === right.toLowerCase())"
+
+
+def dspy(found: Found) -> Files:
+    """Per task a saved `dspy.Predict("question -> answer")`: its instructions are both prompts."""
+    return {
+        f"{file_name(task.name)}.json": _json(
+            {
+                "traces": [],
+                "train": [],
+                "demos": [],
+                "signature": {
+                    "instructions": dspy_instructions(task.pair.system, task.pair.user),
+                    "fields": [
+                        {"prefix": "Question:", "description": "${question}"},
+                        {"prefix": "Answer:", "description": "${answer}"},
+                    ],
+                },
+                "lm": None,
+                "metadata": {
+                    "dependency_versions": {},
+                    "metaspo": {"system": task.pair.system, "user": task.pair.user, **task.about},
+                },
+            }
+        )
+        for task in found.tasks
+    }
+
+
+def dspy_instructions(system: str, user: str) -> str:
+    """Both prompts as a signature's instructions."""
+    return f"{system}\n\n{user}"
+
+
+def mlflow_prompts(found: Found) -> Files:
+    """A chat prompt per task, and a script that registers them."""
+    return {"prompts.json": _json([_mlflow(found, task) for task in found.tasks]), "register.py": _MLFLOW_SCRIPT}
+
+
+def _mlflow(found: Found, task: FoundTask) -> dict[str, Any]:
+    chat = task.messages()
+    contents = mlflow([message.content for message in chat])
+    return {
+        "name": file_name(f"{re.sub('-[0-9a-f]{8}$', '', found.run)}.{task.name}"),
+        "template": [
+            {"role": message.role, "content": content} for message, content in zip(chat, contents, strict=True)
+        ],
+        "commit_message": f"metaspo run {found.run}",
+        "tags": {key: str(value) for key, value in task.about.items() if value != ""},
+        "model_config": {
+            "model_name": found.model,
+            **{_MLFLOW.get(name, name): value for name, value in found.sampling.items()},
+        },
+        "alias": "metaspo",
+    }
+
+
+def langchain(found: Found) -> Files:
+    """Per task a `ChatPromptTemplate`, as `langchain_core.load` reads it."""
+    return {f"{file_name(task.name)}.json": _json(_chat_template(task)) for task in found.tasks}
+
+
+def _chat_template(task: FoundTask) -> dict[str, Any]:
+    chat = [
+        _lc("chat", _LANGCHAIN_ROLES[message.role], prompt=_template(message.content)) for message in task.messages()
+    ]
+    about = dict(task.about)
+    return _lc("chat", "ChatPromptTemplate", input_variables=["question"], messages=chat, metadata=about)
+
+
+def _template(content: str) -> dict[str, Any]:
+    variables, text = ["question"] if PLACEHOLDER in content else [], f_string(content)
+    return _lc("prompt", "PromptTemplate", input_variables=variables, template=text, template_format="f-string")
+
+
+def _lc(module: str, name: str, **kwargs: object) -> dict[str, Any]:
+    return {"lc": 1, "type": "constructor", "id": ["langchain", "prompts", module, name], "kwargs": kwargs}
+
+
+def ollama(found: Found) -> Files:
+    """A Modelfile with the system prompt; user prompts as text files."""
+    about = [f"# {key}: {value}" for key, value in found.about.items() if isinstance(value, str | int)]
+    about += [
+        f"# {key} on {task.name}: {task.about[key]}" for task in found.tasks for key in SCORE_KEYS if key in task.about
+    ]
+    parameters = [
+        f"PARAMETER {_OLLAMA.get(name, name)} {modelfile_value(each, what='stop') if name == 'stop' else each}"
+        for name, value in found.sampling.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    system = f"SYSTEM {modelfile_value(found.system, what='the system prompt')}"
+    users = {f"user.{file_name(task.name)}.txt": task.pair.user for task in found.tasks}
+    return {"Modelfile": "\n".join([*about, f"FROM {found.model}", *parameters, system]), **users}
+
+
+def inspect_tasks(found: Found) -> Files:
+    """A module with a task of Inspect for each of ours, on its test examples."""
+    files = {}
+    for task in found.tasks:
+        samples = [
+            {
+                "input": [
+                    {"role": message.role, "content": message.content} for message in task.messages(each.question)
+                ],
+                "target": list(each.answers),
+                "id": number,
+                "metadata": {"where": each.where},
+            }
+            for number, each in enumerate(_examples(task), 1)
+        ]
+        if samples:
+            files[f"{file_name(task.name)}.jsonl"] = _lines(samples)
+    tested = [task for task in found.tasks if f"{file_name(task.name)}.jsonl" in files]
+    return {"tasks.py": inspect_module(found, tested), **files}
+
+
+def sft(found: Found) -> Files:
+    """Chats to tune a model on: the train examples that the base model answers rightly under the found prompts."""
+    chats = [
+        {
+            "messages": [
+                *(
+                    {"role": message.role, "content": message.content}
+                    for message in task.messages(each.example.question)
+                ),
+                {"role": "assistant", "content": each.after.text},
+            ]
+        }
+        for task in found.tasks
+        for each in (task.answers.examples if task.answers else ())
+        if each.after is not None and each.after.grade == 1
+    ]
+    return {"sft.jsonl": _lines(chats)}
+
+
+def _chat(task: FoundTask) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in task.messages()]
+
+
+def _examples(task: FoundTask) -> list[Example]:
+    return [each.example for each in task.answers.examples] if task.answers else []
+
+
+def _json(data: object) -> str:
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
+
+
+def _lines(rows: list[dict[str, Any]]) -> str:
+    return "\n".join(orjson.dumps(row).decode() for row in rows)

@@ -1,0 +1,164 @@
+"""What `metaspo export` writes, read again by the rules of whom it is for."""
+
+import json
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+from chat_server import ChatServer
+from command_line import here
+from exchange_world import HARD, QUESTIONS, SYSTEMS, USERS, chat, found_of
+from hypothesis import given
+from world import World
+
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.exchange import targets
+from metaspo.engine.exchange.export import TOOLS
+from metaspo.engine.exchange.templates import f_string, jinja
+
+WORLD = World(3)
+
+
+@given(USERS, QUESTIONS)
+def test_a_template_of_jinja_comes_out_as_the_prompt(user: str, question: str) -> None:
+    rendered = jinja2.Environment(autoescape=False).from_string(jinja(user)).render(question=question)  # noqa: S701 - no HTML
+    assert rendered == user.replace("{question}", question)
+
+
+@given(USERS, QUESTIONS)
+def test_a_template_of_format_comes_out_as_the_prompt(user: str, question: str) -> None:
+    assert f_string(user).format(question=question) == user.replace("{question}", question)
+
+
+@given(SYSTEMS, USERS, QUESTIONS)
+def test_a_body_of_a_request_is_the_chat_with_the_question_in_place(system: str, user: str, question: str) -> None:
+    found = found_of(system, user)
+    body = json.loads(targets.messages(found)["t.json"])
+    said = [(each["role"], each["content"].replace("{question}", question)) for each in body["messages"]]
+    assert said == chat(found, question)
+    assert (body["model"], body["max_tokens"], body["metadata"]["score"]) == ("m", 64, "0.5")
+
+
+def modelfile(text: str) -> dict[str, str]:
+    """The commands of a Modelfile, as Ollama's parser reads them: rune by rune, a value ends at the first line end at
+    which its quotes are closed, and what cannot be printed is lost within a line."""
+    commands: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        line_end = len(text) if end < 0 else end
+        if text[at] == "#":
+            at = line_end + 1
+            continue
+        name, _, _ = text[at:line_end].partition(" ")
+        start = at + len(name) + 1
+        if name == "PARAMETER":
+            name = text[start:line_end].partition(" ")[0]
+            start += len(name) + 1
+        value = ""
+        for position in range(start, len(text) + 1):
+            if position == len(text) or text[position] in "\r\n":
+                closed = unquoted(value.strip())
+                if closed is not None:
+                    commands[name], at = closed, position + 1
+                    break
+                value += text[position]
+            elif text[position].isprintable() or text[position] == "\t":
+                value += text[position]
+    return commands
+
+
+def unquoted(value: str) -> str | None:
+    for quotes in ('"""', '"'):
+        if value.startswith(quotes):
+            whole = len(value) >= 2 * len(quotes) and value.endswith(quotes)
+            return value[len(quotes) : -len(quotes)] if whole else None
+    return value
+
+
+@given(SYSTEMS, HARD)
+def test_a_modelfile_holds_the_system_prompt_or_is_refused(system: str, stop: str) -> None:
+    system += '"""\n' if "漢" in system else ""  # often enough what cannot be held
+    found = found_of(system, "{question}", stop=[stop])
+    if any(line.rstrip().endswith('"""') for text in (system, stop) for line in re.split("[\r\n]", text)[:-1]):
+        with pytest.raises(ConfigError, match="use --to messages"):
+            targets.ollama(found)
+        return
+    files = targets.ollama(found)
+    commands = modelfile(files["Modelfile"])
+    assert (commands["SYSTEM"], commands["stop"], commands["FROM"]) == (system, stop, "m")
+    assert commands["num_predict"] == "64"
+    assert "# score on t: 0.5" in files["Modelfile"]
+
+
+@pytest.fixture
+def finished(project: Path, server: ChatServer) -> Path:
+    """A project with a finished run."""
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    return project
+
+
+def test_every_export_asks_nothing_and_says_where_it_comes_from(finished: Path, server: ChatServer) -> None:
+    calls = server.calls
+    (result,) = finished.glob(".metaspo/runs/*/result.json")
+    rows = {
+        row["task"]: row
+        for row in json.loads(result.read_bytes())["tests"]
+        if row["stage"] == "after" and not row["prompt"]
+    }
+    for tool in TOOLS:
+        ended = here("export", "--to", tool, "--out", f"out/{tool}", "--json")
+        assert ended.code == 0
+        assert all(Path(path).is_file() for path in ended.data["files"])
+        about = json.loads(Path("out", tool, "about.json").read_bytes())
+        assert (about["run"], about["model"], about["optimizer"]) == (result.parent.name, "answerer", "writer")
+        assert [gain["role"] for gain in about["gains"]] == ["target", "source"]
+        assert [task["task"] for task in about["tasks"]] == ["a", "b", "unseen"]
+        for task in about["tasks"]:
+            row = rows[task["task"]]
+            assert (task["score_low"], task["score_high"]) == (row["interval"]["low"], row["interval"]["high"])
+    assert server.calls == calls
+
+
+def test_examples_go_along_where_the_tool_has_a_place_for_them(finished: Path) -> None:
+    for tool in ("promptfoo", "inspect", "sft"):
+        assert here("export", "--to", tool, "--out", tool).code == 0
+    test = [json.loads(line) for line in Path("a.test.jsonl").read_text(encoding="utf-8").splitlines()]
+    wanted = sorted((row["question"], row["answer"]) for row in test)
+    tests = json.loads(Path("promptfoo/promptfooconfig.a.json").read_bytes())["tests"]
+    said = [(each["vars"]["question"], *json.loads(each["vars"]["expected"])) for each in tests]
+    assert sorted(said) == wanted
+    samples = [json.loads(line) for line in Path("inspect/a.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    assert sorted(each["target"][0] for each in samples) == sorted(answer for _, answer in wanted)
+    assert all(question in "".join(each["input"][-1]["content"] for each in samples) for question, _ in wanted)
+
+
+def test_a_model_is_tuned_on_right_answers_alone(finished: Path) -> None:
+    assert here("export", "--to", "sft", "--out", "sft").code == 0
+    chats = [json.loads(line)["messages"] for line in Path("sft/sft.jsonl").read_text(encoding="utf-8").splitlines()]
+    answered = here("answers", "--split", "train", "--json").data
+    right = sum(each["after"]["grade"] == 1 for task in answered["tasks"] for each in task["examples"])
+    assert len(chats) == right > 0
+    for messages in chats:
+        number = int(messages[-2]["content"].partition("number ")[2].split()[0])
+        assert messages[-1]["content"] == ("yes" if number % 2 == 0 else "no")
+
+
+def test_one_tasks_prompts_can_be_had_alone_and_without_a_place_they_lie_in_the_run(finished: Path) -> None:
+    files = here("export", "--to", "text", "--task", "b", "--json").data["files"]
+    (run,) = finished.glob(".metaspo/runs/run-*")
+    names = ["system.txt", "user.b.txt", "about.json"]
+    assert files == [str(run.relative_to(finished) / "export" / "text" / name) for name in names]
+    system = json.loads((run / "result.json").read_bytes())["system_prompt"]
+    assert Path(files[0]).read_text(encoding="utf-8") == f"{system}\n"
+
+
+def test_mistakes_are_told(project: Path) -> None:
+    assert here("export").errors == [
+        "there are no runs in .metaspo/runs; `metaspo optimize CONFIG` makes one",
+    ]
+    assert here("optimize", "run.toml", "--quiet", "--set", "budget.calls=1").code == 3
+    assert here("export").errors[0].endswith("this run has no result yet; start it again to finish it")
+    (error,) = here("export", "--to", "promtfoo").errors
+    assert error.startswith("'promtfoo' is no kind of export (did you mean 'promptfoo'?)")

@@ -1,0 +1,143 @@
+"""What `metaspo export` writes, read by the real packages. Each is skipped where it is not installed."""
+
+import inspect as python_inspect
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exchange_world import QUESTIONS, SYSTEMS, USERS, chat, found_of
+from hypothesis import HealthCheck, given, settings
+
+from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers
+from metaspo.engine.exchange import targets
+from metaspo.engine.tasks.base import Example
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SOME = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+HARD_PAIR = ('Be "exact" \\n {{x}} {% if %} {# c #} """\nEnd {', 'Q: {x} {question}{ """ \\ {{y}} {% raw %}\n')
+
+
+@SOME
+@given(SYSTEMS, USERS, QUESTIONS)
+def test_langchain_asks_as_the_run_does(system: str, user: str, question: str) -> None:
+    load = pytest.importorskip("langchain_core.load").load
+    found = found_of(system, user)
+    template = load(json.loads(targets.langchain(found)["t.json"]), allowed_objects="core")
+    roles = {"system": "system", "human": "user"}
+    assert [(roles[each.type], each.content) for each in template.format_messages(question=question)] == chat(
+        found, question
+    )
+    assert (template.metadata["score"], template.metadata["run"]) == (0.5, "r-00000000")
+
+
+@SOME
+@given(SYSTEMS, USERS, QUESTIONS)
+def test_mlflow_formats_a_prompt_as_the_run_does(system: str, user: str, question: str) -> None:
+    prompt_version = pytest.importorskip("mlflow.entities.model_registry.prompt_version").PromptVersion
+    found = found_of(system, user)
+    (prompt,) = json.loads(targets.mlflow_prompts(found)["prompts.json"])
+    made = prompt_version("t", 1, prompt["template"], tags=prompt["tags"], model_config=prompt["model_config"])
+    assert [(each["role"], each["content"]) for each in made.format(question=question)] == chat(found, question)
+    assert made.tags["score"] == "0.5"
+
+
+def test_mlflow_registers_the_prompt_under_an_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow.genai")
+    found = found_of(*HARD_PAIR)
+    for name, text in targets.mlflow_prompts(found).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for _ in range(2):
+        runpy.run_path("register.py")
+    prompt = mlflow.load_prompt("prompts:/r.t@metaspo")
+    assert prompt.version == 2
+    assert [(each["role"], each["content"]) for each in prompt.format(question="Why?")] == chat(found, "Why?")
+    assert (prompt.tags["run"], prompt.model_config["model_name"]) == ("r-00000000", "m")
+
+
+@SOME
+@given(SYSTEMS, USERS)
+def test_dspy_loads_the_program_with_both_prompts(tmp_path: Path, system: str, user: str) -> None:
+    dspy = pytest.importorskip("dspy")
+    path = tmp_path / "t.json"
+    path.write_text(targets.dspy(found_of(system, user))["t.json"], encoding="utf-8")
+    program = dspy.Predict("question -> answer")
+    program.load(path)
+    assert program.signature.instructions == python_inspect.cleandoc(targets.dspy_instructions(system, user))
+    assert list(program.signature.fields) == ["question", "answer"]
+
+
+def test_inspect_asks_every_example_as_the_run_does(tmp_path: Path) -> None:
+    pytest.importorskip("inspect_ai")
+    found = found_of(*HARD_PAIR)
+    examples = tuple(
+        AnsweredExample(example=Example(question, ("yes",), f"t:{number}"), before=None, after=None)
+        for number, question in enumerate(["{x}?", '"""', "\\n"])
+    )
+    found = found.with_answers([TaskAnswers(task="t", role="source", split="test", examples=examples)])
+    files = {**targets.inspect_tasks(found), "about.json": json.dumps({"tasks": [found.tasks[0].about]})}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    task = runpy.run_path(str(tmp_path / "tasks.py"))["task_1_t"]()
+    asked = [[(each.role, each.content) for each in sample.input] for sample in task.dataset]
+    assert asked == [chat(found, each.example.question) for each in examples]
+    assert [sample.target for sample in task.dataset] == [["yes"]] * 3
+    assert (task.metadata["score"], task.config.max_tokens) == (0.5, 64)
+
+
+def test_inspect_evaluates_the_exported_tasks(tmp_path: Path) -> None:
+    pytest.importorskip("inspect_ai")
+    found = found_of("Be exact.", "Q: {question}")
+    examples = (AnsweredExample(example=Example("Is it so?", ("default",), "t:1"), before=None, after=None),)
+    found = found.with_answers([TaskAnswers(task="t", role="source", split="test", examples=examples)])
+    files = {**targets.inspect_tasks(found), "about.json": json.dumps({"tasks": [found.tasks[0].about]})}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("inspect")), "eval", "tasks.py", "--model", "mockllm/model"]
+    ended = subprocess.run([*command, "--display", "plain"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "accuracy" in ended.stdout
+
+
+NUNJUCKS = """
+const nunjucks = require("nunjucks");
+nunjucks.configure({autoescape: false});
+const asked = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(asked.map(([raw, vars]) =>
+    JSON.parse(raw).map((message) => [message.role, nunjucks.renderString(message.content, vars)]))));
+"""
+
+
+def test_nunjucks_which_promptfoo_renders_with_renders_the_prompts_as_the_run_does() -> None:
+    """As promptfoo does: a prompt that is JSON is parsed, then each of its texts is a template."""
+    modules = Path(__file__).parent.parent / ".cache" / "adapters" / "promptfoo" / "node_modules"
+    if shutil.which("node") is None or not (modules / "nunjucks").is_dir():
+        pytest.skip("no nunjucks here: `make adapters` installs it")
+    cases: list[tuple[str, str, str]] = [(*HARD_PAIR, "{x}?")]
+
+    @settings(max_examples=200, database=None, deadline=None)
+    @given(SYSTEMS, USERS, QUESTIONS)
+    def collect(system: str, user: str, question: str) -> None:
+        cases.append((system, user, question))
+
+    collect()
+    founds = [found_of(system, user) for system, user, _ in cases]
+    asked: list[Any] = []
+    for found, (_, _, question) in zip(founds, cases, strict=True):
+        config = json.loads(targets.promptfoo(found)["promptfooconfig.t.json"])
+        asked.append([config["prompts"][0]["raw"], {"question": question}])
+    ended = subprocess.run(
+        ["node", "-e", NUNJUCKS],
+        cwd=modules.parent,
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [[tuple(message) for message in messages] for messages in json.loads(ended.stdout)]
+    assert said == [chat(found, question) for found, (_, _, question) in zip(founds, cases, strict=True)]
