@@ -47,7 +47,7 @@ adapters: $(VENV)/.dev  ## the adapters and exports against the real packages, e
 	  .cache/adapters/$$name/bin/python -m pytest -q tests/test_adapters_$$name.py tests/test_exchange_packages.py || exit 1; \
 	done
 	test -x .cache/adapters/mlflow/bin/pip || $(BIN)/python -m venv .cache/adapters/mlflow
-	.cache/adapters/mlflow/bin/pip install -q -e . mlflow jinja2 pytest pytest-asyncio pytest-timeout hypothesis
+	.cache/adapters/mlflow/bin/pip install -q -e . mlflow pytest pytest-asyncio pytest-timeout hypothesis
 	.cache/adapters/mlflow/bin/python -m pytest -q tests/test_exchange_packages.py
 	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix .cache/adapters/promptfoo nunjucks
 	$(BIN)/python -m pytest -q tests/test_exchange_packages.py

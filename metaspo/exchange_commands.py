@@ -6,15 +6,18 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
-from metaspo.console import exit_on_user_error, out, run_async
-from metaspo.engine import find_run
+from metaspo.console import exit_on_user_error, out, run_async, say_warning
+from metaspo.engine import ConfigError, find_run
 from metaspo.engine.exchange.export import TOOLS, export_run
+from metaspo.engine.exchange.imported import config_files
+from metaspo.engine.exchange.read import read_files
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
 
 
 def add_exchange_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command(name="export", cls=NamedArguments)(export)
+    app.command(name="import", cls=NamedArguments)(import_files)
 
 
 def export(
@@ -40,3 +43,34 @@ def export(
     for path in paths:
         out.print(str(path), markup=False, highlight=False)
     out.print(f"Use: {TOOLS[to].use}", markup=False, highlight=False)
+
+
+def import_files(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="One or more files of one other tool.")],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write the config and data into.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Examples, where none come along: JSONL, CSV, TSV or Parquet.")
+    ] = None,
+) -> None:
+    """Write a config with the tasks and prompts of another tool: promptfoo, DSPy, prompts as text files.
+
+    Of a promptfoo config the first prompt and the tests with an answer to compare with; of a saved DSPy program each
+    predictor's instructions and demonstrations; of a file of text or the body of a chat request the prompts.
+    """
+    with exit_on_user_error():
+        imported = read_files(files)
+        named = str(data.absolute()) if data else ""
+        written = config_files(imported, source=", ".join(path.name for path in files), data=named)
+        if taken := [folder / name for name in written if (folder / name).exists()]:
+            raise ConfigError(f"{taken[0]}: is there already; choose another folder, or move it away")
+        for name, text in written.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text.removesuffix("\n") + "\n", encoding="utf-8")
+    for note in imported.notes:
+        say_warning(note)
+    for name in written:
+        out.print(str(folder / name), markup=False, highlight=False)
+    for task in imported.tasks:
+        if len(task.rows) < 2 and not data:
+            wanted = folder / "tasks" / f"{task.name}.jsonl"
+            out.print(f'Put the examples into {wanted}: {{"question": …, "answer": …}} on every line.', markup=False)

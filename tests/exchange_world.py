@@ -23,7 +23,14 @@ QUESTIONS = HARD.filter(lambda text: text.strip() == text != "" and "question" n
 
 def found_of(system: str, user: str, **settings: object) -> Found:
     """A run of one task that found these prompts."""
-    about: dict[str, str | float] = {"run": "r-00000000", "model": "m", "score": 0.5, "score_low": 0.4, "score_high": 0.6}
+    about: dict[str, str | float] = {
+        "metaspo": "1",
+        "run": "r-00000000",
+        "model": "m",
+        "score": 0.5,
+        "score_low": 0.4,
+        "score_high": 0.6,
+    }
     task = FoundTask(
         name="t", pair=PromptPair(system, user), roles="separate", answer=AnswerSpec(), about={**about, "task": "t"}
     )

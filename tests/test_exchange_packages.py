@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers
 from metaspo.engine.exchange import targets
+from metaspo.engine.exchange.read import read_files
 from metaspo.engine.tasks.base import Example
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -71,6 +72,26 @@ def test_dspy_loads_the_program_with_both_prompts(tmp_path: Path, system: str, u
     program.load(path)
     assert program.signature.instructions == python_inspect.cleandoc(targets.dspy_instructions(system, user))
     assert list(program.signature.fields) == ["question", "answer"]
+
+
+def test_a_program_that_dspy_saves_is_imported(tmp_path: Path) -> None:
+    dspy = pytest.importorskip("dspy")
+    program = dspy.Predict(dspy.Signature("context, query -> label", "Say which, in {braces} and \\n."))
+    program.demos = [dspy.Example(context="c", query=f"q{n}", label="ab"[n % 2]) for n in range(4)]
+    program.save(tmp_path / "p.json")
+    (task,) = read_files([tmp_path / "p.json"]).tasks
+    assert (task.name, task.user_prompt) == ("p", "Say which, in {braces} and \\n.\n\n{question}")
+    assert task.rows == tuple((f"context: c\nquery: q{n}", ("ab"[n % 2],)) for n in range(4))
+
+
+def test_an_export_that_dspy_loads_and_saves_again_is_imported_as_it_was(tmp_path: Path) -> None:
+    dspy = pytest.importorskip("dspy")
+    (tmp_path / "t.json").write_text(targets.dspy(found_of(*HARD_PAIR))["t.json"], encoding="utf-8")
+    program = dspy.Predict("question -> answer")
+    program.load(tmp_path / "t.json")
+    program.save(tmp_path / "again.json")
+    (task,) = read_files([tmp_path / "again.json"]).tasks
+    assert task.user_prompt == python_inspect.cleandoc(targets.dspy_instructions(*HARD_PAIR))
 
 
 def test_inspect_asks_every_example_as_the_run_does(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ _MLFLOW: Final = {"stop": "stop_sequences"}
 _MLFLOW_SCRIPT: Final = '''"""Registers the prompts beside this file: MLFLOW_TRACKING_URI=... python register.py"""
 
 import json
+from pathlib import Path
 
 import mlflow
 

@@ -1,0 +1,44 @@
+"""Reads files of other tools, whichever they are."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.exchange.dspy_program import is_program, read_program
+from metaspo.engine.exchange.imported import Imported
+from metaspo.engine.exchange.prompt_files import read_chat, read_prompt_file
+from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
+from metaspo.engine.exchange.structured import read_structured
+
+STRUCTURED = (".json", ".yaml", ".yml")
+
+
+def read_files(paths: Sequence[Path]) -> Imported:
+    """What files hold together: configs of promptfoo, programs of DSPy, bodies of chat requests, prompts as texts.
+
+    Raises:
+        ConfigError: for a file that is none of these or cannot be used, or files that do not go together.
+    """
+    imported = reduce(Imported.beside, (_read(path) for path in paths if path.name != "about.json"), Imported())
+    if not imported.tasks:
+        raise ConfigError(
+            f"{', '.join(map(str, paths))}: no task there: a user prompt has a place for the question, {{question}}"
+        )
+    return imported
+
+
+def _read(path: Path) -> Imported:
+    if path.suffix.lower() not in STRUCTURED:
+        return read_prompt_file(path)
+    data = read_structured(path)
+    if isinstance(data, Mapping):
+        if is_program(data):
+            return read_program(data, name=path.stem)
+        if is_promptfoo(data):
+            return read_promptfoo(data, path=path)
+        if "messages" in data:
+            return read_chat(data, name=path.stem, source=str(path))
+    raise ConfigError(
+        f"{path}: is no config of promptfoo, no saved program of DSPy and no chat; prompts as texts: .txt or .md"
+    )
