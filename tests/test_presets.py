@@ -67,6 +67,12 @@ def test_racing_and_a_gate_exclude_each_other() -> None:
         parse_config(raw(racing=0.05, inner={"gate": 4}))
 
 
+def test_a_raced_run_in_the_presets_shape_has_no_gate() -> None:
+    config = parse_config(raw(preset=PLUS, racing=0.1))
+    assert (config.racing, config.inner.gate, config.outer.gate) == (0.1, 0, 0)
+    assert config.rows == parse_config(raw(preset=PLUS)).rows
+
+
 def test_the_method_of_a_comparison_has_the_presets_shape_whatever_the_config_has() -> None:
     changes = method("metaspo+").overrides(3)
     config = parse_config(with_overrides(raw(iterations=9, outer={"candidates": 4}), changes))

@@ -1,6 +1,9 @@
 """The informed strategy: what the optimizer model is told, which failures it sees, what is no proposal."""
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
@@ -11,7 +14,18 @@ from hypothesis import strategies as st
 from world import World, make_config, make_task
 
 from metaspo.backends import Message, Request
-from metaspo.engine.strategies import InnerContext, Malformed, NoProposal, OuterContext, TaskView
+from metaspo.engine.config.load import load_config
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.strategies import (
+    InnerContext,
+    Malformed,
+    NoProposal,
+    OuterContext,
+    TaskView,
+    Tried,
+    UnknownStrategy,
+    inner_strategy,
+)
 from metaspo.engine.strategies.informed import InformedInner, InformedOuter, fault_in, stratified
 from metaspo.engine.tasks import Example, Failure
 
@@ -42,6 +56,7 @@ class Optimizer:
         self.answers = list(answers)
         self.asked: list[str] = []
         self.faults: list[str] = []
+        self.again: list[str] = []
 
     async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
         self.asked.append(messages[-1].content)
@@ -49,6 +64,7 @@ class Optimizer:
             return parse(self.answers.pop(0))
         except Malformed as fault:
             self.faults.append(str(fault))
+            self.again.append(fault.again)
             return parse(self.answers.pop(0))
 
 
@@ -65,7 +81,7 @@ BOTH_WAYS = [failure("formal", "casual", n) for n in range(6)] + [
 
 async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_stay_right() -> None:
     ask = Optimizer(FINDINGS, "<new_prompt>Weigh both. {question} RULE</new_prompt>")
-    context = inner(ask, view(failures=BOTH_WAYS), past=("Push to casual. {question}",))
+    context = inner(ask, view(failures=BOTH_WAYS), tried=(Tried("Push to casual. {question}", at_most=0.57),))
     assert await InformedInner().propose(context) == "Weigh both. {question} RULE"
     for request in ask.asked:
         assert '"formal" read as "casual": 6 of 9' in request
@@ -76,6 +92,7 @@ async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_
         assert "tiny-1b" in request
         assert "<kept_case>\n<question>\neasy" in request
         assert "Push to casual. {question}" in request
+        assert "at most 57%, not kept" in request
     assert "at most 64 tokens" in ask.asked[0]
     assert "It is pushed to one side." in ask.asked[1]
 
@@ -143,6 +160,88 @@ async def test_a_prompt_with_a_fault_is_drawn_again() -> None:
     assert "more than 150" in ask.faults[0]
 
 
+async def test_the_next_draw_is_told_what_was_wrong() -> None:
+    ask = Optimizer(
+        FINDINGS, "<new_prompt>[insert it] {question}</new_prompt>", "<new_prompt>A. {question}</new_prompt>"
+    )
+    await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS)))
+    assert "could not be used" in ask.again[0]
+    assert "not filled in: [insert it]" in ask.again[0]
+
+
+def test_what_the_parent_or_several_questions_have_is_no_fault() -> None:
+    preamble = "Read the passage below and answer the question about it. "
+    examples = [Example(preamble + end, ("yes",), end) for end in ("Is it late?", "Was the shop on the corner open?")]
+    assert not fault_in(f"{preamble}Be exact.", words=30, examples=examples)
+    assert "quotes" in fault_in(f"As in: {examples[1].question}", words=30, examples=examples)
+    assert not fault_in(f"As in: {LONG}", words=30, examples=[Example(LONG, ("yes",))], parent=f"Say: {LONG}")
+    asked = "Fill in [your name] where it says so."
+    assert not fault_in(asked, words=30, examples=[], parent="A letter with [your name] below.")
+    assert "[your subject]" in fault_in(f"{asked} [your subject]", words=30, examples=[], parent=asked)
+
+
+async def test_what_graders_say_stands_with_its_case() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    said = [replace(BOTH_WAYS[0], feedback="the tone is stiff"), BOTH_WAYS[6]]
+    await InformedInner().propose(inner(ask, view(failures=said)))
+    assert all(request.count("<feedback>") == 1 and "the tone is stiff" in request for request in ask.asked)
+
+
+async def test_a_domain_may_be_named_where_the_config_says_so() -> None:
+    asked = []
+    for scope in ("global", "domain"):
+        ask = Optimizer(FINDINGS, "<new_prompt>Be exact.</new_prompt>")
+        context = OuterContext(
+            address="x",
+            candidate=1,
+            show=2,
+            rng=Random(1),
+            system_prompt="S",
+            tasks=(view(failures=BOTH_WAYS),),
+            ask=ask,
+        )
+        await InformedOuter(scope=scope).propose(context)
+        asked.append(ask.asked[1])
+    assert "name no subject" in asked[0]
+    assert "one domain, which it may name" in asked[1]
+
+
+async def test_texts_of_ones_own_stand_in_the_place_of_metaspos() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    texts = {"user": {"generate": "MINE: $findings in <new_prompt>"}, "both": {"attempt": "I tried $prompt"}}
+    context = inner(ask, view(failures=BOTH_WAYS), tried=(Tried("Push. {question}"),))
+    await InformedInner(texts=texts).propose(context)
+    assert ask.asked[1] == "MINE: It is pushed to one side. in <new_prompt>"
+    assert "I tried Push. {question}" in ask.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        ({"usr": {"role": "x"}}, "no table [usr] (did you mean 'user'?)"),
+        ({"user": {"rol": "x"}}, "[user] has no text 'rol'"),
+        ({"user": {"role": "for $modell"}}, "nothing fills in $modell"),
+        ({"both": {"right": "costs $ 5"}}, "stands for itself as $$"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_named(texts: dict[str, dict[str, str]], why: str) -> None:
+    with pytest.raises(UnknownStrategy, match=re.escape(why)):
+        inner_strategy("informed", {"texts": texts})
+
+
+def test_a_config_names_the_file_of_its_texts(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        '[base]\nmodel = "m"\nendpoints = ["http://127.0.0.1:1/v1"]\n[outer]\nstrategy = "informed"\n'
+        'options = {texts = "mine.toml"}\n[[tasks]]\nname = "a"\ntrain = "a.jsonl"\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError, match=r"outer.options.texts: .*mine.toml cannot be read"):
+        load_config(path)
+    (tmp_path / "mine.toml").write_text('[system]\nrole = "You write."\n', encoding="utf-8")
+    assert load_config(path).outer.options == {"texts": {"system": {"role": "You write."}}}
+
+
 async def test_no_failures_are_no_question() -> None:
     ask = Optimizer()
     with pytest.raises(NoProposal, match="no failures"):
@@ -176,3 +275,5 @@ def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -
     asked = [request.messages[-1].content for request in first.answered if request.model == "writer"]
     assert asked
     assert all('"answerer"' in text for text in asked)
+    assert any("%, not kept" in text for text in asked)
+    assert any("could not be used: expected <" in text for text in asked)

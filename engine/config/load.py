@@ -44,7 +44,7 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     _refuse_comparison(raw, path)
-    raw = with_overrides(raw, overrides or {})
+    raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
     raw.setdefault("name", path.stem)
     return parse_config(raw, source=str(path))
 
@@ -84,6 +84,23 @@ def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
         else:
             table[last] = value
     return changed
+
+
+def with_texts(raw: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
+    """A copy in which a loop's `options.texts`, the name of a TOML file, is what that holds. Raises `ConfigError`."""
+    changed: dict[str, Any] = {}
+    for loop in ("inner", "outer"):
+        key = f"{loop}.options.texts"
+        table = raw.get(loop)
+        options = table.get("options") if isinstance(table, Mapping) else None
+        if isinstance(options, Mapping) and isinstance(name := options.get("texts"), str):
+            try:
+                changed[key] = tomllib.loads((folder / name).read_text(encoding="utf-8-sig"))
+            except OSError as error:
+                raise ConfigError(f"{key}: {folder / name} cannot be read: {error.strerror}") from error
+            except ValueError as error:
+                raise ConfigError(f"{key}: {folder / name} is no TOML file in UTF-8: {error}") from error
+    return with_overrides(raw, changed)
 
 
 def parse_config(

@@ -34,22 +34,23 @@ def expand_preset(raw: Raw, *, source: str) -> dict[str, Any]:
     if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
         return dict(raw)  # the schema says what is wrong with it
     sources = sum(isinstance(task, Mapping) and task.get("role", "source") == "source" for task in tasks)
-    planned = shape(calls, sources=sources, optimizer="optimizer" in raw)
+    planned = shape(calls, sources=sources, optimizer="optimizer" in raw, gated=not raw.get("racing"))
     return {**planned, **raw, **{loop: _under(planned[loop], raw.get(loop, {})) for loop in ("inner", "outer")}}
 
 
-def shape(calls: int, *, sources: int, optimizer: bool) -> dict[str, Any]:
+def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> dict[str, Any]:
     """What "metaspo+" plans for so many base calls on the train splits of so many source tasks.
 
     As many rows as passes over them: with N calls a task, each is the root of N.
 
     Args:
         optimizer: whether there is an optimizer model, which can induce user prompts.
+        gated: whether candidates pass a gate before they are scored in full: not if the rounds are raced.
     """
     each = calls // max(sources, 1)
     rows = max(MIN_ROWS, isqrt(each))
     candidates = 2 if each >= MANY else 1
-    gate = max(4, rows // 4)
+    gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
     under = {"under": "induced", "induced": candidates} if optimizer else {"under": "mixed"}
     return {

@@ -34,10 +34,10 @@ async def inner_loop(
         candidates=table.candidates,
         keep=table.keep,
         gate=table.gate,
-        past=state.past,
+        tried=state.tried,
         calls=calls,
     )
     held = await hold_round(setup, context.inner)
     kept = tuple(prompt.cards[0] for prompt in held.best.kept())
     chosen = events.Select(address=setup.address, kept=[events.Kept(card.pair.user, card.score) for card in kept])
-    return replace(state, kept=kept, past=held.past, raced_out=held.note_selection(chosen))
+    return replace(state, kept=kept, tried=held.tried, raced_out=held.note_selection(chosen))

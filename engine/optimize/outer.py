@@ -41,13 +41,13 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         candidates=table.candidates,
         keep=1,
         gate=table.gate,
-        past=state.past,
+        tried=state.tried,
         after=beside,
         calls=calls,
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
     [winner] = held.best.kept()
-    new = replace(state, past=held.past)
+    new = replace(state, tried=held.tried)
     if winner.position > 0:
         new = await _adopt(new, winner, held)
         _note_optimism(held)

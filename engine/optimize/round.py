@@ -20,7 +20,7 @@ from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
 from metaspo.engine.selection.races import open_contest
-from metaspo.engine.strategies import NoProposal, Proposal, Proposer
+from metaspo.engine.strategies import NoProposal, Proposal, Proposer, Tried
 
 Gather = Callable[[Iterable[Coroutine[Any, Any, None]]], Coroutine[Any, Any, list[None]]]
 
@@ -64,9 +64,17 @@ class Round:
         )
 
     @property
-    def past(self) -> tuple[str, ...]:
-        """What was proposed so far, this round included."""
-        return tuple(dict.fromkeys((*self.setup.past, *(self.prompts[number] for number in sorted(self.prompts)))))
+    def tried(self) -> tuple[Tried, ...]:
+        """What was proposed so far, this round included, and what came of it, once all have ended."""
+        new = [self._outcome(number) for number in sorted(self.prompts)]
+        return tuple({tried.prompt: tried for tried in (*self.setup.tried, *new)}.values())
+
+    def _outcome(self, number: int) -> Tried:
+        prompt, kept = self.prompts[number], self.best.kept()
+        score = next((scored.value for scored in kept if scored.position == number), None)
+        gate = self._contest.at_gate(number)
+        full = len(kept) == self.setup.keep and score is None and gate is None
+        return Tried(prompt, score=score, gate=gate, at_most=kept[-1].value if full else None)
 
     @property
     def complete(self) -> list[ScoredPrompt | None]:

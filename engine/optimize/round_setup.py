@@ -9,7 +9,7 @@ from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt,
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
-from metaspo.engine.strategies import Level, RoundSize
+from metaspo.engine.strategies import Level, RoundSize, Tried
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
 
@@ -47,7 +47,7 @@ class RoundSetup:
         candidates: how many prompts are proposed at most.
         keep: how many of old and new ones are kept.
         gate: examples of each task on which a candidate must beat what it starts from; 0 for no gate.
-        past: what was proposed in earlier rounds, oldest first, each once.
+        tried: what was proposed in earlier rounds, oldest first, each once.
         task_position: of the task at level "user" among those that have a round at the same time.
         pruned: whether candidates may be dropped before they are scored in full, as the config says.
         after: base calls that selecting a candidate takes beyond the round.
@@ -63,7 +63,7 @@ class RoundSetup:
     candidates: int
     keep: int
     gate: int = 0
-    past: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
     task_position: int = 0
     pruned: bool = True
     after: int = 0

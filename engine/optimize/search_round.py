@@ -37,7 +37,8 @@ class RoundSearchContext:
         self.address = setup.address
         self.candidates = setup.candidates
         self._spare = setup.candidates * setup.size.rows + setup.after  # for what the loop scores in the end
-        self.past = setup.past
+        self.tried = setup.tried
+        self.past = tuple(tried.prompt for tried in setup.tried)
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system
         base = setup.context.base

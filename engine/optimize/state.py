@@ -6,7 +6,7 @@ from metaspo.engine.config.schema import Under
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.selection.objective import Objective, score_of
 from metaspo.engine.statistics import Optimism
-from metaspo.engine.strategies.base import TaskView
+from metaspo.engine.strategies.base import TaskView, Tried
 from metaspo.engine.tasks import Task
 
 
@@ -16,14 +16,14 @@ class TaskState:
 
     Attributes:
         plain: of user prompts that no round changes, first or induced ones, if system prompts are scored under them.
-        past: user prompts that were proposed for it in earlier iterations, oldest first, each once.
+        tried: user prompts that were proposed for it in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in its last inner round.
     """
 
     task: Task
     kept: tuple[Scorecard, ...]
     plain: tuple[Scorecard, ...] = ()
-    past: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
     raced_out: tuple[str, ...] = ()
 
     @property
@@ -59,14 +59,14 @@ class RunState:
     """The incumbent: its system prompt, and every source task with its kept user prompts.
 
     Attributes:
-        past: system prompts that were proposed in earlier iterations, oldest first, each once.
+        tried: system prompts that were proposed in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
         optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
 
     system: str
     tasks: tuple[TaskState, ...]
-    past: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
     raced_out: tuple[str, ...] = ()
     optimism: Optimism | None = None
 

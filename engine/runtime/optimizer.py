@@ -24,8 +24,9 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
     """The optimizer as a strategy sees it at one candidate's address.
 
     Each call is one draw at `address/step`; a malformed answer is drawn again under the next draw index, at most
-    `redraws` times. A refusal by the server ends the candidate, with the reason on record. `live` is called before a
-    call that the cache cannot answer, if anybody waits to know.
+    `redraws` times, the request followed by what was wrong if the strategy wants that said. A refusal by the server
+    ends the candidate, with the reason on record. `live` is called before a call that the cache cannot answer, if
+    anybody waits to know.
     """
 
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
@@ -33,10 +34,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
         if model is None:
             raise NoProposal("the strategy asks for an optimizer model and the config has no [optimizer]")
         step_address = join(address, step)
-        fault = ""
+        fault = again = ""
         for attempt in range(context.config.redraws + 1):
             draw = draw_at(context.config.seed, step_address, attempt=attempt)
-            request = model.request(tuple(messages), draw=draw)
+            request = model.request(_followed(messages, again), draw=draw)
             if live is not None and not await context.gateway.lookup_many([request]):
                 live()
             context.observer.optimizer_asked()
@@ -48,6 +49,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             except RequestRejected as error:
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
+                again = error.again
                 fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
                 context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault))
                 continue
@@ -60,3 +62,9 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
         raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")
 
     return ask
+
+
+def _followed(messages: Sequence[Message], again: str) -> tuple[Message, ...]:
+    """The messages, the last one with something added."""
+    *above, last = messages
+    return (*above, Message(last.role, f"{last.content}\n\n{again}") if again else last)

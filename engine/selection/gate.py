@@ -70,6 +70,10 @@ class Gate(Contest):
             return super().rejection(number)
         return Rejected(gate=self._verdict(number))
 
+    def at_gate(self, number: int) -> float | None:
+        """Its mean on the rows of the gate, if it did not pass."""
+        return self._verdict(number) if self.has_lost(number) else None
+
     def rows_asked(self, number: int) -> Sequence[Sequence[int]] | None:
         """Those of the gate, of a candidate that did not pass it."""
         return self._rows(number) if self.has_lost(number) else None

@@ -104,6 +104,10 @@ class Contest:
         """By node, the rows that a candidate was asked, if a rule that no timing changes made them fewer than all."""
         return None
 
+    def at_gate(self, _number: int) -> float | None:
+        """The score of a candidate that did not pass a gate there; None for any other."""
+        return None
+
     def rejection(self, number: int) -> Rejected:
         """Why a candidate is out, what is certain first."""
         if violation := self.violation(number):

@@ -10,6 +10,7 @@ from metaspo.engine.strategies.base import (
     OuterStrategy,
     Strategy,
     TaskView,
+    Tried,
 )
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
@@ -46,6 +47,7 @@ __all__ = [
     "Strategy",
     "TaskView",
     "Trial",
+    "Tried",
     "UnknownStrategy",
     "WrongAnswer",
     "inner_strategy",

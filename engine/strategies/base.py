@@ -17,7 +17,15 @@ C = TypeVar("C", contravariant=True)
 
 
 class Malformed(ValueError):
-    """An optimizer's answer that cannot be read; `str()` says what is missing."""
+    """An optimizer's answer that cannot be read; `str()` says what is missing.
+
+    Attributes:
+        again: what is added to the request when it is drawn again; "" for the same request.
+    """
+
+    def __init__(self, why: str, *, again: str = "") -> None:
+        super().__init__(why)
+        self.again = again
 
 
 class NoProposal(Exception):
@@ -53,6 +61,22 @@ class TaskView:
     answer_rule: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A prompt of an earlier round, and what came of it: the same in any timing.
+
+    Attributes:
+        score: of one that was kept, on all rows.
+        at_most: of one that was not kept: what it cannot be above.
+        gate: of one that did not pass a gate: its score there.
+    """
+
+    prompt: str
+    score: float | None = None
+    at_most: float | None = None
+    gate: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateContext:
     """One candidate of a round.
@@ -61,7 +85,7 @@ class CandidateContext:
         candidate: 1-based number of this candidate among its siblings, which all have the same parent.
         show: how many failures of each task to show (all of them if there are fewer).
         system_prompt: the one that the tasks were scored under.
-        past: prompts of this level that were proposed in earlier rounds, oldest first, each once.
+        tried: prompts of this level that were proposed in earlier rounds, oldest first, each once.
         model, max_tokens: of the base model, and how long its answers may be; "" and 0 where that is not known.
         usable: the prompt, stripped; raises `Malformed` if the loop could not use it: for the `parse` of an `ask`.
     """
@@ -72,7 +96,7 @@ class CandidateContext:
     rng: Random
     system_prompt: str
     ask: Ask
-    past: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
     model: str = ""
     max_tokens: int = 0
     usable: Callable[[str], str] = str.strip

@@ -1,24 +1,33 @@
 """metaspo's own strategy: the optimizer model is told what the errors are, how many, and what must stay right.
 
 As MetaSPO's it has failures analysed and then the prompt rewritten. Failures alone show errors in one direction and no
-counts, which invites a push to the other label. So this one adds, for every task: right of how many, expected against
-read answers with counts, how many answers could not be read, right answers that must stay so, how an answer is read and
-where it is cut, what was tried before; and it refuses, with a redraw, a prompt that quotes an example, is a refusal, an
-unfilled template, fenced, or too long.
+counts, which invites a push to the other label. So this one adds, for every task: its score and right of how many,
+expected against read answers with counts, how many answers could not be read, what graders say, right answers that must
+stay so, how an answer is read and where it is cut, what was tried before and what came of it. A prompt that quotes an
+example, is a refusal, an unfilled template, fenced, or too long is refused, which is said when it is asked again.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import CandidateContext, InnerContext, Malformed, NoProposal, OuterContext, TaskView
+from metaspo.engine.strategies.base import (
+    CandidateContext,
+    InnerContext,
+    Malformed,
+    NoProposal,
+    OuterContext,
+    TaskView,
+    Tried,
+)
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_prompt, read_tag
-from metaspo.engine.strategies.texts import text
+from metaspo.engine.strategies.texts import Changed, Texts, check_changed
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import Example
 
@@ -42,10 +51,19 @@ class _Informed:
     Attributes:
         words: how many a prompt may have.
         right: right answers of each task that are shown.
+        scope: "global" for a system prompt that names no subject, "domain" for one whose tasks are of one domain.
+        texts: what the optimizer model is told in place of metaspo's own texts; in a config the name of a TOML file.
     """
 
     words: int = Field(default=150, ge=10)
     right: int = Field(default=2, ge=0)
+    scope: Literal["global", "domain"] = "global"
+    texts: Changed = Field(default_factory=dict)
+
+    @field_validator("texts")
+    @classmethod
+    def _of_informed(cls, value: Changed) -> Changed:
+        return check_changed("informed", value)
 
     @property
     def name(self) -> str:
@@ -58,37 +76,42 @@ class _Informed:
         return 2
 
     async def _propose(self, context: CandidateContext, tasks: Sequence[TaskView], level: Level) -> str:
+        texts = Texts("informed", self.texts)
         shown = {task.name: stratified(task.failures, context.show, context.rng) for task in tasks}
         if not any(shown.values()):
             raise NoProposal("no failures to learn from")
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
-        tried = [block(prompt) for prompt in context.past[-TRIED:]]
+        tried = [_tried(texts, level, prompt) for prompt in context.tried[-TRIED:]]
         slots = {
             "model": context.model,
             "max_tokens": str(context.max_tokens),
             "level": level,
-            "prompts": text("informed", level, "prompts", {"system_prompt": context.system_prompt}),
-            "facts": join_blocks([_facts(task, level) for task in tasks]),
-            "wrong": join_blocks([_wrong(failure, level) for failures in shown.values() for failure in failures]),
-            "kept": join_blocks([_right(example, level) for examples in kept.values() for example in examples]),
-            "tried": text("informed", level, "tried", {"tried": join_blocks(tried)}) if tried else "",
+            "prompts": texts.text(level, "prompts", {"system_prompt": context.system_prompt}),
+            "facts": join_blocks([_facts(texts, task, level) for task in tasks]),
+            "wrong": join_blocks(
+                [_wrong(texts, failure, level) for failures in shown.values() for failure in failures]
+            ),
+            "kept": join_blocks([_right(texts, example, level) for examples in kept.values() for example in examples]),
+            "tried": texts.text(level, "tried", {"tried": join_blocks(tried)}) if tried else "",
             "words": str(self.words),
             "kind": KINDS[(context.candidate - 1) % len(KINDS)],
             "form": "It works together with the prompts that stay as they are.",
         }
+        read_findings = _telling(texts, level, lambda said: read_tag(said, "findings"))
+        findings = await context.ask("analyze", _messages(texts, level, "analyze", slots), read_findings)
+        rules = texts.text("rules", "user" if level == "user" else self.scope, {})
+        rewrite = _messages(texts, level, "generate", {**slots, "findings": findings, "rules": rules})
+        parent = context.system_prompt if level == "system" else tasks[0].user_prompt
         examples = [one for task in tasks for one in task.train]
-        findings = await context.ask(
-            "analyze", _messages(level, "analyze", slots), lambda said: read_tag(said, "findings")
-        )
-        rewrite = _messages(
-            level, "generate", {**slots, "findings": findings, "rules": text("informed", "rules", level, {})}
-        )
-        return await context.ask("generate", rewrite, self._reader(context, level, examples))
+        read = _telling(texts, level, self._reader(context, level, examples, parent))
+        return await context.ask("generate", rewrite, read)
 
-    def _reader(self, context: CandidateContext, level: Level, examples: Sequence[Example]) -> Callable[[str], str]:
+    def _reader(
+        self, context: CandidateContext, level: Level, examples: Sequence[Example], parent: str
+    ) -> Callable[[str], str]:
         def read(answer: str) -> str:
             prompt = read_prompt(answer, "new_prompt", level=level)
-            if fault := fault_in(prompt, words=self.words, examples=examples):
+            if fault := fault_in(prompt, words=self.words, examples=examples, parent=parent):
                 raise Malformed(fault)
             return context.usable(prompt)
 
@@ -130,32 +153,57 @@ def stratified(failures: Sequence[Failure], size: int, rng: Random) -> list[Fail
     return shown
 
 
-def fault_in(prompt: str, *, words: int, examples: Sequence[Example]) -> str:
-    """Why a prompt is no proposal, though it can be read; "" if it is one."""
+def fault_in(prompt: str, *, words: int, examples: Sequence[Example], parent: str = "") -> str:
+    """Why a prompt is no proposal, though it can be read; "" if it is one.
+
+    What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote.
+    """
     if REFUSAL.match(prompt):
         return "the prompt is a refusal"
-    if UNFILLED.search(prompt):
-        return "the prompt has places that are not filled in"
+    if left := next((match[0] for match in UNFILLED.finditer(prompt) if match[0] not in parent), ""):
+        return f"the prompt has places that are not filled in: {left}"
     if prompt.startswith("```") or prompt.endswith("```"):
         return "the prompt stands in a fence"
     if (count := len(prompt.split())) > words:
         return f"the prompt has {count} words, more than {words}"
-    quoted = next((example for example in examples if _quotes(prompt, example.question)), None)
-    return f"the prompt quotes an example ({quoted.where})" if quoted else ""
+    questions = {example.question: example.where for example in examples}
+    for question, where in questions.items():
+        for part in _parts(question):
+            if part in prompt and part not in parent and sum(part in other for other in questions) == 1:
+                return f"the prompt quotes an example ({where})"
+    return ""
 
 
-def _quotes(prompt: str, question: str) -> bool:
-    """Whether a good part of a question stands in a prompt; short questions count as a whole."""
+def _parts(question: str) -> list[str]:
+    """The parts of a question that make a quote; a short one counts as a whole, a very short one not at all."""
     parts = [question[start : start + QUOTED] for start in range(0, max(1, len(question) - QUOTED), QUOTED // 2)]
-    return any(len(part) >= QUOTED // 2 and part in prompt for part in parts)
+    return [part for part in parts if len(part) >= QUOTED // 2]
 
 
-def block(prompt: str) -> str:
-    """A prompt that was tried."""
-    return f"<tried>\n{prompt}\n</tried>"
+def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable[[str], str]:
+    """The same reader, with what was wrong to be said when the optimizer model is asked again."""
+
+    def telling(answer: str) -> str:
+        try:
+            return read(answer)
+        except Malformed as fault:
+            raise Malformed(str(fault), again=texts.text(level, "again", {"fault": str(fault)})) from fault
+
+    return telling
 
 
-def _facts(task: TaskView, level: Level) -> str:
+def _tried(texts: Texts, level: Level, tried: Tried) -> str:
+    """A prompt that was tried, and what came of it."""
+    if tried.score is not None:
+        outcome = f"{tried.score:.0%}, kept then"
+    elif tried.gate is not None:
+        outcome = f"{tried.gate:.0%} on a few examples, no better than what it came from"
+    else:
+        outcome = "not kept" if tried.at_most is None else f"at most {tried.at_most:.0%}, not kept"
+    return texts.text(level, "attempt", {"outcome": outcome, "prompt": tried.prompt})
+
+
+def _facts(texts: Texts, task: TaskView, level: Level) -> str:
     wrong, whole = len(task.failures), len(task.train)
     read = Counter((failure.example.answers[0], failure.prediction or UNREADABLE) for failure in task.failures)
     labels = Counter(example.answers[0] for example in task.train)
@@ -165,6 +213,7 @@ def _facts(task: TaskView, level: Level) -> str:
     malformed = sum(failure.prediction is None for failure in task.failures)
     slots = {
         "name": task.name,
+        "score": f"{task.score:.0%}",
         "right": str(whole - wrong),
         "all": str(whole),
         "answer_rule": task.answer_rule,
@@ -172,21 +221,22 @@ def _facts(task: TaskView, level: Level) -> str:
         "malformed": f"{malformed} of {whole} answers could not be read.",
         "user_prompt": task.user_prompt,
     }
-    return text("informed", level, "task", slots)
+    return texts.text(level, "task", slots)
 
 
-def _wrong(failure: Failure, level: Level) -> str:
+def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
     slots = {
         "question": failure.example.question,
         "response": failure.response.strip(),
         "prediction": failure.prediction if failure.prediction is not None else UNREADABLE,
         "answers": " or ".join(failure.example.answers),
+        "feedback": f"{texts.text(level, 'feedback', {'feedback': failure.feedback})}\n" if failure.feedback else "",
     }
-    return text("informed", level, "wrong", slots)
+    return texts.text(level, "wrong", slots)
 
 
-def _right(example: Example, level: Level) -> str:
-    return text("informed", level, "right", {"question": example.question, "answers": " or ".join(example.answers)})
+def _right(texts: Texts, example: Example, level: Level) -> str:
+    return texts.text(level, "right", {"question": example.question, "answers": " or ".join(example.answers)})
 
 
 def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:
@@ -195,8 +245,5 @@ def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:
     return rng.sample(right, min(size, len(right)))
 
 
-def _messages(level: Level, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
-    return (
-        Message("system", text("informed", level, "role", {})),
-        Message("user", text("informed", level, step, slots)),
-    )
+def _messages(texts: Texts, level: Level, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
+    return (Message("system", texts.text(level, "role", {})), Message("user", texts.text(level, step, slots)))

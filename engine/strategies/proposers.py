@@ -6,7 +6,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from metaspo.engine.addresses import candidate_address
-from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy
+from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy, Tried
 from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
 
 C = TypeVar("C")
@@ -19,6 +19,7 @@ class ProposalContext(SearchContext, Protocol):
 
     Attributes:
         address: the round's.
+        tried: what was proposed in earlier rounds, oldest first, each once, and what came of it.
         show: how many failures of a task to show.
         system_prompt: the one that the tasks' user prompts were scored under.
         model, max_tokens: of the base model, and how long its answers may be.
@@ -26,6 +27,9 @@ class ProposalContext(SearchContext, Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def tried(self) -> tuple[Tried, ...]: ...
 
     @property
     def show(self) -> int: ...
@@ -121,7 +125,7 @@ def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerConte
         system_prompt=context.system_prompt,
         task=task,
         ask=ask,
-        past=context.past,
+        tried=context.tried,
         model=context.model,
         max_tokens=context.max_tokens,
         usable=context.usable,
@@ -138,7 +142,7 @@ def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterConte
         system_prompt=context.system_prompt,
         tasks=context.tasks,
         ask=ask,
-        past=context.past,
+        tried=context.tried,
         model=context.model,
         max_tokens=context.max_tokens,
         usable=context.usable,

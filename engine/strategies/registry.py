@@ -104,7 +104,9 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
         return factory(**options)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise UnknownStrategy(f"'{name}': {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        raise UnknownStrategy(
+            f"'{name}': {'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _proposer(

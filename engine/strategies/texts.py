@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -9,6 +10,10 @@ from typing import Literal
 
 from metaspo.backends import Message
 from metaspo.engine.strategies.meta_prompts import Level, fill
+from metaspo.engine.suggest import nearest
+
+Changed = Mapping[str, Mapping[str, str]]  # texts of a user's own, by table and name
+Section = Level | Literal["rules"]
 
 
 @cache
@@ -16,12 +21,58 @@ def _texts(strategy: str) -> dict[str, dict[str, str]]:
     return tomllib.loads(files(__package__).joinpath(f"{strategy}.toml").read_text(encoding="utf-8"))
 
 
-def text(strategy: str, level: Level | Literal["rules"], step: str, slots: Mapping[str, str]) -> str:
-    """The text of `[level]`, or of `[both]` where the levels share it. Raises `KeyError` for a missing text or slot."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A strategy's texts, with a user's own in the place of some."""
+
+    strategy: str
+    changed: Changed = field(default_factory=dict)
+
+    def text(self, section: Section, name: str, slots: Mapping[str, str]) -> str:
+        """The text of `[section]`, or of `[both]` where the levels share it. Raises `KeyError` if one is missing.
+
+        A text of the user's own for a level goes before one for both, which goes before metaspo's.
+        """
+        tables = _texts(self.strategy)
+        for table in (
+            self.changed.get(section, {}),
+            self.changed.get("both", {}),
+            tables.get(section, {}),
+            tables.get("both", {}),
+        ):
+            if name in table:
+                return Template(table[name]).substitute(slots).strip()
+        raise KeyError(name)
+
+
+def check_changed(strategy: str, changed: Changed) -> Changed:
+    """The texts themselves. Raises `ValueError` for one, or a slot, that the strategy does not have."""
     tables = _texts(strategy)
-    of_level = tables.get(level, {})
-    template = of_level[step] if step in of_level else tables["both"][step]
-    return Template(template).substitute(slots).strip()
+    for section, table in changed.items():
+        if section not in tables:
+            raise ValueError(f"there is no table [{section}]{nearest(section, tables)}; known: {', '.join(tables)}")
+        shared = {} if section == "rules" else {name: text for of in tables.values() for name, text in of.items()}
+        known = {**shared, **tables[section]}
+        for name, text in table.items():
+            if name not in known:
+                raise ValueError(f"[{section}] has no text '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+            _check_slots(f"[{section}] {name}", text, known[name])
+    return changed
+
+
+def _check_slots(where: str, text: str, original: str) -> None:
+    template, slots = Template(text), Template(original).get_identifiers()
+    if not template.is_valid():
+        raise ValueError(f"{where}: a $ stands for itself as $$")
+    if unknown := [slot for slot in template.get_identifiers() if slot not in slots]:
+        raise ValueError(
+            f"{where}: nothing fills in ${unknown[0]}; there is {', '.join(f'${s}' for s in slots) or 'none'}"
+        )
+
+
+def text(strategy: str, level: Section, step: str, slots: Mapping[str, str]) -> str:
+    """metaspo's own text of a strategy."""
+    return Texts(strategy).text(level, step, slots)
 
 
 def messages(strategy: str, level: Level, step: str, slots: Mapping[str, str]) -> tuple[Message, ...]:

@@ -22,6 +22,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, score_of
+from metaspo.engine.strategies import Tried
 from metaspo.engine.tasks import Task, TaskError
 
 
@@ -100,13 +101,13 @@ class _Adaptation:
 
     async def curve(self) -> Curve:
         best = KeepBest(self.effort.keep, [await self._first()])
-        stages, scored, past = [(0, 1, best.kept())], 1, tuple[str, ...]()
+        stages, scored, tried = [(0, 1, best.kept())], 1, tuple[Tried, ...]()
         for number in range(1, self.effort.rounds + 2):
             rounds = await gather(
-                self._children(parent, parent_number=parent_number, number=number, past=past)
+                self._children(parent, parent_number=parent_number, number=number, tried=tried)
                 for parent_number, parent in enumerate(best.kept())
             )
-            past = tuple(dict.fromkeys(prompt for held in rounds for prompt in held.past))
+            tried = tuple({prompt.prompt: prompt for held in rounds for prompt in held.tried}.values())
             children = [child for held in rounds for child in held.complete if child]
             for position, child in enumerate(children, start=scored):
                 best.add(replace(child, position=position))
@@ -132,7 +133,9 @@ class _Adaptation:
         require_answers([card])
         return Objective().scored(0, card.pair.user, [card])
 
-    async def _children(self, parent: ScoredPrompt, *, parent_number: int, number: int, past: tuple[str, ...]) -> Round:
+    async def _children(
+        self, parent: ScoredPrompt, *, parent_number: int, number: int, tried: tuple[Tried, ...]
+    ) -> Round:
         """Propose prompts from one of the kept ones, and score them all in full."""
         setup = RoundSetup(
             context=self.context,
@@ -144,7 +147,7 @@ class _Adaptation:
             task_position=self.position,
             candidates=self.effort.children,
             keep=self.effort.keep,
-            past=past,
+            tried=tried,
             pruned=False,
             calls=TrainCalls(counted=cells_of(parent.cards)),
         )
