@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-ADAPTERS := dspy gepa inspect langchain litellm promptolution textgrad
+ADAPTERS := .cache/adapters/bin
 ARGS   ?=
 
 .PHONY: help adapters demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
@@ -40,17 +40,15 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests 
 	$(BIN)/pytest -q -m slow $(ARGS)
 	$(BIN)/pytest -q -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
-adapters: $(VENV)/.dev  ## the adapters and exports against the real packages, each in an environment of its own
-	@for name in $(ADAPTERS); do \
-	  test -x .cache/adapters/$$name/bin/pip || $(BIN)/python -m venv .cache/adapters/$$name; \
-	  .cache/adapters/$$name/bin/pip install -q -e ".[$$name]" pytest pytest-asyncio pytest-timeout hypothesis && \
-	  .cache/adapters/$$name/bin/python -m pytest -q tests/test_adapters_$$name.py tests/test_exchange_packages.py || exit 1; \
-	done
-	test -x .cache/adapters/mlflow/bin/pip || $(BIN)/python -m venv .cache/adapters/mlflow
-	.cache/adapters/mlflow/bin/pip install -q -e . mlflow pytest pytest-asyncio pytest-timeout hypothesis
-	.cache/adapters/mlflow/bin/python -m pytest -q tests/test_exchange_packages.py
+$(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
+	$(BIN)/python -m venv $(dir $(ADAPTERS))
+	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai \
+	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mlflow,promptolution,textgrad]'
+	@touch $@
+
+adapters: $(ADAPTERS)/.ready  ## the adapters and exports against the real packages, in an environment of their own (1 GB in .cache)
 	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix .cache/adapters/promptfoo nunjucks
-	$(BIN)/python -m pytest -q tests/test_exchange_packages.py
+	$(ADAPTERS)/pytest -q tests/test_adapters_*.py tests/test_exchange_packages.py $(ARGS)
 
 test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
 	$(BIN)/pytest -q -m model $(ARGS)
@@ -79,8 +77,9 @@ calibration: $(VENV)/.dev  ## how sure intervals and verdicts are, by simulation
 vllm-check: $(VENV)/.run  ## run against a real vLLM on this CPU, no GPU (3 GB into .venv-vllm; ARGS="--restart --grouping" for all of it)
 	$(BIN)/python tools/vllm_check.py $(ARGS)
 
-constraints: $(VENV)/.dev  ## pin what is installed now
+constraints: $(VENV)/.dev $(ADAPTERS)/.ready  ## pin what is installed now
 	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable > constraints.txt
+	$(ADAPTERS)/python -m pip freeze --disable-pip-version-check --exclude-editable > constraints-adapters.txt
 
 clean:  ## remove what the set-up made
 	rm -rf $(VENV) .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
