@@ -16,8 +16,10 @@ from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.summary import report_data
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.tasks import Example, Grade
+from metaspo.engine.tasks.programs import Call
 
 __all__ = [
+    "Call",
     "Calls",
     "ConfigError",
     "EvaluationReport",

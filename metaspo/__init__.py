@@ -3,6 +3,7 @@
 from metaspo.backends import Completion, LocalModel, Message, OpenAIAPI, OpenAICompatible, Request, Sampling, Usage
 from metaspo.cache import DiskStore, MemoryStore
 from metaspo.engine import (
+    Call,
     ConfigError,
     EvaluationReport,
     Example,
@@ -23,6 +24,7 @@ from metaspo.serving import open_client
 __all__ = [
     "Account",
     "Budget",
+    "Call",
     "CallFailed",
     "Client",
     "Completion",

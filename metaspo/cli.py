@@ -44,6 +44,7 @@ from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
+from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, WholeSentences
@@ -86,6 +87,7 @@ Calls = Annotated[
     ),
 ]
 STARTER = Path(__file__).resolve().parent / "starter"
+TEMPLATES = {"classify": STARTER} | {name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools")}
 
 app.add_typer(cache_app, name="cache")
 add_serving_benchmarks(bench_app)
@@ -122,15 +124,21 @@ def init(
     domain: Annotated[
         str, typer.Option("--domain", metavar="NAME", help="Write one for a domain of the paper: see `metaspo tasks`.")
     ] = "",
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help=f"What it is about: {', '.join(TEMPLATES)}.")
+    ] = "classify",
 ) -> None:
     """Write a commented starter config with a tiny task set that runs."""
     target = folder / "metaspo.toml"
     with exit_on_user_error():
+        if template not in TEMPLATES:
+            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}")
         if domain:
             files = {target: domain_starter(domain).encode()}
             wrote, first = f"{target}", f"tasks --domain {domain}"
         else:
-            files = {folder / source.relative_to(STARTER): source.read_bytes() for source in STARTER.glob("**/*.*")}
+            written = TEMPLATES[template]
+            files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
             wrote, first = f"{target} and {folder / 'tasks'}", f"plan {target}"
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):

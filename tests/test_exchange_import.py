@@ -121,7 +121,12 @@ def test_a_config_of_promptfoo_becomes_a_task(tmp_path: Path) -> None:
 
 def program(*demos: dict[str, Any]) -> str:
     fields = [{"prefix": "Text:", "description": "${text}"}, {"prefix": "Label:", "description": "which"}]
-    state: dict[str, Any] = {"traces": [], "demos": demos, "signature": {"instructions": "Say {which}.", "fields": fields}, "lm": None}
+    state: dict[str, Any] = {
+        "traces": [],
+        "demos": demos,
+        "signature": {"instructions": "Say {which}.", "fields": fields},
+        "lm": None,
+    }
     return json.dumps({"one.predict": state, "metadata": {"dependency_versions": {}}})
 
 
