@@ -6,7 +6,7 @@ retries: it sends one request once and returns a `Reply` or raises a `BackendErr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 CONTENT_FILTER = "content_filter"
@@ -67,8 +67,7 @@ class Request:
     path: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one call as the server counted them; `cached_tokens` is the part of the prompt it had cached."""
 
     prompt_tokens: int
@@ -118,8 +117,7 @@ class LimitHints:
     tokens_reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A completion, and what its headers told about the provider's limits (None where they told nothing)."""
 
     completion: Completion

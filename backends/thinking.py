@@ -21,7 +21,6 @@ _ANSWER_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|begin_of_solution|
 _BEGINNING = re.compile(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)
 _MAX_BLOCKS = 100
 _FIRST = "<[◁Aa \n\t\r"
-_CLOSING = re.compile(r"/(?:seed:)?(?:think|thought)", re.IGNORECASE)
 _QUOTES = "`'\"“”‘’"
 _CHANNEL = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+).{0,200}?<\|message\|>")
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>\s*\Z")
@@ -59,8 +58,10 @@ def may_hold_thinking(text: str) -> bool:
     """Rules most answers out, by the quickest means there are: searches for one character, and what stands first."""
     if (text[:1] in _FIRST and _BEGINNING.match(text) is not None) or ("|" in text and "<|" in text):
         return True
-    slash = text.find("/")
-    return slash >= 0 and _CLOSING.search(text, slash) is not None
+    if "/" not in text:
+        return False
+    lowered = text.lower()
+    return "/think" in lowered or "/thought" in lowered or "/seed:think" in lowered
 
 
 def _leading_block(text: str) -> Thought | None:

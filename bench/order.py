@@ -260,7 +260,7 @@ class _Played:
         sent = replace(request, model=self._target.model, sampling=sampling)
         reply = await self.server.complete(sent, time_limit=time_limit)
         self.usages.append(reply.completion.usage)
-        return replace(reply, completion=replace(reply.completion, text=self._world.answer(request)))
+        return reply._replace(completion=replace(reply.completion, text=self._world.answer(request)))
 
     async def probe(self) -> ServerInfo:
         """The server's."""

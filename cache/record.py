@@ -155,8 +155,8 @@ def _entry(values: Sequence[Any], extras: object) -> Entry:
         {name: value for name, value in extras.items() if _OPTIONAL[name].owner is owner}
         for owner in (Usage, Completion, Entry)
     )
-    usage_too = replace(entry.completion.usage, **usage)
-    return replace(entry, completion=replace(entry.completion, usage=usage_too, **completion), **rest)
+    usage_too = entry.completion.usage._replace(**usage)
+    return entry._replace(completion=replace(entry.completion, usage=usage_too, **completion), **rest)
 
 
 def _fit(extras: Mapping[str, object]) -> bool:

@@ -74,7 +74,7 @@ class Account:
 
     def reserve(self, at_most: Cost) -> Funds | None:
         """Set the most a call can cost aside; None, and nothing done, if that might overshoot a cap."""
-        if self.exhausted is not None:
+        if self.purse.exhausted is not None:
             return None
         self._reserved.add(at_most)  # before it is announced how much of it is taken
         if not self.purse.reserve(at_most):
@@ -88,7 +88,8 @@ class Account:
 
         Returns what the first in line might cost, if no call is out any more and it still does not fit.
         """
-        self.purse.settle(at_most, actual, answered=answered)
+        purse = self.purse
+        purse.settle(at_most, actual, answered=answered)
         self.out -= 1
         self._spent.add(actual)
         if self.out:
@@ -97,9 +98,9 @@ class Account:
             self._reserved = Total()  # sums of floats do not come out even
             if self.on_settled is not None:
                 self.on_settled()
-        while (waiting := self.parked.first()) is not None:
+        while purse.parked and (waiting := purse.parked.first()) is not None:
             if not waiting.fund(now):
-                return None if self.purse.out else waiting.upper_bound()
+                return None if purse.out else waiting.upper_bound()
         return None
 
     def taken(self) -> Cost:

@@ -53,7 +53,7 @@ async def test_what_cannot_be_written_fails_alone(tmp_path: Path) -> None:
     names = ("before", "broken", "after")
     entries = {make_key(name): make_entry(name) for name in names}
     completion = replace(make_entry().completion, latency=math.inf)
-    entries[make_key("broken")] = replace(make_entry(), completion=completion)
+    entries[make_key("broken")] = make_entry()._replace(completion=completion)
     async with DiskStore(tmp_path / "cache") as store:
         kept = await store.put_many(entries)
         alone = await store.put_many({make_key("broken"): entries[make_key("broken")]})

@@ -74,7 +74,7 @@ def test_record_of_another_key_is_refused() -> None:
 def test_what_could_not_be_read_again_is_not_written(completion: Completion) -> None:
     """A backend's mistake is told when its answer is kept, not when somebody looks for it."""
     with pytest.raises(BadRecord, match="fields"):
-        encode_entry(KEY, replace(make_entry(), completion=completion))
+        encode_entry(KEY, make_entry()._replace(completion=completion))
 
 
 def test_texts_and_numbers_of_other_kinds_are_kept() -> None:
@@ -83,7 +83,7 @@ def test_texts_and_numbers_of_other_kinds_are_kept() -> None:
     class Text(str):
         __slots__ = ()
 
-    entry = replace(make_entry(), completion=replace(make_entry().completion, text=Text("yes")))
+    entry = make_entry()._replace(completion=replace(make_entry().completion, text=Text("yes")))
     assert decode_entry(KEY, encode_entry(KEY, entry)) == entry
 
 
@@ -141,5 +141,5 @@ def test_a_record_from_before_reasoning_was_kept_is_read_as_it_was_written() -> 
 def test_reasoning_is_kept_where_there_is_some() -> None:
     """Under the same key: it is part of the answer, not of the question."""
     entry = make_entry()
-    entry = replace(entry, completion=replace(entry.completion, reasoning="First, 2 and 2 is 4."))
+    entry = entry._replace(completion=replace(entry.completion, reasoning="First, 2 and 2 is 4."))
     assert decode_entry(KEY, encode_entry(KEY, entry)).completion.reasoning == "First, 2 and 2 is 4."

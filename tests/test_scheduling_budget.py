@@ -84,7 +84,7 @@ class ByteServer(Server):
         reply = await super().complete(request, time_limit=time_limit)
         size = len(request.messages[-1].content.encode())
         usage = Usage(size, request.sampling.max_tokens or 0) if size > 100 else Usage(10, 5)
-        return replace(reply, completion=replace(reply.completion, usage=usage))
+        return reply._replace(completion=replace(reply.completion, usage=usage))
 
 
 @pytest.mark.parametrize("letter", ["x", "字"])

@@ -1,7 +1,5 @@
 """What a lane tells of what it learns, and what it does about a mistake of its own."""
 
-from dataclasses import replace
-
 import pytest
 from scheduling_world import answer
 from test_scheduling_lane_state import ERRORS, Rig
@@ -23,7 +21,7 @@ def test_limits_are_told_once_when_headers_tell_other_ones(fails: bool) -> None:
         if fails:
             rig.state.failed(call, ServerFault("500", hints=hints), number)
         else:
-            rig.state.landed(call, replace(answer("x"), hints=hints), number)
+            rig.state.landed(call, answer("x")._replace(hints=hints), number)
             rig.state.stored()
     told = [event for event in rig.events if isinstance(event, LimitsLearned)]
     assert [(event.lane, event.at, event.requests_per_minute, event.tokens_per_minute) for event in told] == [

@@ -1,7 +1,6 @@
 """What a lane learns from each call: which errors slow it down, and how."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, answer
@@ -140,7 +139,7 @@ def test_limits_that_headers_tell_are_kept_whether_the_call_was_answered_or_not(
             decision = decide(error, failures=0, quick_retries=0, rng=random.Random(0))
             said.append(throttle.failed(call, error, decision, at))
         else:
-            said.append(throttle.answered(call, replace(answer("x"), hints=hints), at, in_flight=1))
+            said.append(throttle.answered(call, answer("x")._replace(hints=hints), at, in_flight=1))
     assert said == [True, False]
     assert throttle.limits.requests.per_minute == 30
 
