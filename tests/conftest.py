@@ -1,6 +1,8 @@
 """How tests are run: on which event loop, with which draws, which of them are quick; and fixtures that many share."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -45,6 +47,12 @@ WHOLE = (
     "test_tasks_data",
 )
 
+# Compiled code is kept, also of the processes that tests start, wherever the environment would have none in the tree.
+sys.dont_write_bytecode = False
+sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
 settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere
 settings.register_profile("random", deadline=None)  # `make test-slow` looks for more
 settings.load_profile("fixed")
@@ -52,8 +60,10 @@ settings.load_profile("fixed")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the files above as `whole`."""
+    names = {item.path.stem for item in items}
+    whole = {name for name in names if any(fnmatch(name, pattern) for pattern in WHOLE)}
     for item in items:
-        if any(fnmatch(item.path.stem, pattern) for pattern in WHOLE):
+        if item.path.stem in whole:
             item.add_marker(pytest.mark.whole)
 
 

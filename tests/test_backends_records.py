@@ -133,16 +133,30 @@ def test_who_asks_is_no_part_of_the_question(body: dict[str, Any], name: str) ->
     ("change", "word"),
     [
         ({"messages": []}, "messages"),
+        ({"messages": {"role": "user", "content": "x"}}, "messages"),
+        ({"messages": ["x"]}, "Message 0"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "Message 0"),
         ({"messages": [{"role": "user"}]}, "no `content`"),
         ({"messages": [{"role": "user", "content": 7}]}, "list of parts"),
+        ({"messages": [{"role": "user", "content": {"type": "text", "text": "x"}}]}, "list of parts"),
+        *(
+            ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, part]}]}, "list of parts")
+            for part in (7, "text", {}, {"text": "x"}, {"type": 3}, {"type": "text"}, {"type": "text", "text": 7})
+        ),
         ({"model": 3}, "model"),
+        ({"model": ""}, "model"),
         ({"n": 0}, "`n`"),
-        ({"n": 10**6}, "at most"),
+        ({"n": True}, "`n`"),
+        ({"n": 129}, "at most"),
         ({"max_tokens": 5, "max_completion_tokens": 5}, "not both"),
         ({"max_tokens": True}, "whole number"),
+        ({"max_completion_tokens": 0}, "at least 1"),
+        ({"seed": 1.0}, "whole number"),
         ({"temperature": "hot"}, "number"),
+        ({"top_p": True}, "number"),
         ({"stop": [1]}, "texts"),
+        ({"stop": 1}, "texts"),
+        ({"background": 1}, "background"),
         ({"store": True}, "store"),
     ],
 )

@@ -176,6 +176,7 @@ def test_what_nearly_every_server_says_is_read_as_its_longer_forms_are(
     [
         ({"prompt_tokens": 10_000_000, "completion_tokens": 0, "total_tokens": 10_000_000}, (10_000_000, 0, 0)),
         ({"prompt_tokens": 10_000_001, "completion_tokens": 3, "total_tokens": 10_000_004}, (1, 3, 0)),
+        ({"prompt_tokens": 10_000_001, "completion_tokens": 10_000_000, "total_tokens": 1}, (1, 10_000_000, 0)),
         ({"prompt_tokens": True, "completion_tokens": 3}, (1, 3, 0)),
         ({"prompt_tokens": -1, "completion_tokens": 3, "total_tokens": 2}, (1, 3, 0)),
         ({"completion_tokens": 3, "total_tokens": 12}, (9, 3, 0)),

@@ -101,6 +101,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder.resolve() / "tree"
+        self._mutants = 0
         shutil.copytree(ROOT, self.root, ignore=shutil.ignore_patterns(*NOT_COPIED))
         for name in FOLDERS:
             (self.root / "metaspo" / name).symlink_to(self.root / name)
@@ -111,12 +112,12 @@ class Tree:
         path = self.root / mutant.file
         whole = path.rename(path.with_suffix(".whole"))
         path.write_text(mutant.apply(whole.read_text(encoding="utf-8")), encoding="utf-8")
+        self._mutants += 1
+        os.utime(path, (self._mutants, self._mutants))  # by which its compiled code is told from that of others
         try:
             yield
         finally:
             whole.replace(path)
-            for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
-                compiled.unlink()  # the next mutant may come within the same second, and be as long
 
     def run(self, work: Callable[..., None], *arguments: object, limit: float) -> int | None:
         """Do something in a process of its own, at home in the copy; its exit status, or None for one that hangs."""
