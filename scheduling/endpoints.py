@@ -158,8 +158,8 @@ class Endpoints:
     def _order(self, prefix: str) -> list[Endpoint]:
         order = self._orders.get(prefix)
         if order is None:
-            start = blake2b(prefix.encode("utf-8", "surrogatepass"), digest_size=8)
-            order = sorted(self.all, key=lambda endpoint: _weight(start.digest(), endpoint.backend.name), reverse=True)
+            start = blake2b(prefix.encode("utf-8", "surrogatepass")).digest()
+            order = sorted(self.all, key=lambda endpoint: _weight(start, endpoint.backend.name), reverse=True)
             self._orders[prefix] = order
             if len(self._orders) > PREFIXES_KEPT:
                 self._orders.popitem(last=False)
@@ -181,4 +181,4 @@ def _takes(endpoint: Endpoint) -> bool:
 
 
 def _weight(prefix: bytes, name: str) -> bytes:
-    return blake2b(prefix + name.encode(), digest_size=8).digest()
+    return blake2b(prefix + name.encode()).digest()

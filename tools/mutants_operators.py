@@ -1,9 +1,9 @@
 """Single wrong lines: every small change of a module that ought to make some test fail.
 
 A mutant replaces one piece of source text by another, so that everything else stays as it is, to the letter. Left alone
-are: what only tells people something (docstrings, messages, `__repr__`), annotations, what the program asserts of itself
-(`assert`, `raise AssertionError`, `strict=True`), which of two equals `a if a < b else b` takes, and the numbers at the
-top of a module, which are choices and not laws.
+are: what only tells people something (docstrings, messages, `__repr__`), annotations, what the program asserts of
+itself (`assert`, `raise AssertionError`, `strict=True`), which of two equals `a if a < b else b` takes, and the numbers
+at the top of a module, which are choices and not laws.
 """
 
 import ast
