@@ -278,6 +278,7 @@ ANSWERS: tuple[str, ...] = (
     '{kind = "label", tag = true}',
 )
 ANSWERS += ('{kind = "label", labels = ["yes", "no"]}', '{kind = "text", unanswerable = true}', '{kind = "math"}')
+ANSWERS += ('"labels"', '{kind = "labels", labels = ["yes", "no"], tag = true}')
 ANSWERS += ('{kind = "text", gold_pattern = "#### (.+)"}', '{kind = "text", number_words = true}')
 COLUMNS = (
     *("{}", '{question = "{question} {answer}"}', '{answer = "answer.text"}', '{choices = "answer"}'),

@@ -10,16 +10,17 @@ from typing import Final, Literal
 import orjson
 
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
-from metaspo.engine.tasks.cells import answers_of, metadata_of, question_of
+from metaspo.engine.tasks.cells import Row, answers_of, metadata_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metrics import Agreement, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import PLAIN_KINDS, AnswerSpec, DataSource, SampleOrder, TaskSpec
+from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated"]
 Split = Literal["train", "test"]
@@ -121,19 +122,21 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Ex
     """The rows of one split with their answers as they stand in the data."""
     if source is None:
         return ()
-    none, objects = spec.answer.unanswerable is not None, spec.answer.kind not in PLAIN_KINDS
     examples = tuple(
-        Example(
-            question_of(row, spec.columns),
-            _gold(spec, answers_of(row, spec.columns, none=none, objects=objects), row.where),
-            row.where,
-            metadata_of(row, spec.columns),
-        )
+        Example(question_of(row, spec.columns), _answers(spec, row), row.where, metadata_of(row, spec.columns))
         for row in read_rows(source, base_dir=base_dir)
     )
     if not examples:
         raise TaskError(f"{source.path or source.dataset}: holds no examples")
     return examples
+
+
+def _answers(spec: TaskSpec, row: Row) -> tuple[str, ...]:
+    """The accepted answers of a row, as they stand in the data."""
+    values = spec.answer.facts.values
+    none = spec.answer.unanswerable is not None or values == "whole"
+    answers = _gold(spec, answers_of(row, spec.columns, none=none, objects=values == "objects"), row.where)
+    return (BETWEEN_LABELS.join(answers),) if values == "whole" else answers
 
 
 def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -161,9 +164,10 @@ def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metr
 
 def _with_labels(answer: AnswerSpec, raw: Sequence[Example]) -> AnswerSpec:
     """The labels of the data, where the config names none."""
-    if answer.kind != "label" or answer.labels:
+    if not answer.facts.labels_of_data or answer.labels:
         return answer
-    return answer.model_copy(update={"labels": _labels_in(raw, number_words=answer.number_words)})
+    split = labels_in if answer.facts.values == "whole" else lambda whole: [whole]
+    return answer.model_copy(update={"labels": _labels_in(raw, split=split, number_words=answer.number_words)})
 
 
 def _format(answer: AnswerSpec, base_dir: Path) -> AnswerFormat:
@@ -175,10 +179,10 @@ def _format(answer: AnswerSpec, base_dir: Path) -> AnswerFormat:
         raise TaskError(f"answer: {error}") from error
 
 
-def _labels_in(raw: Sequence[Example], *, number_words: bool) -> tuple[str, ...]:
+def _labels_in(raw: Sequence[Example], *, split: Callable[[str], list[str]], number_words: bool) -> tuple[str, ...]:
     """The distinct answers, sorted, in the spelling that comes first; case and outer space do not count."""
     spellings: dict[str, str] = {}
-    for answer in (answer.strip() for example in raw for answer in example.answers):
+    for answer in (answer.strip() for example in raw for whole in example.answers for answer in split(whole)):
         if answer:
             spellings.setdefault((digits_for_words(answer) if number_words else answer).casefold(), answer)
     if len(spellings) > _MAX_LABELS:

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -11,8 +12,6 @@ from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 SampleOrder = Literal["head", "random"]
 
 METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "token-f1")
-PLAIN_KINDS: Final = ("letter", "integer", "label", "text", "number", "math")
-ANSWER_KINDS: Final = (*PLAIN_KINDS, "json")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME: Final = 100
 _LARGEST: Final = 2**63 - 1  # that what a run writes down can hold
@@ -20,6 +19,41 @@ _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIELD: Final = re.compile(r"\{[^{}]+\}")
 _PART: Final = re.compile(r"([0-9]{1,3})-([0-9]{1,3})%")
+
+
+class KindOfAnswer(NamedTuple):
+    """What goes with a kind of answer.
+
+    Attributes:
+        keys: of an `answer` table, beside those that go with every kind.
+        metric: what its answers are scored by, unless the task says otherwise.
+        classes: whether there are few different answers, as macro-F1 needs.
+        values: what a list in the data is: several answers that are each accepted, or one whole; "objects": these may
+            be objects.
+        labels_of_data: its labels are the data's own answers where the table names none.
+    """
+
+    keys: tuple[str, ...] = ()
+    metric: str = "agreement"
+    classes: bool = False
+    values: Literal["several", "objects", "whole"] = "several"
+    labels_of_data: bool = False
+
+
+KINDS: Final[Mapping[str, KindOfAnswer]] = {
+    "label": KindOfAnswer(("labels", "number_words", "alone"), "accuracy", classes=True, labels_of_data=True),
+    "labels": KindOfAnswer(("labels", "number_words"), values="whole", labels_of_data=True),
+    "letter": KindOfAnswer(("labels",), "accuracy", classes=True),
+    "integer": KindOfAnswer(("number_words",), "accuracy", classes=True),
+    "number": KindOfAnswer(("absolute_tolerance", "relative_tolerance", "units", "number_words")),
+    "text": KindOfAnswer(("number_words",), "exact-match"),
+    "math": KindOfAnswer(("time_limit",)),
+    "json": KindOfAnswer(("json_schema",), values="objects"),
+}
+"""By name. A new one is a row here, a class in `formats/`, and a line of `formats/build`."""
+
+OF_THE_USERS_OWN: Final = KindOfAnswer(("options",), classes=True, values="objects")
+ANSWER_KINDS: Final = tuple(KINDS)
 
 
 class _Table(BaseModel):
@@ -147,7 +181,8 @@ class AnswerSpec(_Table):
     Attributes:
         kind: what the answer is: one of `ANSWER_KINDS`, or "package.module:Class", a format of the user's own.
         tag: the answer stands between `<tag>` and `</tag>`; true means "answer". "tagged" is tagged text.
-        labels: the label set of kind "label" (the data's own answers if left out); the option letters of "letter".
+        labels: the label set of kinds "label" and "labels" (the data's own answers if left out); the option letters of
+            "letter".
         number_words: "three" counts as 3.
         alone: a "label" has to be all that the answer says; else it is read wherever it stands.
         absolute_tolerance, relative_tolerance: how far off a "number" may be, in its unit or as a share of the answer.
@@ -239,35 +274,24 @@ class AnswerSpec(_Table):
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
-        if self.labels and self.kind not in ("label", "letter"):
-            raise ValueError(f'labels do not go with kind = "{self.kind}": remove them or set kind = "label"')
         if self.kind == "letter" and any(not re.fullmatch("[A-Z]", label) for label in self.labels):
             raise ValueError('the labels of kind = "letter" are single capitals, ["A", "B", "C"]')
-        if self.number_words and self.kind not in ("integer", "label", "number", "text"):
-            raise ValueError(f'number_words do not go with kind = "{self.kind}": remove them')
-        for key, kind in _KEY_OF_KIND.items():
+        for key in dict.fromkeys(key for kind in (*KINDS.values(), OF_THE_USERS_OWN) for key in kind.keys):
             default = type(self).model_fields[key].get_default(call_default_factory=True)
-            if self.kind != kind and getattr(self, key) != default:
-                raise ValueError(f'{key} does not go with kind = "{self.kind}": remove it or set kind = "{kind}"')
-        if self.options and self.kind in ANSWER_KINDS:
-            raise ValueError(f'options do not go with kind = "{self.kind}": they are for a class of your own')
+            if key not in self.facts.keys and getattr(self, key) != default:
+                raise ValueError(self._does_not_go(key))
         return self
 
-    def metric_name(self) -> str:
-        """What answers of this kind are scored by, unless the task says otherwise."""
-        return {"text": "exact-match", "letter": "accuracy", "integer": "accuracy", "label": "accuracy"}.get(
-            self.kind, "agreement"
-        )
+    def _does_not_go(self, key: str) -> str:
+        does, it = ("do", "them") if key in ("labels", "number_words", "options") else ("does", "it")
+        kinds = [f'"{name}"' for name, kind in KINDS.items() if key in kind.keys]
+        advice = f"remove {it} or set kind = {' or '.join(kinds)}" if kinds else "they are for a class of your own"
+        return f'{key} {does} not go with kind = "{self.kind}": {advice}'
 
-
-_KEY_OF_KIND: Final = {
-    "alone": "label",
-    "absolute_tolerance": "number",
-    "relative_tolerance": "number",
-    "units": "number",
-    "time_limit": "math",
-    "json_schema": "json",
-}
+    @property
+    def facts(self) -> KindOfAnswer:
+        """What goes with its kind."""
+        return KINDS.get(self.kind, OF_THE_USERS_OWN)
 
 
 class TaskSpec(_Table):
@@ -346,7 +370,7 @@ class TaskSpec(_Table):
         needed = "train" if self.role == "source" else "test"
         if getattr(self, needed) is None:
             raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
-        if self.metric == "macro-f1" and self.answer.kind in ("text", "number", "math", "json"):
+        if self.metric == "macro-f1" and not self.answer.facts.classes:
             raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
         if (self.program is None) != (self.max_calls is None):
             raise ValueError(
@@ -356,7 +380,7 @@ class TaskSpec(_Table):
 
     def metric_name(self) -> str:
         """The metric as given, or the default for the kind of answer."""
-        return self.metric or self.answer.metric_name()
+        return self.metric or self.answer.facts.metric
 
 
 def _one_of(names: tuple[str, ...], given: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from metaspo.engine.tasks.base import AnswerFormat
 from metaspo.engine.tasks.formats.expressions import Math
+from metaspo.engine.tasks.formats.label_sets import LabelSet
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.letters import Letter
 from metaspo.engine.tasks.formats.numbers import Integer, Number
@@ -19,7 +20,7 @@ def build_format(spec: AnswerSpec, *, labels: tuple[str, ...] = (), base_dir: Pa
     """The format that a config's `answer` names.
 
     Args:
-        labels: for kind "label" without its own.
+        labels: for kinds "label" and "labels" without their own.
         base_dir: where the module of a kind of the user's own is looked for, too.
 
     Raises:
@@ -40,6 +41,8 @@ def _kind(spec: AnswerSpec, labels: tuple[str, ...], base_dir: Path) -> Kind:
             return Integer(number_words=spec.number_words)
         case "label":
             return Label(labels, number_words=spec.number_words, alone=spec.alone)
+        case "labels":
+            return LabelSet(labels, number_words=spec.number_words)
         case "text":
             return Text(number_words=spec.number_words)
         case "number":

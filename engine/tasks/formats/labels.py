@@ -50,14 +50,14 @@ class Label:
     _negated: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        keys = {label: _SEPARATOR.sub(" ", self._plain(label).strip()) for label in self.labels}
+        keys = {label: _SEPARATOR.sub(" ", self.plain(label).strip()) for label in self.labels}
         longest_first = tuple(sorted(self.labels, key=lambda label: -len(keys[label])))
         negated = _negations(keys)
         words = "|".join(f"{_words(keys[label], label in negated.values())}()" for label in longest_first)
         object.__setattr__(self, "_longest_first", longest_first)
         object.__setattr__(self, "_pattern", re.compile(words or r"(?!)"))
         object.__setattr__(self, "_negated", negated)
-        object.__setattr__(self, "_bare", {self._plain(label).strip(): label for label in reversed(self.labels)})
+        object.__setattr__(self, "_bare", {self.plain(label).strip(): label for label in reversed(self.labels)})
         for label in self.labels:
             if (read := self.canonical(label)) != label or keys[label] in ("", *(keys[x] for x in self._before(label))):
                 told = read if read != label else next(x for x in self.labels if keys[x] == keys[label])
@@ -76,7 +76,7 @@ class Label:
         return self._read(text, field=True)
 
     def canonical(self, answer: str, /) -> str | None:
-        text = self._plain(answer.strip())
+        text = self.plain(answer.strip())
         if text in self._bare:
             return self._bare[text]
         match = self._pattern.fullmatch(text)
@@ -86,14 +86,14 @@ class Label:
         return f"Answer with {self.wanted}{', and nothing else' if self.alone else ''}."
 
     def _read(self, text: str, *, field: bool) -> str | None:
-        text = self._plain(text)
+        text = self.plain(text)
         if (bare := self._bare.get(text.strip(_EDGE_NOISE))) is not None:
             return bare
         if self.alone:
             return None
-        return given(text, self._mentions(text), field=field)
+        return given(text, self.mentions(text), field=field)
 
-    def _mentions(self, text: str) -> list[Mention]:
+    def mentions(self, text: str) -> list[Mention]:
         """Every label that the text names and does not deny."""
         matches = [
             match
@@ -119,7 +119,7 @@ class Label:
     def _before(self, label: str) -> tuple[str, ...]:
         return self.labels[: self.labels.index(label)]
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         folded = plain(text).casefold().translate(_TURKISH)
         return digits_for_words(folded) if self.number_words else folded
 
