@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine_sessions import Runs
 from rich.console import Console
 from test_engine_summary import finished
-from world import make_task
+from test_programs import ONCE, tasks_with
+from world import World, make_config, make_task
 
-from metaspo.backends import Completion, Usage
+from metaspo.backends import Completion, Message, Usage
 from metaspo.engine.evaluation.scorecard import Scorecard, grade_answer
 from metaspo.engine.evaluation.task_rows import TaskRow, cost_sentence, task_rows
 from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, TestScore
@@ -17,6 +19,8 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import shown_data
+from metaspo.engine.tasks import Example
+from metaspo.engine.tasks.programs import Call
 from metaspo.run_tables import print_run
 from metaspo.scheduling import Prices
 from metaspo.tables import print_evaluation
@@ -88,3 +92,18 @@ async def test_a_narrow_terminal_does_without_these_columns_before_any_other(tmp
         text = out.export_text()
         assert ("prompt tokens" in text) is shown
         assert "malformed" in text
+
+
+def test_what_a_program_costs_is_what_all_its_calls_cost() -> None:
+    async def twice(prompts: PromptPair, example: Example, call: Call) -> str:
+        first = await call(prompts.messages(example.question))
+        return (await call([*prompts.messages(example.question), Message("assistant", first.text)])).text
+
+    plain = Runs(make_config(ONCE), (make_task("a"),), World(3), timing=1, width=4).session()
+    asked = Runs(make_config(ONCE), tasks_with(twice)[:1], World(3), timing=1, width=4).session()
+    assert plain is not None
+    assert asked is not None
+    one, two = plain.tests[0], asked.tests[0]
+    assert one.prompt_tokens is not None
+    assert two.prompt_tokens is not None
+    assert two.prompt_tokens > 2 * one.prompt_tokens

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -53,6 +53,7 @@ class ProgramRun:
         self._priority = priority
         self._draws = DrawCounter()
         self._asked = 0
+        self._usage = Usage(0, 0)  # of all its calls
         self._hits: list[tuple[Request, Completion]] = []
         self._end: BaseException | None = None  # what no program may keep to itself
         self._over = False
@@ -95,10 +96,12 @@ class ProgramRun:
         )
 
     def _read(self, returned: object, example: Example) -> Completion | RequestRejected | Broken:
-        if isinstance(returned, Completion | RequestRejected | Broken):
+        if isinstance(returned, Completion):
+            return replace(returned, usage=self._usage)
+        if isinstance(returned, RequestRejected | Broken):
             return returned
         if isinstance(returned, str):
-            return Completion(text=returned, finish_reason="stop", usage=Usage(0, 0), latency=0.0)
+            return Completion(text=returned, finish_reason="stop", usage=self._usage, latency=0.0)
         raise ProgramError(
             f"program {self._program.name!r} returned {type(returned).__name__} for {example.where}: it must return "
             "text, or a completion"
@@ -149,15 +152,18 @@ class ProgramRun:
                     "raise the task's max_calls"
                 )
             if self._priority is None:
-                return await self._look_up(request)
-            return await self._gateway.complete(
-                request, lane=self._model.lane, account=self._account, priority=self._priority
-            )
+                completion = await self._look_up(request)
+            else:
+                completion = await self._gateway.complete(
+                    request, lane=self._model.lane, account=self._account, priority=self._priority
+                )
         except (RequestRejected, asyncio.CancelledError):
             raise
         except BaseException as reason:
             self._end = self._end or reason
             raise
+        self._usage = _sum(self._usage, completion.usage)
+        return completion
 
     async def _look_up(self, request: Request) -> Completion:
         stored = await self._gateway.lookup_many([request])
@@ -184,6 +190,10 @@ class ProgramRun:
             return await call()
         finally:
             self._calling.discard(task)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(*(getattr(one, field.name) + getattr(other, field.name) for field in fields(Usage)))
 
 
 def _with(extra: str, more: Mapping[str, Any]) -> str:
