@@ -313,7 +313,7 @@ def _given_prompts(
 
 def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str:
     try:
-        return check(path.read_text(encoding="utf-8").removesuffix("\n"))
+        return check(path.read_text(encoding="utf-8-sig").removesuffix("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
     except PromptError as error:

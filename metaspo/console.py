@@ -45,13 +45,14 @@ EXIT_CODES = (
     "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 KEPT = "Everything paid for is kept."
 LOST = "Answers that were still on their way are lost, though they may have to be paid for."
 GO_ON = "To go on from here, run the same command again"
 RAISE_CAP = " with a higher cap in [budget]"
 
 WIDTH = 120  # of tables where there is no terminal
+NARROWEST, WIDEST = 20, 1_000  # that tables are drawn for
 
 
 class HarmlessConsole(Console):
@@ -101,14 +102,21 @@ class HarmlessConsole(Console):
 
 
 def _width(stream: TextIO | None) -> int | None:
-    """The terminal's own or what COLUMNS says, else one for a file; Python has no stream where a shell closed it."""
-    told = os.environ.get("COLUMNS", "").isdigit()
-    return None if told or (stream is not None and stream.isatty()) else WIDTH
+    """What COLUMNS says, if a terminal can be as wide, its own, or one for a file; none is where a shell closed it."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and len(told) < 6 and int(told):
+        return min(max(int(told), NARROWEST), WIDEST)
+    return None if stream is not None and stream.isatty() else WIDTH
 
 
-# No emoji: a model called "x:free:y" keeps its name.
-out = HarmlessConsole(soft_wrap=True, emoji=False, width=_width(sys.stdout))
-err = HarmlessConsole(stderr=True, soft_wrap=True, emoji=False, width=_width(sys.stderr))
+def _console(stream: TextIO | None, *, stderr: bool = False) -> HarmlessConsole:
+    """No emoji: a model called "x:free:y" keeps its name. What no terminal has for COLUMNS and LINES is passed over."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return HarmlessConsole(stderr=stderr, soft_wrap=True, emoji=False, width=_width(stream), _environ=environment)
+
+
+out = _console(sys.stdout)
+err = _console(sys.stderr, stderr=True)
 
 
 def say_error(message: str) -> None:

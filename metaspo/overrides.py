@@ -1,10 +1,10 @@
 """Reads `--set key=value`."""
 
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from metaspo.engine import ConfigError
+from metaspo.engine.config.load import parse_toml
 
 
 def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:
@@ -24,6 +24,6 @@ def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:
 
 def _value(text: str) -> object:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text

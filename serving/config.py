@@ -1,7 +1,6 @@
 """What `metaspo serve` is told: models, where it listens, who may ask and spend how much."""
 
 import ipaddress
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, holds_password
-from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.load import explain_faults, load_config, read_toml
 from metaspo.engine.config.models import make_lane, weights_of
 from metaspo.engine.config.schema import BudgetTable, ModelTable, VariableName
 from metaspo.engine.config.table import Table
@@ -98,12 +97,7 @@ def is_loopback(host: str) -> bool:
 
 def load_serve_config(path: Path, *, overrides: Mapping[str, Any]) -> ServeConfig:
     """Read a server's config, or take the models and the cache of a run's; `overrides` win. Raises `ConfigError`."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    raw = read_toml(path)
     if "base" in raw:
         raw = _of_run(path)
     try:

@@ -197,7 +197,7 @@ def test_a_run_has_a_page(project: Path) -> None:
         ('config = "run.toml"\nmethods = ["user:sprig"]', "does not look for user prompts"),
         ('config = "run.toml"\nmethodz = ["default"]', "did you mean 'method'"),
         ('config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nwithout = "q"', "no source task 'q'"),
-        ("config = ", "cannot be read"),
+        ("config = ", "grid.toml: not valid TOML"),
     ],
 )
 def test_a_mistake_in_a_grid_is_one_line(project: Path, text: str, told: str) -> None:

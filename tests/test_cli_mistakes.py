@@ -213,3 +213,33 @@ def test_a_message_shows_no_whole_books(project: Path) -> None:
     (error,) = here("plan", "run.toml").errors
     assert "a.train.jsonl:1" in error
     assert len(error) < 400
+
+
+DEEP = "[" * 20_000
+TOO_MUCH = {
+    "nested": f"a = {DEEP}",
+    "closed": f"[base]\nextra = {'{a = ' * 900}1{'}' * 900}",
+    "dotted": f"{'.'.join('a' * 3_000)} = 1",
+    "number": f"seed = {'1' * 5_000}",
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+@pytest.mark.parametrize("command", [("plan",), ("compare", "--plan"), ("serve",)])
+def test_a_config_that_is_more_than_can_be_read_is_told(project: Path, what: str, command: tuple[str, ...]) -> None:
+    (project / "odd.toml").write_text(TOO_MUCH[what], encoding="utf-8")
+    ended = here(*command, "odd.toml")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert ended.errors[0].startswith("odd.toml: not valid TOML: ")
+
+
+def test_an_override_that_is_more_than_can_be_read_is_a_text(project: Path) -> None:
+    ended = here("plan", "run.toml", "--set", f"base.extra={DEEP}")
+    assert ended.code == 2
+    assert "base.extra: must be a table" in ended.errors[0]
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_config_without_an_end_is_not_read_to_it(project: Path) -> None:
+    ended = here("plan", "/dev/zero")
+    assert (ended.code, ended.errors) == (2, ["/dev/zero: has more than 8,000,000 characters, so it is no config"])

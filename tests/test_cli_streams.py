@@ -81,6 +81,14 @@ def test_columns_is_heard_through_a_pipe(tmp_path: Path) -> None:
     assert len(narrow.stdout.splitlines()) > len(wide.stdout.splitlines())
 
 
+@pytest.mark.parametrize("width", ["0", "1", "-5", "99999999999999999999", "²", "wide"])
+def test_a_width_that_no_terminal_has_hides_nothing(tmp_path: Path, width: str) -> None:
+    config = write_project(tmp_path, DEAD)
+    done = shell(f"metaspo plan {config.name}", tmp_path, COLUMNS=width, LINES=width)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"answerer" in done.stdout.replace(b"\n", b"")
+
+
 def test_a_second_interrupt_ends_at_once_and_says_what_that_costs(tmp_path: Path, server: ChatServer) -> None:
     """The first one lets calls come in that are paid for anyway."""
     write_project(tmp_path, server.url, lane="prices = {input = 1, output = 1}")

@@ -24,6 +24,8 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
+LARGEST = 8_000_000  # characters of a config
+DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
 NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have been put by mistake
@@ -31,22 +33,48 @@ NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have be
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Read and validate a config file; `overrides` (dotted keys) win over the file. Raises `ConfigError`."""
+    raw = read_toml(path)
+    _refuse_comparison(raw, path)
+    raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
+    raw.setdefault("name", path.stem)
+    return parse_config(raw, source=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a file. Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(text) > LARGEST:
+        raise ConfigError(f"{path}: has more than {LARGEST:,} characters, so it is no config")
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(text)
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    _refuse_comparison(raw, path)
-    raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
-    raw.setdefault("name", path.stem)
-    return parse_config(raw, source=str(path))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table in a text. Raises `ValueError`, also for what is valid but nested deeper than any config is."""
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level: list[Any] = [table]
+    for _ in range(DEEPEST):
+        level = [inner for value in level for inner in _within(value)]
+    if level:
+        raise ValueError(TOO_DEEP)
+    return table
+
+
+def _within(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _refuse_comparison(raw: Mapping[str, Any], path: Path) -> None:
@@ -94,12 +122,12 @@ def with_texts(raw: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
         table = raw.get(loop)
         options = table.get("options") if isinstance(table, Mapping) else None
         if isinstance(options, Mapping) and isinstance(name := options.get("texts"), str):
+            if not (folder / name).is_file():
+                raise ConfigError(f"{key}: {folder / name} cannot be read: no such file")
             try:
-                changed[key] = tomllib.loads((folder / name).read_text(encoding="utf-8-sig"))
-            except OSError as error:
-                raise ConfigError(f"{key}: {folder / name} cannot be read: {error.strerror}") from error
-            except ValueError as error:
-                raise ConfigError(f"{key}: {folder / name} is no TOML file in UTF-8: {error}") from error
+                changed[key] = read_toml(folder / name)
+            except ConfigError as error:
+                raise ConfigError(f"{key}: {error}") from error
     return with_overrides(raw, changed)
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
+from operator import add
 from typing import Any, cast
 
 import anyio
@@ -193,7 +194,7 @@ class ProgramRun:
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(*(getattr(one, field.name) + getattr(other, field.name) for field in fields(Usage)))
+    return Usage(*map(add, one, other))
 
 
 def _with(extra: str, more: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What a comparison puts side by side: methods x domains x seeds, and what is done with each."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.load import explain_faults, load_config, refuse_run
+from metaspo.engine.config.load import explain_faults, load_config, read_toml, refuse_run
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig
 from metaspo.engine.config.table import Table
 from metaspo.engine.domains import given_user_prompts
@@ -136,12 +135,7 @@ class Grid:
 def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
     """Read a grid and prepare its cells; `equal_calls` goes before the grid's own. Raises `ConfigError`, `TaskError`,
     `PromptError`."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    raw = read_toml(path)
     refuse_run(raw, path)
     raw.setdefault("name", path.stem)
     if equal_calls is not None:
