@@ -99,6 +99,14 @@ def ablate(
         str, typer.Option("--over", metavar="WHAT", help=f"What to change: {', '.join(ablation_names())}.")
     ],
     like: Annotated[str, typer.Option("--method", metavar="NAME", help="The method that is changed.")] = "metaspo",
+    to: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--to",
+            metavar="CONFIG",
+            help="With --over optimizer: a run's config whose [optimizer] model writes prompts, too. Repeatable.",
+        ),
+    ] = None,
     seeds: Seeds = None,
     equal_calls: EqualCalls = None,
     plan: Plan = False,
@@ -113,7 +121,10 @@ def ablate(
             raise ConfigError(f"--over {over}: there is no such ablation; known: {', '.join(ablation_names())}")
         run = load_config(config)
         sources = [task.name for task in run.tasks if task.role == "source"]
-        methods = ablation(chosen, like=like, sources=sources)
+        if to and chosen != "optimizer":
+            raise ConfigError(f"--to names further optimizer models: it belongs to --over optimizer, not {over}")
+        optimizers = _optimizers([config, *(to or ())]) if chosen == "optimizer" else []
+        methods = ablation(chosen, like=like, sources=sources, optimizers=optimizers)
         name = f"{config.stem}-ablate-{over}"
         made = _grid_of_seen(config, name, seeds=seeds or [run.seed], methods=methods, equal_calls=equal_calls)
         _study(made, plan=plan, folder=folder, json=json, quiet=quiet)
@@ -214,6 +225,15 @@ def _answers(run: RunDirectory) -> RunAnswers | str:
         return run_async(run_answers(run))
     except (ConfigError, TaskError, StoreError) as reason:
         return f"The answers cannot be shown: {reason}"
+
+
+def _optimizers(configs: Sequence[Path]) -> list[ModelTable]:
+    """The [optimizer] of each config. Raises `ConfigError` where there is none."""
+    tables = {path: load_config(path).optimizer for path in configs}
+    for path, table in tables.items():
+        if table is None:
+            raise ConfigError(f"{path}: optimizer: is missing: --over optimizer compares the models of these tables")
+    return [table for table in tables.values() if table is not None]
 
 
 def _grid(config: Path, name: str, *, seeds: list[int], parts: Mapping[str, Any]) -> Grid:

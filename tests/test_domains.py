@@ -12,7 +12,7 @@ import hub_standin
 import pytest
 
 from metaspo.engine import ConfigError
-from metaspo.engine.config.load import parse_config
+from metaspo.engine.config.load import load_config, parse_config
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.domains import (
     DomainTask,
@@ -25,7 +25,7 @@ from metaspo.engine.domains import (
     survey,
     task_spec,
 )
-from metaspo.engine.tasks import Example, TaskError, TaskSpec, build_format, build_metric, load_task
+from metaspo.engine.tasks import DataSource, Example, TaskError, TaskSpec, build_format, build_metric, load_task
 
 DATA = Path(
     os.environ.get("METASPO_DATA", "") or Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -253,6 +253,35 @@ def test_a_task_goes_by_the_references_name_too() -> None:
     assert find_task("antropic_harmless") is find_task("anthropic_harmless")
     with pytest.raises(UnknownDomain, match="did you mean 'ob_gyn'"):
         find_task("ob_gin")
+
+
+def test_a_table_by_the_references_name_changes_the_task() -> None:
+    plain = config(domain="safety", data="data")
+    changed = config(domain="safety", data="data", tasks=[{"name": "antropic_harmless", "test_size": 7}])
+    assert [task.name for task in changed.tasks] == [task.name for task in plain.tasks]
+    assert {task.name: task.test_size for task in changed.tasks}["anthropic_harmless"] == 7
+
+
+def test_a_name_that_is_no_text_is_told() -> None:
+    assert "tasks.6.name" in refusal({"domain": "safety", "tasks": [{"name": ["liar"]}]})
+
+
+@pytest.mark.parametrize("spelling", ["anthropic_harmless", "antropic_harmless"])
+def test_files_are_found_under_either_spelling(tmp_path: Path, spelling: str) -> None:
+    """Also from a config beside the data folder, wherever the command runs; where there are none the first is named."""
+    folder = tmp_path / "data" / "safety" / spelling
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text('{"question": "q", "answer": "yes"}\n', encoding="utf-8")
+    (tmp_path / "run.toml").write_text(
+        'domain = "safety"\ndata = "data"\n[base]\nmodel = "m"\nendpoints = ["http://127.0.0.1:8000/v1"]\n'
+    )
+    named = {task.name: task for task in load_config(tmp_path / "run.toml").tasks}
+    for source in (named["anthropic_harmless"].train, named["anthropic_harmless"].test):
+        assert (tmp_path / str(source and source.path)).is_file()
+    assert named["liar"].train == DataSource(path=str(Path("data/safety/liar/train.jsonl")))
+    (state,) = (state for state in survey([domains()["safety"]], data=tmp_path / "data") if state.train)
+    assert (state.task.name, state.train, state.test, state.missing) == ("anthropic_harmless", 1, 1, ())
 
 
 @pytest.mark.parametrize("slot", ["{question}", "{{question}}", "{ question }", "{{ question }}", "{Question}"])

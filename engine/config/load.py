@@ -37,7 +37,7 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
     _refuse_comparison(raw, path)
     raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
     raw.setdefault("name", path.stem)
-    return parse_config(raw, source=str(path))
+    return parse_config(raw, source=str(path), base_dir=path.parent)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -132,15 +132,21 @@ def with_texts(raw: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
 
 
 def parse_config(
-    raw: Mapping[str, Any], *, source: str = "config", environment: Mapping[str, str] | None = None
+    raw: Mapping[str, Any],
+    *,
+    source: str = "config",
+    environment: Mapping[str, str] | None = None,
+    base_dir: Path = Path(),
 ) -> RunConfig:
     """Validate a config given as a mapping, the tasks of a `domain` and a `preset` filled in. Raises `ConfigError`.
 
     Args:
         source: stands in messages.
         environment: where METASPO_DATA is looked up; the process's own if left out.
+        base_dir: where a relative `data` of domains starts.
     """
-    expanded = expand_domains(raw, source=source, environment=os.environ if environment is None else environment)
+    environment = os.environ if environment is None else environment
+    expanded = expand_domains(raw, source=source, environment=environment, base_dir=base_dir)
     expanded = expand_preset(expanded, source=source)
     try:
         return RunConfig.model_validate(expanded)

@@ -4,6 +4,7 @@ from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
 from metaspo.engine.domains.given import given_user_prompts
 from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains
 from metaspo.engine.domains.specs import (
+    ALL,
     DATA_VARIABLE,
     HUB,
     UnknownDomain,
@@ -16,6 +17,7 @@ from metaspo.engine.domains.specs import (
 from metaspo.engine.domains.survey import TaskState, survey
 
 __all__ = [
+    "ALL",
     "DATA_VARIABLE",
     "DOMAIN_KEYS",
     "HUB",

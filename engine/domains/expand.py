@@ -11,16 +11,22 @@ A `[[tasks]]` table beside it with the name of one of the domain's tasks changes
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from metaspo.engine.domains.specs import UnknownDomain, data_folder, domain_tasks
+from metaspo.engine.domains.specs import UnknownDomain, data_folder, domain_tasks, find_task
 from metaspo.engine.errors import ConfigError
 
 DOMAIN_KEYS: Final = ("domain", "data", "train_size", "test_size")
 
 
-def expand_domains(raw: Mapping[str, Any], *, source: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def expand_domains(
+    raw: Mapping[str, Any], *, source: str, environment: Mapping[str, str], base_dir: Path = Path()
+) -> dict[str, Any]:
     """A config as a mapping, with the tasks of its domains in `tasks` and without the keys above.
+
+    Args:
+        base_dir: where a relative `data` starts.
 
     Raises:
         ConfigError: for a domain that is not there and for a value that cannot be used, with `source` and key.
@@ -36,7 +42,7 @@ def expand_domains(raw: Mapping[str, Any], *, source: str, environment: Mapping[
         raise ConfigError(f'{source}: data: must be a folder, "path/to/data", or "huggingface" (it is {data!r})')
     sizes = {key: _size(given[key], key, source) for key in DOMAIN_KEYS[2:] if key in given}
     try:
-        specs = domain_tasks(*names, data=data_folder(data, environment), **sizes)
+        specs = domain_tasks(*names, data=data_folder(data, environment), base_dir=base_dir, **sizes)
     except UnknownDomain as error:
         raise ConfigError(f"{source}: domain: {error}") from None
     tasks = [spec.model_dump(exclude_unset=True) for spec in specs]
@@ -61,9 +67,9 @@ def _merged(preset: list[dict[str, Any]], given: object) -> object:
     """The preset tasks with the given ones of the same name over them, then the others."""
     if not isinstance(given, list) or not all(isinstance(task, Mapping) for task in given):
         return given  # and let validation say what is wrong with it
-    over = {task.get("name"): task for task in given}
-    names = {task["name"] for task in preset}
+    spelled = {spelling: task["name"] for task in preset for spelling in find_task(task["name"]).names}
+    over = {spelled.get(str(task.get("name"))): task for task in given}
     return [
-        *({**task, **over.get(task["name"], {})} for task in preset),
-        *(task for task in given if task.get("name") not in names),
+        *({**task, **over.get(task["name"], {}), "name": task["name"]} for task in preset),
+        *(task for task in given if str(task.get("name")) not in spelled),
     ]

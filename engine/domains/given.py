@@ -36,8 +36,7 @@ def given_user_prompts(folder: Path, task: str) -> tuple[str, ...]:
 
 def _find(folder: Path, task: str) -> Path:
     try:
-        paper_task = find_task(task)
-        names = dict.fromkeys((task, paper_task.name, *paper_task.aliases))
+        names = dict.fromkeys((task, *find_task(task).names))
     except UnknownDomain:
         names = {task: None}  # a task of one's own
     for directory in (folder, folder / SUBFOLDER):

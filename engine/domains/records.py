@@ -53,9 +53,15 @@ class DomainTask:
     hub: HubData
     aliases: tuple[str, ...] = ()
 
-    def file(self, split: str) -> str:
-        """Where the rows of a split stand in a data folder."""
-        return f"{self.domain}/{self.name}/{split}.jsonl"
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every spelling, its own first."""
+        return (self.name, *self.aliases)
+
+    def file(self, split: str, *, folder: Path | None = None) -> str:
+        """Where the rows of a split stand in a data folder: under the spelling that the folder has, else its own."""
+        files = [f"{self.domain}/{name}/{split}.jsonl" for name in self.names]
+        return next((file for file in files if folder and (folder / file).is_file()), files[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

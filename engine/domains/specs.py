@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from metaspo.engine.domains.records import SPLITS, Domain, DomainTask, domains
+from metaspo.engine.errors import resolve_path
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Columns, DataSource, TaskSpec
 
@@ -34,7 +35,7 @@ def find_domains(names: Iterable[str]) -> tuple[Domain, ...]:
 
 def find_task(name: str) -> DomainTask:
     """A task by its name, or by the one the reference uses. Raises `UnknownDomain`."""
-    tasks = {given: task for domain in domains().values() for task in domain.tasks for given in _names(task)}
+    tasks = {given: task for domain in domains().values() for task in domain.tasks for given in task.names}
     if name not in tasks:
         raise UnknownDomain(f"no domain has a task '{name}'{nearest(name, tasks)}; `metaspo tasks` lists them")
     return tasks[name]
@@ -52,12 +53,18 @@ def data_folder(given: str | None, environment: Mapping[str, str]) -> str | None
 
 
 def task_spec(
-    task: DomainTask, *, data: Path | str | None, train_size: Size = None, test_size: Size = None
+    task: DomainTask,
+    *,
+    data: Path | str | None,
+    train_size: Size = None,
+    test_size: Size = None,
+    base_dir: Path = Path(),
 ) -> TaskSpec:
     """A preset task as a config would say it.
 
     Args:
         data: the data folder; None takes the rows from Hugging Face.
+        base_dir: where a relative data folder starts; it is looked at for how its files spell the task.
         train_size, test_size: examples at most; 50 and 500, the paper's, if left out.
     """
     sizes = {"train_size": train_size, "test_size": test_size}
@@ -65,7 +72,7 @@ def task_spec(
         {
             "name": task.name,
             "role": task.role,
-            **{split: split_source(task, split, data=data) for split in SPLITS},
+            **{split: split_source(task, split, data=data, base_dir=base_dir) for split in SPLITS},
             "columns": task.hub.columns if data is None else Columns(),
             **{key: size for key, size in sizes.items() if size is not None},
             "answer": task.answer,
@@ -75,15 +82,19 @@ def task_spec(
     )
 
 
-def split_source(task: DomainTask, split: str, *, data: Path | str | None) -> DataSource:
-    """Where the rows of one split of a task are; `data` as for `task_spec`."""
+def split_source(task: DomainTask, split: str, *, data: Path | str | None, base_dir: Path = Path()) -> DataSource:
+    """Where the rows of one split of a task are; `data` and `base_dir` as for `task_spec`."""
     if data is None:
         return task.hub.train if split == "train" else task.hub.test
-    return DataSource(path=str(Path(data) / task.file(split)))
+    return DataSource(path=str(Path(data) / task.file(split, folder=resolve_path(str(data), base_dir=base_dir))))
 
 
 def domain_tasks(
-    *names: str, data: Path | str | None, train_size: Size = None, test_size: Size = None
+    *names: str,
+    data: Path | str | None,
+    train_size: Size = None,
+    test_size: Size = None,
+    base_dir: Path = Path(),
 ) -> tuple[TaskSpec, ...]:
     """The tasks of some domains, sources before targets in each; arguments as for `task_spec`.
 
@@ -91,11 +102,7 @@ def domain_tasks(
         UnknownDomain: with the names that there are.
     """
     return tuple(
-        task_spec(task, data=data, train_size=train_size, test_size=test_size)
+        task_spec(task, data=data, train_size=train_size, test_size=test_size, base_dir=base_dir)
         for domain in find_domains(names)
         for task in domain.tasks
     )
-
-
-def _names(task: DomainTask) -> tuple[str, ...]:
-    return (task.name, *task.aliases)

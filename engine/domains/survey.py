@@ -41,7 +41,7 @@ def _state(task: DomainTask, data: Path | None) -> TaskState:
     missing: list[str] = []
     faults: list[str] = []
     for split in SPLITS:
-        if data is None or not (data / task.file(split)).is_file():
+        if data is None or not (data / task.file(split, folder=data)).is_file():
             missing.append(task.file(split))
             continue
         try:

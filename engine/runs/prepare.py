@@ -83,7 +83,7 @@ def prepare(
         beside, source = Path(config).parent, str(config)
         config = load_config(Path(config), overrides=overrides)
     elif isinstance(config, Mapping):
-        config = parse_config(with_overrides(config, overrides or {}))
+        config = parse_config(with_overrides(config, overrides or {}), base_dir=data_folder or beside)
     elif overrides:
         config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
     notices: list[Notice] = []

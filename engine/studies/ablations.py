@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
+from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.studies.grid import MethodTable
 
-Ablation = Literal["loops", "roles", "sources", "strategies", "tasks", "width"]
+Ablation = Literal["loops", "optimizer", "roles", "sources", "strategies", "tasks", "width"]
 WIDTHS = (1, 3, 9, 18)
+MOST_SOURCES = 6  # as many as the paper goes up to
 STRATEGIES = ("metaspo", "metaspo-ape", "metaspo-evo")
 
 
@@ -15,14 +18,21 @@ def ablation_names() -> tuple[Ablation, ...]:
     return get_args(Ablation)
 
 
-def ablation(over: Ablation, *, like: str, sources: Sequence[str]) -> tuple[MethodTable, ...]:
+def ablation(
+    over: Ablation, *, like: str, sources: Sequence[str], optimizers: Sequence[ModelTable] = ()
+) -> tuple[MethodTable, ...]:
     """The methods to put side by side; the first is the whole one.
 
     Args:
-        over: "loops" (no inner, no outer loop), "roles" (separate against merged), "sources" (1 to n source tasks),
-            "strategies" (who proposes), "tasks" (each source task left out), "width" (system candidates a round).
+        over: "loops" (no inner, no outer loop), "optimizer" (who writes prompts), "roles" (separate against merged),
+            "sources" (6 source tasks to 1, drawn by the seed), "strategies" (who proposes), "tasks" (each source task
+            left out), "width" (system candidates a round).
         like: the method that is changed, e.g. "metaspo".
         sources: the names of the source tasks.
+        optimizers: the optimizer models, the config's own first; for "optimizer".
+
+    Raises:
+        ConfigError: for fewer than two optimizer models.
     """
     made: Mapping[Ablation, Callable[[], list[MethodTable]]] = {
         "loops": lambda: [
@@ -36,12 +46,13 @@ def ablation(over: Ablation, *, like: str, sources: Sequence[str]) -> tuple[Meth
             ),
             MethodTable(name="no-outer-loop", like=like, set={"outer.candidates": 0}, about="the inner loop alone"),
         ],
+        "optimizer": lambda: _by_optimizer(like, optimizers),
         "roles": lambda: [
             MethodTable(name=f"{roles}-roles", like=like, set={"roles": roles}) for roles in ("separate", "merged")
         ],
         "sources": lambda: [
-            MethodTable(name=f"{number}-source-tasks", like=like, sources=number)
-            for number in range(len(sources), 0, -1)
+            MethodTable(name=f"{number}-source-tasks", like=like, sources=number, drawn=True)
+            for number in range(min(len(sources), MOST_SOURCES), 0, -1)
         ],
         "strategies": lambda: [MethodTable(name=name, like=name) for name in STRATEGIES],
         "tasks": lambda: [
@@ -53,6 +64,24 @@ def ablation(over: Ablation, *, like: str, sources: Sequence[str]) -> tuple[Meth
         ],
     }
     return tuple(made[over]())
+
+
+def _by_optimizer(like: str, models: Sequence[ModelTable]) -> list[MethodTable]:
+    """The method with each optimizer model, named after it."""
+    if len(models) < 2:
+        raise ConfigError(
+            "--over optimizer: wants further optimizer models: --to OTHER.toml, a config with [optimizer]"
+        )
+    methods: dict[str, MethodTable] = {}
+    for table in models:
+        name = f"{like}-by-{_plain(table.model)}"
+        if name in methods:
+            raise ConfigError(
+                f"--over optimizer: two models are called '{table.model}'; compare them one after the other"
+            )
+        said = table.model_dump(mode="json", exclude_unset=True)
+        methods[name] = MethodTable(name=name, like=like, set={"optimizer": said}, about=f"written by {table.model}")
+    return list(methods.values())
 
 
 def _plain(name: str) -> str:

@@ -53,6 +53,12 @@ def about_effort(study: Study) -> list[str]:
     return [f"Budgets are not equal: {', '.join(differences)}."] if differences else []
 
 
+def about_everywhere(study: Study) -> list[str]:
+    """Which methods have one search for all domains."""
+    names = [each.name for each in study.grid.methods if each.everywhere]
+    return [f"{', '.join(names)}: one search for all domains, counted in each one's cell but asked once."] * bool(names)
+
+
 def about_user_prompts(study: Study) -> list[str]:
     """Which methods wrote user prompts for the very tasks that they are scored on."""
     names = [method for method in study.methods if any(cell.on_targets for cell, _ in study.of_method(method))]

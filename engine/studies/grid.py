@@ -12,7 +12,7 @@ from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, read_toml, refuse_run
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig
 from metaspo.engine.config.table import Table
-from metaspo.engine.domains import given_user_prompts
+from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.strategies import RoundSize, inner_strategy
@@ -32,6 +32,7 @@ class MethodTable(Table):
     set: dict[str, Any] = Field(default_factory=dict, description="dotted keys of the config")
     times: int = Field(default=1, ge=1, description="what the iterations are multiplied by")
     sources: int = Field(default=0, ge=0, description="optimize on the first n source tasks only; 0 for all")
+    drawn: bool = Field(default=False, description="on n source tasks drawn by the seed, in place of the first n")
     without: str = Field(default="", description="a source task to leave out")
 
 
@@ -80,6 +81,8 @@ class GridConfig(Table):
             raise ValueError(f"the method '{twice[0]}' is there twice")
         if self.against and self.against not in names:
             raise ValueError(f"against: '{self.against}' is none of the methods: {', '.join(names)}")
+        if len(set(self.domains)) < len(self.domains) or (ALL in self.domains and len(self.domains) > 1):
+            raise ValueError(f"domains: a domain is there twice ('{ALL}' is all of them)")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is there twice")
         labels = [model_label(table) for table in self.transfer]
@@ -184,6 +187,7 @@ def _own(table: MethodTable, *, folder: Path) -> Method:
         changes={**like.changes, **table.set},
         times=like.times * table.times,
         sources=table.sources,
+        drawn=table.drawn,
         without=table.without,
     )
 
@@ -206,14 +210,20 @@ def _cell(
 ) -> Cell:
     parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
     changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
+    if variant.everywhere and len(config.domains) < 2:
+        raise ConfigError(f"method '{variant.name}': wants several domains to learn one prompt for; add to `domains`")
     if domain:
-        changes |= {"domain": domain, "tasks": []}
+        changes |= {"domain": list(config.domains) if variant.everywhere else domain, "tasks": []}
     if config.equal_calls is not None and not variant.fixed:
         changes["train_calls"] = config.equal_calls
     try:
         prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
+    if variant.everywhere:
+        own = {task.name for task in find_domains([domain])[0].tasks}
+        seen = tuple(task for task in prepared.tasks if task.role == "source" or task.name in own)
+        prepared = replace(prepared, tasks=seen)
     _check_targets(config, prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]
     on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
@@ -221,7 +231,7 @@ def _cell(
         _check_seen(variant, targets, source=prepared.source)
         prepared = _on_targets(prepared, targets)
     else:
-        prepared = replace(prepared, tasks=variant.tasks(prepared.tasks))
+        prepared = replace(prepared, tasks=variant.tasks(prepared.tasks, seed=seed))
     if not variant.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)

@@ -5,12 +5,13 @@ A method either scores a fixed system prompt, or changes a run's config and opti
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from metaspo.engine.addresses import rng_at
 from metaspo.engine.config.baselines import baseline_prompt, read_prompt_file
 from metaspo.engine.config.presets import PLUS, planned_for
 from metaspo.engine.errors import ConfigError
@@ -18,7 +19,7 @@ from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_str
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 
-KINDS = ("system", "user", "bilevel", "file")
+KINDS = ("system", "user", "bilevel", "file", "global")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Method:
         changes: dotted config keys that it sets.
         times: what it multiplies the config's iterations by.
         sources: how many of the source tasks it optimizes on, the first ones; 0 for all.
+        drawn: these are drawn at random instead, by the run's seed.
+        everywhere: it optimizes on the source tasks of all the study's domains, whichever it is scored on.
         without: a source task that it leaves out; "" for none.
     """
 
@@ -39,6 +42,8 @@ class Method:
     changes: Mapping[str, Any] = field(default_factory=dict)
     times: int = 1
     sources: int = 0
+    drawn: bool = False
+    everywhere: bool = False
     without: str = ""
 
     def overrides(self, iterations: int) -> dict[str, Any]:
@@ -50,8 +55,13 @@ class Method:
         }
         return {**times, **prompt, **fresh, **self.changes}
 
-    def tasks(self, tasks: Sequence[Task]) -> tuple[Task, ...]:
-        """The tasks that it works with. Raises `ConfigError` if there are not as many source tasks, or not this one."""
+    def tasks(self, tasks: Sequence[Task], *, seed: int) -> tuple[Task, ...]:
+        """The tasks that it works with, in a run of this seed.
+
+        With fewer source tasks drawn it has some of the same: what a seed draws is a part of what it draws of more.
+
+        Raises `ConfigError` if there are not as many source tasks, or not this one.
+        """
         sources = [task.name for task in tasks if task.role == "source"]
         if self.sources > len(sources):
             raise ConfigError(f"method '{self.name}': wants {self.sources} source tasks, there are {len(sources)}")
@@ -59,7 +69,8 @@ class Method:
             raise ConfigError(
                 f"method '{self.name}': there is no source task '{self.without}'{nearest(self.without, sources)}"
             )
-        chosen = [name for name in sources[: self.sources or None] if name != self.without]
+        order = rng_at(seed, "sources").sample(sources, len(sources)) if self.drawn else sources
+        chosen = [name for name in order[: self.sources or None] if name != self.without]
         return tuple(task for task in tasks if task.role == "target" or task.name in chosen)
 
 
@@ -69,7 +80,8 @@ def method_names() -> list[str]:
 
 
 def method(name: str, *, folder: Path = Path()) -> Method:
-    """A method by name: one of `method_names()`, "system:STRATEGY", "user:STRATEGY", "bilevel:STRATEGY", "file:PATH".
+    """A method by name: one of `method_names()`, "system:STRATEGY", "user:STRATEGY", "bilevel:STRATEGY", "file:PATH",
+    "global:METHOD".
 
     Paths are relative to `folder`. Raises `ConfigError` for a name that there is not, `PromptError` for a prompt file
     that cannot be used.
@@ -85,11 +97,21 @@ def method(name: str, *, folder: Path = Path()) -> Method:
     if kind not in KINDS or not value:
         raise ConfigError(
             f"there is no method '{name}'{nearest(name, method_names())}; known: {', '.join(method_names())}, and "
-            "system:STRATEGY, user:STRATEGY, bilevel:STRATEGY, file:PATH"
+            "system:STRATEGY, user:STRATEGY, bilevel:STRATEGY, file:PATH, global:METHOD"
         )
     if kind == "file":
         return Method(name=name, about=f"the prompt in {value}, as it is", fixed=read_prompt_file(folder / value))
-    return _of_strategy(name, kind, value)
+    return _everywhere(name, value, folder=folder) if kind == "global" else _of_strategy(name, kind, value)
+
+
+def _everywhere(name: str, like: str, *, folder: Path) -> Method:
+    """One system prompt for all domains. Raises `ConfigError` for a method that would be the same in each."""
+    local = method(like, folder=folder)
+    if local.fixed or local.changes.get("outer.candidates") == 0:
+        raise ConfigError(
+            f"method '{name}': '{like}' learns no system prompt on source tasks: it is the same everywhere"
+        )
+    return replace(local, name=name, about=f"{local.about}; one prompt for all domains", everywhere=True)
 
 
 def _of_strategy(name: str, kind: str, strategy: str) -> Method:

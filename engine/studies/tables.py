@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
-from metaspo.engine.studies.effort import about_effort, about_user_prompts, effort
+from metaspo.engine.studies.effort import about_effort, about_everywhere, about_user_prompts, effort
 from metaspo.engine.studies.protocol_scores import ProtocolScores, adaptation, improved_share
 from metaspo.engine.studies.savings import needed
 from metaspo.engine.studies.scores import Summaries, source_contributions, without_result
@@ -280,6 +280,7 @@ def _spent(study: Study, summaries: Summaries) -> Table:
         note=" ".join(
             [
                 *about_effort(study),
+                *about_everywhere(study),
                 "Train calls are base calls on train splits, each answer once, those that dropped candidates spared "
                 "included; base calls are all answers there were, on test splits, too. What was in the cache already "
                 "was not asked again; methods share equal questions. What cells without a result took is not in them.",
