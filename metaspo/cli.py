@@ -12,6 +12,7 @@ from metaspo.answer_commands import add_answer_commands
 from metaspo.bench_commands import bench_app
 from metaspo.bench_serving_commands import add_serving_benchmarks
 from metaspo.cache_commands import cache_app
+from metaspo.check_command import add_check_command
 from metaspo.console import (
     EXIT_CODES,
     ExitCode,
@@ -47,7 +48,7 @@ from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
 from metaspo.overrides import parse_overrides
-from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, WholeSentences
+from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, Sets, WholeSentences
 from metaspo.plan_tables import plan_data, print_plan
 from metaspo.progress import ProgressDisplay
 from metaspo.run_commands import runs_app
@@ -71,12 +72,6 @@ app = typer.Typer(
 )
 
 Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG", help="One or more TOML config files.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4; repeatable."
-    ),
-]
 Calls = Annotated[
     int | None,
     typer.Option(
@@ -343,3 +338,4 @@ add_study_commands(app)
 add_serve_command(app)
 add_watch_commands(app)
 add_exchange_commands(app)
+add_check_command(app)

@@ -14,6 +14,12 @@ LatestRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. --set outer.candidates=4; repeatable."
+    ),
+]
 RUNS = Path(".metaspo/runs")
 
 

@@ -20,7 +20,21 @@ from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
 
 Data = dict[str, Any]
-TEXT_COLUMNS = ("role", "metric", "state", "run", "task", "answer", "verdict", "date", "models", "changed")
+TEXT_COLUMNS = (
+    "role",
+    "metric",
+    "state",
+    "run",
+    "task",
+    "answer",
+    "verdict",
+    "date",
+    "models",
+    "changed",
+    "model",
+    "endpoint",
+    "limits",
+)
 OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 
 

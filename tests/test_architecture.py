@@ -36,6 +36,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "optimize",
     "runs",
     "exchange",
+    "check",
     "api",
     "studies",
     "report",

@@ -1,0 +1,108 @@
+"""All of a check."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from metaspo.backends import Progress
+from metaspo.engine.check.servers import ServerCheck, check_servers
+from metaspo.engine.check.tasks import TaskCheck, check_task, context_advice
+from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
+from metaspo.engine.environment import environment_with_dotenv
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.evaluation.answers import example_data, outcome_data
+from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.runs.execute import open_for
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.scheduling import Account, AccountStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a check came to.
+
+    Attributes:
+        tasks: () where no server of the base model can be used.
+        faults: why a run could not start or go on.
+        advice: what the config should say.
+        usage: of the examples' calls; those to the servers alone are not in it.
+    """
+
+    servers: tuple[ServerCheck, ...]
+    tasks: tuple[TaskCheck, ...]
+    faults: tuple[str, ...]
+    advice: tuple[str, ...]
+    usage: AccountStatistics | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "servers": [asdict(server) for server in self.servers],
+            "tasks": [_task_data(task) for task in self.tasks],
+            "faults": list(self.faults),
+            "advice": list(self.advice),
+        }
+
+
+def _task_data(task: TaskCheck) -> dict[str, Any]:
+    plain = asdict(replace(task, messages=()))
+    return {
+        **plain,
+        "messages": [{"role": message.role, "content": message.content} for message in task.messages],
+        "example": example_data(task.example),
+        "outcome": outcome_data(task.outcome),
+    }
+
+
+async def check_run(prepared: Prepared, *, progress: Progress | None = None, warn: Warn = log_warning) -> CheckReport:
+    """Reach every server of a config, and answer one example of each task.
+
+    Two short calls an endpoint, which are not kept, and one a task, which is: the run finds it in the cache.
+
+    Raises:
+        RunStopped: when the base model's servers answer one call and then no more.
+        StoreError: when the cache cannot be used.
+    """
+    config = prepared.config
+    environment = environment_with_dotenv(prepared.folder, prepared.beside)
+    servers = await check_servers(config, environment=environment, progress=progress)
+    faults = [f"{server.role}: {server.fault}" for server in servers if server.fault]
+    try:
+        check_optimizable(config, prepared.tasks, source=prepared.source)
+    except ConfigError as error:
+        faults.append(str(error))
+    tasks: tuple[TaskCheck, ...] = ()
+    usage = None
+    if any(server.role == "base" and not server.fault for server in servers):
+        tasks, usage = await _check_tasks(prepared, progress=progress, warn=warn)
+    contexts = [server.context for server in servers if server.role == "base" and server.context]
+    advice = [line for server in servers for line in server.advice]
+    advice += [line for task in tasks for line in task.advice]
+    advice += context_advice(tasks, context=min(contexts, default=None), max_tokens=config.base.max_tokens)
+    advice += _prices_advice(prepared)
+    return CheckReport(servers=servers, tasks=tasks, faults=tuple(faults), advice=tuple(advice), usage=usage)
+
+
+async def _check_tasks(
+    prepared: Prepared, *, progress: Progress | None, warn: Warn
+) -> tuple[tuple[TaskCheck, ...], AccountStatistics]:
+    config = prepared.config
+    base_only = replace(prepared, config=config.model_copy(update={"optimizer": None}))
+    async with open_for([base_only], progress=progress, warn=warn) as (gateway, names):
+        model = model_of(config.base, lane=names[0].base, temperature=BASE_TEMPERATURE)
+        base = Base(gateway=gateway, model=model, roles=config.roles, account=Account("check"))
+        checks = [await check_task(task, base, config) for task in prepared.tasks]
+        await gateway.settled(base.account or Account())
+    return tuple(checks), (base.account or Account()).statistics()
+
+
+def _prices_advice(prepared: Prepared) -> list[str]:
+    config = prepared.config
+    tables = {"base": config.base, **({"optimizer": config.optimizer} if config.optimizer else {})}
+    return [
+        f"what {table.model} costs is not known: with {role}.prices = {{input = …, output = …}} (0 for your own "
+        "server) runs say what they cost, and a cap in dollars can be set"
+        for role, table in tables.items()
+        if lane_settings(table).prices is None
+    ]

@@ -1,0 +1,98 @@
+"""One example of a task, asked, read and graded as a run does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metaspo.backends import Completion, Message
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.evaluation.asking import Answered, Base, asking_of
+from metaspo.engine.evaluation.scorecard import Outcome, Status, grade_answer
+from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.tasks import Example, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCheck:
+    """A task with its first example under the first prompts.
+
+    Attributes:
+        messages: as they are sent; of a task with a program, as they would be without.
+        prompt_tokens, completion_tokens: of the answer, 0 where they are not known.
+        longest: characters of the longest prompt of both splits, prompt pair included.
+        advice: what the config should say.
+    """
+
+    task: str
+    role: str
+    train: int
+    test: int
+    messages: tuple[Message, ...]
+    example: Example
+    outcome: Outcome
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    longest: int = 0
+    advice: tuple[str, ...] = ()
+
+
+async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
+    """Ask a task's first example, or take its answer from the cache. Raises `RunStopped`, `StoreError`."""
+    examples = task.train if task.role == "source" else task.test
+    pair, example = PromptPair(config.system_prompt, task.user_prompt), examples[0]
+    asking = asking_of(base, pair, task, [example])
+    known = await asking.recall()
+    answer: Answered = known[0] if known else (await asking.ask([0], ()))[0]
+    stop = base.model.sampling.stop
+    outcome = grade_answer(answer, example, answer_format=task.answer_format, metric=task.metric, stop=stop)
+    usage = answer.usage if isinstance(answer, Completion) else None
+    messages = render(pair, example.question, roles=config.roles)
+    own = sum(len(message.content) for message in messages) - len(example.question)
+    return TaskCheck(
+        task=task.name,
+        role=task.role,
+        train=len(task.train),
+        test=len(task.test),
+        messages=messages,
+        example=example,
+        outcome=outcome,
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+        longest=own + max(len(each.question) for each in (*task.train, *task.test)),
+        advice=_advice(task, answer, outcome, config),
+    )
+
+
+def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -> tuple[str, ...]:
+    limit = config.base.max_tokens
+    if outcome.status is Status.FAILED:
+        return (f"task {task.name}: no answer: {outcome.reason}",)
+    if isinstance(answer, Completion) and answer.only_thought:
+        return (
+            f"task {task.name}: base.max_tokens = {limit:,} is used up by thinking before the answer begins: raise it, "
+            "or switch thinking off in base.extra",
+        )
+    if isinstance(answer, Completion) and answer.finish_reason == "length":
+        return (f"task {task.name}: the answer is cut off at base.max_tokens = {limit:,}: raise it",)
+    if outcome.status is Status.MALFORMED:
+        return (
+            f"task {task.name}: the answer cannot be read. The user prompt should say how to answer: "
+            f"{task.answer_format.describe()}",
+        )
+    return ()
+
+
+def context_advice(checks: Sequence[TaskCheck], *, context: int | None, max_tokens: int) -> tuple[str, ...]:
+    """Which tasks' longest prompts will not fit, by what the prompts that were sent came to in tokens."""
+    if context is None:
+        return ()
+    chars = sum(len(message.content) for check in checks if check.prompt_tokens for message in check.messages)
+    tokens = sum(check.prompt_tokens for check in checks)
+    if not (chars and tokens):
+        return ()
+    need = {check.task: round(check.longest * tokens / chars) + max_tokens for check in checks}
+    return tuple(
+        f"task {name}: its longest prompt and base.max_tokens come to some {size:,} tokens, the server's context is "
+        f"{context:,}: set max_question_chars, lower max_tokens, or raise the context"
+        for name, size in need.items()
+        if size > context
+    )

@@ -1,0 +1,180 @@
+"""`metaspo check`: what is wrong with a config, its servers and its data is said before a run."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import BAD_KEY, GONE, UNKNOWN_MODEL, ChatServer, Refusal
+from command_line import here, write_project
+from world import World
+
+from metaspo.backends import Message, Request
+from metaspo.engine.check.servers import COUNTING, HEEDED
+from metaspo.engine.check.tasks import TaskCheck, context_advice
+from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.tasks.base import Example
+
+PRICES = "prices = {input = 0, output = 0}"
+WORLD = World(3)
+
+
+def answer(request: Request) -> str:
+    """Counts and obeys where it is only checked; else answers as the world does."""
+    asked = request.messages[-1].content
+    if asked == COUNTING:
+        return " ".join(map(str, range(1, 41)))
+    if any(HEEDED in message.content for message in request.messages):
+        return HEEDED.lower()
+    return "Green." if "grass" in asked else WORLD.answer(request)
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer(answer) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_project(tmp_path, server.url, lane=PRICES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_config_that_is_well_takes_two_calls_an_endpoint_and_one_a_task(project: Path, server: ChatServer) -> None:
+    ended = here("check", "run.toml")
+    assert (ended.code, ended.errors) == (0, [])
+    assert "All is well. 3 examples asked, 0 in the cache already" in ended.out
+    assert server.calls == 2 * 2 + 3
+    assert "About unseen: is unseen test number 0 even?" in ended.out
+    again = here("check", "run.toml", "--json").data
+    assert server.calls == 2 * 2 + 3 + 2 * 2
+    assert [task["task"] for task in again["tasks"]] == ["a", "b", "unseen"]
+    assert [server["heeds_system"] for server in again["servers"]] == [True, True]
+    assert (again["faults"], again["advice"]) == ([], [])
+
+
+def test_the_run_finds_the_examples_of_the_check_in_the_cache(project: Path, server: ChatServer) -> None:
+    assert here("check", "run.toml").code == 0
+    kept = {body for body in server.answered if "About" in body}
+    assert len(kept) == 3
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    assert [server.answered[body] for body in kept] == [1, 1, 1]
+
+
+def test_an_example_is_read_and_graded_as_the_run_does_it(project: Path) -> None:
+    tasks = {task["task"]: task for task in here("check", "run.toml", "--json").data["tasks"]}
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (unseen,) = (task for task in here("answers", "--json").data["tasks"] if task["task"] == "unseen")
+    (first,) = (each for each in unseen["examples"] if each["where"] == "unseen.test.jsonl:1")
+    assert tasks["unseen"]["outcome"] == first["before"]
+    assert tasks["unseen"]["example"]["question"] == first["question"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        (BAD_KEY, "refuses access to answerer (status 401"),
+        (UNKNOWN_MODEL, "does not know the model answerer"),
+        (GONE, "closed the connection before its answer"),
+        (Refusal(400, "", "System role not supported"), 'the model has no system role: set roles = "merged" for it'),
+    ],
+)
+def test_what_a_server_refuses_is_a_fault_in_a_sentence(
+    project: Path, server: ChatServer, refusal: Refusal, says: str
+) -> None:
+    server.refuse = lambda request, _before: refusal if request.model == "answerer" else None
+    ended = here("check", "run.toml")
+    assert ended.code == 3
+    (error,) = ended.errors
+    assert error.startswith("base: ")
+    assert says in error
+
+
+def test_all_faults_are_told_at_once(project: Path, server: ChatServer) -> None:
+    server.refuse = lambda request, _before: BAD_KEY if request.model == "answerer" else None
+    ended = here("check", "run.toml", "--set", "optimizer.api_key_env=NO_SUCH_KEY")
+    assert [error.partition(":")[0] for error in ended.errors] == ["base", "optimizer"]
+    assert "NO_SUCH_KEY is not set" in ended.errors[1]
+
+
+def test_a_misspelt_model_is_told_with_what_there_is(project: Path, server: ChatServer) -> None:
+    server.refuse = lambda request, _before: UNKNOWN_MODEL if request.model == "answrer" else None
+    refused = here("check", "run.toml", "--set", "base.model=answrer")
+    assert refused.errors[0].endswith("It lists answerer, writer (did you mean 'answerer'?).")
+    server.refuse = lambda _request, _before: None
+    answered = here("check", "run.toml", "--set", "base.model=answrer", "--json").data
+    assert any("answrer" in line and "did you mean 'answerer'" in line for line in answered["advice"])
+
+
+def form_of(text: str, finish_reason: str) -> Any:  # noqa: ANN401 - a body
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 20, "completion_tokens": 64}
+    return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": message}], "usage": usage}
+
+
+def test_answers_that_are_cut_or_unreadable_say_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def form(request: Request, text: str) -> object:
+        asked = request.messages[-1].content
+        cut = "About a" in asked
+        return form_of("Well" if "About" in asked else text, "length" if cut else "stop")
+
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(answer, form=form) as server:
+        write_project(tmp_path, server.url, lane=PRICES)
+        advice = here("check", "run.toml", "--json").data["advice"]
+    assert advice[0] == "task a: the answer is cut off at base.max_tokens = 64: raise it"
+    assert advice[1].startswith("task b: the answer cannot be read. The user prompt should say how to answer:")
+
+
+def test_a_system_prompt_that_does_not_arrive_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaf(request: Request) -> str:
+        return answer(replace(request, messages=request.messages[-1:]))
+
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(deaf) as server:
+        write_project(tmp_path, server.url, lane=PRICES)
+        (line,) = here("check", "run.toml", "--json").data["advice"]
+        merged = here("check", "run.toml", "--json", "--set", "roles=merged").data
+    assert 'set roles = "merged"' in line
+    assert merged["servers"][0]["heeds_system"] is None
+
+
+def test_what_calls_cost_is_asked_for_where_it_is_not_known(project: Path) -> None:
+    text = Path("run.toml").read_text(encoding="utf-8").replace(PRICES, "", 1)
+    Path("run.toml").write_text(text, encoding="utf-8")
+    (line,) = here("check", "run.toml", "--json").data["advice"]
+    assert line.startswith("what answerer costs is not known: with base.prices")
+
+
+def test_a_prompt_that_does_not_fit_the_servers_context_is_told() -> None:
+    example = Example("q", ("a",))
+    outcome = Outcome(example=example, status=Status.SCORED, text="a", prediction="a", grade=1.0)
+    asked = TaskCheck(
+        task="t",
+        role="source",
+        train=1,
+        test=1,
+        messages=(Message("user", "x" * 400),),
+        example=example,
+        outcome=outcome,
+        prompt_tokens=100,
+        longest=4_000,
+    )
+    (line,) = context_advice([asked], context=1_050, max_tokens=64)
+    assert "some 1,064 tokens, the server's context is 1,050" in line
+    assert context_advice([asked], context=1_064, max_tokens=64) == ()
+    assert context_advice([asked], context=None, max_tokens=64) == ()
+
+
+def test_nothing_that_a_check_prints_is_obeyed_by_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(lambda _request: "\x1b[2J[red]no[/red]") as server:
+        write_project(tmp_path, server.url, lane=PRICES)
+        ended = here("check", "run.toml")
+        data = here("check", "run.toml", "--json")
+    assert "[red]no[/red]" in ended.out
+    assert json.loads(data.out)["tasks"][0]["outcome"]["text"] == "\x1b[2J[red]no[/red]"
