@@ -94,6 +94,7 @@ class Writer:
         present = "present_system_prompt" if for_all else "task_prompt"
         ways: dict[str, Callable[[], Sequence[str]]] = {
             "<pair>": lambda: self._induce(text, rng, for_all=for_all),
+            "<reflect_on>": lambda: self._reflect(text, rng, for_all=for_all),
             "<first>": lambda: self._breed(_blocks(text, "first|second|donor|member"), rng),
             "<earlier score": lambda: self._continue(text, rng, for_all=for_all),
             "in other words": lambda: _named(_blocks(text, "prompt")[0]),
@@ -114,6 +115,11 @@ class Writer:
         new = [name for name in names if name in CATALOGUE and name not in kept]
         idea = [self._idea(parent, rng)] if rng.random() < WANDERS else []
         return [*kept, *new[:NEW], *idea]
+
+    def _reflect(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
+        """A diagnosis and a rewriting in one call."""
+        found = self._diagnose(text, rng, for_all=for_all)
+        return self._rewrite(found, _blocks(text, "prompt")[0], rng)
 
     def _induce(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """What right answers hint at."""

@@ -234,6 +234,7 @@ METHODS: Mapping[str, Any] = {
         {"rounds": 1, "beam": 1, "minibatch": 64, "gradients": 3, "errors": 8, "paraphrases": 0, "select": "full"},
     ),
     "textgrad": _search("textgrad", {"epochs": 1, "steps": 3}),
+    "gepa, metaspo's own": _search("gepa", {"steps": 3, "minibatch": 8, "merges": 1}),
     "opro": _search("opro", {"steps": 4, "samples": 2, "exemplars": 6}),
     "ape": _search("ape", {"inductions": 3, "resample": 1, "top": 1, "variations": 1}),
     "evoprompt-ga": _search("evoprompt-ga", {"population": 4, "generations": 2}),

@@ -98,6 +98,7 @@ STRATEGIES = (
     '"ape"',
     '"opro"',
     '"evoprompt-ga"',
+    '"gepa"',
     '"protegi"',
     '"textgrad"',
     '"x"',

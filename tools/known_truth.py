@@ -49,6 +49,7 @@ OPTIONS: Mapping[str, Changes] = {
     "ape": {"inductions": 6, "resample": 1, "top": 2, "variations": 2},
     "evoprompt-de": {"population": 6, "generations": 4},
     "evoprompt-ga": {"population": 6, "generations": 4},
+    "gepa": {"steps": 10, "minibatch": 8},
     "opro": {"steps": 4, "samples": 4},
     "protegi": {"rounds": 3, "beam": 2, "minibatch": 20, "gradients": 2, "paraphrases": 1, "select_rounds": 4}
     | {"select_width": 4, "select_examples": 20},

@@ -15,6 +15,7 @@ from metaspo.engine.strategies.ape import Ape
 from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
+from metaspo.engine.strategies.gepa import Gepa
 from metaspo.engine.strategies.informed import InformedInner, InformedOuter
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
@@ -40,6 +41,7 @@ SEARCHES: Mapping[str, Callable[..., Search]] = {
     "ape": Ape,
     "evoprompt-de": EvoPromptDE,
     "evoprompt-ga": EvoPromptGA,
+    "gepa": Gepa,
     "opro": Opro,
     "protegi": ProTeGi,
     "sprig": Sprig,
