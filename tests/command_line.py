@@ -5,10 +5,7 @@ Every command is checked for what holds of all of them: no control characters of
 
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import tomllib
 from contextlib import closing
@@ -16,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import warm
 from chat_server import ChatServer
 from typer.testing import CliRunner
+from warm import Process
 
 from metaspo.cli import app
 
@@ -51,32 +50,16 @@ def here(*args: str) -> Ended:
     return _checked(Ended(result.exit_code, result.stdout, result.stderr))
 
 
-def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -> Process:
     """Start a command in a process of its own."""
     inherited = {name: value for name, value in os.environ.items() if "KEY" not in name}
-    return subprocess.Popen(
-        [sys.executable, "-m", "metaspo", *args],
-        cwd=folder,
-        env={**inherited, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_heed_interrupts,
-    )
+    return warm.start(list(args), folder=folder, environment={**inherited, **(environment or {})})
 
 
-def _heed_interrupts() -> None:
-    """A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def end(process: subprocess.Popen[str]) -> Ended:
+def end(process: Process) -> Ended:
     """Wait for the end of a started command."""
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
+    out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode is not None
     return _checked(Ended(process.returncode, out, err))
 
 
@@ -147,7 +130,7 @@ def wait_until_kept(folder: Path, entries: int) -> None:
             (found,) = connection.execute("SELECT count(*) FROM Cache").fetchone()
 
 
-def run_into(folder: Path, server: ChatServer, *, calls: int) -> subprocess.Popen[str]:
+def run_into(folder: Path, server: ChatServer, *, calls: int) -> Process:
     """A run under way that has so many more answers, all of them kept, and waits for others."""
     before = server.calls
     server.hold_after(calls)

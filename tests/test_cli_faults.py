@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
+from warm import Process
 
 from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.scheduling.calls_out import UNSTORED
@@ -65,7 +66,7 @@ class Server:
             self._process.kill()
             self._process.wait(LIMIT)
 
-    def wait_for(self, answers: int, *, running: subprocess.Popen[str]) -> bool:
+    def wait_for(self, answers: int, *, running: Process) -> bool:
         """Wait until it has answered so many in all; False if the run came to its end before."""
         deadline = time.monotonic() + LIMIT
         while self.answered.total() < answers:

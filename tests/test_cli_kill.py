@@ -1,7 +1,6 @@
 """`kill -9` at any moment: the same result, and a known bound on what is asked for again."""
 
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from random import Random
 import pytest
 from chat_server import ChatServer
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
+from warm import Process
 from world import World
 
 from metaspo.cache import DiskMaintenance, verify_cache
@@ -46,10 +46,9 @@ class Undisturbed:
         self.selections = finished_selections(folder)
 
 
-def begin(folder: Path) -> subprocess.Popen[str]:
+def begin(folder: Path) -> Process:
     """A run that has read its config and data, and now opens its cache."""
     running = start(*COMMAND, folder=folder)
-    assert running.stderr is not None
     assert running.stderr.readline()
     return running
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
+from command_line import here
 
 from metaspo.engine import load_config
 from metaspo.engine.domains import find_domains
@@ -38,8 +39,7 @@ def test_the_config_shown_is_a_config(tmp_path: Path) -> None:
 
 def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
     """Its domains take their data from the hub or a folder; without them it is a grid over a config's own tasks."""
-    init = [sys.executable, "-m", "metaspo", "init", "."]
-    subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert here("init", str(tmp_path)).code == 0
     starter = tmp_path / "metaspo.toml"
     text = starter.read_text(encoding="utf-8")
     target = 'test = "tasks/size.test.jsonl"'  # the domains' target tasks have train examples
@@ -57,8 +57,7 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
 
 def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
     with ChatServer(lambda _request: "urgent") as server:
-        init = [sys.executable, "-m", "metaspo", "init", "my-run"]
-        subprocess.run(init, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert here("init", str(tmp_path / "my-run")).code == 0
         config = tmp_path / "my-run" / "metaspo.toml"
         text = config.read_text(encoding="utf-8")
         text = text.replace('backend = "local"', f'endpoints = ["{server.url}"]', 1)
@@ -81,7 +80,4 @@ def test_the_gateway_on_its_own_as_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", re.findall(r"^(metaspo \w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
 def test_every_command_shown_exists(command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split(), "--help"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0
+    assert here(*command.split()[1:], "--help").code == 0
