@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from metaspo.backends.base import Completion, Reply, Request, ServerInfo
+from metaspo.backends.base import Completion, Reply, Request, ServerInfo, Usage
 from metaspo.backends.errors import BackendError, FatalError, RequestRejected, TimedOut
 from metaspo.backends.usage import estimate_usage
 
@@ -14,11 +14,50 @@ Latency = Callable[[Request, random.Random], float]
 FaultPlan = Callable[[Request, int], BackendError | None]
 
 
-class Simulated:
+class InProcess:
+    """What models that are no server have in common. Time is the event loop's."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._in_flight = 0
+
+    @property
+    def name(self) -> str:
+        """The name given."""
+        return self._name
+
+    async def probe(self) -> ServerInfo:
+        """Just the name."""
+        return ServerInfo(models=(self._name,))
+
+    async def load(self) -> Mapping[str, float]:
+        """Shows no gauges."""
+        return {}
+
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
+    async def _wait(self, latency: float, *, time_limit: float) -> None:
+        """Seconds that an answer takes. Raises `TimedOut`."""
+        self._in_flight += 1
+        try:
+            await anyio.sleep(min(latency, time_limit))
+        finally:
+            self._in_flight -= 1
+        if latency > time_limit:
+            raise TimedOut(f"{self._name} gave no whole answer within {time_limit:g} seconds.")
+
+    def _reply(self, request: Request, text: str, *, latency: float = 0.0, usage: Usage | None = None) -> Reply:
+        """The text as a whole answer, its tokens counted as a quarter of the characters, rounded up, if not given."""
+        usage = usage or estimate_usage(request, text)
+        return Reply(Completion(text=text, finish_reason="stop", usage=usage, latency=latency, server=self._name))
+
+
+class Simulated(InProcess):
     """A model that answers by a function, after a time and with faults that functions decide, too.
 
     Nothing depends on the order or the concurrency of calls: the latency is drawn from a generator seeded with `seed`
-    and the request, a fault is decided by the request and how often it was sent before. Time is the event loop's.
+    and the request, a fault is decided by the request and how often it was sent before.
 
     Attributes:
         calls: every request in the order in which they were sent.
@@ -37,24 +76,18 @@ class Simulated:
     ) -> None:
         """`latency` in seconds, fixed or drawn for each request; `faults(request, n)` gives the error to raise for the
         request's n-th sending, counted from 0, or None."""
+        super().__init__(name)
         self.calls: list[Request] = []
         self.most_in_flight = 0
         self._answer = answer
         self._latency = latency
         self._faults = faults
         self._seed = seed
-        self._name = name
         self._server_info = server_info or ServerInfo(models=(name,))
         self._sent: dict[Request, int] = {}
-        self._in_flight = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}, {len(self.calls)} calls, {self._in_flight} in flight>"
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """The function's answer after the drawn latency; `TimedOut` if that is over the limit, or a planned fault."""
@@ -62,20 +95,14 @@ class Simulated:
         self._sent[request] = attempt + 1
         self.calls.append(request)
         latency = self._draw_latency(request)
-        self._in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self._in_flight)
-        try:
-            await anyio.sleep(min(latency, time_limit))
-        finally:
-            self._in_flight -= 1
-        if latency > time_limit:
-            raise TimedOut(f"{self._name} gave no whole answer within {time_limit:g} seconds.")
+        self.most_in_flight = max(self.most_in_flight, self._in_flight + 1)
+        await self._wait(latency, time_limit=time_limit)
         fault = self._faults(request, attempt) if self._faults is not None else None
         if fault is not None:
             raise fault
         if request.path:
             raise RequestRejected(f"{self._name} answers chats only, and was asked for {request.path}.")
-        return _reply(request, self._answer(request), latency=latency, name=self._name)
+        return self._reply(request, self._answer(request), latency=latency)
 
     async def probe(self) -> ServerInfo:
         """What was given, or just the name."""
@@ -84,9 +111,6 @@ class Simulated:
     async def load(self) -> Mapping[str, float]:
         """The calls under way, as "running"."""
         return {"running": float(self._in_flight)}
-
-    async def aclose(self) -> None:
-        """There is nothing to let go of."""
 
     def _draw_latency(self, request: Request) -> float:
         if not callable(self._latency):
@@ -126,9 +150,3 @@ def _lookup(answers: Answer | Mapping[str, str] | Sequence[str]) -> Answer:
         raise FatalError("The scripted model was asked more often than it has answers.")
 
     return answer_in_order
-
-
-def _reply(request: Request, text: str, *, latency: float, name: str) -> Reply:
-    """The text as a whole answer, its tokens counted as a quarter of the characters, rounded up."""
-    usage = estimate_usage(request, text)
-    return Reply(Completion(text=text, finish_reason="stop", usage=usage, latency=latency, server=name))

@@ -10,8 +10,9 @@ from random import Random
 
 import anyio
 
-from metaspo.backends import Backend, Reply, Request, ServerInfo
+from metaspo.backends import Backend, Reply, Request
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.instant import Behind
 from metaspo.bench.makespan import OVERFULL, lanes_over
 from metaspo.bench.report import Report, Row
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOpenAI
@@ -26,13 +27,12 @@ REPLICAS = (1, 4)
 TIER = 3
 
 
-class Hanging:
+class Hanging(Behind):
     """Another backend, of whose calls a share never ends, whoever sends them."""
 
     def __init__(self, inner: Backend, *, share: float) -> None:
-        self.name = inner.name
+        super().__init__(inner)
         self.sent = self.hung = 0
-        self._inner = inner
         self._share = share
         self._luck = Random(inner.name)
 
@@ -42,19 +42,7 @@ class Hanging:
         if self._luck.random() < self._share:
             self.hung += 1
             await anyio.sleep_forever()
-        return await self._inner.complete(request, time_limit=time_limit)
-
-    async def probe(self) -> ServerInfo:
-        """As the other one."""
-        return await self._inner.probe()
-
-    async def load(self) -> Mapping[str, float]:
-        """As the other one."""
-        return await self._inner.load()
-
-    async def aclose(self) -> None:
-        """As the other one."""
-        await self._inner.aclose()
+        return await super().complete(request, time_limit=time_limit)
 
 
 def measure_hanging(

@@ -15,9 +15,9 @@ from time import time_ns
 
 import anyio
 
-from metaspo.backends import Completion, OpenAICompatible, Reply, Request, RequestRejected, ServerInfo, Usage
+from metaspo.backends import Completion, OpenAICompatible, Reply, Request, RequestRejected, Usage
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.bench.instant import InstantModel
+from metaspo.bench.instant import Behind, InstantModel
 from metaspo.bench.live import LiveTarget, hit_rate, prefix_counters
 from metaspo.bench.report import Report, Row
 from metaspo.bench.savings import LOOPS, SEEDS, SPREADS, Lever, prepare_run
@@ -177,7 +177,7 @@ def simulated(size: Size, world: World, order: Order, model: VLLMModel) -> Order
 
 async def _live(target: LiveTarget, size: Size, world: World, order: Order, *, concurrency: int) -> Ordered:
     backend = _Played(OpenAICompatible(target.url, api_key=target.api_key), target, world)
-    before = await prefix_counters(backend.server.base_url)
+    before = await prefix_counters(backend.base_url)
     lanes = [
         Lane("base", [backend], LaneSettings(concurrency=concurrency, patience=60.0, prices=target.prices)),
         Lane("optimizer", [InstantModel(world.answer)], LaneSettings(concurrency=64)),
@@ -186,7 +186,7 @@ async def _live(target: LiveTarget, size: Size, world: World, order: Order, *, c
         started = anyio.current_time()
         report: RunReport = await optimize(_salted(size, world), gateway=gateway)
         seconds = anyio.current_time() - started
-    hits = hit_rate(before, await prefix_counters(backend.server.base_url), backend.usages)
+    hits = hit_rate(before, await prefix_counters(backend.base_url), backend.usages)
     return Ordered(report.usage.lanes["base"].calls, 0.0, seconds, hits)
 
 
@@ -236,7 +236,7 @@ class _Reordered(Gateway):
         return await super().complete_many(requests, lane=lane, account=account, priority=priority)
 
 
-class _Played:
+class _Played(Behind):
     """A real server as a backend that is asked, while what it says is replaced by the world's answer.
 
     Attributes:
@@ -244,32 +244,16 @@ class _Played:
     """
 
     def __init__(self, server: OpenAICompatible, target: LiveTarget, world: World) -> None:
-        self.server = server
+        super().__init__(server)
+        self.base_url = server.base_url
         self.usages: list[Usage] = []
         self._target = target
         self._world = world
-
-    @property
-    def name(self) -> str:
-        """The server's."""
-        return self.server.name
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Ask, and hand on the other answer."""
         sampling = replace(request.sampling, max_tokens=self._target.max_tokens)
         sent = replace(request, model=self._target.model, sampling=sampling)
-        reply = await self.server.complete(sent, time_limit=time_limit)
+        reply = await super().complete(sent, time_limit=time_limit)
         self.usages.append(reply.completion.usage)
         return reply._replace(completion=replace(reply.completion, text=self._world.answer(request)))
-
-    async def probe(self) -> ServerInfo:
-        """The server's."""
-        return await self.server.probe()
-
-    async def load(self) -> Mapping[str, float]:
-        """The server's gauges."""
-        return await self.server.load()
-
-    async def aclose(self) -> None:
-        """Let go of the server."""
-        await self.server.aclose()

@@ -11,23 +11,21 @@ import math
 import sys
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import anyio
 
 from metaspo.backends import (
     BackendError,
-    Completion,
     CreditExhausted,
     LimitHints,
     RateLimited,
     Reply,
     Request,
-    ServerInfo,
     SlowDown,
-    TimedOut,
 )
+from metaspo.backends.simulated import InProcess
 from metaspo.backends.usage import estimate_usage
 from metaspo.bench.workload import CHARS_PER_TOKEN, fraction
 
@@ -137,7 +135,7 @@ class Meter:
         self._updated = now
 
 
-class SimulatedOpenAI:
+class SimulatedOpenAI(InProcess):
     """The API as a backend. Time is the event loop's.
 
     Attributes:
@@ -146,22 +144,16 @@ class SimulatedOpenAI:
     """
 
     def __init__(self, answer: Callable[[Request], str], model: OpenAIModel, *, name: str = "simulated-openai") -> None:
+        super().__init__(name)
         self.model = model
         self.refusals: Counter[str] = Counter()
         self.granted: list[tuple[float, int]] = []
         self._answer = answer
-        self._name = name
         self._answered = 0
         self._meters: dict[str, Meter] = {}
-        self._in_flight = 0
 
     def __repr__(self) -> str:
         return f"<SimulatedOpenAI {self._name} granted={len(self.granted)} refused={self.refusals.total()}>"
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """The answer after its latency. Raises `RateLimited`, `CreditExhausted` and `TimedOut`."""
@@ -176,28 +168,9 @@ class SimulatedOpenAI:
         text = self._answer(request)
         usage = estimate_usage(request, text)
         latency = self.model.latency(request, usage.completion_tokens)
-        self._in_flight += 1
-        try:
-            await anyio.sleep(min(latency, time_limit))
-        finally:
-            self._in_flight -= 1
-        if latency > time_limit:
-            raise TimedOut(f"{self._name} gave no whole answer within {time_limit:g} seconds.")
+        await self._wait(latency, time_limit=time_limit)
         self._answered += 1
-        return Reply(
-            Completion(text=text, finish_reason="stop", usage=usage, latency=latency, server=self._name), hints
-        )
-
-    async def probe(self) -> ServerInfo:
-        """Just the name."""
-        return ServerInfo(models=(self._name,))
-
-    async def load(self) -> Mapping[str, float]:
-        """Shows no gauges, as the real one."""
-        return {}
-
-    async def aclose(self) -> None:
-        """There is nothing to let go of."""
+        return self._reply(request, text, latency=latency, usage=usage)._replace(hints=hints)
 
     def change(self, model: OpenAIModel) -> None:
         """Go on with other limits, from the next call on; they begin unused."""

@@ -19,7 +19,8 @@ from math import ceil
 
 import anyio
 
-from metaspo.backends import Completion, Overloaded, Reply, Request, ServerInfo, TimedOut, Usage
+from metaspo.backends import Overloaded, Reply, Request, TimedOut, Usage
+from metaspo.backends.simulated import InProcess
 from metaspo.backends.usage import estimate_usage
 from metaspo.bench.kv_cache import KVCache, block_keys
 from metaspo.bench.workload import CHARS_PER_TOKEN
@@ -94,7 +95,7 @@ class _Sequence:
         self.gone = False
 
 
-class SimulatedVLLM:
+class SimulatedVLLM(InProcess):
     """One server as a backend; several make a lane of replicas. Time is the event loop's.
 
     Attributes:
@@ -104,10 +105,10 @@ class SimulatedVLLM:
     def __init__(
         self, answer: Callable[[Request], str], model: VLLMModel | None = None, *, name: str = "simulated-vllm"
     ) -> None:
+        super().__init__(name)
         self.model = model or VLLMModel()
         self.answered_at: list[float] = []
         self._answer = answer
-        self._name = name
         self._cache = KVCache(self.model.kv_blocks)
         self._waiting: deque[_Sequence] = deque()
         self._ends: list[tuple[int, int, _Sequence]] = []  # step in which it ends, tie breaker, request
@@ -123,11 +124,6 @@ class SimulatedVLLM:
 
     def __repr__(self) -> str:
         return f"<SimulatedVLLM {self._name} running={self._running} waiting={self._queued()} {self._cache}>"
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """The answer when the simulated server has computed it. Raises `Overloaded` and `TimedOut`.
@@ -148,12 +144,7 @@ class SimulatedVLLM:
             self._leave(sequence)
         await anyio.sleep(self.model.network_seconds)
         usage = Usage(sequence.usage.prompt_tokens, sequence.usage.completion_tokens, sequence.cached)
-        completion = Completion(text=text, finish_reason="stop", usage=usage, latency=clock() - sent, server=self._name)
-        return Reply(completion)
-
-    async def probe(self) -> ServerInfo:
-        """Just the name."""
-        return ServerInfo(models=(self._name,))
+        return self._reply(request, text, latency=clock() - sent, usage=usage)
 
     async def load(self) -> Mapping[str, float]:
         """As a vLLM's metrics page tells it."""
