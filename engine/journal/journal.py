@@ -103,13 +103,15 @@ class StoredJournal:
         if not self._path.is_file():
             return
         with self._path.open("rb") as lines:
-            for line in lines:
-                try:
-                    event = event_of(orjson.loads(line))
-                except orjson.JSONDecodeError:
-                    continue
-                if event is not None:
-                    yield event
+            yield from filter(None, map(event_in, lines))
+
+
+def event_in(line: bytes) -> Event | None:
+    """The event of a journal's line; None for one that cannot be read, and of a kind that only a newer version knows."""
+    try:
+        return event_of(orjson.loads(line))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def read_journal(path: Path) -> list[Event]:

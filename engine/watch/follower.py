@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import orjson
 
-from metaspo.engine.journal.events import event_of
+from metaspo.engine.journal.journal import event_in
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
 
@@ -30,13 +30,8 @@ class Follower:
     def advance(self) -> bool:
         """Fold in what has come, a chunk at most; whether there may be more."""
         lines, self.offset = read_lines(self.run.journal, self.offset)
-        for line in lines:
-            try:
-                event = event_of(orjson.loads(line))
-            except orjson.JSONDecodeError:
-                continue
-            if event is not None:
-                self.view.apply(event)
+        for event in filter(None, map(event_in, lines)):
+            self.view.apply(event)
         return bool(lines)
 
     def part(self, name: Literal["config", "live", "result", "summary"]) -> Data:
