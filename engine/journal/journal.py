@@ -107,7 +107,7 @@ class StoredJournal:
 
 
 def event_in(line: bytes) -> Event | None:
-    """The event of a journal's line; None for one that cannot be read, and of a kind that only a newer version knows."""
+    """The event of a line; None for one that cannot be read, or of a kind that only a newer version knows."""
     try:
         return event_of(orjson.loads(line))
     except orjson.JSONDecodeError:

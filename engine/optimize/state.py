@@ -71,19 +71,6 @@ class RunState:
     optimism: Optimism | None = None
 
     @property
-    def meta_score(self) -> float:
-        """What the outer loop raises: the mean over all (task, kept user prompt) nodes.
-
-        It does not compare with that of a round that keeps another number of prompts.
-        """
-        return Objective().value(self.cards)
-
-    @property
     def best_score(self) -> float:
         """The mean over the tasks of each one's best prompt: comparable along a run, however many are kept."""
         return Objective().value([state.kept[0] for state in self.tasks])
-
-    @property
-    def cards(self) -> list[Scorecard]:
-        """Of all nodes, task by task."""
-        return [card for state in self.tasks for card in state.kept]
