@@ -33,6 +33,8 @@ NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have be
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Read and validate a config file; `overrides` (dotted keys) win over the file. Raises `ConfigError`."""
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config")
     raw = read_toml(path)
     _refuse_comparison(raw, path)
     raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
@@ -46,11 +48,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `metaspo init DIR` writes a starter config") from None
+        raise ConfigError(f"{path}: cannot be read: no such file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
     if len(text) > LARGEST:
         raise ConfigError(f"{path}: has more than {LARGEST:,} characters, so it is no config")
     try:
