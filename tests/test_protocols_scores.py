@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from metaspo.engine.config.schema import InnerTable
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.report import write_study
+from metaspo.engine.statistics import Interval, MeanScore
 from metaspo.engine.studies import (
     AdaptTable,
     Cell,
@@ -36,8 +38,9 @@ from metaspo.engine.studies.protocol_scores import (
     improved_share,
     protocol_scores,
     rounds_needed,
+    share_sentence,
 )
-from metaspo.engine.studies.savings import needed
+from metaspo.engine.studies.savings import Needed, needed
 from metaspo.engine.studies.scores import source_contributions
 from metaspo.engine.tasks import Example, Task
 
@@ -250,6 +253,10 @@ def test_the_share_of_improved_prompts_is_of_those_that_do_strictly_better_than_
     (found,) = protocol_scores(study)
     assert {method: score.score for method, score in found.scores.items()} == {"base": 0.5, "m": 0.625}
     assert share_of(study, "m") == 0.5
+    assert Findings.of(study).claims == (
+        "50.0% of the user prompts do better with m than with base: no more than luck can explain "
+        "(95% interval 6.1 to 93.9; by luck alone 50).",
+    )
     assert improved_share(study, "base") is None
 
 
@@ -333,6 +340,13 @@ def test_rounds_and_examples_saved_are_shares_with_an_interval() -> None:
     assert rounds is not None
     assert rounds.words == "– (– to –)"
     own, _ = needed(study, "base")
+    assert Findings.of(study).claims == (
+        "fast comes to where base ends with 1 of 4 rounds, fewer: 25% (25% to 25%) of them, with 95% in brackets.",
+        "fast comes to where base ends with 3 of 9 train examples, fewer: 33% (33% to 33%) of them, "
+        "with 95% in brackets.",
+        "never does not come to where base ends with any of its rounds.",
+        "never does not come to where base ends with any of its train examples.",
+    )
     assert own is not None
     assert own.count == 4
     assert own.low < 4
@@ -364,3 +378,22 @@ def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_a
     assert "Test scores" not in page
     assert {path.name for path in tmp_path.iterdir()} == {"only.csv", "report.html", "results.json", "tables.md"}
     assert orjson.loads((tmp_path / "results.json").read_bytes())["verdicts"] == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(0.4, 0.9, "no more than luck"), (0.51, 0.9, "more than by luck"), (0.1, 0.49, "fewer than by luck")],
+)
+def test_a_share_of_user_prompts_is_held_against_luck(low: float, high: float, told: str) -> None:
+    share = MeanScore(
+        tasks=2, seeds=1, score=(low + high) / 2, over_examples=Interval(low=low, high=high), over_tasks=None
+    )
+    assert f"with m than with base: {told}" in share_sentence(share, names=("m", "base"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(0, 3, "2 of 4 rounds, fewer: 50% (0% to 75%)"), (0, 4, "not surely fewer"), (5, inf, "more: 50% (125% to –)")],
+)
+def test_what_is_saved_is_said_as_surely_as_it_is_known(low: float, high: float, told: str) -> None:
+    assert told in Needed(count=2, of=4, low=low, high=high).sentence("rounds", names=("m", "base"))

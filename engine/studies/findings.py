@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from metaspo.engine.statistics import Comparison
-from metaspo.engine.studies.protocol_scores import ProtocolScores, protocol_scores
+from metaspo.engine.studies.protocol_scores import (
+    ProtocolScores,
+    improved_shares,
+    protocol_scores,
+    share_sentence,
+)
+from metaspo.engine.studies.savings import savings, savings_sentences
 from metaspo.engine.studies.scores import Summaries, comparisons, summarize_method
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table
@@ -18,6 +24,7 @@ class Findings:
         summaries: of each method on each of the study's parts.
         comparisons: of every method with the one that the grid names.
         protocols: the same of what was done with each method's prompts.
+        claims: a sentence each on what is a protocol's own: user prompts that do better, rounds and examples saved.
     """
 
     study: Study
@@ -25,6 +32,7 @@ class Findings:
     comparisons: tuple[Comparison, ...]
     protocols: tuple[ProtocolScores, ...]
     tables: tuple[Table, ...]
+    claims: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, study: Study) -> "Findings":
@@ -36,11 +44,20 @@ class Findings:
         }
         against = comparisons(study)
         protocols = tuple(protocol_scores(study))
-        made = tables(study, summaries=summaries, against=against, protocols=protocols)
-        return cls(study=study, summaries=summaries, comparisons=against, protocols=protocols, tables=tuple(made))
+        shares, saved, name = improved_shares(study), savings(study), study.grid.against
+        made = tables(study, summaries=summaries, against=against, protocols=protocols, shares=shares, saved=saved)
+        claims = [share_sentence(share, names=(method, name)) for method, share in shares.items() if share is not None]
+        return cls(
+            study=study,
+            summaries=summaries,
+            comparisons=against,
+            protocols=protocols,
+            tables=tuple(made),
+            claims=(*claims, *savings_sentences(saved, against=name)),
+        )
 
     @property
     def verdicts(self) -> list[str]:
-        """Every comparison in a sentence."""
+        """Every comparison in a sentence, and every claim."""
         of_protocols = [f"{of.title}: {comparison.sentence}" for of in self.protocols for comparison in of.comparisons]
-        return [*(comparison.sentence for comparison in self.comparisons), *of_protocols]
+        return [*(comparison.sentence for comparison in self.comparisons), *of_protocols, *self.claims]

@@ -77,6 +77,14 @@ def _transferred(study: Study, model: str) -> Rows:
     return lambda result: [row for row in result.transferred.get(model, ()) if row.role == study.role]
 
 
+Shares = Mapping[str, MeanScore | None]  # by method
+
+
+def improved_shares(study: Study) -> dict[str, MeanScore | None]:
+    """Every method's `improved_share`; nothing where nothing was generalized."""
+    return {method: improved_share(study, method) for method in study.methods} if study.grid.config.generalize else {}
+
+
 def improved_share(study: Study, method: str) -> MeanScore | None:
     """Of the generalize protocol: the share of user prompts that do strictly better than under `against`'s prompt.
 
@@ -96,6 +104,16 @@ def improved_share(study: Study, method: str) -> MeanScore | None:
         for (task, seed), wins in better.items()
     ]
     return mean_score(rows) if rows else None
+
+
+def share_sentence(share: MeanScore, *, names: tuple[str, str]) -> str:
+    """What a share of improved user prompts comes to, for people: its interval against the half that luck gives."""
+    low, high = share.over_examples.low, share.over_examples.high
+    told = "more than by luck" if low > 0.5 else "fewer than by luck" if high < 0.5 else "no more than luck can explain"
+    return (
+        f"{100 * share.score:.1f}% of the user prompts do better with {names[0]} than with {names[1]}: {told} "
+        f"(95% interval {100 * low:.1f} to {100 * high:.1f}; by luck alone 50)."
+    )
 
 
 def _by_prompt(study: Study, method: str) -> dict[tuple[str, int, int], float]:

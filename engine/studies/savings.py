@@ -40,6 +40,35 @@ class Needed:
         share, low, high = ("–" if count == inf else f"{100 * count / self.of:.0f}%" for count in counts)
         return f"{share} ({low} to {high})"
 
+    def sentence(self, what: str, *, names: tuple[str, str]) -> str:
+        """The same in a sentence, about "rounds" or "train examples": whether these are fewer than the other had."""
+        if self.count is None:
+            return f"{names[0]} does not come to where {names[1]} ends with any of its {what}."
+        told = "fewer" if self.high < self.of else "more" if self.low > self.of else "not surely fewer"
+        return (
+            f"{names[0]} comes to where {names[1]} ends with {self.count} of {self.of} {what}, {told}: {self.words} of "
+            "them, with 95% in brackets."
+        )
+
+
+Savings = Mapping[str, tuple[Needed | None, Needed | None]]  # by method: rounds and train examples
+
+
+def savings(study: Study) -> dict[str, tuple[Needed | None, Needed | None]]:
+    """What each method needs; nothing where nothing was adapted. Slow: it is bootstrapped."""
+    return {method: needed(study, method) for method in study.methods} if study.grid.config.adapt else {}
+
+
+def savings_sentences(saved: Savings, *, against: str) -> list[str]:
+    """Every method's but that of the one that is compared with."""
+    return [
+        need.sentence(what, names=(method, against))
+        for method, needs in saved.items()
+        if method != against
+        for need, what in zip(needs, ("rounds", "train examples"), strict=True)
+        if need is not None
+    ]
+
 
 def needed(study: Study, method: str) -> tuple[Needed | None, Needed | None]:
     """The rounds, and the train examples, that a method needs to reach the end of the one that the grid names.

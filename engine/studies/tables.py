@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
 from metaspo.engine.studies.effort import about_effort, about_everywhere, about_user_prompts, effort
-from metaspo.engine.studies.protocol_scores import ProtocolScores, adaptation, improved_share
-from metaspo.engine.studies.savings import needed
+from metaspo.engine.studies.protocol_scores import ProtocolScores, Shares, adaptation
+from metaspo.engine.studies.savings import Savings
 from metaspo.engine.studies.scores import Summaries, source_contributions, without_result
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table, Value
@@ -19,16 +19,28 @@ VERDICTS = {"better": "better", "worse": "worse", "noise": NOT_TOLD}
 
 
 def tables(
-    study: Study, *, summaries: Summaries, against: Sequence[Comparison], protocols: Sequence[ProtocolScores]
+    study: Study,
+    *,
+    summaries: Summaries,
+    against: Sequence[Comparison],
+    protocols: Sequence[ProtocolScores],
+    shares: Shares,
+    saved: Savings,
 ) -> list[Table]:
     """Every table that the study has something for; `against` compares each method with the one that it names."""
+    own = {"generalize": _improved(study, shares), "adapt": _needed(study, saved)}
     made = [
         _scores(study, summaries),
         _by_seed(study, summaries),
         _by_task(study),
         _against(study, against),
         _left_out(study),
-        *(table for protocol in protocols if not protocol.model for table in _protocol(study, protocol)),
+        *(
+            table
+            for protocol in protocols
+            if not protocol.model
+            for table in _protocol(study, protocol, own[protocol.name])
+        ),
         *_transferred(study, [protocol for protocol in protocols if protocol.model]),
         _spent(study, summaries),
     ]
@@ -175,10 +187,12 @@ def _left_out(study: Study) -> Table | None:
     )
 
 
-def _protocol(study: Study, protocol: ProtocolScores) -> list[Table]:
+Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
+
+
+def _protocol(study: Study, protocol: ProtocolScores, own: Own) -> list[Table]:
     """A protocol's scores with what is its own, and its comparisons."""
-    extra = {"generalize": _improved, "adapt": _needed}.get(protocol.name)
-    columns, cells, note = extra(study) if extra else ((), {}, "")
+    columns, cells, note = own
     score = "mean score" if protocol.name == "generalize" else "score"
     scores = Table(
         name=protocol.name,
@@ -222,22 +236,18 @@ def _score(score: MeanScore | None) -> tuple[Value, Value, Value]:
     return _percent(score.score), _range(score.over_examples), _range(score.over_tasks)
 
 
-Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
-
-
-def _improved(study: Study) -> Own:
-    shares = {method: improved_share(study, method) for method in study.methods}
+def _improved(study: Study, shares: Shares) -> Own:
     columns = (f"user prompts better than with {study.grid.against}", "95%, other user prompts")
     cells = {method: _score(share)[:2] for method, share in shares.items()}
     return columns, cells, "That by luck alone half of the user prompts do better is what 50% says."
 
 
-def _needed(study: Study) -> Own:
+def _needed(study: Study, saved: Savings) -> Own:
     curves = {method: adaptation(study, method) for method in study.methods}
     columns = ("at the start", "rounds needed", "of the rounds", "train examples needed", "of the examples")
     cells: dict[str, tuple[Value, ...]] = {}
     for method, sizes in curves.items():
-        rounds, examples = needed(study, method)
+        rounds, examples = saved.get(method, (None, None))
         cells[method] = (
             _percent(sizes[max(sizes)][0]) if sizes else None,
             *((rounds.count, rounds.words) if rounds else (None, None)),
