@@ -15,7 +15,7 @@ from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.summary import report_data
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.tasks import Example, Grade
+from metaspo.engine.tasks import Example, Grade, task
 from metaspo.engine.tasks.programs import Call
 
 __all__ = [
@@ -53,4 +53,5 @@ __all__ = [
     "read_journal",
     "report_data",
     "selections",
+    "task",
 ]

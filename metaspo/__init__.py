@@ -17,6 +17,7 @@ from metaspo.engine import (
     optimize,
     plan_run,
     prepare,
+    task,
 )
 from metaspo.scheduling import Account, Budget, CallFailed, Client, Gateway, Lane, LaneSettings, Prices, RunStopped
 from metaspo.serving import open_client
@@ -56,4 +57,5 @@ __all__ = [
     "optimize",
     "plan_run",
     "prepare",
+    "task",
 ]

@@ -334,3 +334,20 @@ def test_a_closed_pipe_is_no_traceback(project: Path) -> None:
             timeout=60,
         )
     assert "Traceback" not in ended.stderr
+
+
+def test_a_task_may_have_limits_and_a_response_format_of_its_own(project: Path, server: ChatServer) -> None:
+    text = Path("run.toml").read_text(encoding="utf-8")
+    own = 'name = "b"\nmax_tokens = 7\nresponse_format = {type = "json_object"}'
+    Path("run.toml").write_text(text.replace('name = "b"', own), encoding="utf-8")
+    assert here("evaluate", "run.toml", "--quiet").code == 0
+    bodies = [json.loads(body) for body in server.asked]
+    asked = {
+        (body["messages"][-1]["content"].split(":")[0], body["max_tokens"], str(body.get("response_format")))
+        for body in bodies
+    }
+    assert asked == {
+        ("About a", 64, "None"),
+        ("About b", 7, "{'type': 'json_object'}"),
+        ("About unseen", 64, "None"),
+    }

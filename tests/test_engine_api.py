@@ -27,10 +27,14 @@ from metaspo import (
     evaluate,
     optimize,
     prepare,
+    task,
 )
 from metaspo.backends import Completion, RequestRejected, Simulated
 from metaspo.engine import Prepared, PromptError, optimize_many
 from metaspo.engine.prompts import render
+from metaspo.engine.runs.answers import read_config
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.tasks import TaskError
 
 Answer = Callable[[Request], str]
 
@@ -264,3 +268,52 @@ async def test_no_outer_round_lowers_the_incumbents_score() -> None:
     for seed in range(5):
         _, report = await systems_and_result({"seed": seed, "inner": {"candidates": 0}})
         assert report.result.train_after >= report.result.train_before
+
+
+def written(metric: object, **changes: object) -> dict[str, Any]:
+    """A config in Python: rows as lists, a function as metric."""
+    rows = [{"question": f"number {number}", "answer": "yes" if number % 2 == 0 else "no"} for number in range(6)]
+    labels = {"kind": "label", "labels": ["yes", "no"]}
+    prompt = "About a: is {question} even?"
+    tasks = [
+        task("a", train=rows, test=rows[:4], answer=labels, metric=metric, user_prompt=prompt),  # type: ignore[arg-type]
+        task("unseen", role="target", test=rows, answer=labels, user_prompt=prompt),
+    ]
+    base = {"model": "answerer", "endpoints": ["http://127.0.0.1:1/v1"], "max_tokens": 64}
+    optimizer = {**base, "model": "writer"}
+    return {"seed": 7, "iterations": 1, "base": base, "optimizer": optimizer, "tasks": tasks, **changes}
+
+
+def lenient(prediction: str | None, answers: tuple[str, ...]) -> float:
+    return 1.0 if prediction in answers else 0.25
+
+
+async def test_a_config_may_be_written_in_python_with_rows_and_a_function_as_metric(tmp_path: Path) -> None:
+    config = written(lenient, cache="", runs=str(tmp_path / "runs"))
+    async with gateway_of(World(3).answer) as gateway:
+        report = await optimize(config, gateway=gateway)
+    grades = {grade for test in report.result.tests if test.task == "a" for grade in test.grades}
+    assert grades == {0.25, 1.0}
+    assert report.directory is not None
+    kept = read_config(RunDirectory(report.directory))
+    assert kept.tasks[0].metric == f"{lenient.__module__}:lenient"
+    assert kept.tasks[0].train is not None
+    assert len(kept.tasks[0].train.given or ()) == 6
+
+
+def test_functions_of_one_name_and_other_code_are_other_runs(tmp_path: Path) -> None:
+    def named(value: float) -> Callable[..., float]:
+        functions: dict[str, Callable[..., float]] = {}
+        exec(f"def score(prediction, answers):\n    return {value}", functions)  # noqa: S102 - as in a notebook
+        return functions["score"]
+
+    directories = [prepare(written(named(value), runs=str(tmp_path))).directory for value in (0.25, 0.5, 0.25)]
+    names = [directory.name for directory in directories if directory]
+    assert names[0] == names[2] != names[1]
+
+
+def test_a_task_that_cannot_be_is_told_with_its_name() -> None:
+    with pytest.raises(TaskError, match=r"metric: 'acuracy' is no metric: .*\[task 'a'\]"):
+        task("a", train=[{"question": "q", "answer": "a"}], metric="acuracy")
+    with pytest.raises(ConfigError, match=r"tasks.0.answer: 'labl' is no answer format: .*\[task 'a'\]"):
+        prepare({"base": {"model": "m", "backend": "local"}, "tasks": [{"name": "a", "train": [{}], "answer": "labl"}]})

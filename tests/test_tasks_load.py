@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks
 from metaspo.engine.tasks.load import draw
+from metaspo.engine.tasks.sources import read_rows
+from metaspo.engine.tasks.spec import DataSource
 
 
 def _write(path: Path, rows: Sequence[tuple[str, object]]) -> None:
@@ -197,3 +199,67 @@ def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
 def test_two_tasks_of_one_name_are_an_error(folder: Path) -> None:
     with pytest.raises(TaskError, match="'mine' is the name of 2 tasks"):
         load_tasks([_spec(), _spec()], base_dir=folder, seed=1)
+
+
+def test_rows_can_stand_in_the_config_itself(tmp_path: Path) -> None:
+    rows = [{"text": f"q{number}", "answer": number % 2} for number in range(4)]
+    task = load_task(_spec(train=rows, columns={"question": "text"}), base_dir=tmp_path, seed=1)
+    assert [(example.question, example.answers, example.where) for example in task.train] == [
+        (f"q{number}", (str(number % 2),), f"row {number + 1}") for number in range(4)
+    ]
+
+
+@given(st.integers(1, 99), st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_shares_of_one_file_make_two_splits_that_have_no_row_in_common(
+    percent: int, rows: list[tuple[str, int]]
+) -> None:
+    table = [{"question": f"q{text}", "answer": answer} for text, answer in rows]
+    found: list[str] = []
+    for part in (f"0-{percent}%", f"{percent}-100%"):
+        source = DataSource.model_validate({"given": table, "part": part})
+        taken = [row.where for row in read_rows(source, base_dir=Path())]
+        assert {str(table[int(where.split()[1]) - 1]) for where in taken}.isdisjoint(
+            {str(table[int(where.split()[1]) - 1]) for where in found}
+        )
+        found += taken
+    assert sorted(found, key=lambda where: int(where.split()[1])) == [f"row {n + 1}" for n in range(len(rows))]
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("rows.csv", ";"), ("rows.tsv", "|")])
+def test_cells_are_parted_by_the_delimiter_that_is_told(tmp_path: Path, name: str, delimiter: str) -> None:
+    text = f"question{delimiter}answer\na, b\t{delimiter}yes\n"
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    task = load_task(_spec(train={"path": name, "delimiter": delimiter}), base_dir=tmp_path, seed=1)
+    assert [(example.question, example.answers) for example in task.train] == [("a, b\t", ("yes",))]
+
+
+BAD_LINES = [
+    ("not JSON", "train.jsonl:2: not valid JSON"),
+    ('{"question": "", "answer": "yes"}', "train.jsonl:2: the question"),
+    ('{"question": "q"}', "train.jsonl:2: no column 'answer'"),
+    ('{"question": "q", "answer": "perhaps"}', "train.jsonl:2: the answer 'perhaps' does not fit"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD_LINES)
+def test_a_bad_row_is_left_out_and_told_where_that_is_asked_for_and_else_a_fault(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    good = '{"question": "one", "answer": "yes"}'
+    (tmp_path / "train.jsonl").write_text(f"{good}\n{line}\n{good}\n", encoding="utf-8")
+    answer = {"kind": "label", "labels": ["yes", "no"]}
+    with pytest.raises(TaskError, match=says):
+        load_task(_spec(answer=answer), base_dir=tmp_path, seed=1)
+    notices: list[Notice] = []
+    source = {"path": "train.jsonl", "bad_rows": "skip"}
+    task = load_task(_spec(train=source, answer=answer), base_dir=tmp_path, seed=1, notify=notices.append)
+    assert [example.where for example in task.train] == ["train.jsonl:1", "train.jsonl:3"]
+    (told,) = (notice for notice in notices if notice.kind == "bad-rows")
+    assert told.count == 1
+    assert told.message.startswith("1 train rows cannot be used and are left out; the first: " + says)
+
+
+def test_a_file_of_bad_rows_alone_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("question,answer\none\ntwo\n", encoding="utf-8")
+    with pytest.raises(TaskError, match=r"train\.csv:2: 1 cells under 2 column names"):
+        load_task(_spec(train={"path": "train.csv", "bad_rows": "skip"}), base_dir=tmp_path, seed=1)

@@ -63,16 +63,16 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
 
 
 def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -> tuple[str, ...]:
-    limit = config.base.max_tokens
+    limit, key = task.max_tokens or config.base.max_tokens, "max_tokens" if task.max_tokens else "base.max_tokens"
     if outcome.status is Status.FAILED:
         return (f"task {task.name}: no answer: {outcome.reason}",)
     if isinstance(answer, Completion) and answer.only_thought:
         return (
-            f"task {task.name}: base.max_tokens = {limit:,} is used up by thinking before the answer begins: raise it, "
+            f"task {task.name}: {key} = {limit:,} is used up by thinking before the answer begins: raise it, "
             "or switch thinking off in base.extra",
         )
     if isinstance(answer, Completion) and answer.finish_reason == "length":
-        return (f"task {task.name}: the answer is cut off at base.max_tokens = {limit:,}: raise it",)
+        return (f"task {task.name}: the answer is cut off at {key} = {limit:,}: raise it",)
     if outcome.status is Status.MALFORMED:
         return (
             f"task {task.name}: the answer cannot be read. The user prompt should say how to answer: "

@@ -15,6 +15,7 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
+from metaspo.engine.tasks import TaskSpec
 
 PLAINLY = {  # pydantic's faults that name types of Python
     "tuple_type": "must be a list, […]",
@@ -148,17 +149,40 @@ def parse_config(
         base_dir: where a relative `data` of domains starts.
     """
     environment = os.environ if environment is None else environment
-    expanded = expand_domains(raw, source=source, environment=environment, base_dir=base_dir)
+    expanded = expand_domains(_as_tables(raw), source=source, environment=environment, base_dir=base_dir)
     expanded = expand_preset(expanded, source=source)
     try:
         return RunConfig.model_validate(expanded)
     except ValidationError as error:
-        raise ConfigError(explain_faults(error, source=source, table=RunConfig)) from None
+        raise ConfigError(explain_faults(error, source=source, table=RunConfig, raw=expanded)) from None
 
 
-def explain_faults(error: ValidationError, *, source: str, table: type[BaseModel]) -> str:
-    """One line per fault, each with file and key; `table` is what was validated."""
-    return "\n".join(f"{source}: {_explain(fault, table)}" for fault in error.errors(include_url=False))
+def _as_tables(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with tasks that were written in Python as a file would have them."""
+    tasks = raw.get("tasks")
+    if not isinstance(tasks, list | tuple) or not any(isinstance(task, TaskSpec) for task in tasks):
+        return raw
+    tables = [task.model_dump(exclude_unset=True) if isinstance(task, TaskSpec) else task for task in tasks]
+    return {**raw, "tasks": tables}
+
+
+def explain_faults(
+    error: ValidationError, *, source: str, table: type[BaseModel], raw: Mapping[str, Any] | None = None
+) -> str:
+    """One line per fault, each with file and key; `table` is what `raw` was validated as."""
+    faults = error.errors(include_url=False)
+    return "\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw or {})}" for fault in faults)
+
+
+def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
+    """The name of the task that a fault is in, as faults of data give it."""
+    match fault["loc"]:
+        case ("tasks", int(number), key, *_) if key != "name":
+            task = raw["tasks"][number]
+            name = task.get("name") if isinstance(task, Mapping) else None
+            return f" [task {name!r}]" if name else ""
+        case _:
+            return ""
 
 
 def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:

@@ -1,7 +1,7 @@
 """From the `[base]` and `[optimizer]` tables to lanes: which backends, which limits, which prices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from metaspo.backends.openai_api import OPENAI
 from metaspo.engine.config.schema import EndpointTable, ModelTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.prompts import Roles, merged
+from metaspo.engine.tasks import Task
 from metaspo.scheduling import Lane, LaneSettings, Prices
 
 BASE_TEMPERATURE = 0.0
@@ -46,12 +47,27 @@ class Model:
     sampling: Sampling
     roles: Roles = "separate"
     prices: Prices | None = None
+    response_format: str = ""
+
+    def of_task(self, task: Task) -> "Model":
+        """The same as it answers a task's examples."""
+        if task.max_tokens is None and not task.response_format:
+            return self
+        sampling = replace(self.sampling, max_tokens=task.max_tokens or self.sampling.max_tokens)
+        return replace(self, sampling=sampling, response_format=task.response_format)
 
     def request(self, messages: tuple[Message, ...], *, draw: int = 0) -> Request:
         """A request to this model, without a system role if it has none."""
         if self.roles == "merged":
             messages = merged(messages)
-        return Request(model=self.name, revision=self.revision, messages=messages, sampling=self.sampling, draw=draw)
+        return Request(
+            model=self.name,
+            revision=self.revision,
+            messages=messages,
+            sampling=self.sampling,
+            response_format=self.response_format,
+            draw=draw,
+        )
 
 
 def lane_settings(table: ModelTable) -> LaneSettings:

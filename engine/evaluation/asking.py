@@ -1,7 +1,7 @@
 """How the examples of a split get their answers under a prompt pair: by one call each, or by a program."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from metaspo.backends import Completion, RequestRejected
@@ -44,6 +44,7 @@ class Asking(Protocol):
 
 def asking_of(base: Base, pair: PromptPair, task: Task, examples: Sequence[Example]) -> Asking:
     """One call an example, in one batch, unless the task names a program."""
+    base = replace(base, model=base.model.of_task(task))
     if task.program is None:
         return OneCall(base, pair, examples)
     return ByProgram(base, pair, task.program, examples)

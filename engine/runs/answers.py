@@ -152,7 +152,9 @@ class _Reader:
 
 def read_config(run: RunDirectory) -> RunConfig:
     """The config that a run's directory holds. Raises `RunDirectoryError`, `ConfigError`."""
-    return parse_config(_read(run.config), source=str(run.config))
+    said = _read(run.config)
+    named = {key: value for key, value in said.items() if key != "name" or value}  # one from Python may have none
+    return parse_config(named, source=str(run.config))
 
 
 def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:

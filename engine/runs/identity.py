@@ -69,6 +69,8 @@ def _task(task: Task) -> dict[str, Any]:
         "metric": task.metric.name,
         "grading": task.grading or task.answer_format.describe(),
         "splits": [[_example(example) for example in split] for split in (task.train, task.test)],
+        **({"max_tokens": task.max_tokens} if task.max_tokens is not None else {}),
+        **({"response_format": task.response_format} if task.response_format else {}),
     }
 
 

@@ -42,6 +42,7 @@ from metaspo.engine.tasks.metrics import (
 )
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.spec import ANSWER_KINDS, METRIC_NAMES, AnswerSpec, Columns, DataSource, TaskSpec
+from metaspo.engine.tasks.written import task
 
 __all__ = [
     "ANSWER_KINDS",
@@ -90,4 +91,5 @@ __all__ = [
     "similarity_of",
     "single_braces",
     "squad_normalize",
+    "task",
 ]

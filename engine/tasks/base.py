@@ -145,6 +145,7 @@ class Task:
         grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
             made by hand, of which the format's description has to do.
         program: what answers an example; None for one call with the question in the user prompt.
+        max_tokens, response_format: of its answers, in place of the base model's own; the latter as JSON text.
     """
 
     name: str
@@ -157,6 +158,8 @@ class Task:
     weight: float = 1.0
     grading: str = ""
     program: Program | None = None
+    max_tokens: int | None = None
+    response_format: str = ""
 
     @property
     def max_calls(self) -> int:

@@ -25,10 +25,12 @@ class Row:
 
     Attributes:
         where: file and line, for messages.
+        fault: why it is no row, in a sentence with `where`; "" for one that is.
     """
 
     where: str
     cells: Mapping[str, object]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,21 @@ from typing import Final, Literal
 
 import orjson
 
+from metaspo.backends import json_text
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.cells import Row, answers_of, metadata_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
-from metaspo.engine.tasks.imports import source_digest
-from metaspo.engine.tasks.metrics import Agreement, build_metric
+from metaspo.engine.tasks.imports import function_digest, source_digest
+from metaspo.engine.tasks.metrics import Agreement, UserMetric, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec
+from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec, path_of
 
-NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated"]
+NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated", "bad-rows"]
 Split = Literal["train", "test"]
 
 _MAX_LABELS: Final = 100
@@ -79,14 +80,20 @@ def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ign
 
 
 def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
-    raw_train = _read(spec, spec.train, base_dir)
-    raw_test = _read(spec, spec.test, base_dir)
+    raw_train, bad_train = _read(spec, spec.train, base_dir)
+    raw_test, bad_test = _read(spec, spec.test, base_dir)
     answer = _with_labels(spec.answer, (*raw_train, *raw_test))
     answer_format = _format(answer, base_dir)
     metric = _metric(spec, answer_format, base_dir)
     program = _program(spec, base_dir)
-    train = _sampled(spec, "train", _canonical(spec, answer_format, raw_train), seed, notify)
-    test = _sampled(spec, "test", _canonical(spec, answer_format, raw_test), seed, notify)
+    read_train = _canonical(spec, answer_format, raw_train, spec.train, bad_train)
+    read_test = _canonical(spec, answer_format, raw_test, spec.test, bad_test)
+    for split, bad in (("train", bad_train), ("test", bad_test)):
+        if bad:
+            message = f"{len(bad)} {split} rows cannot be used and are left out; the first: {bad[0]}"
+            notify(Notice(task=spec.name, kind="bad-rows", count=len(bad), message=message))
+    train = _sampled(spec, "train", read_train, seed, notify)
+    test = _sampled(spec, "test", read_test, seed, notify)
     _notice_repeats(spec, "train", train, notify)
     _notice_repeats(spec, "test", test, notify)
     _notice_overlap(spec, train, test, notify)
@@ -101,6 +108,8 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         weight=spec.weight,
         grading=grading_of(answer, own=(spec.metric or "", spec.program or ""), base_dir=base_dir),
         program=program,
+        max_tokens=spec.max_tokens,
+        response_format=json_text(spec.response_format) if spec.response_format else "",
     )
 
 
@@ -110,25 +119,41 @@ def _program(spec: TaskSpec, base_dir: Path) -> Program | None:
     return build_program(spec.program, max_calls=spec.max_calls, base_dir=base_dir)
 
 
-def grading_of(answer: AnswerSpec, *, own: Sequence[str] = (), base_dir: Path = Path()) -> str:
+def grading_of(answer: AnswerSpec, *, own: Sequence[str | Callable[..., object]] = (), base_dir: Path = Path()) -> str:
     """A task's `grading`: how its answers are read, and the code of a format, metric or program of the user's own."""
-    named = [path for path in (answer.kind, *own) if ":" in path]
+    named = [path for path in (answer.kind, *own) if isinstance(path, str) and ":" in path]
     code = {path: source_digest(path, base_dir=base_dir) for path in named}
+    code |= {path_of(function): function_digest(function) for function in own if callable(function)}
     data = {"answer": answer.model_dump(mode="json", exclude_defaults=True), "code": code}
     return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[Example, ...]:
-    """The rows of one split with their answers as they stand in the data."""
-    if source is None:
-        return ()
-    examples = tuple(
-        Example(question_of(row, spec.columns), _answers(spec, row), row.where, metadata_of(row, spec.columns))
-        for row in read_rows(source, base_dir=base_dir)
-    )
-    if not examples:
-        raise TaskError(f"{source.path or source.dataset}: holds no examples")
-    return examples
+def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[list[Example], list[str]]:
+    """The rows of one split with their answers as they stand in the data, and what was wrong with those left out."""
+    examples: list[Example] = []
+    bad: list[str] = []
+    for row in read_rows(source, base_dir=base_dir) if source else ():
+        try:
+            examples.append(_example(spec, row))
+        except TaskError as fault:
+            _leave_out(fault, source, bad)
+    if source and not examples:
+        raise TaskError(bad[0] if bad else f"{source.path or source.dataset or 'the list of rows'}: holds no examples")
+    return examples, bad
+
+
+def _example(spec: TaskSpec, row: Row) -> Example:
+    """Raises `TaskError` for a row that cannot be used."""
+    if row.fault:
+        raise TaskError(row.fault)
+    return Example(question_of(row, spec.columns), _answers(spec, row), row.where, metadata_of(row, spec.columns))
+
+
+def _leave_out(fault: TaskError, source: DataSource | None, bad: list[str]) -> None:
+    """Note a row that is left out. Raises the fault where no row may be."""
+    if source is None or source.bad_rows == "stop":
+        raise fault
+    bad.append(str(fault))
 
 
 def _answers(spec: TaskSpec, row: Row) -> tuple[str, ...]:
@@ -157,6 +182,8 @@ def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ..
 
 
 def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metric:
+    if callable(spec.metric):
+        return UserMetric(spec.metric_name(), spec.metric)
     if spec.metric_name() == "agreement":
         return Agreement(answer_format)
     return build_metric(spec.metric_name(), base_dir=base_dir)
@@ -193,8 +220,19 @@ def _labels_in(raw: Sequence[Example], *, split: Callable[[str], list[str]], num
     return tuple(spellings[key] for key in sorted(spellings))
 
 
-def _canonical(spec: TaskSpec, answer_format: AnswerFormat, raw: Sequence[Example]) -> tuple[Example, ...]:
-    return tuple(replace(example, answers=_accepted(spec, answer_format, example)) for example in raw)
+def _canonical(
+    spec: TaskSpec, answer_format: AnswerFormat, raw: Sequence[Example], source: DataSource | None, bad: list[str]
+) -> tuple[Example, ...]:
+    """The examples with their answers as the format has them; those left out are noted in `bad`."""
+    examples = []
+    for example in raw:
+        try:
+            examples.append(replace(example, answers=_accepted(spec, answer_format, example)))
+        except TaskError as fault:
+            _leave_out(fault, source, bad)
+    if raw and not examples:
+        raise TaskError(bad[-1])
+    return tuple(examples)
 
 
 def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> tuple[str, ...]:

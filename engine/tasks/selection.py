@@ -4,18 +4,31 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
+import orjson
+
 from metaspo.engine.tasks.cells import Row, text_in
+from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.spec import DataSource
 
 
 def selected(rows: Iterable[Row], source: DataSource) -> Iterator[Row]:
-    """The rows that a source asks for, in their order. Raises `TaskError` where a column it goes by is not there."""
+    """The rows that a source asks for, in their order, and those that are none where they may be left out.
+
+    Raises `TaskError` for a row that is none, and where a column that it goes by is not there.
+    """
     low, high = source.share()
     for row in islice(rows, source.rows):
-        if not _matches(row, source.where):
-            continue
-        if source.group is None or low <= _percentile(text_in(row, source.group)) < high:
+        if row.fault and source.bad_rows == "stop":
+            raise TaskError(row.fault)
+        if row.fault or (_matches(row, source.where) and (source.part is None or low <= _share(row, source) < high)):
             yield row
+
+
+def _share(row: Row, source: DataSource) -> int:
+    """The percentile that a row falls into, by the column it goes by or by all of it."""
+    if source.group is not None:
+        return _percentile(text_in(row, source.group))
+    return _percentile(orjson.dumps(dict(row.cells), default=str, option=orjson.OPT_SORT_KEYS).decode())
 
 
 def _matches(row: Row, where: Mapping[str, tuple[str, ...]]) -> bool:

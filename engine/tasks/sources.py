@@ -30,6 +30,8 @@ def read_rows(source: DataSource, *, base_dir: Path) -> Iterator[Row]:
 
 
 def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
+    if source.given is not None:
+        return (Row(f"row {number}", row) for number, row in enumerate(source.given, 1))
     if source.path is None:
         return _read_dataset(source, base_dir)
     path = base_dir / Path(source.path).expanduser()
@@ -38,6 +40,8 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
         raise TaskError(f"{path}: cannot read files of this kind; use {', '.join(_READERS)}")
     if not path.is_file():
         raise TaskError(f"{path}: no such file (relative paths start at the config file's folder)")
+    if source.delimiter is not None:
+        return _read_delimited(path, source.path, source.delimiter)
     return reader(path, source.path)
 
 
@@ -47,7 +51,14 @@ def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
         for number, raw in enumerate(lines, 1):
             line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             if line.strip():
-                yield Row(f"{shown}:{number}", _json_object(line, f"{shown}:{number}"))
+                yield _json_row(line, f"{shown}:{number}")
+
+
+def _json_row(line: bytes, where: str) -> Row:
+    try:
+        return Row(where, _json_object(line, where))
+    except TaskError as fault:
+        return Row(where, {}, str(fault))
 
 
 def _json_object(line: bytes, where: str) -> Mapping[str, object]:
@@ -88,7 +99,7 @@ def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
                 if not cells:
                     continue
                 if header:
-                    yield Row(where, _named(header, cells, where))
+                    yield _named(header, cells, where)
                 else:
                     header = _header(cells, where)
         except csv.Error as error:
@@ -118,10 +129,11 @@ def _header(cells: list[str], where: str) -> list[str]:
     return cells
 
 
-def _named(header: list[str], cells: list[str], where: str) -> Mapping[str, object]:
+def _named(header: list[str], cells: list[str], where: str) -> Row:
     if len(cells) != len(header):
-        raise TaskError(f"{where}: {len(cells)} cells under {len(header)} column names; put quotes around commas")
-    return dict(zip(header, cells, strict=True))
+        fault = f"{where}: {len(cells)} cells under {len(header)} column names; put quotes around commas"
+        return Row(where, {}, fault)
+    return Row(where, dict(zip(header, cells, strict=True)))
 
 
 def _read_parquet(path: Path, shown: str) -> Iterator[Row]:

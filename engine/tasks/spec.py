@@ -2,12 +2,20 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
-from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
+from metaspo.engine.tasks.base import PLACEHOLDER, Grade, TaskRole, single_braces
 
 SampleOrder = Literal["head", "random"]
 
@@ -65,6 +73,9 @@ class DataSource(_Table):
 
     Attributes:
         path: .jsonl, .csv, .tsv or .parquet, relative to the config file.
+        given: the rows themselves, tables with a key for each column; a list in place of the source, for short.
+        delimiter: what separates the cells of a .csv or .tsv file, where it is not a comma or a tab.
+        bad_rows: "skip" leaves out, and counts, rows that cannot be used; else the first one is a fault.
         dataset: a Hugging Face dataset's name, or a folder that begins with `./`, `../` or `/`.
         config: the dataset's configuration, where it has several.
         split: the dataset's split, slices such as `train[:200]` included.
@@ -72,10 +83,11 @@ class DataSource(_Table):
         rows: how many rows are looked at, from the first on; a dataset is then streamed, the rest is not downloaded.
         where: keeps the rows whose columns hold these values, {subject = "anatomy"} or {subject = ["a", "b"]}.
         part: keeps a share of the rows, "0-30%" beside "30-100%" makes two splits out of one. Drawn by hash.
-        group: the column that `part` goes by: rows with one value in it stay together.
+        group: the column that `part` goes by: rows with one value in it stay together; else the whole row.
     """
 
     path: str | None = None
+    given: tuple[dict[str, Any], ...] | None = None
     dataset: str | None = None
     config: str | None = None
     split: str | None = None
@@ -84,11 +96,19 @@ class DataSource(_Table):
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     part: str | None = None
     group: str | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    bad_rows: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
+        match value:
+            case str():
+                return {"path": value}
+            case list() | tuple():
+                return {"given": value}
+            case _:
+                return value
 
     @field_validator("where", mode="before")
     @classmethod
@@ -108,14 +128,16 @@ class DataSource(_Table):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        if (self.path is None) == (self.dataset is None):
+        if (self.path, self.dataset, self.given).count(None) != 2:
             raise ValueError('give either a file, "train.jsonl", or a dataset, {dataset = "squad", split = "train"}')
         if self.dataset is not None and self.split is None:
             raise ValueError('a dataset needs a split: add split = "train"')
-        if self.path is not None and (self.config or self.split or self.files):
+        if self.dataset is None and (self.config or self.split or self.files):
             raise ValueError("config, split and files belong to a dataset, not to a file: leave them out")
-        if (self.part is None) != (self.group is None):
-            raise ValueError('part and group go together: part = "0-30%", group = "question"')
+        if self.group is not None and self.part is None:
+            raise ValueError('group says how part counts: part = "0-30%", group = "question"')
+        if self.delimiter is not None and not (self.path or "").lower().endswith((".csv", ".tsv")):
+            raise ValueError("delimiter belongs to a file in CSV: leave it out")
         return self
 
     def share(self) -> tuple[int, int]:
@@ -303,10 +325,12 @@ class TaskSpec(_Table):
         sample: which ones where there are more: the first, or a draw that depends on the run's seed, the task's name
             and the split only. A larger sample holds the smaller one of the same seed.
         max_question_chars: longer questions are left out and counted.
-        metric: one of `METRIC_NAMES` or "package.module:function"; by the kind of answer if left out.
+        metric: one of `METRIC_NAMES`, "package.module:function" or, from Python, a function; by the kind of answer if
+            left out.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
+        max_tokens, response_format: of this task's answers, over what `[base]` says.
         program: "package.module:function" that answers an example in place of one call; see `Program`.
         max_calls: how many calls a program may make for one example.
     """
@@ -321,9 +345,11 @@ class TaskSpec(_Table):
     sample: SampleOrder = "random"
     max_question_chars: int | None = Field(default=None, ge=1, le=_LARGEST, strict=True)
     answer: AnswerSpec = AnswerSpec()
-    metric: str | None = None
+    metric: str | Callable[..., float | Grade] | None = None
     user_prompt: str | None = None
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, ge=1, le=10_000_000, strict=True)
+    response_format: dict[str, Any] = Field(default_factory=dict)
     program: str | None = None
     max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
 
@@ -343,8 +369,8 @@ class TaskSpec(_Table):
 
     @field_validator("metric")
     @classmethod
-    def _known_metric(cls, value: str | None) -> str | None:
-        if value is None or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value):
+    def _known_metric(cls, value: str | Callable[..., float | Grade] | None) -> object:
+        if not isinstance(value, str) or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value):
             return value
         raise ValueError(f'{value!r} is no metric: use {_one_of(METRIC_NAMES, value)} or "package.module:function"')
 
@@ -378,9 +404,19 @@ class TaskSpec(_Table):
             )
         return self
 
+    @field_serializer("metric", when_used="json")
+    def _metric_path(self, value: str | Callable[..., float | Grade] | None) -> str | None:
+        return path_of(value) if callable(value) else value
+
     def metric_name(self) -> str:
-        """The metric as given, or the default for the kind of answer."""
-        return self.metric or self.answer.facts.metric
+        """The metric as given, or the default for the kind of answer; of a function its import path."""
+        return path_of(self.metric) if callable(self.metric) else self.metric or self.answer.facts.metric
+
+
+def path_of(function: Callable[..., object]) -> str:
+    """Where a function is to be found, "package.module:function", as far as it can be."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', type(function).__module__)}:{name}"
 
 
 def _one_of(names: tuple[str, ...], given: str) -> str:
