@@ -54,6 +54,7 @@ class Oracle:
         self.config = config
         self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
         self.plain: Kept = {task.name: [] for task in self.tasks}
+        self.beam: list[tuple[str, Kept]] = []
         self.answer = answer
         self.selections: dict[str, dict[str, Any]] = {}
         self.asked: set[Request] = set()
@@ -151,12 +152,13 @@ class Oracle:
         return round(fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed), 12)
 
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
-        """Candidates from the incumbent; the best one replaces it if strictly better."""
-        parents = {task.name: self.under(task, kept) for task in self.tasks}
-        best, best_score, chosen = (system, parents), self.meta(parents), 0
+        """Candidates from the kept system prompts in turn; the best one replaces the incumbent if strictly better."""
+        starts = [(system, {task.name: self.under(task, kept) for task in self.tasks}), *self.beam]
+        pool = [(0, *start) for start in starts]
         for number in range(1, self.config.outer.candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = self.propose_system(parents, system, place)
+            system_before, parents = starts[(number - 1) % len(starts)]
+            prompt = self.propose_system(parents, system_before, place)
             if prompt is None:
                 continue
             gate = self.gate(parents, self.config.outer.gate, place)
@@ -171,12 +173,14 @@ class Oracle:
                 continue
             if any(node.refused for nodes in scored.values() for node in nodes):
                 continue
-            if (score := self.meta(scored)) > best_score:
-                best, best_score, chosen = (prompt, scored), score, number
-        system = best[0]
+            if prompt not in [there for _, there, _ in pool]:
+                pool.append((number, prompt, scored))
+        ranking = sorted(pool, key=lambda one: -self.meta(one[2]))[: self.config.outer.keep]
+        chosen, system, nodes = ranking[0]
+        self.beam = [(prompt, scored) for _, prompt, scored in ranking[1:]]
         if chosen:
-            kept = self.adopted(kept, *best)
-        self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": best_score}
+            kept = self.adopted(kept, system, nodes)
+        self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": self.meta(nodes)}
         return system, kept
 
     def adopted(self, kept: Kept, system: str, scored: Kept) -> Kept:

@@ -39,8 +39,9 @@ SIZES = st.fixed_dictionaries(
                 "gate": st.integers(0, 3),
                 "under": st.sampled_from(["kept", "first", "induced", "mixed"]),
                 "induced": st.integers(1, 2),
+                "keep": st.integers(1, 3),
             }
-        ),
+        ).map(lambda outer: {**outer, "keep": outer["keep"] if outer["under"] in ("first", "induced") else 1}),
         "rows": st.none() | st.integers(1, 6),
         "redraws": st.integers(0, 2),
     }

@@ -73,6 +73,15 @@ def test_a_raced_run_in_the_presets_shape_has_no_gate() -> None:
     assert config.rows == parse_config(raw(preset=PLUS)).rows
 
 
+def test_several_system_prompts_are_kept_only_where_their_scores_stay_what_they_are() -> None:
+    assert parse_config(raw(outer={"keep": 2, "under": "induced"})).outer.keep == 2
+    for under in ("kept", "mixed"):
+        with pytest.raises(
+            ConfigError, match=f'outer.keep = 2 wants outer.under = "first" or "induced": with "{under}"'
+        ):
+            parse_config(raw(outer={"keep": 2, "under": under}))
+
+
 def test_the_method_of_a_comparison_has_the_presets_shape_whatever_the_config_has() -> None:
     changes = method("metaspo+").overrides(3)
     config = parse_config(with_overrides(raw(iterations=9, outer={"candidates": 4}), changes))

@@ -64,7 +64,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
 PLANNED: Final = (
     *("train_calls", "rows", "iterations", "racing"),
     *(f"inner.{key}" for key in ("candidates", "failures", "gate", "keep")),
-    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced")),
+    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep")),
 )
 
 

@@ -186,6 +186,9 @@ class OuterTable(Wording):
     under: Under = Field(
         default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
     )
+    keep: int = Field(
+        default=1, ge=1, le=1_000, description="system prompts kept, the best first; candidates start from them in turn"
+    )
     induced: int = Field(
         default=2, ge=1, le=1_000, description='user prompts induced for each task, where under = "induced"'
     )
@@ -275,6 +278,11 @@ class RunConfig(Table):
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
         if self.racing and (self.inner.gate or self.outer.gate):
             raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
+        if self.outer.keep > 1 and self.outer.under in ("kept", "mixed"):
+            raise ValueError(
+                f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '
+                "user prompts change from round to round, and with them the scores of what is kept"
+            )
         try:
             orjson.dumps(self.model_dump(mode="json"))
         except TypeError as error:  # in `options` or `extra`, which hold what they like

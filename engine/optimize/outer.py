@@ -4,7 +4,8 @@ MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumb
 prompt of every source task; the meta score is the mean over these nodes; the best candidate replaces the
 incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
 one that cannot be selected any more is not scored to the end, and `outer.under` may name other user prompts to score
-candidates with; the kept ones are then scored under a new incumbent before they are ranked anew.
+candidates with; the kept ones are then scored under a new incumbent before they are ranked anew. With `outer.keep` the
+best few system prompts stay beside the incumbent, and candidates start from them in turn.
 """
 
 from dataclasses import asdict, replace
@@ -39,15 +40,16 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         system=state.system,
         tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
         candidates=table.candidates,
-        keep=1,
+        keep=table.keep,
+        beam=state.beam,
         gate=table.gate,
         tried=state.tried,
         after=beside,
         calls=calls,
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
-    [winner] = held.best.kept()
-    new = replace(state, tried=held.tried)
+    winner, *beam = held.best.kept()
+    new = replace(state, tried=held.tried, beam=tuple(beam))
     if winner.position > 0:
         new = await _adopt(new, winner, held)
         _note_optimism(held)
@@ -60,7 +62,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
 
 async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState:
     """Make the best candidate of a round the incumbent: its cards replace the old ones, each task's ranked anew."""
-    [incumbent] = held.old
+    incumbent = held.old[0]
     more = await gather(_score_beside(held, task, position, winner.prompt) for position, task in enumerate(state.tasks))
     held.setup.calls.admit(cells_of([card for cards in more for card in cards]))
     tasks = [_under(task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
@@ -97,7 +99,7 @@ def _under(state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
 
 def _note_optimism(held: Round) -> None:
     """Journal what of the winner's score is likely to be the luck of having been chosen."""
-    context, [incumbent] = held.setup.context, held.old
+    context, incumbent = held.setup.context, held.old[0]
     cards = [scored.cards if scored else None for scored in held.complete]
     if optimism := estimate_of(cards, incumbent.cards, seed=context.config.seed):
         event = events.Optimism(address=held.setup.address, **asdict(optimism), says=optimism.sentence)

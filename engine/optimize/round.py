@@ -17,7 +17,7 @@ from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.optimize.train_calls import TrainCell
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.optimizer import Unanswered
-from metaspo.engine.selection.objective import KeepBest, ScoredPrompt
+from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
 from metaspo.engine.selection.races import open_contest
 from metaspo.engine.strategies import NoProposal, Proposal, Proposer, Tried
@@ -44,6 +44,7 @@ class Round:
         self._admitted: set[TrainCell] = set()
         self._calls = calls
         self._nodes = setup.nodes
+        self._starts = setup.starts
         self._gate = CacheFirstGate(candidates)
         self._contest = self._open_contest()
 
@@ -59,7 +60,7 @@ class Round:
             self.best,
             objective=setup.objective,
             winners=winners,
-            start=self.old[0],
+            starts=setup.starts,
             gate=setup.gate,
         )
 
@@ -166,7 +167,7 @@ class Round:
         return CandidateRun(
             number=number,
             evaluations=evaluations,
-            stages=self._contest.stages(number, self.old[0].cards, first),
+            stages=self._contest.stages(number, start_of(self._starts, number).cards, first),
             contest=self._contest,
             gate=self._gate,
         )

@@ -1,6 +1,6 @@
 """What a round of either loop is about, before anything of it is asked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.optimize.state import TaskState
@@ -9,7 +9,7 @@ from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt,
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
-from metaspo.engine.strategies import Level, RoundSize, Tried
+from metaspo.engine.strategies import Level, RoundSize, TaskView, Tried
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Priority
 
@@ -46,6 +46,7 @@ class RoundSetup:
         tasks: with their kept user prompts, best first; one at level "user".
         candidates: how many prompts are proposed at most.
         keep: how many of old and new ones are kept.
+        beam: at level "system", kept prompts beside the first one, with their cards by node.
         gate: examples of each task on which a candidate must beat what it starts from; 0 for no gate.
         tried: what was proposed in earlier rounds, oldest first, each once.
         task_position: of the task at level "user" among those that have a round at the same time.
@@ -62,6 +63,7 @@ class RoundSetup:
     tasks: tuple[TaskState, ...]
     candidates: int
     keep: int
+    beam: tuple[ScoredPrompt, ...] = ()
     gate: int = 0
     tried: tuple[Tried, ...] = ()
     task_position: int = 0
@@ -94,13 +96,30 @@ class RoundSetup:
 
     @property
     def old(self) -> list[ScoredPrompt]:
-        """The prompts that are there, best first; candidates start from the first."""
-        cards = [card for task in self.tasks for card in task.kept]
-        prompts = [(card.pair.user, [card]) for card in cards] if self.level == "user" else [(self.system, cards)]
+        """The prompts that are there, best first."""
+        cards = tuple(card for task in self.tasks for card in task.kept)
+        beam = [(prompt.prompt, prompt.cards) for prompt in self.beam]
+        prompts = (
+            [(card.pair.user, (card,)) for card in cards] if self.level == "user" else [(self.system, cards), *beam]
+        )
         return [
             self.objective.scored(position, prompt, scored)
             for position, (prompt, scored) in enumerate(prompts, start=1 - len(prompts))
         ]
+
+    @property
+    def starts(self) -> list[ScoredPrompt]:
+        """What candidates start from, in turn: the best user prompt, or every kept system prompt."""
+        return self.old[:1] if self.level == "user" else self.old
+
+    @property
+    def parents(self) -> tuple[tuple[str, tuple[TaskView, ...]], ...]:
+        """Of each start the system prompt, and how every task fares under it."""
+        return tuple((start.cards[0].pair.system, self._views(start)) for start in self.starts)
+
+    def _views(self, start: ScoredPrompt) -> tuple[TaskView, ...]:
+        by_task = [tuple(card for card in start.cards if card.task == state.task.name) for state in self.tasks]
+        return tuple(replace(state, kept=cards).view() for state, cards in zip(self.tasks, by_task, strict=True))
 
     @property
     def size(self) -> RoundSize:

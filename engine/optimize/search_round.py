@@ -47,7 +47,12 @@ class RoundSearchContext:
     @cached_property
     def tasks(self) -> tuple[TaskView, ...]:
         """The tasks under the best prompts there are."""
-        return tuple(task.view() for task in self._setup.tasks)
+        return self.parents[0][1]
+
+    @cached_property
+    def parents(self) -> tuple[tuple[str, tuple[TaskView, ...]], ...]:
+        """What candidates start from, in turn."""
+        return self._setup.parents
 
     @cached_property
     def first(self) -> tuple[Trial, ...]:

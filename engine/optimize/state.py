@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from metaspo.engine.config.schema import Under
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.selection.objective import Objective, score_of
+from metaspo.engine.selection.objective import Objective, ScoredPrompt, score_of
 from metaspo.engine.statistics import Optimism
 from metaspo.engine.strategies.base import TaskView, Tried
 from metaspo.engine.tasks import Task
@@ -61,6 +61,7 @@ class RunState:
     Attributes:
         tried: system prompts that were proposed in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
+        beam: further kept system prompts, best first, with cards under the user prompts that they are compared under.
         optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
 
@@ -68,6 +69,7 @@ class RunState:
     tasks: tuple[TaskState, ...]
     tried: tuple[Tried, ...] = ()
     raced_out: tuple[str, ...] = ()
+    beam: tuple[ScoredPrompt, ...] = ()
     optimism: Optimism | None = None
 
     @property

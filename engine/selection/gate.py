@@ -15,7 +15,7 @@ from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runtime.priorities import node_by_node
-from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import Contest, Stage, hard_and_easy
 from metaspo.scheduling import Priority
 
@@ -24,7 +24,7 @@ class Gate(Contest):
     """A round with a gate; with `exact` bounds drop candidates, too.
 
     Args:
-        start: the prompt that candidates start from.
+        starts: the prompts that candidates start from, in turn.
         rows: how many of each task are drawn.
     """
 
@@ -36,13 +36,13 @@ class Gate(Contest):
         *,
         objective: Objective,
         exact: bool,
-        start: ScoredPrompt,
+        starts: Sequence[ScoredPrompt],
         rows: int,
         seed: int,
         address: str,
     ) -> None:
         super().__init__(best, objective=objective, exact=exact)
-        self._start, self._size, self._seed, self._address = start, rows, seed, address
+        self._starts, self._size, self._seed, self._address = starts, rows, seed, address
         self._verdicts: dict[int, float | None] = {}
 
     def stages(self, number: int, starts: Sequence[Scorecard], first: Sequence[Priority]) -> list[Stage]:
@@ -94,22 +94,22 @@ class Gate(Contest):
         return self._mean(nodes)
 
     def _to_beat(self, number: int) -> float:
-        cards = zip(self._rows(number), self._start.cards, strict=True)
+        cards = zip(self._rows(number), start_of(self._starts, number).cards, strict=True)
         return self._mean([[card.outcomes[row].grade or 0.0 for row in rows] for rows, card in cards])
 
     def _mean(self, nodes: Sequence[Sequence[float]]) -> float:
-        weights = [card.weight for card in self._start.cards]
+        weights = [card.weight for card in self._starts[0].cards]
         return mean([sum(grades) / len(grades) for grades in nodes], weights=weights)
 
     def _rows(self, number: int) -> list[list[int]]:
         """By node: the same ones of a task, whichever user prompt it is with."""
         rng = rng_at(self._seed, join(candidate_address(self._address, number), "gate"))
         drawn: dict[str, list[int]] = {}
-        for card in self._start.cards:
+        for card in self._starts[0].cards:
             if card.task not in drawn:
                 size = len(card.outcomes)
                 drawn[card.task] = sorted(rng.sample(range(size), min(self._size, size)))
-        return [drawn[card.task] for card in self._start.cards]
+        return [drawn[card.task] for card in self._starts[0].cards]
 
 
 def missed(*, rows: int, better: int, worse: int, drawn: int) -> float:

@@ -91,6 +91,11 @@ class KeepBest:
         return self._ranking[: self._keep]
 
 
+def start_of(starts: Sequence[ScoredPrompt], number: int) -> ScoredPrompt:
+    """What candidate `number`, from 1, starts from: of several prompts each in turn."""
+    return starts[(number - 1) % len(starts)]
+
+
 def mean(scores: Sequence[float], *, weights: Sequence[float] | None = None) -> float:
     """The weighted mean (plain, if no weights are given) to 12 decimals: equal means are ties, whatever of.
 

@@ -148,7 +148,7 @@ def open_contest(
     *,
     objective: Objective,
     winners: int,
-    start: ScoredPrompt,
+    starts: Sequence[ScoredPrompt],
     gate: int = 0,
 ) -> Contest:
     """How a round drops its candidates, as the config says; why it is not raced where it should be is in the journal.
@@ -156,13 +156,13 @@ def open_contest(
     Args:
         tasks: the task of each node; its train split is raced on.
         winners: how many candidates the round can select at most.
-        start: the prompt that candidates start from.
-        gate: rows of each task on which they must beat it before they are scored on the rest; 0: no gate.
+        starts: the prompts that candidates start from, in turn.
+        gate: rows of each task on which they must beat theirs before they are scored on the rest; 0: no gate.
     """
     config = context.config
     if gate:
         exact = config.early_rejection
-        return Gate(best, objective=objective, exact=exact, start=start, rows=gate, seed=config.seed, address=address)
+        return Gate(best, objective=objective, exact=exact, starts=starts, rows=gate, seed=config.seed, address=address)
     design = design_race(context, address, tasks, winners=winners)
     if design is None:
         return Contest(best, objective=objective, exact=config.early_rejection)

@@ -13,21 +13,21 @@ Our readings:
   optimizer model, and joins the pool if on a minibatch it is no worse than the better of the two.
 - The rows that candidates are compared on are the train rows that the loops look at (`rows`), so none are kept out.
 - A minibatch has its examples from all tasks in equal shares, at least one of each.
-- A minibatch without a wrong answer takes no step; it has been answered already and costs nothing.
+- A minibatch without a wrong answer, which has been answered already and costs nothing, is drawn again, a few times.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from metaspo.backends import Message
 from metaspo.engine.strategies.meta_prompts import Level, failure_block, join_blocks
-from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
+from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, SearchContext, Trial
 from metaspo.engine.strategies.searching import (
     BOTH_LEVELS,
     ask_or_none,
@@ -38,6 +38,8 @@ from metaspo.engine.strategies.searching import (
 )
 from metaspo.engine.strategies.selection import share
 from metaspo.engine.strategies.texts import messages, text
+
+DRAWS: Final = 10  # of a minibatch in which something is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +104,31 @@ class Gepa:
     async def _reflect(self, context: SearchContext, pool: Sequence[Trial], *, step: str) -> Trial | None:
         """A child of a prompt of the front that is better than it on a minibatch, scored on all rows."""
         parent = drawn(front(pool), rng=context.rng(f"{step}/parent"))
-        rows = context.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(context.tasks)))
-        looked_at = await context.score(f"{step}/look", [parent.prompt], rows=rows)
-        if not looked_at or not looked_at[0].wrong:
+        rows, seen = await self._look(context, parent, step=step)
+        if seen is None:
             return None
         cases = [
             failure_block(case.failure, system_prompt=case.system_prompt, user_prompt=case.user_prompt)
-            for case in looked_at[0].wrong
+            for case in seen.wrong
         ]
         request = _request(context, "reflect", {"prompt": parent.prompt, "cases": join_blocks(cases)})
         prompt = await ask_or_none(context, f"{step}/reflect", request, prompt_reader(context))
         if prompt is None or any(prompt == trial.prompt for trial in pool):
             return None
         tried = await context.score(f"{step}/try", [prompt], rows=rows)
-        if not tried or tried[0].score <= looked_at[0].score:
+        if not tried or tried[0].score <= seen.score:
             return None
         return next(iter(await context.score(f"{step}/score", [prompt])), None)
+
+    async def _look(self, context: SearchContext, parent: Trial, *, step: str) -> tuple[Rows, Trial | None]:
+        """A minibatch that the parent gets something wrong on, and how it does there; None if none was drawn."""
+        rows: Rows = ()
+        for draw in range(1, DRAWS + 1):
+            rows = context.sample(f"{step}/minibatch={draw}", per_task=share(self.minibatch, len(context.tasks)))
+            seen = await context.score(f"{step}/look={draw}", [parent.prompt], rows=rows)
+            if seen and seen[0].wrong:
+                return rows, seen[0]
+        return rows, None
 
     async def _merge(
         self, context: SearchContext, pool: Sequence[Trial], merged: set[frozenset[str]], *, step: str

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from metaspo.engine.addresses import candidate_address
-from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy, Tried
+from metaspo.engine.strategies.base import Ask, InnerContext, Malformed, OuterContext, Strategy, TaskView, Tried
 from metaspo.engine.strategies.search import CallBound, RoundSize, Search, SearchContext
 
 C = TypeVar("C")
@@ -22,6 +22,7 @@ class ProposalContext(SearchContext, Protocol):
         tried: what was proposed in earlier rounds, oldest first, each once, and what came of it.
         show: how many failures of a task to show.
         system_prompt: the one that the tasks' user prompts were scored under.
+        parents: what candidates start from, in turn: the system prompt, and the tasks under it.
         model, max_tokens: of the base model, and how long its answers may be.
     """
 
@@ -36,6 +37,9 @@ class ProposalContext(SearchContext, Protocol):
 
     @property
     def system_prompt(self) -> str: ...
+
+    @property
+    def parents(self) -> tuple[tuple[str, tuple[TaskView, ...]], ...]: ...
 
     @property
     def model(self) -> str: ...
@@ -134,13 +138,14 @@ def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerConte
 
 def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterContext:
     """What candidate `number` of an outer round may know."""
+    system_prompt, tasks = context.parents[(number - 1) % len(context.parents)]
     return OuterContext(
         address=candidate_address(context.address, number),
         candidate=number,
         show=context.show,
         rng=context.rng(f"cand={number}"),
-        system_prompt=context.system_prompt,
-        tasks=context.tasks,
+        system_prompt=system_prompt,
+        tasks=tasks,
         ask=ask,
         tried=context.tried,
         model=context.model,
