@@ -109,6 +109,8 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain)
+    if ended_early := result.get("ended_early"):
+        say(out, f"The loops {ended_early}.")
 
 
 def _print_cost(out: Console, data: Data) -> None:

@@ -240,6 +240,13 @@ class RunConfig(Table):
         le=LARGEST,
         description="base calls on train splits: iterations go on until no further prompt fits within them",
     )
+    stop_below: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="end the loops once the odds that another iteration brings a gain (1 in m + 2 after m in a row "
+        "without one) are below this",
+    )
     redraws: int = Field(default=3, ge=0, le=1_000, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None

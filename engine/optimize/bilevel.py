@@ -15,6 +15,7 @@ from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
+from metaspo.engine.optimize.early_stop import EarlyStop
 from metaspo.engine.optimize.induced import induce
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
@@ -36,6 +37,7 @@ class _Optimized:
     final: RunState
     after: list[TestScore]
     train_calls: int
+    ended_early: str
 
 
 async def run(context: RunContext) -> RunResult:
@@ -68,6 +70,7 @@ async def run(context: RunContext) -> RunResult:
         raced_out=final.raced_out,
         optimism=final.optimism,
         train_calls=optimized.train_calls,
+        ended_early=optimized.ended_early,
     )
 
 
@@ -76,6 +79,7 @@ async def _optimize(context: RunContext) -> _Optimized:
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
     iterations, barren = context.config.iterations, 0
+    early, ended_early = EarlyStop(context.config, context.tasks, first), ""
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
         offered, taken = calls.offered, calls.taken
         name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
@@ -89,8 +93,10 @@ async def _optimize(context: RunContext) -> _Optimized:
         if calls.left is not None and (calls.offered == offered or barren == BARREN):
             _tell_unused(context, calls, barren=barren)
             break
+        if ended_early := early.after(iteration, state, left=calls.left):
+            break
     context.observer.stage("test splits")
-    return _Optimized(first, state, await score_after(context, state), calls.taken)
+    return _Optimized(first, state, await score_after(context, state), calls.taken, ended_early)
 
 
 def _tell_unused(context: RunContext, calls: TrainCalls, *, barren: int) -> None:

@@ -70,6 +70,7 @@ class RunResult:
             the first one was kept.
         train_calls: base calls on train splits, each counted once, and of candidates dropped early those spared, too: a
             function of the run like the rest; 0 in results of earlier versions.
+        ended_early: why the loops ended before their iterations were over (`stop_below`), and what going on would cost.
     """
 
     name: str
@@ -86,6 +87,7 @@ class RunResult:
     optimism: Optimism | None = None
     first_user_prompts: dict[str, str] = field(default_factory=dict)
     train_calls: int = 0
+    ended_early: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""
