@@ -31,10 +31,11 @@ looking, test examples of later target tasks included, so the target texts are u
 - The first user prompts are the second set. The first asked plain closed questions ("Is the review positive or
   negative?"), and the one run that was finished with it brought no gain on the targets: -2.9 points, 95% interval -7.1
   to 1.4 (seed 1, 12 train examples a task, 40 test examples of each target task, 8 candidates). These ask as people
-  write in a chat. Many answers to them under "You are a helpful assistant." name no label within 12 tokens.
+  write in a chat. Many answers to them under "You are a helpful assistant." name no label within 12 tokens, where the
+  demo then cut them off; today they have room, and have to be the label alone.
 
-So what there is to learn is mostly form: to answer first and briefly. A gain here shows that this carries over to tasks
-that the run has not seen; it says little about longer answers or models that keep to the form by themselves.
+So what there is to learn is form: that a program reads the answer, which has to be the label and nothing else. A gain here
+shows that this carries over to tasks that the run has not seen; it says nothing of how well the model judges.
 """
 
 from metaspo.engine.demo.preset import DEMO_FOLDER, demo_config
