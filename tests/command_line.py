@@ -6,6 +6,7 @@ Every command is checked for what holds of all of them: no control characters of
 import json
 import os
 import sqlite3
+import subprocess
 import time
 import tomllib
 from contextlib import closing
@@ -56,9 +57,12 @@ def start(*args: str, folder: Path, environment: dict[str, str] | None = None) -
     return warm.start(list(args), folder=folder, environment={**inherited, **(environment or {})})
 
 
-def end(process: Process) -> Ended:
+def end(process: Process | subprocess.Popen[str]) -> Ended:
     """Wait for the end of a started command."""
-    out, err = process.communicate(timeout=LIMIT)
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
     assert process.returncode is not None
     return _checked(Ended(process.returncode, out, err))
 

@@ -51,10 +51,10 @@ class Process:
             texts = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
             try:
                 self.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise
-        self._close()
+            finally:
+                self.kill()  # which lets the readers come to an end
+        self.stdout.close()
+        self.stderr.close()
         return texts[0].result(), texts[1].result()
 
     def send_signal(self, number: int) -> None:
@@ -72,10 +72,6 @@ class Process:
             self._status.close()
         return self.returncode
 
-    def _close(self) -> None:
-        self.stdout.close()
-        self.stderr.close()
-
 
 def start(arguments: list[str], *, folder: Path, environment: Mapping[str, str]) -> Process:
     """Start a command in a folder."""
@@ -92,7 +88,7 @@ def start(arguments: list[str], *, folder: Path, environment: Mapping[str, str])
 def _waiting() -> socket.socket:
     """The way to the process that the others are forked from."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    process = subprocess.Popen([sys.executable, __file__], stdin=there, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, __file__], stdin=there.fileno(), stdout=subprocess.DEVNULL)
     there.close()
 
     def end() -> None:
