@@ -298,3 +298,55 @@ def mangled_record(name: str, content: bytes, rng: Random) -> bytes:
     elif rng.random() < 0.8:
         content = json.dumps(mutated(json.loads(content), rng)).encode()
     return _mangled(content, rng)
+
+
+PROMPTFOO: Json = {
+    "description": "Even or not",
+    "prompts": ["Is {{number}} even? {{ hint }}", {"raw": '[{"role": "user", "content": "{{number}}"}]'}],
+    "providers": [{"id": "openai:chat:m", "config": {"apiBaseUrl": "http://x/v1", "max_tokens": 9}}, "openai:m"],
+    "defaultTest": {"vars": {"hint": "Say."}, "assert": [], "metadata": {"task": "even"}},
+    "tests": [
+        {"vars": {"number": [1, "2"]}, "assert": [{"type": "equals", "value": "no"}]},
+        {"vars": {"number": "4"}, "assert": [{"type": "icontains-any", "value": ["yes", "y"]}]},
+    ],
+}
+PROGRAM: Json = {
+    "answer.predict": {
+        "signature": {
+            "instructions": "Say whether it is even.",
+            "fields": [
+                {"prefix": "Question:", "description": "${question}"},
+                {"prefix": "Answer:", "description": "${answer}"},
+            ],
+        },
+        "demos": [{"question": "2?", "answer": "yes"}, {"question": "3?", "answer": "no"}],
+    },
+    "metadata": {"metaspo": {"system": "Be brief.", "user": "{question}", "task": "even"}},
+}
+CHAT: Json = {
+    "model": "m",
+    "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is {question} even?"}],
+    "metadata": {"task": "even"},
+}
+FOREIGN: Mapping[str, Json] = {
+    "promptfooconfig.yaml": PROMPTFOO,
+    "promptfooconfig.json": PROMPTFOO,
+    "program.json": PROGRAM,
+    "chat.json": CHAT,
+    "user.even.txt": "Is {question} even?",
+}
+
+
+def foreign_file(name: str, rng: Random) -> bytes:
+    """A file of another tool, of which some has been edited, or broken. JSON is YAML, too."""
+    body = FOREIGN[name]
+    if isinstance(body, str):
+        return _mangled(
+            rng.choice((body, f"{body}{rng.choice(JUNK)}", "", "{a} {b}", "{question}" * 2)).encode(
+                "utf-8", "surrogatepass"
+            ),
+            rng,
+        )
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        body = mutated(body, rng)
+    return _mangled(json.dumps(body).encode(), rng)

@@ -1,5 +1,6 @@
 """Whatever a server, a config or a data file does, a command ends with its status and a sentence; the books agree."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import task_table, write_data
 from fuzzing import TIME_LIMIT, TOOK, Odd, Server, check, run, simulated, within
-from fuzzing_files import ANSWERS, COLUMNS, data_file, mangled_config, mangled_record
+from fuzzing_files import ANSWERS, COLUMNS, FOREIGN, data_file, foreign_file, mangled_config, mangled_record
 from fuzzing_replies import SEEDS, servers
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -142,6 +143,7 @@ def test_whatever_a_file_of_data_holds(cases: int, tmp_path: Path) -> None:
     fuzz(cases, drawn, law)
 
 
+TOOLS = ("text", "messages", "promptfoo", "dspy", "mlflow", "langchain", "ollama", "inspect", "sft")
 RECORDS = ("config.json", "origin.json", "journal.jsonl", "result.json", "summary.json")
 
 
@@ -157,6 +159,8 @@ def test_whatever_a_runs_directory_holds(cases: int, tmp_path: Path) -> None:
     commands = (
         *(("show", folder.name), ("show", folder.name, "--all"), ("show", folder.name, "--json"), ("runs", "--json")),
         *(("runs",), ("answers", folder.name), ("optimize", "run.toml", "--quiet")),
+        *(("runs", "diff", folder.name, folder.name), ("report", folder.name), ("answers", folder.name, "--json")),
+        *(("export", folder.name, "--to", tool, "--out", f"out-{tool}", "--json") for tool in TOOLS),
         ("evaluate", "run.toml", "--run", folder.name, "--quiet"),
     )
 
@@ -167,7 +171,44 @@ def test_whatever_a_runs_directory_holds(cases: int, tmp_path: Path) -> None:
         odd = mangled_record(name, good[name], rng)
         note(odd[:2_000].decode(errors="replace"))
         (folder / name).write_bytes(odd)
+        for written in tmp_path.glob("out-*"):
+            shutil.rmtree(written)
         with within(tmp_path), simulated(Server(Odd(), lambda number, body: False)):
             check(run(*command))
 
     fuzz(cases, st.tuples(st.sampled_from(commands), st.sampled_from(RECORDS), SEEDS), law)
+
+
+@pytest.mark.parametrize("cases", [60, pytest.param(1_000, marks=MANY)])
+def test_whatever_a_file_of_another_tool_holds(cases: int, tmp_path: Path) -> None:
+    """It becomes a config that is one, or is told."""
+
+    def law(case: tuple[str, Random]) -> None:
+        name, rng = case
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        odd = foreign_file(name, rng)
+        note(odd[:2_000].decode(errors="replace"))
+        (tmp_path / name).write_bytes(odd)
+        with within(tmp_path), simulated(None):
+            ended = run("import", name, "--out", "out")
+            check(ended)
+            if ended.code == 0:
+                check(run("plan", "out/metaspo.toml"))
+
+    fuzz(cases, st.tuples(st.sampled_from(sorted(FOREIGN)), SEEDS), law)
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        [{"vars": {name: list(range(100)) for name in "abcdef"}}],
+        "file://promptfooconfig.json",
+        ["file://promptfooconfig.json"] * 2,
+    ],
+)
+def test_a_file_of_another_tool_that_stands_for_more_than_it_holds_is_told(tmp_path: Path, tests: object) -> None:
+    """Lists of which every combination counts, and files that name themselves."""
+    config = {"prompts": ["{{a}}"], "tests": tests}
+    (tmp_path / "promptfooconfig.json").write_text(json.dumps(config), encoding="utf-8")
+    with within(tmp_path), simulated(None):
+        check(run("import", "promptfooconfig.json", "--out", "out"))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _VARIABLE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LITERAL: Final = re.compile(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
 _ONE: Final = {"equals", "contains", "icontains", "starts-with"}
 _SEVERAL: Final = {"contains-any", "icontains-any"}
+MOST_TESTS: Final = 100_000  # of the lists in one
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -154,10 +156,11 @@ def _tests_of_file(path: Path) -> Iterator[Mapping[str, Any]]:
             }
     elif path.suffix == ".jsonl":
         for line in plain_text(path).split("\n"):
-            if line.strip():
-                yield from _tests([_json(line, path)], path)
+            if line.strip() and isinstance(test := _json(line, path), Mapping):
+                yield test
     else:
-        yield from _tests(read_structured(path), path)
+        tests = read_structured(path)
+        yield from (test for test in (tests if isinstance(tests, list) else ()) if isinstance(test, Mapping))
 
 
 def _json(line: str, path: Path) -> object:
@@ -180,6 +183,8 @@ def _vars(test: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """A test's variables; where some are lists, every combination, as promptfoo has it."""
     variables = test.get("vars") or {}
     lists = [value if isinstance(value, list) else [value] for value in variables.values()]
+    if prod(map(len, lists)) > MOST_TESTS:
+        raise ValueError(f"one test stands for more than {MOST_TESTS:,}")
     for values in product(*lists):
         yield {
             name: value if isinstance(value, str) else json.dumps(value)
@@ -212,6 +217,7 @@ def _base(data: Mapping[str, Any]) -> dict[str, Any]:
     if not match:
         return {}
     url = settings.get("apiBaseUrl")
-    where = {"endpoints": [url]} if url else {"backend": "openai"}
-    keys = {"max_tokens": settings.get("max_tokens"), "api_key_env": settings.get("apiKeyEnvar")}
-    return {**where, "model": match[1], **{key: value for key, value in keys.items() if value}}
+    where = {"endpoints": [str(url)]} if url else {"backend": "openai"}
+    tokens, key = settings.get("max_tokens"), settings.get("apiKeyEnvar")
+    said = {**({"max_tokens": int(tokens)} if tokens else {}), **({"api_key_env": str(key)} if key else {})}
+    return {**where, "model": match[1], **said}

@@ -1,6 +1,9 @@
 """Reads files of other tools, whichever they are."""
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
 
@@ -11,6 +14,14 @@ from metaspo.engine.exchange.prompt_files import read_chat, read_prompt_file
 from metaspo.engine.exchange.promptfoo_tests import is_promptfoo, read_promptfoo
 from metaspo.engine.exchange.structured import read_structured
 
+UNSHAPED = (
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+    csv.Error,
+)  # what another shape comes to
 STRUCTURED = (".json", ".yaml", ".yml")
 
 
@@ -29,6 +40,18 @@ def read_files(paths: Sequence[Path]) -> Imported:
 
 
 def _read(path: Path) -> Imported:
+    """What one file holds. Its tool's readers take for granted the shape that the tool writes."""
+    try:
+        imported = _as_written(path)
+        json.dumps(asdict(imported), ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return imported
+    except ConfigError:
+        raise
+    except UNSHAPED as error:
+        raise ConfigError(f"{path}: is not as its tool writes it ({type(error).__name__}: {error})") from error
+
+
+def _as_written(path: Path) -> Imported:
     if path.suffix.lower() not in STRUCTURED:
         return read_prompt_file(path)
     data = read_structured(path)
