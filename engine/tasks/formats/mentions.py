@@ -84,6 +84,7 @@ _ANSWERED_NO: Final = re.compile(
       | (?:,|\s?-)\s*(?:no|nope|wrong|incorrect)(?=[\s*_"')\]]*(?:\Z|\n|[.;!])))""",
     re.VERBOSE | re.IGNORECASE,
 )
+_MAY_ANSWER: Final = frozenset(")]\"'*_?:,-")
 _ANSWERED_HARDLY: Final = re.compile(
     r"""[)\]"'*_]*\?\s*(?:i\s+(?:don't|do\s+not)\s+think|not|hardly|unlikely)\b""", re.IGNORECASE
 )
@@ -95,6 +96,17 @@ _JOINT: Final = re.compile(
 )
 _SIDE_BY_SIDE: Final = re.compile(
     r"[\s*_\"']*(?:,\s*(?:and|or|nor)?|and|or|nor|&|/)[\s*_\"']*(?:(?:option|choice|letter)\s+)?", re.IGNORECASE
+)
+_CORRECTING: Final = (
+    "wait",
+    "actually",
+    "correct",
+    "scratch",
+    "second thought",
+    "hold on",
+    "sorry",
+    "wrong",
+    "let me re",
 )
 _CORRECTED: Final = re.compile(
     r"""(?:\A|[.!?\n;\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*
@@ -156,6 +168,9 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
 
 def corrected(text: str, end: int) -> int:
     """Where what comes after the last correction ("Wait, …") before `end` begins; 0 where there is none."""
+    lowered = text.lower()
+    if not any(word in lowered for word in _CORRECTING):
+        return 0
     return max((match.end() for match in _CORRECTED.finditer(text, 0, end)), default=0)
 
 
@@ -188,6 +203,8 @@ def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], 
             return REACH
         if text.startswith("~~", end) and text.endswith("~~", 0, start):
             return 0
+    if text[end] not in _MAY_ANSWER and not text.startswith(" -", end):
+        return None
     # After a letter a colon or a dash begins what the option says: "B: No".
     no = _ANSWERED_NO.match(text, end)
     if no and "no" not in answers and (no["mark"] == "?" or number or end - start > 1):

@@ -80,16 +80,19 @@ def given_number(text: str) -> Numeral | None:
     spoken: dict[str | None, Numeral] = {}
     start = corrected(text, len(text))
     for numeral in _unlisted(text, start if _BEGINS.search(text, start) else 0):
-        if denied(text, numeral.start, numeral.end, number=True) is not None:
-            continue
-        if not announcing:
-            return numeral
-        first = first or numeral
-        if announced(text, Mention("", numeral.start, numeral.end)):
+        if first is None and not _denied(text, numeral):
+            first = numeral
+            if not announcing:
+                return first
+        if announcing and announced(text, Mention("", numeral.start, numeral.end)) and not _denied(text, numeral):
             spoken.setdefault(numeral.value, numeral)
     if spoken:
         return next(iter(spoken.values())) if len(spoken) == 1 else None
     return first
+
+
+def _denied(text: str, numeral: Numeral) -> bool:
+    return denied(text, numeral.start, numeral.end, number=True) is not None
 
 
 def without_tex(text: str) -> str:
