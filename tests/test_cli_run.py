@@ -230,6 +230,34 @@ def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert (again.code, len(again.errors)) == (2, 1)
 
 
+@pytest.mark.parametrize("template", ["extract", "rag", "tools"])
+def test_a_template_runs_as_it_is_written_and_again_without_a_call(
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here("init", "new", "--template", template).code == 0
+    with ChatServer(lambda request: str(len(request.messages[-1].content) % 7)) as running:
+        changes = ["base.backend=openai-compatible", "base.model=m", f'base.endpoints=["{running.url}"]']
+        sets = [word for change in changes for word in ("--set", change)]
+        plan = here("plan", "new/metaspo.toml", "--json", *sets)
+        done = here("optimize", "new/metaspo.toml", "--json", *sets)
+        assert (plan.code, done.code) == (0, 0), done.err
+        calls = running.calls
+        assert 0 < calls <= plan.data[0]["lanes"]["base"]["calls"]
+        again = here("optimize", "new/metaspo.toml", "--json", *sets)
+        assert running.calls == calls
+        assert again.data[0]["summary"]["scores"] == done.data[0]["summary"]["scores"]
+        answers = here("answers", "--json").data
+        assert not answers["missing"], "read from the cache, through the program"
+        assert running.calls == calls
+
+
+def test_a_template_that_is_none_is_told_with_those_there_are(tmp_path: Path) -> None:
+    ended = here("init", str(tmp_path / "new"), "--template", "rga")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "rag" in ended.err
+
+
 def test_a_run_directory_holds_what_it_promises(project: Path) -> None:
     assert here("optimize", "run.toml").code == 0
     (run,) = project.glob(".metaspo/runs/*")

@@ -34,8 +34,8 @@ looking, test examples of later target tasks included, so the target texts are u
   write in a chat. Many answers to them under "You are a helpful assistant." name no label within 12 tokens, where the
   demo then cut them off; today they have room, and have to be the label alone.
 
-So what there is to learn is form: that a program reads the answer, which has to be the label and nothing else. A gain here
-shows that this carries over to tasks that the run has not seen; it says nothing of how well the model judges.
+So what there is to learn is form: that a program reads the answer, which has to be the label and nothing else. A gain
+here shows that this carries over to tasks that the run has not seen; it says nothing of how well the model judges.
 """
 
 from metaspo.engine.demo.preset import DEMO_FOLDER, demo_config

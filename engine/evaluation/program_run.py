@@ -128,11 +128,9 @@ class ProgramRun:
         if more := {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}:
             changes["extra"] = _with(self._model.sampling.extra, more)
         request = self._model.request(self._messages(messages))
-        request = replace(
-            request,
-            sampling=replace(request.sampling, **changes),
-            response_format="" if response_format is None else json_text(response_format),
-        )
+        request = replace(request, sampling=replace(request.sampling, **changes))
+        if response_format is not None:
+            request = replace(request, response_format=json_text(response_format))
         return await self._answer(self._draws.take(request))
 
     def _messages(self, messages: Messages) -> tuple[Message, ...]:
