@@ -87,3 +87,16 @@ def test_the_tables_of_a_page_agree(project: Path, seeds: tuple[int, ...]) -> No
         assert mean == pytest.approx(score, abs=0.011)
     for method, row in by_method(tables["spent"]).items():
         assert row["mean over tasks"] == scores[method]
+
+
+def test_dollars_that_differ_are_told_where_everything_has_a_price(project: Path) -> None:
+    compared(project, 7)
+    assert "dollars go from" not in here("compare", "grid.toml", "--quiet").out
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    priced = text.replace("max_tokens = 64\n", "max_tokens = 64\nprices = { input = 1.0, output = 2.0 }\n")
+    (project / "run.toml").write_text(priced, encoding="utf-8")
+    spent = by_method(compared(project, 7)["spent"])
+    dearest = max(("metaspo", "outer-only"), key=lambda method: spent[method]["train calls a cell"])
+    out = " ".join(here("compare", "grid.toml", "--quiet").out.split())
+    assert "dollars go from 0.0" in out
+    assert f"({dearest})." in out

@@ -127,3 +127,49 @@ def test_on_answers_as_asked_for_we_read_what_the_authors_read(
 def test_where_a_rating_is_read_otherwise(text: str, ours: str | None, theirs: str) -> None:
     tagged = f"<answer>{text}</answer>"
     assert (Tagged(Integer()).parse(tagged), _authors_integer(tagged)) == (ours, theirs)
+
+
+# GSM8K's own reader: what follows "#### ", commas taken out
+
+
+def _gsm8k(text: str) -> str | None:
+    match = re.search(r"#### (\-?[0-9\.\,]+)", text)
+    return None if match is None else match[1].replace(",", "")
+
+
+@given(reasoning, st.integers(-(10**9), 10**9), st.booleans())
+def test_gold_answers_of_gsm8k_are_what_its_own_reader_reads(before: str, number: int, grouped: bool) -> None:
+    text = f"{before.partition('<')[0]}\n#### {number:,}" if grouped else f"{before.partition('<')[0]}\n#### {number}"
+    spec = AnswerSpec.model_validate({"kind": "integer", "gold_pattern": "#### (.+)"})
+    assert (
+        build_format(spec).canonical(str(re.findall(str(spec.gold_pattern), text)[-1])) == _gsm8k(text) == str(number)
+    )
+
+
+# The reader of the MATH benchmark: the last \boxed{…} with its braces in balance
+
+
+def _math_boxed(text: str) -> str | None:
+    start = text.rfind("\\boxed{")
+    depth, position = 0, start + len("\\boxed")
+    while start >= 0 and position < len(text):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start + len("\\boxed{") : position]
+        position += 1
+    return None
+
+
+expressions = st.recursive(
+    st.sampled_from(["x", "2", "y+1", "\\pi"]),
+    lambda inner: st.one_of(
+        st.builds("\\frac{{{}}}{{{}}}".format, inner, inner), st.builds("\\sqrt{{{}}}".format, inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(expressions, min_size=1, max_size=3), st.sampled_from(["", " is it.", "\nDone"]))
+def test_expressions_in_boxes_are_what_the_benchmarks_own_reader_reads(boxed: list[str], after: str) -> None:
+    text = " and ".join(f"so $\\boxed{{{expression}}}$" for expression in boxed) + after
+    assert build_format(AnswerSpec(kind="math")).parse(text) == _math_boxed(text) == boxed[-1]

@@ -39,17 +39,21 @@ def effort(study: Study, method: str) -> Effort:
 
 
 def about_effort(study: Study) -> list[str]:
-    """Which methods that search did not have equal budgets."""
+    """Which methods that search did not have equal budgets; of dollars where everything has a price."""
     efforts = {method: effort(study, method) for method in study.methods if study.searches(method)}
     efforts = {method: took for method, took in efforts.items() if took.base}
+    priced = not any(took.unpriced for took in efforts.values())
+    figures = {
+        "train calls": ({method: took.train for method, took in efforts.items()}, ",.0f"),
+        "optimizer calls": ({method: took.optimizer for method, took in efforts.items()}, ",.0f"),
+        "dollars": ({method: took.dollars for method, took in efforts.items() if priced}, ",.4g"),
+    }
     differences = []
-    for what in ("train", "optimizer"):
-        calls = {method: getattr(took, what) for method, took in efforts.items()}
-        cheapest, dearest = min(calls, key=calls.__getitem__, default=""), max(calls, key=calls.__getitem__, default="")
-        if cheapest and calls[dearest] > ALIKE * calls[cheapest]:
-            differences.append(
-                f"{what} calls go from {calls[cheapest]:,.0f} ({cheapest}) to {calls[dearest]:,.0f} ({dearest})"
-            )
+    for what, (spent, form) in figures.items():
+        cheapest, dearest = min(spent, key=spent.__getitem__, default=""), max(spent, key=spent.__getitem__, default="")
+        if spent and spent[dearest] > ALIKE * spent[cheapest]:
+            low, high = format(spent[cheapest], form), format(spent[dearest], form)
+            differences.append(f"{what} go from {low} ({cheapest}) to {high} ({dearest})")
     return [f"Budgets are not equal: {', '.join(differences)}."] if differences else []
 
 
