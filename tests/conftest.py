@@ -1,6 +1,7 @@
 """How tests are run: on which event loop, with which draws, which of them are quick; and fixtures that many share."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,8 @@ sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
+gc.disable()  # until all tests are collected: nothing of that is garbage
+
 settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere
 settings.register_profile("random", deadline=None)  # `make test-slow` looks for more
 settings.load_profile("fixed")
@@ -65,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in whole:
             item.add_marker(pytest.mark.whole)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: no collection of garbage need look through it again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
