@@ -128,7 +128,7 @@ def _asked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _message(fields: object, number: int) -> Message:
-    if not isinstance(fields, dict) or fields.get("role") not in _ROLES:
+    if not isinstance(fields, dict) or not isinstance(fields.get("role"), str) or fields["role"] not in _ROLES:
         raise ValueError(f"Message {number} must be an object with a `role`: {', '.join(get_args(Role))}.")
     role, content = cast("Role", fields["role"]), fields.get("content")
     if isinstance(content, str) and len(fields) == 2:

@@ -24,6 +24,7 @@ from metaspo.console import (
     say_error,
     say_how_to_go_on,
     say_warning,
+    show_log,
     take_any_text,
 )
 from metaspo.engine import (
@@ -92,6 +93,7 @@ app.add_typer(bench_app, name="bench")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `metaspo` command, with the process's own arguments if none are given; ends in `SystemExit`."""
     take_any_text()
+    show_log()
     try:
         app(arguments)
     except SystemExit as end:

@@ -1,6 +1,5 @@
 """`metaspo serve`: the gateway over HTTP."""
 
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,6 @@ def serve(
     """Serve the config's models to programs that speak OpenAI's API: cached, within limits, budgets by key."""
     given = {"host": host, "port": port}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     with exit_on_user_error():
         read = load_serve_config(config, overrides=overrides) if config else embedded_config(overrides=overrides)
         beside = [config.parent] if config else []

@@ -90,6 +90,8 @@ class Server:
                 return failure(failed)
             except web.HTTPRequestEntityTooLarge:
                 return failure(CallFailed(f"The body is over {MAX_OF_BODY >> 20} MiB.", kind="request"))
+            except web.RequestPayloadError as error:
+                return failure(CallFailed(f"The body cannot be read: {' '.join(str(error).split())}.", kind="request"))
             except ValueError as error:
                 return failure(CallFailed(str(error), kind="request"))
             except Exception as bug:
