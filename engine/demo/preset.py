@@ -6,7 +6,8 @@ from typing import Any
 
 DEMO_FOLDER = Path(__file__).resolve().parent
 
-SMALL_TASKS = {"source": 4, "target": 3}
+SMALL_SOURCES = ("intent", "invitations", "register", "riddles")
+SMALL_TARGETS = ("news_topic", "reviews", "units")  # that this model can judge; `units` is a source of the whole demo
 SMALL_TRAIN, SMALL_TEST = 6, 16  # examples a split
 
 
@@ -15,9 +16,13 @@ def demo_config(*, small: bool) -> dict[str, Any]:
     config = tomllib.loads((DEMO_FOLDER / "demo.toml").read_text(encoding="utf-8"))
     if not small:
         return config
-    tasks = [
-        {**task, "train_size": SMALL_TRAIN, "test_size": SMALL_TEST}
-        for role, count in SMALL_TASKS.items()
-        for task in [task for task in config["tasks"] if task["role"] == role][:count]
-    ]
+    tables = {task["name"]: task for task in config["tasks"]}
+    sizes = {"train_size": SMALL_TRAIN, "test_size": SMALL_TEST}
+    sources = [{**tables[name], **sizes} for name in SMALL_SOURCES]
+    targets = [{**tables[name], **sizes, **_unseen(name)} for name in SMALL_TARGETS]
+    tasks = [*sources, *targets]
     return {**config, "name": "demo-small", "iterations": 1, "tasks": tasks}
+
+
+def _unseen(name: str) -> dict[str, str]:
+    return {"role": "target", "test": f"tasks/{name}/test.jsonl"}
