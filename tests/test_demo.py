@@ -51,4 +51,4 @@ def test_neither_the_library_nor_a_persons_prompt_knows_a_task() -> None:
         for text in (PERSON, *(t for f in families() for t in f.components))
         for word in text.split()
     }
-    assert labels & words <= {"question", "no", "small"}  # words of any prompt
+    assert labels & words <= {"question", "no"}  # words of any prompt

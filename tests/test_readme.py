@@ -42,9 +42,9 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
     assert here("init", str(tmp_path)).code == 0
     starter = tmp_path / "metaspo.toml"
     text = starter.read_text(encoding="utf-8")
-    target = 'test = "tasks/size.test.jsonl"'  # the domains' target tasks have train examples
+    target = 'test = "tasks/meal.test.jsonl"'  # the domains' target tasks have train examples
     assert target in text
-    text = text.replace(target, f'{target}\ntrain = "tasks/size.test.jsonl"')
+    text = text.replace(target, f'{target}\ntrain = "tasks/meal.test.jsonl"')
     text += '\n[optimizer]\nmodel = "m"\nendpoints = ["http://127.0.0.1:8000/v1"]\n'  # the starter has none
     starter.write_text(text, encoding="utf-8")
     _, shown = blocks("toml")
@@ -56,7 +56,7 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
 
 
 def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
-    with ChatServer(lambda _request: "urgent") as server:
+    with ChatServer(lambda _request: "red") as server:
         assert here("init", str(tmp_path / "my-run")).code == 0
         config = tmp_path / "my-run" / "metaspo.toml"
         text = config.read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
         printed = run_script(blocks("python")[0], tmp_path)
     assert "You are" in printed
     assert "target" in printed
-    assert "('urgency', 0.5)" in printed
+    assert "('colour', 0.3333333333333333)" in printed
 
 
 def test_the_gateway_on_its_own_as_shown(tmp_path: Path) -> None:
