@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Hashable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
@@ -74,13 +74,12 @@ class TimeLimit:
         self._deadlines = deadlines
         self._expired = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
         self._deadlines.add(self, asyncio.get_running_loop().time() + self._seconds)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

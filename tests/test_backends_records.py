@@ -227,6 +227,10 @@ def test_an_answer_is_given_on_as_clients_expect_it() -> None:
     assert texts == ["yes", "no"]
     assert [of(events, index)[-1]["finish_reason"] for index in (0, 1)] == ["tool_calls", "stop"]
     assert events[-1]["usage"] == body["usage"]
+    assert [event["usage"] for event in events[:-1]] == [None] * (len(events) - 1)
+    bare = list(chat_events(completions, model="m", answer_id="x", created=1, include_usage=False))
+    assert [{**event, "usage": None} for event in bare] == events[:-1]
+    assert not any("usage" in event for event in bare)
 
 
 def of(events: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:

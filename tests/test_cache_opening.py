@@ -1,5 +1,6 @@
 """What a cache is called: a folder, a server's URL, or nothing; and what is shown of that."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -158,15 +159,23 @@ def test_an_error_of_a_server_is_told_with_what_to_do_and_without_the_password(e
         raise exceptions.ConnectionError
 
 
+def open_in(folder: Path) -> list[str]:
+    """Files of a folder that this process has open."""
+    return [name for link in Path("/proc/self/fd").iterdir() if str(folder) in (name := os.path.realpath(link))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say which files are open")
 async def test_a_folder_is_looked_after_whether_it_is_sound_or_not(tmp_path: Path) -> None:
-    """What is there, how large it is, what is added."""
+    """What is there, how large it is, what is added; nothing is held open after that."""
     caring = DiskMaintenance(tmp_path / "cache")
     assert not caring.exists()
     caring.close()
     records = [(make_key(number), encode_entry(make_key(number), make_entry())) for number in range(3)]
     assert caring.add(records[:2]) == 2
     assert caring.add(records) == 1
+    assert open_in(tmp_path / "cache")
     caring.close()
+    assert not open_in(tmp_path / "cache")
     assert caring.exists()
     assert caring.size() >= 8_192
     assert [row.key for row in caring.rows()] == [key for key, _ in records]

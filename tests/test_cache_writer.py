@@ -121,6 +121,21 @@ async def test_what_failed_is_told_kept_here_and_written_with_the_next() -> None
 
 
 @pytest.mark.virtual
+async def test_what_fails_while_the_writer_is_closed_is_tried_once_more() -> None:
+    """Closing waits for the commit that is under way, and then for one of its own."""
+    table = Table()
+    table.takes, table.trouble = 1.0, StoreError("It is full.")
+    putting = asyncio.ensure_future(table.writer.put_many(entries(1)))
+    await asyncio.sleep(0.5)
+    closing = asyncio.ensure_future(table.writer.aclose())
+    await putting
+    table.trouble = None
+    await closing
+    assert len(table.commits) == 2
+    assert list(table.rows) == [make_key(1)]
+
+
+@pytest.mark.virtual
 async def test_a_commit_that_is_broken_off_leaves_nobody_waiting() -> None:
     """Of every kind of trouble there is a word for those who wait; the next put tries again."""
     table = Table()

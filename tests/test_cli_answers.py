@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from command_line import end, here, run_into
 from world import World
 
 from metaspo.backends import Request
-from metaspo.engine.evaluation.answers import ORDER, AnsweredExample, TaskAnswers
+from metaspo.engine.evaluation.answers import ORDER, AnsweredExample, TaskAnswers, read_as
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.tasks.base import Example
 
@@ -144,6 +145,17 @@ def test_an_evaluation_says_every_answer_in_its_json(project: Path, server: Chat
         told = data["answers"][row["task"]]
         assert [each["answer"]["grade"] for each in told] == row["grades"]
         assert all(each["question"] and each["expected"] for each in told)
+
+
+def test_an_answer_is_told_as_it_was_read() -> None:
+    """What is not known, what there was none of and what is not in the format are three things."""
+    example = Example("Is it?", ("yes",))
+    read = Outcome(example=example, status=Status.SCORED, text="It is yes.", prediction="yes", grade=1.0)
+    assert read_as(read) == "yes"
+    failed = Outcome(example=example, status=Status.FAILED, reason="too long")
+    assert read_as(failed) == "no answer: too long"
+    words = {read_as(None), read_as(replace(read, prediction=None)), read_as(failed), read_as(read)}
+    assert len(words) == 4
 
 
 def test_a_grade_that_fell_is_worse_also_between_wrong_and_partly_right() -> None:

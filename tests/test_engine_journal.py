@@ -1,10 +1,10 @@
 """The journal: whole lines survive a kill, a resumed run repeats its selections, a contradiction is noticed."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import orjson
 import pytest
@@ -30,6 +30,7 @@ from metaspo.engine.journal.events import (
     Start,
     event_of,
 )
+from metaspo.engine.journal.fitting import fits
 from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
 from metaspo.engine.journal.view import AllSessions, RunView, WatchedJournal
 from metaspo.engine.optimize.bilevel import run
@@ -51,6 +52,44 @@ async def test_events_are_read_back_in_order_with_their_place(tmp_path: Path) ->
     events = read_journal(tmp_path / "j")
     assert events == written
     assert all(event.t >= 0 for event in events)
+
+
+class Inner(NamedTuple):
+    name: str
+    count: int | None
+
+
+@dataclass
+class Outer:
+    inner: Inner | None
+    share: float
+    level: Literal["high", "low"]
+    rows: tuple[Inner, ...] = ()
+
+
+FITTING = Outer(inner=Inner("a", 1), share=0.5, level="low", rows=(Inner("b", None),))
+
+
+def test_a_record_fits_whose_fields_are_what_it_says_however_deep() -> None:
+    """A whole number is a number; what is no record has no fields."""
+    assert all(map(fits, [FITTING, replace(FITTING, inner=None, share=1), FITTING.inner, 7, Outer, [Inner("a", 1)]]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"share": "0.5"},
+        {"share": None},
+        {"level": 3},
+        {"inner": 7},
+        {"inner": Inner(7, 1)},  # type: ignore[arg-type]
+        {"inner": Inner("a", 1.5)},  # type: ignore[arg-type]
+        {"rows": None},
+        {"rows": (Inner("a", 1), Inner("a", "1"))},  # type: ignore[arg-type]
+    ],
+)
+def test_a_record_of_which_one_value_is_of_another_type_does_not_fit(change: dict[str, Any]) -> None:
+    assert not fits(replace(FITTING, **change))
 
 
 async def test_a_line_is_on_file_before_write_returns(tmp_path: Path) -> None:

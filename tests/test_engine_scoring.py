@@ -1,5 +1,6 @@
 """Outcomes: a malformed answer counts as wrong and is counted; a failed call has no grade and never becomes a zero."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,10 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective
 from metaspo.engine.tasks.base import AnswerFormat, is_blocking
 from metaspo.engine.tasks.formats.expressions import Math
@@ -111,6 +114,20 @@ async def test_an_answer_is_graded_once(early_rejection: bool) -> None:
     use = report.usage.lanes["base"]
     answered = use.calls + use.hits + use.joined
     assert len(graded) <= answered if early_rejection else len(graded) == answered
+
+
+def test_rows_that_are_asked_for_twice_at_once_keep_no_other_row_from_its_outcome() -> None:
+    """Each row's first answer counts; the ones after it in the same batch are taken all the same."""
+    task = make_task("a", train=6)
+
+    async def overlapping(context: RunContext) -> Scorecard:
+        evaluation = Evaluation(context, PromptPair("s", "{question}"), task, examples=task.train, address="here")
+        await asyncio.gather(*(evaluation.ask([((0,), rows)]) for rows in (range(4), range(2, 6), range(1, 6))))
+        return evaluation.card()
+
+    card = Runs(make_config({}), [task], World(1), timing=1, width=9).do(overlapping)
+    assert card is not None
+    assert all(outcome.text for outcome in card.outcomes)
 
 
 def test_a_grade_between_wrong_and_right_is_a_failure_to_learn_from() -> None:

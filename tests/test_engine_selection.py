@@ -197,6 +197,25 @@ def test_a_candidate_scored_in_full_before_its_predecessor_moves_the_bar_and_bea
     assert races.cannot_win(2)
 
 
+def test_who_is_raced_out_by_its_answers_keeps_nobody_waiting_until_its_scoring_has_noticed() -> None:
+    """The next in order meets the bar at once, with all its capital."""
+    first = scored_prompt([1.0] * 30 + [0.0] * 10, 0)
+    races = Races(design_of(rows=40), KeepBest(1, [first]), objective=Objective(), exact=False)
+    columns = {number: Column([0.0] * 40) for number in (1, 2, 3)}
+    for number, column in columns.items():
+        races.enter(number, [column])
+    columns[1].revealed.update(range(40))
+    columns[3].revealed.update(range(40))
+    races.on_answers(1)
+    assert races.has_lost(1)
+    assert races.lined_up[2].capital == 1.0
+    assert not races.has_lost(3)
+    columns[2].revealed.update(range(40))
+    races.on_answers(2)
+    assert races.has_lost(2)
+    assert races.has_lost(3), "its answers were there before its turn came"
+
+
 def design_of(*, rows: int, rate: float = 0.1) -> RaceDesign:
     return RaceDesign(seed=1, address="here", sizes=(rows,), node_weights=(1.0,), rate=rate)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -408,6 +408,38 @@ async def test_a_claim_ends_with_its_flight_whatever_comes_of_it() -> None:
             assert store.told.released == [KEYS[0]] * times
             assert len(store.told.claimed) == times
     assert store.told.released == [KEYS[0]] * 2
+
+
+@pytest.mark.virtual
+async def test_what_nobody_waits_for_when_its_claim_comes_is_given_back() -> None:
+    """At once, and not with the gateway's end; unless somebody asks it again."""
+    for asked_again in (False, True):
+        store, server, claimed = ScriptedStore(), Server(), asyncio.Event()
+        claim_many = store.told.claim_many
+
+        async def slow(
+            keys: Collection[str],
+            claim_many: Callable[[Collection[str]], Awaitable[set[str]]] = claim_many,
+            claimed: asyncio.Event = claimed,
+        ) -> set[str]:
+            ours = await claim_many(keys)
+            claimed.set()
+            await asyncio.sleep(5)
+            return ours
+
+        store.told.claim_many = slow  # type: ignore[method-assign]
+        async with process(store, server) as gateway:
+            leaver = asyncio.ensure_future(gateway.complete(BATCH[0], lane="lane"))
+            await claimed.wait()
+            leaver.cancel()
+            if asked_again:
+                assert (await gateway.complete(BATCH[0], lane="lane")).text == "question 0"
+                assert len(server.calls) == 1
+            else:
+                await asyncio.sleep(6)
+                assert server.calls == []
+            assert store.told.released == [KEYS[0]]
+        await asyncio.wait([leaver])
 
 
 @pytest.mark.virtual

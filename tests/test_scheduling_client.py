@@ -40,7 +40,7 @@ from metaspo.scheduling import (
     LaneStopped,
     is_sampled,
 )
-from metaspo.scheduling.failures import STATUS
+from metaspo.scheduling.failures import STATUS, call_failed
 from metaspo.scheduling.verdicts import VERDICT_LASTS
 
 SAMPLED = Sampling(temperature=1.0)
@@ -198,6 +198,7 @@ def test_a_failure_has_its_kind_its_status_and_the_sentence(error: BackendError,
     failed = caught.value
     assert (failed.kind, failed.status, failed.final) == (kind, STATUS[failed.kind], True)
     assert str(failed) == str(error)
+    assert call_failed(failed) is failed, "it has been told already"
 
 
 def test_a_cap_is_a_failure_of_its_own_kind() -> None:
@@ -334,6 +335,24 @@ def test_trio_programs_can_ask(tmp_path: Path) -> None:
 
     with client_of() as client:
         assert trio.run(both, client) == ["a/0", "a/0"]
+
+
+def test_a_trio_program_can_leave_a_call() -> None:
+    """What waits is cancelled as trio has it, and so is the call."""
+    trio = pytest.importorskip("trio")
+    model = Held()
+
+    async def leaving(client: Client) -> bool:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.acomplete, ask("q"))
+                await trio.to_thread.run_sync(model.asked.wait)
+                scope.cancel()
+        return bool(scope.cancelled_caught)
+
+    with client_of(model) as client:
+        assert trio.run(leaving, client)
+        assert model.left.wait(60)
 
 
 @pytest.mark.virtual

@@ -1,11 +1,26 @@
 """What a lane tells of what it learns, and what it does about a mistake of its own."""
 
+import asyncio
+
 import pytest
-from scheduling_world import answer
+from scheduling_world import Server, answer, ask
 from test_scheduling_lane_state import ERRORS, Rig
 
-from metaspo.backends import LimitHints, Overloaded, ServerFault
-from metaspo.scheduling import Account, Budget, ConcurrencyChanged, Cost, HeldBack, LaneSettings, LimitsLearned, Prices
+from metaspo.backends import LimitHints, Overloaded, Request, ServerFault
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import (
+    Account,
+    Budget,
+    ConcurrencyChanged,
+    Cost,
+    Gateway,
+    HeldBack,
+    Lane,
+    LaneSettings,
+    LimitsLearned,
+    Prices,
+)
+from metaspo.scheduling.endpoints import Endpoints
 
 HINTS = LimitHints(requests_limit=60, tokens_limit=6_000)
 
@@ -70,3 +85,22 @@ def test_a_mistake_as_a_call_is_booked_leaves_nobody_waiting_and_nothing_set_asi
     use = account.statistics().total
     assert use.calls == 1
     assert use.dollars == pytest.approx(account.purse.spent.dollars)
+
+
+@pytest.mark.virtual
+async def test_a_mistake_as_it_is_decided_who_starts_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody is told of it; the event loop, too. The lane goes on with who comes later."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    mistake, pick = ZeroDivisionError("a mistake"), Endpoints.pick
+
+    def broken(endpoints: Endpoints, request: Request) -> None:
+        raise mistake
+
+    async with Gateway([Lane("lane", [Server()])], store=MemoryStore()) as gateway:
+        monkeypatch.setattr(Endpoints, "pick", broken)
+        failed = await asyncio.gather(*(gateway.complete(ask(n), lane="lane") for n in (1, 2)), return_exceptions=True)
+        assert failed == [mistake, mistake]
+        assert set(told) == {mistake}
+        monkeypatch.setattr(Endpoints, "pick", pick)
+        assert (await gateway.complete(ask(3), lane="lane")).text == "question 3"
