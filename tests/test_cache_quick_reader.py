@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metaspo.cache import DiskMaintenance
+from metaspo.cache import DiskMaintenance, DiskStore, MemoryStore
 from metaspo.cache.lru import OVERHEAD
 from metaspo.cache.quick_reader import QuickReader
 from metaspo.cache.record import encode_entry
@@ -22,7 +22,7 @@ def filled(folder: Path) -> DiskMaintenance:
 def test_what_was_read_once_is_there_without_the_folder(tmp_path: Path) -> None:
     """And what was told; what was not, and what cannot be read, is not here."""
     caring = filled(tmp_path)
-    reader = QuickReader(tmp_path)
+    reader = QuickReader(DiskStore(tmp_path))
     assert [reader.get(key) for key in KEYS] == [make_entry(KEYS[0]), make_entry(KEYS[1]), None]
     caring.remove([row for row in caring.rows() if row.key == KEYS[0]])
     reader.add(KEYS[2], make_entry("told"))
@@ -39,7 +39,7 @@ def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path) -> None:
     """The entries used last stay."""
     caring = filled(tmp_path)
     size = len(encode_entry(KEYS[0], make_entry(KEYS[0])))
-    reader = QuickReader(tmp_path, memory_bytes=size + OVERHEAD)
+    reader = QuickReader(DiskStore(tmp_path), memory_bytes=size + OVERHEAD)
     assert [reader.get(key) is not None for key in KEYS] == [True, True, False]
     caring.remove(list(caring.rows()))
     assert [reader.get(key) is not None for key in KEYS] == [False, True, False]
@@ -48,7 +48,7 @@ def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_only_what_was_told_is_there() -> None:
-    reader = QuickReader()
+    reader = QuickReader(MemoryStore())
     assert reader.get(KEYS[0]) is None
     reader.add(KEYS[0], make_entry("a"))
     assert reader.get(KEYS[0]) == make_entry("a")
