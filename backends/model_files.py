@@ -29,6 +29,7 @@ from metaspo.backends.model_sources import (
     find_hub_file,
     parse_hub_name,
 )
+from metaspo.backends.paths import path_of
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 
@@ -116,7 +117,10 @@ async def fetch_model(
 
 
 def _is_path(name: str) -> bool:
-    return (name.lower().endswith(".gguf") and ":" not in name) or Path(name).expanduser().is_file()
+    try:
+        return (name.lower().endswith(".gguf") and ":" not in name) or path_of(name).is_file()
+    except ValueError:
+        return False
 
 
 def _unknown(name: str, catalogue: Mapping[str, LocalModelFacts]) -> ModelFileUnavailable:
@@ -127,7 +131,10 @@ def _unknown(name: str, catalogue: Mapping[str, LocalModelFacts]) -> ModelFileUn
 
 
 def _own_file(name: str) -> Path:
-    path = Path(name).expanduser()
+    try:
+        path = path_of(name)
+    except ValueError as error:
+        raise ModelFileUnavailable(f"The model's file {name!r} {error}.") from None
     if not path.is_file():
         raise ModelFileUnavailable(f"There is no model file {path}.")
     with path.open("rb") as file:

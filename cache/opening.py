@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from metaspo.backends.paths import path_of
 from metaspo.cache.base import Store, StoreError
 from metaspo.cache.disk import DiskStore
 from metaspo.cache.disk_maintenance import DiskMaintenance
@@ -72,7 +73,7 @@ def open_maintenance(location: str, *, password: str = "") -> Maintained:
 def folder_of(location: str, *, folder: Path) -> Path | None:
     """The folder that a location names, relative to `folder`; None for a server's URL."""
     scheme = _scheme(location)
-    return folder / Path(location.removeprefix(f"{scheme}://")).expanduser() if scheme in FOLDERS else None
+    return folder / path_of(location.removeprefix(f"{scheme}://")) if scheme in FOLDERS else None
 
 
 def check_location(location: str) -> None:

@@ -21,6 +21,7 @@ from metaspo.engine.domains import (
     find_domains,
     survey,
 )
+from metaspo.engine.errors import resolve_path
 from metaspo.parameters import Json
 
 INSTALL = "pip install 'metaspo[data]'"
@@ -75,7 +76,7 @@ def _folder(given: str | None) -> Path | None:
     named = data_folder(given, os.environ)
     if named is None:
         return None
-    folder = Path(named).expanduser()
+    folder = resolve_path(named, base_dir=Path())
     if not folder.is_dir():
         said_by = "--data" if given is not None else DATA_VARIABLE
         raise ConfigError(f"{said_by}: {folder}: no such folder")

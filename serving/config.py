@@ -8,13 +8,14 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from metaspo.backends import DEFAULT_MODEL, Progress
-from metaspo.cache import PASSWORD, holds_password
+from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.config.load import explain_faults, load_config, read_toml
 from metaspo.engine.config.models import make_lane, weights_of
 from metaspo.engine.config.schema import BudgetTable, ModelTable, VariableName
 from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.tasks.spec import PathText
 from metaspo.scheduling import Budget, Client, Lane
 
 PORT = 8321
@@ -56,7 +57,7 @@ class ServeConfig(Table):
     port: int = Field(default=PORT, ge=0, le=65535, description="0 for any that is free")
     hosts: tuple[str, ...] = Field(default=(), description="names besides the loopback's under which clients come")
     cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
-    spent: str = Field(default=".metaspo/serve", description="folder in which the accounts' spending is kept")
+    spent: PathText = Field(default=".metaspo/serve", description="folder in which the accounts' spending is kept")
     drain: float = Field(default=60.0, ge=0, description="seconds that requests get to end once the server is told to")
 
     @field_validator("cache")
@@ -64,6 +65,7 @@ class ServeConfig(Table):
     def _without_password(cls, value: str) -> str:
         if holds_password(value):
             raise ValueError(f"leave the password out and set {PASSWORD}")
+        check_location(value)
         return value
 
     @model_validator(mode="after")

@@ -243,3 +243,24 @@ def test_an_override_that_is_more_than_can_be_read_is_a_text(project: Path) -> N
 def test_a_config_without_an_end_is_not_read_to_it(project: Path) -> None:
     ended = here("plan", "/dev/zero")
     assert (ended.code, ended.errors) == (2, ["/dev/zero: has more than 8,000,000 characters, so it is no config"])
+
+
+PATHS = {
+    "cache": ("seed = 7", 'seed = 7\ncache = "{}"'),
+    "runs": ("seed = 7", 'seed = 7\nruns = "{}"'),
+    "tasks.0.train": ('train = "a.train.jsonl"', 'train = "{}.jsonl"'),
+    "tasks.0.train.": ('train = "a.train.jsonl"', 'train = {{dataset = "json", split = "train", files = "{}"}}'),
+}
+
+
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("a\\u0000b", "no file's name can have"), ("~nobody-here/x", "home folder of somebody who is not")],
+)
+def test_a_path_that_no_file_can_have_is_told_with_its_key(project: Path, key: str, path: str, told: str) -> None:
+    old, new = PATHS[key]
+    edit(project, old, new.format(path))
+    ended = here("optimize", "run.toml", "--quiet")
+    mistake(ended, told)
+    assert key.rstrip(".") in ended.errors[0]

@@ -18,6 +18,7 @@ from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
+from metaspo.engine.tasks.spec import PathText
 
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
 NEVER_IN_CONFIG = "a key itself never belongs in a config"
@@ -50,7 +51,7 @@ class EndpointTable(Table):
     url: str
     api_key_env: VariableName = Field(default="", description="as the model's, for this endpoint alone")
     headers: dict[str, str] = Field(default_factory=dict, description="values may hold $NAME, an environment variable")
-    ca_file: str = Field(default="", description="certificates (PEM) to trust besides the system's; a whole path")
+    ca_file: PathText = Field(default="", description="certificates (PEM) to trust besides the system's; a whole path")
     time_limit: float | None = Field(
         default=None,
         gt=0,
@@ -261,7 +262,7 @@ class RunConfig(Table):
     cache_failure: Literal["stop", "continue"] = Field(
         default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"
     )
-    runs: str = Field(default=".metaspo/runs", description="folder that run directories are made in")
+    runs: PathText = Field(default=".metaspo/runs", description="folder that run directories are made in")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
 
     @field_validator("cache")

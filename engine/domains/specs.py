@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+from metaspo.backends.paths import path_of
 from metaspo.engine.domains.records import SPLITS, Domain, DomainTask, domains
-from metaspo.engine.errors import resolve_path
+from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Columns, DataSource, TaskSpec
 
@@ -49,7 +50,10 @@ def data_folder(given: str | None, environment: Mapping[str, str]) -> str | None
     if given is not None:
         return None if given == HUB else given
     variable = environment.get(DATA_VARIABLE, "")
-    return str(Path(variable).expanduser().absolute()) if variable else None
+    try:
+        return str(path_of(variable).absolute()) if variable else None
+    except ValueError as error:
+        raise ConfigError(f"{DATA_VARIABLE}: {variable!r} {error}") from None
 
 
 def task_spec(

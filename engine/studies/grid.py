@@ -19,6 +19,7 @@ from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.results import model_label
 from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.spec import PathText
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
 
@@ -41,7 +42,9 @@ class GeneralizeTable(Table):
 
     prompts: int = Field(default=10, ge=1, description="user prompts a target task")
     demos: int = Field(default=10, ge=1, description="train examples that each is induced from")
-    given: str = Field(default="", description="folder with TASK.json files of user prompts, in place of inducing them")
+    given: PathText = Field(
+        default="", description="folder with TASK.json files of user prompts, in place of inducing them"
+    )
 
 
 class AdaptTable(Table):

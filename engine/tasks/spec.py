@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,9 +16,11 @@ from pydantic import (
     model_validator,
 )
 
+from metaspo.backends.paths import usable_path
 from metaspo.engine.tasks.base import PLACEHOLDER, Grade, TaskRole, single_braces
 
 SampleOrder = Literal["head", "random"]
+PathText = Annotated[str, AfterValidator(usable_path)]
 
 METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "token-f1")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -86,12 +89,12 @@ class DataSource(_Table):
         group: the column that `part` goes by: rows with one value in it stay together; else the whole row.
     """
 
-    path: str | None = None
+    path: PathText | None = None
     given: tuple[dict[str, Any], ...] | None = None
-    dataset: str | None = None
+    dataset: PathText | None = None
     config: str | None = None
     split: str | None = None
-    files: str | None = None
+    files: PathText | None = None
     rows: int | None = Field(default=None, ge=1, le=_LARGEST, strict=True)
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     part: str | None = None
