@@ -57,10 +57,22 @@ def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> Non
     folder = project / ".metaspo/studies/grid"
     names = {"tables.md", "scores.csv", "against.csv", "seeds.csv", "results.json", "report.html", "scores.png"}
     assert names <= {path.name for path in folder.iterdir()}
+    assert {path.stem for path in folder.glob("*.tex")} == {path.stem for path in folder.glob("*.csv")}
     with (folder / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["default", "metaspo", "outer-only", "file:mine.txt", "narrow"]
     assert "You are careful, brief, literal" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_differences_task_by_task_are_those_of_the_scores(project: Path) -> None:
+    tables = here("compare", "grid.toml", "--quiet", "--json").data["tables"]
+    scores = {row["task"]: row for row in tables["tasks"]}
+    told = {(row["task"], row["method"]): row for row in tables["task-differences"]}
+    methods = [name for name in next(iter(scores.values())) if name not in ("task", "default")]
+    assert told.keys() == {(task, method) for task in scores for method in methods}
+    for (task, method), row in told.items():
+        assert row["difference"] == pytest.approx(scores[task][method] - scores[task]["default"], abs=0.02)
+        assert row["from"] <= row["difference"] <= row["to"]
 
 
 def test_a_fixed_prompt_has_the_score_that_evaluating_it_gives(project: Path) -> None:

@@ -1,5 +1,7 @@
 """Pages and pictures of a run: what the journal tells, and nothing that a model wrote gets out of its box."""
 
+import base64
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, open_page
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World, make_config, make_task
@@ -20,9 +23,10 @@ from metaspo.engine.journal.history import History, Point
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
-from metaspo.engine.report.page import Section, changed_prompt, render_page
+from metaspo.engine.report.page import COPY, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.studies.table_formats import Table, latex
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
 HOSTILE = "</div><script>alert('x')</script><img src=http://127.0.0.1/x>"
@@ -58,9 +62,17 @@ def test_a_text_does_not_differ_from_itself(text: str) -> None:
     assert all(span.change == "same" for span in differences(text, text))
 
 
+def without_its_own_script(page: str) -> str:
+    """The page without the one script that it may run: by its hash, whatever else came into the page."""
+    digest = base64.b64encode(hashlib.sha256(COPY.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert page.count(f"<script>{COPY}</script>") == 1
+    return page.replace(f"<script>{COPY}</script>", "")
+
+
 def test_what_a_model_wrote_is_escaped_wherever_it_stands() -> None:
     section = Section(title=HOSTILE, paragraphs=(HOSTILE,), prompts=(changed_prompt(HOSTILE, "old", HOSTILE),))
-    page = render_page(HOSTILE, lead=HOSTILE, verdicts=[HOSTILE], sections=[section])
+    page = without_its_own_script(render_page(HOSTILE, lead=HOSTILE, verdicts=[HOSTILE], sections=[section]))
     assert "<script" not in page
     assert "<img src=http" not in page
     assert "&lt;script&gt;" in page
@@ -69,7 +81,7 @@ def test_what_a_model_wrote_is_escaped_wherever_it_stands() -> None:
 async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_its(tmp_path: Path) -> None:
     report = await finished(tmp_path, suffix=HOSTILE)
     assert report.directory is not None
-    page = run_page(RunDirectory(report.directory))
+    page = without_its_own_script(run_page(RunDirectory(report.directory)))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     sources = re.findall(r"<(?:img|script|link|iframe)[^>]*?src=(\S+)", page)
@@ -193,3 +205,51 @@ async def test_a_page_is_made_of_a_run_whose_tasks_left_their_user_prompt_out(tm
     assert result.pop("first_user_prompts") == {"a": "About a: is {question} even?"}
     run.result.write_text(json.dumps(result), encoding="utf-8")
     assert "Best user prompt of a" in run_page(run)
+
+
+async def test_a_page_says_what_it_was_made_of_each_task_in_one_row_and_the_way_to_its_prompt(tmp_path: Path) -> None:
+    report = await finished(tmp_path)
+    assert report.directory is not None
+    page = run_page(RunDirectory(report.directory))
+    config = make_config()
+    assert f"{config.base.model} / {config.optimizer.model if config.optimizer else ''}, seed {config.seed}" in page
+    rows = [row for row in re.findall(r"<tr>(.*?)</tr>", page) if 'data-head="before"' in row]
+    assert len(rows) == len({test.task for test in report.result.tests})
+    assert report.result.system_prompt != report.result.first_system_prompt
+    way = page[page.index("How the system prompt came about") : page.index("Every proposal")]
+    assert "kept" in way
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+async def test_a_prompt_is_copied_whole_and_nothing_is_cut_at_the_width_of_a_phone(tmp_path: Path) -> None:
+    prompt = "Line one <b>\n  line two {x}\ttab " + "long" * 80
+    table = TextTable(columns=("task", *(f"column {n}" for n in range(12))), rows=(("a" * 60, *["1.0 to 2.0"] * 12),))
+    section = Section(title="t", prompts=(changed_prompt("System prompt", "old", prompt),), tables=(table,))
+    path = tmp_path / "page.html"
+    path.write_text(render_page("r", lead="l", verdicts=[], sections=[section]), encoding="utf-8")
+    async with open_page() as page:
+        await page.open(path.as_uri())
+        await page.until("document.querySelector('button.copy')")
+        await page.resize(390, 800)
+        assert await page.value("document.querySelector('.prompt').textContent") == prompt
+        assert await page.value("document.documentElement.scrollWidth <= innerWidth")
+        cells = "[...document.querySelectorAll('td')]"
+        assert await page.value(f"{cells}.every((cell) => cell.getBoundingClientRect().right <= innerWidth)")
+        await page.value("document.querySelector('button.copy').focus()")
+        await page.press("Enter")
+        await page.until("document.querySelector('button.copy').textContent != 'copy'")
+        assert page.faults == []
+
+
+SPECIAL = st.text(alphabet="ab&%$#_{}~^\\ –", min_size=1, max_size=12)
+
+
+@given(SPECIAL)
+def test_a_table_in_latex_holds_no_command_of_its_texts(text: str) -> None:
+    made = latex(Table(name="t", title=text, columns=(text, "b"), rows=((text, 1.25),)))
+    (row,) = (line for line in made.split("\n") if line.endswith(r"& 1.2 \\"))
+    cell = row.removesuffix(r" & 1.2 \\")
+    for escaped in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", *(rf"\{c}" for c in "&%$#_{}")):
+        cell = cell.replace(escaped, "")
+    assert set(cell) <= set("ab -")
+    assert made.count(r"\begin{tabular}{lr}") == 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +14,7 @@ from metaspo.engine.evaluation.task_rows import TaskRow
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.runs.answers import read_config
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import Data, read_result, rows_of, run_data
+from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -107,13 +106,12 @@ def found_in(run: RunDirectory, *, task: str = "") -> Found:
 
 
 def _about(run: RunDirectory, config: RunConfig) -> About:
-    finished = datetime.fromtimestamp(run.result.stat().st_mtime, tz=UTC)
     return {
         "run": run.name,
         "model": config.base.model,
         "optimizer": config.optimizer.model if config.optimizer else "",
         "seed": config.seed,
-        "date": f"{finished:%Y-%m-%d}",
+        "date": f"{finished_at(run):%Y-%m-%d}",
         "metaspo": version("metaspo"),
     }
 

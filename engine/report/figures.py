@@ -15,6 +15,7 @@ Format = Literal["svg", "png"]
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 COLOURS = (BLUE, ORANGE, "#2f855a", "#805ad5", "#c53030", GREY, "#b7791f", "#0987a0", "#b83280", "#1a202c")
 MARKERS = ("o", "s", "^")  # one more round of colours each
+NARROWEST = 2.0  # points of score that an axis shows at least
 LONGEST = 28  # letters of a name in a picture
 
 
@@ -38,7 +39,24 @@ def score_curve(points: Sequence[Point]) -> Figure:
     _steps(axes[1], [point.calls for point in points], scores, "calls")
     if priced:
         _steps(axes[2], [point.dollars for point in points], scores, "dollars")
+        axes[2].xaxis.set_major_formatter(lambda value, _: f"{round(value, 6):g}")
     axes[0].set_ylabel("score on train splits, %")
+    return figure
+
+
+def score_against_length(tried: Sequence[tuple[int, float, bool]]) -> Figure:
+    """System prompts that were scored: characters, score from 0 to 1, and whether it was kept."""
+    figure = Figure(figsize=(6.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for kept, colour, label in ((False, GREY, "passed over"), (True, BLUE, "kept")):
+        of_these = [(length, 100 * score) for length, score, was_kept in tried if was_kept == kept]
+        if of_these:
+            axes.plot(*zip(*of_these, strict=True), "o", color=colour, markersize=5, label=label)
+    axes.set_xlabel("characters of the system prompt")
+    axes.set_ylabel("score on train splits, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.figure.legend(loc="outside upper center", frameon=False, ncols=2)
+    _plain(axes)
     return figure
 
 
@@ -104,6 +122,16 @@ def _steps(axes: Axes, places: Sequence[float], scores: Sequence[float], label: 
     axes.plot(places, scores, "o", color=BLUE, markersize=4)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """Scores without offsets and dust of floating point, and no tighter than two points."""
+    low, high = axes.get_ylim()
+    if high - low < NARROWEST:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - NARROWEST / 2, middle + NARROWEST / 2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{round(value, 2):g}")
 
 
 def _look(number: int) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""One self-contained page of HTML: no script, nothing fetched, every text of a model escaped."""
+"""One self-contained page of HTML: one script, for its copy buttons, nothing fetched, every text of a model escaped."""
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,19 +15,22 @@ from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, conf
 from metaspo.engine.report.figures import draw
 
 MAX_ANSWERS = 100  # a task
+NARROW = 4.2  # inches of a picture on a phone
+COPY = files(__package__).joinpath("copy.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An SVG, base64-encoded, and what it shows in words."""
+    """An SVG, base64-encoded, and what it shows in words; `narrow` is the same for a phone, "" if there is no other."""
 
     alt: str
     data: str
+    narrow: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTable:
-    """Rows of texts under column heads."""
+    """Rows of texts under column heads; without heads, what each row is about stands in its first cell."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -35,15 +39,25 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt, marked with what changed."""
+    """A prompt, marked with what changed.
+
+    Attributes:
+        text: as it is, to be copied; "" where only the changes are shown.
+    """
 
     title: str
     spans: tuple[Span, ...]
+    text: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything did."""
+        return any(span.change != "same" for span in self.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A prompt that is folded away until it is asked for."""
+    """A text that is folded away until it is asked for."""
 
     title: str
     fate: str
@@ -63,9 +77,14 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page."""
+    """A part of the page.
+
+    Attributes:
+        warnings: paragraphs that have to be seen.
+    """
 
     title: str
+    warnings: tuple[str, ...] = ()
     paragraphs: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[TextTable, ...] = ()
@@ -76,7 +95,14 @@ class Section:
 
 def picture(figure: Figure, *, alt: str) -> Picture:
     """A figure for a page."""
-    return Picture(alt=alt, data=base64.b64encode(draw(figure, "svg")).decode())
+    data = base64.b64encode(draw(figure, "svg")).decode()
+    if len(figure.axes) > 1:
+        return Picture(alt=alt, data=data)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(NARROW, height)
+    narrow = base64.b64encode(draw(figure, "svg")).decode()
+    figure.set_size_inches(width, height)
+    return Picture(alt=alt, data=data, narrow=narrow)
 
 
 def answered(task: TaskAnswers) -> Answers:
@@ -91,7 +117,7 @@ def answered(task: TaskAnswers) -> Answers:
 
 def changed_prompt(title: str, old: str, new: str) -> Prompt:
     """A prompt with what changed against an older one."""
-    return Prompt(title=title, spans=tuple(differences(old, new)))
+    return Prompt(title=title, spans=tuple(differences(old, new)), text=new)
 
 
 def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Sequence[Section]) -> str:
@@ -99,5 +125,12 @@ def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Seq
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
-        read_as=read_as, title=title, lead=lead, verdicts=verdicts, sections=sections, version=version("metaspo")
+        script=COPY,
+        digest=base64.b64encode(hashlib.sha256(COPY.encode()).digest()).decode(),
+        read_as=read_as,
+        title=title,
+        lead=lead,
+        verdicts=verdicts,
+        sections=sections,
+        version=version("metaspo"),
     )

@@ -8,17 +8,28 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from metaspo.engine.evaluation.task_rows import cost_sentence, task_rows
-from metaspo.engine.evaluation.test_score import SCORE_COLUMNS, TestScore
-from metaspo.engine.journal.history import Proposed
+from metaspo.engine.evaluation.task_rows import COLUMNS, cost_sentence, task_rows
+from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.journal.history import Point, Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain, RunResult
-from metaspo.engine.report.figures import Bar, before_and_after, draw, score_curve
-from metaspo.engine.report.page import Entry, Prompt, Section, TextTable, answered, changed_prompt, picture, render_page
+from metaspo.engine.report.figures import Bar, before_and_after, draw, score_against_length, score_curve
+from metaspo.engine.report.page import (
+    Entry,
+    Picture,
+    Prompt,
+    Section,
+    TextTable,
+    answered,
+    changed_prompt,
+    picture,
+    render_page,
+)
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, summary_of
 
 
 def load_result(run: RunDirectory) -> RunResult:
@@ -43,24 +54,26 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     history = RunView.of(StoredJournal(run.journal), texts=True).history
     points = history.points(_weights(config))
     last = points[-1]
+    proposals = history.proposals(first)
+    data = run_data(run)
     sections = [
-        _scores(result),
-        Section(
-            title="The incumbent's score on the way",
-            pictures=(picture(score_curve(points), alt="train score over selections and over what was spent"),),
-        ),
-        Section(title="What it found", prompts=_found(result, first)),
+        Section(title="What it found", prompts=_found(result, first), warnings=_warnings(data)),
+        _tasks(result),
+        _took(data),
         _answers(answers),
-        Section(title="Every proposal", entries=tuple(map(_entry, history.proposals(first)))),
+        Section(title="The score on the way", pictures=_curves(points, proposals)),
+        Section(title="How the system prompt came about", entries=tuple(map(_entry, _lineage(result, proposals)))),
+        Section(title="Every proposal", entries=tuple(map(_entry, proposals))),
+        _made_of(run, result, config),
     ]
+    models = " / ".join(table["model"] for table in (config["base"], config.get("optimizer")) if table)
     return render_page(
         f"Run {run.name}",
         lead=(
-            f"Seed {result.seed}. {last.calls:,} calls, {show_dollars(last.dollars, unpriced=last.unpriced)}, "
-            f"{last.seconds:,.0f} s up to the last selection. System prompts: {result.strategies['outer']}. "
-            f"User prompts: {result.strategies['inner']}."
+            f"{finished_at(run):%Y-%m-%d}, {models}, seed {result.seed}. {last.calls:,} calls, "
+            f"{show_dollars(last.dollars, unpriced=last.unpriced)}, {last.seconds:,.0f} s up to the last selection."
         ),
-        verdicts=[*map(_verdict, result.gains), *filter(None, [cost_sentence(task_rows(result.tests))])],
+        verdicts=_verdicts(result, data),
         sections=[section for section in sections if section is not None],
     )
 
@@ -123,13 +136,97 @@ def _bar(row: TestScore) -> Bar:
     )
 
 
-def _scores(result: RunResult) -> Section | None:
-    if not result.tests:
+def _verdicts(result: RunResult, data: Data) -> list[str]:
+    """The gains and, where no system prompt was adopted, why."""
+    summary = summary_of(data)
+    search = summary.system_search.sentence if summary and result.system_prompt == result.first_system_prompt else ""
+    return [*filter(None, [search]), *map(_verdict, result.gains)]
+
+
+def _warnings(data: Data) -> tuple[str, ...]:
+    summary = summary_of(data)
+    return tuple(filter(None, [summary.proposals.warning])) if summary else ()
+
+
+def _tasks(result: RunResult) -> Section | None:
+    """Every task in one row, before and after."""
+    rows = task_rows(result.tests)
+    if not rows:
         return None
     bars = _bars(result.tests)
     pictures = (picture(before_and_after(bars), alt="test score per task before and after"),) if bars else ()
-    rows = tuple(tuple(text(row) for text in SCORE_COLUMNS.values()) for row in result.tests)
-    return Section(title="Test splits", pictures=pictures, tables=(TextTable(columns=tuple(SCORE_COLUMNS), rows=rows),))
+    columns = [name for name in COLUMNS if any(COLUMNS[name](row) for row in rows)]
+    table = TextTable(columns=tuple(columns), rows=tuple(tuple(COLUMNS[name](row) for name in columns) for row in rows))
+    return Section(title="Tasks", pictures=pictures, tables=(table,), paragraphs=("Test splits, 95% intervals.",))
+
+
+def _took(data: Data) -> Section | None:
+    """What the last session took, lane by lane, and what the prompts found cost a call."""
+    summary = summary_of(data)
+    if summary is None:
+        return None
+    columns = ("model", "calls", "from the cache", "prompt tokens", "answer tokens", "dollars", "saved by the cache")
+    rows = tuple(
+        (
+            lane,
+            f"{use.calls:,}",
+            f"{use.hits + use.joined:,}",
+            f"{use.prompt_tokens:,}",
+            f"{use.completion_tokens:,}",
+            show_dollars(use.dollars, unpriced=use.unpriced),
+            show_dollars(use.dollars_saved, unpriced=use.unpriced_saved),
+        )
+        for lane, use in summary.usage.lanes.items()
+    )
+    spent = summary.all_sessions
+    every = (
+        f"All {spent.sessions} sessions together: {spent.calls:,} calls, "
+        f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.0f} s."
+        if spent.sessions > 1
+        else ""
+    )
+    said = tuple(filter(None, (cost_sentence(rows_of(data)), every)))
+    return Section(title="What it took", tables=(TextTable(columns=columns, rows=rows),), paragraphs=said)
+
+
+def _curves(points: Sequence[Point], proposals: Sequence[Proposed]) -> tuple[Picture, ...]:
+    tried = [
+        (len(each.text), each.score, each.fate == "kept")
+        for each in proposals
+        if each.level == "system" and each.score is not None
+    ]
+    curve = picture(score_curve(points), alt="train score over selections and over what was spent")
+    if not tried:
+        return (curve,)
+    return curve, picture(score_against_length(tried), alt="train score of system prompts over their length")
+
+
+def _lineage(result: RunResult, proposals: Sequence[Proposed]) -> list[Proposed]:
+    """The system prompts on the way from the first to the last, each the parent of the next."""
+    kept = {each.text: each for each in proposals if each.level == "system" and each.fate == "kept"}
+    chain, text = [], result.system_prompt
+    while text != result.first_system_prompt and text in kept:
+        chain.append(kept.pop(text))
+        text = chain[-1].parent
+    return chain[::-1]
+
+
+def _made_of(run: RunDirectory, result: RunResult, config: Mapping[str, Any]) -> Section:
+    """By what it was made: models, strategies, when, and the whole config."""
+    optimizer = config.get("optimizer")
+    facts = (
+        ("run", run.name),
+        ("date", f"{finished_at(run):%Y-%m-%d %H:%M} UTC"),
+        ("base model", config["base"]["model"]),
+        ("optimizer", optimizer["model"] if optimizer else "none"),
+        ("seed", str(result.seed)),
+        ("system prompts", result.strategies["outer"]),
+        ("user prompts", result.strategies["inner"]),
+        ("train calls", f"{result.train_calls:,}"),
+    )
+    text = orjson.dumps(config, option=orjson.OPT_INDENT_2).decode()
+    whole = Entry(title="the whole config", fate="", kept=False, spans=changed_prompt("", text, text).spans)
+    return Section(title="How it was made", tables=(TextTable(columns=(), rows=facts),), entries=(whole,))
 
 
 def _answers(answers: RunAnswers | str) -> Section | None:

@@ -10,7 +10,7 @@ from metaspo.engine.report.figures import Bar, lines, methods
 from metaspo.engine.report.page import Entry, Section, TextTable, changed_prompt, picture, render_page
 from metaspo.engine.report.run_page import write_all
 from metaspo.engine.runs.directory import write_text
-from metaspo.engine.studies import Findings, Study, Table, as_csv, markdown, shown
+from metaspo.engine.studies import Findings, Study, Table, as_csv, latex, markdown, shown
 from metaspo.engine.studies.protocol_scores import adaptation
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -56,11 +56,12 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
 
 
 def write_study(findings: Findings, folder: Path) -> Path:
-    """Write tables (Markdown, CSV, JSON), pictures, every cell's result and the page; the page's path."""
+    """Write tables (Markdown, CSV, LaTeX, JSON), pictures, every cell's result and the page; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "tables.md", "\n".join(map(markdown, findings.tables)))
     for table in findings.tables:
         write_text(folder / f"{table.name}.csv", as_csv(table).rstrip("\n"))
+        write_text(folder / f"{table.name}.tex", latex(table).rstrip("\n"))
     data = {
         "tables": {table.name: table.records() for table in findings.tables},
         "verdicts": findings.verdicts,

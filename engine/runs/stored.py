@@ -1,6 +1,7 @@
 """What a run's directory says of the run, as plain data and as records."""
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +57,11 @@ def _check_result(data: Data, path: Path) -> None:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise RunDirectoryError(f"{path}: cannot be read: {key}: {first['msg']}") from None
+
+
+def finished_at(run: RunDirectory) -> datetime:
+    """When the result was written, in UTC; the run has one."""
+    return datetime.fromtimestamp(run.result.stat().st_mtime, tz=UTC)
 
 
 def read_result(run: RunDirectory) -> Data:

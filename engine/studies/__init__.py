@@ -21,7 +21,7 @@ from metaspo.engine.studies.needs import plan_cell
 from metaspo.engine.studies.results import CellResult
 from metaspo.engine.studies.scores import Summary, comparisons, summarize_method
 from metaspo.engine.studies.study import Study
-from metaspo.engine.studies.table_formats import Table, as_csv, markdown, shown
+from metaspo.engine.studies.table_formats import Table, as_csv, latex, markdown, shown
 
 __all__ = [
     "Ablation",
@@ -50,6 +50,7 @@ __all__ = [
     "comparisons",
     "generalize",
     "induce_user_prompts",
+    "latex",
     "load_grid",
     "markdown",
     "method",

@@ -101,6 +101,16 @@ def comparisons(study: Study, rows: Rows | None = None, *, seeds_matter: bool = 
     return _family(study, pairs, rows or study.rows, seeds_matter=seeds_matter)
 
 
+def task_comparisons(study: Study) -> dict[str, tuple[Comparison, ...]]:
+    """The same task by task, each task a family of its own."""
+    tasks = dict.fromkeys((result.domain, row.task) for result in study.results for row in study.rows(result))
+
+    def of_task(domain: str, task: str) -> Rows:
+        return lambda result: [row for row in study.rows(result) if (result.domain, row.task) == (domain, task)]
+
+    return {"/".join(filter(None, task)): comparisons(study, of_task(*task)) for task in tasks}
+
+
 def source_contributions(study: Study) -> tuple[str, tuple[tuple[str, Comparison], ...]]:
     """What each source task brings: a method with all of them against itself without it, the largest gain first.
 

@@ -1,9 +1,19 @@
-"""A table of plain values, and how it is shown: as Markdown, as CSV, as records for JSON."""
+"""A table of plain values, and how it is shown: as Markdown, as CSV, in LaTeX, as records for JSON."""
 
 import csv
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_TEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "→": r"$\rightarrow$",
+    "…": r"\ldots{}",
+}
 
 Value = str | int | float | None
 
@@ -47,6 +57,34 @@ def as_csv(table: Table) -> str:
     writer.writerow(table.columns)
     writer.writerows([["" if value is None else value for value in row] for row in table.rows])
     return target.getvalue()
+
+
+def latex(table: Table) -> str:
+    """A table of booktabs in a float, with caption and label."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(f'{table.title}. {table.note}'.strip() if table.note else table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"\toprule",
+        _row(table.columns),
+        r"\midrule",
+        *(_row([shown(value) for value in row]) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(map(_tex, cells)) + r" \\"
+
+
+def _tex(text: str) -> str:
+    """A text in LaTeX, whatever stands in it."""
+    return "".join(_TEX.get(char, char) for char in " ".join(text.split()))
 
 
 def shown(value: Value) -> str:

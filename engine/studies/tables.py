@@ -9,7 +9,7 @@ from metaspo.engine.statistics import Comparison, Interval, MeanScore
 from metaspo.engine.studies.effort import about_effort, about_everywhere, about_user_prompts, effort
 from metaspo.engine.studies.protocol_scores import ProtocolScores, Shares, adaptation
 from metaspo.engine.studies.savings import Savings
-from metaspo.engine.studies.scores import Summaries, source_contributions, without_result
+from metaspo.engine.studies.scores import Summaries, source_contributions, task_comparisons, without_result
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table, Value
 from metaspo.engine.tasks import MacroF1
@@ -33,6 +33,7 @@ def tables(
         _scores(study, summaries),
         _by_seed(study, summaries),
         _by_task(study),
+        _task_differences(study),
         _against(study, against),
         _left_out(study),
         *(
@@ -136,6 +137,30 @@ def _by_task(study: Study) -> Table:
         for task, by_method in tasks.items()
     ]
     return Table(name="tasks", title="Task by task, %", columns=("task", *study.methods), rows=tuple(rows))
+
+
+def _task_differences(study: Study) -> Table:
+    """Where a method gains and where it loses."""
+    return Table(
+        name="task-differences",
+        title=f"Task by task against {study.grid.against}, points",
+        columns=("task", "method", "difference", "from", "to", "examples"),
+        rows=tuple(
+            (
+                task,
+                comparison.a,
+                *(round(100 * value, 2) for value in (comparison.difference, *_ends(comparison.interval))),
+                comparison.examples,
+            )
+            for task, comparisons in task_comparisons(study).items()
+            for comparison in comparisons
+        ),
+        note=f"From and to: {_intervals(study)[0]}. One task's differences are no verdict: there are as many as tasks.",
+    )
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
 
 
 def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:
