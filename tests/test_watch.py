@@ -19,6 +19,7 @@ from metaspo.engine import ConfigError, RunDirectory, find_runs, read_journal
 from metaspo.engine.journal.events import Finish, Select
 from metaspo.engine.watch import serve_watch
 from metaspo.engine.watch.follower import CHUNK, Follower, read_lines, tail_offset
+from metaspo.engine.watch.stop import process_of
 
 WORLD = World(3, malformed=0.1)
 RUNS = Path(".metaspo/runs")
@@ -182,6 +183,57 @@ def test_a_run_under_way_is_told_as_one_and_a_killed_one_too(project: Path, serv
     end(running)
     assert asyncio.run(look())[0]["state"] == "broken off"
     server.wait_until_clients_hung_up()
+    server.release()
+
+
+async def asked_to_stop(run: RunDirectory, **headers: str) -> tuple[int, str]:
+    """What the server says to whoever asks it to stop a run."""
+    async with served() as session, session.post("/stop", params={"run": run.name}, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+def test_a_run_is_stopped_from_its_page_as_ctrl_c_does_and_goes_on_when_started_again(
+    project: Path, server: ChatServer
+) -> None:
+    running = run_into(project, server, calls=60)
+    (run,) = find_runs(RUNS)
+    assert asyncio.run(asked_to_stop(run, **{"X-Metaspo": "watch"})) == (202, "")
+    ended = end(running)
+    assert (ended.code, "Everything paid for is kept" in ended.err) == (130, True)
+    server.release()
+    calls = server.calls
+    assert apart("optimize", "run.toml", "--quiet", folder=project).code == 0
+    assert max(count for body, count in server.answered.items() if "answerer" in body) == 1
+    assert server.calls > calls
+
+
+def test_nobody_but_the_page_itself_may_stop_a_run(project: Path, server: ChatServer) -> None:
+    running = run_into(project, server, calls=60)
+    (run,) = find_runs(RUNS)
+    for headers in ({}, {"X-Metaspo": "watch", "Origin": "http://127.0.0.1:1"}, {"Origin": "http://evil.example"}):
+        assert asyncio.run(asked_to_stop(run, **headers))[0] == 403
+    assert running.poll() is None
+    running.kill()
+    end(running)
+    status, why = asyncio.run(asked_to_stop(run, **{"X-Metaspo": "watch"}))
+    assert (status, "does not go on on this machine" in why) == (409, True)
+    server.release()
+
+
+def test_a_process_that_an_earlier_session_or_another_machine_named_is_left_alone(
+    project: Path, server: ChatServer
+) -> None:
+    running = run_into(project, server, calls=60)
+    (run,) = find_runs(RUNS)
+    live = json.loads(run.live.read_bytes())
+    for change in ({"wall": 1.0}, {"host": "another"}, {"pid": 1}, {"stopped_by": "SIGKILL"}, {"pid": None}):
+        run.live.write_text(json.dumps({**live, **change}), encoding="utf-8")
+        follower = Follower(run)
+        while follower.advance():
+            pass
+        assert process_of(follower) is None, change
+    running.kill()
+    end(running)
     server.release()
 
 

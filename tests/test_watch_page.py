@@ -150,3 +150,20 @@ async def test_a_folder_of_runs_is_a_list_that_leads_to_each(finished: RunDirect
         await page.until(f"document.querySelector('#title') && {text_of('#title')} === {name!r}")
         await page.press("o")
         await page.until(f"{count('#runs a')} === 2")
+
+
+async def test_a_run_is_stopped_by_two_presses_of_a_button(project: Path, server: ChatServer) -> None:
+    running = await asyncio.to_thread(lambda: run_into(project, server, calls=60))
+    async with open_page() as page, serve_watch(RUNS, port=0) as address:
+        await page.open(address)
+        await page.until("document.querySelector('#stop') && !document.querySelector('#stop').hidden")
+        await page.value("document.querySelector('#stop').click()")
+        await page.until(f"{text_of('#stop')}.startsWith('really stop?')")
+        assert running.poll() is None
+        await page.value("document.querySelector('#stop').click()")
+        ended = await asyncio.to_thread(end, running)
+        assert ended.code == 130
+        await page.until(f"{text_of('#state')} === 'stopped'")
+        await page.until("document.querySelector('#stop').hidden")
+        assert page.faults == []
+    server.release()

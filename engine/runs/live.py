@@ -4,6 +4,9 @@ It stands beside the journal and not in it: the journal must not depend on timin
 """
 
 import asyncio
+import os
+import signal
+import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -35,6 +38,9 @@ class LiveObserver(Observer):
         self._stage = ""
         self._asked = 0
         self._warnings: list[str] = []
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as where a script began it in the background
+        stopped_by = signal.SIGTERM if ignored else signal.SIGINT
+        self._process = {"pid": os.getpid(), "host": socket.gethostname(), "stopped_by": stopped_by.name}
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         self._left.begin(base_calls + optimizer_calls, now=self._clock())
@@ -85,6 +91,7 @@ class LiveObserver(Observer):
         seconds = self._left.seconds(now=now)
         data = {
             "wall": round(time.time(), 3),
+            **self._process,
             "stage": self._stage,
             "planned": self._left.planned,
             "settled": self._left.settled,

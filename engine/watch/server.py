@@ -25,6 +25,7 @@ from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
 from metaspo.engine.watch.state import Data, candidates_of, gains_of, proposal_at, state_of, table_of
+from metaspo.engine.watch.stop import stop
 
 PORT = 8410
 EVERY = 0.25  # seconds between two looks at a directory
@@ -40,6 +41,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+ASKED_BY = "X-Metaspo"  # a header that a foreign page may not send without being allowed to
 PAGES = {"/": ("page.html", "text/html"), "/watch.js": ("watch.js", "text/javascript")}
 PAGES["/watch.css"] = ("watch.css", "text/css")
 
@@ -123,6 +125,16 @@ class Watch:
         spans = await asyncio.to_thread(differences, proposed.parent, proposed.text)
         return _json({**asdict(proposed), "spans": [asdict(span) for span in spans]})
 
+    async def stop(self, request: web.Request) -> web.Response:
+        """Stop a run as Ctrl-C does. Only our own page may ask: another one cannot send the header."""
+        if request.headers.get(ASKED_BY) != "watch" or not _is_own(request):
+            raise web.HTTPForbidden(text="only the page itself may stop a run")
+        follower = self.follower(request.query.get("run", ""))
+        await self.catch_up(follower)
+        if why := stop(follower):
+            raise web.HTTPConflict(text=why)
+        return web.Response(status=202, headers=HEADERS)
+
     async def events(self, request: web.Request) -> web.StreamResponse:
         """A run's state and candidates as they change, and its journal's lines as they come."""
         follower = self.follower(request.query.get("run", ""))
@@ -134,6 +146,12 @@ class Watch:
         with suppress(ClientConnectionResetError, ConnectionResetError):
             await _Stream(response, follower, place).run()
         return response
+
+
+def _is_own(request: web.Request) -> bool:
+    """Whether it comes from a page of this server, as far as the browser says."""
+    origin = request.headers.get("Origin")
+    return origin is None or origin == f"http://{request.host}"
 
 
 class _Stream:
@@ -247,6 +265,7 @@ def watch_app(place: Path) -> web.Application:
     app.router.add_get("/answers", watch.state)
     app.router.add_get("/candidate", watch.candidate)
     app.router.add_get("/events", watch.events)
+    app.router.add_post("/stop", watch.stop)
     return app
 
 

@@ -16,6 +16,7 @@ from metaspo.engine.runs.status import session_of
 from metaspo.engine.runs.stored import rows_of, summary_of
 from metaspo.engine.runtime.time_left import spoken
 from metaspo.engine.watch.follower import Follower
+from metaspo.engine.watch.stop import stoppable
 
 Data = dict[str, Any]
 
@@ -32,6 +33,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
     stopped = written.stopped if written and state == "ended" and not result else ""
     return {
         "name": run.name,
+        "stoppable": running and stoppable(follower),
         "state": "finished" if result and state != "running" else "stopped" if state == "ended" else state,
         "stopped": stopped or ("interrupted" if state == "ended" and not result else ""),
         "since": session.since if session else 0.0,

@@ -66,6 +66,7 @@ function drawState(state) {
   say("state", state.state);
   $("state").className = "pill " + slug(state.state);
   $("state").hidden = false;
+  drawStop(state);
   say("models", [state.models.base && "answers: " + state.models.base, state.models.optimizer && "prompts: " + state.models.optimizer].filter(Boolean).join(" · "));
   const warnings = state.stopped ? ["The run has stopped: " + state.stopped, ...state.warnings] : state.warnings;
   $("warnings").hidden = !warnings.length;
@@ -96,6 +97,30 @@ function drawState(state) {
   drawCurve(points);
   say("prompt", state.system_prompt || "");
   say("why-none", state.no_system_prompt);
+}
+
+// Stopping takes two presses within some seconds: the first one asks.
+const stop = { asked: false, sent: false, timer: 0 };
+
+function drawStop(state) {
+  if (state.state !== "running") Object.assign(stop, { asked: false, sent: false });
+  $("stop").hidden = !state.stoppable;
+  $("stop").disabled = stop.sent;
+  say("stop", stop.sent ? "stopping …" : stop.asked ? "really stop? What is paid for is kept" : "stop");
+}
+
+async function pressStop() {
+  clearTimeout(stop.timer);
+  stop.sent = stop.asked;
+  stop.asked = !stop.asked;
+  if (stop.asked) stop.timer = setTimeout(() => { stop.asked = false; drawStop(seen.state); }, 6000);
+  drawStop(seen.state);
+  if (!stop.sent) return;
+  const answer = await fetch(`/stop?run=${encodeURIComponent(name)}`, { method: "POST", headers: { "X-Metaspo": "watch" } });
+  if (answer.ok) return;
+  stop.sent = false;
+  drawStop(seen.state);
+  say("link", await answer.text());
 }
 
 function drawStage() {
@@ -412,6 +437,7 @@ addEventListener("DOMContentLoaded", () => {
   press("[data-axis]", "axis", "state");
   press("[data-filter]", "filter", "answers");
   $("home").href = "/#all";
+  $("stop").addEventListener("click", pressStop);
   $("copy").addEventListener("click", async () => {
     const text = $("prompt").textContent;
     try { await navigator.clipboard.writeText(text); } catch { const range = document.createRange(); range.selectNodeContents($("prompt")); getSelection().removeAllRanges(); getSelection().addRange(range); document.execCommand("copy"); }
