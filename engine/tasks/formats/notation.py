@@ -11,22 +11,23 @@ from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
 
 LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
 _CURRENCY: Final = "$€£¥₹₩₽₺₴₦฿₪₱¢"
+_COUNTED: Final = ("step", "question", "example", "problem", "section", "chapter", "figure", "item", "line", "row")
 _CURRENT: Final = frozenset(_CURRENCY)
 _BEGINS: Final = re.compile(
     rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
 )
 _PREFIX: Final = re.compile(
-    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+]))|(?i:\b(?P<word>minus|negative)\s+))?"
+    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+))?"
     rf"(?:[{_CURRENCY}]\s?)?(?P<dot>\.)?\Z"
 )
 _BARE_PREFIX: Final = (" ", "\n", "\t", "(", "*", "=", ":", '"')
-_SPEAKING: Final = ("minus", "negative", *_CURRENCY)
+_SPEAKING: Final = ("minus", "negative", "-(", *_CURRENCY)
 _SIMPLE: Final = re.compile(
     r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙\\]|hundred|thousand|million|billion|trillion)))"
 )
 _NUMBER: Final = re.compile(
     r"""
-    (?:
+    (?!0[xXbB][0-9A-Fa-f])(?:
       (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
     | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,}
         |[0-9]{1,3}(?:\ [0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\ [0-9]{3}){2,})(?![.,\ ]?[0-9])
@@ -73,22 +74,34 @@ class Numeral:
 def given_number(text: str) -> Numeral | None:
     """The number that a plain text announces as its answer, else its first that is not denied nor part of a list.
 
-    None also where several different ones are announced.
+    One that only counts steps, questions or list items is taken where there is no other. None also where several
+    different ones are announced.
     """
     first: Numeral | None = None
+    counting: Numeral | None = None
     announcing = "nswer" in text or "NSWER" in text or "boxed" in text or "olution" in text or not text.isascii()
     spoken: dict[str | None, Numeral] = {}
     start = corrected(text, len(text))
     for numeral in _unlisted(text, start if _BEGINS.search(text, start) else 0):
         if first is None and not _denied(text, numeral):
-            first = numeral
-            if not announcing:
-                return first
+            if _counts(text, numeral):
+                counting = counting or numeral
+            elif not announcing:
+                return numeral
+            else:
+                first = numeral
         if announcing and announced(text, Mention("", numeral.start, numeral.end)) and not _denied(text, numeral):
             spoken.setdefault(numeral.value, numeral)
     if spoken:
         return next(iter(spoken.values())) if len(spoken) == 1 else None
-    return first
+    return first or counting
+
+
+def _counts(text: str, numeral: Numeral) -> bool:
+    """Whether a number is that of a step, a question, a list item: "Step 1", "2) 40"."""
+    before = text[max(0, numeral.start - 12) : numeral.start].rstrip(" #")
+    item = text.startswith(")", numeral.end) and (not before or before.endswith("\n"))
+    return item or before[-8:].lower().endswith(_COUNTED)
 
 
 def _denied(text: str, numeral: Numeral) -> bool:
@@ -138,7 +151,7 @@ def _unlisted(text: str, position: int) -> Iterator[Numeral]:
     while begin := _BEGINS.search(text, position):
         numeral = _numeral(text, begin.start())
         in_list = False
-        while joint := _JOINT.match(text, tail(text, numeral.end)):
+        while not _counts(text, numeral) and (joint := _JOINT.match(text, tail(text, numeral.end))):
             begin = _BEGINS.search(text, numeral.end)
             following = _numeral(text, begin.start()) if begin else None
             if following is None or following.start > joint.end():

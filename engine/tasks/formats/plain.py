@@ -42,6 +42,8 @@ _SPECIAL: Final = {
     **dict.fromkeys(map(ord, "\u201c\u201d\u00ab\u00bb"), '"'),
     ord("№"): "#",
     ord("\u2044"): "/",
+    ord("\u066b"): ".",  # Arabic's decimal separator, and that of thousands
+    ord("\u066c"): ",",
 }
 
 
