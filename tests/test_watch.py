@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from chat_server import ChatServer
-from command_line import apart, end, here, run_into, write_project
+from command_line import apart, end, here, run_into, start, write_project
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World
@@ -308,3 +308,31 @@ def test_a_follower_folds_what_came_since_and_passes_over_what_it_does_not_know(
     assert follower.advance()
     assert follower.view.seconds == 7.5
     assert not follower.advance()
+
+
+async def test_a_comparison_is_a_grid_that_fills_up(project: Path, server: ChatServer) -> None:
+    grid = 'config = "run.toml"\nmethods = ["default", "metaspo", "outer-only"]\nseeds = [1, 2]\n'
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+
+    async def listed() -> dict[str, Any]:
+        async with served() as session, session.get("/runs") as answer:
+            (grid,) = (await answer.json())["grids"]
+            told: dict[str, Any] = grid
+            return told
+
+    server.hold_after(60)
+    running = start("compare", "grid.toml", "--quiet", folder=project)
+    await asyncio.to_thread(server.wait_for, answered=60)
+    told = await listed()
+    assert [row["method"] for row in told["rows"]] == ["metaspo", "outer-only"]
+    assert told["columns"] == ["seed 1", "seed 2"]
+    states = [cell["state"] for row in told["rows"] for cell in row["cells"]]
+    assert (told["all"], told["done"]) == (4, 0)
+    assert {"running"} <= set(states) <= {"running", "to come"}
+    server.release()
+    assert (await asyncio.to_thread(end, running)).code == 0
+    told = await listed()
+    assert (told["done"], told["all"]) == (4, 4)
+    names = {run.name for run in find_runs(RUNS)}
+    assert {cell["name"] for row in told["rows"] for cell in row["cells"]} == names
+    assert all(cell["score"] for row in told["rows"] for cell in row["cells"])

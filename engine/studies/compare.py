@@ -31,6 +31,7 @@ from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.adapt import Effort, adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
+from metaspo.engine.studies.noted import note_grid
 from metaspo.engine.studies.results import CellResult, model_label
 from metaspo.scheduling import AccountStatistics, Gateway, LaneUse, Purse
 
@@ -68,6 +69,7 @@ async def compare(
         RunDirectoryError: when its journal of what it spent is in use, or cannot be written.
     """
     tell_notices((cell.prepared for cell in grid.cells), warn)
+    note_grid(grid)
     moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
     everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
     slots = anyio.CapacityLimiter(grid.config.parallel)

@@ -22,9 +22,10 @@ from metaspo.engine.evaluation.task_rows import task_rows
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
+from metaspo.engine.studies.noted import noted_grids
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
-from metaspo.engine.watch.state import Data, candidates_of, gains_of, proposal_at, state_of, table_of
+from metaspo.engine.watch.state import Data, candidates_of, gains_of, grids_of, proposal_at, state_of, table_of
 from metaspo.engine.watch.stop import stop
 
 PORT = 8410
@@ -93,7 +94,9 @@ class Watch:
     async def listed(self, _request: web.Request) -> web.Response:
         """The list of runs, with how far those are that go on."""
         lines = await asyncio.to_thread(_lines, self.runs())
-        return _json({"columns": [name for name in listing.COLUMNS if name != "run"], "runs": lines})
+        grids = grids_of(noted_grids(self._place), {line["name"]: line for line in lines})
+        columns = [name for name in listing.COLUMNS if name != "run"]
+        return _json({"columns": columns, "runs": lines, "grids": grids})
 
     async def state(self, request: web.Request) -> web.Response:
         """A run's answers as tables, and the gain that they amount to."""
@@ -237,7 +240,9 @@ def _lines(runs: list[RunDirectory]) -> list[Data]:
         live = Follower(run).part("live")
         share = live["settled"] / live["planned"] if live.get("planned") else None
         texts = [text(line) for name, text in listing.COLUMNS.items() if name != "run"]
-        told.append({"name": run.name, "state": line.state, "share": share, "texts": texts})
+        gain = "" if line.gain is None else f"{100 * line.gain:+.1f}"
+        score = "" if line.after is None else f"{line.after:.1%}"
+        told.append({"name": run.name, "state": line.state, "share": share, "texts": texts, "score": gain or score})
     return told
 
 

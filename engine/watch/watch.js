@@ -386,6 +386,21 @@ function watchRun() {
   addEventListener("resize", () => changed("state"));
 }
 
+// A comparison fills up: methods by domain and seed.
+function gridNodes(grid) {
+  const cell = (one) => {
+    if (!one) return el("td", {});
+    const bar = el("i", {}), text = one.score || (one.state === "to come" ? "·" : one.share ? Math.floor(100 * one.share) + "%" : one.state);
+    bar.style.width = 100 * (one.state === "finished" ? 1 : one.share || 0) + "%";
+    return el("td", { class: "cell " + slug(one.state), title: one.state }, one.name ? el("a", { href: "/?run=" + encodeURIComponent(one.name) }, text) : text, el("div", { class: "bar" }, bar));
+  };
+  const head = el("tr", {}, ...["method", ...grid.columns].map((column) => el("th", {}, column)));
+  return [
+    el("h2", {}, `${grid.name}: ${grid.done} of ${grid.all} runs done`),
+    el("div", { class: "scroll" }, el("table", { class: "study" }, head, ...grid.rows.map((row) => el("tr", {}, el("td", {}, row.method), ...row.cells.map(cell))))),
+  ];
+}
+
 async function watchAll() {
   $("overview").hidden = false;
   try {
@@ -395,6 +410,7 @@ async function watchAll() {
     $("no-runs").hidden = found.runs.length > 0;
     const running = found.runs.filter((run) => run.state === "running").length;
     say("title", `${found.runs.length} runs${running ? `, ${running} going on` : ""}`);
+    $("grids").replaceChildren(...found.grids.flatMap(gridNodes));
     const head = el("tr", {}, ...["run", "progress", ...found.columns].map((column) => el("th", {}, column)));
     $("runs").replaceChildren(head, ...found.runs.map((run) => {
       const bar = el("i", {});
