@@ -94,6 +94,9 @@ def test_dollars_that_differ_are_told_where_everything_has_a_price(project: Path
     assert "dollars go from" not in here("compare", "grid.toml", "--quiet").out
     text = (project / "run.toml").read_text(encoding="utf-8")
     priced = text.replace("max_tokens = 64\n", "max_tokens = 64\nprices = { input = 1.0, output = 2.0 }\n")
+    half = priced.replace("prices = { input = 1.0, output = 2.0 }\n", "", 1)
+    (project / "run.toml").write_text(half, encoding="utf-8")
+    assert "dollars go from" not in here("compare", "grid.toml", "--quiet").out
     (project / "run.toml").write_text(priced, encoding="utf-8")
     spent = by_method(compared(project, 7)["spent"])
     dearest = max(("metaspo", "outer-only"), key=lambda method: spent[method]["train calls a cell"])

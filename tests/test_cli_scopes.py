@@ -133,14 +133,14 @@ def test_without_several_domains_there_is_nothing_to_learn_one_prompt_for(projec
 
 def test_fewer_source_tasks_are_drawn_by_the_seed_and_within_more_of_them(project: Path) -> None:
     with_more_source_tasks(project, "c", "d")
-    seeds = [option for seed in range(1, 5) for option in ("--seed", str(seed))]
+    seeds = [option for seed in range(1, 4) for option in ("--seed", str(seed))]
     data = here("ablate", "run.toml", "--over", "sources", *seeds, "--quiet", "--json").data
     drawn = {(cell["method"], cell["seed"]): set(cell["result"]["user_prompts"]) for cell in data["cells"]}
-    for seed in range(1, 5):
+    for seed in range(1, 4):
         chosen = [drawn[f"{number}-source-tasks", seed] for number in range(1, 5)]
         assert [len(names) for names in chosen] == [1, 2, 3, 4]
         assert all(fewer < more for fewer, more in pairwise(chosen))
-    assert len({frozenset(drawn["1-source-tasks", seed]) for seed in range(1, 5)}) > 1, "not always the same one"
+    assert len({frozenset(drawn["1-source-tasks", seed]) for seed in range(1, 4)}) > 1, "not always the same one"
 
 
 def test_at_most_six_source_tasks_are_set_beside_fewer(project: Path) -> None:
