@@ -53,7 +53,8 @@ def scopes(project: Path) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 rows = [{"question": f"{task.name} {split} number {n}", "answer": answers[n % 2]} for n in range(size)]
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    head, _, _ = (project / "run.toml").read_text(encoding="utf-8").partition("[[tasks]]")
+    text = (project / "run.toml").read_text(encoding="utf-8").replace("iterations = 2", "iterations = 1")
+    head, _, _ = text.partition("[[tasks]]")
     (project / "run.toml").write_text(f'domain = "medical"\ndata = "data"\n{head}', encoding="utf-8")
     (project / "grid.toml").write_text(GRID.format(domains=list(SCOPES), seeds="[1]"), encoding="utf-8")
     return project
@@ -83,13 +84,14 @@ def test_a_prompt_for_all_domains_stands_beside_one_for_each_in_one_study(scopes
     prompts = {cells["global:metaspo", domain]["system_prompt"] for domain in SCOPES}
     assert len(prompts) == 1, "one prompt, whichever domain it is scored on"
     assert prompts != {cells["default", "safety"]["system_prompt"]}, "the test needs a search that finds something"
-    assert "global:metaspo: one search for all domains" in here("compare", "grid.toml", "--quiet").out
+    written = (scopes / ".metaspo/studies/grid/tables.md").read_text(encoding="utf-8")
+    assert "global:metaspo: one search for all domains" in written
 
 
 def test_what_one_prompt_for_all_domains_takes_is_asked_once(scopes: Path, server: ChatServer) -> None:
     assert here("compare", "grid.toml", "--quiet").code == 0
     asked = [count for body, count in server.answered.items() if '"answerer"' in body]
-    assert len(asked) > 500
+    assert len(asked) > 200
     assert set(asked) == {1}
 
 
