@@ -21,7 +21,7 @@ from metaspo.backends import (
     Unreachable,
     WrongForm,
 )
-from metaspo.scheduling import events, retry
+from metaspo.scheduling import events
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.books import Books
 from metaspo.scheduling.budget import Cost
@@ -243,8 +243,9 @@ class LaneState:
         self.books.failed(call, error, now)
         if isinstance(error, TransientError):
             decision = self._recovery.decide(flight, error)
+            held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
-            fate = self._recovery.failed(call, error, decision, now)
+            fate = self._recovery.failed(call, error, decision, now, held=held)
             self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
         elif isinstance(error, WrongForm) and self._many_programs:
             self._flights.fail(flight, RequestRejected(str(error)))
@@ -265,7 +266,7 @@ class LaneState:
             self._calls.note_asked_again()
             flight.hung += 1
             self.books.broken_off(call, now)
-            self._meet(flight, self._recovery.again(flight, reason, retry.Decision(then="again"), now), now)
+            self._meet(flight, self._recovery.again(flight, reason, 0.0, now), now)
         else:
             self.books.broken_off(call, now)
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from metaspo.backends import LimitHints
+from metaspo.scheduling.pace import LearnedPace
 from metaspo.scheduling.quota import DAY, MINUTE, Quota, Taken
 from metaspo.scheduling.window import SLACK, Bucket
 
@@ -41,6 +42,7 @@ class RateLimits:
     __slots__ = (
         "_held_until",
         "_known_since",
+        "_pace",
         "_ramp",
         "_ramp_base",
         "_ramp_since",
@@ -68,6 +70,7 @@ class RateLimits:
         self._squeeze = 1.0
         self._squeezed_at = -inf
         self._known_since = -inf  # when headers last told other limits
+        self._pace = None if self.known() else LearnedPace()
 
     def __repr__(self) -> str:
         return (
@@ -89,12 +92,16 @@ class RateLimits:
             wait = held
         if self._ramp is not None:
             wait = max(wait, self._ramp_wait(now))
+        if self._pace is not None and held <= 0:
+            wait = max(wait, self._pace.wait(now))
         return wait
 
     def reserve(self, tokens: int, now: float) -> Reservation:
         """Count a call that goes now."""
         if self._ramp is not None:
             self._ramp.take(1, now)
+        if self._pace is not None:
+            self._pace.take(now)
         return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now))
 
     def settle(self, reservation: Reservation, *, tokens: int, now: float) -> None:
@@ -122,7 +129,7 @@ class RateLimits:
             then, charged = reservation.tokens.taken, 0 if refused else reservation.tokens.charged
             self.tokens.feed_back(hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged)
         if changed:
-            self._known_since = now
+            self._known_since, self._pace = now, None
         if self._squeeze > 1 and self.tokens.charge > charge_before:
             self._squeeze = max(1.0, self._squeeze * charge_before / self.tokens.charge)
             self._change_pace(now)
@@ -138,8 +145,13 @@ class RateLimits:
         self.requests.drain(now, until=self._held_until)
         self.tokens.drain(now, until=self._held_until)
 
-    def refused(self, reservation: Reservation, now: float) -> None:
-        """The provider refused a call that we thought was due: it counts otherwise, or others share the limit."""
+    def refused(self, reservation: Reservation, now: float, *, bare: bool = False) -> None:
+        """The provider refused a call that we thought was due: it counts otherwise, or others share the limit; or it
+        never said what its limits are, and does not say when to come back either (`bare`)."""
+        if self._pace is not None:
+            if bare:
+                self._pace.refused(reservation.at, now)
+            return
         if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
             return  # sent before the last refusal was heard, or the limits were: it tells nothing new
         lasted = max(reservation.at - self._squeezed_at, SLACK)
@@ -160,6 +172,10 @@ class RateLimits:
     def known(self) -> bool:
         """Whether any limit per minute is known."""
         return self.requests.per_minute is not None or self.tokens.per_minute is not None
+
+    def learn_pace(self) -> bool:
+        """Whether refusals are all that tells how fast calls may go."""
+        return self._pace is not None
 
     def held_for(self, now: float) -> float:
         """Seconds that the provider's refusal still holds everything back."""

@@ -72,9 +72,9 @@ class Recovery:
         self.patience.last_error = error
         return retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng)
 
-    def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> Fate:
-        """Whether and when the flight of a failed call tries again; may rest the call's endpoint, doubt the server, and
-        run the patience."""
+    def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float) -> Fate:
+        """Whether and when the flight of a failed call tries again; the failure holds the whole lane for `held`
+        seconds. May rest the call's endpoint, doubt the server, and run the patience."""
         flight, endpoint, patience, past = call.flight, call.endpoint, self.patience, call.flight.retries
         proven = endpoint.answers_since(past.tried_at)  # then it is the request
         on_trial = endpoint.health is Health.TRIAL and decision.endpoint == "count" and not proven
@@ -93,19 +93,19 @@ class Recovery:
             return self._without_attempts(call, past, error, now)
         if reason := patience.reason_to_give_up(flight.retries, error, now):
             return patience.unavailable(reason)
-        wait = self.again(flight, error, decision, now)
+        wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
         if on_trial and flight.waiters:
             self._doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
 
-    def again(self, flight: Flight, error: TransientError, decision: retry.Decision, now: float) -> Fate:
-        """The flight tries again, if anybody waits for it; else it was left to finish into the cache, and has not."""
+    def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Fate:
+        """The flight tries again after so many seconds, if anybody waits for it; else it was left to finish into the
+        cache, and has not."""
         if (stopped := self._verdicts.of(flight.request.model)) is not None:
             return stopped
         if not flight.waiters:
             return UNWANTED
         flight.payer.tally(self._lane).retries += 1
-        wait = 0.0 if decision.hold else decision.wait  # for then the limits hold everything back
         attempt, reason = flight.retries.failures, describe(error)
         self._emit(events.Retried(lane=self._lane, at=now, attempt=attempt, wait=wait, reason=reason))
         return wait

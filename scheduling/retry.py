@@ -21,8 +21,9 @@ Of two waits it is the longer one.
 A request without attempts left fails alone if the server answers others meanwhile (`doubt` says how that is found
 out); else the server is to blame, and the lane's patience is over for it.
 
-What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane; the other
-waits are the request's alone. A failure that gets its endpoint rested uses no attempt either: it was not the request's.
+What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane (for a moment only
+where a pace is learned from bare refusals: the rest is the request's to wait); the other waits are the request's alone.
+A failure that gets its endpoint rested uses no attempt either: it was not the request's.
 """
 
 import random

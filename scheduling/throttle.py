@@ -6,7 +6,7 @@ from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unrea
 from metaspo.scheduling import events
 from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
 from metaspo.scheduling.limits import RateLimits, Reservation
-from metaspo.scheduling.retry import Decision
+from metaspo.scheduling.retry import FIRST_WAIT, Decision
 from metaspo.scheduling.settings import LaneSettings
 
 SCOUTS = 8  # calls out at once where tokens cost money and nobody has told the limits yet
@@ -62,9 +62,16 @@ class Throttle:
         self._tell(learned, before, now)
         return learned
 
+    def holds(self, error: TransientError, decision: Decision) -> float:
+        """Seconds for which a failure holds the whole lane: only for a moment where a pace is learned from it."""
+        if not decision.hold:
+            return 0.0
+        at_a_pace = self.limits.learn_pace() and error.retry_after is None and not isinstance(error, SlowDown)
+        return min(decision.wait, FIRST_WAIT) if at_a_pace else decision.wait
+
     def failed(self, reservation: Reservation, error: TransientError, decision: Decision, now: float) -> bool:
         """A call failed in a way that may pass; true if that told other limits."""
-        limits, before = self.limits, self.control.limit
+        limits, before, held = self.limits, self.control.limit, self.holds(error, decision)
         if isinstance(error, Unreachable):
             limits.give_back(reservation, now)
         elif decision.hold:
@@ -73,10 +80,10 @@ class Throttle:
         if isinstance(error, SlowDown):
             limits.slow_down(now)
         elif decision.hold:
-            limits.refused(reservation, now)
+            limits.refused(reservation, now, bare=error.retry_after is None)
         if decision.hold:
-            limits.hold(decision.wait, now)
-            self._emit(events.HeldBack(lane=self._lane, at=now, wait=decision.wait, reason=str(error)))
+            limits.hold(held, now)
+            self._emit(events.HeldBack(lane=self._lane, at=now, wait=held, reason=str(error)))
         if isinstance(error, RateLimited) and limits.known():
             pass  # what was too much is the rate, and that is lower now
         elif decision.concurrency == "cut":

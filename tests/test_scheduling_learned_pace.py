@@ -1,0 +1,165 @@
+"""A server that refuses and says nothing else: the rate that it lets through is learned, and used."""
+
+import asyncio
+import random
+from collections import defaultdict
+from itertools import pairwise
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scheduling_world import Server, ask, now
+
+from metaspo.backends import LimitHints, RateLimited, Reply, Request
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.pace import REGAINED, SLOWEST, LearnedPace
+from metaspo.scheduling.retry import FIRST_WAIT, JITTER
+
+
+class Refusing(Server):
+    """Lets `rate` calls a second through and saves up `depth`; refuses the rest without a word.
+
+    Attributes:
+        tries: when each question came.
+        refused: how many did in vain.
+    """
+
+    def __init__(self, *, rate: float, depth: float, jitter: float = 0.005) -> None:
+        super().__init__(latency=0.02)
+        self.rate, self.depth, self.jitter = rate, depth, jitter
+        self.tries: dict[str, list[float]] = defaultdict(list)
+        self.refused = 0
+        self._left, self._at = depth, 0.0
+        self._rng = random.Random("jitter")
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        self.tries[request.messages[-1].content].append(now())
+        await asyncio.sleep(self.jitter * self._rng.random())
+        self._left = min(self.depth, self._left + (now() - self._at) * self.rate)
+        self._at = now()
+        if self._left < 1:
+            self.refused += 1
+            raise RateLimited("429")
+        self._left -= 1
+        return await super().complete(request, time_limit=time_limit)
+
+
+async def seconds_for(server: Server, number: int, concurrency: int | Literal["auto"]) -> float:
+    lane = Lane("lane", [server], LaneSettings(concurrency=concurrency))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        await gateway.complete_many([ask(i) for i in range(number)], lane="lane")
+    return now()
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("concurrency", [64, "auto"])
+@pytest.mark.parametrize(("rate", "depth"), [(2, 1), (10, 1), (40, 4), (40, 40)])
+async def test_a_rate_that_nobody_tells_is_found_and_used(
+    concurrency: int | Literal["auto"], rate: float, depth: float
+) -> None:
+    """600 requests take at most 1.7 times as long as they must."""
+    server = Refusing(rate=rate, depth=depth)
+    assert await seconds_for(server, 600, concurrency) < 1.7 * 600 / rate
+    assert server.refused < 200
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("concurrency", [64, "auto"])
+async def test_a_short_run_loses_little_more_than_what_refusals_hold_it_back(
+    concurrency: int | Literal["auto"],
+) -> None:
+    """120 requests at 40 a second, which must take 3; two refusals hold for up to a second each."""
+    assert await seconds_for(Refusing(rate=40, depth=4), 120, concurrency) < 7.5
+
+
+@pytest.mark.virtual
+async def test_no_request_comes_back_before_its_own_back_off_is_over() -> None:
+    """However fast others go meanwhile: each wait of its own is twice as long as the one before."""
+    server = Refusing(rate=3, depth=2)
+    await seconds_for(server, 100, 16)
+    assert any(len(tries) > 2 for tries in server.tries.values())
+    for tries in server.tries.values():
+        for failures, (before, after) in enumerate(pairwise(tries)):
+            assert after - before >= FIRST_WAIT * 2**failures * (1 - JITTER)
+
+
+@pytest.mark.virtual
+async def test_a_server_that_refuses_everything_is_asked_ever_more_slowly() -> None:
+    server = Refusing(rate=0.0, depth=0.0)
+    lane = Lane("lane", [server], LaneSettings(concurrency=16, patience=600, first_patience=600))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        with pytest.raises(Exception, match="gave up"):
+            await gateway.complete_many([ask(i) for i in range(16)], lane="lane")
+    came = sorted(time for tries in server.tries.values() for time in tries)
+    assert sum(time > 60 for time in came) < 250  # by their own back-offs 16 requests would come 300 times
+
+
+def test_while_nothing_is_refused_there_is_no_pace() -> None:
+    pace = LearnedPace()
+    for number in range(10_000):
+        assert pace.wait(number * 1e-4) == 0.0
+        pace.take(number * 1e-4)
+
+
+def test_limits_that_are_told_after_all_end_the_pace() -> None:
+    limits = RateLimits()
+    call = limits.reserve(1, 0.0)
+    limits.refused(call, 0.1, bare=True)
+    assert limits.learn_pace()
+    limits.hear(LimitHints(requests_limit=6_000, requests_remaining=5_000), call, 0.2)
+    assert not limits.learn_pace()
+    assert not RateLimits(tokens_per_minute=100).learn_pace()
+
+
+@given(rate=st.floats(0.5, 300), depth=st.floats(1, 40), seconds=st.floats(60, 120))
+def test_whatever_a_server_takes_most_of_it_is_asked_for(rate: float, depth: float, seconds: float) -> None:
+    """In the long run at least two fifths (of one that saves up a single call), with few refusals, never too slowly."""
+    pace, at, left, filled, taken, refused = LearnedPace(), 0.0, depth, 0.0, 0, 0
+    end = seconds + 200 / rate
+    while at < end:
+        wait = pace.wait(at)
+        if wait > 0:
+            assert wait <= 1 / SLOWEST + 1e-6
+            at += wait
+            continue
+        pace.take(at)
+        left, filled = min(depth, left + (at - filled) * rate), at
+        if left < 1:
+            pace.refused(at, at)
+            refused += 1
+            at += 1.0  # as long as the lane holds
+        else:
+            left -= 1
+            taken += 1
+            at += 1e-3
+    assert taken > 0.4 * rate * end
+    assert refused < end / REGAINED * 3 + 12
+
+
+def test_what_is_refused_now_and_then_by_others_is_gone_on_with_a_little_slower() -> None:
+    """A single refusal after a long time of calls without one takes back a tenth."""
+    pace = LearnedPace()
+    for number in range(200):
+        pace.take(number / 10)
+    pace.refused(19.9, 20.0)
+    assert pace.wait(21.0) == 0.0
+    pace.take(21.0)
+    assert pace.wait(21.0) == pytest.approx(1 / 9, rel=0.05)
+
+
+def test_an_answer_counts_as_taken_only_if_it_was() -> None:
+    """Of 50 calls sent at once 45 are refused: 5 in a second, not 50, is where the pace begins."""
+    pace = LearnedPace()
+    for _ in range(50):
+        pace.take(0.0)
+    for _ in range(45):
+        pace.refused(0.0, 0.01)
+    sent = 0
+    while pace.wait(1.0) == 0.0:
+        pace.take(1.0)
+        sent += 1
+    assert sent == 2  # half of what it has saved up
+    assert pace.wait(1.0) == pytest.approx(1 / 10)  # another half is there
