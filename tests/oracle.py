@@ -152,7 +152,7 @@ class Oracle:
         return round(fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed), 12)
 
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
-        """Candidates from the kept system prompts in turn; the best one, the shorter of equals, is next."""
+        """Candidates from the kept system prompts in turn; the best one replaces the incumbent if strictly better."""
         starts = [(system, {task.name: self.under(task, kept) for task in self.tasks}), *self.beam]
         pool = [(0, *start) for start in starts]
         for number in range(1, self.config.outer.candidates + 1):
@@ -175,7 +175,7 @@ class Oracle:
                 continue
             if prompt not in [there for _, there, _ in pool]:
                 pool.append((number, prompt, scored))
-        ranking = sorted(pool, key=lambda one: (-self.meta(one[2]), len(one[1])))[: self.config.outer.keep]
+        ranking = sorted(pool, key=lambda one: -self.meta(one[2]))[: self.config.outer.keep]
         chosen, system, nodes = ranking[0]
         self.beam = [(prompt, scored) for _, prompt, scored in ranking[1:]]
         if chosen:
@@ -307,9 +307,9 @@ def induced_reader(rule: str) -> Callable[[str], str]:
     return lambda text: read_induced(text, answer_rule=rule)
 
 
-def rank(node: Evaluation) -> tuple[float, int]:
-    """Best first, of equals the shorter; scores are equal that differ by rounding only."""
-    return -round(node.score, 12), len(node.user)
+def rank(node: Evaluation) -> float:
+    """Best first; scores are equal that differ by rounding only."""
+    return -round(node.score, 12)
 
 
 def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:

@@ -21,15 +21,9 @@ MIN_ROWS = 150
 class ScoredPrompt:
     """A prompt with its nodes, scored in full; position 0 was there before the round."""
 
-    prompt: str
     nodes: list[Evaluation]
     score: float
     position: int
-
-    @property
-    def rank(self) -> tuple[float, int, int]:
-        """Best first, of equals the shorter, then the earlier."""
-        return -self.score, len(self.prompt), self.position
 
 
 @dataclass
@@ -42,7 +36,7 @@ class RacedRound:
     winners: int
     address: str
     new: list[ScoredPrompt] = field(default_factory=list)
-    reach: dict[int, tuple[float, int, int]] = field(default_factory=dict)
+    reach: dict[int, float] = field(default_factory=dict)
 
     @property
     def raced(self) -> bool:
@@ -51,14 +45,17 @@ class RacedRound:
 
     def best(self) -> list[ScoredPrompt]:
         """What is kept, of old and new."""
-        return sorted([*self.old, *self.new], key=lambda prompt: prompt.rank)[: self.keep]
+        return sorted([*self.old, *self.new], key=lambda prompt: (-prompt.score, prompt.position))[: self.keep]
 
     def raced_out(self) -> list[int]:
         """Candidates that might have been kept for all that is certain."""
         best = self.best()
         if len(best) < self.keep:
             return sorted(self.reach)
-        return [number for number, reach in self.reach.items() if reach < best[-1].rank]
+        last = best[-1]
+        return [
+            n for n, reach in self.reach.items() if reach > last.score or (reach == last.score and n < last.position)
+        ]
 
 
 class RacingOracle(Oracle):
@@ -74,7 +71,7 @@ class RacingOracle(Oracle):
     def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """As without racing, but for candidates that lose a race."""
         candidates, keep = self.config.inner.candidates, self.config.inner.keep
-        old = [ScoredPrompt(node.user, [node], round(node.score, 12), 0) for node in kept]
+        old = [ScoredPrompt([node], round(node.score, 12), 0) for node in kept]
         current = RacedRound([task], old, keep, min(keep, candidates), address)
         for number in range(1, candidates + 1):
             prompt = self.propose_user(task, kept[0], system, f"{address}/cand={number}")
@@ -82,8 +79,8 @@ class RacingOracle(Oracle):
                 continue
             node = self.score(task, system, prompt)
             there = [scored.nodes[0].user for scored in (*current.old, *current.new)]
-            if self.survives(current, number, prompt, [node]) and prompt not in there:
-                current.new.append(ScoredPrompt(prompt, [node], round(node.score, 12), number))
+            if self.survives(current, number, [node]) and prompt not in there:
+                current.new.append(ScoredPrompt([node], round(node.score, 12), number))
         chosen = [scored.nodes[0] for scored in current.best()]
         self.note(current, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
@@ -93,7 +90,7 @@ class RacingOracle(Oracle):
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
         current = RacedRound(
-            tasks, [ScoredPrompt(system, flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address
+            tasks, [ScoredPrompt(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address
         )
         outcomes = {0: (system, kept)}
         for number in range(1, self.config.outer.candidates + 1):
@@ -104,8 +101,8 @@ class RacingOracle(Oracle):
                 task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
             }
             nodes = [node for task in self.tasks for node in scored[task.name]]
-            if self.survives(current, number, prompt, nodes):
-                current.new.append(ScoredPrompt(prompt, nodes, self.meta(scored), number))
+            if self.survives(current, number, nodes):
+                current.new.append(ScoredPrompt(nodes, self.meta(scored), number))
                 ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
                 outcomes[number] = (prompt, ranked)
         (best,) = current.best()
@@ -120,7 +117,7 @@ class RacingOracle(Oracle):
         self.selections[current.address] = {**entry, "raced_out": out} if current.raced else entry
         self.raced_out += [f"{current.address}/cand={number}" for number in out]
 
-    def survives(self, current: RacedRound, number: int, prompt: str, nodes: Sequence[Evaluation]) -> bool:
+    def survives(self, current: RacedRound, number: int, nodes: Sequence[Evaluation]) -> bool:
         """Run one candidate's race; note what it could have come to if it loses."""
         if not current.raced:
             return True
@@ -132,7 +129,7 @@ class RacingOracle(Oracle):
         shares = [task.weight / len(task.train) / most for task in tasks]
         mine = [grades(task, node) for task, node in zip(tasks, nodes, strict=True)]
         bars = []
-        ahead, before = current.best(), sorted(current.old, key=lambda scored: scored.rank)
+        ahead, before = current.best(), sorted(current.old, key=lambda prompt: -prompt.score)
         if len(ahead) == current.keep:
             bars.append([grades(task, node) for task, node in zip(tasks, ahead[-1].nodes, strict=True)])
         if len(before) >= current.keep:
@@ -148,7 +145,7 @@ class RacingOracle(Oracle):
             for bar, wager in zip(bars, wagers, strict=True):
                 wager.take(shares[node] * mine[node][row], shares[node] * bar[node][row])
             if sum(wager.capital / 2 for wager in wagers) * rate >= 1:
-                current.reach[number] = (-self.within_reach(tasks, missed), len(prompt), number)
+                current.reach[number] = self.within_reach(tasks, missed)
                 return False
         return True
 

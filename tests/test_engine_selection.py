@@ -41,8 +41,8 @@ def scored(position: int, value: float, *, prompt: str = "") -> ScoredPrompt:
 
 
 def selected_of(prompts: Sequence[str], grades: Grades, *, keep: int) -> list[str]:
-    """Full scoring, written out: every prompt once, the first time it comes; the best, the shorter of equals."""
-    return sorted(dict.fromkeys(prompts), key=lambda prompt: (-sum(grades[prompt]), len(prompt)))[:keep]
+    """Full scoring, written out: every prompt once, where it came first; the best, the earlier of equals."""
+    return sorted(dict.fromkeys(prompts), key=lambda prompt: -sum(grades[prompt]))[:keep]
 
 
 @dataclass
@@ -102,7 +102,7 @@ def test_a_rejected_candidate_could_never_have_been_selected_and_the_rest_is_wha
             best.add(scored(number, state.value(number), prompt=state.prompts[number]))
         for other in numbers:
             repeated = state.prompts.index(state.prompts[other]) < other  # kept, if at all, as the earlier one
-            if other not in out and best.rejects(other, state.prompts[other], state.bound(other)):
+            if other not in out and best.rejects(other, state.bound(other)):
                 out.add(other)
                 assert repeated or not state.may_be_selected(other, keep=keep)
     assert [kept.prompt for kept in best.kept()] == selected_of(state.prompts, state.grades, keep=keep)
@@ -114,7 +114,7 @@ def test_whoever_is_not_kept_is_rejected_once_all_others_have_their_values(value
     kept = KeepBest(keep, everybody).kept()
     for candidate in everybody:
         others = KeepBest(keep, [other for other in everybody if other is not candidate])
-        assert others.rejects(candidate.position, candidate.prompt, candidate.value) == (candidate not in kept)
+        assert others.rejects(candidate.position, candidate.value) == (candidate not in kept)
 
 
 @dataclass(frozen=True)
@@ -159,26 +159,17 @@ def test_the_first_refusal_is_known_while_answers_are_missing() -> None:
     assert Objective().violation_so_far(evaluations[:1]) == ""
 
 
-def test_of_equals_the_shorter_prompt_is_kept_whenever_it_comes() -> None:
-    short, long = scored(2, 0.5, prompt="short"), scored(1, 0.5, prompt="a longer one")
-    for order in permutations([scored(0, 0.5, prompt="the incumbent"), short, long]):
-        assert KeepBest(1, order).kept() == [short]
-    best = KeepBest(1, [scored(0, 0.5, prompt="the incumbent")])
-    assert not best.rejects(1, "shorter", 0.5)
-    assert best.rejects(1, "as long as it", 0.5)
-
-
 def test_a_bound_equal_to_the_incumbents_value_rejects() -> None:
     best = KeepBest(1, [scored(0, 0.5)])
-    assert best.rejects(1, "prompt 1", 0.5)
-    assert not best.rejects(1, "prompt 1", 0.5 + 1e-12)
-    assert not best.rejects(0, "prompt 0", 0.5)  # nobody rejects himself
-    assert not best.rejects(-1, "prompt  ", 0.5)
+    assert best.rejects(1, 0.5)
+    assert not best.rejects(1, 0.5 + 1e-12)
+    assert not best.rejects(0, 0.5)  # nobody rejects himself
+    assert not best.rejects(-1, 0.5)
 
 
 def test_nobody_is_rejected_while_all_there_are_would_be_kept() -> None:
     best = KeepBest(2, [scored(0, 1.0)])
-    assert not best.rejects(1, "prompt 1", 0.0)
+    assert not best.rejects(1, 0.0)
     assert best.bar is None
 
 
@@ -197,7 +188,7 @@ def test_a_candidate_scored_in_full_before_its_predecessor_moves_the_bar_and_bea
     races = Races(design_of(rows=40), best, objective=Objective(), exact=True)
     columns = {1: Column([1.0] * 40), 2: Column([1.0] * 39 + [0.0])}
     for number, column in columns.items():
-        races.enter(number, str(number), [column])
+        races.enter(number, [column])
     for number in (2, 1):
         columns[number].revealed.update(range(40))
         races.on_answers(number)
@@ -212,7 +203,7 @@ def test_who_is_raced_out_by_its_answers_keeps_nobody_waiting_until_its_scoring_
     races = Races(design_of(rows=40), KeepBest(1, [first]), objective=Objective(), exact=False)
     columns = {number: Column([0.0] * 40) for number in (1, 2, 3)}
     for number, column in columns.items():
-        races.enter(number, str(number), [column])
+        races.enter(number, [column])
     columns[1].revealed.update(range(40))
     columns[3].revealed.update(range(40))
     races.on_answers(1)
@@ -239,7 +230,7 @@ def test_a_race_has_all_its_capital_after_every_meeting_with_the_bar(right: list
     old = [prompt(number, 6 - number) for number in range(1 - keep, 1)]
     races = Races(design_of(rows=12), KeepBest(keep, old), objective=Objective(), exact=False)
     for number in range(1, len(right) + 1):
-        races.enter(number, str(number), [Column([1.0] * 12)])
+        races.enter(number, [Column([1.0] * 12)])
     for number, count in enumerate(right, start=1):
         capital = [races.lined_up[waiting].capital for waiting in range(number, len(right) + 1)]
         assert capital == [1.0] + [0.5] * (len(right) - number)

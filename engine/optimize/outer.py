@@ -2,11 +2,10 @@
 
 MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumbent and is scored with every kept user
 prompt of every source task; the meta score is the mean over these nodes; the best candidate replaces the
-incumbent if it is better. Ours, beyond it: one as good that is shorter replaces it, too, a candidate is scored as soon
-as it is written, not when all are, one that cannot be selected any more is not scored to the end, and `outer.under` may
-name other user prompts to score candidates with; the kept ones are then scored under a new incumbent before they are
-ranked anew. With `outer.keep` the best few system prompts stay beside the incumbent, and candidates start from them in
-turn.
+incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
+one that cannot be selected any more is not scored to the end, and `outer.under` may name other user prompts to score
+candidates with; the kept ones are then scored under a new incumbent before they are ranked anew. With `outer.keep` the
+best few system prompts stay beside the incumbent, and candidates start from them in turn.
 """
 
 from dataclasses import asdict, replace

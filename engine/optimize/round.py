@@ -162,7 +162,7 @@ class Round:
             )
             for node in self._nodes
         ]
-        self._contest.enter(number, prompt, evaluations)
+        self._contest.enter(number, evaluations)
         first = [self.setup.priority(number, node=node) for node in self._nodes]
         return CandidateRun(
             number=number,

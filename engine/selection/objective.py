@@ -18,7 +18,7 @@ class ScoredPrompt:
     """A prompt that was scored in full and may be selected.
 
     Attributes:
-        position: a candidate's number, from 1; below 1 if the prompt was there before. Equals of one length go by it.
+        position: a candidate's number, from 1; below 1 if the prompt was there before. Equals go by it.
         cards: node by node.
     """
 
@@ -54,13 +54,12 @@ class Objective:
         return ScoredPrompt(position=position, prompt=prompt, value=self.value(cards), cards=tuple(cards))
 
     def ranked(self, cards: Iterable[Scorecard]) -> tuple[Scorecard, ...]:
-        """Cards of one task, best first; ties go to the shorter user prompt, then to the earlier position."""
-        return tuple(sorted(cards, key=lambda card: (-self.value([card]), len(card.pair.user))))
+        """Cards of one task, best first; ties go to the earlier position."""
+        return tuple(sorted(cards, key=lambda card: self.value([card]), reverse=True))
 
 
 class KeepBest:
-    """The best `keep` of the prompts added so far, in whatever order they were; ties go to the shorter prompt, then to
-    the earlier position.
+    """The best `keep` of the prompts added so far, in whatever order they were; ties go to the earlier position.
 
     A prompt that is added twice counts once, at its earlier position.
     """
@@ -77,10 +76,10 @@ class KeepBest:
         others = [rival for rival in self._ranking if rival.prompt != scored.prompt]
         self._ranking = sorted([*others, min(equals, key=lambda equal: equal.position)], key=_rank)
 
-    def rejects(self, position: int, prompt: str, bound: float) -> bool:
+    def rejects(self, position: int, bound: float) -> bool:
         """Whether a candidate that is worth `bound` at most can be kept no more, whoever is added later."""
         bar = self.bar
-        return bar is not None and _rank(bar) < (-bound, len(prompt), position)
+        return bar is not None and _rank(bar) < (-bound, position)
 
     @property
     def bar(self) -> ScoredPrompt | None:
@@ -115,5 +114,5 @@ def score_of(card: Scorecard) -> float:
     return card.score
 
 
-def _rank(scored: ScoredPrompt) -> tuple[float, int, int]:
-    return -scored.value, len(scored.prompt), scored.position
+def _rank(scored: ScoredPrompt) -> tuple[float, int]:
+    return -scored.value, scored.position

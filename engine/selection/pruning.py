@@ -56,7 +56,6 @@ class Contest:
     def __init__(self, best: KeepBest, *, objective: Objective, exact: bool) -> None:
         self._best, self._objective, self._exact = best, objective, exact
         self._evaluations: dict[int, Sequence[Evaluation]] = {}
-        self._prompts: dict[int, str] = {}
 
     @property
     def watched(self) -> bool:
@@ -78,10 +77,9 @@ class Contest:
             ]
         ]
 
-    def enter(self, number: int, prompt: str, evaluations: Sequence[Evaluation]) -> None:
+    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """A candidate is about to be scored."""
         self._evaluations[number] = evaluations
-        self._prompts[number] = prompt
 
     def on_answers(self, number: int) -> None:
         """Examples of a candidate were answered."""
@@ -96,7 +94,7 @@ class Contest:
 
     def cannot_win(self, number: int) -> bool:
         """Whether a candidate is out by its bound, for certain."""
-        return self._exact and self._best.rejects(number, self._prompts[number], self.bound(number))
+        return self._exact and self._best.rejects(number, self.bound(number))
 
     def has_lost(self, _number: int) -> bool:
         """Whether a candidate is out by its answers so far, though it could still win: never, by exact bounds."""

@@ -68,9 +68,8 @@ class Races(Contest):
             ]
         ]
 
-    def enter(self, number: int, prompt: str, evaluations: Sequence[Rows]) -> None:
+    def enter(self, number: int, evaluations: Sequence[Rows]) -> None:
         """A candidate lines up; it goes as far as there are answers if it is this one's turn."""
-        self._prompts[number] = prompt
         race = self.lined_up[number] = Race(self._design, number, evaluations)
         race.start([(0.5, self._first_bar)] if self._first_bar else [])
         if number == self._next:
@@ -129,11 +128,7 @@ class Races(Contest):
     def raced_out(self) -> list[int]:
         """The candidates that statistics alone have dropped, once all have ended."""
         races = (self.lined_up[number] for number in sorted(self.lined_up))
-        return [
-            race.number
-            for race in races
-            if race.raced_out and not self._best.rejects(race.number, self._prompts[race.number], race.bound)
-        ]
+        return [race.number for race in races if race.raced_out and not self._best.rejects(race.number, race.bound)]
 
     def _meet(self, race: Race) -> None:
         """Race against the bar, now that all candidates before this one have moved it."""
