@@ -25,6 +25,7 @@ from metaspo.backends.openai_compatible import OpenAICompatible
 
 _INSTALL = "The embedded model needs the package xllamacpp: pip install 'metaspo[local]'."
 _STOP_LIMIT = 5.0
+_NOTICED_BEFORE = 1.0  # seconds by which a broken connection may be noticed before the end of the process behind it
 _MAX_THREADS = 8  # models this small do not get faster with more
 
 
@@ -157,7 +158,7 @@ class LocalModel:
         """Whether the server behind `client` is gone; a broken connection may be noticed a little before its end."""
         process = self._process
         if self._client is client and process is not None:
-            with anyio.move_on_after(1.0):
+            with anyio.move_on_after(_NOTICED_BEFORE):
                 await process.wait()
         return self._client is not client or not self.is_running
 

@@ -131,8 +131,7 @@ class CallsOut:
             else:
                 again = late_at if now < late_at < inf else now + LOOK_AGAIN
                 self.overdue_at = min(self.overdue_at, due, again)
-        if self._calls:
-            self.overdue_at = max(self.overdue_at, now + LOOK_AGAIN)
+        self.overdue_at = max(self.overdue_at, now + LOOK_AGAIN)
 
     def note_asked_again(self) -> None:
         """One that hung is."""

@@ -1,6 +1,7 @@
 """The embedded model's server: starts when asked, is found dead and started again, and never outlives us."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -16,12 +17,14 @@ from metaspo.backends import (
     LocalServerFailed,
     Message,
     ModelFileUnavailable,
+    OpenAICompatible,
     Progress,
     Request,
     RequestRejected,
     Sampling,
     Startable,
 )
+from metaspo.backends.local import _note_end
 
 SMALL = "smollm2"
 HELLO = Request(model=SMALL, messages=(Message("user", "Say hello."),), sampling=Sampling(max_tokens=4))
@@ -234,3 +237,21 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_the_server() -> None:
         assert os.getpgid(started(model)) != os.getpgid(0)
     finally:
         await model.aclose()
+
+
+async def test_a_start_that_failed_when_nobody_waited_any_more_is_no_mistake_of_the_program() -> None:
+    """Nor is one that was cancelled."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    async def fail(error: BaseException) -> OpenAICompatible:
+        raise error
+
+    for error in (LocalServerFailed("no"), asyncio.CancelledError()):
+        start = asyncio.create_task(fail(error))
+        start.add_done_callback(_note_end)
+        await asyncio.wait({start})
+        await asyncio.sleep(0)
+        del start
+    gc.collect()
+    assert told == []

@@ -79,5 +79,9 @@ def test_an_error_names_the_file_and_the_key(tmp_path: Path, text: str, words: l
 
 def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
     """Not a traceback from the depths."""
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes("# größer".encode("latin-1"))
+    with pytest.raises(ModelFactsError, match=r"latin\.toml is not UTF-8 text\.$"):
+        load_models(latin)
     with pytest.raises(ModelFactsError, match="cannot be read"):
         load_models(tmp_path / "none.toml")

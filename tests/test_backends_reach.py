@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving_server import Answer, chat, response, serving
@@ -41,6 +43,7 @@ from metaspo.backends import (
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.http_endpoint import proxy_for
 from metaspo.backends.http_errors import Call, error_from_response, safe_words
+from metaspo.backends.http_exchange import _reason
 from metaspo.backends.printable import printable
 
 KEY = "abcdefgh12345678"
@@ -152,7 +155,7 @@ async def test_headers_go_with_every_request_and_are_never_shown(
     assert isinstance(error, AccessDenied)
     assert "Bad (key), (key) and (key)" in str(error)
     for shown in (repr(endpoint), repr(make(endpoint))):
-        assert not any(secret in shown for secret in (KEY, "hush", "gate-secret"))
+        assert not any(secret in shown for secret in (CONNECTION, "hush", "gate-secret"))
 
 
 async def test_a_header_of_its_own_takes_the_place_of_the_bearer_token() -> None:
@@ -507,3 +510,28 @@ async def test_a_request_with_half_a_character_can_be_sent() -> None:
         await backend.aclose()
     sent: dict[str, Any] = json.loads(seen.bodies[0])
     assert sent["messages"][0]["content"] == "a\ud800"
+
+
+CONNECTION = ConnectionKey("here", 443, True, True, None, None, None)
+REFUSED = OSError("refused")
+REFUSED.__cause__ = ConnectionRefusedError()
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "advice"),
+    [
+        (aiohttp.ClientProxyConnectionError(CONNECTION, OSError()), "no connection to the proxy", "NO_PROXY"),
+        (aiohttp.ClientConnectorDNSError(CONNECTION, OSError()), "its name cannot be resolved", "base URL"),
+        (aiohttp.ClientConnectorCertificateError(CONNECTION, ssl.CertificateError()), "is not trusted", "ca_file"),
+        (aiohttp.ClientConnectorSSLError(CONNECTION, ssl.SSLError()), "TLS failed", "is it https://"),
+        (aiohttp.ConnectionTimeoutError(), "no answer to the connection", "running?"),
+        (REFUSED, "refused", "running?"),
+        (aiohttp.ClientConnectorError(CONNECTION, OSError()), "no connection", "running?"),
+        (TimeoutError(), "no connection", "running?"),
+    ],
+)
+def test_why_there_is_no_connection_is_told_by_its_kind(error: Exception, why: str, advice: str) -> None:
+    """With what to do about that kind, and no other."""
+    told, what_to_do = _reason(error)
+    assert told.endswith(why)
+    assert advice in what_to_do

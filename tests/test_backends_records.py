@@ -225,6 +225,7 @@ def test_an_answer_is_given_on_as_clients_expect_it() -> None:
     events = list(chat_events(completions, model="m", answer_id="x", created=1, include_usage=True))
     texts = ["".join(choice["delta"].get("content") or "" for choice in of(events, index)) for index in (0, 1)]
     assert texts == ["yes", "no"]
+    assert [call["index"] for choice in of(events, 0) for call in choice["delta"].get("tool_calls", ())] == [0]
     assert [of(events, index)[-1]["finish_reason"] for index in (0, 1)] == ["tool_calls", "stop"]
     assert events[-1]["usage"] == body["usage"]
     assert [event["usage"] for event in events[:-1]] == [None] * (len(events) - 1)
