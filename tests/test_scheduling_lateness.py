@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from test_scheduling_lane_state import Rig
 
 from metaspo.scheduling import Account, LaneSettings
+from metaspo.scheduling.calls_out import LOOK_AGAIN
 from metaspo.scheduling.lateness import ENOUGH, FEW, SHARE, SOONEST, TIMES, Lateness
 
 MANY = 64
@@ -46,6 +47,31 @@ def test_what_hangs_while_others_are_answered_is_asked_again_and_its_second_try_
     assert rig.happen("answer 1", 200) == "1 answered"
     use = account.statistics().total
     assert (use.calls, use.retries, use.failed) == (3, 2, 0)
+
+
+def test_a_lane_counts_those_that_it_asks_again_and_leaves_the_rest_to_their_time_limit() -> None:
+    """Two are allowed by so few answers; the third hangs as long as it may, and so do those that hang again."""
+    rig, at = rig_that_knows(), AT
+    for number in (1, 2):
+        rig.ask(number, at)
+        assert rig.pump(at) == f"send {number}"
+        at += limit()
+        assert rig.pump(at) == f"abort {number}"
+        assert rig.happen(f"ended {number}", at) == f"send {number}"
+    rig.ask(3, at)
+    assert rig.pump(at) == "send 3"
+    for later in (limit(), 2 * limit(), 4 * limit()):
+        assert rig.pump(at + later) == ""
+
+
+def test_calls_that_are_out_are_looked_at_twice_a_second_at_the_most() -> None:
+    rig = rig_that_knows()
+    rig.ask(1, AT)
+    rig.pump(AT)
+    soon = AT + limit() - 0.2
+    assert rig.pump(soon) == ""
+    assert rig.state.wake_at() == pytest.approx(soon + LOOK_AGAIN)
+    assert rig.pump(soon + LOOK_AGAIN) == "abort 1"
 
 
 def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
