@@ -96,8 +96,11 @@ class Hub:
     stated_sha256: str = ""
     ranges: list[str] = field(default_factory=list)
     downloads: int = 0
+    says: web.Response | None = None
 
     async def list_files(self, _: web.Request) -> web.Response:
+        if self.says is not None:
+            return self.says
         rows = [
             {"rfilename": name, "size": len(content), "lfs": {"sha256": self.stated_sha256 or _sha256(content)}}
             for name, content in self.files.items()
@@ -191,20 +194,14 @@ async def test_a_file_that_one_wheel_carries_whole_needs_no_hub(quick_wheels: Pa
     ("said", "told"),
     [
         (web.Response(text="<html>"), "the model hub's answer is not JSON"),
-        (web.json_response(["no object"]), "hub"),
+        (web.json_response(["no object"]), "owner/toy has no such GGUF file"),
         (web.Response(status=503), "the model hub answered 503 for owner/toy"),
     ],
 )
 async def test_what_a_hub_says_that_is_no_list_of_files_is_one_sentence(
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: web.Response, told: str
 ) -> None:
-    hub = Hub({})
-
-    async def other(_: web.Request) -> web.Response:
-        return said
-
-    hub.list_files = other  # type: ignore[method-assign]
-    async with serving_hub(hub, monkeypatch):
+    async with serving_hub(Hub({}, says=said), monkeypatch):
         with pytest.raises(ModelFileUnavailable, match=told):
             await fetch(tmp_path / "models")
 
