@@ -4,9 +4,11 @@
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const MOST_LINES = 600;  // of the log that are kept
+const FEW_LINES = 40;  // that are drawn while others go by too fast to be read
+const CALM = 500;  // milliseconds without such haste after which all are drawn
 const name = new URLSearchParams(location.search).get("run") || "";
 
-const seen = { state: null, candidates: new Map(), lines: [], skipped: 0, answers: null, answersFor: "" };
+const seen = { state: null, candidates: new Map(), lines: [], skipped: 0, hurried: 0, answers: null, answersFor: "" };
 const ui = { tab: "candidates", axis: "calls", filter: "", selected: "" };
 const dirty = new Set();
 let waiting = false;
@@ -338,7 +340,7 @@ function answerNode(each) {
 
 function drawLog() {
   const box = $("lines"), atEnd = box.scrollTop + box.clientHeight > box.scrollHeight - 30;
-  box.textContent = seen.lines.map(lineText).join("\n");
+  box.textContent = (seen.hurried ? seen.lines.slice(-FEW_LINES) : seen.lines).map(lineText).join("\n");
   say("skipped", seen.skipped > 0 ? `${number(seen.skipped)} lines went by too fast to be shown; the journal has them all.` : "");
   if (atEnd) box.scrollTop = box.scrollHeight;
 }
@@ -379,6 +381,10 @@ function watchRun() {
     const { lines, skipped } = JSON.parse(event.data);
     seen.skipped += skipped;
     seen.lines.push(...lines.filter((line) => line.event !== "spent"));
+    if (skipped > 0) {
+      clearTimeout(seen.hurried);
+      seen.hurried = setTimeout(() => { seen.hurried = 0; changed("log"); }, CALM);
+    }
     if (seen.lines.length > MOST_LINES) seen.lines.splice(0, seen.lines.length - MOST_LINES);
     changed("log");
   });
