@@ -376,7 +376,13 @@ def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_a
     page = write_study(found, tmp_path).read_text(encoding="utf-8")
     assert "The only table" in page
     assert "Test scores" not in page
-    assert {path.name for path in tmp_path.iterdir()} == {"only.csv", "report.html", "results.json", "tables.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "only.csv",
+        "only.tex",
+        "report.html",
+        "results.json",
+        "tables.md",
+    }
     assert orjson.loads((tmp_path / "results.json").read_bytes())["verdicts"] == []
 
 
