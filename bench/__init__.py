@@ -1,5 +1,6 @@
 """Benchmarks: what metaspo costs, how near it comes to what servers allow, and the simulated servers they run on."""
 
+from metaspo.bench.embed import installed, measure_embed
 from metaspo.bench.hanging import measure_hanging
 from metaspo.bench.lag import measure_lag
 from metaspo.bench.limits import measure_limits
@@ -25,6 +26,8 @@ __all__ = [
     "SimulatedOpenAI",
     "SimulatedVLLM",
     "VLLMModel",
+    "installed",
+    "measure_embed",
     "measure_hanging",
     "measure_lag",
     "measure_limits",

@@ -29,6 +29,7 @@ from metaspo.bench import (
     measure_soak,
 )
 from metaspo.bench.clients import make_requests
+from metaspo.bench.limited_server import BURST, LimitedServer
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
 from metaspo.bench.live import recommended, shared_out
 from metaspo.bench.lower_bound import BoundFinder
@@ -275,3 +276,21 @@ async def test_nothing_is_paid_for_twice_beyond_what_was_under_way_when_the_mode
     assert isinstance(again, int)
     assert isinstance(under_way, int)
     assert again <= under_way
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=200), st.floats(10, 100))
+def test_the_limited_server_never_lets_more_through_than_its_rate_and_what_it_saves_up(
+    gaps: list[float], rate: float
+) -> None:
+    server, now = LimitedServer(rate), 0.0
+    for gap in gaps:
+        now += gap / rate
+        server.lets_through(now)
+    assert server.answered + server.refused == len(gaps)
+    assert 1 <= server.answered <= rate * (now + BURST) + 1e-6
+
+
+def test_packages_that_are_not_there_are_named(tmp_path: Path) -> None:
+    ended = here("bench", "embed", "--python", str(tmp_path / "python"))
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "make adapters" in ended.errors[0]

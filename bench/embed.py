@@ -1,0 +1,144 @@
+"""Other people's packages asking through their own clients and through metaspo's adapters: CPU of a call, what a second
+process asks, and what is left of the questions at a server that refuses those above its rate.
+
+Everything runs under a Python that has the packages, each measurement in a process of its own; the two take turns.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import orjson
+
+from metaspo.bench import embedded, limited_server
+from metaspo.bench.embedded import WARM_UP
+from metaspo.bench.measure import spread
+from metaspo.bench.report import Report, Row
+
+QUESTIONS, TURNS, RATE = 600, 3, 40
+UNLIMITED = 1e9
+LIMIT = 900.0  # seconds for one measurement
+WHOSE = {"theirs": "its own", "ours": "metaspo"}
+Found = dict[str, float]
+
+
+def installed(python: Path) -> list[str]:
+    """The adapters whose packages that Python has. Raises `subprocess.SubprocessError` if it has no metaspo."""
+    names: list[str] = orjson.loads(_run(python, []))
+    return names
+
+
+def measure_embed(
+    *, python: Path, only: Sequence[str], questions: int = QUESTIONS, turns: int = TURNS, rate: float = RATE
+) -> Report:
+    """For each adapter: fresh, and again in a new process; then once at a server that lets `rate` a second through."""
+    rows = [row for name in only for row in _adapter(python, name, questions, turns, rate)]
+    notes = [
+        f"{questions:,} questions of 1 KB, each asked once, 64 at once where a package can. CPU: of the whole process.",
+        "again: in a new process, which finds what the one before it has left on disk.",
+        f"At {rate:g}/s: the server answers so many a second and refuses all others; {questions / rate:.0f} s at best.",
+        "metaspo is told the limit; the packages' own clients have no such setting.",
+        "A score is what the package says of all questions, in percent; every answer is right.",
+    ]
+    return Report(scenario="embed", title="Packages and their language models", rows=rows, notes=notes)
+
+
+def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -> list[Row]:
+    fresh: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
+    again: dict[str, list[Found]] = {whose: [] for whose in WHOSE}
+    asked_again: dict[str, int] = {}
+    for _ in range(turns):
+        for whose in WHOSE:
+            with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, limited(python, UNLIMITED) as server:
+                fresh[whose].append(_ask(python, name, whose, server.url, questions, cache))
+                before, _ = server.counts()
+                again[whose].append(_ask(python, name, whose, server.url, questions, cache))
+                asked_again[whose] = max(0, server.counts()[0] - before - WARM_UP)
+    rows: list[Row] = []
+    for whose, shown in WHOSE.items():
+        with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, limited(python, rate) as server:
+            found = _ask(python, name, whose, server.url, questions, cache, per_minute=round(60 * rate))
+            _, refused = server.counts()
+        rows.append(
+            {
+                "package": name,
+                "client": shown,
+                "cpu us, fresh": spread(turn["cpu"] for turn in fresh[whose]).least,
+                "cpu us, again": spread(turn["cpu"] for turn in again[whose]).least,
+                "calls, again": asked_again[whose],
+                f"score at {rate:g}/s": found["score"],
+                "refused": refused,
+                "seconds": found["seconds"],
+            }
+        )
+    return rows
+
+
+class Limited:
+    """A limited server that runs."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self.url = f"http://127.0.0.1:{int(self._line())}/v1"
+
+    def counts(self) -> tuple[int, int]:
+        """Requests answered and refused so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        answered, refused = self._line().split()
+        return int(answered), int(refused)
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def limited(python: Path, rate: float) -> Iterator[Limited]:
+    """A server that lets `rate` requests a second through."""
+    command = [str(python), *_program(limited_server), str(rate)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
+    try:
+        yield Limited(process)
+    finally:
+        process.communicate()
+
+
+def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: str, *, per_minute: int = 0) -> Found:
+    """One measurement; packages keep what they cache in the same folder as we do."""
+    environment = {
+        **os.environ,
+        "OPENAI_API_KEY": "none",
+        "OPENAI_BASE_URL": url,
+        "OPENAI_API_BASE": url,
+        "DSPY_CACHEDIR": f"{cache}/dspy",
+        "XDG_CACHE_HOME": f"{cache}/xdg",
+        "LOGS": f"{cache}/logs",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    arguments = [name, whose, url, str(questions), f"{cache}/metaspo", str(per_minute)]
+    found: Found = orjson.loads(_run(python, arguments, environment).splitlines()[-1])
+    return found
+
+
+def _run(python: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> bytes:
+    done = subprocess.run(  # noqa: S603 - our own
+        [str(python), *_program(embedded), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        timeout=LIMIT,
+        env=environment,
+    )
+    return done.stdout
+
+
+def _program(module: ModuleType) -> list[str]:
+    """A module as a program, by its file: the whole package takes seconds to import."""
+    assert module.__file__ is not None
+    return ["-P", module.__file__]
