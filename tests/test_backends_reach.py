@@ -155,7 +155,7 @@ async def test_headers_go_with_every_request_and_are_never_shown(
     assert isinstance(error, AccessDenied)
     assert "Bad (key), (key) and (key)" in str(error)
     for shown in (repr(endpoint), repr(make(endpoint))):
-        assert not any(secret in shown for secret in (CONNECTION, "hush", "gate-secret"))
+        assert not any(secret in shown for secret in (KEY, "hush", "gate-secret"))
 
 
 async def test_a_header_of_its_own_takes_the_place_of_the_bearer_token() -> None:

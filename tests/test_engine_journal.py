@@ -56,7 +56,7 @@ async def test_events_are_read_back_in_order_with_their_place(tmp_path: Path) ->
 
 class Inner(NamedTuple):
     name: str
-    count: int | None
+    number: int | None
 
 
 @dataclass

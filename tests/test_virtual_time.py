@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+from collections.abc import Awaitable
 
 import anyio
 import pytest
@@ -70,9 +71,12 @@ def test_the_clock_stands_while_a_thread_is_out(kinds: tuple[str, ...]) -> None:
 
     async def main() -> tuple[list[str], float]:
         loop = asyncio.get_running_loop()
-        start = {"anyio": lambda: anyio.to_thread.run_sync(work), "executor": lambda: loop.run_in_executor(None, work)}
+
+        def start(kind: str) -> Awaitable[str]:
+            return anyio.to_thread.run_sync(work) if kind == "anyio" else loop.run_in_executor(None, work)
+
         with anyio.fail_after(10):
-            results = await asyncio.gather(*(start[kind]() for kind in kinds))
+            results = await asyncio.gather(*(start(kind) for kind in kinds))
         at = loop.time()
         await anyio.sleep(1000)  # idle threads do not hold the clock
         return results, at
