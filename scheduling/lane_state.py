@@ -189,12 +189,13 @@ class LaneState:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
         What may hold it back, in this order: there is no slot; another process asks it, or nobody can pay (then it
-        leaves the queue, and the next one is the first); the rate limit; no endpoint takes it.
+        leaves the queue, and the next one is the first); the rate limit; no endpoint takes it. A proof is asked for
+        whoever asks the same: its answer is known.
         """
         queue, calls, wait, flight = self._queue, self._calls, 0.0, None
         slots = self._throttle.concurrency
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
-            if (state := self._claim(flight)) is not None:
+            if not self.doubt.is_proof(flight) and (state := self._claim(flight)) is not None:
                 queue.remove(flight.ticket)
                 flight.state = state
                 calls.claiming += state is State.CLAIMING

@@ -1,5 +1,6 @@
 """What a lane decides, as tables: something happens at a time, and this is done about it. No event loop is involved."""
 
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -23,7 +24,7 @@ from metaspo.backends import (
 from metaspo.cache import request_key
 from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
 from metaspo.scheduling.endpoints import FIRST_REST, Endpoint, Health
-from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.flight import Call, Flight, State
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.single_flight import FlightTable
@@ -68,7 +69,14 @@ class Rig:
         calls: those that are out, by the number of the question; out: all of them, in order.
     """
 
-    def __init__(self, settings: LaneSettings = ONE, *, flights: FlightTable | None = None, name: str = "lane") -> None:
+    def __init__(
+        self,
+        settings: LaneSettings = ONE,
+        *,
+        flights: FlightTable | None = None,
+        name: str = "lane",
+        claim: Callable[[Flight], State | None] = lambda flight: None,
+    ) -> None:
         self.flights = FlightTable() if flights is None else flights
         self.events: list[Event] = []
         self.woken = 0
@@ -78,7 +86,14 @@ class Rig:
         self.askers: dict[int, list[Asker]] = {}
         self.cancels = True
         self.state = LaneState(
-            name, [Server()], settings, flights=self.flights, now=0.0, emit=self.events.append, wake=self._wake
+            name,
+            [Server()],
+            settings,
+            flights=self.flights,
+            now=0.0,
+            emit=self.events.append,
+            wake=self._wake,
+            claim=claim,
         )
 
     def _wake(self) -> None:
@@ -621,3 +636,19 @@ def test_an_account_whose_cap_is_reached_sets_nothing_aside_however_little() -> 
     rig.ask(1, 0, account=account)
     account.purse.exhausted = account.purse.exhaustion(Cost(1, 2_000, 0.0), account="run")
     assert rig.pump(0) == "1 BudgetExhausted"
+
+
+def test_a_witness_is_asked_though_its_answer_is_in_the_store() -> None:
+    """Where others share it, a claim ends with the answer that is there; that would prove nothing."""
+    answered = {request_key(ask(1))}
+    rig = Rig(
+        LaneSettings(concurrency=2, attempts=1), claim=lambda flight: State.OVER if flight.key in claimed else None
+    )
+    claimed: set[str] = set()
+    assert rig.happen("ask 1", 0) == "send 1"
+    assert rig.happen("answer 1", 1) == "1 answered"
+    claimed |= answered
+    assert rig.happen("ask 2", 2) == "send 2"
+    assert rig.happen("fail 2 fault", 3) == "send 1"
+    rig.state.landed(rig.take(1), answer("question 1"), 4)
+    assert rig.pump(4) == "2 GivenUp"
