@@ -122,6 +122,22 @@ def test_the_score_on_the_way_is_of_the_best_prompts_however_many_are_kept() -> 
     ]
 
 
+def test_a_task_that_no_round_has_bettered_counts_with_its_first_score() -> None:
+    """Also where only others have come out of their inner loops."""
+    events = [
+        Start(),
+        Score(address="init/task=a", task="a", score=0.6),
+        Score(address="init/task=b", task="b", score=0.4),
+        Score(address="init/task=a", task="a", score=0.0),  # told again, by a session that began anew
+        Select(address="iter=1/inner/task=a", kept=[Kept("u", 0.8)]),
+        Barrier(address="iter=1/inner"),
+        Select(address="iter=1/outer", system="s", chosen=0, score=0.6),
+    ]
+    points = RunView.of(events).history.points({})
+    assert [point.address for point in points] == ["init", "iter=1/inner", "iter=1/outer"]
+    assert [point.score for point in points] == pytest.approx([0.5, 0.6, 0.6])
+
+
 def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(project: Path, server: ChatServer) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
     assert (

@@ -52,7 +52,7 @@ def settled(base: int = 32, rate: float = 20.0) -> Rounds:
 def test_it_doubles_while_that_brings_a_twentieth_more() -> None:
     """Else it stays at the number before; at the bound it stays at that."""
     assert Rounds().all(10.0, 10.5, 11.1, 11.6) == [16, 32, 64, 32]
-    assert Rounds(most=24).all(10.0, 20.0, 40.0) == [16, 24, 24]
+    assert Rounds(most=24).all(10.0, 20.0, 40.0, 40.0, 39.0) == [16, 24, 24, 20, 24], "from there it tries fewer"
     assert Rounds(first=64, most=48).control.limit == 48
     assert AutoConcurrency(upper_bound=0).limit == 1
 
