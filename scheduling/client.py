@@ -259,7 +259,8 @@ class Client:
         while self._waiting:
             left = self._waiting.popleft()
             left.work.close()
-            left.future.set_exception(CallFailed(CLOSED, kind="closed"))
+            if left.future.set_running_or_notify_cancel():
+                left.future.set_exception(CallFailed(CLOSED, kind="closed"))
 
     async def _open(self) -> Gateway:
         self._store = open_store(self._cache, password=os.environ.get(PASSWORD, ""))
