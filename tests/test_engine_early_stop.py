@@ -12,7 +12,8 @@ from world import World, make_config, make_task
 
 from metaspo.engine import RunConfig, selections
 from metaspo.engine.config.plan import count_calls
-from metaspo.engine.optimize.early_stop import odds
+from metaspo.engine.optimize.early_stop import EarlyStop, odds
+from metaspo.engine.optimize.state import RunState
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.run_tables import print_run_data
 
@@ -42,6 +43,15 @@ def test_four_idle_iterations_are_enough_for_odds_below_a_fifth() -> None:
     more = of_all.inner + of_all.outer - of_four.inner - of_four.outer
     assert result.ended_early.startswith("ended after iteration 4: 4 in a row brought no gain")
     assert f"up to {more:,} more base calls and {of_all.optimizer - of_four.optimizer} calls" in result.ended_early
+
+
+def test_an_iteration_that_brings_something_begins_the_count_anew() -> None:
+    config = make_config({"iterations": 9, "stop_below": 0.3})
+    early = EarlyStop(config, TASKS, RunState(system="a", tasks=()))
+    said = [early.after(n, RunState(system=system, tasks=()), left=100) for n, system in enumerate("bbccc", start=1)]
+    assert [bool(one) for one in said] == [False, False, False, False, True]
+    assert "2 in a row" in said[-1]
+    assert "100 more base calls" in said[-1]
 
 
 def test_a_run_at_its_end_anyhow_says_nothing_of_stopping() -> None:

@@ -93,6 +93,18 @@ def test_a_finished_run_started_again_makes_no_call(sizes: dict[str, Any], world
     assert len(runs.answered) == calls
 
 
+def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat() -> None:
+    sizes = {"iterations": 3, "inner": {"candidates": 1}, "redraws": 0}
+    outer = {"candidates": 4, "keep": 3, "under": "first", "gate": 2}
+    for world in range(12):
+        config, tasks = make_config({**sizes, "outer": outer}), tasks_of(2)
+        oracle = Oracle(config, list(tasks), World(world).answer)
+        oracle.run()
+        runs = Runs(config, tasks, World(world), timing=world, width=4)
+        assert runs.session() is not None
+        assert selections(runs.journal.events) == oracle.selections
+
+
 def test_early_rejection_saves_calls_and_changes_no_selection() -> None:
     found = {}
     tasks = tuple(make_task(name, train=40) for name in "ab")

@@ -120,8 +120,12 @@ async def test_a_minibatch_without_a_wrong_answer_is_drawn_again_and_never_refle
 
 
 async def test_prompts_that_are_best_on_different_examples_are_merged_once_if_that_is_no_worse() -> None:
-    grades = {"V0": "1000", "other": "0110", "both": "1110", "worse": "0000"}
-    for merged, expected in (("both", [prompt("both"), prompt("other")]), ("worse", [prompt("other")])):
+    grades = {"V0": "1000", "other": "0110", "both": "1110", "worse": "0000", "equal": "1001"}
+    for merged, expected in (
+        ("both", [prompt("both"), prompt("other")]),
+        ("equal", [prompt("other"), prompt("equal")]),
+        ("worse", [prompt("other")]),
+    ):
         answers = {
             "step=1/reflect": tagged("user_prompt", prompt("other")),
             "step=1/merge/write": tagged("user_prompt", prompt(merged)),
