@@ -12,6 +12,7 @@ import pytest
 from chat_server import NO_CREDIT, TOO_LONG, UNKNOWN_MODEL, ChatServer, Refusal, Refuse
 from misbehaving_server import response, serving
 
+from metaspo.backends import Request
 from metaspo.engine import ConfigError
 from metaspo.serving import ServeConfig, Server, embedded_config, load_serve_config, open_client, open_server
 
@@ -241,6 +242,43 @@ async def test_a_key_s_cap_holds_under_concurrency_and_over_restarts(tmp_path: P
         async with at(tmp_path, config_of(server.url, **KEYED)) as (session, _):
             assert (await post(session, {**CHAT, "seed": 9}, **ALICE))[0] == 402
             assert (await post(session, answered[0], **ALICE))[0] == 200
+
+
+def files_in(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
+
+
+async def test_among_faults_nothing_is_paid_twice_no_cap_is_passed_and_no_key_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections that break, refusals for the rate and errors of the server, for two accounts at once."""
+    faults = [Refusal(0), Refusal(429, "rate_limit_exceeded"), Refusal(500, message=f"no, {ALICE['Authorization']}")]
+    caplog.set_level("DEBUG")
+    keys = [
+        {"name": "alice", "key_env": "ALICE_KEY", "budget": {"calls": 6}},
+        {"name": "bob", "key_env": "BOB_KEY", "budget": {"calls": 9}},
+    ]
+
+    def refuse(_request: Request, before: int) -> Refusal | None:
+        return faults[before // 2 % 3] if before < 12 and before % 2 else None
+
+    def asked(number: int) -> dict[str, object]:
+        return {**CHAT, "messages": [{"role": "user", "content": f"Is {number} so?"}]}
+
+    with upstream(refuse=refuse) as server:
+        async with at(tmp_path, config_of(server.url, keys=keys)) as (session, _):
+            who = [{"Authorization": said["Authorization"]} for said in (ALICE, BOB)]
+            said = await asyncio.gather(
+                *(post(session, asked(number), **who[number % 2]) for number in range(30) for _ in range(2))
+            )
+            again = await asyncio.gather(*(post(session, asked(number), **who[number % 2]) for number in range(30)))
+    assert {status for status, _, _ in said} == {200, 402}
+    assert max(server.answered.values()) == 1
+    assert len(server.answered) <= 6 + 9
+    assert {headers.get("x-metaspo-cache") for status, _, headers in again if status == 200} == {"hit"}
+    told = [caplog.text.encode(), json.dumps([body for _, body, _ in said]).encode(), *files_in(tmp_path)]
+    for key in KEYS.values():
+        assert not any(key.encode() in text for text in told)
 
 
 async def test_without_a_key_that_it_knows_nothing_is_had(tmp_path: Path) -> None:
