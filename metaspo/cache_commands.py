@@ -32,7 +32,7 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error
 from metaspo.engine import ConfigError, explain_example, prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
-from metaspo.parameters import Config, Json, NamedArguments, WholeSentences
+from metaspo.parameters import Config, Json, NamedArguments, WholeSentences, in_project
 
 CACHE = ".metaspo/cache"
 
@@ -48,6 +48,7 @@ Location = Annotated[
     typer.Option(
         "--cache",
         metavar="DIR|URL",
+        callback=lambda location: str(in_project(Path(location))) if location == CACHE else location,
         help="Folder of the cache (files://DIR: plain files), or its server: redis://HOST:PORT/DB.",
     ),
 ]

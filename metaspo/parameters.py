@@ -7,13 +7,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from metaspo.engine.project import KEPT, project_folder
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
 LatestRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder; the latest if left out.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
+
+
+def in_project(folder: Path) -> Path:
+    """A folder that nobody named, in the project that one stands in."""
+    return project_folder() / folder if folder.parts[:1] == (KEPT,) else folder
+
+
+RunsFolder = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.", callback=in_project)
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(

@@ -38,7 +38,7 @@ from metaspo.engine.studies import (
 from metaspo.engine.studies import compare as run_grid
 from metaspo.engine.studies.grid import MethodTable
 from metaspo.engine.tasks import TaskError
-from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, in_project
 from metaspo.plan_tables import plan_data
 from metaspo.progress import ProgressDisplay
 
@@ -304,7 +304,7 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
             _print_table(table)
         for sentence in findings.verdicts:
             out.print(sentence, highlight=False, markup=False)
-    page = _pages().write_study(findings, folder or STUDIES / grid.config.name)
+    page = _pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     stopped = [result for result in results if result.stopped]
     for result in stopped:

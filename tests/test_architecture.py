@@ -21,6 +21,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "suggest",
     "errors",
     "environment",
+    "project",
     "gather",
     "addresses",
     "prompts",

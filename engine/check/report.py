@@ -1,6 +1,7 @@
 """All of a check."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from metaspo.backends import Progress
@@ -65,7 +66,7 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
         StoreError: when the cache cannot be used.
     """
     config = prepared.config
-    environment = environment_with_dotenv(prepared.folder, prepared.beside)
+    environment = environment_with_dotenv(Path(), prepared.folder, prepared.beside)
     servers = await check_servers(config, environment=environment, progress=progress)
     faults = [f"{server.role}: {server.fault}" for server in servers if server.fault]
     try:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 
@@ -52,7 +53,7 @@ async def open_for(
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
     folder = prepared[0].folder
-    environment = environment_with_dotenv(folder, *(item.beside for item in prepared))
+    environment = environment_with_dotenv(Path(), folder, *(item.beside for item in prepared))
     configs = [item.config for item in prepared]
     async with open_gateway(
         configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn

@@ -10,6 +10,7 @@ from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.warn import Warn
+from metaspo.engine.project import project_folder
 from metaspo.engine.runs.directory import RunDirectory, file_name, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.tasks import Notice, Task, load_tasks
@@ -93,7 +94,7 @@ def prepare(
     return Prepared(
         config=config,
         tasks=tasks,
-        folder=folder or Path(),
+        folder=folder or project_folder(beside),
         beside=beside,
         data=data,
         notices=tuple(notices),
