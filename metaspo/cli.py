@@ -9,6 +9,7 @@ import typer
 
 from metaspo import tables
 from metaspo.answer_commands import add_answer_commands
+from metaspo.backends.paths import read_written
 from metaspo.bench_commands import bench_app
 from metaspo.bench_serving_commands import add_serving_benchmarks
 from metaspo.cache_commands import cache_app
@@ -310,9 +311,11 @@ def _given_prompts(
 
 def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str:
     try:
-        return check(path.read_text(encoding="utf-8-sig").removesuffix("\n"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_written(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
+    try:
+        return check(text.removesuffix("\n"))
     except PromptError as error:
         raise PromptError(f"{option}: {path}: {error}") from None
 

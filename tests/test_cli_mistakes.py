@@ -243,9 +243,14 @@ def test_an_override_that_is_more_than_can_be_read_is_a_text(project: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
-def test_a_config_without_an_end_is_not_read_to_it(project: Path) -> None:
-    ended = here("plan", "/dev/zero")
-    assert (ended.code, ended.errors) == (2, ["/dev/zero: has more than 8,000,000 characters, so it is no config"])
+@pytest.mark.parametrize(
+    "command", [["plan", "/dev/zero"], ["evaluate", "run.toml", "--system", "/dev/zero"], ["import", "/dev/zero"]]
+)
+def test_a_file_without_an_end_is_not_read_to_it(project: Path, command: list[str]) -> None:
+    ended = here(*command, *(["--out", "new"] if command[0] == "import" else []))
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "/dev/zero" in ended.errors[0]
+    assert "has more than 8,000,000 characters, so nobody wrote it" in ended.errors[0]
 
 
 PATHS = {

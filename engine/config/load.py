@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from metaspo.backends.paths import read_written
 from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
@@ -25,7 +26,6 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
-LARGEST = 8_000_000  # characters of a config
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
@@ -46,16 +46,13 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a file. Raises `ConfigError`."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(LARGEST + 1)
+        text = read_written(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: cannot be read: no such file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
-    if len(text) > LARGEST:
-        raise ConfigError(f"{path}: has more than {LARGEST:,} characters, so it is no config")
     try:
         return parse_toml(text)
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from metaspo.backends.paths import read_written
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, check_system_prompt, check_user_prompt
 
@@ -145,6 +146,6 @@ def task_name(text: str) -> str:
 def plain_text(path: Path) -> str:
     """A file's text. Raises `ConfigError` where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_written(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
