@@ -235,9 +235,6 @@ class RunConfig(Table):
     rows: int | None = Field(
         default=None, ge=1, le=MOST, description="train examples of each source task that the loops look at; else all"
     )
-    rows_end: int | None = Field(
-        default=None, ge=1, le=MOST, description="that the rows grow to, doubled stage by stage as train_calls are used"
-    )
     train_calls: int | None = Field(
         default=None,
         ge=1,
@@ -289,8 +286,6 @@ class RunConfig(Table):
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
         if self.racing and (self.inner.gate or self.outer.gate):
             raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
-        if self.rows_end is not None and (self.train_calls is None or self.rows is None or self.rows_end < self.rows):
-            raise ValueError("rows_end goes with train_calls and rows, and is at least as many as rows")
         if self.outer.keep > 1 and self.outer.under in ("kept", "mixed"):
             raise ValueError(
                 f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '

@@ -16,7 +16,6 @@ from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.early_stop import EarlyStop
-from metaspo.engine.optimize.growing_rows import GrowingRows
 from metaspo.engine.optimize.induced import induce
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
@@ -81,9 +80,7 @@ async def _optimize(context: RunContext) -> _Optimized:
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
     iterations, barren = context.config.iterations, 0
     early, ended_early = EarlyStop(context.config, context.tasks, first), ""
-    rows = GrowingRows(context, calls)
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
-        state = await rows.grow(state, iteration=iteration)
         offered, taken = calls.offered, calls.taken
         name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
         context.observer.stage(f"{name}: inner loop")
@@ -94,10 +91,8 @@ async def _optimize(context: RunContext) -> _Optimized:
         context.observer.new_best(score=state.best_score, address=outer_address(iteration))
         barren = barren + 1 if calls.taken == taken else 0
         if calls.left is not None and (calls.offered == offered or barren == BARREN):
-            if not rows.next_stage():
-                _tell_unused(context, calls, barren=barren)
-                break
-            barren = 0
+            _tell_unused(context, calls, barren=barren)
+            break
         if ended_early := early.after(iteration, state, left=calls.left):
             break
     context.observer.stage("test splits")

@@ -82,7 +82,7 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
     specs = [spec for spec in config.tasks if task in ("", spec.name)]
     loaded = load_tasks(specs, base_dir=data, seed=config.seed)
-    tasks = [each.with_train(config.rows_end or config.rows) if each.role == "source" else each for each in loaded]
+    tasks = [each.with_train(config.rows) if each.role == "source" else each for each in loaded]
     optimized, finished = _prompts_of(run)
     split = split or ("test" if finished else "train")
     model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)

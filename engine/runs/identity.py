@@ -19,7 +19,7 @@ METHOD: dict[str, Any] = {
     "outer": {"strategy", "options", "candidates", "failures"},
     "test": {"source", "baseline"},
 }
-LATER = {"rows", "rows_end", "train_calls", "stop_below"}
+LATER = {"rows", "train_calls", "stop_below"}
 LOOPS = ("inner", "outer")
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
