@@ -168,6 +168,38 @@ def test_a_refusal_that_the_program_catches_is_its_own_affair_and_else_the_examp
         Runs(config, tasks_with(once), Strict(3), timing=1, width=4).session()
 
 
+def test_a_refusal_out_of_a_group_of_calls_is_one() -> None:
+    class Strict(World):
+        def base(self, request: Request) -> str:
+            if "number 0" in request.messages[-1].content:
+                raise RequestRejected("too long")
+            return super().base(request)
+
+    async def grouped(prompts: PromptPair, example: Example, call: Call) -> str:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(call(f"{n} {example.question}")) for n in range(2)]
+        return asked[0].result().text
+
+    with pytest.raises(TaskError, match="too long"):
+        Runs(make_config(ONCE), tasks_with(grouped), Strict(3), timing=1, width=4).session()
+
+
+def test_calls_that_a_program_leaves_behind_end_with_it() -> None:
+    left: list[asyncio.Task[Completion]] = []
+
+    async def hasty(prompts: PromptPair, example: Example, call: Call) -> str:
+        left.append(asyncio.create_task(call(f"never mind {example.question}")))
+        answer = await once(prompts, example, call)
+        left.append(asyncio.create_task(call(f"too late for {example.question}")))
+        await asyncio.sleep(0)
+        return answer
+
+    runs = runs_of(hasty)
+    assert runs.session() is not None
+    assert all(task.done() for task in left)
+    assert any(task.cancelled() for task in left)
+
+
 def in_threads(prompts: PromptPair, example: Example, call: Callable[..., Completion]) -> str:
     assert threading.current_thread() is not threading.main_thread()
     return call(prompts.messages(example.question)).text

@@ -47,7 +47,8 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             "as many as it likes: set iterations, and [budget] calls for a cap"
         )
     searched = config.outer.candidates and (config.iterations or config.train_calls)
-    if searched and (fault := config.outer.fault(config.system_prompt)):
+    words = config.outer.model_copy(update={"max_chars": None})  # a first prompt may be longer: it is to be shortened
+    if searched and (fault := words.fault(config.system_prompt)):
         raise ConfigError(
             f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
         )

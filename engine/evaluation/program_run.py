@@ -1,7 +1,7 @@
 """A program at work on one example: what it asks is asked as the run asks, and what goes wrong is told apart."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import add
@@ -21,7 +21,7 @@ from metaspo.engine.tasks import Example
 from metaspo.engine.tasks.programs import Broken, Messages, Program, ProgramError
 from metaspo.scheduling import Account, DrawCounter, Gateway, Priority
 
-THREADS = 64  # programs without `async` at work at once
+THREADS = 64  # programs without `async` at work at once, in each stage of a run
 
 
 class NotStored(BaseException):
@@ -58,7 +58,8 @@ class ProgramRun:
         self._hits: list[tuple[Request, Completion]] = []
         self._end: BaseException | None = None  # what no program may keep to itself
         self._over = False
-        self._calling: set[asyncio.Task[Any]] = set()
+        self._own: asyncio.Task[Any] | None = None
+        self._calling: set[asyncio.Task[Any]] = set()  # others of the program's that wait for an answer
 
     async def answer(self, pair: PromptPair, example: Example) -> Completion | RequestRejected | Broken | None:
         """The answer; None if the cache does not hold all that it takes and no call may be made.
@@ -70,16 +71,14 @@ class ProgramRun:
             returned = await self._run(pair, example)
         except asyncio.CancelledError:
             raise
-        except RequestRejected as reason:
-            returned = reason
         except Exception as reason:  # noqa: BLE001 - of a user's code: it is told, and counts as a wrong answer
-            returned = Broken(f"the program failed: {type(reason).__name__}: {reason}")
+            returned = _refusal_in(reason) or Broken(f"the program failed: {type(reason).__name__}: {reason}")
         except BaseException:
             if self._end is None:
                 raise
         finally:
             self._over = True
-            for task in self._calling:
+            for task in tuple(self._calling):
                 task.cancel()
         if isinstance(self._end, NotStored):
             return None
@@ -89,11 +88,14 @@ class ProgramRun:
         return self._read(returned, example)
 
     async def _run(self, pair: PromptPair, example: Example) -> object:
+        self._own = asyncio.current_task()
         function = self._program.function
         if self._program.is_async:
             return await cast("Awaitable[object]", function(pair, example, self.call))
         return await anyio.to_thread.run_sync(
-            partial(function, pair, example, self._call_from_thread), abandon_on_cancel=True, limiter=_limiter()
+            partial(function, pair, example, self._call_from_thread),
+            abandon_on_cancel=True,
+            limiter=_limiter(self._priority),
         )
 
     def _read(self, returned: object, example: Example) -> Completion | RequestRejected | Broken:
@@ -144,6 +146,9 @@ class ProgramRun:
         if self._over:
             raise RuntimeError(f"program {self._program.name!r} calls after it has answered, or was given up")
         self._asked += 1
+        task = asyncio.current_task()
+        if task is not None and task is not self._own:
+            self._calling.add(task)
         try:
             if self._asked > self._program.max_calls:
                 raise ProgramError(
@@ -161,6 +166,8 @@ class ProgramRun:
         except BaseException as reason:
             self._end = self._end or reason
             raise
+        finally:
+            self._calling.discard(task)
         self._usage = _sum(self._usage, completion.usage)
         return completion
 
@@ -179,16 +186,14 @@ class ProgramRun:
             self._gateway.count_hits(completions, witness=witness, lane=self._model.lane, account=self._account)
 
     def _call_from_thread(self, messages: Messages, **options: Any) -> Completion:  # noqa: ANN401 - those of `call`
-        return anyio.from_thread.run(self._tracked, partial(self.call, messages, **options))
+        return anyio.from_thread.run(partial(self.call, messages, **options))
 
-    async def _tracked(self, call: Callable[[], Awaitable[Completion]]) -> Completion:
-        """A thread's call ends with its run: of a run that was given up nobody waits for the answer any more."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._calling.add(task)
-        try:
-            return await call()
-        finally:
-            self._calling.discard(task)
+
+def _refusal_in(reason: BaseException) -> RequestRejected | None:
+    """The server's refusal that a program passes on, also out of a group of tasks."""
+    if isinstance(reason, BaseExceptionGroup):
+        return next(filter(None, map(_refusal_in, reason.exceptions)), None)
+    return reason if isinstance(reason, RequestRejected) else None
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
@@ -199,14 +204,14 @@ def _with(extra: str, more: Mapping[str, Any]) -> str:
     return json_text({**(orjson.loads(extra) if extra else {}), **more})
 
 
-_LIMITERS: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("metaspo_program_threads")
+_LIMITERS: anyio.lowlevel.RunVar[dict[object, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar("metaspo_threads")
 
 
-def _limiter() -> anyio.CapacityLimiter:
-    """One for all programs of an event loop."""
+def _limiter(priority: Priority | None) -> anyio.CapacityLimiter:
+    """One for the programs of a stage in an event loop: what can wait takes no thread of what is waited for."""
     try:
-        return _LIMITERS.get()
+        limiters = _LIMITERS.get()
     except LookupError:
-        limiter = anyio.CapacityLimiter(THREADS)
-        _LIMITERS.set(limiter)
-        return limiter
+        limiters = {}
+        _LIMITERS.set(limiters)
+    return limiters.setdefault(priority[:1] if priority else None, anyio.CapacityLimiter(THREADS))

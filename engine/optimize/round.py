@@ -67,13 +67,17 @@ class Round:
     @property
     def tried(self) -> tuple[Tried, ...]:
         """What was proposed so far, this round included, and what came of it, once all have ended."""
-        new = [self._outcome(number) for number in sorted(self.prompts)]
-        return tuple({tried.prompt: tried for tried in (*self.setup.tried, *new)}.values())
+        told = {tried.prompt: tried for tried in self.setup.tried}
+        for number in sorted(self.prompts):
+            outcome = self._outcome(number)
+            if outcome.score is not None or outcome.prompt not in told:
+                told[outcome.prompt] = outcome
+        return tuple(told.values())
 
     def _outcome(self, number: int) -> Tried:
         prompt, kept = self.prompts[number], self.best.kept()
-        score = next((scored.value for scored in kept if scored.position == number), None)
-        gate = self._contest.at_gate(number)
+        score = next((scored.value for scored in kept if scored.prompt == prompt), None)
+        gate = None if score is not None else self._contest.at_gate(number)
         full = len(kept) == self.setup.keep and score is None and gate is None
         return Tried(prompt, score=score, gate=gate, at_most=kept[-1].value if full else None)
 
