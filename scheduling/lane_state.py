@@ -298,6 +298,7 @@ class LaneState:
         elif isinstance(error, FatalError | RequestRejected) and was is Health.DOWN:
             endpoint.health = Health.TRIAL
         elif isinstance(error, FatalError):
+            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)  # counts once the verdict is over, if it ever is
             self.stop(error, now)
         elif isinstance(error, BackendError):
             if isinstance(error, Unreachable) and error.refused and self.settings.billing == "time":

@@ -10,6 +10,7 @@ from metaspo.backends import FatalError, Unreachable
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import EndpointDown, Event, Gateway, Lane, LaneSettings, LaneStopped, Unavailable
+from metaspo.scheduling.verdicts import VERDICT_LASTS
 
 HASTY = LaneSettings(concurrency=4, time_limit=60.0, patience=120.0)
 
@@ -79,6 +80,32 @@ def test_a_start_that_cannot_succeed_stops_the_lane() -> None:
                 with pytest.raises(LaneStopped, match="There is no such model"):
                     await gateway.complete_many([ask(number) for number in range(8)], lane="lane")
         assert (server.starts, server.calls) == (1, [])
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("many_programs", [True, False])
+def test_what_could_not_start_is_started_once_somebody_has_mended_it(many_programs: bool) -> None:
+    """After the minute that a verdict lasts where many programs ask, or when the lane is reopened."""
+
+    async def main() -> None:
+        def fail() -> None:
+            raise FatalError("There is no model file.")
+
+        server = ColdServer(start_time=5.0)
+        server.start_plan = fail
+        lanes = [Lane("lane", [server], HASTY)]
+        async with Gateway(lanes, store=MemoryStore(), many_programs=many_programs) as gateway:
+            with pytest.raises(LaneStopped, match="There is no model file"):
+                await gateway.complete(ask(0), lane="lane")
+            server.start_plan = lambda: None
+            if many_programs:
+                await asyncio.sleep(VERDICT_LASTS + 1)
+            else:
+                gateway.reopen("lane")
+            async with asyncio.timeout(60):
+                await gateway.complete(ask(1), lane="lane")
+        assert server.starts == 2
 
     run_virtual(main())
 
