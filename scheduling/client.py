@@ -155,9 +155,11 @@ class Client:
         return await _result_of(self._begin_many(requests, lane, priority))
 
     def statistics(self) -> AccountStatistics:
-        """What was done so far."""
+        """What was done so far. Raises `CallFailed` once the client is closed."""
         self._require_usable()
-        return self._run(self._count())
+        future: concurrent.futures.Future[AccountStatistics] = concurrent.futures.Future()
+        self._hand_over(future, self._count())
+        return future.result()
 
     def close(self) -> None:
         """Fail what waits, let in what is paid for, close the backends and the cache; idempotent."""
@@ -246,18 +248,26 @@ class Client:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._take_over()  # what came too late, or is left where closing was broken off, is cancelled and told
+        while left := asyncio.all_tasks(self._loop):
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))  # no task of its own
         self._loop.close()
+        self._fail_left()
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._waking = False
-        self._fail_left()
 
     def _fail_left(self) -> None:
-        """There is no loop any more."""
-        while self._waiting:
-            left = self._waiting.popleft()
+        """There is no loop any more. Several threads may be at it."""
+        self._waking = False  # before the queue is emptied: who comes now sees for himself that the loop is closed
+        while True:
+            try:
+                left = self._waiting.popleft()
+            except IndexError:
+                return
             left.work.close()
             if left.future.set_running_or_notify_cancel():
                 left.future.set_exception(CallFailed(CLOSED, kind="closed"))

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,52 @@ def closed_in_the_middle(call: Callable[[Client], Any]) -> CallFailed:
 def test_closing_tells_who_waits_and_who_comes_later(call: Callable[[Client], Any]) -> None:
     failed = closed_in_the_middle(call)
     assert (failed.kind, failed.status, failed.final) == ("closed", 503, False)
+
+
+def test_a_close_that_ctrl_c_breaks_off_leaves_nobody_waiting() -> None:
+    closing = threading.Event()
+
+    class Watched(Client):
+        async def _shut(self) -> None:
+            closing.set()
+            await super()._shut()
+
+    def interrupt() -> None:
+        closing.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    model = Held()
+    client = Watched([Lane("m", [model], LaneSettings(billing="tokens"))])  # what is paid for is waited for
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.complete, ask("q"))
+        model.asked.wait()
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.close()
+        failed = waiting.exception(timeout=60)
+    assert isinstance(failed, CallFailed)
+    assert failed.kind == "closed"
+
+
+def test_who_comes_as_the_loop_stops_or_later_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """His check that the client is open was just before it was closed."""
+    client = client_of()
+    futures: list[Future[None]] = [Future() for _ in range(3)]
+
+    def come() -> None:  # taken over in the loop's last round, so that the task has no turn
+        client._hand_over(futures[0], asyncio.sleep(0))
+        client._loop.call_soon(client._loop.stop)
+
+    def stop() -> None:
+        client._loop.call_soon_threadsafe(come)
+        client._thread.join()
+
+    monkeypatch.setattr(client, "_stop_loop", stop)
+    client.close()
+    for future in futures[1:]:
+        client._hand_over(future, asyncio.sleep(0))
+    assert [future.done() for future in futures] == [True] * 3
+    assert {str(future.exception()) for future in futures} == {"This client is closed; make a new one."}
 
 
 def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
