@@ -34,6 +34,7 @@ from metaspo.scheduling.statistics import AccountStatistics
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
+HITS_KEPT = 256  # about as many answers, until they are counted
 CLOSED = "This client is closed; make a new one."
 FORKED = (
     "This client was made before the process forked, and its event loop is not in the child: make one in each process."
@@ -191,6 +192,8 @@ class Client:
         entry = self._reader.get(key)
         if entry is not None:
             self._hits.append(_Hit(asked, entry.completion, lane))
+            if not len(self._hits) % HITS_KEPT:  # counted together, so that hits rarely wake the loop
+                self._hand_over(concurrent.futures.Future(), self._count())
             return entry.completion, None
         future: concurrent.futures.Future[Completion] = concurrent.futures.Future()
         counted = draw is None and not request.draw

@@ -41,6 +41,7 @@ from metaspo.scheduling import (
     LaneStopped,
     is_sampled,
 )
+from metaspo.scheduling.client import HITS_KEPT
 from metaspo.scheduling.failures import STATUS, call_failed
 from metaspo.scheduling.verdicts import VERDICT_LASTS
 
@@ -122,6 +123,16 @@ def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) ->
         go_on.set()
         assert client.statistics().total.hits == 3
     assert model.calls == []
+
+
+def test_hits_are_counted_though_nobody_asks_for_statistics() -> None:
+    """Else their answers would be held as long as the client."""
+    with client_of() as client:
+        for _ in range(3 * HITS_KEPT + 1):
+            client.complete(ask("q"))
+        client.complete(ask("r"))  # its turn comes after those of the counts
+        assert len(client._hits) < HITS_KEPT
+        assert client.statistics().total.hits == 3 * HITS_KEPT
 
 
 def test_repeated_samples_are_different_draws_and_the_same_ones_in_the_next_run(tmp_path: Path) -> None:
