@@ -1,5 +1,6 @@
 """How many files the process may have open at once, and lanes whose calls fit: each call out is an open file."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,8 @@ def raise_limit() -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = MAX_ASKED if hard == resource.RLIM_INFINITY else min(hard, MAX_ASKED)
         if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            with contextlib.suppress(ValueError, OSError):  # a sandbox, or a system that lets less than it says
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def limit() -> int | None:

@@ -21,7 +21,7 @@ from metaspo.engine import prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import Lane, LaneSettings
-from metaspo.scheduling.open_files import OURS, fit_lanes
+from metaspo.scheduling.open_files import OURS, fit_lanes, make_room
 
 WORLD = World(3, malformed=0.1)
 DEAD = "http://127.0.0.1:9/v1"
@@ -190,6 +190,23 @@ def test_the_limit_of_the_shell_is_raised_to_that_of_the_system(tmp_path: Path) 
         check=True,
     )
     assert done.stdout == "700\n"
+
+
+@pytest.mark.parametrize("refusal", [ValueError("not allowed to raise maximum limit"), PermissionError(1, "no")])
+def test_a_system_that_lets_nobody_raise_the_limit_is_lived_with(
+    refusal: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 700))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    lane, told = Lane("m", [Simulated(lambda _: "")], LaneSettings(concurrency=100)), list[str]()
+    make_room([lane], warn=told.append)
+    assert lane.settings.concurrency == 128 - OURS
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
