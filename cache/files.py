@@ -8,6 +8,7 @@ machines may share a folder over the network, and two folders are joined by copy
 import asyncio
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from metaspo.cache.maintenance import FORMAT, Row, read_row
 from metaspo.cache.writer import Before, Items
 
 ANSWERS = f"answers-{FORMAT}"
+DRAFT = "draft-"
+DRAFT_LIVES = 600.0  # seconds, machines' clocks differing: it is written and linked in one go
 _KEY = re.compile("[0-9a-f]{64}")
 
 
@@ -75,7 +78,7 @@ class FileMaintenance:
     def size(self) -> int:
         """Bytes of the files."""
         with explained(self._folder):
-            return sum(path.stat().st_size for path in self._paths())
+            return sum(stat.st_size for path in self._paths() if (stat := _stat(path)) is not None)
 
     def damage(self) -> tuple[str, ...]:
         """Nothing beside single files."""
@@ -96,11 +99,28 @@ class FileMaintenance:
         """There is nothing to let go of."""
 
     def _paths(self) -> list[Path]:
-        return sorted((self._folder / ANSWERS).glob("*/*"))
+        """Answers, and whatever else is there but the drafts that others write just now."""
+        return sorted(path for path in (self._folder / ANSWERS).glob("*/*") if not _is_live_draft(path))
 
 
 def _path(folder: Path, key: str) -> Path:
     return folder / ANSWERS / key[:2] / key
+
+
+def _is_live_draft(path: Path) -> bool:
+    """One that is old is left of a process that was killed."""
+    if not path.name.startswith(DRAFT):
+        return False
+    stat = _stat(path)
+    return stat is None or time.time() - stat.st_mtime < DRAFT_LIVES
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None for what was removed just now."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _read_many(folder: Path, keys: Sequence[str]) -> list[tuple[str, bytes]]:
@@ -121,7 +141,7 @@ def _add_first(folder: Path, items: Items) -> list[bytes | None]:
 
 def _add(path: Path, record: bytes) -> bytes | None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"draft-{os.urandom(8).hex()}")
+    draft = path.with_name(f"{DRAFT}{os.urandom(8).hex()}")
     try:
         draft.write_bytes(record)
         os.link(draft, path)

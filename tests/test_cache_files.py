@@ -1,6 +1,7 @@
 """Plain files keep what every store must; each is a whole record from the moment that it is there."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,8 @@ async def test_a_damaged_file_is_refused_and_found_and_removed(tmp_path: Path) -
     await put(tmp_path, range(2))
     path = tmp_path / ANSWERS / make_key(0)[:2] / make_key(0)
     path.write_bytes(path.read_bytes()[:-1])
-    path.with_name("draft-0").write_bytes(b"half")  # of a process that was killed
+    (draft := path.with_name("draft-0")).write_bytes(b"half")  # of a process that was killed
+    os.utime(draft, (0, 0))
     async with FileStore(tmp_path) as store:
         with pytest.raises(StoreError, match="There is a bad entry"):
             await store.get(make_key(0))
@@ -108,6 +110,25 @@ async def test_a_damaged_file_is_refused_and_found_and_removed(tmp_path: Path) -
     assert [row.key for row in verify_cache(files).bad] == [make_key(0), ""]
     assert prune_cache(files, PruneFilter(bad=True), delete=True).entries == 2
     assert verify_cache(files).sound
+
+
+async def test_a_look_at_a_folder_does_not_mind_those_who_write_and_remove_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their drafts are no damage, and what goes between the listing and the look is not counted."""
+    await put(tmp_path, range(2))
+    files = FileMaintenance(tmp_path)
+    size = files.size()
+    path = tmp_path / ANSWERS / make_key(0)[:2] / make_key(0)
+    path.with_name("draft-0").write_bytes(b"half")
+    assert files.size() == size
+    assert verify_cache(files).sound
+    assert prune_cache(files, PruneFilter(bad=True), delete=True).entries == 0
+    listed = files._paths()
+    monkeypatch.setattr(files, "_paths", lambda: listed)
+    path.unlink()
+    assert 0 < files.size() < size
+    assert len(list(files.rows())) == 1
 
 
 async def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
