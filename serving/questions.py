@@ -34,10 +34,11 @@ class Question:
         """Which samples these are."""
         return [request.draw for request in self.requests]
 
-    def give_back(self, request: Request) -> None:
-        """Its draw has had no answer."""
+    def give_back(self) -> None:
+        """Nobody has had answers of these draws."""
         if self.counter is not None:
-            self.counter.give_back(request)
+            for request in self.requests:
+                self.counter.give_back(request)
 
 
 class Sampler:

@@ -120,15 +120,17 @@ class Server:
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
         call = read_chat_call(await _json_of(http))
+        every = None if call.stream else _keep_alive_of(http)
         question = self._question(call.request, call.choices, account, http)
         if call.stream:
             return await self._stream(http, call, question)
-        return await self._reply(http, question, partial(chat_body_of, call))
+        return await self._reply(http, question, partial(chat_body_of, call), every=every)
 
     async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
         request = read_raw_request(path, await _json_of(http))
-        return await self._reply(http, self._question(request, 1, account, http), _raw_body)
+        every = _keep_alive_of(http)
+        return await self._reply(http, self._question(request, 1, account, http), _raw_body, every=every)
 
     def _question(self, request: Request, choices: int, account: Account, http: web.Request) -> Question:
         name = request.model
@@ -142,38 +144,45 @@ class Server:
         return self._sampler.question(name, request, choices=choices, account=account, headers=http.headers)
 
     async def _answers(self, question: Question) -> list[Answer]:
-        """The answers, by position. Raises `CallFailed`, for all of them if for one; who leaves waits no longer."""
-        if len(question.requests) == 1:
-            return [await self._answer(question, question.requests[0])]
+        """The answers, by position. Raises `CallFailed`, for all of them if for one; who leaves waits no longer.
+
+        Who gets none may ask again, and is given the same draws; those that were answered are in the cache.
+        """
         try:
+            if len(question.requests) == 1:
+                return [await self._answer(question, question.requests[0])]
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(question, request)) for request in question.requests]
-        except* CallFailed as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
+            return [task.result() for task in tasks]
+        except BaseException as error:
+            question.give_back()
+            if isinstance(error, ExceptionGroup):
+                raise error.exceptions[0] from None
+            raise
 
     async def _answer(self, question: Question, request: Request) -> Answer:
         try:
             return await self._gateway.answer(
                 request, lane=question.lane, account=question.account, priority=question.priority
             )
-        except BaseException as error:
-            question.give_back(request)
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        except Exception as error:
             raise call_failed(error) from error
 
     # How it is answered
 
     async def _reply(
-        self, http: web.Request, question: Question, body_of: Callable[[Sequence[Answer]], bytes]
+        self,
+        http: web.Request,
+        question: Question,
+        body_of: Callable[[Sequence[Answer]], bytes],
+        *,
+        every: float | None,
     ) -> web.StreamResponse:
-        """One body; where the client asks for signs of life, white space goes before it."""
-        seconds = http.headers.get(KEEP_ALIVE)
-        if seconds is None:
+        """One body; where the client asks for signs of life `every` so many seconds, white space goes before it."""
+        if every is None:
             answers = await self._answers(question)
             return web.Response(body=body_of(answers), content_type=JSON, headers=headers_of(answers, question.draws))
-        return await self._held(http, question, body_of, every=_seconds(seconds), content_type=JSON, sign=b" ")
+        return await self._held(http, question, body_of, every=every, content_type=JSON, sign=b" ")
 
     async def _stream(self, http: web.Request, call: ChatCall, question: Question) -> web.StreamResponse:
         events = partial(chat_stream_of, call)
@@ -316,7 +325,11 @@ def _raw_body(answers: Sequence[Answer]) -> bytes:
     return answers[0].completion.rest.encode()
 
 
-def _seconds(said: str) -> float:
+def _keep_alive_of(http: web.Request) -> float | None:
+    """Seconds. Raises `CallFailed`; so it is read before any draw is given out."""
+    said = http.headers.get(KEEP_ALIVE)
+    if said is None:
+        return None
     try:
         return max(1.0, float(said))
     except ValueError:

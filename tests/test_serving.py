@@ -123,6 +123,25 @@ async def test_samples_are_new_ones_unless_a_run_or_a_draw_is_named(tmp_path: Pa
     assert server.calls == 3 + 1 + 3 + 1 + 1
 
 
+async def test_draws_of_a_run_that_were_not_answered_are_those_of_the_next_request(tmp_path: Path) -> None:
+    """Of all choices, if one failed: else what a rerun asks for would depend on failures."""
+    several = {**SAMPLED, "n": 3}
+
+    def refuse(_request: Request, before: int) -> Refusal | None:
+        return TOO_LONG if before == 1 else None  # the second call
+
+    with upstream(refuse=refuse) as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            failed = await post(session, several, x_metaspo_run="a")
+            unread = await post(session, several, x_metaspo_run="a", x_metaspo_keep_alive="soon")
+            answered = await post(session, several, x_metaspo_run="a")
+            following = await post(session, SAMPLED, x_metaspo_run="a")
+    assert (failed[0], failed[1]["error"]["code"]) == (400, "rejected")
+    assert (unread[0], "keep-alive" in unread[1]["error"]["message"]) == (400, True)
+    assert answered[2]["x-metaspo-draw"] == "0,1,2"
+    assert following[2]["x-metaspo-draw"] == "3"
+
+
 async def test_a_stream_is_the_answer_in_pieces(tmp_path: Path) -> None:
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
     with upstream() as server:
