@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from metaspo.backends import AccessDenied, CreditExhausted, RequestRejected, TransientError, UnknownModel
+from metaspo.backends import AccessDenied, CreditExhausted, RequestRejected, TransientError, UnknownModel, WrongForm
 from metaspo.cache import StoreError
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 
@@ -49,7 +49,7 @@ class CallFailed(Exception):
         kind: "request" (it cannot be asked), "key" and "host" (a server does not take these), "rejected" (it will never
             be answered), "given_up" (it had no answer while others had one), "model" (not served), "access" (the
             provider refuses our key), "credit" (its account's), "budget" (the cap that was set here), "unavailable"
-            (nobody answers), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in metaspo).
+            (nobody answers, or could), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in metaspo).
         status: what HTTP has for it.
         retry_after: seconds after which it may go; None where that says nothing.
         final: whether trying again as it is would be in vain.
@@ -109,4 +109,6 @@ def _of_verdict(cause: BaseException | None) -> Kind:
             return "credit"
         case AccessDenied():
             return "access"
-    return "rejected"
+        case WrongForm():
+            return "rejected"
+    return "unavailable"  # no fault of the request's: a local server, a model's file, certificates, an address

@@ -18,7 +18,10 @@ from metaspo.backends import (
     BackendError,
     Completion,
     CreditExhausted,
+    FatalError,
+    LocalServerFailed,
     Message,
+    ModelFileUnavailable,
     OpenAICompatible,
     Reply,
     Request,
@@ -211,6 +214,17 @@ def test_a_failure_has_its_kind_its_status_and_the_sentence(error: BackendError,
     assert (failed.kind, failed.status, failed.final) == (kind, STATUS[failed.kind], True)
     assert str(failed) == str(error)
     assert call_failed(failed) is failed, "it has been told already"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModelFileUnavailable("no file"), LocalServerFailed("it did not start"), FatalError("a redirect")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_request_is_not_to_blame_for_may_be_asked_again_later(error: BackendError) -> None:
+    with client_of(failing(error)) as client, pytest.raises(CallFailed, match=str(error)) as caught:
+        client.complete(ask("q"))
+    assert (caught.value.kind, caught.value.status, caught.value.final) == ("unavailable", 503, False)
 
 
 def test_a_cap_is_a_failure_of_its_own_kind() -> None:
