@@ -1,7 +1,10 @@
 """The Python API: one's own gateway, evaluation, completions alone, several runs over shared lanes."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +313,67 @@ def test_functions_of_one_name_and_other_code_are_other_runs(tmp_path: Path) -> 
     directories = [prepare(written(named(value), runs=str(tmp_path))).directory for value in (0.25, 0.5, 0.25)]
     names = [directory.name for directory in directories if directory]
     assert names[0] == names[2] != names[1]
+
+
+def above(least: float) -> Callable[..., float]:
+    return lambda prediction, answers: float(least < len(prediction or "") and prediction in answers)
+
+
+def by_default(least: float) -> Callable[..., float]:
+    def score(_prediction: str | None, _answers: tuple[str, ...], least: float = least) -> float:
+        return least
+
+    return score
+
+
+def scored(_prediction: str | None, _answers: tuple[str, ...], least: float = 0.0) -> float:
+    return least
+
+
+@pytest.mark.parametrize("made", [above, by_default, lambda least: partial(scored, least=least)])
+def test_functions_of_one_code_that_carry_other_values_are_other_runs(
+    tmp_path: Path, made: Callable[[float], Callable[..., float]]
+) -> None:
+    directories = [prepare(written(made(value), runs=str(tmp_path))).directory for value in (0.5, 0.9, 0.5)]
+    names = [directory.name for directory in directories if directory]
+    assert names[0] == names[2] != names[1]
+
+
+def test_lambdas_of_one_line_are_other_runs(tmp_path: Path) -> None:
+    both: list[Callable[..., float]] = [lambda said, right: 0.25, lambda said, right: 0.75]
+    names = {str(prepare(written(metric, runs=str(tmp_path))).directory) for metric in both}
+    assert len(names) == 2
+
+
+def test_a_function_that_carries_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    carried: Any = object()
+    for metric in (partial(scored, least=carried), lambda said, right: float(carried in (said, right)), Scorer()):
+        with pytest.raises(TaskError, match=r"use a function of a module, or a closure over plain values \[task 'a'\]"):
+            prepare(written(metric, runs=str(tmp_path)))
+    assert not any(tmp_path.iterdir())
+
+
+class Scorer:
+    def __call__(self, prediction: str | None, answers: tuple[str, ...]) -> float:
+        return float(prediction in answers)
+
+
+def test_a_function_without_source_has_one_identity_in_every_process() -> None:
+    code = (
+        "from metaspo.engine.tasks.functions import function_digest\n"
+        "def make(words):\n"
+        "    def again(left):\n        return left and again(left - 1)\n"
+        "    return lambda said, right: [w for w in words if said in {'a', 'b', 'c'}] or again(2) or (lambda: said)()\n"
+        "print(function_digest(make({'x': ['a', 1.5, None]})), function_digest(make({'x': {'q', 'r', 's'}})))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    (both,) = said
+    assert len(set(both.split())) == 2
 
 
 def test_a_task_that_cannot_be_is_told_with_its_name() -> None:

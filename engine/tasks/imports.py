@@ -2,9 +2,8 @@
 
 import hashlib
 import importlib
-import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
@@ -40,15 +39,6 @@ def source_digest(path: str, *, base_dir: Path) -> str:
     """The SHA-256 of the source code of an import path's module, which can be imported; "" where there is no file."""
     file = _import(path.partition(":")[0], base_dir).__file__
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-
-
-def function_digest(function: Callable[..., object]) -> str:
-    """The SHA-256 of a function's source code or, where there is none to be had, of its byte code; "" for neither."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest() if code else ""
 
 
 def _import(name: str, folder: Path) -> ModuleType:

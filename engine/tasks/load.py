@@ -15,7 +15,8 @@ from metaspo.engine.tasks.cells import Row, answers_of, metadata_of, question_of
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
-from metaspo.engine.tasks.imports import function_digest, source_digest
+from metaspo.engine.tasks.functions import function_digest
+from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.metrics import Agreement, UserMetric, build_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program

@@ -1,0 +1,96 @@
+"""What tells one Python function from another: its code, and the values that it carries along."""
+
+import hashlib
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+from types import CodeType, FunctionType, ModuleType
+from typing import Final
+
+from metaspo.engine.tasks.errors import TaskError
+
+_PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
+
+
+def function_digest(function: Callable[..., object]) -> str:
+    """The SHA-256 of a function's code and of the values in its closure, its defaults and a partial's arguments.
+
+    The same in every process. Raises `TaskError` where one of these values is no plain data.
+    """
+    return hashlib.sha256(repr(_told(function, ())).encode()).hexdigest()
+
+
+def importable(value: object) -> bool:
+    """Whether another program would find this very object by its module and name."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
+        return False
+    there: object = sys.modules.get(module)
+    for part in name.split("."):
+        there = getattr(there, part, None)
+    return there is not None and there is value
+
+
+def _told(value: object, within: tuple[int, ...]) -> object:
+    """A value as nested tuples and texts without addresses; `within` are the ids of what it is part of."""
+    if id(value) in within:
+        return ("again", within[::-1].index(id(value)))
+    within = (*within, id(value))
+    kind = type(value)
+    match value:
+        case FunctionType():
+            return "function", _function(value, within)
+        case CodeType():
+            consts = tuple(_told(each, within) for each in value.co_consts)
+            names = (value.co_names, value.co_varnames, value.co_freevars, value.co_argcount, value.co_flags)
+            return "code", value.co_code, consts, names
+        case partial():
+            return "partial", *(_told(part, within) for part in (value.func, value.args, value.keywords))
+        case re.Pattern():
+            return "pattern", value.pattern, value.flags
+        case ModuleType():
+            return "module", value.__name__
+        case PurePath():
+            return "path", str(value)
+        case type() if importable(value):
+            return "class", value.__module__, value.__qualname__, _source(value)
+        case _ if kind in _PLAIN:
+            return kind.__name__, repr(value)
+        case list() | tuple() if kind in (list, tuple):
+            return kind.__name__, tuple(_told(each, within) for each in value)
+        case set() | frozenset() if kind in (set, frozenset):
+            return "set", tuple(sorted((_told(each, within) for each in value), key=repr))
+        case dict() if kind is dict:
+            return "dict", tuple((_told(key, within), _told(each, within)) for key, each in value.items())
+        case _ if importable(value):
+            return "object", value.__module__, getattr(value, "__qualname__", "")
+    raise TaskError(
+        f"metric: the function is, or carries along, a {kind.__qualname__}, of which nothing tells "
+        "whether it is the same in another run: use a function of a module, or a closure over plain values"
+    )
+
+
+def _function(function: FunctionType, within: tuple[int, ...]) -> object:
+    code = function.__code__
+    source = "" if code.co_name == "<lambda>" else _source(code)  # several lambdas may share a line
+    cells = tuple(map(_content, function.__closure__ or ()))
+    carried = (cells, function.__defaults__, function.__kwdefaults__)
+    return source or _told(code, within), tuple(_told(part, within) for part in carried)
+
+
+def _content(cell: object) -> object:
+    try:
+        return getattr(cell, "cell_contents", None)
+    except ValueError:
+        return ()  # not yet filled
+
+
+def _source(value: CodeType | type) -> str:
+    """ "" where there is none to be had."""
+    try:
+        return inspect.getsource(value)
+    except (OSError, TypeError):
+        return ""
