@@ -34,8 +34,9 @@ from metaspo import (
 )
 from metaspo.backends import Completion, RequestRejected, Simulated
 from metaspo.engine import Prepared, PromptError, optimize_many
+from metaspo.engine.exchange.export import export_run
 from metaspo.engine.prompts import render
-from metaspo.engine.runs.answers import read_config
+from metaspo.engine.runs.answers import read_config, run_answers
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.tasks import TaskError
 
@@ -304,6 +305,33 @@ async def test_a_config_may_be_written_in_python_with_rows_and_a_function_as_met
     assert len(kept.tasks[0].train.given or ()) == 6
 
 
+def above(least: float) -> Callable[..., float]:
+    return lambda prediction, answers: float(least < len(prediction or "") and prediction in answers)
+
+
+def of_main(prediction: str | None, answers: tuple[str, ...]) -> float:
+    return lenient(prediction, answers)
+
+
+of_main.__module__ = "__main__"
+
+
+@pytest.mark.parametrize("metric", [above(0.5), partial(lenient), of_main], ids=["closure", "partial", "script"])
+async def test_a_runs_prompts_can_be_had_by_all_and_its_answers_only_where_its_metric_can(
+    tmp_path: Path, metric: Callable[..., float]
+) -> None:
+    async with gateway_of(World(3).answer) as gateway:
+        report = await optimize(written(metric, cache="", runs=str(tmp_path / "runs")), gateway=gateway)
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    for tool in ("text", "messages", "ollama"):
+        assert await export_run(run, to=tool)
+    for reading in (run_answers(run), export_run(run, to="sft")):
+        with pytest.raises(TaskError, match=r"was a function of the program that ran this.* \[task 'a'\]"):
+            await reading
+    assert (await run_answers(run, task="unseen")).tasks
+
+
 def test_functions_of_one_name_and_other_code_are_other_runs(tmp_path: Path) -> None:
     def named(value: float) -> Callable[..., float]:
         functions: dict[str, Callable[..., float]] = {}
@@ -313,10 +341,6 @@ def test_functions_of_one_name_and_other_code_are_other_runs(tmp_path: Path) -> 
     directories = [prepare(written(named(value), runs=str(tmp_path))).directory for value in (0.25, 0.5, 0.25)]
     names = [directory.name for directory in directories if directory]
     assert names[0] == names[2] != names[1]
-
-
-def above(least: float) -> Callable[..., float]:
-    return lambda prediction, answers: float(least < len(prediction or "") and prediction in answers)
 
 
 def by_default(least: float) -> Callable[..., float]:

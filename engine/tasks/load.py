@@ -22,7 +22,7 @@ from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec, path_of
+from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec, of_a_program, path_of
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated", "bad-rows"]
 Split = Literal["train", "test"]
@@ -185,6 +185,11 @@ def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ..
 def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metric:
     if callable(spec.metric):
         return UserMetric(spec.metric_name(), spec.metric)
+    if of_a_program(spec.metric_name()):
+        raise TaskError(
+            f"metric: {spec.metric_name()!r} was a function of the program that ran this, and so its answers can be "
+            'read by that program alone; give the function a place in a module, "package.module:function"'
+        )
     if spec.metric_name() == "agreement":
         return Agreement(answer_format)
     return build_metric(spec.metric_name(), base_dir=base_dir)

@@ -18,6 +18,7 @@ from pydantic import (
 
 from metaspo.backends.paths import usable_path
 from metaspo.engine.tasks.base import PLACEHOLDER, Grade, TaskRole, single_braces
+from metaspo.engine.tasks.functions import importable
 
 SampleOrder = Literal["head", "random"]
 PathText = Annotated[str, AfterValidator(usable_path)]
@@ -28,6 +29,7 @@ _LONGEST_NAME: Final = 100
 _LARGEST: Final = 2**63 - 1  # that what a run writes down can hold
 _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_OF_A_PROGRAM: Final = re.compile(r"[\w.]+:.*<[a-z]+>.*|__main__:.+|functools:partial")
 _FIELD: Final = re.compile(r"\{[^{}]+\}")
 _PART: Final = re.compile(r"([0-9]{1,3})-([0-9]{1,3})%")
 
@@ -373,7 +375,7 @@ class TaskSpec(_Table):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str | Callable[..., float | Grade] | None) -> object:
-        if not isinstance(value, str) or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value):
+        if not isinstance(value, str) or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value) or of_a_program(value):
             return value
         raise ValueError(f'{value!r} is no metric: use {_one_of(METRIC_NAMES, value)} or "package.module:function"')
 
@@ -417,9 +419,15 @@ class TaskSpec(_Table):
 
 
 def path_of(function: Callable[..., object]) -> str:
-    """Where a function is to be found, "package.module:function", as far as it can be."""
+    """Where a function is to be found, "package.module:function"; of what is not there, a path `of_a_program`."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', type(function).__module__)}:{name}"
+    path = f"{getattr(function, '__module__', type(function).__module__)}:{name}"
+    return path if importable(function) or of_a_program(path) else path.replace(":", ":<program>.", 1)
+
+
+def of_a_program(path: str) -> bool:
+    """Whether a path names what only the program that wrote it can find: a closure, a lambda, one of its script."""
+    return bool(_OF_A_PROGRAM.fullmatch(path))
 
 
 def _one_of(names: tuple[str, ...], given: str) -> str:
