@@ -32,10 +32,14 @@ def found_of(system: str, user: str, **settings: object) -> Found:
         "score_high": 0.6,
     }
     task = FoundTask(
-        name="t", pair=PromptPair(system, user), roles="separate", answer=AnswerSpec(), about={**about, "task": "t"}
+        name="t",
+        pair=PromptPair(system, user),
+        roles="separate",
+        answer=AnswerSpec(),
+        about={**about, "task": "t"},
+        sampling={"temperature": 0.0, "max_tokens": 64, **settings},
     )
-    sampling = {"temperature": 0.0, "max_tokens": 64, **settings}
-    return Found(run="r-00000000", model="m", sampling=sampling, server={}, system=system, tasks=(task,), about=about)
+    return Found(run="r-00000000", model="m", server={}, system=system, tasks=(task,), about=about)
 
 
 def chat(found: Found, question: str) -> list[tuple[str, str]]:

@@ -154,6 +154,54 @@ def test_one_tasks_prompts_can_be_had_alone_and_without_a_place_they_lie_in_the_
     assert Path(files[0]).read_text(encoding="utf-8") == f"{system}\n"
 
 
+def test_a_tasks_own_settings_go_along_with_its_prompts(project: Path, server: ChatServer) -> None:
+    kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "string"}}}
+    text = Path("run.toml").read_text(encoding="utf-8")
+    own = "max_tokens = 9\n[tasks.response_format]\ntype = 'json_schema'\n[tasks.response_format.json_schema]\n"
+    own += "name = 'answer'\nschema = {type = 'string'}\n\n[[tasks]]"
+    head, first, rest = text.split("[[tasks]]", 2)
+    Path("run.toml").write_text(f"{head}[[tasks]]{first}{own}{rest}", encoding="utf-8")
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    said = {}
+    for tool in ("messages", "promptfoo", "mlflow", "inspect"):
+        assert here("export", "--to", tool, "--out", tool).code == 0
+    for task in ("a", "b"):
+        body = json.loads(Path(f"messages/{task}.json").read_bytes())
+        (provider,) = json.loads(Path(f"promptfoo/promptfooconfig.{task}.json").read_bytes())["providers"]
+        said[task] = [(each["max_tokens"], each.get("response_format")) for each in (body, provider["config"])]
+    assert said == {"a": [(9, kind)] * 2, "b": [(64, None)] * 2}
+    registered = [each["model_config"] for each in json.loads(Path("mlflow/prompts.json").read_bytes())]
+    assert [(each["max_tokens"], each.get("response_format")) for each in registered] == [
+        (9, kind),
+        (64, None),
+        (64, None),
+    ]
+    configs = re.findall(r"GenerateConfig\((.+)\)\)", Path("inspect/tasks.py").read_text(encoding="utf-8"))
+    assert [eval(f"dict({each})") for each in configs] == [  # noqa: S307 - what we wrote
+        {"temperature": 0.0, "max_tokens": 9, "extra_body": {"response_format": kind}},
+        {"temperature": 0.0, "max_tokens": 64},
+        {"temperature": 0.0, "max_tokens": 64},
+    ]
+    assert "a Modelfile holds no response_format" in here("export", "--to", "ollama").errors[0]
+    assert here("export", "--to", "ollama", "--task", "b").code == 0
+
+
+def test_of_a_task_that_a_program_answers_the_prompts_alone_go_along(project: Path, server: ChatServer) -> None:
+    Path("own.py").write_text(
+        "def once(prompts, example, call):\n    return call(prompts.messages(example.question)).text\n",
+        encoding="utf-8",
+    )
+    text = Path("run.toml").read_text(encoding="utf-8")
+    table = 'program = "own:once"\nmax_calls = 1\n\n[[tasks]]'
+    Path("run.toml").write_text(table.join(text.rsplit("[[tasks]]", 1)), encoding="utf-8")
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    for tool in TOOLS:
+        ended = here("export", "--to", tool)
+        assert ended.code == (0 if tool == "text" else 2)
+        assert tool == "text" or "task 'b' is answered by a program" in ended.errors[0]
+        assert here("export", "--to", tool, "--task", "a").code == 0
+
+
 def test_mistakes_are_told(project: Path) -> None:
     assert here("export").errors == [
         "there are no runs in .metaspo/runs; `metaspo optimize CONFIG` makes one",

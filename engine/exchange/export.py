@@ -64,6 +64,12 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
     if tool is None:
         raise ConfigError(f"'{to}' is no kind of export{nearest(to, TOOLS)}; there are: {', '.join(TOOLS)}")
     found = found_in(run, task=task)
+    programs = [each.name for each in found.tasks if each.program]
+    if programs and to != "text":
+        raise ConfigError(
+            f"task '{programs[0]}' is answered by a program, not by one call, which no file for {to} can say: "
+            "use --to text, or --task NAME for another task"
+        )
     if tool.split is not None:
         answered = await run_answers(run, task=task, split=tool.split)
         found = found.with_answers(answered.tasks)

@@ -16,7 +16,7 @@ from metaspo.engine.runs.answers import read_config
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
 from metaspo.engine.suggest import nearest
-from metaspo.engine.tasks import AnswerSpec
+from metaspo.engine.tasks import AnswerSpec, TaskSpec
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 About = Mapping[str, str | float]
@@ -28,6 +28,8 @@ class FoundTask:
     """One task with the prompts to ask it with.
 
     Attributes:
+        sampling: as of the whole run, over that what the task says of itself, `response_format` included.
+        program: the import path of what answers its examples in place of one call; "" for none.
         about: the run, the models, the metric, and the test score before and after with its interval.
         answers: its examples and what they were answered, where they are wanted.
     """
@@ -37,6 +39,8 @@ class FoundTask:
     roles: Roles
     answer: AnswerSpec
     about: About
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    program: str = ""
     answers: TaskAnswers | None = None
 
     def messages(self, question: str = PLACEHOLDER) -> tuple[Message, ...]:
@@ -49,14 +53,12 @@ class Found:
     """What a finished run hands on.
 
     Attributes:
-        sampling: `temperature`, `top_p`, `max_tokens`, `stop` of the base model's requests, those that are sent.
         server: `url` and `key` (the name of a variable) of the base model's first endpoint, as far as it has them.
         about: the run, the models, and what the result says of the prompts.
     """
 
     run: str
     model: str
-    sampling: Mapping[str, Any]
     system: str
     tasks: tuple[FoundTask, ...]
     server: Mapping[str, str]
@@ -90,6 +92,8 @@ def found_in(run: RunDirectory, *, task: str = "") -> Found:
             roles=config.roles,
             answer=spec.answer,
             about={**about, "task": spec.name, **_score(rows.get(spec.name))},
+            sampling=_sampling(config, spec),
+            program=spec.program or "",
         )
         for spec in config.tasks
         if task in ("", spec.name) and users.get(spec.name)
@@ -97,7 +101,6 @@ def found_in(run: RunDirectory, *, task: str = "") -> Found:
     return Found(
         run=run.name,
         model=config.base.model,
-        sampling=_sampling(config),
         system=system,
         tasks=tasks,
         server=_server(config),
@@ -139,7 +142,10 @@ def _server(config: RunConfig) -> dict[str, str]:
     return {name: value for name, value in said.items() if value}
 
 
-def _sampling(config: RunConfig) -> dict[str, Any]:
+def _sampling(config: RunConfig, task: TaskSpec) -> dict[str, Any]:
+    """Of the task's requests: `temperature`, `top_p`, `max_tokens`, `stop`, `response_format`, those that are sent."""
     sampling = model_of(config.base, lane="", temperature=BASE_TEMPERATURE).sampling
-    said = {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_tokens", "stop")}
-    return {name: list(value) if name == "stop" else value for name, value in said.items() if value not in (None, ())}
+    said = {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_tokens")}
+    said["max_tokens"] = task.max_tokens or sampling.max_tokens
+    said |= {"stop": list(sampling.stop), "response_format": task.response_format}
+    return {name: value for name, value in said.items() if value not in (None, [], {})}

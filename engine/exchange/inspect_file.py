@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import starmap
 
 from metaspo.engine.exchange.found import Found, FoundTask
 from metaspo.engine.runs.directory import file_name
@@ -22,38 +23,42 @@ from inspect_ai.solver import generate
 
 HERE = Path(__file__).parent
 ABOUT = json.loads((HERE / "about.json").read_text(encoding="utf-8"))
-SAMPLING = GenerateConfig({sampling})
 
 
-def made(name: str, file: str, tag: str) -> Task:
+def made(name: str, file: str, tag: str, config: GenerateConfig) -> Task:
     scorer = pattern(rf"(?is)<{{tag}}>\\s*(.*?)\\s*</{{tag}}>") if tag else match(location="any")
     about = next(each for each in ABOUT["tasks"] if each["task"] == name)
     return Task(
-        dataset=json_dataset(str(HERE / file)), solver=generate(), scorer=scorer, config=SAMPLING, metadata=about
+        dataset=json_dataset(str(HERE / file)), solver=generate(), scorer=scorer, config=config, metadata=about
     )
 '''
 _TASK = """
 
 @task(name={name!r})
 def {function}() -> Task:
-    return made({name!r}, {file!r}, {tag!r})
+    return made({name!r}, {file!r}, {tag!r}, GenerateConfig({sampling}))
 """
 _SETTINGS = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "stop": "stop_seqs"}
 
 
 def inspect_module(found: Found, tasks: Sequence[FoundTask]) -> str:
     """The module, with a function for each task."""
-    sampling = ", ".join(f"{_SETTINGS[name]}={value!r}" for name, value in found.sampling.items())
     model = re.sub(r'["\\\s]', "", found.model)
     return (
-        _HEAD.format(run=found.run, model=model, sampling=sampling)
+        _HEAD.format(run=found.run, model=model)
         + "".join(
             _TASK.format(
                 name=task.name,
                 function=f"task_{number}_{re.sub('[^A-Za-z0-9]', '_', task.name)}",
                 file=f"{file_name(task.name)}.jsonl",
                 tag=task.answer.tag or "",
+                sampling=", ".join(starmap(_setting, task.sampling.items())),
             )
             for number, task in enumerate(tasks, 1)
         ).rstrip()
     )
+
+
+def _setting(name: str, value: object) -> str:
+    """An argument of `GenerateConfig`."""
+    return f"{_SETTINGS[name]}={value!r}" if name in _SETTINGS else f"extra_body={ {name: value}!r}"

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.found import SCORE_KEYS, Found, FoundTask
 from metaspo.engine.exchange.inspect_file import inspect_module
 from metaspo.engine.exchange.templates import f_string, jinja, mlflow, modelfile_value
@@ -44,7 +45,7 @@ def messages(found: Found) -> Files:
             {
                 "model": found.model,
                 "messages": _chat(task),
-                **found.sampling,
+                **task.sampling,
                 "metadata": {key: str(value) for key, value in task.about.items()},
             }
         )
@@ -63,7 +64,7 @@ def _promptfoo(found: Found, task: FoundTask) -> dict[str, Any]:
     return {
         "description": f"{task.name}, prompts of the run {found.run}",
         "prompts": [{"label": task.name, "raw": _json(chat)}],
-        "providers": [{"id": f"openai:chat:{found.model}", "config": {**found.sampling, **server}}],
+        "providers": [{"id": f"openai:chat:{found.model}", "config": {**task.sampling, **server}}],
         "defaultTest": {"metadata": dict(task.about), "assert": [{"type": "javascript", "value": _check(task)}]},
         "tests": [
             {"vars": {"question": each.question, "expected": orjson.dumps(each.answers).decode()}}
@@ -130,7 +131,7 @@ def _mlflow(found: Found, task: FoundTask) -> dict[str, Any]:
         "tags": {key: str(value) for key, value in task.about.items() if value != ""},
         "model_config": {
             "model_name": found.model,
-            **{_MLFLOW.get(name, name): value for name, value in found.sampling.items()},
+            **{_MLFLOW.get(name, name): value for name, value in task.sampling.items()},
         },
         "alias": "metaspo",
     }
@@ -159,14 +160,19 @@ def _lc(module: str, name: str, **kwargs: object) -> dict[str, Any]:
 
 
 def ollama(found: Found) -> Files:
-    """A Modelfile with the system prompt; user prompts as text files."""
+    """A Modelfile with the system prompt; user prompts as text files. Raises `ConfigError` for what it cannot hold."""
+    sampling = found.tasks[0].sampling if found.tasks else {}
+    if "response_format" in sampling or any(task.sampling != sampling for task in found.tasks):
+        raise ConfigError(
+            "a Modelfile holds no response_format, and one max_tokens for all tasks: use --to messages, or --task NAME"
+        )
     about = [f"# {key}: {value}" for key, value in found.about.items() if isinstance(value, str | int)]
     about += [
         f"# {key} on {task.name}: {task.about[key]}" for task in found.tasks for key in SCORE_KEYS if key in task.about
     ]
     parameters = [
         f"PARAMETER {_OLLAMA.get(name, name)} {modelfile_value(each, what='stop') if name == 'stop' else each}"
-        for name, value in found.sampling.items()
+        for name, value in sampling.items()
         for each in (value if isinstance(value, list) else [value])
     ]
     system = f"SYSTEM {modelfile_value(found.system, what='the system prompt')}"
