@@ -123,21 +123,24 @@ def init(
         str, typer.Option("--domain", metavar="NAME", help="Write one for a domain of the paper: see `metaspo tasks`.")
     ] = "",
     template: Annotated[
-        str, typer.Option("--template", metavar="NAME", help=f"What it is about: {', '.join(TEMPLATES)}.")
-    ] = "classify",
+        str, typer.Option("--template", metavar="NAME", help=f"What it is about: {', '.join(TEMPLATES)} (the first).")
+    ] = "",
 ) -> None:
     """Write a commented starter config with a tiny task set that runs."""
     target = folder / "metaspo.toml"
     with exit_on_user_error():
-        if template not in TEMPLATES:
-            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}")
+        if template and domain:
+            raise ConfigError("--template and --domain are two ways to begin: give one of them")
+        if template and template not in TEMPLATES:
+            known = ", ".join(TEMPLATES)
+            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {known}")
         if domain:
             files = {target: domain_starter(domain).encode()}
             wrote, first = f"{target}", f"tasks --domain {domain}"
         else:
-            written = TEMPLATES[template]
+            written = TEMPLATES[template] if template else STARTER
             files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
-            wrote, first = f"{target} and {folder / 'tasks'}", f"plan {target}"
+            wrote, first = f"{target} and {folder / 'tasks'}", f"check {target}\n  metaspo plan {target}"
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):
                 raise ConfigError(f"{path}: is there already; choose another folder, or move it away")

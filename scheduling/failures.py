@@ -49,7 +49,8 @@ class CallFailed(Exception):
         kind: "request" (it cannot be asked), "key" and "host" (a server does not take these), "rejected" (it will never
             be answered), "given_up" (it had no answer while others had one), "model" (not served), "access" (the
             provider refuses our key), "credit" (its account's), "budget" (the cap that was set here), "unavailable"
-            (nobody answers, or could), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in metaspo).
+            (nobody answers, or could), "store" (the cache), "closed" (the client or the server), "bug" (a mistake in
+            metaspo).
         status: what HTTP has for it.
         retry_after: seconds after which it may go; None where that says nothing.
         final: whether trying again as it is would be in vain.

@@ -256,6 +256,8 @@ def test_a_template_that_is_none_is_told_with_those_there_are(tmp_path: Path) ->
     ended = here("init", str(tmp_path / "new"), "--template", "rga")
     assert (ended.code, len(ended.errors)) == (2, 1)
     assert "rag" in ended.err
+    assert here("init", str(tmp_path / "new"), "--template", "rag", "--domain", "medical").code == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_directory_holds_what_it_promises(project: Path) -> None:

@@ -135,11 +135,11 @@ def test_init_writes_over_nothing_that_somebody_has_edited(tmp_path: Path) -> No
     (tmp_path / "metaspo.toml").unlink()
     assert here("init", str(tmp_path)).code == 0
     (tmp_path / "metaspo.toml").unlink()
-    edited = tmp_path / "tasks" / "size.test.jsonl"
+    edited = tmp_path / "tasks" / "meal.test.jsonl"
     edited.write_text("mine", encoding="utf-8")
     ended = here("init", str(tmp_path))
     assert ended.code == 2
-    assert "size.test.jsonl: is there already" in ended.errors[0]
+    assert "meal.test.jsonl: is there already" in ended.errors[0]
     assert edited.read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "metaspo.toml").exists()
 
