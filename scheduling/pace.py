@@ -23,6 +23,7 @@ SAVED_UP = 0.5  # of the depth may go at once
 SHORTEST = 0.02  # seconds over which calls make a rate
 LASTING = 1.0  # seconds for which it went well tell a rate by themselves
 SLOWEST = 1 / 60  # calls a second
+IDLE = 5.0  # seconds in which nothing is asked for: what is beyond them tells nothing of the server
 
 
 class LearnedPace:
@@ -38,6 +39,7 @@ class LearnedPace:
         "_sent",
         "_steady",
         "_told_at",
+        "_wanted_until",
     )
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class LearnedPace:
         self._resumed_at = -inf  # ... and the lane on
         self._held_back = False
         self._told_at: float | None = None  # a call that was refused since then went
+        self._wanted_until = inf  # a call was, at least
 
     def __repr__(self) -> str:
         return f"<LearnedPace {self._bucket} steady={self._steady:.3g}/s depth={self._depth}>"
@@ -58,12 +61,16 @@ class LearnedPace:
         """Seconds until a call may go; not to be asked while a refusal holds the lane."""
         if self._told_at is not None:
             self._go_on(self._told_at, now)
+        elif now - self._wanted_until > IDLE:
+            self._leave_out(now - self._wanted_until - IDLE)
         bucket = self._bucket
         if bucket is None:
+            self._wanted_until = now
             return 0.0
         bucket.rate = self._rate(now)
         wait = bucket.wait(1, now)
         self._held_back = self._held_back or wait > 0
+        self._wanted_until = now + wait
         return wait
 
     def take(self, now: float) -> None:
@@ -104,6 +111,12 @@ class LearnedPace:
         self._refused_at, self._resumed_at, self._told_at = at, now, None
         self._bucket = Bucket(rate=self._rate(now), burst=1.0 + SAVED_UP * max(0, self._depth - 1), now=now)
         self._bucket.lower_to(max(1.0, SAVED_UP * self._steady * (now - at)), now)
+
+    def _leave_out(self, seconds: float) -> None:
+        """Nobody asked for so long: as if all before had been so much later."""
+        self._refused_at += seconds
+        self._resumed_at += seconds
+        self._sent = deque((when + seconds for when in self._sent), maxlen=REMEMBERED)
 
     def _least_of(self, taken: list[float], at: float) -> float:
         """A server of that depth that took these until then, and refused, takes so many a second at least."""

@@ -114,6 +114,19 @@ def test_limits_that_are_told_after_all_end_the_pace() -> None:
     assert not RateLimits(tokens_per_minute=100).learn_pace()
 
 
+@pytest.mark.virtual
+@pytest.mark.parametrize("idle", [30, 300, 1_800])
+async def test_what_was_learned_outlasts_a_time_in_which_nothing_is_asked(idle: float) -> None:
+    """The second 200 requests take no longer than the first ones may."""
+    server = Refusing(rate=10, depth=10)
+    async with Gateway([Lane("lane", [server], LaneSettings(concurrency=32))], store=MemoryStore()) as gateway:
+        await gateway.complete_many([ask(i) for i in range(200)], lane="lane")
+        await asyncio.sleep(idle)
+        begun = now()
+        await gateway.complete_many([ask(i) for i in range(200, 400)], lane="lane")
+    assert now() - begun < 1.7 * 200 / 10
+
+
 @given(rate=st.floats(0.5, 300), depth=st.floats(1, 40), seconds=st.floats(60, 120))
 def test_whatever_a_server_takes_most_of_it_is_asked_for(rate: float, depth: float, seconds: float) -> None:
     """In the long run at least two fifths (of one that saves up a single call), with few refusals, never too slowly."""
