@@ -199,6 +199,7 @@ class LaneState:
                 queue.remove(flight.ticket)
                 flight.state = state
                 calls.claiming += state is State.CLAIMING
+                self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
                 continue
             funds = flight.funds or self._set_aside(flight, now)
             if funds is None:

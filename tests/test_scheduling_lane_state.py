@@ -652,3 +652,25 @@ def test_a_witness_is_asked_though_its_answer_is_in_the_store() -> None:
     assert rig.happen("fail 2 fault", 3) == "send 1"
     rig.state.landed(rig.take(1), answer("question 1"), 4)
     assert rig.pump(4) == "2 GivenUp"
+
+
+@pytest.mark.parametrize("state", [State.OVER, State.ELSEWHERE])
+def test_a_witness_that_need_not_be_asked_any_more_gives_back_what_was_set_aside_for_it(state: State) -> None:
+    """It waited for the rate limit with its funds; then another answer settled the doubt, and its claim is not ours."""
+    claimed, account = set[str](), Account("run", Budget(calls=100))
+    rig = Rig(
+        LaneSettings(concurrency=8, attempts=1, requests_per_minute=60),
+        claim=lambda flight: state if flight.key in claimed else None,
+    )
+    for at, number in ((0, 1), (2, 2), (4, 3)):
+        rig.ask(number, at, account=account)
+        assert rig.pump(at) == f"send {number}"
+        if number == 1:
+            assert rig.land(1, 1) is account
+            rig.done.clear()
+    claimed.add(request_key(ask(1)))
+    assert rig.happen("fail 2 half", 4.1) == ""
+    assert account.out == 2, "the witness waits for the rate limit"
+    assert rig.happen("answer 3", 4.2) == "2 GivenUp, 3 answered"
+    assert rig.pump(10) == ""
+    assert (account.out, account.purse.reserved) == (0, Cost())
