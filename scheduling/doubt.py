@@ -10,7 +10,7 @@ from metaspo.backends import Completion, Request
 from metaspo.cache import request_key
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.errors import GivenUp
+from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped
 from metaspo.scheduling.flight import Flight, Home
 from metaspo.scheduling.queue import PriorityQueue
 from metaspo.scheduling.single_flight import FlightTable
@@ -23,12 +23,15 @@ class Doubt:
         suspects: flights without attempts left, the server being in doubt.
     """
 
-    __slots__ = ("_emit", "_flights", "_home", "_proof", "_witnesses", "suspects")
+    __slots__ = ("_emit", "_flights", "_home", "_proof", "_wake", "_witnesses", "suspects")
 
-    def __init__(self, home: Home, flights: FlightTable, emit: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self, home: Home, flights: FlightTable, emit: Callable[[events.Event], None], wake: Callable[[], None]
+    ) -> None:
         self._home = home
         self._flights = flights
         self._emit = emit
+        self._wake = wake
         self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
         self._proof: Flight | None = None  # asks a witness once more
         self.suspects: PriorityQueue[Flight] = PriorityQueue()
@@ -69,11 +72,29 @@ class Doubt:
         self._home.submit(self._proof, now)
         return True
 
+    def ask_anew(self, now: float) -> list[Flight]:
+        """Where a witness could not be asked, for a reason of its own or of who was to pay: have another one asked, on
+        another account. Returns those for whom there is none."""
+        alone: list[Flight] = []
+        if self.suspects and self._proof is None:
+            for suspect in self._clear():
+                if self.ask_witness(suspect, now):
+                    suspect.line, suspect.line_ticket = self.suspects, self.suspects.push(suspect)
+                else:
+                    alone.append(suspect)
+        return alone
+
     def _failed(self, error: BaseException) -> None:
-        """The server does not answer: whoever has no attempts left is told the same."""
-        self._proof = None
-        for suspect in self._clear():
-            self._flights.fail(suspect, error)
+        """Cases: the server does not answer, or everything ends: whoever has no attempts left is told the same; it was
+        the witness, its model or its payer, and says nothing of others: see `ask_anew`."""
+        proof, self._proof = self._proof, None
+        if isinstance(error, RunStopped) and not isinstance(error, BudgetExhausted | LaneStopped):
+            for suspect in self._clear():
+                self._flights.fail(suspect, error)
+            return
+        if proof is not None and not isinstance(error, BudgetExhausted):
+            self._witnesses.pop(proof.request.model, None)
+        self._wake()
 
     def _clear(self) -> list[Flight]:
         cleared = []

@@ -80,7 +80,7 @@ class LaneState:
         self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=emit)
         self.books = Books(name, settings, flights, emit)
         self.verdicts = Verdicts(name, final=not many_programs)
-        self.doubt = Doubt(self, flights, emit)
+        self.doubt = Doubt(self, flights, emit, wake)
         self._recovery = Recovery(
             name, settings, endpoints=self._endpoints, doubt=self.doubt, verdicts=self.verdicts, emit=emit
         )
@@ -162,6 +162,9 @@ class LaneState:
         if now >= self.verdicts.reopens_at:
             self.verdicts.clear()
         patience = self._recovery.patience
+        for suspect in self.doubt.ask_anew(now):
+            attempts = suspect.retries.attempts
+            self._flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
         if patience.failing_since is not None and now >= patience.deadline and not self._calls:
             self._give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():

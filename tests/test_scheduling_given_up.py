@@ -23,6 +23,7 @@ from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
     Account,
     Budget,
+    BudgetExhausted,
     Doubted,
     Event,
     Gateway,
@@ -30,6 +31,7 @@ from metaspo.scheduling import (
     Lane,
     LaneSettings,
     LaneStopped,
+    RunStopped,
     Unavailable,
 )
 
@@ -111,6 +113,43 @@ async def test_who_cannot_pay_for_the_proof_stops() -> None:
         with pytest.raises(Exception, match="budget of run is used up"):
             await gateway.complete(ask(1), lane="lane", account=account)
     assert len(server.calls) == 4
+
+
+@pytest.mark.virtual
+async def test_who_cannot_pay_for_the_proof_stops_nobody_else() -> None:
+    """Another one whose request is in doubt has it asked in his place."""
+    server, poor = Server(), Account("poor", Budget(calls=1))
+    settings = LaneSettings(concurrency=2, attempts=1)
+    async with Gateway([Lane("lane", [server], settings)], store=MemoryStore()) as gateway:
+        await gateway.complete(ask(0), lane="lane")
+        server.plan = failing(HalfAnswer("cut off"), 1, 2)
+        accounts = {1: poor, 2: Account("rich")}
+        asked = [gateway.complete(ask(n), lane="lane", account=account) for n, account in accounts.items()]
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(end) for end in ends] == [BudgetExhausted, GivenUp]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("error", [RequestRejected("too long now"), UnknownModel("There is no model m.")])
+async def test_what_a_witness_is_told_of_itself_is_told_to_no_other_model(error: BackendError) -> None:
+    """Both models have a request in doubt; one's witness is rejected, the other's is answered."""
+    server = Server()
+    async with Gateway([Lane("lane", [server], replace(SETTINGS, attempts=1))], store=MemoryStore()) as gateway:
+        for model in "mn":
+            await gateway.complete(replace(ask(0), model=model), lane="lane")
+
+        def plan(request: Request) -> None:
+            if request.messages[-1].content != "question 0":
+                raise HalfAnswer("cut off")
+            if request.model == "m":
+                raise error
+
+        server.plan = plan
+        asked = [gateway.complete(replace(ask(1), model=model), lane="lane") for model in "mn"]
+        async with asyncio.timeout(100):
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(ends[0], RunStopped)
+    assert isinstance(ends[1], GivenUp)
 
 
 @pytest.mark.virtual
