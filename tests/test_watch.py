@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -336,3 +338,42 @@ async def test_a_comparison_is_a_grid_that_fills_up(project: Path, server: ChatS
     names = {run.name for run in find_runs(RUNS)}
     assert {cell["name"] for row in told["rows"] for cell in row["cells"]} == names
     assert all(cell["score"] for row in told["rows"] for cell in row["cells"])
+
+
+async def test_what_is_no_grid_is_passed_over(project: Path) -> None:
+    folder = project / RUNS / "grids"
+    folder.mkdir(parents=True)
+    cell = {"method": "metaspo", "domain": "", "seed": 1, "run": "r"}
+    (folder / "good.json").write_text(json.dumps({"name": "good", "cells": [cell]}), encoding="utf-8")
+    bad: list[object] = [
+        {"name": "x", "cells": [each]} for each in (1, {"run": "r"}, {**cell, "run": []}, {**cell, "method": {}})
+    ]
+    for number, data in enumerate([*bad, {"cells": [cell]}, {"name": "x", "cells": {}}, [], None]):
+        (folder / f"{number}.json").write_text(json.dumps(data), encoding="utf-8")
+    (folder / "cut.json").write_text('{"name": "x", "cells": [', encoding="utf-8")
+    (folder / "gone.json").symlink_to(folder / "replaced")
+    async with served() as session, session.get("/runs") as answer:
+        assert answer.status == 200
+        assert [grid["name"] for grid in (await answer.json())["grids"]] == ["good"]
+
+
+async def test_while_grids_are_read_others_are_answered(project: Path) -> None:
+    folder = project / RUNS / "grids"
+    folder.mkdir(parents=True)
+    slow, reading, answered = folder / "slow.json", threading.Event(), threading.Event()
+    os.mkfifo(slow)
+
+    def write() -> bool:
+        with slow.open("wb"):
+            reading.set()
+            return answered.wait(20)
+
+    async with served() as session:
+        meanwhile = asyncio.create_task(asyncio.to_thread(write))
+        listing = asyncio.create_task(session.get("/runs"))
+        await asyncio.to_thread(reading.wait, 20)
+        async with session.get("/") as answer:
+            assert answer.status == 200
+        answered.set()
+        assert await meanwhile
+        assert (await listing).status == 200

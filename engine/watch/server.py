@@ -94,7 +94,8 @@ class Watch:
     async def listed(self, _request: web.Request) -> web.Response:
         """The list of runs, with how far those are that go on."""
         lines = await asyncio.to_thread(_lines, self.runs())
-        grids = grids_of(noted_grids(self._place), {line["name"]: line for line in lines})
+        noted = await asyncio.to_thread(noted_grids, self._place)
+        grids = grids_of(noted, {line["name"]: line for line in lines})
         columns = [name for name in listing.COLUMNS if name != "run"]
         return _json({"columns": columns, "runs": lines, "grids": grids})
 

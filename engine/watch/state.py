@@ -15,6 +15,7 @@ from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.status import session_of
 from metaspo.engine.runs.stored import rows_of, summary_of
 from metaspo.engine.runtime.time_left import spoken
+from metaspo.engine.studies.noted import NotedGrid
 from metaspo.engine.watch.follower import Follower
 from metaspo.engine.watch.stop import stoppable
 
@@ -142,21 +143,21 @@ def table_of(rows: Sequence[TaskRow]) -> Data:
     return {"columns": list(COLUMNS), "rows": [[text(row) for text in COLUMNS.values()] for row in rows]}
 
 
-def grids_of(grids: Sequence[Mapping[str, Any]], runs: Mapping[str, Data]) -> list[Data]:
+def grids_of(grids: Sequence[NotedGrid], runs: Mapping[str, Data]) -> list[Data]:
     """Comparisons as tables: methods by domain and seed, each cell with its run as far as that has come.
 
     A method that is a fixed prompt has no runs of its own, and no row.
     """
     told = []
     for grid in grids:
-        cells = [cell for cell in grid["cells"] if cell.get("run")]
-        columns = list(dict.fromkeys(f"{cell['domain']} seed {cell['seed']}".strip() for cell in cells))
+        cells = [cell for cell in grid.cells if cell.run]
+        columns = list(dict.fromkeys(f"{cell.domain} seed {cell.seed}".strip() for cell in cells))
         rows: dict[str, dict[str, Data]] = {}
         for cell in cells:
-            run = runs.get(cell["run"], {"name": "", "state": "to come", "share": 0, "score": ""})
+            run = runs.get(cell.run, {"name": "", "state": "to come", "share": 0, "score": ""})
             shown = {key: run[key] for key in ("name", "state", "share", "score")}
-            rows.setdefault(cell["method"], {})[f"{cell['domain']} seed {cell['seed']}".strip()] = shown
+            rows.setdefault(cell.method, {})[f"{cell.domain} seed {cell.seed}".strip()] = shown
         done = sum(cell["state"] == "finished" for row in rows.values() for cell in row.values())
         table = [{"method": method, "cells": [row.get(column) for column in columns]} for method, row in rows.items()]
-        told.append({"name": grid["name"], "columns": columns, "rows": table, "done": done, "all": len(cells)})
+        told.append({"name": grid.name, "columns": columns, "rows": table, "done": done, "all": len(cells)})
     return told
