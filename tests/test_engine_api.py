@@ -377,6 +377,20 @@ def test_a_function_that_carries_what_cannot_be_told_apart_is_refused(tmp_path: 
     assert not any(tmp_path.iterdir())
 
 
+def kept_in(scorer: object) -> Callable[..., float]:
+    return lambda prediction, answers: float(prediction in answers and scorer is not None)
+
+
+decorated = kept_in(object())
+decorated.__qualname__ = "decorated"
+
+
+def test_what_a_function_of_a_module_carries_is_told_by_its_module(tmp_path: Path) -> None:
+    assert prepare(written(decorated, runs=str(tmp_path))).directory
+    names = {str(prepare(written(metric, runs=str(tmp_path))).directory) for metric in (decorated, lenient)}
+    assert len(names) == 2
+
+
 class Scorer:
     def __call__(self, prediction: str | None, answers: tuple[str, ...]) -> float:
         return float(prediction in answers)

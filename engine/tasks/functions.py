@@ -16,7 +16,8 @@ _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(Ellipsi
 
 
 def function_digest(function: Callable[..., object]) -> str:
-    """The SHA-256 of a function's code and of the values in its closure, its defaults and a partial's arguments.
+    """The SHA-256 of what a function is: of one that can be imported its module's source; else its own code and the
+    values in its closure, its defaults and a partial's arguments.
 
     The same in every process. Raises `TaskError` where one of these values is no plain data.
     """
@@ -41,12 +42,15 @@ def _told(value: object, within: tuple[int, ...]) -> object:
     within = (*within, id(value))
     kind = type(value)
     match value:
+        case _ if importable(value):  # what it carries, its module's text says
+            module = sys.modules[getattr(value, "__module__", "")]
+            return "importable", module.__name__, getattr(value, "__qualname__", ""), _source(module)
         case FunctionType():
             return "function", _function(value, within)
         case CodeType():
             consts = tuple(_told(each, within) for each in value.co_consts)
             names = (value.co_names, value.co_varnames, value.co_freevars, value.co_argcount, value.co_flags)
-            return "code", value.co_code, consts, names
+            return "code", value.co_code, value.co_exceptiontable, consts, names
         case partial():
             return "partial", *(_told(part, within) for part in (value.func, value.args, value.keywords))
         case re.Pattern():
@@ -55,8 +59,6 @@ def _told(value: object, within: tuple[int, ...]) -> object:
             return "module", value.__name__
         case PurePath():
             return "path", str(value)
-        case type() if importable(value):
-            return "class", value.__module__, value.__qualname__, _source(value)
         case _ if kind in _PLAIN:
             return kind.__name__, repr(value)
         case list() | tuple() if kind in (list, tuple):
@@ -65,8 +67,6 @@ def _told(value: object, within: tuple[int, ...]) -> object:
             return "set", tuple(sorted((_told(each, within) for each in value), key=repr))
         case dict() if kind is dict:
             return "dict", tuple((_told(key, within), _told(each, within)) for key, each in value.items())
-        case _ if importable(value):
-            return "object", value.__module__, getattr(value, "__qualname__", "")
     raise TaskError(
         f"metric: the function is, or carries along, a {kind.__qualname__}, of which nothing tells "
         "whether it is the same in another run: use a function of a module, or a closure over plain values"
@@ -88,7 +88,7 @@ def _content(cell: object) -> object:
         return ()  # not yet filled
 
 
-def _source(value: CodeType | type) -> str:
+def _source(value: CodeType | ModuleType) -> str:
     """ "" where there is none to be had."""
     try:
         return inspect.getsource(value)
