@@ -77,8 +77,13 @@ class Account:
         if self.purse.exhausted is not None:
             return None
         self._reserved.add(at_most)  # before it is announced how much of it is taken
-        if not self.purse.reserve(at_most):
-            self._reserved.subtract(at_most)
+        fits = False
+        try:
+            fits = self.purse.reserve(at_most)
+        finally:
+            if not fits:
+                self._reserved.subtract(at_most)
+        if not fits:
             return None
         self.out += 1
         return Funds(self, at_most)

@@ -77,7 +77,7 @@ class Books:
         tally.limiter_seconds += flight.limiter_seconds
         tally.server_seconds += now - call.sent
         tally.retry_seconds += flight.retry_seconds
-        self._settle(call.funds, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
+        self._close(call, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
         return account
 
     def failed(self, call: Call, error: BaseException, now: float) -> None:
@@ -85,7 +85,7 @@ class Books:
         if isinstance(error, BackendError) and retry.may_be_charged(error, billing=self._billing):
             self.at_most(call, now)
         else:
-            self._settle(call.funds, NOTHING, now)
+            self._close(call, NOTHING, now)
 
     def broken_off(self, call: Call, now: float) -> None:
         """The lane ended the call: where tokens cost money, it may be charged all the same; else it was just a call."""
@@ -113,7 +113,11 @@ class Books:
         tally.withdrawn += not call.flight.waiters
         tally.dollars += cost.dollars
         tally.unpriced += self._prices is None
-        self._settle(call.funds, cost, now, answered=not unsure)
+        self._close(call, cost, now, answered=not unsure)
+
+    def _close(self, call: Call, actual: Cost, now: float, *, answered: bool = True) -> None:
+        call.booked = True  # even if what that lets go on raises
+        self._settle(call.funds, actual, now, answered=answered)
 
     def _settle(self, funds: Funds, actual: Cost, now: float, *, answered: bool = True) -> None:
         too_much = funds.account.settle(funds.at_most, actual, now, answered=answered)

@@ -151,27 +151,36 @@ class Purse:
         return self._unanswered.cost()
 
     def reserve(self, at_most: Cost) -> bool:
-        """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap."""
+        """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap. Raises what a
+        listener raised, and nothing done either."""
         if self._capped and self.short_of(at_most) is not None:
             return False
         self._reserved.add(at_most)
         self.out += 1
         if self.listeners and self._goes_beyond(self.announced):
-            self.announced = self._taken_soon()
-            for announce in tuple(self.listeners):
-                announce()
+            before, self.announced = self.announced, self._taken_soon()
+            try:
+                for announce in tuple(self.listeners):
+                    announce()
+            except BaseException:
+                self.announced = before
+                self._give_back(at_most)
+                raise
         return True
 
     def settle(self, at_most: Cost, actual: Cost, *, answered: bool = True) -> None:
         """A call that had reserved `at_most` is over and cost `actual`, or without an answer nobody knows how much."""
+        self._give_back(at_most)
+        self._spent.add(actual)
+        if not answered:
+            self._unanswered.add(actual)
+
+    def _give_back(self, at_most: Cost) -> None:
         self.out -= 1
         if self.out:
             self._reserved.subtract(at_most)
         else:
             self._reserved = Total()  # sums of floats do not come out even
-        self._spent.add(actual)
-        if not answered:
-            self._unanswered.add(actual)
 
     def _goes_beyond(self, announced: Cost) -> bool:
         spent, reserved, budget = self._spent, self._reserved, self.budget

@@ -198,9 +198,10 @@ class Call:
         cancel: ends it; false if it has ended already and is about to be booked. Set by whoever makes the call.
         abort_reason: why the lane ended it; None if it did not.
         number: it is that many-th call of its lane.
+        booked: whether its funds are settled.
     """
 
-    __slots__ = ("abort_reason", "cancel", "endpoint", "flight", "funds", "number", "reservation", "sent")
+    __slots__ = ("abort_reason", "booked", "cancel", "endpoint", "flight", "funds", "number", "reservation", "sent")
 
     def __init__(
         self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, sent: float, number: int
@@ -213,6 +214,7 @@ class Call:
         self.cancel: Callable[[], bool] = _nothing_to_cancel
         self.abort_reason: BackendError | RunStopped | None = None
         self.number = number
+        self.booked = False
 
     def __repr__(self) -> str:
         return f"<Call {self.flight.key[:8]} at {self.endpoint.backend.name} since {self.sent:g}>"

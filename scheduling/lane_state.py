@@ -279,11 +279,13 @@ class LaneState:
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
         """A mistake in here, as a call's end was booked: nobody may be left waiting for ever."""
         self.fail_waiting(mistake, now)
-        if call.flight.state is State.FLYING:
-            self.books.at_most(call, now)
-        elif call.flight.state is State.LANDED:
+        if call.flight.state is State.LANDED:
             self.stored()
-        self._flights.fail(call.flight, mistake)
+        try:
+            if not call.booked:
+                self.books.at_most(call, now)
+        finally:
+            self._flights.fail(call.flight, mistake)
 
     def looked(self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float) -> None:
         """A look at an endpoint went well (`was`: its health when it began). What has changed meanwhile stays."""

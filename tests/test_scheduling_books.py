@@ -203,6 +203,23 @@ def test_an_account_says_when_nothing_of_it_is_out_and_is_silent_when_told() -> 
     assert (b.out, b.taken()) == (2, Cost(22, 9, 0.5))
 
 
+def test_what_cannot_be_announced_is_not_taken() -> None:
+    """As on a full disk: once there is room again the whole budget is there."""
+    full = [True]
+
+    def announce(account: Account) -> None:
+        if full:
+            raise OSError("No space left on device")
+
+    account = Account("run", Budget(calls=5), announce=announce)
+    with pytest.raises(OSError, match="No space"):
+        account.reserve(Cost(1, 10, 0.0))
+    assert (account.out, account.taken(), account.announced()) == (0, Cost(), Cost())
+    full.clear()
+    assert [account.reserve(Cost(1, 10, 0.0)) is not None for _ in range(6)] == [True] * 5 + [False]
+    assert (account.out, account.purse.out) == (5, 5)
+
+
 def test_a_session_says_what_it_has_spent_and_what_may_be_gone_of_its_budget() -> None:
     """More than that while it goes on; exactly that in its last word; and what nobody saw an answer for is the rest."""
     account, journal = Account("run", Budget(calls=1_000), announce=lambda _: None), MemoryJournal()

@@ -654,6 +654,30 @@ def test_a_witness_is_asked_though_its_answer_is_in_the_store() -> None:
     assert rig.pump(4) == "2 GivenUp"
 
 
+def test_a_call_whose_end_lets_go_on_what_cannot_be_announced_is_booked_once() -> None:
+    """Its funds were settled before the next one's could not be set aside."""
+    full: list[bool] = []
+
+    def announce(account: Account) -> None:
+        if full:
+            raise OSError("No space left on device")
+
+    rig, account = Rig(PAID), Account("run", Budget(calls=1), announce=announce)
+    for number in (1, 2):
+        rig.ask(number, 0, account=account)
+    other = Rig(PAID, flights=rig.flights, name="other")
+    other.ask(3, 0, account=account)
+    assert (rig.pump(0), other.pump(0)) == ("send 1", "")
+    call = rig.take(1)
+    account.purse.announced = Cost()
+    full.append(True)
+    with pytest.raises(OSError, match="No space") as raised:
+        rig.state.failed(call, ERRORS["gone"], 1)
+    rig.state.broken(call, raised.value, 1)
+    assert "1 OSError" in rig.pump(1)
+    assert (account.out, account.purse.out, account.taken(), account.purse.spent) == (0, 0, Cost(), Cost())
+
+
 @pytest.mark.parametrize("state", [State.OVER, State.ELSEWHERE])
 def test_a_witness_that_need_not_be_asked_any_more_gives_back_what_was_set_aside_for_it(state: State) -> None:
     """It waited for the rate limit with its funds; then another answer settled the doubt, and its claim is not ours."""
