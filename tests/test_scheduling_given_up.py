@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from scheduling_world import Server, ask
+from scheduling_world import Server, ask, now
 
 from metaspo.backends import (
     AccessDenied,
@@ -150,6 +150,23 @@ async def test_what_a_witness_is_told_of_itself_is_told_to_no_other_model(error:
             ends = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(ends[0], RunStopped)
     assert isinstance(ends[1], GivenUp)
+
+
+@pytest.mark.virtual
+async def test_while_a_witness_is_asked_again_its_stored_answer_is_given_all_the_same() -> None:
+    """At once: nobody else waits for the proof, nor hears that it failed."""
+    server = Server(latency=10.0)
+    async with Gateway([Lane("lane", [server], replace(SETTINGS, attempts=1))], store=MemoryStore()) as gateway:
+        stored = await gateway.complete(ask(0), lane="lane")
+        server.plan = failing(HalfAnswer("cut off"), 1)
+        asked = asyncio.create_task(gateway.complete(ask(1), lane="lane"))
+        await asyncio.sleep(1)
+        assert [text for text, _ in server.calls].count("question 0") == 2, "the proof is out"
+        begun = now()
+        answered = await gateway.answer(ask(0), lane="lane")
+        assert (answered.completion, answered.source, now()) == (stored, "hit", begun)
+        with pytest.raises(GivenUp):
+            await asked
 
 
 @pytest.mark.virtual
