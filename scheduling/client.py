@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -90,11 +91,11 @@ class Client:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="metaspo client", daemon=True)
         self._thread.start()
+        self._opened = AsyncExitStack()
         try:
-            self._gateway = self._run(self._open())
-            self._reader = QuickReader(self._store)
+            self._run(self._open())
         except BaseException:
-            self._stop_loop()
+            self.close()
             raise
         _close_at_exit(self)
 
@@ -173,7 +174,6 @@ class Client:
             try:
                 self._run(self._shut())
             finally:
-                self._reader.close()
                 self._stop_loop()
 
     # In the caller's thread
@@ -275,14 +275,14 @@ class Client:
             if left.future.set_running_or_notify_cancel():
                 left.future.set_exception(CallFailed(CLOSED, kind="closed"))
 
-    async def _open(self) -> Gateway:
-        self._store = open_store(self._cache, password=os.environ.get(PASSWORD, ""))
-        try:
-            gateway = Gateway(self._lanes.values(), store=self._store, on_event=self._on_event, many_programs=True)
-            return await gateway.__aenter__()
-        except BaseException:
-            await self._store.aclose()
-            raise
+    async def _open(self) -> None:
+        store = open_store(self._cache, password=os.environ.get(PASSWORD, ""))
+        self._opened.push_async_callback(store.aclose)
+        self._reader = QuickReader(store)
+        self._opened.callback(self._reader.close)
+        self._opened.push_async_callback(self._end_left)
+        gateway = Gateway(self._lanes.values(), store=store, on_event=self._on_event, many_programs=True)
+        self._gateway = await self._opened.enter_async_context(gateway)
 
     def _take_over(self) -> None:
         self._waking = False  # before the queue is emptied: who comes now wakes the loop again
@@ -334,14 +334,16 @@ class Client:
             self._gateway.count_hits((hit.completion,), witness=hit.request, lane=hit.lane, account=self._account)
         return self._account.statistics()
 
+    async def _end_left(self) -> None:
+        """The gateway is closed: whoever waits for it is told so."""
+        self._take_over()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*left, return_exceptions=True)
+
     async def _shut(self) -> None:
         try:
-            await self._gateway.aclose()
+            await self._opened.aclose()
         finally:
-            self._take_over()
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*left, return_exceptions=True)
-            await self._store.aclose()
             await self._loop.shutdown_default_executor()
 
 

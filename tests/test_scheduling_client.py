@@ -399,6 +399,22 @@ def test_a_cache_that_cannot_be_used_is_told_when_the_client_is_made(tmp_path: P
     assert threading.active_count() == before
 
 
+def test_a_client_that_cannot_be_made_leaves_nothing_open(tmp_path: Path) -> None:
+    """However far it came: its lanes can be another's."""
+    lanes, before = [Lane("m", [Scripted(echo)])], threading.active_count()
+
+    class Broken(Client):
+        async def _open(self) -> None:
+            await super()._open()
+            raise OSError("late")
+
+    with pytest.raises(OSError, match="late"):
+        Broken(lanes, cache=tmp_path / "cache")
+    assert threading.active_count() == before
+    with Client(lanes, cache=tmp_path / "cache") as client:
+        assert client.complete(ask("q")).text == "q/0"
+
+
 def test_trio_programs_can_ask(tmp_path: Path) -> None:
     trio = pytest.importorskip("trio")
 
