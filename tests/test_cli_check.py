@@ -143,6 +143,18 @@ def test_a_system_prompt_that_does_not_arrive_is_told(tmp_path: Path, monkeypatc
     assert merged["servers"][0]["heeds_system"] is None
 
 
+def test_a_program_that_raises_is_a_fault_and_no_prompts(project: Path) -> None:
+    Path("mine.py").write_text("def answer(prompts, example, call):\n    return nothing\n", encoding="utf-8")
+    text = Path("run.toml").read_text(encoding="utf-8")
+    program = 'name = "b"\nprogram = "mine:answer"\nmax_calls = 1'
+    Path("run.toml").write_text(text.replace('name = "b"', program), encoding="utf-8")
+    ended = here("check", "run.toml")
+    says = "the program failed: NameError: name 'nothing' is not defined"
+    assert (ended.code, ended.errors) == (3, [f"task b: {says} (b.train.jsonl:1)"])
+    assert f"no answer: {says}" in " ".join(ended.out.split())
+    assert here("check", "run.toml", "--json").data["advice"] == []
+
+
 def test_what_calls_cost_is_asked_for_where_it_is_not_known(project: Path) -> None:
     text = Path("run.toml").read_text(encoding="utf-8").replace(PRICES, "", 1)
     Path("run.toml").write_text(text, encoding="utf-8")

@@ -77,6 +77,7 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     usage = None
     if any(server.role == "base" and not server.fault for server in servers):
         tasks, usage = await _check_tasks(prepared, progress=progress, warn=warn)
+    faults += [task.fault for task in tasks if task.fault]
     contexts = [server.context for server in servers if server.role == "base" and server.context]
     advice = [line for server in servers for line in server.advice]
     advice += [line for task in tasks for line in task.advice]

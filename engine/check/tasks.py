@@ -19,6 +19,7 @@ class TaskCheck:
         messages: as they are sent; of a task with a program, as they would be without.
         prompt_tokens, completion_tokens: of the answer, 0 where they are not known.
         longest: characters of the longest prompt of both splits, prompt pair included.
+        fault: what is wrong with the program that answers, in a sentence; "" if nothing.
         advice: what the config should say.
     """
 
@@ -32,6 +33,7 @@ class TaskCheck:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     longest: int = 0
+    fault: str = ""
     advice: tuple[str, ...] = ()
 
 
@@ -58,6 +60,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
         prompt_tokens=usage.prompt_tokens if usage else 0,
         completion_tokens=usage.completion_tokens if usage else 0,
         longest=own + max(len(each.question) for each in (*task.train, *task.test)),
+        fault=f"task {task.name}: {outcome.feedback} ({example.where})" if outcome.broken else "",
         advice=_advice(task, answer, outcome, config),
     )
 
@@ -73,7 +76,7 @@ def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -
         )
     if isinstance(answer, Completion) and answer.finish_reason == "length":
         return (f"task {task.name}: the answer is cut off at {key} = {limit:,}: raise it",)
-    if outcome.status is Status.MALFORMED:
+    if outcome.status is Status.MALFORMED and not outcome.broken:
         return (
             f"task {task.name}: the answer cannot be read. The user prompt should say how to answer: "
             f"{task.answer_format.describe()}",

@@ -161,6 +161,8 @@ def read_as(outcome: Outcome | None) -> str:
         return UNKNOWN
     if outcome.status is Status.FAILED:
         return f"no answer: {outcome.reason}"
+    if outcome.broken:
+        return f"no answer: {outcome.feedback}"
     return UNREAD if outcome.prediction is None else outcome.prediction
 
 
