@@ -62,6 +62,16 @@ def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in message.splitlines()] == ["iterations", "sed"]
 
 
+@pytest.mark.parametrize("fault", ['answer = "lable"', 'user_prompt = "no question"', 'program = "own:answer"'])
+def test_a_fault_of_the_only_task_is_told_once(tmp_path: Path, fault: str) -> None:
+    key, table = fault.partition(" = ")[0], GOOD[GOOD.index("[[tasks]]") :]
+    kept = "".join(line for line in table.splitlines(keepends=True) if not line.startswith(f"{key} ="))
+    (line,) = refusal(tmp_path, GOOD.replace(table, f"{kept}{fault}\n")).splitlines()
+    assert line.split(": ")[1].startswith("tasks.0")
+    head = GOOD[: GOOD.index("[[tasks]]")]
+    assert refusal(tmp_path, "tasks = []\n" + head).endswith("tasks: must not be empty")
+
+
 def test_a_number_where_it_cannot_be_is_shown(tmp_path: Path) -> None:
     assert "(it is -1)" in refusal(tmp_path, "iterations = -1\n" + GOOD)
 

@@ -168,7 +168,13 @@ def explain_faults(
 ) -> str:
     """One line per fault, each with file and key; `table` is what `raw` was validated as."""
     faults = error.errors(include_url=False)
-    return "\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw or {})}" for fault in faults)
+    told = [fault for fault in faults if fault["type"] != "too_short" or not _holds_another(fault["loc"], faults)]
+    return "\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw or {})}" for fault in told)
+
+
+def _holds_another(place: tuple[int | str, ...], faults: Iterable[ErrorDetails]) -> bool:
+    """Whether there are faults within a place: a list is then called too short whose rows were only refused."""
+    return any(fault["loc"][: len(place)] == place != fault["loc"] for fault in faults)
 
 
 def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
