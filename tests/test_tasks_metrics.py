@@ -211,6 +211,30 @@ def test_a_function_that_is_not_there_is_named(path: str, message: str, tmp_path
         build_metric(path, base_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("code", "path", "lies_nowhere"),
+    [
+        ("", "own_faulty:fn", False),
+        ("def fn(:", "own_faulty:fn", False),
+        ("import no_such_module_xyz", "own_faulty:fn", False),
+        ("from own_faulty import nothing", "own_faulty:fn", False),
+        ("", "own_faulty.part:fn", True),
+        ("", "own_absent:fn", True),
+        ("", "own_absent.part:fn", True),
+        ("", "json.own_absent:fn", True),
+    ],
+)
+def test_a_module_is_asked_for_only_where_it_is_missing(
+    code: str, path: str, lies_nowhere: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "own_faulty").mkdir()
+    (tmp_path / "own_faulty" / "__init__.py").write_text(code, encoding="utf-8")
+    with pytest.raises(TaskError) as caught:
+        build_metric(path, base_dir=tmp_path)
+    assert ("must be installed or lie in" in str(caught.value)) is lies_nowhere
+    assert str(caught.value).endswith("; mend it") is (bool(code) and not lies_nowhere)
+
+
 def test_a_metric_module_that_does_not_compile_is_named(tmp_path: Path) -> None:
     (tmp_path / "own_broken_metric.py").write_text("def fn(:\n")
     with pytest.raises(TaskError, match="cannot import 'own_broken_metric'"):

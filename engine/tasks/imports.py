@@ -25,14 +25,23 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
     try:
         value: object = _import(module_name, base_dir)
     except (ImportError, SyntaxError) as error:
-        raise TaskError(
-            f"{key}: cannot import {module_name!r} ({error}); it must be installed or lie in {base_dir}"
-        ) from error
+        mend = f"it must be installed or lie in {base_dir}" if _lacks(error, module_name) else "mend it"
+        raise TaskError(f"{key}: cannot import {module_name!r} ({error}); {mend}") from error
     except SystemExit as end:
         raise TaskError(f"{key}: {module_name!r} ends the program when it is imported (SystemExit {end})") from end
     for part in attribute.split("."):
         value = getattr(value, part, None)
     return value
+
+
+def _lacks(error: ImportError | SyntaxError, module_name: str) -> bool:
+    """Whether it is the module itself that was not found, or a package that it is in, and not what it imports."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return False
+    missing = error.name
+    if missing.startswith(BESIDE):  # the package lies there: a part of it does not
+        missing = module_name.partition(".")[0] + missing[missing.find(".") :]
+    return f"{module_name}.".startswith(f"{missing}.")
 
 
 def source_digest(path: str, *, base_dir: Path) -> str:
@@ -59,7 +68,7 @@ def _import_by_path(top: str, folder: Path) -> str:
     """The name under which the folder's module or package is imported."""
     beside = PathFinder.find_spec(top, [str(folder)])
     if beside is None:
-        raise ModuleNotFoundError(f"No module named {top!r}")
+        raise ModuleNotFoundError(f"No module named {top!r}", name=top)
     code = Path(beside.origin).read_bytes() if beside.origin else b""
     name = f"{BESIDE}{top}_{hashlib.sha256(bytes(folder.resolve()) + b'/' + code).hexdigest()[:16]}"
     if name not in sys.modules:
