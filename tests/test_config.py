@@ -85,6 +85,16 @@ def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
 
 
+def test_a_folder_is_told_as_one_with_the_config_in_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: is a folder"
+    (tmp_path / "metaspo.toml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: is a folder; did you mean {tmp_path / 'metaspo.toml'}?"
+
+
 def test_a_key_itself_is_refused_and_not_repeated(tmp_path: Path) -> None:
     message = refusal(tmp_path, GOOD.replace('model = "m"', 'model = "m"\napi_key_env = "sk-live-123456"'))
     assert "NAME of an environment variable" in message

@@ -26,6 +26,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
+STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
@@ -49,6 +50,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = read_written(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: cannot be read: no such file") from None
+    except IsADirectoryError:
+        hint = f"; did you mean {path / STARTER}?" if (path / STARTER).is_file() else ""
+        raise ConfigError(f"{path}: is a folder{hint}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
