@@ -46,7 +46,6 @@ class RateLimits:
         "_ramp",
         "_ramp_base",
         "_ramp_since",
-        "_relaxed_at",
         "_squeeze",
         "_squeezed_at",
         "requests",
@@ -69,7 +68,7 @@ class RateLimits:
         self._ramp_base = 0.0
         self._ramp_since = 0.0
         self._squeeze = 1.0
-        self._squeezed_at = self._relaxed_at = -inf  # when a refusal was heard last, and when the pace changed
+        self._squeezed_at = -inf
         self._known_since = -inf  # when headers last told other limits
         self._pace = None if self.known() else LearnedPace()
 
@@ -81,9 +80,9 @@ class RateLimits:
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call of so many tokens may go; 0.0 if it may now. Ask for the first in the queue only."""
-        if self._squeeze > 1 and now - self._relaxed_at > MINUTE:
-            self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._relaxed_at) / MINUTE))
-            self._relaxed_at = now
+        if self._squeeze > 1 and now - self._squeezed_at > MINUTE:
+            self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._squeezed_at) / MINUTE))
+            self._squeezed_at = now
             self._change_pace(now)
         wait = self.requests.wait(1, now)
         for_tokens, held = self.tokens.wait(tokens, now), self._held_until - now
@@ -158,7 +157,7 @@ class RateLimits:
         lasted = max(reservation.at - self._squeezed_at, SLACK)
         step = min(max(OVERDRAWN / lasted, MIN_SQUEEZE), MAX_SQUEEZE)
         self._squeeze = min(self._squeeze * (1 + step), MAX_SQUEEZED)
-        self._squeezed_at = self._relaxed_at = now
+        self._squeezed_at = now
         self._change_pace(now)
 
     def slow_down(self, now: float) -> None:

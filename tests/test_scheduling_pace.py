@@ -196,16 +196,6 @@ def test_a_pace_that_was_slowed_down_comes_back_a_hundredth_a_minute() -> None:
     assert pace(limits, 1e5) == pytest.approx(full)
 
 
-def test_how_soon_a_refusal_came_is_counted_from_the_last_one_though_the_pace_came_back_meanwhile() -> None:
-    limits = RateLimits(requests_per_minute=6_000)
-    full = pace(limits, 0.0)
-    for at in (99.0, 100.0):
-        limits.refused(limits.reserve(1, at), at)
-    limits.wait(1, 161.0)
-    limits.refused(limits.reserve(1, 162.0), 162.0)
-    assert pace(limits, 162.0) == pytest.approx(full / (1.01 * 1.1 * RELAX ** (61 / 60) * 1.01))
-
-
 def test_traffic_that_grew_too_fast_goes_on_from_what_it_was_until_four_times_that() -> None:
     """One storm cuts once; a ramp of its own afterwards; a lane that has sent nothing goes as if it had sent one."""
     limits = RateLimits()
