@@ -216,6 +216,7 @@ def test_a_function_that_is_not_there_is_named(path: str, message: str, tmp_path
     [
         ("", "own_faulty:fn", False),
         ("def fn(:", "own_faulty:fn", False),
+        ("fn = nothing", "own_faulty:fn", False),
         ("import no_such_module_xyz", "own_faulty:fn", False),
         ("from own_faulty import nothing", "own_faulty:fn", False),
         ("", "own_faulty.part:fn", True),

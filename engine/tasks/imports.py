@@ -19,7 +19,7 @@ BESIDE: Final = "_beside_config_"  # begins the names of modules that lie beside
 def import_object(path: str, *, base_dir: Path, key: str) -> object:
     """What an import path names, None where the module has nothing of that name; also looked for in `base_dir`.
 
-    Raises `TaskError`, which begins with the config's key, where there is no such module.
+    Raises `TaskError`, which begins with the config's key, where there is no such module, or it fails.
     """
     module_name, _, attribute = path.partition(":")
     try:
@@ -29,6 +29,9 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
         raise TaskError(f"{key}: cannot import {module_name!r} ({error}); {mend}") from error
     except SystemExit as end:
         raise TaskError(f"{key}: {module_name!r} ends the program when it is imported (SystemExit {end})") from end
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise TaskError(f"{key}: {module_name!r} fails when it is imported ({why}); mend it") from error
     for part in attribute.split("."):
         value = getattr(value, part, None)
     return value
