@@ -159,12 +159,13 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
         for item in prepared:
             check_optimizable(item.config, item.tasks, source=item.source)
         tell_notices(prepared, say_warning)
-        plans = [(item.config.name, plan_run(item.config, item.tasks), item.notices) for item in prepared]
+        plans = [plan_run(item.config, item.tasks) for item in prepared]
     if json:
-        tables.print_json(out, [plan_data(*planned) for planned in plans])
+        paired = zip(prepared, plans, strict=True)
+        tables.print_json(out, [plan_data(item.config.name, estimate, item.notices) for item, estimate in paired])
         return
-    for name, estimate, _ in plans:
-        print_plan(out, name, estimate)
+    for item, estimate in zip(prepared, plans, strict=True):
+        print_plan(out, item.config, estimate)
 
 
 @app.command(cls=NamedArguments)

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.markup import escape
 
-from metaspo.engine import Plan
+from metaspo.engine import Plan, RunConfig
 from metaspo.engine.config.presets import CALLS
+from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.tasks import Notice
 from metaspo.tables import Data, make_table
 
@@ -42,10 +43,10 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
     }
 
 
-def print_plan(out: Console, name: str, plan: Plan) -> None:
-    """A plan as a table."""
+def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
+    """A plan as a table, and which caps of the config it may come to."""
     table = make_table(
-        escape(f"{name}: at most"), "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes"
+        escape(f"{config.name}: at most"), "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes"
     )
     for lane in (plan.base, plan.optimizer):
         if lane is not None:
@@ -58,6 +59,8 @@ def print_plan(out: Console, name: str, plan: Plan) -> None:
                 f"~{lane.minutes:,.1f}",
             )
     out.print(table)
+    for line in _caps_reached(config.budget, plan):
+        out.print(line, highlight=False, markup=False)
     calls = plan.calls
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
@@ -76,6 +79,23 @@ def print_plan(out: Console, name: str, plan: Plan) -> None:
             f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.",
             highlight=False,
         )
+
+
+def _caps_reached(budget: BudgetTable, plan: Plan) -> list[str]:
+    """A sentence for each cap that is less than what the run may take; where prices are not known, dollars are not."""
+    lanes = [lane for lane in (plan.base, plan.optimizer) if lane is not None]
+    calls = sum(lane.calls for lane in lanes)
+    tokens = sum(lane.prompt_tokens + lane.completion_tokens for lane in lanes)
+    needs = (
+        ("calls", budget.calls, calls, f"{calls:,} calls"),
+        ("tokens", budget.tokens, tokens, f"~{tokens:,} tokens"),
+        ("dollars", budget.dollars, plan.dollars or 0.0, _dollars(plan.dollars)),
+    )
+    return [
+        f"[budget] {key} = {cap} is less than the {shown} that it may take: it may stop before its end."
+        for key, cap, need, shown in needs
+        if cap is not None and cap < need
+    ]
 
 
 def _dollars(amount: float | None) -> str:

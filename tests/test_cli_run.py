@@ -202,6 +202,26 @@ def test_a_plan_spends_nothing_and_bounds_the_calls(project: Path, server: ChatS
     assert 0 < asked["optimizer"] <= calls["optimizer"] + count_malformed(project)
 
 
+def test_a_plan_names_the_caps_that_it_may_come_to(project: Path) -> None:
+    (plan,) = here("plan", "run.toml", "--json").data
+    lanes = plan["lanes"].values()
+    calls = sum(lane["calls"] for lane in lanes)
+    tokens = sum(lane["prompt_tokens"] + lane["completion_tokens"] for lane in lanes)
+    prices = [word for role in MODELS for word in ("--set", f"{role}.prices={{input = 1, output = 1}}")]
+
+    def caps_named(**caps: float) -> list[str]:
+        sets = [word for key, cap in caps.items() for word in ("--set", f"budget.{key}={cap}")]
+        return [line for line in here("plan", "run.toml", *prices, *sets).out.splitlines() if "[budget]" in line]
+
+    assert caps_named() == []
+    assert caps_named(calls=calls, tokens=tokens, dollars=100) == []
+    few = caps_named(calls=calls - 1, tokens=tokens - 1, dollars=0.000001)
+    assert few[0] == (
+        f"[budget] calls = {calls - 1} is less than the {calls:,} calls that it may take: it may stop before its end."
+    )
+    assert [line.split()[1] for line in few] == ["calls", "tokens", "dollars"]
+
+
 MODELS = {"base": "answerer", "optimizer": "writer"}
 
 
