@@ -20,6 +20,13 @@ SHOWN = 5  # examples a task, unless all are asked for
 HEAD, TAIL = 200, 120  # characters of a long text
 COLOURS = {"worse": "red", "still wrong": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
 
+NONE_WANTED: dict[Wanted, str] = {
+    "worse": "No answer got worse; --wrong shows those that are wrong.",
+    "better": "No answer got better.",
+    "wrong": "No answer is wrong.",
+    "malformed": "Every answer is in the form asked for.",
+}
+
 
 def add_answer_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
@@ -77,6 +84,8 @@ def print_answers(
         _print_task(console, task, wanted=wanted, everything=everything)
     if shown.missing:
         err.print(shown.missing, highlight=False, markup=False)
+    elif wanted and not any(each.is_wanted(wanted) for task in shown.tasks for each in task.examples):
+        console.print(f"\n{NONE_WANTED[wanted]}", highlight=False)
 
 
 def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, everything: bool) -> None:

@@ -58,7 +58,8 @@ def print_result(out: Console, data: Data) -> None:
     name = data["name"]
     if data["directory"]:
         say(out, f"Directory: {data['directory']}{' (prompts ready to paste in prompts/)' if result else ''}")
-        then = f"metaspo answers {name} --worse, metaspo report {name}, " if result else ""
+        worse = " --worse" if result and any(row.worse for row in rows_of(data)) else ""
+        then = f"metaspo answers {name}{worse}, metaspo report {name}, " if result else ""
         say(out, f"Next: {then}metaspo show {name} --all", style="dim")
 
 

@@ -94,6 +94,17 @@ def test_regressions_come_first_and_a_filter_keeps_its_own(finished: Path) -> No
     assert here("answers", "--worse", "--wrong").code == 2
 
 
+def test_where_nothing_is_as_asked_for_it_is_said_unless_it_is_not_known(project: Path, server: ChatServer) -> None:
+    none = ("--set", "inner.candidates=0", "--set", "outer.candidates=0")
+    assert here("optimize", "run.toml", "--quiet", *none).code == 0
+    said = "No answer got worse; --wrong shows those that are wrong."
+    assert said in here("answers", "--worse").out.splitlines()
+    assert said not in here("answers").out
+    assert "No answer is wrong." not in here("answers", "--wrong").out
+    (project / ".metaspo" / "cache").rename(project / "elsewhere")
+    assert said not in here("answers", "--worse").out
+
+
 def test_one_task_and_a_name_that_is_none(finished: Path) -> None:
     assert [task["task"] for task in answers("--task", "unseen")["tasks"]] == ["unseen"]
     refused = here("answers", "--task", "unsen")

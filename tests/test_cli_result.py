@@ -1,6 +1,7 @@
 """What is printed of a finished run fits a screen; lists say what changed; without a name it is the latest run."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from metaspo.run_tables import print_result
 WORLD = World(3, malformed=0.1)
 
 
-def result_lines(*, tasks: int, prompt: str, width: int) -> list[str]:
-    """The result of a run with so many tasks, on a terminal."""
+def result_lines(*, tasks: int, prompt: str, width: int, after: Sequence[float] = (0.0, 1.0)) -> list[str]:
+    """The result of a run with so many tasks, each of whose examples come to so much after, on a terminal."""
     row: dict[str, Any] = {
         "role": "source",
         "metric": "accuracy",
@@ -32,7 +33,8 @@ def result_lines(*, tasks: int, prompt: str, width: int) -> list[str]:
         "failed": 0,
     }
     row |= {"system": "s", "user": "{question}", "grades": [1.0, 0.0], "score": 0.5}
-    tests = [{**row, "task": f"task-{n}", "stage": stage} for n in range(tasks) for stage in ("before", "after")]
+    sides = (("before", [1.0, 0.0]), ("after", list(after)))
+    tests = [{**row, "task": f"task-{n}", "stage": stage, "grades": of} for n in range(tasks) for stage, of in sides]
     gain = {"role": "source", "tasks": tasks, "before": 0.5, "after": 0.5, "interval": {"low": -0.1, "high": 0.1}}
     result = {"system_prompt": prompt, "first_system_prompt": "s", "strategies": {}, "tests": tests}
     summary = {"finished": True, "usage": {"lanes": {}}, "gains": [gain]}
@@ -48,6 +50,12 @@ def test_the_result_fits_a_screen_however_many_tasks_and_however_long_a_prompt(w
     assert len(lines) <= 30
     assert max(map(len, lines)) <= width
     assert any("metaspo answers r --worse" in line for line in lines)
+
+
+@pytest.mark.parametrize("after", [(1.0, 0.0), (1.0, 1.0)])
+def test_what_got_worse_is_recommended_only_where_something_did(after: tuple[float, float]) -> None:
+    lines = result_lines(tasks=2, prompt="p", width=120, after=after)
+    assert any("Next: metaspo answers r, metaspo report r" in line for line in lines)
 
 
 def test_the_tasks_that_got_worse_stand_first(project: Path, server: ChatServer) -> None:
