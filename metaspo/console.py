@@ -55,6 +55,7 @@ GO_ON = "To go on from here, run the same command again"
 RAISE_CAP = " with a higher cap in [budget]"
 
 WIDTH = 120  # of tables where there is no terminal
+HALF_LINE = 700  # characters of an error's line, of which the middle goes
 NARROWEST, WIDEST = 20, 1_000  # that tables are drawn for
 
 
@@ -123,9 +124,10 @@ err = _console(sys.stderr, stderr=True)
 
 
 def say_error(message: str) -> None:
-    """One line per fault on standard error, without markup or a traceback."""
+    """One line per fault on standard error, without markup or a traceback; a name of thousands of letters is cut."""
     for line in message.splitlines():
-        err.print(Text.assemble(("error:", "bold red"), f" {line}"))
+        shown = line if len(line) <= 2 * HALF_LINE else f"{line[:HALF_LINE]} […] {line[-HALF_LINE:]}"
+        err.print(Text.assemble(("error:", "bold red"), f" {shown}"))
 
 
 def say_warning(message: str) -> None:

@@ -59,3 +59,9 @@ def test_json_says_the_same_and_is_harmless_too(text: str) -> None:
     print_json(HarmlessConsole(file=file), {"says": plain})
     assert json.loads(file.getvalue()) == {"says": plain}
     assert printable(file.getvalue()) == file.getvalue()
+
+
+def test_a_long_fault_keeps_its_beginning_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    say_error(f"first {'word ' * 1_000}last")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: first word") and line.endswith("word last") and len(line) < 2_000

@@ -131,7 +131,8 @@ def _score(row: TaskRow | None) -> About:
 
 def _user_prompts(config: RunConfig, result: Data) -> dict[str, str]:
     """By task: the best one kept, that under which it was tested, or the config's."""
-    tested = {row["task"]: row["user"] for row in result.get("tests", ()) if row.get("prompt") == 0 and "user" in row}
+    rows = (row for row in result.get("tests", ()) if row.get("prompt") == 0)
+    tested = {row["task"]: user for row in rows if "task" in row and isinstance(user := row.get("user"), str)}
     written = {spec.name: spec.user_prompt for spec in config.tasks if spec.user_prompt}
     return {**written, **tested, **{task: prompts[0] for task, prompts in result["user_prompts"].items()}}
 

@@ -1,6 +1,6 @@
 """What a run's directory says of the run, as plain data and as records."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,7 @@ class _Result:
     strategies: dict[str, str]
     train_before: float | None
     train_after: float | None
+    tests: list[Data] = field(default_factory=list)
 
 
 _IN_EVERY_RESULT = TypeAdapter(_Result)
