@@ -64,4 +64,6 @@ def test_json_says_the_same_and_is_harmless_too(text: str) -> None:
 def test_a_long_fault_keeps_its_beginning_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     say_error(f"first {'word ' * 1_000}last")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: first word") and line.endswith("word last") and len(line) < 2_000
+    assert line.startswith("error: first word")
+    assert line.endswith("word last")
+    assert len(line) < 2_000
