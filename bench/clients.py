@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from metaspo.backends import Message, OpenAICompatible, Request, Sampling
+from metaspo.backends.event_loop import new_event_loop
 from metaspo.bench.measure import Timing, timed_async
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore
@@ -98,6 +99,7 @@ async def openai_sdk(url: str) -> AsyncIterator[Batch]:
         yield partial(run_all, ask)
 
 
+ON_UVLOOP = ", on uvloop"  # behind a client's name
 CLIENTS = {"bare aiohttp + orjson": bare, "metaspo": gateway, "openai SDK": openai_sdk}
 
 
@@ -117,9 +119,14 @@ def _per_call(kind: str, timing: Timing, calls: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure the client that the arguments name (name, URL, calls) and print what was found as JSON."""
+    """Measure the client that the arguments name (name, URL, calls) and print what was found as JSON.
+
+    On asyncio's own loop, or on uvloop's where the name ends so.
+    """
     name, url, calls = sys.argv[1:]
+    client = name.removesuffix(ON_UVLOOP)
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the server has the other one
-    figures = asyncio.run(measure(name, url, int(calls)))
+    with asyncio.Runner(loop_factory=new_event_loop if client != name else asyncio.new_event_loop) as runner:
+        figures = runner.run(measure(client, url, int(calls)))
     sys.stdout.buffer.write(orjson.dumps(figures))

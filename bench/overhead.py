@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from metaspo.bench import peers
-from metaspo.bench.clients import AT_ONCE, CLIENTS
+from metaspo.bench.clients import AT_ONCE, CLIENTS, ON_UVLOOP
 from metaspo.bench.measure import spread
 from metaspo.bench.report import Report, Row
 
@@ -32,7 +32,8 @@ Found = dict[str, float]
 def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Path | None = None) -> Report:
     """Our clients and, under a Python that has them, other people's; all in turns."""
     clients = [name for name in CLIENTS if name != "openai SDK" or find_spec("openai")]
-    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in clients}
+    on_uvloop = [f"{name}{ON_UVLOOP}" for name in (BARE, "metaspo") if find_spec("uvloop")]
+    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in (*clients, *on_uvloop)}
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
@@ -45,9 +46,9 @@ def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Pa
     rows = []
     for name, measured in figures.items():
         rows.append(_row(name, measured, bare))
-        if name == "metaspo":
+        if name.removesuffix(ON_UVLOOP) == "metaspo":
             again = [{"cpu": turn["cached cpu"], "wall": turn["cached wall"]} for turn in measured]
-            rows.append(_row("metaspo, cached", again, bare))
+            rows.append(_row(name.replace("metaspo", "metaspo, cached"), again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
         "metaspo: key, cache miss, single flight, queue, limits, HTTP, store on disk. The aim is a ratio of at most 2.",

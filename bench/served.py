@@ -17,6 +17,7 @@ from time import process_time
 import orjson
 from aiohttp import web
 
+from metaspo.backends.event_loop import new_event_loop
 from metaspo.bench.measure import memory
 from metaspo.serving import ServeConfig, open_server
 
@@ -70,4 +71,5 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # whoever asks has the other one
     gc.freeze()  # as the command does
-    asyncio.run(serve(*sys.argv[1:]))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve(*sys.argv[1:]))

@@ -21,6 +21,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from metaspo.backends import BackendError, ModelFileUnavailable
+from metaspo.backends.event_loop import new_event_loop
 from metaspo.backends.printable import printable
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
@@ -236,7 +237,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     raise_limit()
     gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             return runner.run(with_signals())
         except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.backends.event_loop import new_event_loop
 from metaspo.cache import PASSWORD, Entry, QuickReader, open_store, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import UNLIMITED, Budget
@@ -88,7 +89,7 @@ class Client:
         self._waking = False
         self._closing = threading.Lock()
         self._closed = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="metaspo client", daemon=True)
         self._thread.start()
         self._opened = AsyncExitStack()

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gallery import answer
 from multidict import CIMultiDict
 from world import World
 
+from metaspo import console
 from metaspo.backends import Message, Request
 from metaspo.backends.http_exchange import HttpExchange
 from metaspo.backends.virtual_time import VirtualTimeLoop
@@ -72,7 +73,7 @@ def run(*arguments: str) -> Ended:
     logging.getLogger().addHandler(handler)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(typer.main, "get_command", _COMMAND)
-        patch.setattr(asyncio, "Runner", partial(asyncio.Runner, loop_factory=virtual))
+        patch.setattr(console, "new_event_loop", virtual)
         try:
             main(arguments)
         except SystemExit as end:
