@@ -15,7 +15,6 @@ from metaspo.tables import Data, make_table
 
 def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
     """A plan as plain data, with what its data's owner should know."""
-    lanes = {"base": plan.base, **({"optimizer": plan.optimizer} if plan.optimizer else {})}
     return {
         "name": name,
         "calls": {
@@ -24,6 +23,7 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
             "outer": plan.calls.outer,
             "test": plan.calls.test,
             "optimizer": plan.calls.optimizer,
+            "judge": plan.calls.judge,
         },
         "lanes": {
             role: {
@@ -34,7 +34,7 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
                 "dollars": lane.dollars,
                 "minutes": lane.minutes,
             }
-            for role, lane in lanes.items()
+            for role, lane in plan.lanes.items()
         },
         "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
@@ -48,23 +48,23 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     table = make_table(
         escape(f"{config.name}: at most"), "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes"
     )
-    for lane in (plan.base, plan.optimizer):
-        if lane is not None:
-            table.add_row(
-                escape(lane.model),
-                f"{lane.calls:,}",
-                f"~{lane.prompt_tokens:,}",
-                f"~{lane.completion_tokens:,}",
-                _dollars(lane.dollars),
-                f"~{lane.minutes:,.1f}",
-            )
+    for lane in plan.lanes.values():
+        table.add_row(
+            escape(lane.model),
+            f"{lane.calls:,}",
+            f"~{lane.prompt_tokens:,}",
+            f"~{lane.completion_tokens:,}",
+            _dollars(lane.dollars),
+            f"~{lane.minutes:,.1f}",
+        )
     out.print(table)
     for line in _caps_reached(config.budget, plan):
         out.print(line, highlight=False, markup=False)
     calls = plan.calls
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
-        f"{calls.test:,} test splits.\nCalls are upper bounds, as if the cache were empty; tokens, dollars and minutes "
+        f"{calls.test:,} test splits.{_grades(config, plan)}\n"
+        "Calls are upper bounds, as if the cache were empty; tokens, dollars and minutes "
         "are estimates from the texts' lengths and the limits in the config.",
         highlight=False,
     )
@@ -81,9 +81,15 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
         )
 
 
+def _grades(config: RunConfig, plan: Plan) -> str:
+    """How many calls go into grades, and whose."""
+    calls = plan.calls.judge
+    return f" Grades: {calls:,} of the {'judge' if config.judge else 'base model'}." if calls else ""
+
+
 def _caps_reached(budget: BudgetTable, plan: Plan) -> list[str]:
     """A sentence for each cap that is less than what the run may take; where prices are not known, dollars are not."""
-    lanes = [lane for lane in (plan.base, plan.optimizer) if lane is not None]
+    lanes = plan.lanes.values()
     calls = sum(lane.calls for lane in lanes)
     tokens = sum(lane.prompt_tokens + lane.completion_tokens for lane in lanes)
     needs = (

@@ -59,10 +59,11 @@ def print_start(err: Console, prepared: Prepared) -> None:
     config = prepared.config
     roles = [task.role for task in prepared.tasks]
     optimizer = config.optimizer.model if config.optimizer else "none"
+    judge = f", judge {config.judge.model}" if config.judge else ""
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
     err.print(
         f"{config.name}: {roles.count('source')} source and {roles.count('target')} target tasks, base model "
-        f"{config.base.model}, optimizer {optimizer}{where}\n"
+        f"{config.base.model}, optimizer {optimizer}{judge}{where}\n"
         f"  user prompts: {inner_strategy(config.inner.strategy, config.inner.options).describe()}\n"
         f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}",
         highlight=False,

@@ -119,8 +119,7 @@ def embedded_config(*, overrides: Mapping[str, Any]) -> ServeConfig:
 
 def _of_run(path: Path) -> dict[str, Any]:
     config = load_config(path)
-    tables = [config.base, *([config.optimizer] if config.optimizer else [])]
-    models = [table.model_dump(exclude=_SAID_BY_REQUESTS, exclude_unset=True) for table in tables]
+    models = [table.model_dump(exclude=_SAID_BY_REQUESTS, exclude_unset=True) for table in config.models.values()]
     return {"models": [model for i, model in enumerate(models) if model not in models[:i]], "cache": config.cache}
 
 

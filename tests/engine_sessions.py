@@ -21,6 +21,7 @@ from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 T = TypeVar("T")
+LANES = ("base", "optimizer", "judge")
 
 
 class Runs:
@@ -59,11 +60,11 @@ class Runs:
     ) -> T | None:
         backends = [
             Simulated(self._answer, latency=lambda _, rng: rng.expovariate(1 / self.latency), seed=self.timing)
-            for _ in range(2)
+            for _ in LANES
         ]
         lanes = [
             Lane(name, [backend], LaneSettings(concurrency=self.width))
-            for name, backend in zip(("base", "optimizer"), backends, strict=True)
+            for name, backend in zip(LANES, backends, strict=True)
         ]
         async with Gateway(lanes, store=self.store) as gateway:
             context = make_context(

@@ -10,7 +10,7 @@ from math import fsum
 from random import Random
 from typing import Any
 
-from metaspo.backends import Completion, Message, Request, Sampling, Usage
+from metaspo.backends import Completion, Message, Request, Sampling, Usage, json_text
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import draw_at, rng_at
 from metaspo.engine.prompts import PromptPair
@@ -23,7 +23,8 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
-from metaspo.engine.tasks import Example, Failure, Task
+from metaspo.engine.tasks import Example, Failure, Grade, Task
+from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, WHICH, Form, Judge, Verdict, form_of
 from metaspo.engine.tasks.programs import Program
 
 Answer = Callable[[Request], str]
@@ -37,7 +38,7 @@ class Evaluation:
     score: float
     failures: list[Failure]
     refused: bool = False
-    right: tuple[bool, ...] = ()
+    grades: tuple[float, ...] = ()
 
 
 Kept = dict[str, list[Evaluation]]  # by task, best first
@@ -69,6 +70,8 @@ class Oracle:
         kept = {
             task.name: [self.score_at(f"init/task={task.name}", task, system, task.user_prompt)] for task in self.tasks
         }
+        if any(nodes[0].refused for nodes in kept.values()):
+            raise Refused
         self.plain = self.plain_prompts(kept, system)
         for iteration in range(1, self.config.iterations + 1):
             for task in self.tasks:
@@ -142,10 +145,10 @@ class Oracle:
         return refused or self.on_gate(nodes, gate) > self.on_gate(parents, gate)
 
     def on_gate(self, nodes: Kept, gate: dict[str, list[int]]) -> float:
-        """The mean over nodes of what is right on the gate's rows."""
+        """The mean over nodes of the mean grade on the gate's rows."""
         weights = {task.name: task.weight for task in self.tasks}
         weighed = [
-            (weights[name], sum(node.right[row] for row in gate[name]) / len(gate[name]))
+            (weights[name], fsum(node.grades[row] for row in gate[name]) / len(gate[name]))
             for name in nodes
             for node in nodes[name]
         ]
@@ -252,20 +255,73 @@ class Oracle:
         return self.score(task, system, user)
 
     def score(self, task: Task, system: str, user: str) -> Evaluation:
-        """Accuracy over the train split; a malformed answer is wrong."""
-        right, failures = [], []
+        """The mean grade over the train split; a malformed answer is wrong."""
+        grades, failures, refused = [], [], False
         for example in task.train:
-            if task.program is None:
-                text = self.base(
-                    (Message("system", system), Message("user", user.replace("{question}", example.question)))
-                )
-            else:
-                text = self.by_program(task.program, PromptPair(system, user), example)
+            text = self.answered(task, PromptPair(system, user), example)
             prediction = text if text in ("yes", "no") else None
-            right.append(prediction == example.answers[0])
-            if not right[-1]:
-                failures.append(Failure(example=example, response=text, prediction=prediction))
-        return Evaluation(user, sum(right) / len(task.train), failures, right=tuple(right))
+            try:
+                grade = self.grade(task, prediction, example)
+            except Refused:
+                refused = True
+                grade = Grade(0.0)
+            grades.append(grade.score)
+            if grade.score < 1:
+                failures.append(Failure(example=example, response=text, prediction=prediction, feedback=grade.feedback))
+        score = fsum(grades) / len(grades) if grades else 0.0
+        return Evaluation(user, score, failures, refused, tuple(grades))
+
+    def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
+        """What an example is answered under a pair of prompts."""
+        if task.program is not None:
+            return self.by_program(task.program, pair, example)
+        question = pair.user.replace("{question}", example.question)
+        return self.base((Message("system", pair.system), Message("user", question)))
+
+    def grade(self, task: Task, prediction: str | None, example: Example) -> Grade:
+        """Right or wrong, or what a judge says."""
+        judge = getattr(task.metric, "function", None)
+        if not isinstance(judge, Judge):
+            return Grade(float(prediction == example.answers[0]))
+        if prediction is None:
+            return Grade(0.0)
+        if judge.against is None:
+            form = form_of(judge.scale)
+            words = {"choices": form.choices, "example": form.example, "rubric": judge.rubric}
+            gold = REFERENCE.format(gold=example.answers[0])
+            text = SCORED.format(question=example.question, reference=gold, answer=prediction, **words)
+            return Grade(*self.verdict(form, text))
+        other: str | None = example.answers[0]
+        if judge.against == "first":
+            first = self.answered(task, PromptPair(self.config.system_prompt, task.user_prompt), example)
+            other = first if first in ("yes", "no") else None
+        if other is None or prediction == other:
+            return Grade(1.0 if other is None else 0.5)
+        words = {"choices": WHICH.choices, "example": WHICH.example, "rubric": judge.rubric}
+        sides = [(prediction, other), (other, prediction)]
+        texts = [COMPARED.format(question=example.question, a=a, b=b, **words) for a, b in sides]
+        (first_score, first_why), (second_score, second_why) = [self.verdict(WHICH, text) for text in texts]
+        why, place = (first_why, "A") if first_score <= 1 - second_score else (second_why, "B")
+        score = (first_score + 1 - second_score) / 2
+        return Grade(score, f"compared with another answer (this one is answer {place}): {why}")
+
+    def verdict(self, form: Form, text: str) -> Verdict:
+        """What the judge says, asked twice more where it cannot be read."""
+        told = [Message("user", text)]
+        for _ in range(3):
+            said = self.send(
+                Request(
+                    model="judge",
+                    messages=tuple(told),
+                    sampling=Sampling(max_tokens=1024, temperature=0.0),
+                    response_format=json_text(form.response_format),
+                )
+            )
+            verdict = form.read(said)
+            if verdict is not None:
+                return verdict
+            told += [Message("assistant", said), Message("user", AGAIN.format(example=form.example))]
+        raise Refused
 
     def base(self, messages: tuple[Message, ...]) -> str:
         """One answer of the base model."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from engine_sessions import Runs
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from oracle import Oracle
-from world import LOOK_TWICE, World, make_config, make_task
+from oracle import Oracle, Refused
+from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import selections
@@ -23,6 +23,26 @@ def tasks_of(count: int, *, programs: int = 0) -> tuple[Task, ...]:
     tasks = (*sources, make_task("unseen", role="target"))
     first = count - programs if programs else len(tasks)
     return tuple(replace(task, program=LOOK_TWICE if n >= first else None) for n, task in enumerate(tasks))
+
+
+JUDGES = ({"scale": 5}, {"scale": ["bad", "fair", "4", "good"]}, {"against": "gold"}, {"against": "first"})
+
+
+def graded(tasks: tuple[Task, ...], world: int) -> tuple[Task, ...]:
+    """The same; in some worlds the first one's answers, and the unseen one's, are graded by a judge."""
+    settings = (*JUDGES, None, None)[world % 6]
+    if settings is None:
+        return tasks
+    return tuple(judged(task, **settings) if n in (0, len(tasks) - 1) else task for n, task in enumerate(tasks))
+
+
+def is_gradable(oracle: Oracle) -> bool:
+    """Run it, if what answers are worth under the first prompts is to be had."""
+    try:
+        oracle.run()
+    except Refused:
+        return False
+    return True
 
 
 SIZES = st.fixed_dictionaries(
@@ -53,9 +73,10 @@ SIZES = st.fixed_dictionaries(
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     sizes: dict[str, Any], world: int, timing: int, width: int
 ) -> None:
-    config, tasks = make_config(sizes), tasks_of(1 + world % 3, programs=world % 2)
+    config = make_config({**sizes, "judge": JUDGE})
+    tasks = graded(tasks_of(1 + world % 3, programs=world % 2), world)
     oracle = Oracle(config, list(tasks), World(world).answer)
-    oracle.run()
+    assume(is_gradable(oracle))
     runs = Runs(config, tasks, World(world), timing=timing, width=width)
     result = runs.session()
     assert result is not None
@@ -69,7 +90,8 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
 def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
     sizes: dict[str, Any], world: int, stops: list[float]
 ) -> None:
-    config, tasks = make_config(sizes), tasks_of(2, programs=world % 3)
+    config, tasks = make_config({**sizes, "judge": JUDGE}), graded(tasks_of(2, programs=world % 3), world)
+    assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     undisturbed = Runs(config, tasks, World(world), timing=1, width=8)
     result = undisturbed.session()
     disturbed = Runs(config, tasks, World(world), timing=2, width=5)
@@ -83,8 +105,9 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sizes=SIZES, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
 def test_a_finished_run_started_again_makes_no_call(sizes: dict[str, Any], world: int, stop: float | None) -> None:
-    tasks = tasks_of(2, programs=world % 3)
-    runs = Runs(make_config(sizes), tasks, World(world), timing=world, width=1 + world % 30)
+    config, tasks = make_config({**sizes, "judge": JUDGE}), graded(tasks_of(2, programs=world % 3), world)
+    assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
+    runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30)
     if stop:
         runs.session(stop_after=stop)
     first = runs.session()

@@ -29,7 +29,7 @@ ONCE = {"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": {"candi
 
 
 def tasks_with(function: Callable[..., object], *, max_calls: int = 3) -> tuple[Task, ...]:
-    program = Program("own:function", function, max_calls)
+    program = Program(name="own:function", function=function, max_calls=max_calls)
     return tuple(replace(task, program=program) for task in (make_task("a"), make_task("b", role="target")))
 
 

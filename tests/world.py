@@ -8,7 +8,7 @@ something malformed.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,10 +18,11 @@ from metaspo.engine import RunConfig
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Example, Metric, Task, TaskRole
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.judges import judge_grader
 from metaspo.engine.tasks.load import grading_of
 from metaspo.engine.tasks.metrics import build_metric
 from metaspo.engine.tasks.programs import Call, Program
-from metaspo.engine.tasks.spec import AnswerSpec
+from metaspo.engine.tasks.spec import AnswerSpec, MetricTable
 
 SKILLS = ("careful", "brief", "literal", "patient", "exact", "curious")
 
@@ -41,7 +42,8 @@ class World:
 
     def answer(self, request: Request) -> str:
         """What the model named in the request says."""
-        return self.optimizer(request) if request.model == "writer" else self.base(request)
+        who = {"writer": self.optimizer, "judge": self.judge}.get(request.model, self.base)
+        return who(request)
 
     def base(self, request: Request) -> str:
         """`yes` or `no`; sometimes neither, which is malformed."""
@@ -67,6 +69,23 @@ class World:
             return f"<user_prompt>Be {skills}. Is {{question}} even?</user_prompt>"
         return f"<system_prompt>You are {skills}.</system_prompt>"
 
+    def judge(self, request: Request) -> str:
+        """A verdict that is mostly right, and now and then none."""
+        text = request.messages[0].content
+        luck = fraction(str(self.seed), "judge", *(each.content for each in request.messages), str(request.draw))
+        if luck > 0.85:
+            return "That is hard to say."
+        number = int(re.findall(r"number (\d+)", text)[-1])
+        right = "yes" if number % 2 == 0 else "no"
+        said = re.findall(r"<(answer\w*)>\n(.*?)\n</\1>", text, re.DOTALL)
+        if len(said) == 2:
+            points = [answer == right for _, answer in said]
+            better = "tie" if points[0] == points[1] or luck < 0.1 else "A" if points[0] else "B"
+            return f'{{"reasons": "parity of {number}", "better": "{better}"}}'
+        best = re.findall(r'"score":("?\w+"?)}', text)[-1]  # the example that it was shown
+        score = best if said[0][1] == right and luck < 0.6 else "4" if best == "5" else '"fair"'
+        return f'{{"reasons": "parity of {number}", "score": {score}}}'
+
 
 async def look_twice(prompts: PromptPair, example: Example, call: Call) -> Completion | str:
     """A program: notes on a question first, then the question with them; a third look where the second says nothing."""
@@ -75,7 +94,7 @@ async def look_twice(prompts: PromptPair, example: Example, call: Call) -> Compl
     return answer if answer.text in ("yes", "no") else (await call(f"{prompts.user}, {example.question}")).text
 
 
-LOOK_TWICE = Program("world:look_twice", look_twice, 3)
+LOOK_TWICE = Program(name="world:look_twice", function=look_twice, max_calls=3)
 
 
 def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4, weight: float = 1.0) -> Task:
@@ -100,6 +119,15 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
         weight=weight,
         grading=grading_of(spec),
     )
+
+
+JUDGE = {"model": "judge", "endpoints": ["http://127.0.0.1:1/v1"]}
+
+
+def judged(task: Task, **settings: Any) -> Task:  # noqa: ANN401 - of any kind
+    """The same, graded by a judge; settings as in a `MetricTable`."""
+    table = MetricTable.model_validate({"judge": "It should be right.", **settings})
+    return replace(task, metric=judge_grader(table, base_dir=Path()))
 
 
 def score_of(metric: Metric, prediction: str | None, answers: tuple[str, ...]) -> float:

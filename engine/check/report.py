@@ -1,5 +1,6 @@
 """All of a check."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from metaspo.engine.evaluation.asking import Base
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.graders import Grader
 from metaspo.scheduling import Account, AccountStatistics
 
 
@@ -75,8 +78,11 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
         faults.append(str(error))
     tasks: tuple[TaskCheck, ...] = ()
     usage = None
-    if any(server.role == "base" and not server.fault for server in servers):
-        tasks, usage = await _check_tasks(prepared, progress=progress, warn=warn)
+    answering = {server.role for server in servers if not server.fault}
+    if "base" in answering:
+        graded = config.judge is None or "judge" in answering
+        asked = [task for task in prepared.tasks if graded or not isinstance(task.metric, Grader)]
+        tasks, usage = await _check_tasks(prepared, asked, progress=progress, warn=warn)
     faults += [task.fault for task in tasks if task.fault]
     contexts = [server.context for server in servers if server.role == "base" and server.context]
     advice = [line for server in servers for line in server.advice]
@@ -87,24 +93,31 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
 
 
 async def _check_tasks(
-    prepared: Prepared, *, progress: Progress | None, warn: Warn
+    prepared: Prepared, tasks: Sequence[Task], *, progress: Progress | None, warn: Warn
 ) -> tuple[tuple[TaskCheck, ...], AccountStatistics]:
     config = prepared.config
     base_only = replace(prepared, config=config.model_copy(update={"optimizer": None}))
     async with open_for([base_only], progress=progress, warn=warn) as (gateway, names):
         model = model_of(config.base, lane=names[0].base, temperature=BASE_TEMPERATURE)
-        base = Base(gateway=gateway, model=model, roles=config.roles, account=Account("check"))
-        checks = [await check_task(task, base, config) for task in prepared.tasks]
+        judge = model_of(config.judge, lane=names[0].judge, temperature=BASE_TEMPERATURE) if config.judge else None
+        base = Base(
+            gateway=gateway,
+            model=model,
+            roles=config.roles,
+            account=Account("check"),
+            judge=judge,
+            system_prompt=config.system_prompt,
+        )
+        checks = [await check_task(task, base, config) for task in tasks]
         await gateway.settled(base.account or Account())
     return tuple(checks), (base.account or Account()).statistics()
 
 
 def _prices_advice(prepared: Prepared) -> list[str]:
     config = prepared.config
-    tables = {"base": config.base, **({"optimizer": config.optimizer} if config.optimizer else {})}
     return [
         f"what {table.model} costs is not known: with {role}.prices = {{input = …, output = …}} (0 for your own "
         "server) runs say what they cost, and a cap in dollars can be set"
-        for role, table in tables.items()
+        for role, table in config.models.items()
         if lane_settings(table).prices is None
     ]

@@ -22,7 +22,7 @@ class ServerCheck:
     """One endpoint of one model.
 
     Attributes:
-        role: "base" or "optimizer".
+        role: "base", "optimizer" or "judge".
         fault: why it cannot be used, in a sentence; "" if it can.
         seconds: that its answer took.
         tokens_per_second: of this one call; None where nothing was counted.
@@ -46,11 +46,9 @@ class ServerCheck:
 async def check_servers(
     config: RunConfig, *, environment: Mapping[str, str], progress: Progress | None = None
 ) -> tuple[ServerCheck, ...]:
-    """Every endpoint of both models, those of one after the other."""
+    """Every endpoint of all models, those of one after the other."""
     checks: list[ServerCheck] = []
-    for role, table in (("base", config.base), ("optimizer", config.optimizer)):
-        if table is None:
-            continue
+    for role, table in config.models.items():
         try:
             backends = make_backends(table, environment=environment, progress=progress)
         except ConfigError as error:
@@ -90,7 +88,7 @@ def _meant(table: ModelTable, served: tuple[str, ...]) -> str:
 
 async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles: Roles) -> ServerCheck:
     """A call of some tokens. Raises a `BackendError`."""
-    temperature = BASE_TEMPERATURE if check.role == "base" else OPTIMIZER_TEMPERATURE
+    temperature = OPTIMIZER_TEMPERATURE if check.role == "optimizer" else BASE_TEMPERATURE
     model = model_of(table, lane="", temperature=temperature)
     model = replace(model, roles=roles, sampling=replace(model.sampling, max_tokens=min(TOKENS, table.max_tokens)))
     request = model.request((Message("system", "Do as you are told."), Message("user", COUNTING)))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from metaspo.backends import Completion, Message
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.evaluation.answers import read_as
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
-from metaspo.engine.evaluation.scorecard import Outcome, Status, grade_answer
+from metaspo.engine.evaluation.grading import outcomes_of
+from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.tasks import Example, Task
 
@@ -44,8 +46,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
     asking = asking_of(base, pair, task, [example])
     known = await asking.recall()
     answer: Answered = known[0] if known else (await asking.ask([0], ()))[0]
-    stop = base.model.sampling.stop
-    outcome = grade_answer(answer, example, answer_format=task.answer_format, metric=task.metric, stop=stop)
+    outcome = (await outcomes_of(base, task, [example], {0: answer}, priority=()))[0]
     usage = answer.usage if isinstance(answer, Completion) else None
     messages = render(pair, example.question, roles=config.roles)
     own = sum(len(message.content) for message in messages) - len(example.question)
@@ -68,7 +69,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
 def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -> tuple[str, ...]:
     limit, key = task.max_tokens or config.base.max_tokens, "max_tokens" if task.max_tokens else "base.max_tokens"
     if outcome.status is Status.FAILED:
-        return (f"task {task.name}: no answer: {outcome.reason}",)
+        return (f"task {task.name}: {read_as(outcome)}",)
     if isinstance(answer, Completion) and answer.only_thought:
         return (
             f"task {task.name}: {key} = {limit:,} is used up by thinking before the answer begins: raise it, "

@@ -2,28 +2,31 @@
 
 from collections.abc import Sequence
 
-from metaspo.engine.config.models import lane_settings
+from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
 from metaspo.engine.config.plan import induced_prompts, proposing, train_sizes
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.spec import MetricTable
 
 
 def check_config(config: RunConfig, *, source: str) -> None:
     """Raises `ConfigError`, with `source` (the file) and key, for a config whose run could not even start."""
-    for role, table in (("base", config.base), ("optimizer", config.optimizer)):
-        if table is not None:
-            try:
-                prices = lane_settings(table).prices
-            except ConfigError as error:
-                raise ConfigError(f"{source}: {role}.tier: {error}") from None
-            if config.budget.dollars is not None and prices is None:
-                raise ConfigError(
-                    f"{source}: budget.dollars: what {table.model} costs is not known, so its calls could not count "
-                    f"against the cap: give {role}.prices = {{ input = …, output = … }}, in dollars per million tokens "
-                    "(0 for what costs nothing), or cap calls or tokens instead"
-                )
+    for role, table in config.models.items():
+        try:
+            prices = lane_settings(table).prices
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {role}.tier: {error}") from None
+        if config.budget.dollars is not None and prices is None:
+            raise ConfigError(
+                f"{source}: budget.dollars: what {table.model} costs is not known, so its calls could not count "
+                f"against the cap: give {role}.prices = {{ input = …, output = … }}, in dollars per million tokens "
+                "(0 for what costs nothing), or cap calls or tokens instead"
+            )
+    for task in config.tasks:
+        if task.judge is not None:
+            _check_judge(config, task.judge, f"{source}: tasks.metric", f"[task {task.name!r}]")
     for loop, make, name, options in (
         ("inner", inner_strategy, config.inner.strategy, config.inner.options),
         ("outer", outer_strategy, config.outer.strategy, config.outer.options),
@@ -32,6 +35,16 @@ def check_config(config: RunConfig, *, source: str) -> None:
             make(name, options)
         except UnknownStrategy as error:
             raise ConfigError(f"{source}: {loop}.strategy: {error}") from None
+
+
+def _check_judge(config: RunConfig, judge: MetricTable, key: str, task: str) -> None:
+    if config.judge is None:
+        raise ConfigError(f"{key}.judge: is asked of a model of its own: add a [judge] table {task}")
+    temperature = model_of(config.judge, lane="", temperature=BASE_TEMPERATURE).sampling.temperature
+    if judge.repeats > 1 and temperature == 0:
+        raise ConfigError(
+            f"{key}.repeats: at temperature 0 a judge says the same again: set judge.temperature = 1 {task}"
+        )
 
 
 def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) -> None:

@@ -4,7 +4,7 @@ Calls are exact upper bounds: every candidate proposed and scored in full, nothi
 Tokens, dollars and minutes are estimates, from the lengths of the texts there are and the assumptions below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
@@ -15,13 +15,16 @@ from metaspo.engine.config.presets import in_papers_shape
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Accuracy, Task
+from metaspo.engine.tasks.programs import Program
 
 CHARS_PER_TOKEN = 4.0
 GROWN_SYSTEM_TOKENS = 200  # a system prompt that an optimizer has written
 ANSWER_TOKENS = 60  # of the base model, unless max_tokens is lower
 OPTIMIZER_ANSWER_TOKENS = 500
 META_PROMPT_TOKENS = 400
+RUBRIC_TOKENS = 250  # what a judge is told beside question and answer
+VERDICT_TOKENS = 60
 BASE_SECONDS = 1.0  # latency of one base call at the assumed concurrency
 OPTIMIZER_SECONDS = 8.0
 AUTO_CONCURRENCY = 32  # what "auto" is taken for
@@ -35,6 +38,7 @@ class Calls:
         initial, inner, outer: of the base model on train splits.
         test: of the base model on test splits.
         optimizer: of the optimizer model, redraws of malformed answers not counted.
+        judge: of what grades answers; of the base model where there is no `[judge]`.
     """
 
     initial: int
@@ -42,10 +46,11 @@ class Calls:
     outer: int
     test: int
     optimizer: int
+    judge: int = 0
 
     @property
     def base(self) -> int:
-        """All calls of the base model."""
+        """All calls of the base model that bring answers."""
         return self.initial + self.inner + self.outer + self.test
 
     def __add__(self, other: "Calls") -> "Calls":
@@ -56,6 +61,7 @@ class Calls:
             outer=self.outer + other.outer,
             test=self.test + other.test,
             optimizer=self.optimizer + other.optimizer,
+            judge=self.judge + other.judge,
         )
 
 
@@ -88,26 +94,48 @@ class Plan:
     paper: Calls
     base: LanePlan
     optimizer: LanePlan | None
+    judge: LanePlan | None = None
+
+    @property
+    def lanes(self) -> dict[str, LanePlan]:
+        """Those that are asked, by role."""
+        lanes = {"base": self.base, "optimizer": self.optimizer, "judge": self.judge}
+        return {role: lane for role, lane in lanes.items() if lane is not None}
 
     @property
     def dollars(self) -> float | None:
         """All lanes together; None if a lane's prices are not known."""
-        parts = [self.base.dollars, self.optimizer.dollars if self.optimizer else 0.0]
-        priced = [part for part in parts if part is not None]
-        return sum(priced) if len(priced) == len(parts) else None
+        priced = [lane.dollars for lane in self.lanes.values() if lane.dollars is not None]
+        return sum(priced) if len(priced) == len(self.lanes) else None
 
     @property
     def minutes(self) -> float:
-        """Base and optimizer one after the other."""
-        return self.base.minutes + (self.optimizer.minutes if self.optimizer else 0.0)
+        """One lane after the other."""
+        return sum(lane.minutes for lane in self.lanes.values())
 
 
 def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     """Upper bounds of all calls of a run; with `train_calls` those of the optimizer model are an estimate.
 
     For that every round is taken to need what it needs at most: where a search needs less, more rounds follow. In
-    rounds every answer is taken for as many calls as the most that a source task's program may make.
+    rounds every answer is taken for as many calls as the most that a source task's program, or grader, may make.
     """
+    return with_grades(lambda answered: _count(config, answered), tasks)
+
+
+def with_grades(count: Callable[[Sequence[Task]], Calls], tasks: Sequence[Task]) -> Calls:
+    """What is counted of tasks' answers, and for their grades."""
+    calls = count(tasks)
+    if not any(task.grade_calls for task in tasks):
+        return calls
+    grading = [
+        replace(task, program=Program(name="", function=len, max_calls=task.grade_calls), metric=Accuracy())
+        for task in tasks
+    ]
+    return replace(calls, judge=count(grading).base)
+
+
+def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     trains, sources = train_sizes(config, tasks), [task for task in tasks if task.role == "source"]
     each, induced = max((task.max_calls for task in sources), default=1), induced_prompts(config)
     initial = (1 + induced) * sum(task.calls(task.with_train(config.rows).train) for task in sources)
@@ -135,7 +163,7 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
 
 def count_answers(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     """The same in answers of the base model: a program's answer counts once, however many calls it takes."""
-    return count_calls(config, [replace(task, program=None) for task in tasks])
+    return _count(config, [replace(task, program=None) for task in tasks])
 
 
 def train_sizes(config: RunConfig, tasks: Sequence[Task]) -> list[int]:
@@ -192,7 +220,8 @@ def _tested(config: RunConfig, tasks: Sequence[Task], *, kept: int) -> int:
     test = sum(task.calls(task.test) for task in tasks if task.role == "source")
     targets = sum(task.calls(task.test) for task in tasks if task.role == "target")
     final = {"kept": kept, "best": 1, "none": 0}[config.test.source]
-    before = targets + (test if config.test.source != "none" else 0) if config.test.baseline else 0
+    tested = [task for task in tasks if task.role == "target" or config.test.source != "none"]
+    before = sum(task.calls(task.test) for task in tested if config.test.baseline or task.against_first)
     return final * test + targets + before
 
 
@@ -238,13 +267,19 @@ def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls) -> Plan:
     """Estimate what so many calls take, whatever they are made for."""
     question = _mean_prompt_tokens(config, tasks)
     base_answer = min(ANSWER_TOKENS, config.base.max_tokens)
-    base = _lane(config.base, calls.base, question + GROWN_SYSTEM_TOKENS, base_answer, seconds=BASE_SECONDS)
+    of_base = calls.base if config.judge else calls.base + calls.judge
+    base = _lane(config.base, of_base, question + GROWN_SYSTEM_TOKENS, base_answer, seconds=BASE_SECONDS)
     optimizer = None
     if config.optimizer is not None and calls.optimizer:
         shown = max(config.inner.failures, config.outer.failures * sum(task.role == "source" for task in tasks))
         prompt = META_PROMPT_TOKENS + shown * (question + GROWN_SYSTEM_TOKENS + base_answer)
         optimizer = _lane(config.optimizer, calls.optimizer, prompt, OPTIMIZER_ANSWER_TOKENS, seconds=OPTIMIZER_SECONDS)
-    return Plan(calls=calls, paper=count_calls(in_papers_shape(config), tasks), base=base, optimizer=optimizer)
+    judge = None
+    if config.judge is not None and calls.judge:
+        prompt = RUBRIC_TOKENS + question + base_answer
+        judge = _lane(config.judge, calls.judge, prompt, VERDICT_TOKENS, seconds=BASE_SECONDS)
+    paper = count_calls(in_papers_shape(config), tasks)
+    return Plan(calls=calls, paper=paper, base=base, optimizer=optimizer, judge=judge)
 
 
 def _mean_prompt_tokens(config: RunConfig, tasks: Sequence[Task]) -> float:

@@ -20,6 +20,7 @@ from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, ch
 from metaspo.engine.tasks import TaskSpec
 from metaspo.engine.tasks.spec import PathText
 
+ROLES = ("base", "optimizer", "judge")  # of models: each a table of a config
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
 NEVER_IN_CONFIG = "a key itself never belongs in a config"
 OF_EVERY_REQUEST = {"accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
@@ -92,7 +93,7 @@ class EndpointTable(Table):
 
 
 class ModelTable(Table):
-    """One model and how to reach it: the `[base]` and `[optimizer]` tables."""
+    """One model and how to reach it: the `[base]`, `[optimizer]` and `[judge]` tables."""
 
     backend: Literal["openai-compatible", "openai", "local"] = "openai-compatible"
     model: str = Field(min_length=1, description="the name the server knows, or a local model's name or path")
@@ -251,6 +252,7 @@ class RunConfig(Table):
     redraws: int = Field(default=3, ge=0, le=1_000, description="further draws of a malformed proposal")
     base: ModelTable
     optimizer: ModelTable | None = None
+    judge: ModelTable | None = Field(default=None, description="whom judges, and graders of your own, ask")
     inner: InnerTable = InnerTable()
     outer: OuterTable = OuterTable()
     test: TestTable = TestTable()
@@ -261,6 +263,11 @@ class RunConfig(Table):
     )
     runs: PathText = Field(default=".metaspo/runs", description="folder that run directories are made in")
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+
+    @property
+    def models(self) -> dict[str, ModelTable]:
+        """The tables of its models, by role."""
+        return {role: table for role in ROLES if (table := getattr(self, role)) is not None}
 
     @field_validator("cache")
     @classmethod

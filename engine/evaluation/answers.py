@@ -160,7 +160,7 @@ def read_as(outcome: Outcome | None) -> str:
     if outcome is None:
         return UNKNOWN
     if outcome.status is Status.FAILED:
-        return f"no answer: {outcome.reason}"
+        return outcome.reason if outcome.text else f"no answer: {outcome.reason}"
     if outcome.broken:
         return f"no answer: {outcome.feedback}"
     return UNREAD if outcome.prediction is None else outcome.prediction

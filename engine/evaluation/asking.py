@@ -6,11 +6,11 @@ from typing import Protocol
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.engine.config.models import Model
-from metaspo.engine.evaluation.program_run import ProgramRun
+from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.tasks import Example, Task
-from metaspo.engine.tasks.programs import Broken, Program
+from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
 
 Answered = Completion | RequestRejected | Broken
@@ -18,16 +18,21 @@ Answered = Completion | RequestRejected | Broken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """The base model as the examples of a run ask it.
+    """The models as the examples of a run ask them.
 
     Attributes:
+        model: the base model.
         account: of whom; None for who only looks at what is in the cache.
+        judge: whom graders ask; the base model if left out.
+        system_prompt: the first one.
     """
 
     gateway: Gateway
     model: Model
     roles: Roles
     account: Account | None = None
+    judge: Model | None = None
+    system_prompt: str = ""
 
 
 class Asking(Protocol):
@@ -90,13 +95,26 @@ class ByProgram:
         return [answer for answer in answers if answer is not None]
 
     async def _run(self, row: int, *, priority: Priority | None) -> Answered | None:
-        base = self._base
-        run = ProgramRun(
-            self._program,
-            base.model,
-            base.gateway,
-            roles=base.roles,
-            account=base.account,
-            priority=priority,
+        """An example's answer; None if the cache does not hold all that it takes and no call may be made.
+
+        Raises what ends a run, and `ProgramError`.
+        """
+        base, example = self._base, self._examples[row]
+        asked = Asked(model=base.model, gateway=base.gateway, roles=base.roles, account=base.account, priority=priority)
+        run = CodeRun(self._program, asked)
+        try:
+            returned = await run.returned(self._pair, example)
+        except NotStored:
+            return None
+        if isinstance(returned, RequestRejected):
+            return returned
+        if isinstance(returned, Raised):
+            return Broken(f"the program failed: {returned}")
+        if isinstance(returned, Completion):
+            return replace(returned, usage=run.usage)
+        if isinstance(returned, str):
+            return Completion(text=returned, finish_reason="stop", usage=run.usage, latency=0.0)
+        raise ProgramError(
+            f"program {self._program.name!r} returned {type(returned).__name__} for {example.where}: it must return "
+            "text, or a completion"
         )
-        return await run.answer(self._pair, self._examples[row])

@@ -1,19 +1,19 @@
 """A node: one prompt pair on one split of one task, on its way from questions to a scorecard."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
+from metaspo.engine.evaluation.grading import grading_of
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, score_of_answered
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Task
-from metaspo.engine.tasks.base import is_blocking
+from metaspo.engine.tasks.graders import Grader
 from metaspo.scheduling import Priority
 
 CHUNK = 16  # rows asked as one batch where bounds are watched: small enough to bite, large enough to cost little
@@ -34,8 +34,17 @@ class Evaluation:
         self._outcomes: list[Outcome | None] = [None] * len(examples)
         self._missing = len(examples)
         self._tally = task.metric.tally([example.answers for example in examples])
-        base = Base(gateway=context.gateway, model=context.base, roles=context.config.roles, account=context.account)
+        base = Base(
+            gateway=context.gateway,
+            model=context.base,
+            roles=context.config.roles,
+            account=context.account,
+            judge=context.judge,
+            system_prompt=context.config.system_prompt,
+        )
         self._asking = asking_of(base, pair, task, examples)
+        self._grading = grading_of(base, task, examples)
+        self._ungraded: dict[int, Answered] = {}  # of which the cache has the answer and not the grade
 
     @property
     def missing(self) -> int:
@@ -61,7 +70,9 @@ class Evaluation:
 
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
-        await self._keep((await self._asking.recall()).items())
+        answers = await self._asking.recall()
+        await self._keep(answers, None)
+        self._ungraded = {row: answer for row, answer in answers.items() if self._outcomes[row] is None}
 
     async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
         """Ask for what is missing.
@@ -71,7 +82,7 @@ class Evaluation:
             on_answers: is called whenever some examples were answered, so that the bound may have sunk.
         """
         missing = [(priority, [row for row in rows if self._outcomes[row] is None]) for priority, rows in parts]
-        size = len(self._examples) if on_answers is None else CHUNK
+        size = CHUNK if on_answers or isinstance(self.task.metric, Grader) else len(self._examples)
         await gather(
             self._ask(priority, rows[start : start + size], on_answers)
             for priority, rows in missing
@@ -79,35 +90,24 @@ class Evaluation:
         )
 
     async def _ask(self, priority: Priority, rows: Sequence[int], on_answers: Callable[[], None] | None) -> None:
-        answers = await self._asking.ask(rows, priority)
-        await self._keep(zip(rows, answers, strict=True))
+        asked = [row for row in rows if row not in self._ungraded] if self._ungraded else rows
+        answers = dict(zip(asked, await self._asking.ask(asked, priority), strict=True))
+        if self._ungraded:
+            answers |= {row: self._ungraded[row] for row in rows if row not in answers}
+        await self._keep(answers, priority)
         if on_answers is not None:
             on_answers()
 
-    async def _keep(self, answers: Iterable[tuple[int, Answered]]) -> None:
+    async def _keep(self, answers: Mapping[int, Answered], priority: Priority | None) -> None:
+        """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
         before = self._missing
-        blocking = is_blocking(self.task.answer_format)
-        for row, answer in answers:
-            if self._outcomes[row] is not None:
-                continue
-            grading = partial(self._grade, row, answer)
-            outcome = await anyio.to_thread.run_sync(grading, abandon_on_cancel=True) if blocking else grading()
-            if self._outcomes[row] is None:  # still: while it was graded somebody may have been faster
-                self._take(row, outcome)
+        fresh = {row: answer for row, answer in answers.items() if self._outcomes[row] is None}
+        await self._grading.grade(fresh, priority, self._take)
         self._context.observer.calls_done(base_calls=before - self._missing)
 
-    def _grade(self, row: int, answer: Answered) -> Outcome:
-        """An answer is graded here, and nowhere else: graders may be slow, cost something, or be a user's."""
-        task = self.task
-        return grade_answer(
-            answer,
-            self._examples[row],
-            answer_format=task.answer_format,
-            metric=task.metric,
-            stop=self._context.base.sampling.stop,
-        )
-
     def _take(self, row: int, outcome: Outcome) -> None:
+        if self._outcomes[row] is not None:  # while it was graded somebody was faster
+            return
         self._outcomes[row] = outcome
         self._missing -= 1
         if outcome.grade is not None:

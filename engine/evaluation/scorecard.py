@@ -1,14 +1,14 @@
 """Outcomes and scorecards: what a prompt pair's answers are worth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from metaspo.backends import CONTENT_FILTER, Completion, RequestRejected, Usage
 from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure, TaskError
-from metaspo.engine.tasks.base import AnswerFormat, Example, Metric
+from metaspo.engine.tasks.base import AnswerFormat, Example, Grade, Metric
 from metaspo.engine.tasks.programs import Broken
 from metaspo.scheduling import Prices
 
@@ -110,31 +110,41 @@ def grade_answer(
     example: Example,
     *,
     answer_format: AnswerFormat,
-    metric: Metric,
+    metric: Metric | None,
     stop: Sequence[str] = (),
 ) -> Outcome:
-    """Turn one answer into its outcome; `stop` are the strings that may have ended it."""
+    """Turn one answer into its outcome, ungraded without a metric; `stop` are the strings that may have ended it."""
     if isinstance(answer, RequestRejected):
         return Outcome(example=example, status=Status.FAILED, reason=str(answer))
     if isinstance(answer, Broken):
-        grade = metric.grade(None, example)
-        return Outcome(example=example, status=Status.MALFORMED, grade=grade.score, feedback=answer.reason, broken=True)
+        score = metric.grade(None, example).score if metric else None
+        return Outcome(example=example, status=Status.MALFORMED, grade=score, feedback=answer.reason, broken=True)
     if answer.finish_reason == CONTENT_FILTER:
         return Outcome(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
         )
     text = with_cut_tag(answer, stop)
     prediction = answer_format.parse(text)
-    grade = metric.grade(prediction, example)
+    grade = metric.grade(prediction, example) if metric else None
     return Outcome(
         example=example,
         status=Status.MALFORMED if prediction is None else Status.SCORED,
         text=text,
         prediction=prediction,
-        grade=grade.score,
-        feedback=grade.feedback,
+        grade=grade.score if grade else None,
+        feedback=grade.feedback if grade else "",
         usage=answer.usage,
     )
+
+
+def graded(outcome: Outcome, grade: Grade) -> Outcome:
+    """The outcome with its grade; of a program that raised, what it raised is the feedback."""
+    return replace(outcome, grade=grade.score, feedback=outcome.feedback or grade.feedback)
+
+
+def ungraded(outcome: Outcome, why: object) -> Outcome:
+    """The outcome of an answer of which nothing tells what it is worth: that is no wrong answer."""
+    return replace(outcome, status=Status.FAILED, prediction=None, reason=f"no grade: {why}")
 
 
 def require_answers(cards: Sequence[Scorecard]) -> None:
@@ -147,13 +157,18 @@ def require_answers(cards: Sequence[Scorecard]) -> None:
             first = card.outcomes[0]
             raise TaskError(f"task '{card.task}': on every train example {first.feedback} ({first.example.where})")
     faults = [f"task '{card.task}': {card.unanswered}" for card in cards if card.invalid]
-    if faults:
+    if not faults:
+        return
+    if any(outcome.text for card in cards for outcome in card.outcomes if outcome.status is Status.FAILED):
         raise TaskError(
-            "the server refuses examples under the first prompts already. "
-            + ". ".join(faults)
-            + ". Take them out of the data (max_question_chars leaves out long ones), raise the server's context, or "
-            "start the run again if the server had trouble of its own"
+            f"answers under the first prompts already cannot be graded. {'. '.join(faults)}. Mend what grades them "
+            "(the rubric, the function, or another model in [judge]), or take these examples out of the data"
         )
+    raise TaskError(
+        f"the server refuses examples under the first prompts already. {'. '.join(faults)}. Take them out of the "
+        "data (max_question_chars leaves out long ones), raise the server's context, or start the run again if the "
+        "server had trouble of its own"
+    )
 
 
 def score_of_answered(outcomes: Sequence[Outcome], *, metric: Metric) -> float | None:

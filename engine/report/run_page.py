@@ -8,6 +8,7 @@ import orjson
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
+from metaspo.engine.config.schema import ROLES
 from metaspo.engine.evaluation.task_rows import COLUMNS, cost_sentence, task_rows
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.journal.history import Point, Proposed
@@ -66,7 +67,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
         Section(title="Every proposal", entries=tuple(map(_entry, proposals))),
         _made_of(run, result, config),
     ]
-    models = " / ".join(table["model"] for table in (config["base"], config.get("optimizer")) if table)
+    models = " / ".join(table["model"] for role in ROLES if (table := config.get(role)))
     return render_page(
         f"Run {run.name}",
         lead=(
@@ -213,12 +214,13 @@ def _lineage(result: RunResult, proposals: Sequence[Proposed]) -> list[Proposed]
 
 def _made_of(run: RunDirectory, result: RunResult, config: Mapping[str, Any]) -> Section:
     """By what it was made: models, strategies, when, and the whole config."""
-    optimizer = config.get("optimizer")
+    optimizer, judge = config.get("optimizer"), config.get("judge")
     facts = (
         ("run", run.name),
         ("date", f"{finished_at(run):%Y-%m-%d %H:%M} UTC"),
         ("base model", config["base"]["model"]),
         ("optimizer", optimizer["model"] if optimizer else "none"),
+        *((("judge", judge["model"]),) if judge else ()),
         ("seed", str(result.seed)),
         ("system prompts", result.strategies["outer"]),
         ("user prompts", result.strategies["inner"]),

@@ -15,7 +15,8 @@ from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
 from metaspo.engine.evaluation.asking import Base, asking_of
-from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, grade_answer, score_of_answered
+from metaspo.engine.evaluation.grading import outcomes_of
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, score_of_answered
 from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -121,20 +122,14 @@ class _Reader:
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
         examples = task.train if split == "train" else task.test
-        base = Base(gateway=self.gateway, model=self.model, roles=self.config.roles)
+        config = self.config
+        judge = model_of(config.judge, lane="", temperature=BASE_TEMPERATURE) if config.judge else None
+        base = Base(
+            gateway=self.gateway, model=self.model, roles=config.roles, judge=judge, system_prompt=config.system_prompt
+        )
         answers = await asking_of(base, pair, task, examples).recall()
-        return [
-            grade_answer(
-                answers[row],
-                example,
-                answer_format=task.answer_format,
-                metric=task.metric,
-                stop=self.model.sampling.stop,
-            )
-            if row in answers
-            else None
-            for row, example in enumerate(examples)
-        ]
+        outcomes = await outcomes_of(base, task, examples, answers, priority=None)
+        return [outcomes.get(row) for row in range(len(examples))]
 
     def _test(self, task: Task, pair: PromptPair, outcomes: Sequence[Outcome | None], stage: Stage) -> TestScore:
         """What the outcomes, all of which are there, are worth."""

@@ -145,6 +145,7 @@ def make_context(
         outer=outer_strategy(config.outer.strategy, config.outer.options),
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
+        judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
         gateway=gateway,
         account=Account(name, announce=announce, purse=purse),
         journal=journal,

@@ -37,6 +37,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         **later(config),
         "base": _model(config.base),
         "optimizer": _model(config.optimizer) if config.optimizer else None,
+        **({"judge": _model(config.judge)} if config.judge else {}),
         "tasks": [_task(task) for task in tasks],
     }
     return fingerprint_of(identity)

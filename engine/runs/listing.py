@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from time import localtime, strftime
 from typing import Any, Literal
 
+from metaspo.engine.config.schema import ROLES
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
@@ -39,6 +40,7 @@ class RunLine:
     config: str = ""
     base: str = ""
     optimizer: str = ""
+    judge: str = ""
     changed: tuple[str, ...] = ()
     before: float | None = None
     after: float | None = None
@@ -58,7 +60,7 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "run": lambda line: line.run,
     "date": lambda line: strftime("%Y-%m-%d %H:%M", localtime(line.date)),
     "state": lambda line: line.state,
-    "models": lambda line: " / ".join(filter(None, (line.base, line.optimizer))),
+    "models": lambda line: " / ".join(filter(None, (line.base, line.optimizer, line.judge))),
     "changed": lambda line: line.unreadable or "\n".join(line.changed),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
     "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
@@ -103,7 +105,7 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple
 
 def _counts(key: str) -> bool:
     first, _, rest = key.partition(".")
-    of_a_model = first in ("base", "optimizer") and (rest.partition(".")[0] in HOW_FAST or LIMIT.fullmatch(rest))
+    of_a_model = first in ROLES and (rest.partition(".")[0] in HOW_FAST or LIMIT.fullmatch(rest))
     return first not in WHERE and not of_a_model
 
 
@@ -133,6 +135,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         state="running" if data["running"] else state,
         base=(config.get("base") or {}).get("model", ""),
         optimizer=(config.get("optimizer") or {}).get("model", ""),
+        judge=(config.get("judge") or {}).get("model", ""),
         changed=changed,
         before=result["train_before"] if result else points[0].score if points else None,
         after=result["train_after"] if result else max(point.score for point in points) if points else None,

@@ -33,6 +33,7 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     tables = [table for table in (config.base, config.optimizer) if table is not None]
     if (
         later(config)
+        or config.judge
         or len(answers) < len(tasks)
         or not all(map(_known_then, answers))
         or any(table.roles for table in tables)

@@ -16,6 +16,7 @@ class RunContext:
     """One run's surroundings; nothing in it changes while the run goes on, but what the account counts.
 
     Attributes:
+        judge: whom graders ask; None for the base model.
         started: when this session began, on the event loop's clock.
     """
 
@@ -25,6 +26,7 @@ class RunContext:
     outer: Proposer
     base: Model
     optimizer: Model | None
+    judge: Model | None
     gateway: Gateway
     account: Account
     journal: Journal

@@ -21,6 +21,7 @@ class LaneNames:
 
     base: str = "base"
     optimizer: str = "optimizer"
+    judge: str = "judge"
 
 
 def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str, ModelTable]]:
@@ -39,7 +40,8 @@ def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str,
     for config in configs:
         base = name_of("base", config.base)
         optimizer = name_of("optimizer", config.optimizer) if config.optimizer else "optimizer"
-        names.append(LaneNames(base, optimizer))
+        judge = name_of("judge", config.judge) if config.judge else "judge"
+        names.append(LaneNames(base, optimizer, judge))
     return names, tables
 
 

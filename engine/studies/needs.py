@@ -5,8 +5,9 @@ Calls are upper bounds, as those of a run's plan are: nothing in the cache, no a
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls
+from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls, with_grades
 from metaspo.engine.config.schema import InnerTable, RunConfig
 from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
@@ -18,16 +19,20 @@ NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)
 def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     """The plans of a cell by name: of its own models, then of each that its prompts are transferred to."""
     config, tasks = cell.prepared.config, cell.prepared.tasks
-    calls = replace(NO_CALLS, test=test_calls(config, tasks)) if cell.method.fixed else count_calls(config, tasks)
-    if grid.config.generalize is not None:
-        calls += generalize_calls(grid.config.generalize, tasks)
-    if grid.config.adapt is not None:
-        calls += adapt_calls(grid.config.adapt, grid.inner, tasks)
+    generalize, adapt = grid.config.generalize, grid.config.adapt
+
+    def once(answered: Sequence[Task]) -> Calls:
+        return replace(NO_CALLS, test=test_calls(config, answered))
+
+    calls = with_grades(once, tasks) if cell.method.fixed else count_calls(config, tasks)
+    if generalize is not None:
+        calls += with_grades(partial(generalize_calls, generalize), tasks)
+    if adapt is not None:
+        calls += with_grades(partial(adapt_calls, adapt, grid.inner), tasks)
     plans = [(config.name, plan_calls(config, tasks, calls))]
     for model in grid.config.transfer:
         moved = config.model_copy(update={"base": model, "optimizer": None})
-        once = replace(NO_CALLS, test=test_calls(config, tasks))
-        plans.append((f"{config.name}, with {model.model}", plan_calls(moved, tasks, once)))
+        plans.append((f"{config.name}, with {model.model}", plan_calls(moved, tasks, with_grades(once, tasks))))
     return plans
 
 

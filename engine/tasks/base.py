@@ -99,6 +99,21 @@ def _equal(prediction: str, answer: str) -> float:
     return float(prediction.casefold() == answer.casefold())
 
 
+@runtime_checkable
+class Calling(Protocol):
+    """A metric whose grades take calls to a model."""
+
+    @property
+    def against_first(self) -> bool:
+        """Whether it compares with the answers under the first prompts."""
+        ...
+
+    @property
+    def calls_a_grade(self) -> int:
+        """How many a grade takes at most, if each is answered in the form asked for."""
+        ...
+
+
 class Tally(Protocol):
     """A split's score while its answers come in, each missing one taken as right."""
 
@@ -165,6 +180,16 @@ class Task:
     def max_calls(self) -> int:
         """How many calls an answer takes at most."""
         return self.program.max_calls if self.program else 1
+
+    @property
+    def grade_calls(self) -> int:
+        """How many calls the grade of an answer takes at most, if each is answered in the form asked for."""
+        return self.metric.calls_a_grade if isinstance(self.metric, Calling) else 0
+
+    @property
+    def against_first(self) -> bool:
+        """Whether answers are graded beside those under the first prompts."""
+        return isinstance(self.metric, Calling) and self.metric.against_first
 
     def calls(self, examples: Sequence[Example]) -> int:
         """How many calls it takes at most to answer these."""

@@ -16,13 +16,15 @@ from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
 from metaspo.engine.tasks.functions import function_digest
+from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.imports import source_digest
-from metaspo.engine.tasks.metrics import Agreement, UserMetric, build_metric
+from metaspo.engine.tasks.judges import Judge, judge_grader
+from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import AnswerSpec, DataSource, SampleOrder, TaskSpec, of_a_program, path_of
+from metaspo.engine.tasks.spec import AnswerSpec, DataSource, MetricTable, SampleOrder, TaskSpec, of_a_program, path_of
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated", "bad-rows"]
 Split = Literal["train", "test"]
@@ -107,7 +109,9 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         metric=metric,
         user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
         weight=spec.weight,
-        grading=grading_of(answer, own=(spec.metric or "", spec.program or ""), base_dir=base_dir),
+        grading=grading_of(
+            answer, own=(spec.metric_function or "", spec.program or ""), judge=_judge_of(metric), base_dir=base_dir
+        ),
         program=program,
         max_tokens=spec.max_tokens,
         response_format=json_text(spec.response_format) if spec.response_format else "",
@@ -120,12 +124,28 @@ def _program(spec: TaskSpec, base_dir: Path) -> Program | None:
     return build_program(spec.program, max_calls=spec.max_calls, base_dir=base_dir)
 
 
-def grading_of(answer: AnswerSpec, *, own: Sequence[str | Callable[..., object]] = (), base_dir: Path = Path()) -> str:
-    """A task's `grading`: how its answers are read, and the code of a format, metric or program of the user's own."""
+def _judge_of(metric: Metric) -> Judge | None:
+    function = metric.function if isinstance(metric, Grader) else None
+    return function if isinstance(function, Judge) else None
+
+
+def grading_of(
+    answer: AnswerSpec,
+    *,
+    own: Sequence[str | Callable[..., object]] = (),
+    judge: Judge | None = None,
+    base_dir: Path = Path(),
+) -> str:
+    """A task's `grading`: how its answers are read, the code of a format, metric or program of the user's own, and
+    what its judge is told."""
     named = [path for path in (answer.kind, *own) if isinstance(path, str) and ":" in path]
     code = {path: source_digest(path, base_dir=base_dir) for path in named}
     code |= {path_of(function): function_digest(function) for function in own if callable(function)}
-    data = {"answer": answer.model_dump(mode="json", exclude_defaults=True), "code": code}
+    data = {
+        "answer": answer.model_dump(mode="json", exclude_defaults=True),
+        "code": code,
+        **({"judge": judge} if judge else {}),
+    }
     return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -160,9 +180,16 @@ def _leave_out(fault: TaskError, source: DataSource | None, bad: list[str]) -> N
 def _answers(spec: TaskSpec, row: Row) -> tuple[str, ...]:
     """The accepted answers of a row, as they stand in the data."""
     values = spec.answer.facts.values
-    none = spec.answer.unanswerable is not None or values == "whole"
+    if _needs_no_gold(spec) and spec.columns.answer not in row.cells and not spec.columns.either:
+        return ("",)
+    none = spec.answer.unanswerable is not None or values == "whole" or _needs_no_gold(spec)
     answers = _gold(spec, answers_of(row, spec.columns, none=none, objects=values == "objects"), row.where)
     return (BETWEEN_LABELS.join(answers),) if values == "whole" else answers
+
+
+def _needs_no_gold(spec: TaskSpec) -> bool:
+    """Whether what grades its answers can do without the data's, which are "" then."""
+    return spec.judge is not None and spec.judge.against != "gold"
 
 
 def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -183,8 +210,11 @@ def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ..
 
 
 def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metric:
-    if callable(spec.metric):
-        return UserMetric(spec.metric_name(), spec.metric)
+    if spec.judge is not None:
+        return judge_grader(spec.judge, base_dir=base_dir)
+    max_calls = (isinstance(spec.metric, MetricTable) and spec.metric.max_calls) or 1
+    if callable(spec.metric_function):
+        return own_metric(spec.metric_name(), spec.metric_function, max_calls=max_calls)
     if of_a_program(spec.metric_name()):
         raise TaskError(
             f"metric: {spec.metric_name()!r} was a function of the program that ran this, and so its answers can be "
@@ -192,7 +222,7 @@ def _metric(spec: TaskSpec, answer_format: AnswerFormat, base_dir: Path) -> Metr
         )
     if spec.metric_name() == "agreement":
         return Agreement(answer_format)
-    return build_metric(spec.metric_name(), base_dir=base_dir)
+    return build_metric(spec.metric_name(), base_dir=base_dir, max_calls=max_calls)
 
 
 def _with_labels(answer: AnswerSpec, raw: Sequence[Example]) -> AnswerSpec:
@@ -244,6 +274,8 @@ def _canonical(
 def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> tuple[str, ...]:
     accepted: dict[str, None] = {}
     for answer in example.answers:
+        if not answer and _needs_no_gold(spec):
+            return ("",)
         canonical = answer_format.canonical(answer)
         if canonical is None:
             raise TaskError(

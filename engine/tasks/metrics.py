@@ -3,20 +3,17 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import ClassVar, Final
 
 from metaspo.engine.tasks.base import RIGHT, WRONG, AnswerFormat, Example, Grade, Metric, Tally, similarity_of
 from metaspo.engine.tasks.errors import MetricError, TaskError
+from metaspo.engine.tasks.graders import MetricFunction, checked_grade, failed_on, own_grader, parameters_of
 from metaspo.engine.tasks.imports import import_object
-from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
-
-MetricFunction = Callable[..., float | Grade]  # (prediction, answers) or (prediction, example)
 
 _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
@@ -108,6 +105,7 @@ class UserMetric(MeanOfGrades):
     """A user's own function; the score of a split is the mean.
 
     The function must depend on its arguments alone, or runs no longer replay. What it raises becomes a `MetricError`.
+    It may be slow: runs call it in a thread, and never twice at the same time.
 
     Attributes:
         name: its import path.
@@ -123,28 +121,21 @@ class UserMetric(MeanOfGrades):
         try:
             returned: object = self.function(prediction, example if self._takes_example else example.answers)
         except Exception as error:
-            why = f"metric {self.name!r} failed on the prediction {shown(prediction)}: {type(error).__name__}: {error}"
-            raise MetricError(f"{why} ({example.where})" if example.where else why) from error
-        grade = returned if isinstance(returned, Grade) else Grade(returned)  # type: ignore[arg-type]
-        score: object = grade.score
-        if not isinstance(score, int | float) or not 0 <= score <= 1 or not isinstance(grade.feedback, str):
-            raise MetricError(
-                f"metric {self.name!r} returned {shown(returned)} for the prediction {shown(prediction)}: "
-                'it must return a number from 0 to 1, or Grade(number, "what was wrong")'
-            )
-        return Grade(float(score), grade.feedback)
+            why = f"{type(error).__name__}: {error}"
+            raise MetricError(failed_on(prediction, example, why, name=self.name)) from error
+        return checked_grade(returned, name=self.name, prediction=prediction)
 
     @cached_property
     def _takes_example(self) -> bool:
-        try:
-            parameters = list(signature(self.function).parameters)
-        except (TypeError, ValueError):  # a builtin or a C function does not tell
-            return False
-        return parameters[1:2] == ["example"]
+        return parameters_of(self.function)[1:2] == ["example"]
 
 
-def build_metric(name: str, *, base_dir: Path) -> Metric:
-    """The metric that a config names; a module is also looked for in `base_dir`. Raises `TaskError`."""
+def build_metric(name: str, *, base_dir: Path, max_calls: int = 1) -> Metric:
+    """The metric that a config names; a module is also looked for in `base_dir`. Raises `TaskError`.
+
+    Args:
+        max_calls: that a function which may ask a model makes for one answer.
+    """
     for metric in (Accuracy(), ExactMatch(), MacroF1(), TokenF1()):
         if metric.name == name:
             return metric
@@ -153,9 +144,14 @@ def build_metric(name: str, *, base_dir: Path) -> Metric:
         module, _, attribute = name.partition(":")
         raise TaskError(
             f"metric: {module!r} has no function {attribute!r}; define it as fn(prediction, answers), "
-            "or as fn(prediction, example)"
+            "as fn(prediction, example), or as fn(prediction, example, call)"
         )
-    return UserMetric(name, function)
+    return own_metric(name, function, max_calls=max_calls)
+
+
+def own_metric(name: str, function: MetricFunction, *, max_calls: int = 1) -> Metric:
+    """A function of a user's own as a metric: called in a thread, or with a `Call`, as its parameters say."""
+    return own_grader(name, function, max_calls=max_calls) or UserMetric(name, function)
 
 
 def squad_normalize(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from metaspo.backends import Completion, Message
 from metaspo.engine.tasks.errors import TaskError
@@ -20,9 +20,9 @@ Messages = str | Sequence[Message | Mapping[str, Any]]
 
 
 class Call(Protocol):
-    """Asks the base model, as the run does: cached, limited, within the budget.
+    """Asks the base model, or in a grader the judge, as the run does: cached, limited, within the budget.
 
-    Whatever is left out is as in `[base]`. Equal calls of one example at a temperature above 0 are different samples,
+    Whatever is left out is as in its table. Equal calls of one example at a temperature above 0 are different samples,
     and the same ones when the run is started again.
     """
 
@@ -40,15 +40,15 @@ class Call(Protocol):
     ) -> Completion:
         """The answer to messages, or to a text as one user message.
 
-        In a program that is no coroutine function it returns the completion itself.
+        In a function that is no coroutine function it returns the completion itself.
 
-        Raises `RequestRejected` if the server will never answer; a program may catch that and go on.
+        Raises `RequestRejected` if the server will never answer; that may be caught.
         """
         ...
 
 
 class ProgramError(TaskError):
-    """A program that breaks its word: more calls than it may make, or an answer that is no text."""
+    """Code that breaks its word: more calls than it may make, or an answer of a program that is no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,20 @@ class Broken:
     reason: str
 
 
-@dataclass(frozen=True)
-class Program:
-    """A function that answers an example, given the prompts, the `Example` and a `Call`.
+@dataclass(frozen=True, kw_only=True)
+class CallingCode:
+    """A function of a user's own that is given a `Call`, last.
 
-    It has to depend on these alone, or runs no longer replay.
+    It has to depend on what it is given alone, or runs no longer replay.
 
     Attributes:
         name: its import path.
-        function: returns text, or a completion of which the text counts; or is a coroutine function that does.
+        function: a coroutine function, or one that is called in a thread.
         max_calls: how many calls it may make for one example.
     """
+
+    what: ClassVar[str]
+    key: ClassVar[str]  # of a task, that says how many calls it may make
 
     name: str
     function: Callable[..., object]
@@ -77,7 +80,23 @@ class Program:
     @cached_property
     def is_async(self) -> bool:
         """Whether it is to be awaited; else it is called in a thread."""
-        return iscoroutinefunction(self.function) or iscoroutinefunction(getattr(self.function, "__call__", None))  # noqa: B004 - its type is asked for
+        return is_coroutine_function(self.function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program(CallingCode):
+    """A function that answers an example, given the prompts, the `Example` and a `Call`.
+
+    It returns text, or a completion of which the text counts.
+    """
+
+    what: ClassVar[str] = "program"
+    key: ClassVar[str] = "max_calls"
+
+
+def is_coroutine_function(function: Callable[..., object]) -> bool:
+    """Whether what it returns is to be awaited."""
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - its type is asked for
 
 
 def build_program(name: str, *, max_calls: int, base_dir: Path) -> Program:
@@ -88,4 +107,4 @@ def build_program(name: str, *, max_calls: int, base_dir: Path) -> Program:
         raise TaskError(
             f"program: {module!r} has no function {attribute!r}; define it as async fn(prompts, example, call)"
         )
-    return Program(name, function, max_calls)
+    return Program(name=name, function=function, max_calls=max_calls)

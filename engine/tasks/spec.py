@@ -9,7 +9,9 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_serializer,
     field_validator,
@@ -17,7 +19,7 @@ from pydantic import (
 )
 
 from metaspo.backends.paths import usable_path
-from metaspo.engine.tasks.base import PLACEHOLDER, Grade, TaskRole, single_braces
+from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 from metaspo.engine.tasks.functions import importable
 
 SampleOrder = Literal["head", "random"]
@@ -321,6 +323,73 @@ class AnswerSpec(_Table):
         return KINDS.get(self.kind, OF_THE_USERS_OWN)
 
 
+class MetricTable(_Table):
+    """A `metric` that is a table: a judge, or a function with what it may ask.
+
+    Attributes:
+        judge: the rubric that a model grades by, or the name of a text file (.txt, .md) that holds it.
+        scale: what a judge's scores are: 5 for 1 to 5, or words from the worst to the best, as evenly spaced.
+        against: compares each answer, in both orders, with the data's ("gold") or with that under the first prompts
+            ("first"), in place of scoring it for itself.
+        shows_gold: whether a judge that scores an answer for itself sees the data's.
+        repeats: how many times a judge is asked the same; the mean counts.
+        structured: whether the judge's server is sent a JSON schema for its answer.
+        function: "package.module:function", or from Python a function.
+        max_calls: how many calls the function may make for one answer.
+    """
+
+    judge: str | None = Field(default=None, min_length=1)
+    scale: Annotated[int, Field(ge=2, le=100, strict=True)] | tuple[str, ...] = 5
+    against: Literal["gold", "first"] | None = None
+    shows_gold: bool = True
+    repeats: int = Field(default=1, ge=1, le=100, strict=True)
+    structured: bool = True
+    function: str | Callable[..., object] | None = None
+    max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+
+    @field_validator("function")
+    @classmethod
+    def _a_function(cls, value: str | Callable[..., object] | None) -> object:
+        if isinstance(value, str) and not _IMPORT_PATH.fullmatch(value) and not of_a_program(value):
+            raise ValueError(f'{value!r} names no function: write "package.module:function"')
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _words(cls, value: int | tuple[str, ...]) -> int | tuple[str, ...]:
+        if isinstance(value, tuple):
+            words = {word.strip().casefold() for word in value}
+            if len(words) < max(2, len(value)) or "" in words:
+                raise ValueError("must be two different words at least, from the worst to the best")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.judge is None) == (self.function is None):
+            raise ValueError('give either judge = "RUBRIC" or function = "package.module:function"')
+        strange = self.model_fields_set - ({"function", "max_calls"} if self.function else set(_OF_A_JUDGE))
+        if strange:
+            which = "a function" if self.function else "a judge"
+            raise ValueError(f"{min(strange)} does not go with {which}: leave it out")
+        if self.against and "scale" in self.model_fields_set:
+            raise ValueError("a comparison has no scale: leave out scale or against")
+        return self
+
+    @field_serializer("function", when_used="json")
+    def _function_path(self, value: str | Callable[..., object] | None) -> str | None:
+        return path_of(value) if callable(value) else value
+
+
+_OF_A_JUDGE: Final = ("judge", "scale", "against", "shows_gold", "repeats", "structured")
+MetricSpec = Annotated[
+    Annotated[str, Tag("[text]")]
+    | Annotated[MetricTable, Tag("[table]")]
+    | Annotated[Callable[..., object], Tag("[function]")],
+    Discriminator(lambda value: "[text]" if isinstance(value, str) else "[function]" if callable(value) else "[table]"),
+]
+"""A metric's name, a table, or from Python a function."""
+
+
 class TaskSpec(_Table):
     """One `[[tasks]]` table.
 
@@ -330,8 +399,8 @@ class TaskSpec(_Table):
         sample: which ones where there are more: the first, or a draw that depends on the run's seed, the task's name
             and the split only. A larger sample holds the smaller one of the same seed.
         max_question_chars: longer questions are left out and counted.
-        metric: one of `METRIC_NAMES`, "package.module:function" or, from Python, a function; by the kind of answer if
-            left out.
+        metric: one of `METRIC_NAMES`, "package.module:function", a `MetricTable` or, from Python, a function; by the
+            kind of answer if left out.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
@@ -350,7 +419,7 @@ class TaskSpec(_Table):
     sample: SampleOrder = "random"
     max_question_chars: int | None = Field(default=None, ge=1, le=_LARGEST, strict=True)
     answer: AnswerSpec = AnswerSpec()
-    metric: str | Callable[..., float | Grade] | None = None
+    metric: MetricSpec | None = None
     user_prompt: str | None = None
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=10_000_000, strict=True)
@@ -374,7 +443,7 @@ class TaskSpec(_Table):
 
     @field_validator("metric")
     @classmethod
-    def _known_metric(cls, value: str | Callable[..., float | Grade] | None) -> object:
+    def _known_metric(cls, value: object) -> object:
         if not isinstance(value, str) or value in METRIC_NAMES or _IMPORT_PATH.fullmatch(value) or of_a_program(value):
             return value
         raise ValueError(f'{value!r} is no metric: use {_one_of(METRIC_NAMES, value)} or "package.module:function"')
@@ -410,12 +479,27 @@ class TaskSpec(_Table):
         return self
 
     @field_serializer("metric", when_used="json")
-    def _metric_path(self, value: str | Callable[..., float | Grade] | None) -> str | None:
+    def _metric_path(self, value: MetricSpec | None) -> object:
+        if isinstance(value, MetricTable):
+            return value.model_dump(mode="json", exclude_unset=True)
         return path_of(value) if callable(value) else value
 
     def metric_name(self) -> str:
         """The metric as given, or the default for the kind of answer; of a function its import path."""
-        return path_of(self.metric) if callable(self.metric) else self.metric or self.answer.facts.metric
+        if isinstance(self.metric, MetricTable) and self.metric.judge is not None:
+            return "judge"
+        function = self.metric_function
+        return path_of(function) if callable(function) else function or self.answer.facts.metric
+
+    @property
+    def metric_function(self) -> str | Callable[..., object] | None:
+        """The metric's name or function, however it is given."""
+        return self.metric.function if isinstance(self.metric, MetricTable) else self.metric
+
+    @property
+    def judge(self) -> MetricTable | None:
+        """The judge that its answers are graded by, if any."""
+        return self.metric if isinstance(self.metric, MetricTable) and self.metric.judge is not None else None
 
 
 def path_of(function: Callable[..., object]) -> str:

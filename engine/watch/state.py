@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from metaspo.engine.config.schema import ROLES
 from metaspo.engine.evaluation.task_rows import COLUMNS, TaskRow
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.history import Proposed
@@ -40,7 +41,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
         "since": session.since if session else 0.0,
         "seconds": view.spent.seconds,
         "stage": session.stage if session else "",
-        "models": {role: (config.get(role) or {}).get("model", "") for role in ("base", "optimizer")},
+        "models": {role: (config.get(role) or {}).get("model", "") for role in ROLES},
         "progress": _progress(live, running=state == "running"),
         "points": points,
         "spent": {**_plain(view.spent), "cap": config.get("budget", {})},

@@ -69,7 +69,7 @@ function drawState(state) {
   $("state").className = "pill " + slug(state.state);
   $("state").hidden = false;
   drawStop(state);
-  say("models", [state.models.base && "answers: " + state.models.base, state.models.optimizer && "prompts: " + state.models.optimizer].filter(Boolean).join(" · "));
+  say("models", [state.models.base && "answers: " + state.models.base, state.models.optimizer && "prompts: " + state.models.optimizer, state.models.judge && "grades: " + state.models.judge].filter(Boolean).join(" · "));
   const warnings = state.stopped ? ["The run has stopped: " + state.stopped, ...state.warnings] : state.warnings;
   $("warnings").hidden = !warnings.length;
   $("warnings").replaceChildren(...warnings.map((text) => el("li", {}, text)));

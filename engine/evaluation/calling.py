@@ -1,8 +1,8 @@
-"""A program at work on one example: what it asks is asked as the run asks, and what goes wrong is told apart."""
+"""A user's code at work on one example: what it asks is asked as the run asks, and what goes wrong is told apart."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import add
 from typing import Any, cast
@@ -16,63 +16,75 @@ import orjson
 from metaspo.backends import Completion, Message, Request, RequestRejected, Usage
 from metaspo.backends.chat_request import json_text, read_message
 from metaspo.engine.config.models import Model
-from metaspo.engine.prompts import PromptPair, Roles, merged
-from metaspo.engine.tasks import Example
-from metaspo.engine.tasks.programs import Broken, Messages, Program, ProgramError
+from metaspo.engine.prompts import Roles, merged
+from metaspo.engine.tasks.programs import CallingCode, Messages, ProgramError
 from metaspo.scheduling import Account, DrawCounter, Gateway, Priority
 
-THREADS = 64  # programs without `async` at work at once, in each stage of a run
+THREADS = 64  # functions without `async` at work at once, in each stage of a run
 
 
 class NotStored(BaseException):
-    """A call whose answer is not in the cache, where none may be made. No `Exception`: a program must not catch it."""
+    """A call whose answer is not in the cache, where none may be made. No `Exception`: no code must catch it."""
 
 
-class ProgramRun:
-    """One example's run; used once.
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a user's code raised."""
 
-    Args:
-        account: of whom; None for who only looks.
+    reason: Exception
+
+    def __str__(self) -> str:
+        return f"{type(self.reason).__name__}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Whom code asks, and as whom.
+
+    Attributes:
+        account: None for who only looks.
         priority: of its calls; None to make none, and only look in the cache.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        model: Model,
-        gateway: Gateway,
-        *,
-        roles: Roles,
-        account: Account | None,
-        priority: Priority | None,
-    ) -> None:
-        self._program = program
-        self._model = model
-        self._gateway = gateway
-        self._roles = roles
-        self._account = account
-        self._priority = priority
+    model: Model
+    gateway: Gateway
+    roles: Roles
+    account: Account | None
+    priority: Priority | None
+
+
+class CodeRun:
+    """One example's run; used once.
+
+    Attributes:
+        usage: of all its calls.
+    """
+
+    def __init__(self, code: CallingCode, asked: Asked) -> None:
+        self.usage = Usage(0, 0)
+        self._code = code
+        self._asking = asked
         self._draws = DrawCounter()
         self._asked = 0
-        self._usage = Usage(0, 0)  # of all its calls
         self._hits: list[tuple[Request, Completion]] = []
-        self._end: BaseException | None = None  # what no program may keep to itself
+        self._end: BaseException | None = None  # what no code may keep to itself
         self._over = False
         self._own: asyncio.Task[Any] | None = None
-        self._calling: set[asyncio.Task[Any]] = set()  # others of the program's that wait for an answer
+        self._calling: set[asyncio.Task[Any]] = set()  # others of the code's that wait for an answer
 
-    async def answer(self, pair: PromptPair, example: Example) -> Completion | RequestRejected | Broken | None:
-        """The answer; None if the cache does not hold all that it takes and no call may be made.
+    async def returned(self, *arguments: object) -> object:
+        """What the function returns, given these and its call; or `Raised`, or the server's refusal that it passes on.
 
-        Raises what ends a run, whatever the program does with it, and `ProgramError`.
+        Raises, whatever the function does with that, what ends a run, `ProgramError`, and `NotStored` if no call may be
+        made and the cache does not hold all that it takes.
         """
         returned: object = None
         try:
-            returned = await self._run(pair, example)
+            returned = await self._run(arguments)
         except asyncio.CancelledError:
             raise
-        except Exception as reason:  # noqa: BLE001 - of a user's code: it is told, and counts as a wrong answer
-            returned = _refusal_in(reason) or Broken(f"the program failed: {type(reason).__name__}: {reason}")
+        except Exception as reason:  # noqa: BLE001 - of a user's code: it is told
+            returned = _refusal_in(reason) or Raised(reason)
         except BaseException:
             if self._end is None:
                 raise
@@ -80,34 +92,20 @@ class ProgramRun:
             self._over = True
             for task in tuple(self._calling):
                 task.cancel()
-        if isinstance(self._end, NotStored):
-            return None
         if self._end is not None:
             raise self._end
         self._count_hits()
-        return self._read(returned, example)
+        return returned
 
-    async def _run(self, pair: PromptPair, example: Example) -> object:
+    async def _run(self, arguments: Sequence[object]) -> object:
         self._own = asyncio.current_task()
-        function = self._program.function
-        if self._program.is_async:
-            return await cast("Awaitable[object]", function(pair, example, self.call))
+        function = self._code.function
+        if self._code.is_async:
+            return await cast("Awaitable[object]", function(*arguments, self.call))
         return await anyio.to_thread.run_sync(
-            partial(function, pair, example, self._call_from_thread),
+            partial(function, *arguments, self._call_from_thread),
             abandon_on_cancel=True,
-            limiter=_limiter(self._priority),
-        )
-
-    def _read(self, returned: object, example: Example) -> Completion | RequestRejected | Broken:
-        if isinstance(returned, Completion):
-            return replace(returned, usage=self._usage)
-        if isinstance(returned, RequestRejected | Broken):
-            return returned
-        if isinstance(returned, str):
-            return Completion(text=returned, finish_reason="stop", usage=self._usage, latency=0.0)
-        raise ProgramError(
-            f"program {self._program.name!r} returned {type(returned).__name__} for {example.where}: it must return "
-            "text, or a completion"
+            limiter=_limiter(self._asking.priority),
         )
 
     async def call(
@@ -123,13 +121,14 @@ class ProgramRun:
         extra: Mapping[str, Any] | None = None,
     ) -> Completion:
         """See `Call`."""
+        model = self._asking.model
         given = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if stop is not None:
             changes["stop"] = tuple(stop)
         if more := {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}:
-            changes["extra"] = _with(self._model.sampling.extra, more)
-        request = self._model.request(self._messages(messages))
+            changes["extra"] = _with(model.sampling.extra, more)
+        request = model.request(self._messages(messages))
         request = replace(request, sampling=replace(request.sampling, **changes))
         if response_format is not None:
             request = replace(request, response_format=json_text(response_format))
@@ -138,28 +137,29 @@ class ProgramRun:
     def _messages(self, messages: Messages) -> tuple[Message, ...]:
         told = [Message("user", messages)] if isinstance(messages, str) else messages
         read = tuple(message if isinstance(message, Message) else read_message(message) for message in told)
-        return merged(read) if self._roles == "merged" else read
+        return merged(read) if self._asking.roles == "merged" else read
 
     async def _answer(self, request: Request) -> Completion:
+        code, asking = self._code, self._asking
         if self._end is not None:
             raise self._end
         if self._over:
-            raise RuntimeError(f"program {self._program.name!r} calls after it has answered, or was given up")
+            raise RuntimeError(f"{code.what} {code.name!r} calls after it has answered, or was given up")
         self._asked += 1
         task = asyncio.current_task()
         if task is not None and task is not self._own:
             self._calling.add(task)
         try:
-            if self._asked > self._program.max_calls:
+            if self._asked > code.max_calls:
                 raise ProgramError(
-                    f"program {self._program.name!r} makes more than {self._program.max_calls} calls for one example: "
-                    "raise the task's max_calls"
+                    f"{code.what} {code.name!r} makes more than {code.max_calls} calls for one example: "
+                    f"raise the task's {code.key}"
                 )
-            if self._priority is None:
+            if asking.priority is None:
                 completion = await self._look_up(request)
             else:
-                completion = await self._gateway.complete(
-                    request, lane=self._model.lane, account=self._account, priority=self._priority
+                completion = await asking.gateway.complete(
+                    request, lane=asking.model.lane, account=asking.account, priority=asking.priority
                 )
         except (RequestRejected, asyncio.CancelledError):
             raise
@@ -168,11 +168,11 @@ class ProgramRun:
             raise
         finally:
             self._calling.discard(task)
-        self._usage = _sum(self._usage, completion.usage)
+        self.usage = _sum(self.usage, completion.usage)
         return completion
 
     async def _look_up(self, request: Request) -> Completion:
-        stored = await self._gateway.lookup_many([request])
+        stored = await self._asking.gateway.lookup_many([request])
         if 0 not in stored:
             raise NotStored
         self._hits.append((request, stored[0]))
@@ -180,17 +180,18 @@ class ProgramRun:
 
     def _count_hits(self) -> None:
         """Once it is known that the cache has them all: else the same are asked for again, and counted then."""
-        if self._hits and self._account is not None:
+        asking = self._asking
+        if self._hits and asking.account is not None:
             witness, _ = self._hits[-1]
             completions = [completion for _, completion in self._hits]
-            self._gateway.count_hits(completions, witness=witness, lane=self._model.lane, account=self._account)
+            asking.gateway.count_hits(completions, witness=witness, lane=asking.model.lane, account=asking.account)
 
     def _call_from_thread(self, messages: Messages, **options: Any) -> Completion:  # noqa: ANN401 - those of `call`
         return anyio.from_thread.run(partial(self.call, messages, **options))
 
 
 def _refusal_in(reason: BaseException) -> RequestRejected | None:
-    """The server's refusal that a program passes on, also out of a group of tasks."""
+    """The server's refusal that code passes on, also out of a group of tasks."""
     if isinstance(reason, BaseExceptionGroup):
         return next(filter(None, map(_refusal_in, reason.exceptions)), None)
     return reason if isinstance(reason, RequestRejected) else None
@@ -208,7 +209,7 @@ _LIMITERS: anyio.lowlevel.RunVar[dict[object, anyio.CapacityLimiter]] = anyio.lo
 
 
 def _limiter(priority: Priority | None) -> anyio.CapacityLimiter:
-    """One for the programs of a stage in an event loop: what can wait takes no thread of what is waited for."""
+    """One for the code of a stage in an event loop: what can wait takes no thread of what is waited for."""
     try:
         limiters = _LIMITERS.get()
     except LookupError:
