@@ -124,7 +124,7 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
 JUDGE = {"model": "judge", "endpoints": ["http://127.0.0.1:1/v1"]}
 
 
-def judged(task: Task, **settings: Any) -> Task:  # noqa: ANN401 - of any kind
+def judged(task: Task, **settings: object) -> Task:
     """The same, graded by a judge; settings as in a `MetricTable`."""
     table = MetricTable.model_validate({"judge": "It should be right.", **settings})
     return replace(task, metric=judge_grader(table, base_dir=Path()))
