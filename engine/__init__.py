@@ -16,6 +16,7 @@ from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.runs.summary import report_data
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.tasks import Example, Grade, task
+from metaspo.engine.tasks.graders import Ungraded
 from metaspo.engine.tasks.programs import Call
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "RunReport",
     "RunResult",
     "TestScore",
+    "Ungraded",
     "check_optimizable",
     "count_calls",
     "evaluate",

@@ -84,7 +84,9 @@ Calls = Annotated[
     ),
 ]
 STARTER = Path(__file__).resolve().parent / "starter"
-TEMPLATES = {"classify": STARTER} | {name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools")}
+TEMPLATES = {"classify": STARTER} | {
+    name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools", "judge")
+}
 
 app.add_typer(cache_app, name="cache")
 add_serving_benchmarks(bench_app)

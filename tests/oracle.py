@@ -287,7 +287,7 @@ class Oracle:
             return Grade(0.0)
         if judge.against is None:
             form = form_of(judge.scale)
-            words = {"choices": form.choices, "example": form.example, "rubric": judge.rubric}
+            words = {**form.words, "rubric": judge.rubric}
             gold = REFERENCE.format(gold=example.answers[0])
             text = SCORED.format(question=example.question, reference=gold, answer=prediction, **words)
             return Grade(*self.verdict(form, text))
@@ -297,7 +297,7 @@ class Oracle:
             other = first if first in ("yes", "no") else None
         if other is None or prediction == other:
             return Grade(1.0 if other is None else 0.5)
-        words = {"choices": WHICH.choices, "example": WHICH.example, "rubric": judge.rubric}
+        words = {**WHICH.words, "rubric": judge.rubric}
         sides = [(prediction, other), (other, prediction)]
         texts = [COMPARED.format(question=example.question, a=a, b=b, **words) for a, b in sides]
         (first_score, first_why), (second_score, second_why) = [self.verdict(WHICH, text) for text in texts]
@@ -307,20 +307,21 @@ class Oracle:
 
     def verdict(self, form: Form, text: str) -> Verdict:
         """What the judge says, asked twice more where it cannot be read."""
-        told = [Message("user", text)]
+        told, asked, bare = [Message("user", text)], form, replace(form, reasons=False)
         for _ in range(3):
             said = self.send(
                 Request(
                     model="judge",
                     messages=tuple(told),
                     sampling=Sampling(max_tokens=1024, temperature=0.0),
-                    response_format=json_text(form.response_format),
+                    response_format=json_text(asked.response_format),
                 )
             )
             verdict = form.read(said)
             if verdict is not None:
                 return verdict
-            told += [Message("assistant", said), Message("user", AGAIN.format(example=form.example))]
+            told += [Message("assistant", said), Message("user", AGAIN.format(example=bare.example))]
+            asked = bare
         raise Refused
 
     def base(self, messages: tuple[Message, ...]) -> str:

@@ -250,20 +250,33 @@ def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert (again.code, len(again.errors)) == (2, 1)
 
 
-@pytest.mark.parametrize("template", ["extract", "rag", "tools"])
+@pytest.mark.parametrize("template", ["extract", "rag", "tools", "judge"])
 def test_a_template_runs_as_it_is_written_and_again_without_a_call(
     template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def said(request: Request) -> str:
+        asked = request.messages[-1].content
+        return ("poor", "fair", "good")[len(asked) % 3] if request.model == "j" else str(len(asked) % 7)
+
     monkeypatch.chdir(tmp_path)
     assert here("init", "new", "--template", template).code == 0
-    with ChatServer(lambda request: str(len(request.messages[-1].content) % 7)) as running:
-        changes = ["base.backend=openai-compatible", "base.model=m", f'base.endpoints=["{running.url}"]']
+    models = {"base": "m", "judge": "j"} if template == "judge" else {"base": "m"}
+    with ChatServer(said) as running:
+        changes = [
+            change
+            for role, model in models.items()
+            for change in (
+                f"{role}.backend=openai-compatible",
+                f"{role}.model={model}",
+                f'{role}.endpoints=["{running.url}"]',
+            )
+        ]
         sets = [word for change in changes for word in ("--set", change)]
         plan = here("plan", "new/metaspo.toml", "--json", *sets)
         done = here("optimize", "new/metaspo.toml", "--json", *sets)
         assert (plan.code, done.code) == (0, 0), done.err
         calls = running.calls
-        assert 0 < calls <= plan.data[0]["lanes"]["base"]["calls"]
+        assert 0 < calls <= sum(lane["calls"] for lane in plan.data[0]["lanes"].values())
         again = here("optimize", "new/metaspo.toml", "--json", *sets)
         assert running.calls == calls
         assert again.data[0]["summary"]["scores"] == done.data[0]["summary"]["scores"]

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from world import JUDGE, World, judged, make_config, make_task
 from metaspo.backends import Completion, Request, Usage
 from metaspo.engine import ConfigError, RunConfig, count_calls, plan_run
 from metaspo.engine.config.checks import check_config
+from metaspo.engine.config.load import parse_config
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.tasks import Example, Grade, Task, TaskError, TaskSpec, load_task
 from metaspo.engine.tasks.graders import Ungraded
 from metaspo.engine.tasks.judges import WHICH, Judge, form_of
 from metaspo.engine.tasks.programs import Messages
+from metaspo.engine.tasks.spec import MetricTable
 
 ONCE = {"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 1}, "judge": JUDGE}
 EXAMPLE = Example("What is asked?", ("the right one",), "a.jsonl:1")
@@ -137,6 +141,14 @@ def test_what_cannot_be_read_is_asked_again_with_what_was_said() -> None:
     assert grade.score == 1
     assert asked[1][1] == "Hm."
     assert "cannot be read" in asked[1][2]
+
+
+def test_a_judge_need_not_give_reasons_and_is_not_asked_for_them_again() -> None:
+    for reasons, told in ((True, ["score", "reasons"]), (False, ["score"])):
+        judge = Judge(rubric="Be kind.", reasons=reasons)
+        assert sorted(judge.form.response_format["json_schema"]["schema"]["required"]) == sorted(told)
+        _, asked = graded(judge, "an answer", "Hm.", '{"score": 5}')
+        assert [("reasons in one or two" in text) for text in asked[1]] == [reasons, False, False]
 
 
 def test_a_judge_that_is_never_understood_gives_no_grade_rather_than_a_zero() -> None:
@@ -295,3 +307,27 @@ def test_another_judge_is_another_run() -> None:
     config, task = make_config(ONCE), judged(make_task("a"))
     other = make_config({**ONCE, "judge": {**JUDGE, "model": "another"}})
     assert fingerprint(config, [task]) != fingerprint(other, [task])
+
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "judges.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_judges_names_all_that_one_may_be_told() -> None:
+    assert set(MetricTable.model_fields) <= set(re.findall(r"\w+", PAGE))
+
+
+def test_the_grader_on_the_page_grades(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "polite.py").write_text(code, encoding="utf-8")
+    task = loaded(tmp_path, {"function": "polite:grade", "max_calls": 1})
+    assert task.grade_calls == 1
+    runs = Runs(make_config(ONCE), [replace(task, train=make_task("a").train)], Says(3, "Yes."), timing=1, width=4)
+    result = runs.session()
+    assert result is not None
+    assert result.train_before == 1.0
+
+
+def test_the_config_on_the_page_is_one() -> None:
+    text = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0]
+    raw = {**tomllib.loads(text), "base": {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"]}}
+    check_config(parse_config(raw), source="the page")

@@ -332,6 +332,7 @@ class MetricTable(_Table):
         against: compares each answer, in both orders, with the data's ("gold") or with that under the first prompts
             ("first"), in place of scoring it for itself.
         shows_gold: whether a judge that scores an answer for itself sees the data's.
+        reasons: whether a judge gives its reasons first, which strategies learn from.
         repeats: how many times a judge is asked the same; the mean counts.
         structured: whether the judge's server is sent a JSON schema for its answer.
         function: "package.module:function", or from Python a function.
@@ -342,6 +343,7 @@ class MetricTable(_Table):
     scale: Annotated[int, Field(ge=2, le=100, strict=True)] | tuple[str, ...] = 5
     against: Literal["gold", "first"] | None = None
     shows_gold: bool = True
+    reasons: bool = True
     repeats: int = Field(default=1, ge=1, le=100, strict=True)
     structured: bool = True
     function: str | Callable[..., object] | None = None
@@ -380,7 +382,7 @@ class MetricTable(_Table):
         return path_of(value) if callable(value) else value
 
 
-_OF_A_JUDGE: Final = ("judge", "scale", "against", "shows_gold", "repeats", "structured")
+_OF_A_JUDGE: Final = ("judge", "scale", "against", "shows_gold", "reasons", "repeats", "structured")
 MetricSpec = Annotated[
     Annotated[str, Tag("[text]")]
     | Annotated[MetricTable, Tag("[table]")]
