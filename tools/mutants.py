@@ -6,12 +6,13 @@
 
 Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, the
 quickest of its own room first, until one fails. Which tests these are is found by running the default tests once,
-traced; `--map` does so again. Prints how many were killed, by folder, and every survivor. Those that change nothing are
-listed in `mutants_equivalent.toml`.
+traced; files of tests that have changed since are run so again, and with `--map` all are. Prints how many were killed,
+by folder, and every survivor. Those that change nothing are listed in `mutants_equivalent.toml`.
 """
 
 import argparse
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -63,8 +64,7 @@ PRELOADED = [
     "typer",
 ]
 QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
-MAX_SECONDS = 40.0  # of tests, by the clock of the traced run, that one mutant meets
-SLOWER = 4.0  # times that, and so many seconds more, is a hang
+SLOWER = 10.0  # times the traced run's time, and so many seconds more, is a hang: other programs may run beside
 START = 20.0
 Fate = Literal["killed", "hangs", "survived", "not covered"]
 
@@ -76,8 +76,8 @@ class Coverage:
     seconds: dict[str, float]
     tests: dict[str, list[str]]
 
-    def of(self, mutant: Mutant) -> list[str]:
-        """The tests for a mutant: those of its own room first, of these the quickest.
+    def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
+        """The tests for a mutant, so many seconds of them: those of its own room first, of these the quickest.
 
         What nothing in this process enters may run in another one, which the tests of its module start.
         """
@@ -90,7 +90,7 @@ class Coverage:
         total = 0.0
         for test in sorted(tests, key=lambda test: (not test.startswith(room), self.seconds[test])):
             total += self.seconds[test]
-            if total > MAX_SECONDS and chosen:
+            if total > seconds and chosen:
                 break
             chosen.append(test)
         return chosen
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--suite", choices=("tests", "simulation"), default="tests")
     parser.add_argument("--seeds", type=int, default=80, help="of the simulation")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of tests that one mutant meets, as traced")
     parser.add_argument("--map", action="store_true", help="run the default tests, traced, again")
     given = parser.parse_args()
     multiprocessing.set_forkserver_preload(PRELOADED)
@@ -151,7 +152,7 @@ def main() -> None:
         if given.suite == "simulation":
             judge = by_simulation(trees[0], given.seeds)
         else:
-            judge = by_tests(trees, again=given.map)
+            judge = by_tests(trees, seconds=given.seconds, again=given.map)
         fates = all_fates(mutants, trees, judge)
     print_report(mutants, fates)
 
@@ -192,18 +193,17 @@ def all_fates(mutants: Sequence[Mutant], trees: Sequence[Tree], judge: Callable[
     return fates
 
 
-def by_tests(trees: Sequence[Tree], *, again: bool) -> Callable[[Mutant, Tree], Fate]:
+def by_tests(trees: Sequence[Tree], *, seconds: float, again: bool) -> Callable[[Mutant, Tree], Fate]:
     """A mutant is killed by a test that fails, or by one that hangs."""
-    if again or not MAP.exists():
-        trace_all(trees)
-    coverage = Coverage(**json.loads(MAP.read_text(encoding="utf-8")))
+    coverage = traced(trees, again=again)
 
     def judge(mutant: Mutant, tree: Tree) -> Fate:
-        tests = coverage.of(mutant)
+        tests = coverage.of(mutant, seconds=seconds)
         if not tests:
             return "not covered"
-        limit = START + SLOWER * sum(coverage.seconds[test] for test in tests)
-        return _fate(tree.run(run_tests, tests, limit=limit))
+        took = [coverage.seconds[test] for test in tests]
+        longest, limit = (START + SLOWER * time for time in (max(took), sum(took)))
+        return _fate(tree.run(run_tests, tests, longest, limit=limit))
 
     return judge
 
@@ -217,31 +217,41 @@ def by_simulation(tree: Tree, seeds: int) -> Callable[[Mutant, Tree], Fate]:
     return lambda mutant, tree: _fate(tree.run(run_seeds, seeds, limit=limit))
 
 
-def trace_all(trees: Sequence[Tree]) -> None:
-    """The default tests, their files dealt to the trees, and what they enter written to `MAP`."""
-    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_*.py"))
-    parts = [tree.root.parent / "map.json" for tree in trees]
-
-    def trace(number: int) -> None:
-        dealt = files[number :: len(trees)]
-        trees[number].run(trace_tests, dealt, trees[number].root, parts[number], limit=3600)
-        if not parts[number].exists():
-            raise RuntimeError(
-                f"the traced tests broke off:\n{(parts[number].parent / 'output.txt').read_text()[-3000:]}"
-            )
-
-    print("running the default tests, traced ...", file=sys.stderr)
-    with ThreadPoolExecutor(len(trees)) as pool:
-        list(pool.map(trace, range(len(trees))))
-    seconds: dict[str, float] = {}
-    tests: dict[str, list[str]] = {}
-    for part in parts:
-        seen = json.loads(part.read_text(encoding="utf-8"))
-        seconds.update(seen["seconds"])
-        for name, entering in seen["tests"].items():
+def traced(trees: Sequence[Tree], *, again: bool) -> Coverage:
+    """What the default tests enter, from `MAP`, after the files that have changed since were run (or all, `again`)."""
+    files = {f"tests/{path.name}": _digest(path) for path in sorted((ROOT / "tests").glob("test_*.py"))}
+    before = {} if again or not MAP.exists() else json.loads(MAP.read_text(encoding="utf-8"))
+    then: dict[str, str] = before.get("files", {})
+    changed = [file for file, digest in files.items() if then.get(file) != digest]
+    kept = {file for file, digest in then.items() if files.get(file) == digest}
+    seconds = {test: took for test, took in before.get("seconds", {}).items() if _file(test) in kept}
+    tests = {
+        name: [test for test in entering if _file(test) in kept] for name, entering in before.get("tests", {}).items()
+    }
+    for part in trace(changed, trees) if changed else ():
+        seconds.update(part.seconds)
+        for name, entering in part.tests.items():
             tests.setdefault(name, []).extend(entering)
     MAP.parent.mkdir(exist_ok=True)
-    MAP.write_text(json.dumps({"seconds": seconds, "tests": tests}), encoding="utf-8")
+    MAP.write_text(json.dumps({"files": files, "seconds": seconds, "tests": tests}), encoding="utf-8")
+    return Coverage(seconds, tests)
+
+
+def trace(files: Sequence[str], trees: Sequence[Tree]) -> list[Coverage]:
+    """What these files' tests enter; they are dealt to the trees."""
+    print(f"running {len(files)} files of tests, traced ...", file=sys.stderr, flush=True)
+
+    def part(tree: Tree, dealt: Sequence[str]) -> Coverage:
+        path = tree.root.parent / "map.json"
+        tree.run(trace_tests, dealt, tree.root, path, limit=3600)
+        if not path.exists():
+            output = (tree.root.parent / "output.txt").read_text()
+            raise RuntimeError(f"the traced tests broke off:\n{output[-3000:]}")
+        return Coverage(**json.loads(path.read_text(encoding="utf-8")))
+
+    dealt = [(tree, files[number :: len(trees)]) for number, tree in enumerate(trees)]
+    with ThreadPoolExecutor(len(trees)) as pool:
+        return list(pool.map(lambda pair: part(*pair), [pair for pair in dealt if pair[1]]))
 
 
 def print_report(mutants: Sequence[Mutant], fates: Sequence[Fate]) -> None:
@@ -276,9 +286,9 @@ def _at_home(root: Path, work: Callable[..., None], arguments: Sequence[object])
     work(*arguments)
 
 
-def run_tests(tests: Sequence[str]) -> None:
-    """Until one fails."""
-    sys.exit(pytest.main(["-x", *QUIETLY, *tests]))
+def run_tests(tests: Sequence[str], longest: float) -> None:
+    """Until one fails, or takes longer than that."""
+    sys.exit(pytest.main(["-x", f"--timeout={longest:.0f}", *QUIETLY, *tests]))
 
 
 def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
@@ -294,6 +304,14 @@ def run_seeds(seeds: int) -> None:
     from simulate import run_one
 
     sys.exit(any(isinstance(run_one(seed), str) for seed in range(seeds)))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def _fate(status: int | None) -> Fate:
