@@ -6,7 +6,7 @@ for cuts, cool-down and "grow only if in use" follow inspect_ai's adaptive concu
 a server needs that never refuses and only queues, as vLLM does.
 """
 
-from math import ceil
+from math import ceil, inf
 from typing import Literal, Protocol
 
 FIRST = 8  # calls in flight at the start, for each endpoint
@@ -142,7 +142,7 @@ class AutoConcurrency:
         self._rested = 0
         self._ups = UPS_PER_DOWN  # trials of more since the last one of fewer
         self._cool_until = 0.0
-        self._ceiling: float | None = None
+        self._ceiling = inf
         self._ceiling_set = 0.0
         self._server_full = False
         self._meter = self._new_meter(skip=self._limit)
@@ -239,12 +239,9 @@ class AutoConcurrency:
     def _step_up(self, now: float) -> int:
         if self._server_full:
             return self._base
-        factor = STEP_UP
-        if self._ceiling is not None:
-            if now - self._ceiling_set > CEILING_MEMORY:
-                self._ceiling = None
-            elif self._base * STEP_UP > self._ceiling * CUT:
-                factor = STEP_NEAR_CEILING
+        remembers = now - self._ceiling_set <= CEILING_MEMORY
+        near_ceiling = remembers and self._base * STEP_UP > self._ceiling * CUT
+        factor = STEP_NEAR_CEILING if near_ceiling else STEP_UP
         return min(max(self._base + 1, ceil(self._base * factor)), self._max)
 
     def _begin_trial(self, phase: Phase, limit: int) -> None:

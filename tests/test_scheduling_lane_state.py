@@ -107,6 +107,10 @@ class Rig:
                 self.done.append("look")
         while (call := self.state.next_start(at)) is not None:
             self._send(call)
+        return self.take_done()
+
+    def take_done(self) -> str:
+        """What was done since the last look."""
         done = ", ".join(self.done)
         self.done.clear()
         return done
@@ -157,6 +161,11 @@ class Rig:
 
     def happen(self, what: str, at: float) -> str:
         """One line of a table."""
+        self.hear(what, at)
+        return self.pump(at)
+
+    def hear(self, what: str, at: float) -> None:
+        """What happens, before anything is done about it."""
         word, *rest = what.split() or [""]
         number = int(rest[0]) if rest and rest[0].isdigit() else 0
         match word:
@@ -174,7 +183,6 @@ class Rig:
                 self._end_look(rest[0], at)
             case "close":
                 self.state.close(at)
-        return self.pump(at)
 
     def _end_look(self, how: str, at: float) -> None:
         endpoint, was = self.looks.pop(0)
@@ -304,6 +312,15 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (0, "ask 2", ""),
             (1, "fail 1 full", ""),
             (9, "", "send 1"),
+        ],
+    ),
+    "who leaves while a full server's slot is held gives it to the next": (
+        ONE,
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2", ""),
+            (1, "fail 1 full", ""),
+            (1.01, "leave 1", "send 2"),
         ],
     ),
     "a refusal for the rate holds everybody": (
@@ -442,16 +459,22 @@ def test_what_happens_is_answered_by_what_the_table_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_whoever_drives_a_lane_only_by_its_own_word_misses_nothing(name: str) -> None:
-    """Looked after when something happens and at `wake_at`, it does what the table says, and nothing in between."""
+    """Looked after when it wakes, when a look has ended, and at `wake_at`, it does what the table says, and nothing in
+    between."""
     lane_settings, table = TABLES[name]
-    rig, done = Rig(lane_settings), []
+    rig, done, rings_at = Rig(lane_settings), list[str](), inf
     for (at, what, _), (next_at, _, _) in zip(table, [*table[1:], table[-1]], strict=True):
-        done.append(rig.happen(what, at) if what else "")
-        while (wake_at := rig.state.wake_at()) <= next_at:
-            done.append(rig.pump(0.5 * (at + wake_at)) if wake_at > at else "")
-            assert done.pop() == ""
-            done.append(rig.pump(wake_at))
-            at = wake_at
+        woken = rig.woken
+        rig.hear(what, at)
+        done.append(rig.take_done())
+        if rig.woken > woken or what.startswith("probe"):
+            done.append(rig.pump(at))
+            rings_at = rig.state.wake_at()
+        while rings_at <= next_at:
+            if rings_at > at:
+                assert rig.pump(0.5 * (at + rings_at)) == ""
+            done.append(rig.pump(rings_at))
+            at, rings_at = rings_at, rig.state.wake_at()
     assert ", ".join(filter(None, done)) == ", ".join(filter(None, (effects for _, _, effects in table)))
 
 

@@ -104,3 +104,25 @@ async def test_a_mistake_as_it_is_decided_who_starts_leaves_nobody_waiting(monke
         assert set(told) == {mistake}
         monkeypatch.setattr(Endpoints, "pick", pick)
         assert (await gateway.complete(ask(3), lane="lane")).text == "question 3"
+
+
+@pytest.mark.virtual
+async def test_a_mistake_as_an_answer_is_taken_leaves_nobody_waiting() -> None:
+    """Everybody is told of it; the event loop, too. The lane goes on with who comes later."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    mistake = ZeroDivisionError("a mistake")
+    stopped = [True]
+
+    def clock() -> float:
+        if stopped:
+            raise mistake
+        return 0.0
+
+    lanes = [Lane("lane", [Server()], LaneSettings(concurrency=1))]
+    async with Gateway(lanes, store=MemoryStore(), wall_clock=clock) as gateway:
+        failed = await asyncio.gather(*(gateway.complete(ask(n), lane="lane") for n in (1, 2)), return_exceptions=True)
+        assert failed == [mistake, mistake]
+        assert set(told) == {mistake}
+        stopped.clear()
+        assert (await gateway.complete(ask(3), lane="lane")).text == "question 3"
