@@ -94,8 +94,8 @@ def model_facts(name: str, *, models: Mapping[str, ModelFacts] | None = None) ->
 
     `models` is what `load_models` gave; by default only what is shipped.
     """
-    known = _shipped_models() if models is None else models
-    return known.get(name) or known.get(_SNAPSHOT.sub("", name))
+    shipped = _shipped_models() if models is None else models
+    return shipped.get(name) or shipped.get(_SNAPSHOT.sub("", name))
 
 
 @cache

@@ -118,11 +118,11 @@ class BytesCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ann
         rows = self._sql(select, [key for key, _ in items]).fetchall()
         added = {key for rowid, key, _, _ in rows if rowid in newest}
         there = {key: value_or_problem(mode, value) for _, key, mode, value in rows}
-        found: list[bytes | BadRecord | None] = []
+        stored_before: list[bytes | BadRecord | None] = []
         for key, _ in items:
-            found.append(None if key in added else there[key])
+            stored_before.append(None if key in added else there[key])
             added.discard(key)
-        return found
+        return stored_before
 
     def require_in_place(self) -> None:
         """Raise `OSError` if the database was moved or removed: SQLite would go on writing to a file nobody finds."""
@@ -203,11 +203,13 @@ def add_first(cache: BytesCache, items: Sequence[tuple[str, bytes]]) -> list[byt
     try:
         cache.require_in_place()
         with cache.transact():
-            found = [before for some in batched(items, ROWS_PER_STATEMENT) for before in cache.add_missing(some)]
+            stored_before = [
+                before for some in batched(items, ROWS_PER_STATEMENT) for before in cache.add_missing(some)
+            ]
     except DatabaseErrors:
         cache.close()  # rolls back what diskcache may have left open
         raise
-    return found
+    return stored_before
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

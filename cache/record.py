@@ -67,7 +67,7 @@ def _getter(*fields: Field) -> "attrgetter[Any]":
 
 
 _get_values = _getter(*_ALWAYS)
-_get_floats = itemgetter(*(place for place, kind in enumerate(_TYPES) if kind is float))
+_get_floats = itemgetter(*(position for position, kind in enumerate(_TYPES) if kind is float))
 _get_optional = _getter(*_OPTIONAL.values())
 
 

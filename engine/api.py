@@ -68,7 +68,7 @@ async def optimize_many(
     far the download of a local model's file is, in bytes; `warn` that the cache failed, if the runs go on without.
     """
 
-    async def one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
+    async def run_one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
         try:
             return await run_prepared(item, gateway, names, observer=observer(item), events=events)
         except ENDS_ONE_RUN as reason:
@@ -82,7 +82,7 @@ async def optimize_many(
     tell_notices(prepared, warn)
     events = LaneEvents()
     async with open_for(prepared, on_event=events, progress=progress, warn=warn) as (gateway, names):
-        return await gather(one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
+        return await gather(run_one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
 
 
 async def evaluate(

@@ -16,8 +16,8 @@ def project_folder(beside: Path | None = None) -> Path:
     here = Path.cwd()
     if (here / KEPT).is_dir():
         return Path()
-    found = _nearest(here.parents) or (_nearest(_at_or_above(beside.resolve())) if beside is not None else None)
-    return found or Path()
+    project = _nearest(here.parents) or (_nearest(_at_or_above(beside.resolve())) if beside is not None else None)
+    return project or Path()
 
 
 def _at_or_above(folder: Path) -> Iterable[Path]:

@@ -208,9 +208,9 @@ def methods(
     minute or two.
     """
     with exit_on_user_error():
-        known = [*METHODS, *(GEPA if peers_python else ())]
-        if unknown := set(method or ()) - set(known):
-            raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(known)}")
+        names = [*METHODS, *(GEPA if peers_python else ())]
+        if unknown := set(method or ()) - set(names):
+            raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")
         gepa = folder_of(peers_python) if peers_python else ""
     show(measure_methods(seeds=seeds, calls=calls or CALLS, methods=method or (), jobs=jobs, gepa=gepa), json=json)
 

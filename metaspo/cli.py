@@ -134,8 +134,8 @@ def init(
         if template and domain:
             raise ConfigError("--template and --domain are two ways to begin: give one of them")
         if template and template not in TEMPLATES:
-            known = ", ".join(TEMPLATES)
-            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {known}")
+            names = ", ".join(TEMPLATES)
+            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
         if domain:
             files = {target: domain_starter(domain).encode()}
             wrote, first = f"{target}", f"tasks --domain {domain}"

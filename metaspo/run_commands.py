@@ -28,11 +28,11 @@ def runs(context: typer.Context, folder: RunsFolder = RUNS, json: Json = False) 
     if context.invoked_subcommand:
         return
     with exit_on_user_error():
-        found = find_runs(folder)
-        lines = list_runs(found)
+        directories = find_runs(folder)
+        lines = list_runs(directories)
         if json:
-            tables.print_json(out, [_as_json(run, line) for run, line in zip(found, lines, strict=True)])
-        elif found:
+            tables.print_json(out, [_as_json(run, line) for run, line in zip(directories, lines, strict=True)])
+        elif directories:
             print_runs(out, lines)
         else:
             err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)

@@ -119,10 +119,10 @@ class Client:
         `lane`: the only one, or that named as the model, if left out. `draw`: which sample is meant, counted if left
         out. Smaller priorities go first. Raises `CallFailed`.
         """
-        found, future = self._begin(request, lane, draw, priority)
+        stored, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert found is not None
-            return found
+            assert stored is not None
+            return stored
         try:
             return future.result()
         except BaseException:
@@ -133,10 +133,10 @@ class Client:
         self, request: Request, *, lane: str = "", draw: int | None = None, priority: Priority = ()
     ) -> Completion:
         """The same for a coroutine on any event loop, asyncio's or trio's; cancelled, it waits no longer."""
-        found, future = self._begin(request, lane, draw, priority)
+        stored, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert found is not None
-            return found
+            assert stored is not None
+            return stored
         return await _result_of(future)
 
     def complete_many(

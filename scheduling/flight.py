@@ -123,14 +123,14 @@ class Flight:
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
         verdict: what came of its tries, once none is left; hung: how often a call of it was broken off for hanging.
-        found: whether its answer turned out to be in the store.
+        in_store: whether its answer turned out to be in the store.
     """
 
     __slots__ = (
-        "found",
         "funds",
         "home",
         "hung",
+        "in_store",
         "key",
         "limiter_seconds",
         "limiter_then",
@@ -164,7 +164,7 @@ class Flight:
         self.retries = NO_RETRIES
         self.verdict = ""
         self.hung = 0
-        self.found = False
+        self.in_store = False
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
 

@@ -143,9 +143,9 @@ class Gateway:
         key = request_key(request)
         flight = self._flights.get(key)
         if flight is None or target.doubt.is_proof(flight):  # which asks again what is stored
-            found = await self._writer.look_up((key,))
-            if found:
-                completion = found[key]
+            stored = await self._writer.look_up((key,))
+            if stored:
+                completion = stored[key]
                 target.doubt.answered_before(request)
                 target.books.hits(account, (completion,))
                 return Answer(completion, key, "hit", 0.0, _price(target, completion))
@@ -160,7 +160,7 @@ class Gateway:
                 waiter.future.exception()  # seen, though nobody is left to tell
             raise
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
-        source: Source = "hit" if flight.found else "joined" if joined else "miss"
+        source: Source = "hit" if flight.in_store else "joined" if joined else "miss"
         return Answer(completion, key, source, waited, _price(target, completion))
 
     async def complete_many(

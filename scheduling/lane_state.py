@@ -142,7 +142,7 @@ class LaneState:
 
     def count_hit(self, flight: Flight, completion: Completion) -> None:
         """A flight's answer was found in the store after all."""
-        flight.found = True
+        flight.in_store = True
         self.books.hits(flight.payer, (completion,))
 
     def stored(self) -> None:

@@ -136,8 +136,8 @@ class Server:
         name = request.model
         model = self._models.get(name)
         if model is None:
-            known = ", ".join(sorted(self._models))
-            raise CallFailed(f"There is no model {name[:80]!r} here; there are: {known}.", kind="model")
+            names = ", ".join(sorted(self._models))
+            raise CallFailed(f"There is no model {name[:80]!r} here; there are: {names}.", kind="model")
         revision = self._revisions[name]
         if model.model != name or revision:
             request = replace(request, model=model.model, revision=revision)

@@ -3,7 +3,7 @@
     python tests/faulty_server.py --port 8123 --log answered.txt --seed 7 --faults 0.3
 
 Which request meets which fault follows from the seed and from how often its body came before; no body meets more than
-two, so that a client with three attempts gets through. Each completion that was sent whole is a line of the log. It is
+two, so that a client with three attempts gets through. Each completion that is sent whole is a line of the log. It is
 meant to be killed.
 """
 
@@ -114,8 +114,8 @@ class FaultyServer:
             return await fault(http, body)
         response = web.json_response(body)
         await response.prepare(http)
+        self._log.write(f"{name}\n".encode())  # before it is sent: what is killed in between must not be missing here
         await response.write_eof()
-        self._log.write(f"{name}\n".encode())
         return response
 
     def _fault(self, name: str) -> Fault | None:

@@ -44,12 +44,12 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
     examples = task.train if task.role == "source" else task.test
     pair, example = PromptPair(config.system_prompt, task.user_prompt), examples[0]
     asking = asking_of(base, pair, task, [example])
-    known = await asking.recall()
-    answer: Answered = known[0] if known else (await asking.ask([0], ()))[0]
+    recalled = await asking.recall()
+    answer: Answered = recalled[0] if recalled else (await asking.ask([0], ()))[0]
     outcome = (await outcomes_of(base, task, [example], {0: answer}, priority=()))[0]
     usage = answer.usage if isinstance(answer, Completion) else None
     messages = render(pair, example.question, roles=config.roles)
-    own = sum(len(message.content) for message in messages) - len(example.question)
+    prompt_characters = sum(len(message.content) for message in messages) - len(example.question)
     return TaskCheck(
         task=task.name,
         role=task.role,
@@ -60,7 +60,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
         outcome=outcome,
         prompt_tokens=usage.prompt_tokens if usage else 0,
         completion_tokens=usage.completion_tokens if usage else 0,
-        longest=own + max(len(each.question) for each in (*task.train, *task.test)),
+        longest=prompt_characters + max(len(each.question) for each in (*task.train, *task.test)),
         fault=f"task {task.name}: {outcome.feedback} ({example.where})" if outcome.broken else "",
         advice=_advice(task, answer, outcome, config),
     )

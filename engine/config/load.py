@@ -176,9 +176,9 @@ def explain_faults(
     return "\n".join(f"{source}: {_explain(fault, table)}{_whose(fault, raw or {})}" for fault in told)
 
 
-def _holds_another(place: tuple[int | str, ...], faults: Iterable[ErrorDetails]) -> bool:
+def _holds_another(location: tuple[int | str, ...], faults: Iterable[ErrorDetails]) -> bool:
     """Whether there are faults within a place: a list is then called too short whose rows were only refused."""
-    return any(fault["loc"][: len(place)] == place != fault["loc"] for fault in faults)
+    return any(fault["loc"][: len(location)] == location != fault["loc"] for fault in faults)
 
 
 def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ class CodeRun:
         self._hits: list[tuple[Request, Completion]] = []
         self._end: BaseException | None = None  # what no code may keep to itself
         self._over = False
-        self._own: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._calling: set[asyncio.Task[Any]] = set()  # others of the code's that wait for an answer
 
     async def returned(self, *arguments: object) -> object:
@@ -98,7 +98,7 @@ class CodeRun:
         return returned
 
     async def _run(self, arguments: Sequence[object]) -> object:
-        self._own = asyncio.current_task()
+        self._task = asyncio.current_task()
         function = self._code.function
         if self._code.is_async:
             return await cast("Awaitable[object]", function(*arguments, self.call))
@@ -147,7 +147,7 @@ class CodeRun:
             raise RuntimeError(f"{code.what} {code.name!r} calls after it has answered, or was given up")
         self._asked += 1
         task = asyncio.current_task()
-        if task is not None and task is not self._own:
+        if task is not None and task is not self._task:
             self._calling.add(task)
         try:
             if self._asked > code.max_calls:
@@ -197,8 +197,8 @@ def _refusal_in(reason: BaseException) -> RequestRejected | None:
     return reason if isinstance(reason, RequestRejected) else None
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(*map(add, one, other))
+def _sum(first: Usage, second: Usage) -> Usage:
+    return Usage(*map(add, first, second))
 
 
 def _with(extra: str, more: Mapping[str, Any]) -> str:

@@ -148,8 +148,10 @@ def _tests_of_file(path: Path) -> Iterator[Mapping[str, Any]]:
         for row in csv.DictReader(io.StringIO(plain_text(path))):
             expected = row.get("__expected", "")
             kind, colon, value = expected.partition(":")
-            known = colon and kind.strip() in _ONE | _SEVERAL
-            check = {"type": kind.strip(), "value": value.strip()} if known else {"type": "equals", "value": expected}
+            supported = colon and kind.strip() in _ONE | _SEVERAL
+            check = (
+                {"type": kind.strip(), "value": value.strip()} if supported else {"type": "equals", "value": expected}
+            )
             yield {
                 "vars": {name: value for name, value in row.items() if name and not name.startswith("__")},
                 "assert": [check] if expected else [],

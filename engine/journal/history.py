@@ -199,10 +199,10 @@ class History:
             self._end_inner()
             scored = self._nodes.get(event.chosen or 0, {})
             self._best |= {task: max(score, self._under_new.get(task, 0.0)) for task, score in scored.items()}
-            known = list(self._best.items())
+            best_scores = list(self._best.items())
             if event.chosen and event.chosen not in self._nodes:
-                known = [("", event.score)]  # of a journal that does not say it task by task
-            self._points.append((event.address, known, spent))
+                best_scores = [("", event.score)]  # of a journal that does not say it task by task
+            self._points.append((event.address, best_scores, spent))
             self._nodes, self._under_new = {}, {}
         self._close(event, f"{event.address}/")
         if event.prompts:

@@ -116,9 +116,9 @@ class RunView:
             case Proposal():
                 self.proposals = self.proposals.after(event)
         if event.address:
-            self._place(event, Address.parse(event.address))
+            self._advance(event, Address.parse(event.address))
 
-    def _place(self, event: Event, address: Address) -> None:
+    def _advance(self, event: Event, address: Address) -> None:
         self._scored += isinstance(event, Score) and address.loop == "init"
         self._reached = max(self._reached, _begun(event, address))
         self.trials.apply(event, address)

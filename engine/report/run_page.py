@@ -58,7 +58,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     proposals = history.proposals(first)
     data = run_data(run)
     sections = [
-        Section(title="What it found", prompts=_found(result, first), warnings=_warnings(data)),
+        Section(title="What it found", prompts=_final_prompts(result, first), warnings=_warnings(data)),
         _tasks(result),
         _took(data),
         _answers(answers),
@@ -238,7 +238,7 @@ def _answers(answers: RunAnswers | str) -> Section | None:
     return Section(title="Answers", paragraphs=missing, answers=tuple(map(answered, answers.tasks)))
 
 
-def _found(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:
+def _final_prompts(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:
     prompts = [changed_prompt("System prompt", result.first_system_prompt, result.system_prompt)]
     for task, users in result.user_prompts.items():
         prompts.append(changed_prompt(f"Best user prompt of {task}", first.get(task, users[0]), users[0]))

@@ -29,8 +29,8 @@ def name_lanes(configs: Sequence[RunConfig]) -> tuple[list[LaneNames], dict[str,
     tables: dict[str, ModelTable] = {}
 
     def name_of(role: str, table: ModelTable) -> str:
-        for name, known in tables.items():
-            if _driven(known) == _driven(table):
+        for name, named in tables.items():
+            if _driven(named) == _driven(table):
                 return name
         name = next(n for n in (role, *(f"{role} {i}" for i in range(2, len(tables) + 3))) if n not in tables)
         tables[name] = table

@@ -59,8 +59,8 @@ class TimeLeft:
 
     def _speed(self, since: float, now: float) -> float:
         """Calls settled a second since then."""
-        place = max(0, bisect_right(self._times, since) - 1)
-        return (self.settled - self._counts[place]) / max(now - since, 1e-9)
+        start = max(0, bisect_right(self._times, since) - 1)
+        return (self.settled - self._counts[start]) / max(now - since, 1e-9)
 
 
 def spoken(seconds: tuple[float, float] | None) -> str:

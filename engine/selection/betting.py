@@ -35,18 +35,18 @@ class Wager:
         rate: how often at most a true claim may be given up.
     """
 
-    def __init__(self, known: Sequence[float], *, rate: float) -> None:
-        rows = len(known)
+    def __init__(self, incumbent: Sequence[float], *, rate: float) -> None:
+        rows = len(incumbent)
         self.capital = 1.0
         self._rate = rate
         self._left = rows
-        self._known_left = math.fsum(known)
-        self._needed = self._known_left - SLACK
-        self._mean = self._known_left / rows
-        self._variance = math.fsum((grade - self._mean) ** 2 for grade in known) / rows
+        self._incumbent_left = math.fsum(incumbent)
+        self._needed = self._incumbent_left - SLACK
+        self._mean = self._incumbent_left / rows
+        self._variance = math.fsum((grade - self._mean) ** 2 for grade in incumbent) / rows
         self._scale = 2 * math.log(1 / rate) / (HORIZON * rows)
         self._seen = 0
-        self._grades = self._knowns = self._products = self._squares = 0.0
+        self._grades = self._incumbents = self._products = self._squares = 0.0
         self._noise = PRIOR_ROWS * max(self._variance, MIN_VARIANCE)
 
     @property
@@ -54,26 +54,26 @@ class Wager:
         """Whether the claim is given up."""
         return self.capital * self._rate >= 1
 
-    def take(self, grade: float, known: float) -> None:
+    def take(self, grade: float, incumbent: float) -> None:
         """The next row: the candidate's grade and the known one, both scaled by the row's weight."""
         need = max(self._needed / self._left, 0.0)
-        rest = self._known_left / self._left
+        rest = self._incumbent_left / self._left
         slope = self._slope()
         if need < 1:  # else the claim is false for certain, which exact bounds say as well
             stake = self._stake(worst=1 - need + slope * rest)
-            self.capital *= 1 - stake * (grade - need - slope * (known - rest))
-        self._learn(grade, known, slope)
+            self.capital *= 1 - stake * (grade - need - slope * (incumbent - rest))
+        self._learn(grade, incumbent, slope)
         self._left -= 1
         self._needed -= grade
-        self._known_left -= known
+        self._incumbent_left -= incumbent
 
     def _slope(self) -> float:
         """How much of a known grade shows in the candidate's, as fitted so far; 0 to 1."""
         if not self._variance:
             return 0.0
         seen = max(self._seen, 1)
-        together = self._products - self._grades * self._knowns / seen
-        alone = self._squares - self._knowns * self._knowns / seen
+        together = self._products - self._grades * self._incumbents / seen
+        alone = self._squares - self._incumbents * self._incumbents / seen
         prior = PRIOR_ROWS * self._variance
         return min(max((together + PRIOR_SLOPE * prior) / (alone + prior), 0.0), 1.0)
 
@@ -82,13 +82,13 @@ class Wager:
         variance = self._noise / (self._seen + PRIOR_ROWS)
         return min(math.sqrt(self._scale / variance), BOLD / worst)
 
-    def _learn(self, grade: float, known: float, slope: float) -> None:
+    def _learn(self, grade: float, incumbent: float, slope: float) -> None:
         weight = self._seen + PRIOR_ROWS
         middle = (self._grades + PRIOR_ROWS * self._mean) / weight
-        known_middle = (self._knowns + PRIOR_ROWS * self._mean) / weight
-        self._noise += (grade - middle - slope * (known - known_middle)) ** 2
+        incumbent_middle = (self._incumbents + PRIOR_ROWS * self._mean) / weight
+        self._noise += (grade - middle - slope * (incumbent - incumbent_middle)) ** 2
         self._seen += 1
         self._grades += grade
-        self._knowns += known
-        self._products += grade * known
-        self._squares += known * known
+        self._incumbents += incumbent
+        self._products += grade * incumbent
+        self._squares += incumbent * incumbent

@@ -78,8 +78,8 @@ class Race:
         self._grades = [[1.0] * size for size in self._design.sizes]
         self._wagers = [(share, grades := _grades_of(bar), self._wager(grades)) for share, bar in bars]
 
-    def _wager(self, known: Grades) -> Wager:
-        weighted = [weight * grade for weight, rows in zip(self._weights, known, strict=True) for grade in rows]
+    def _wager(self, incumbent: Grades) -> Wager:
+        weighted = [weight * grade for weight, rows in zip(self._weights, incumbent, strict=True) for grade in rows]
         return Wager(weighted, rate=self._design.rate)
 
     @property
@@ -111,8 +111,8 @@ class Race:
             self.rows += 1
             if self.rows < len(self._order):  # with the last row the score itself is known
                 weight = self._weights[node]
-                for _, known, wager in self._wagers:
-                    wager.take(weight * outcome.grade, weight * known[node][row])
+                for _, incumbent, wager in self._wagers:
+                    wager.take(weight * outcome.grade, weight * incumbent[node][row])
 
 
 def _grades_of(scored: ScoredPrompt) -> Grades:

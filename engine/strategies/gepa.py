@@ -179,7 +179,7 @@ def front(pool: Sequence[Trial]) -> list[Standing]:
 
 def drawn(standings: Sequence[Standing], *, rng: Random) -> Trial:
     """One of them, in proportion to the examples that it is best on."""
-    return rng.choices([one.trial for one in standings], [one.best_on for one in standings])[0]
+    return rng.choices([standing.trial for standing in standings], [standing.best_on for standing in standings])[0]
 
 
 def _alone(trial: Trial, other: Trial) -> int:
@@ -189,5 +189,5 @@ def _alone(trial: Trial, other: Trial) -> int:
 def _request(context: SearchContext, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
     level = context.level
     rule = {"answer_rule": context.tasks[0].answer_rule} if level == "user" else {}
-    own = {"kind": text("gepa", level, "kind", {}), "rules": text("gepa", level, "rules", rule)}
-    return messages("gepa", level, step, {**slots, **own})
+    level_texts = {"kind": text("gepa", level, "kind", {}), "rules": text("gepa", level, "rules", rule)}
+    return messages("gepa", level, step, {**slots, **level_texts})

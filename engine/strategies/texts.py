@@ -52,11 +52,13 @@ def check_changed(strategy: str, changed: Changed) -> Changed:
         if section not in tables:
             raise ValueError(f"there is no table [{section}]{nearest(section, tables)}; known: {', '.join(tables)}")
         shared = {} if section == "rules" else {name: text for of in tables.values() for name, text in of.items()}
-        known = {**shared, **tables[section]}
+        defined = {**shared, **tables[section]}
         for name, text in table.items():
-            if name not in known:
-                raise ValueError(f"[{section}] has no text '{name}'{nearest(name, known)}; known: {', '.join(known)}")
-            _check_slots(f"[{section}] {name}", text, known[name])
+            if name not in defined:
+                raise ValueError(
+                    f"[{section}] has no text '{name}'{nearest(name, defined)}; known: {', '.join(defined)}"
+                )
+            _check_slots(f"[{section}] {name}", text, defined[name])
     return changed
 
 

@@ -156,7 +156,7 @@ def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
 def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     """Prepare every cell; `folder` is where the grid's paths start."""
     methods = [method(name, folder=folder) for name in config.methods]
-    methods += [_own(table, folder=folder) for table in config.method]
+    methods += [_variant_of(table, folder=folder) for table in config.method]
     path = folder / config.config
     base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
     if config.adapt is not None:
@@ -181,7 +181,7 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     )
 
 
-def _own(table: MethodTable, *, folder: Path) -> Method:
+def _variant_of(table: MethodTable, *, folder: Path) -> Method:
     like = method(table.like, folder=folder)
     return replace(
         like,
@@ -224,8 +224,8 @@ def _cell(
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     if variant.everywhere:
-        own = {task.name for task in find_domains([domain])[0].tasks}
-        seen = tuple(task for task in prepared.tasks if task.role == "source" or task.name in own)
+        domain_tasks = {task.name for task in find_domains([domain])[0].tasks}
+        seen = tuple(task for task in prepared.tasks if task.role == "source" or task.name in domain_tasks)
         prepared = replace(prepared, tasks=seen)
     _check_targets(config, prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]

@@ -76,7 +76,7 @@ class Method:
 
 def method_names() -> list[str]:
     """The methods that have a name of their own, sorted."""
-    return sorted(_known())
+    return sorted(_shipped_methods())
 
 
 def method(name: str, *, folder: Path = Path()) -> Method:
@@ -86,8 +86,8 @@ def method(name: str, *, folder: Path = Path()) -> Method:
     Paths are relative to `folder`. Raises `ConfigError` for a name that there is not, `PromptError` for a prompt file
     that cannot be used.
     """
-    if name in _known():
-        table = _known()[name]
+    if name in _shipped_methods():
+        table = _shipped_methods()[name]
         fixed = baseline_prompt(table["fixed"]) if "fixed" in table else ""
         like = method(table["like"]).changes if "like" in table else {}
         shape = planned_for(None) if table.get("preset") == PLUS else {}
@@ -129,5 +129,5 @@ def _of_strategy(name: str, kind: str, strategy: str) -> Method:
 
 
 @cache
-def _known() -> dict[str, dict[str, Any]]:
+def _shipped_methods() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files(__package__).joinpath("methods.toml").read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ def tables(
     saved: Savings,
 ) -> list[Table]:
     """Every table that the study has something for; `against` compares each method with the one that it names."""
-    own = {"generalize": _improved(study, shares), "adapt": _needed(study, saved)}
+    extras = {"generalize": _improved(study, shares), "adapt": _needed(study, saved)}
     made = [
         _scores(study, summaries),
         _by_seed(study, summaries),
@@ -40,7 +40,7 @@ def tables(
             table
             for protocol in protocols
             if not protocol.model
-            for table in _protocol(study, protocol, own[protocol.name])
+            for table in _protocol(study, protocol, extras[protocol.name])
         ),
         *_transferred(study, [protocol for protocol in protocols if protocol.model]),
         _spent(study, summaries),
@@ -215,9 +215,9 @@ def _left_out(study: Study) -> Table | None:
 Own = tuple[tuple[str, ...], Mapping[str, tuple[Value, ...]], str]  # columns, each method's cells, a note
 
 
-def _protocol(study: Study, protocol: ProtocolScores, own: Own) -> list[Table]:
+def _protocol(study: Study, protocol: ProtocolScores, extras: Own) -> list[Table]:
     """A protocol's scores with what is its own, and its comparisons."""
-    columns, cells, note = own
+    columns, cells, note = extras
     score = "mean score" if protocol.name == "generalize" else "score"
     scores = Table(
         name=protocol.name,

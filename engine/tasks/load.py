@@ -321,7 +321,9 @@ def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, k
 
 def _notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], notify: Notify) -> None:
     seen: dict[str, str] = {}
-    repeats = [one for one in examples if seen.setdefault(one.question.strip(), one.where) != one.where]
+    repeats = [
+        example for example in examples if seen.setdefault(example.question.strip(), example.where) != example.where
+    ]
     if repeats:
         first = repeats[0]
         message = (

@@ -179,25 +179,27 @@ def _read_dataset(source: DataSource, base_dir: Path) -> Iterator[Row]:
 
 def _dataset_rows(library: ModuleType, source: DataSource, base_dir: Path) -> Iterator[dict[str, object]]:
     """If other splits' files have other columns, or are broken, then those of this split alone."""
-    place = _place(source.dataset or "", base_dir)
+    location = _location(source.dataset or "", base_dir)
     files: object = _file_pattern(source.files, base_dir) if source.files else None
     try:
-        rows = _rows_of_dataset(library, source, place, files)
+        rows = _rows_of_dataset(library, source, location, files)
         first = list(islice(rows, 1))
     except Exception as error:
         no_other = source.files or isinstance(error, OSError)  # such as none of that name, or no network
-        files = None if no_other else _files_of_split(library, source, place)
+        files = None if no_other else _files_of_split(library, source, location)
         if files is None:
             raise
-        rows, first = _rows_of_dataset(library, source, place, files), []
+        rows, first = _rows_of_dataset(library, source, location, files), []
     yield from first
     yield from rows
 
 
-def _rows_of_dataset(library: ModuleType, source: DataSource, place: str, files: object) -> Iterator[dict[str, object]]:
+def _rows_of_dataset(
+    library: ModuleType, source: DataSource, location: str, files: object
+) -> Iterator[dict[str, object]]:
     """By the batch, without the library's decoding of every cell: some thirty times as fast as one by one."""
     table = library.load_dataset(
-        place,
+        location,
         source.config,
         split=source.split,
         **({"data_files": files} if files else {}),
@@ -213,9 +215,9 @@ def _rows_of_dataset(library: ModuleType, source: DataSource, place: str, files:
             yield {**row, **{column: _class_name(row[column], of) for column, of in names.items()}}
 
 
-def _files_of_split(library: ModuleType, source: DataSource, place: str) -> dict[str, list[str]] | None:
+def _files_of_split(library: ModuleType, source: DataSource, location: str) -> dict[str, list[str]] | None:
     """The files of the splits that are asked for ("train[:200]", "train+test"); None if they cannot be told apart."""
-    files = library.load_dataset_builder(place, source.config).config.data_files or {}
+    files = library.load_dataset_builder(location, source.config).config.data_files or {}
     splits = [part.partition("[")[0].strip() for part in (source.split or "").split("+")]
     return {split: [str(file) for file in files[split]] for split in splits} if set(splits) < set(files) else None
 
@@ -228,7 +230,7 @@ def _why(error: BaseException) -> str:
     return _first_line(cause)
 
 
-def _place(name: str, base_dir: Path) -> str:
+def _location(name: str, base_dir: Path) -> str:
     return str(base_dir / name) if name.startswith(("./", "../", "/")) else name
 
 

@@ -53,19 +53,19 @@ class Watch:
     """The runs in a folder, or one run, for whoever looks.
 
     Args:
-        place: a folder of run directories, or one run's own.
+        folder: a folder of run directories, or one run's own.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._followers: dict[str, Follower] = {}
         self._answers: dict[tuple[str, int], RunAnswers | str] = {}
         self._reading = asyncio.Lock()
 
     def runs(self) -> list[RunDirectory]:
         """Those there are now, the latest first."""
-        own = RunDirectory(self._place)
-        return [own] if own.config.is_file() else find_runs(self._place)
+        run = RunDirectory(self._folder)
+        return [run] if run.config.is_file() else find_runs(self._folder)
 
     def follower(self, name: str) -> Follower:
         """Of a run by its name. Raises `HTTPNotFound`."""
@@ -94,7 +94,7 @@ class Watch:
     async def listed(self, _request: web.Request) -> web.Response:
         """The list of runs, with how far those are that go on."""
         lines = await asyncio.to_thread(_lines, self.runs())
-        noted = await asyncio.to_thread(noted_grids, self._place)
+        noted = await asyncio.to_thread(noted_grids, self._folder)
         grids = grids_of(noted, {line["name"]: line for line in lines})
         columns = [name for name in listing.COLUMNS if name != "run"]
         return _json({"columns": columns, "runs": lines, "grids": grids})
@@ -144,11 +144,11 @@ class Watch:
         follower = self.follower(request.query.get("run", ""))
         last = request.headers.get("Last-Event-ID", "")
         journal = follower.run.journal
-        place = int(last) if last.isdecimal() else tail_offset(journal, LOG_TAIL)
+        offset = int(last) if last.isdecimal() else tail_offset(journal, LOG_TAIL)
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
         with suppress(ClientConnectionResetError, ConnectionResetError):
-            await _Stream(response, follower, place).run()
+            await _Stream(response, follower, offset).run()
         return response
 
 
@@ -161,10 +161,10 @@ def _is_own(request: web.Request) -> bool:
 class _Stream:
     """One browser that watches one run."""
 
-    def __init__(self, response: web.StreamResponse, follower: Follower, place: int) -> None:
+    def __init__(self, response: web.StreamResponse, follower: Follower, offset: int) -> None:
         self._response = response
         self._follower = follower
-        self._place = place
+        self._offset = offset
         self._sent: dict[str, Data] = {}
         self._seen: tuple[object, ...] = ()
         self._quiet = 0.0
@@ -195,20 +195,24 @@ class _Stream:
         if self._follower.offset == self._listed:
             return
         self._listed = self._follower.offset
-        changed = [one for one in candidates_of(self._follower) if self._sent.get(one["address"]) != one]
+        changed = [
+            candidate
+            for candidate in candidates_of(self._follower)
+            if self._sent.get(candidate["address"]) != candidate
+        ]
         if changed:
-            self._sent |= {one["address"]: one for one in changed}
+            self._sent |= {candidate["address"]: candidate for candidate in changed}
             await self._send("candidates", orjson.dumps(changed))
 
     async def _tell_log(self) -> bool:
-        lines, self._place = read_lines(self._follower.run.journal, self._place)
+        lines, self._offset = read_lines(self._follower.run.journal, self._offset)
         if not lines:
             return False
         shown = [line for line in lines[-MAX_LINES:] if _is_json(line)]
         skipped = max(0, len(lines) - MAX_LINES) if self._told else 0  # what was there before is not news
         self._told = True
         data = b'{"skipped":%d,"lines":[%b]}' % (skipped, b",".join(shown))
-        await self._send("log", data, number=self._place)
+        await self._send("log", data, number=self._offset)
         return True
 
     async def _send(self, kind: str, data: bytes, *, number: int | None = None) -> None:
@@ -260,9 +264,9 @@ async def only_this_host(request: web.Request, handler: Handler) -> web.StreamRe
     return await handler(request)
 
 
-def watch_app(place: Path) -> web.Application:
-    """The application; `place` is a folder of run directories, or one run's own."""
-    watch = Watch(place)
+def watch_app(folder: Path) -> web.Application:
+    """The application; `folder` is a folder of run directories, or one run's own."""
+    watch = Watch(folder)
     app = web.Application(middlewares=[only_this_host])
     for path, (name, kind) in PAGES.items():
         text = files(__package__).joinpath(name).read_text(encoding="utf-8")
@@ -283,7 +287,7 @@ def _page(text: str, kind: str) -> Handler:
 
 
 @asynccontextmanager
-async def serve_watch(place: Path, *, port: int | None = None) -> AsyncIterator[str]:
+async def serve_watch(folder: Path, *, port: int | None = None) -> AsyncIterator[str]:
     """Serve the page on the loopback while the block goes on; yields its address.
 
     Args:
@@ -292,7 +296,7 @@ async def serve_watch(place: Path, *, port: int | None = None) -> AsyncIterator[
     Raises:
         ConfigError: if the port that was asked for cannot be had.
     """
-    runner = web.AppRunner(watch_app(place), shutdown_timeout=0.5, access_log=None)
+    runner = web.AppRunner(watch_app(folder), shutdown_timeout=0.5, access_log=None)
     await runner.setup()
     try:
         site = _socket(port)

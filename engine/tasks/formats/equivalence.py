@@ -23,7 +23,7 @@ class Equivalence:
 
     def __init__(self, *, seconds: float) -> None:
         self._seconds = seconds
-        self._known: dict[tuple[str, str], bool] = {}
+        self._verdicts: dict[tuple[str, str], bool] = {}
         self._lock = threading.Lock()  # comparisons come from threads, so that no event loop waits for one
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -31,9 +31,9 @@ class Equivalence:
         """Whether a prediction is what the right answer is; False also where it was not found out in time."""
         pair = (answer, prediction)
         with self._lock:
-            if pair not in self._known:
-                self._known[pair] = self._compare(*pair)
-            return self._known[pair]
+            if pair not in self._verdicts:
+                self._verdicts[pair] = self._compare(*pair)
+            return self._verdicts[pair]
 
     def close(self) -> None:
         """End the process, if there is one."""

@@ -113,7 +113,7 @@ class Letter:
 
     def _echoed(self, text: str, mentions: list[Mention]) -> int:
         """How many mentions at the front are the options of the question, written out: "A) … B) … C) …"."""
-        marks = [(one, letter) for one, letter in zip(mentions, self.letters, strict=False)]
+        marks = [(mention, letter) for mention, letter in zip(mentions, self.letters, strict=False)]
         same = list(takewhile(lambda pair: pair[0].value == pair[1] and _is_mark(text, pair[0]), marks))
         return len(same) if len(same) > 1 else 0
 
