@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from metaspo.engine.exchange.found import Found, FoundTask
+from metaspo.engine.exchange.exported import ExportedRun, ExportedTask
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, single_braces
@@ -21,7 +21,7 @@ USERS = (
 QUESTIONS = HARD.filter(lambda text: text.strip() == text != "" and "question" not in text)
 
 
-def found_of(system: str, user: str, **settings: object) -> Found:
+def found_of(system: str, user: str, **settings: object) -> ExportedRun:
     """A run of one task that found these prompts."""
     about: dict[str, str | float] = {
         "metaspo": "1",
@@ -31,7 +31,7 @@ def found_of(system: str, user: str, **settings: object) -> Found:
         "score_low": 0.4,
         "score_high": 0.6,
     }
-    task = FoundTask(
+    task = ExportedTask(
         name="t",
         pair=PromptPair(system, user),
         roles="separate",
@@ -39,9 +39,9 @@ def found_of(system: str, user: str, **settings: object) -> Found:
         about={**about, "task": "t"},
         sampling={"temperature": 0.0, "max_tokens": 64, **settings},
     )
-    return Found(run="r-00000000", model="m", server={}, system=system, tasks=(task,), about=about)
+    return ExportedRun(run="r-00000000", model="m", server={}, system=system, tasks=(task,), about=about)
 
 
-def chat(found: Found, question: str) -> list[tuple[str, str]]:
+def chat(found: ExportedRun, question: str) -> list[tuple[str, str]]:
     """The chat that the run asks with."""
     return [(message.role, message.content) for message in found.tasks[0].messages(question)]

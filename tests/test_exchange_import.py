@@ -15,7 +15,7 @@ from metaspo.engine import ConfigError
 from metaspo.engine.config.load import load_config
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers
 from metaspo.engine.exchange import targets
-from metaspo.engine.exchange.found import Found
+from metaspo.engine.exchange.exported import ExportedRun
 from metaspo.engine.exchange.imported import Imported, config_files
 from metaspo.engine.exchange.read import read_files
 from metaspo.engine.tasks import load_tasks
@@ -32,7 +32,7 @@ def as_files(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def with_examples(found: Found, questions: list[str]) -> Found:
+def with_examples(found: ExportedRun, questions: list[str]) -> ExportedRun:
     examples = tuple(
         AnsweredExample(example=Example(question, ("yes", 'n"o')), before=None, after=None) for question in questions
     )
@@ -43,7 +43,7 @@ def with_examples(found: Found, questions: list[str]) -> Found:
 @IN_A_FOLDER
 @given(SYSTEMS, USERS, st.lists(QUESTIONS, max_size=3))
 def test_an_export_comes_back_as_it_was(
-    tmp_path: Path, tool: Callable[[Found], dict[str, str]], system: str, user: str, questions: list[str]
+    tmp_path: Path, tool: Callable[[ExportedRun], dict[str, str]], system: str, user: str, questions: list[str]
 ) -> None:
     imported = read_files(as_files(tmp_path, tool(with_examples(found_of(system, user), questions))))
     (task,) = imported.tasks

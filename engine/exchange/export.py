@@ -9,7 +9,7 @@ import orjson
 
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange import targets
-from metaspo.engine.exchange.found import found_in
+from metaspo.engine.exchange.exported import exported_run
 from metaspo.engine.exchange.targets import Target
 from metaspo.engine.runs.answers import Split, run_answers
 from metaspo.engine.runs.directory import JSON, RunDirectory, write_text
@@ -63,8 +63,8 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
     tool = TOOLS.get(to)
     if tool is None:
         raise ConfigError(f"'{to}' is no kind of export{nearest(to, TOOLS)}; there are: {', '.join(TOOLS)}")
-    found = found_in(run, task=task)
-    programs = [each.name for each in found.tasks if each.program]
+    exported = exported_run(run, task=task)
+    programs = [each.name for each in exported.tasks if each.program]
     if programs and to != "text":
         raise ConfigError(
             f"task '{programs[0]}' is answered by a program, not by one call, which no file for {to} can say: "
@@ -72,9 +72,9 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
         )
     if tool.split is not None:
         answered = await run_answers(run, task=task, split=tool.split)
-        found = found.with_answers(answered.tasks)
-    files = tool.files(found)
-    about = {**found.about, "tasks": [each.about for each in found.tasks]}
+        exported = exported.with_answers(answered.tasks)
+    files = tool.files(exported)
+    about = {**exported.about, "tasks": [each.about for each in exported.tasks]}
     files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()
     folder = folder or run.path / "export" / to
     folder.mkdir(parents=True, exist_ok=True)

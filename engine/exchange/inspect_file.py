@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import starmap
 
-from metaspo.engine.exchange.found import Found, FoundTask
+from metaspo.engine.exchange.exported import ExportedRun, ExportedTask
 from metaspo.engine.runs.directory import file_name
 
 _HEAD = '''"""Prompts of the run {run}: inspect eval tasks.py --model openai-api/NAME/{model}
@@ -41,11 +41,11 @@ def {function}() -> Task:
 _SETTINGS = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_tokens", "stop": "stop_seqs"}
 
 
-def inspect_module(found: Found, tasks: Sequence[FoundTask]) -> str:
+def inspect_module(exported: ExportedRun, tasks: Sequence[ExportedTask]) -> str:
     """The module, with a function for each task."""
-    model = re.sub(r'["\\\s]', "", found.model)
+    model = re.sub(r'["\\\s]', "", exported.model)
     return (
-        _HEAD.format(run=found.run, model=model)
+        _HEAD.format(run=exported.run, model=model)
         + "".join(
             _TASK.format(
                 name=task.name,

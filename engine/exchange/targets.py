@@ -7,14 +7,14 @@ from typing import Any, Final
 import orjson
 
 from metaspo.engine.errors import ConfigError
-from metaspo.engine.exchange.found import SCORE_KEYS, Found, FoundTask
+from metaspo.engine.exchange.exported import SCORE_KEYS, ExportedRun, ExportedTask
 from metaspo.engine.exchange.inspect_file import inspect_module
 from metaspo.engine.exchange.templates import f_string, jinja, mlflow, modelfile_value
 from metaspo.engine.runs.directory import file_name
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 
 Files = dict[str, str]
-Target = Callable[[Found], Files]
+Target = Callable[[ExportedRun], Files]
 
 _LANGCHAIN_ROLES: Final = {"system": "SystemMessagePromptTemplate", "user": "HumanMessagePromptTemplate"}
 _OLLAMA: Final = {"max_tokens": "num_predict"}
@@ -33,38 +33,43 @@ for prompt in json.loads((Path(__file__).parent / "prompts.json").read_text(enco
     print(f"prompts:/{registered.name}@{alias} is version {registered.version}")'''
 
 
-def text_files(found: Found) -> Files:
+def text_files(exported: ExportedRun) -> Files:
     """The prompts as they are, ready to paste."""
-    return {"system.txt": found.system, **{f"user.{file_name(task.name)}.txt": task.pair.user for task in found.tasks}}
+    return {
+        "system.txt": exported.system,
+        **{f"user.{file_name(task.name)}.txt": task.pair.user for task in exported.tasks},
+    }
 
 
-def messages(found: Found) -> Files:
+def messages(exported: ExportedRun) -> Files:
     """Per task the body of a chat request in OpenAI's format, `{question}` where the question goes."""
     return {
         f"{file_name(task.name)}.json": _json(
             {
-                "model": found.model,
+                "model": exported.model,
                 "messages": _chat(task),
                 **task.sampling,
                 "metadata": {key: str(value) for key, value in task.about.items()},
             }
         )
-        for task in found.tasks
+        for task in exported.tasks
     }
 
 
-def promptfoo(found: Found) -> Files:
+def promptfoo(exported: ExportedRun) -> Files:
     """Per task a config with the prompt and its test examples."""
-    return {f"promptfooconfig.{file_name(task.name)}.json": _json(_promptfoo(found, task)) for task in found.tasks}
-
-
-def _promptfoo(found: Found, task: FoundTask) -> dict[str, Any]:
-    chat = [{"role": message.role, "content": jinja(message.content)} for message in task.messages()]
-    server = {{"url": "apiBaseUrl", "key": "apiKeyEnvar"}[name]: value for name, value in found.server.items()}
     return {
-        "description": f"{task.name}, prompts of the run {found.run}",
+        f"promptfooconfig.{file_name(task.name)}.json": _json(_promptfoo(exported, task)) for task in exported.tasks
+    }
+
+
+def _promptfoo(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
+    chat = [{"role": message.role, "content": jinja(message.content)} for message in task.messages()]
+    server = {{"url": "apiBaseUrl", "key": "apiKeyEnvar"}[name]: value for name, value in exported.server.items()}
+    return {
+        "description": f"{task.name}, prompts of the run {exported.run}",
         "prompts": [{"label": task.name, "raw": _json(chat)}],
-        "providers": [{"id": f"openai:chat:{found.model}", "config": {**task.sampling, **server}}],
+        "providers": [{"id": f"openai:chat:{exported.model}", "config": {**task.sampling, **server}}],
         "defaultTest": {"metadata": dict(task.about), "assert": [{"type": "javascript", "value": _check(task)}]},
         "tests": [
             {"vars": {"question": each.question, "expected": orjson.dumps(each.answers).decode()}}
@@ -73,7 +78,7 @@ def _promptfoo(found: Found, task: FoundTask) -> dict[str, Any]:
     }
 
 
-def _check(task: FoundTask) -> str:
+def _check(task: ExportedTask) -> str:
     """Whether an answer is right, in promptfoo's JavaScript: less forgiving than metaspo's own formats are."""
     said = "output.toLowerCase()"
     if task.answer.tag is None:
@@ -83,7 +88,7 @@ def _check(task: FoundTask) -> str:
     return f"JSON.parse(context.vars.expected).some((right) => {said} === right.toLowerCase())"
 
 
-def dspy(found: Found) -> Files:
+def dspy(exported: ExportedRun) -> Files:
     """Per task a saved `dspy.Predict("question -> answer")`: its instructions are both prompts."""
     return {
         f"{file_name(task.name)}.json": _json(
@@ -105,7 +110,7 @@ def dspy(found: Found) -> Files:
                 },
             }
         )
-        for task in found.tasks
+        for task in exported.tasks
     }
 
 
@@ -114,35 +119,35 @@ def dspy_instructions(system: str, user: str) -> str:
     return f"{system}\n\n{user}"
 
 
-def mlflow_prompts(found: Found) -> Files:
+def mlflow_prompts(exported: ExportedRun) -> Files:
     """A chat prompt per task, and a script that registers them."""
-    return {"prompts.json": _json([_mlflow(found, task) for task in found.tasks]), "register.py": _MLFLOW_SCRIPT}
+    return {"prompts.json": _json([_mlflow(exported, task) for task in exported.tasks]), "register.py": _MLFLOW_SCRIPT}
 
 
-def _mlflow(found: Found, task: FoundTask) -> dict[str, Any]:
+def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
     chat = task.messages()
     contents = mlflow([message.content for message in chat])
     return {
-        "name": file_name(f"{re.sub('-[0-9a-f]{8}$', '', found.run)}.{task.name}"),
+        "name": file_name(f"{re.sub('-[0-9a-f]{8}$', '', exported.run)}.{task.name}"),
         "template": [
             {"role": message.role, "content": content} for message, content in zip(chat, contents, strict=True)
         ],
-        "commit_message": f"metaspo run {found.run}",
+        "commit_message": f"metaspo run {exported.run}",
         "tags": {key: str(value) for key, value in task.about.items() if value != ""},
         "model_config": {
-            "model_name": found.model,
+            "model_name": exported.model,
             **{_MLFLOW.get(name, name): value for name, value in task.sampling.items()},
         },
         "alias": "metaspo",
     }
 
 
-def langchain(found: Found) -> Files:
+def langchain(exported: ExportedRun) -> Files:
     """Per task a `ChatPromptTemplate`, as `langchain_core.load` reads it."""
-    return {f"{file_name(task.name)}.json": _json(_chat_template(task)) for task in found.tasks}
+    return {f"{file_name(task.name)}.json": _json(_chat_template(task)) for task in exported.tasks}
 
 
-def _chat_template(task: FoundTask) -> dict[str, Any]:
+def _chat_template(task: ExportedTask) -> dict[str, Any]:
     chat = [
         _lc("chat", _LANGCHAIN_ROLES[message.role], prompt=_template(message.content)) for message in task.messages()
     ]
@@ -159,31 +164,34 @@ def _lc(module: str, name: str, **kwargs: object) -> dict[str, Any]:
     return {"lc": 1, "type": "constructor", "id": ["langchain", "prompts", module, name], "kwargs": kwargs}
 
 
-def ollama(found: Found) -> Files:
+def ollama(exported: ExportedRun) -> Files:
     """A Modelfile with the system prompt; user prompts as text files. Raises `ConfigError` for what it cannot hold."""
-    sampling = found.tasks[0].sampling if found.tasks else {}
-    if "response_format" in sampling or any(task.sampling != sampling for task in found.tasks):
+    sampling = exported.tasks[0].sampling if exported.tasks else {}
+    if "response_format" in sampling or any(task.sampling != sampling for task in exported.tasks):
         raise ConfigError(
             "a Modelfile holds no response_format, and one max_tokens for all tasks: use --to messages, or --task NAME"
         )
-    about = [f"# {key}: {value}" for key, value in found.about.items() if isinstance(value, str | int)]
+    about = [f"# {key}: {value}" for key, value in exported.about.items() if isinstance(value, str | int)]
     about += [
-        f"# {key} on {task.name}: {task.about[key]}" for task in found.tasks for key in SCORE_KEYS if key in task.about
+        f"# {key} on {task.name}: {task.about[key]}"
+        for task in exported.tasks
+        for key in SCORE_KEYS
+        if key in task.about
     ]
     parameters = [
         f"PARAMETER {_OLLAMA.get(name, name)} {modelfile_value(each, what='stop') if name == 'stop' else each}"
         for name, value in sampling.items()
         for each in (value if isinstance(value, list) else [value])
     ]
-    system = f"SYSTEM {modelfile_value(found.system, what='the system prompt')}"
-    users = {f"user.{file_name(task.name)}.txt": task.pair.user for task in found.tasks}
-    return {"Modelfile": "\n".join([*about, f"FROM {found.model}", *parameters, system]), **users}
+    system = f"SYSTEM {modelfile_value(exported.system, what='the system prompt')}"
+    users = {f"user.{file_name(task.name)}.txt": task.pair.user for task in exported.tasks}
+    return {"Modelfile": "\n".join([*about, f"FROM {exported.model}", *parameters, system]), **users}
 
 
-def inspect_tasks(found: Found) -> Files:
+def inspect_tasks(exported: ExportedRun) -> Files:
     """A module with a task of Inspect for each of ours, on its test examples."""
     files = {}
-    for task in found.tasks:
+    for task in exported.tasks:
         samples = [
             {
                 "input": [
@@ -197,11 +205,11 @@ def inspect_tasks(found: Found) -> Files:
         ]
         if samples:
             files[f"{file_name(task.name)}.jsonl"] = _lines(samples)
-    tested = [task for task in found.tasks if f"{file_name(task.name)}.jsonl" in files]
-    return {"tasks.py": inspect_module(found, tested), **files}
+    tested = [task for task in exported.tasks if f"{file_name(task.name)}.jsonl" in files]
+    return {"tasks.py": inspect_module(exported, tested), **files}
 
 
-def sft(found: Found) -> Files:
+def sft(exported: ExportedRun) -> Files:
     """Chats to tune a model on: the train examples that the base model answers rightly under the found prompts."""
     chats = [
         {
@@ -213,18 +221,18 @@ def sft(found: Found) -> Files:
                 {"role": "assistant", "content": each.after.text},
             ]
         }
-        for task in found.tasks
+        for task in exported.tasks
         for each in (task.answers.examples if task.answers else ())
         if each.after is not None and each.after.grade == 1
     ]
     return {"sft.jsonl": _lines(chats)}
 
 
-def _chat(task: FoundTask) -> list[dict[str, str]]:
+def _chat(task: ExportedTask) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in task.messages()]
 
 
-def _examples(task: FoundTask) -> list[Example]:
+def _examples(task: ExportedTask) -> list[Example]:
     return [each.example for each in task.answers.examples] if task.answers else []
 
 

@@ -24,7 +24,7 @@ SCORE_KEYS = ("score_before", "score", "score_low", "score_high")  # of a task, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundTask:
+class ExportedTask:
     """One task with the prompts to ask it with.
 
     Attributes:
@@ -49,7 +49,7 @@ class FoundTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ExportedRun:
     """What a finished run hands on.
 
     Attributes:
@@ -60,17 +60,17 @@ class Found:
     run: str
     model: str
     system: str
-    tasks: tuple[FoundTask, ...]
+    tasks: tuple[ExportedTask, ...]
     server: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_answers(self, answers: Sequence[TaskAnswers]) -> "Found":
+    def with_answers(self, answers: Sequence[TaskAnswers]) -> "ExportedRun":
         """The same with its tasks' examples."""
         by_task = {each.task: each for each in answers}
         return replace(self, tasks=tuple(replace(task, answers=by_task.get(task.name)) for task in self.tasks))
 
 
-def found_in(run: RunDirectory, *, task: str = "") -> Found:
+def exported_run(run: RunDirectory, *, task: str = "") -> ExportedRun:
     """What a run hands on, of all its tasks or of one.
 
     Raises:
@@ -86,7 +86,7 @@ def found_in(run: RunDirectory, *, task: str = "") -> Found:
     users = _user_prompts(config, result)
     system = result["system_prompt"]
     tasks = tuple(
-        FoundTask(
+        ExportedTask(
             name=spec.name,
             pair=PromptPair(system, users[spec.name]),
             roles=config.roles,
@@ -98,7 +98,7 @@ def found_in(run: RunDirectory, *, task: str = "") -> Found:
         for spec in config.tasks
         if task in ("", spec.name) and users.get(spec.name)
     )
-    return Found(
+    return ExportedRun(
         run=run.name,
         model=config.base.model,
         system=system,
