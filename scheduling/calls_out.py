@@ -129,7 +129,7 @@ class CallsOut:
             elif now >= late_at and may_ask_again and self._may_ask_again(call, slots):
                 self.abort(call, Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds."))
             else:
-                again = late_at if now < late_at < inf else now + LOOK_AGAIN
+                again = late_at if now < late_at < inf else now
                 self.overdue_at = min(self.overdue_at, due, again)
         self.overdue_at = max(self.overdue_at, now + LOOK_AGAIN)
 

@@ -252,8 +252,7 @@ class Client:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        self._take_over()  # what came too late, or is left where closing was broken off, is cancelled and told
-        while left := asyncio.all_tasks(self._loop):
+        while left := asyncio.all_tasks(self._loop):  # where closing was broken off
             for task in left:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))  # no task of its own

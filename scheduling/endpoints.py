@@ -159,7 +159,7 @@ class Endpoints:
         order = self._orders.get(prefix)
         if order is None:
             start = blake2b(prefix.encode("utf-8", "surrogatepass")).digest()
-            order = sorted(self.all, key=lambda endpoint: _weight(start, endpoint.backend.name), reverse=True)
+            order = sorted(self.all, key=lambda endpoint: _weight(start, endpoint.backend.name))
             self._orders[prefix] = order
             if len(self._orders) > PREFIXES_KEPT:
                 self._orders.popitem(last=False)

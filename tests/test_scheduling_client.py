@@ -378,15 +378,18 @@ PROGRAM = """
 import sys
 from metaspo import Client, Lane, Message, Request
 from metaspo.backends import Scripted
-client = Client([Lane("m", [Scripted(lambda request: "yes")])], cache=sys.argv[1])
+class Model(Scripted):
+    async def aclose(self):
+        print("closed")
+client = Client([Lane("m", [Model(lambda request: "yes")])], cache=sys.argv[1])
 print(client.complete_many([Request(model="m", messages=(Message("user", "q"),))])[0].text)
 """
 
 
 def test_a_program_that_just_ends_ends_cleanly(tmp_path: Path) -> None:
-    """Nobody closes the client: no hang, no word, and the answer is kept."""
+    """The client is closed with it: no hang, no word, and the answer is kept."""
     run = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "c")], capture_output=True, timeout=60)
-    assert (run.returncode, run.stdout, run.stderr) == (0, b"yes\n", b"")
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"yes\nclosed\n", b"")
     with client_of(Scripted([]), cache=tmp_path / "c") as client:
         assert client.complete(ask("q")).text == "yes"
 

@@ -721,3 +721,28 @@ def test_a_witness_that_need_not_be_asked_any_more_gives_back_what_was_set_aside
     assert rig.happen("answer 3", 4.2) == "2 GivenUp, 3 answered"
     assert rig.pump(10) == ""
     assert (account.out, account.purse.reserved) == (0, Cost())
+
+
+def test_a_witness_whose_payer_is_exhausted_on_another_lane_is_asked_on_another_account_at_once() -> None:
+    """Nothing happens on its own lane meanwhile."""
+    flights, poor, rich = FlightTable(), Account("poor", Budget(calls=2)), Account("rich")
+    rig = Rig(LaneSettings(concurrency=2, attempts=1), flights=flights)
+    elsewhere = Rig(name="elsewhere", flights=flights)
+    rig.ask(0, 0)
+    rig.pump(0)
+    rig.land(0, 0)
+    rig.ask(1, 1, account=poor)
+    rig.ask(2, 1, account=rich)
+    assert rig.pump(1) == "0 answered, send 1, send 2"
+    for number in (1, 2):
+        rig.hear(f"fail {number} half", 1)  # the witness waits, as nobody looks after the lane yet
+    elsewhere.ask(8, 2, account=poor)
+    elsewhere.ask(9, 2, account=poor)
+    assert elsewhere.pump(2) == "send 8"
+    woken = rig.woken
+    elsewhere.land(8, 2)
+    assert elsewhere.pump(2) == "8 answered, 9 BudgetExhausted"
+    assert rig.woken > woken
+    assert rig.pump(2) == "1 BudgetExhausted, send 0"
+    rig.land(0, 3)
+    assert rig.pump(3) == "2 GivenUp"
