@@ -119,10 +119,10 @@ class Client:
         `lane`: the only one, or that named as the model, if left out. `draw`: which sample is meant, counted if left
         out. Smaller priorities go first. Raises `CallFailed`.
         """
-        stored, future = self._begin(request, lane, draw, priority)
+        found, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert stored is not None
-            return stored
+            assert found is not None
+            return found
         try:
             return future.result()
         except BaseException:
@@ -133,10 +133,10 @@ class Client:
         self, request: Request, *, lane: str = "", draw: int | None = None, priority: Priority = ()
     ) -> Completion:
         """The same for a coroutine on any event loop, asyncio's or trio's; cancelled, it waits no longer."""
-        stored, future = self._begin(request, lane, draw, priority)
+        found, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert stored is not None
-            return stored
+            assert found is not None
+            return found
         return await _result_of(future)
 
     def complete_many(
@@ -252,7 +252,8 @@ class Client:
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        while left := asyncio.all_tasks(self._loop):  # where closing was broken off
+        self._take_over()  # what came too late, or is left where closing was broken off, is cancelled and told
+        while left := asyncio.all_tasks(self._loop):
             for task in left:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))  # no task of its own

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.flight import Flight, State
+from metaspo.scheduling.flight import Flight, State, Waiter
 
 
 class FlightTable:
@@ -44,20 +44,21 @@ class FlightTable:
 
     def finish(self, flight: Flight, completion: Completion) -> None:
         """Hand the answer to everybody who waits."""
-        flight.state = State.OVER
-        self.drop(flight)
-        waiters, flight.waiters = flight.waiters, []
-        for waiter in waiters:
+        for waiter in self._end(flight):
             waiter.resolve(flight, completion)
 
     def fail(self, flight: Flight, error: BaseException) -> None:
         """Tell everybody who waits that there will be no answer."""
+        for waiter in self._end(flight):
+            waiter.account.tally(flight.home.name).failed += 1
+            waiter.fail(flight, error)
+
+    def _end(self, flight: Flight) -> list[Waiter]:
+        """It is over; returns who waited."""
         flight.state = State.OVER
         self.drop(flight)
         waiters, flight.waiters = flight.waiters, []
-        for waiter in waiters:
-            waiter.account.tally(flight.home.name).failed += 1
-            waiter.fail(flight, error)
+        return waiters
 
 
 class SingleWaiter:

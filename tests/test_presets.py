@@ -1,6 +1,5 @@
 """Shapes by name: what they plan, who wins where a config says something itself, and what a gate costs."""
 
-from itertools import combinations
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from metaspo.engine.config.plan import count_calls, plan_run
 from metaspo.engine.config.presets import PLUS, planned_for, shape
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.selection.gate import missed
 from metaspo.engine.studies.methods import method
 
 TASKS = tuple(make_task(name, train=20) for name in "ab")
@@ -144,14 +142,6 @@ def test_who_does_not_pass_the_gate_is_asked_its_rows_only() -> None:
     out = [event for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
     assert out
     assert {event.unasked for event in out} == {15}
-
-
-@pytest.mark.parametrize(("better", "worse", "drawn"), [(3, 1, 4), (2, 2, 3), (5, 0, 2), (0, 2, 3), (1, 0, 8)])
-def test_how_often_a_gate_misses_a_candidate_is_counted_over_all_draws(better: int, worse: int, drawn: int) -> None:
-    changes = [1] * better + [-1] * worse + [0] * (8 - better - worse)
-    draws = list(combinations(changes, drawn))
-    failed = sum(sum(draw) <= 0 for draw in draws)
-    assert missed(rows=8, better=better, worse=worse, drawn=drawn) == pytest.approx(failed / len(draws))
 
 
 @pytest.mark.parametrize(

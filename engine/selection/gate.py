@@ -2,13 +2,11 @@
 
 The few are drawn from each task's rows by the run's seed and the candidate's address, so that who passes is a function
 of the answers, whatever their timing. Most candidates of a round are no better than their parent, and a gate sends them
-away for a fraction of their rows; what it loses is a better candidate that is unlucky on the few. How often that is, is
-in the open (`missed`): of a candidate that mends some of the rows and breaks others, it is the chance that at least as
-many of the broken as of the mended ones are among those drawn.
+away for a fraction of their rows. What it loses is a better candidate that is unlucky on the few: if it mends some rows
+and breaks others, with the chance that at least as many of the broken as of the mended ones are drawn.
 """
 
 from collections.abc import Sequence
-from math import comb
 
 from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
@@ -110,18 +108,3 @@ class Gate(Contest):
                 size = len(card.outcomes)
                 drawn[card.task] = sorted(rng.sample(range(size), min(self._size, size)))
         return [drawn[card.task] for card in self._starts[0].cards]
-
-
-def missed(*, rows: int, better: int, worse: int, drawn: int) -> float:
-    """How often a candidate does not pass a gate of `drawn` out of `rows` rows of one node.
-
-    Args:
-        better: rows that it gets right and its parent does not.
-        worse: the other way round.
-    """
-    same, whole = rows - better - worse, comb(rows, drawn)
-    return sum(
-        comb(better, up) * comb(worse, down) * comb(same, drawn - up - down) / whole
-        for down in range(min(worse, drawn) + 1)
-        for up in range(min(better, down, drawn - down) + 1)
-    )
