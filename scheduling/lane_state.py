@@ -2,9 +2,9 @@
 
 Synchronous and told the time. Nothing here waits, makes a call or looks at a server: whoever drives it (`OpenLane`)
 makes the calls that `next_start` and looks at the endpoints that `tick` hands out, says how they ended, and comes back
-when it is woken or at `wake_at`. This is the only writer of a flight's state while the flight is under way; each other
-decision has an owner of its own: `Books` (money), `CallsOut` (slots, late calls), `Throttle` (rates, concurrency),
-`Endpoints` (where), `Recovery` and `Doubt` (failures), `Verdicts` (what only a person can mend).
+when it is woken or at `wake_at`. This, with `Waiting`, is the only writer of a flight's state while the flight is under
+way; each other decision has an owner of its own: `Books` (money), `CallsOut` (slots, late calls), `Throttle` (rates,
+concurrency), `Endpoints` (where), `Recovery` and `Doubt` (failures), `Verdicts` (what only a person can mend).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +29,9 @@ from metaspo.scheduling.calls_out import CallsOut, Hung
 from metaspo.scheduling.doubt import Doubt
 from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
 from metaspo.scheduling.errors import RunStopped
-from metaspo.scheduling.flight import WAITING_STATES, Call, Flight, Line, State, Waiter
+from metaspo.scheduling.flight import WAITING_STATES, Call, Flight, State, Waiter
 from metaspo.scheduling.patience import duration
-from metaspo.scheduling.queue import Priority, PriorityQueue
+from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.recovery import UNWANTED, Fate, Recovery
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.single_flight import FlightTable
@@ -39,6 +39,7 @@ from metaspo.scheduling.statistics import LaneStatistics
 from metaspo.scheduling.stopwatch import Stopwatch
 from metaspo.scheduling.throttle import Throttle
 from metaspo.scheduling.verdicts import Verdicts
+from metaspo.scheduling.waiting import Waiting
 
 
 class LaneState:
@@ -73,9 +74,8 @@ class LaneState:
         self._wake = wake
         self._claim = claim
         self._many_programs = many_programs
-        self._queue: PriorityQueue[Flight] = PriorityQueue()
-        self._back_offs: PriorityQueue[Flight] = PriorityQueue()  # by the time when they are over
         self._calls = CallsOut(name, settings)
+        self._waiting = Waiting(self._calls.held)
         self._endpoints = Endpoints(backends, now=now)
         self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=emit)
         self.books = Books(name, settings, flights, emit)
@@ -85,33 +85,26 @@ class LaneState:
             name, settings, endpoints=self._endpoints, doubt=self.doubt, verdicts=self.verdicts, emit=emit
         )
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
-        self._limiter = Stopwatch()  # runs while the rate limit is what holds the first in the queue back
         self._idle.run(True, now)
         self._held_until = inf  # by the rate limit
-        self._next_try_at = inf  # no back-off is over before
 
     def __repr__(self) -> str:
         return (
-            f"<LaneState {self.name!r} queued={len(self._queue)} {self._calls} {self._throttle}"
-            f" endpoints={self._endpoints.all}>"
+            f"<LaneState {self.name!r} {self._waiting} {self._calls} {self._throttle} endpoints={self._endpoints.all}>"
         )
 
     # Requests come and go
 
     def submit(self, flight: Flight, now: float) -> None:
         """Put a new flight into the queue."""
-        flight.ticket = self._queue.push(flight, priority=flight.priority)
-        self._queued(flight, now)
+        self._waiting.enter(flight, now)
+        self._wake()
 
     def join(self, flight: Flight, waiter: Waiter, priority: Priority) -> None:
         """One more waits for a flight; if that one is more urgent, so is the flight."""
         flight.waiters.append(waiter)
         if priority < flight.priority:
-            flight.priority = priority
-            queued = self._queue.remove(flight.ticket)
-            flight.ticket = self._queue.push(flight, priority=priority)
-            if not queued:
-                self._queue.remove(flight.ticket)  # it keeps the place for when it comes back
+            self._waiting.hurry(flight, priority)
 
     def leave(self, flight: Flight, waiter: Waiter, now: float) -> None:
         """A waiter is gone. Cases: it had left or been served before; nobody else waits, so that the flight loses its
@@ -128,9 +121,8 @@ class LaneState:
 
     def resume(self, flight: Flight, now: float) -> None:
         """Put a flight back into its place in the queue, from wherever it waits."""
-        self._leave_line(flight)
-        self._queue.put_back(flight, ticket=flight.ticket)
-        self._queued(flight, now)
+        self._waiting.put_back(flight, now)
+        self._wake()
 
     def claimed(self, flight: Flight, state: State, now: float) -> None:
         """Where a flight goes now that somebody has its claim: back into the queue, aside, or nowhere."""
@@ -148,7 +140,7 @@ class LaneState:
     def stored(self) -> None:
         """An answer of this lane is in the store, or could not be kept."""
         self._calls.unstored -= 1
-        if self._queue or not self._idle.running:
+        if self._waiting.queue or not self._idle.running:
             self._wake()
 
     # What is due
@@ -156,9 +148,9 @@ class LaneState:
     def tick(self, now: float) -> Sequence[Endpoint]:
         """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
         if now >= self._calls.overdue_at:
-            self._calls.break_off_overdue(now, queued=bool(self._queue), slots=self._throttle.concurrency)
-        if now >= self._next_try_at:
-            self._come_back(now)
+            self._calls.break_off_overdue(now, queued=bool(self._waiting.queue), slots=self._throttle.concurrency)
+        if now >= self._waiting.next_try_at:
+            self._waiting.come_back(now)
         if now >= self.verdicts.reopens_at:
             self.verdicts.clear()
         patience = self._recovery.patience
@@ -178,8 +170,8 @@ class LaneState:
         wake_at, look_at, patience = self._calls.overdue_at, self._endpoints.look_at, self._recovery.patience
         if self._held_until < wake_at:
             wake_at = self._held_until
-        if self._next_try_at < wake_at:
-            wake_at = self._next_try_at
+        if self._waiting.next_try_at < wake_at:
+            wake_at = self._waiting.next_try_at
         if self.verdicts.reopens_at < wake_at:
             wake_at = self.verdicts.reopens_at
         if look_at < wake_at and self._has_work():
@@ -195,12 +187,11 @@ class LaneState:
         leaves the queue, and the next one is the first); the rate limit; no endpoint takes it. A proof is asked for
         whoever asks the same: its answer is known.
         """
-        queue, calls, wait, flight = self._queue, self._calls, 0.0, None
+        queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
         slots = self._throttle.concurrency
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
             if not self.doubt.is_proof(flight) and (state := self._claim(flight)) is not None:
-                queue.remove(flight.ticket)
-                flight.state = state
+                self._waiting.move(flight, state)
                 calls.claiming += state is State.CLAIMING
                 self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
                 continue
@@ -216,14 +207,14 @@ class LaneState:
                 if self._endpoints.none_up():
                     self._recovery.patience.failing(now)
                 break
-            queue.pop()
-            self._leaves_queue(flight, now)
+            self._idle.run(False, now)
+            self._waiting.go(flight, now)
             return calls.start(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
         if wait > self.settings.patience:
             self._give_up(f"its rate limit is used up for the next {duration(wait)}", now)
             wait = 0.0
         self._held_until = now + wait if wait > 0 else inf
-        self._limiter.run(wait > 0, now)
+        self._waiting.limiter.run(wait > 0, now)
         self._idle.run(room and flight is None, now)
         calls.at_fill = calls.in_flight
         return None
@@ -367,30 +358,11 @@ class LaneState:
         account = flight.payer
         funds = flight.funds = self.books.set_aside(account, flight, now)
         if funds is None and account.exhausted is None:
-            self._queue.remove(flight.ticket)
-            flight.state = State.PARKED
-            self._stand_in(account.parked, flight, priority=flight.priority)
+            self._waiting.move(flight, State.PARKED)
+            self._waiting.stand_in(account.parked, flight, priority=flight.priority)
         return funds
 
     # Where flights are
-
-    def _queued(self, flight: Flight, now: float) -> None:
-        flight.state = State.QUEUED
-        flight.since = now
-        flight.limiter_then = self._limiter.seconds(now)
-        self._wake()
-
-    def _leaves_queue(self, flight: Flight, now: float) -> None:
-        """Its call goes."""
-        if self._idle.running:
-            self._idle.run(False, now)
-        if self._limiter.running:
-            self._limiter.run(False, now)
-        limited = self._limiter.seconds(now) - flight.limiter_then
-        flight.limiter_seconds += limited
-        flight.queue_seconds += now - flight.since - limited
-        flight.state = State.FLYING
-        flight.funds = None
 
     def _ended(self, call: Call) -> None:
         self._calls.ended(call)
@@ -405,24 +377,9 @@ class LaneState:
         else:
             flight.state, flight.since = State.BACKING_OFF, now
             if fate == inf:
-                self._stand_in(self.doubt.suspects, flight, priority=())
-                return
-            self._stand_in(self._back_offs, flight, priority=(now + fate,))
-            self._next_try_at = min(self._next_try_at, now + fate)
-            if keeps_slot:
-                self._calls.held.add(flight)
-
-    def _come_back(self, now: float) -> None:
-        """Those whose back-off is over by now try again."""
-        self._next_try_at = inf
-        while self._back_offs:
-            (until,) = self._back_offs.first_priority()
-            if until > now:
-                self._next_try_at = until
-                return
-            flight = self._back_offs.pop()
-            flight.retry_seconds += now - flight.since
-            self.resume(flight, now)
+                self._waiting.stand_in(self.doubt.suspects, flight)
+            else:
+                self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
 
     def _withdraw(self, flight: Flight, now: float) -> None:
         """Nobody waits for this flight any more."""
@@ -441,21 +398,11 @@ class LaneState:
     def _take_out(self, flight: Flight, now: float) -> None:
         """Remove a flight from wherever it waits, and release what is reserved for it."""
         self._calls.claiming -= flight.state is State.CLAIMING
-        self._queue.remove(flight.ticket)
-        self._leave_line(flight)
+        self._waiting.remove(flight)
         self.books.release(flight, now)
 
-    def _stand_in(self, line: Line, flight: Flight, *, priority: tuple[float, ...]) -> None:
-        flight.line, flight.line_ticket = line, line.push(flight, priority=priority)
-
-    def _leave_line(self, flight: Flight) -> None:
-        if flight.line is not None:
-            flight.line.remove(flight.line_ticket)
-            flight.line = None
-            self._calls.held.discard(flight)
-
     def _has_work(self) -> bool:
-        waits = self._queue or self._back_offs or (self._calls and self.verdicts.any is None)
+        waits = self._waiting or (self._calls and self.verdicts.any is None)
         return self.verdicts.of(None) is None and bool(waits)
 
     def _give_up(self, reason: str, now: float) -> None:
@@ -471,9 +418,9 @@ class LaneState:
         limits = self._throttle.limits
         return LaneStatistics(
             name=self.name,
-            queued=len(self._queue),
+            queued=len(self._waiting.queue),
             in_flight=self._calls.in_flight,
-            retrying=len(self._back_offs),
+            retrying=self._waiting.retrying,
             concurrency=self._throttle.concurrency,
             requests_in_minute=limits.requests.used_in_minute(now),
             requests_per_minute=limits.requests.per_minute,
