@@ -10,7 +10,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
@@ -99,17 +99,19 @@ async def fetch_model(
     name = str(model)
     catalogue = local_models() if catalogue is None else catalogue
     facts = catalogue.get(name)
-    if facts is None and _is_path(name):
+    if facts is not None:
+        fetch = partial(_embedded, name, facts)
+    elif _is_path(name):
         return _own_file(name)
-    if facts is None and parse_hub_name(name) is None:
+    elif (hub_name := parse_hub_name(name)) is not None:
+        fetch = partial(_from_hub, hub_name)
+    else:
         raise _unknown(name, catalogue)
     folder = models_folder() if folder is None else folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         async with file_lock(folder / f".{name.replace('/', '--').replace(':', '--')}.lock"):
-            if facts is not None:
-                return await _embedded(name, facts, folder, progress, full_check)
-            return await _from_hub(name, folder, progress, full_check)
+            return await fetch(folder, progress, full_check)
     except SourceFailed as error:
         raise ModelFileUnavailable(f"The model {name} could not be fetched: {error}.") from error
     except OSError as error:
@@ -182,17 +184,18 @@ async def _fetch_parts(facts: LocalModelFacts, folder: Path, progress: Progress 
 
 
 async def _hub_copy(facts: LocalModelFacts, target: Path, folder: Path, progress: Progress | None) -> None:
-    if not facts.hub:
+    hub_name = parse_hub_name(facts.hub)
+    if hub_name is None:
         raise SourceFailed("no copy of it on the model hub is known")
     hub = _hub_address()
-    hub_file = await find_hub_file(facts.hub, hub=hub)
+    hub_file = await find_hub_file(*hub_name, hub=hub)
     copy = folder / "from-hub"
     await fetch_hub_file(hub_file, copy, hub=hub, progress=progress)
     await to_thread.run_sync(_assemble, [copy], target, facts.sha256)
 
 
-async def _from_hub(name: str, folder: Path, progress: Progress | None, full_check: bool) -> Path:
-    repository, file = parse_hub_name(name) or ("", "")
+async def _from_hub(hub_name: tuple[str, str], folder: Path, progress: Progress | None, full_check: bool) -> Path:
+    repository, file = hub_name
     home = folder / repository.replace("/", "--")
     home.mkdir(exist_ok=True)
     kept = [home / file] if file else sorted(home.glob("**/*.gguf"))
@@ -201,7 +204,7 @@ async def _from_hub(name: str, folder: Path, progress: Progress | None, full_che
         if sha256 and await _is_good(path, sha256, None, full_check=full_check):
             return path
     hub = _hub_address()
-    hub_file = await find_hub_file(name, hub=hub)
+    hub_file = await find_hub_file(repository, file, hub=hub)
     target = home / hub_file.file
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_name(f".{target.name}.copy")

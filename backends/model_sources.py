@@ -99,15 +99,11 @@ def parse_hub_name(name: str) -> tuple[str, str] | None:
     return match[1], match[2] or ""
 
 
-async def find_hub_file(name: str, *, hub: str = HUB, time_limit: float = 20.0) -> HubFile:
-    """What the hub knows of `owner/repo[:file.gguf]`; without a file name, its only GGUF or a usual 4-bit one.
+async def find_hub_file(repository: str, file: str = "", *, hub: str = HUB, time_limit: float = 20.0) -> HubFile:
+    """What the hub knows of a repository's file; without a name, of its only GGUF or a usual 4-bit one.
 
     Raises `SourceFailed`.
     """
-    parsed = parse_hub_name(name)
-    if parsed is None:
-        raise SourceFailed(f"{name!r} is not of the form owner/repo or owner/repo:file.gguf")
-    repository, file = parsed
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=time_limit), trust_env=True) as session,

@@ -349,6 +349,7 @@ async def test_an_answer_without_end_is_not_read_to_it(make: Callable[[str], Bac
     async with serving(endless) as (url, seen):
         error = await error_from(make(url))
         assert isinstance(error, HalfAnswer)
+        assert "MiB" in str(error)
         assert len(seen.heads) == 1
 
 

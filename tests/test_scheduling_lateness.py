@@ -157,3 +157,14 @@ def test_those_asked_again_stay_a_small_share_of_those_answered(answers: int) ->
             lateness.note_asked_again()
             asked += 1
     assert asked <= SHARE * answers + 1
+
+
+def test_what_hung_on_a_lane_that_was_stopped_meanwhile_is_told_so() -> None:
+    rig = rig_that_knows(concurrency=2)
+    rig.ask(1, AT)
+    assert rig.pump(AT) == "send 1"
+    assert rig.pump(AT + limit()) == "abort 1"
+    rig.ask(2, AT + limit())
+    assert rig.pump(AT + limit()) == "send 2"
+    assert rig.happen("fail 2 denied", 120) == "2 LaneStopped"
+    assert rig.happen("ended 1", 121) == "1 LaneStopped"

@@ -114,6 +114,20 @@ def test_limits_that_are_told_after_all_end_the_pace() -> None:
     assert not RateLimits(tokens_per_minute=100).learn_pace()
 
 
+def test_what_was_refused_before_the_limits_were_told_slows_them_down_by_nothing() -> None:
+    """How fast it was then has to do with the pace, which they end."""
+    waits = []
+    for refusals in (0, 5):
+        limits = RateLimits()
+        call = limits.reserve(1, 0.0)
+        for number in range(refusals):
+            limits.refused(limits.reserve(1, float(number)), number + 0.5, bare=number % 2 == 0)
+        limits.hear(LimitHints(requests_limit=600, tokens_limit=6_000), call, 90.0)
+        limits.requests.drain(90.0, until=90.0)
+        waits.append(limits.wait(100, 90.0))
+    assert waits[0] == waits[1] > 0
+
+
 @pytest.mark.virtual
 @pytest.mark.parametrize("idle", [30, 300, 1_800])
 async def test_what_was_learned_outlasts_a_time_in_which_nothing_is_asked(idle: float) -> None:
