@@ -1,6 +1,7 @@
 """What a lane tells of what it learns, and what it does about a mistake of its own."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from scheduling_world import Server, answer, ask
@@ -20,7 +21,7 @@ from metaspo.scheduling import (
     LimitsLearned,
     Prices,
 )
-from metaspo.scheduling.endpoints import Endpoints
+from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoints
 
 HINTS = LimitHints(requests_limit=60, tokens_limit=6_000)
 
@@ -87,11 +88,17 @@ def test_a_mistake_as_a_call_is_booked_leaves_nobody_waiting_and_nothing_set_asi
     assert use.dollars == pytest.approx(account.purse.spent.dollars)
 
 
+def what_the_loop_is_told() -> list[object]:
+    """The exceptions that its handler gets from now on."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    return told
+
+
 @pytest.mark.virtual
 async def test_a_mistake_as_it_is_decided_who_starts_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody is told of it; the event loop, too. The lane goes on with who comes later."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    told = what_the_loop_is_told()
     mistake, pick = ZeroDivisionError("a mistake"), Endpoints.pick
 
     def broken(endpoints: Endpoints, request: Request) -> None:
@@ -109,8 +116,7 @@ async def test_a_mistake_as_it_is_decided_who_starts_leaves_nobody_waiting(monke
 @pytest.mark.virtual
 async def test_a_mistake_as_an_answer_is_taken_leaves_nobody_waiting() -> None:
     """Everybody is told of it; the event loop, too. The lane goes on with who comes later."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    told = what_the_loop_is_told()
     mistake = ZeroDivisionError("a mistake")
     stopped = [True]
 
@@ -126,3 +132,18 @@ async def test_a_mistake_as_an_answer_is_taken_leaves_nobody_waiting() -> None:
         assert set(told) == {mistake}
         stopped.clear()
         assert (await gateway.complete(ask(3), lane="lane")).text == "question 3"
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("mistake", [ZeroDivisionError("a mistake"), ServerFault("500")])
+async def test_a_mistake_in_a_look_at_an_endpoint_that_answers_is_told_and_disturbs_no_call(mistake: Exception) -> None:
+    """The event loop is told of it, but not of a look that a server has refused."""
+
+    class Wrong(Server):
+        async def load(self) -> Mapping[str, float]:
+            raise mistake
+
+    told = what_the_loop_is_told()
+    async with Gateway([Lane("lane", [Wrong(latency=3 * LOAD_PERIOD)])], store=MemoryStore()) as gateway:
+        assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
+    assert (mistake in told) == isinstance(mistake, ZeroDivisionError)
