@@ -1,7 +1,6 @@
 """Serves the live page on the loopback: what run directories say, and their journals as server-sent events.
 
-The id of an event is the byte of the journal that has been sent: a browser that comes back goes on there. A page shows
-what models wrote as text, nothing is loaded from elsewhere, and a request that names another host is refused.
+A page shows what models wrote as text, nothing is loaded from elsewhere; a request that names another host is refused.
 """
 
 import asyncio
@@ -24,15 +23,12 @@ from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
 from metaspo.engine.studies.noted import noted_grids
 from metaspo.engine.tasks import MetricError, TaskError
-from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
-from metaspo.engine.watch.state import Data, candidates_of, gains_of, grids_of, proposal_at, state_of, table_of
+from metaspo.engine.watch.follower import Follower
+from metaspo.engine.watch.state import Data, gains_of, grids_of, proposal_at, table_of
 from metaspo.engine.watch.stop import stop
+from metaspo.engine.watch.stream import Stream
 
 PORT = 8410
-EVERY = 0.25  # seconds between two looks at a directory
-BEAT = 15.0  # seconds after which a silent connection is told that it is alive
-LOG_TAIL = 1 << 16  # bytes of the log that a new page begins with
-MAX_LINES = 300  # of the log at once: what comes faster is counted
 MAX_ANSWERS = 300  # examples of a task
 HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
 HEADERS = {
@@ -142,13 +138,10 @@ class Watch:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """A run's state and candidates as they change, and its journal's lines as they come."""
         follower = self.follower(request.query.get("run", ""))
-        last = request.headers.get("Last-Event-ID", "")
-        journal = follower.run.journal
-        offset = int(last) if last.isdecimal() else tail_offset(journal, LOG_TAIL)
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
         with suppress(ClientConnectionResetError, ConnectionResetError):
-            await _Stream(response, follower, offset).run()
+            await Stream(response, follower, request.headers.get("Last-Event-ID", "")).run()
         return response
 
 
@@ -156,80 +149,6 @@ def _is_own(request: web.Request) -> bool:
     """Whether it comes from a page of this server, as far as the browser says."""
     origin = request.headers.get("Origin")
     return origin is None or origin == f"http://{request.host}"
-
-
-class _Stream:
-    """One browser that watches one run."""
-
-    def __init__(self, response: web.StreamResponse, follower: Follower, offset: int) -> None:
-        self._response = response
-        self._follower = follower
-        self._offset = offset
-        self._sent: dict[str, Data] = {}
-        self._seen: tuple[object, ...] = ()
-        self._quiet = 0.0
-        self._told = False
-        self._listed = -1
-
-    async def run(self) -> None:
-        """Until the browser has gone."""
-        while True:
-            more = self._follower.advance()
-            await self._tell_state()
-            more = await self._tell_log() or more
-            await self._tell_candidates()
-            await asyncio.sleep(EVERY if not more else 0.02)
-            self._quiet += EVERY
-            if self._quiet >= BEAT:
-                await self._write(b": alive\n\n")
-
-    async def _tell_state(self) -> None:
-        follower = self._follower
-        parts = [follower.part(name) for name in ("config", "live", "result", "summary")]
-        seen = (follower.offset, follower.run.in_use, *map(id, parts))
-        if seen != self._seen:
-            self._seen = seen
-            await self._send("state", orjson.dumps(state_of(follower, running=follower.run.in_use)))
-
-    async def _tell_candidates(self) -> None:
-        if self._follower.offset == self._listed:
-            return
-        self._listed = self._follower.offset
-        changed = [
-            candidate
-            for candidate in candidates_of(self._follower)
-            if self._sent.get(candidate["address"]) != candidate
-        ]
-        if changed:
-            self._sent |= {candidate["address"]: candidate for candidate in changed}
-            await self._send("candidates", orjson.dumps(changed))
-
-    async def _tell_log(self) -> bool:
-        lines, self._offset = read_lines(self._follower.run.journal, self._offset)
-        if not lines:
-            return False
-        shown = [line for line in lines[-MAX_LINES:] if _is_json(line)]
-        skipped = max(0, len(lines) - MAX_LINES) if self._told else 0  # what was there before is not news
-        self._told = True
-        data = b'{"skipped":%d,"lines":[%b]}' % (skipped, b",".join(shown))
-        await self._send("log", data, number=self._offset)
-        return True
-
-    async def _send(self, kind: str, data: bytes, *, number: int | None = None) -> None:
-        identity = b"" if number is None else b"id: %d\n" % number
-        await self._write(b"event: %b\n%bdata: %b\n\n" % (kind.encode(), identity, data))
-
-    async def _write(self, text: bytes) -> None:
-        self._quiet = 0.0
-        await self._response.write(text)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _read_answers(run: RunDirectory) -> RunAnswers | str:
