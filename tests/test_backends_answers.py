@@ -237,6 +237,27 @@ def test_a_stream_that_nobody_asked_for_is_put_together() -> None:
     assert completion.server == "m-1"
 
 
+BESIDE = [
+    b'data: {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}',
+    b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": null}]}',
+    b'data: {"choices": null, "usage": null, "model": null}',
+    b"data: {}",
+    b'data: "ping"',
+    b"data:",
+    b": keep-alive",
+    b"event: ping",
+    b"",
+]
+
+
+@given(st.lists(st.tuples(st.integers(0, STREAM.count(b"\n") - 1), st.sampled_from(BESIDE)), max_size=6))
+def test_what_says_nothing_of_the_answer_may_stand_anywhere_in_a_stream(beside: list[tuple[int, bytes]]) -> None:
+    lines = STREAM.splitlines()
+    for position, line in beside:
+        lines.insert(position, line)
+    assert read(b"\n".join(lines)) == read(STREAM)
+
+
 def test_a_stream_is_whole_wherever_it_says_so() -> None:
     """By a reason to stop, or by its last event, and not if it just ends."""
     lines = STREAM.splitlines(keepends=True)
