@@ -5,7 +5,7 @@ it is the strategy of MetaSPO-APE (Choi, Baek and Hwang, NeurIPS 2025, and the a
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -41,6 +41,9 @@ class Ape:
             scores the `ucb_width` prompts with the highest mean + c sqrt(ln t / n) on `ucb_examples` examples.
     """
 
+    name: ClassVar[str] = "ape"
+    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+
     demos: int = Field(default=10, ge=1)
     demos_per_task: int = Field(default=5, ge=1)
     inductions: int | None = Field(default=None, ge=1)
@@ -52,16 +55,6 @@ class Ape:
     ucb_width: int = Field(default=50, ge=1)
     ucb_examples: int = Field(default=50, ge=1)
     c: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-
-    @property
-    def name(self) -> str:
-        """What a config calls it."""
-        return "ape"
-
-    @property
-    def levels(self) -> frozenset[Level]:
-        """Both."""
-        return BOTH_LEVELS
 
     def describe(self) -> str:
         """One line for the report."""

@@ -4,6 +4,7 @@ Yang et al., "Large Language Models as Optimizers", ICLR 2024 (arXiv 2309.03409)
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -38,6 +39,9 @@ class Opro:
             the other prompts have changed.
     """
 
+    name: ClassVar[str] = "opro"
+    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+
     steps: int = Field(default=200, ge=1)
     samples: int = Field(default=8, ge=1)
     top: int = Field(default=20, ge=1)
@@ -45,16 +49,6 @@ class Opro:
     threshold: float = Field(default=0.0, ge=0, le=1)
     longest: int = Field(default=500, ge=1)
     remember: int = Field(default=20, ge=0)
-
-    @property
-    def name(self) -> str:
-        """What a config calls it."""
-        return "opro"
-
-    @property
-    def levels(self) -> frozenset[Level]:
-        """Both."""
-        return BOTH_LEVELS
 
     def describe(self) -> str:
         """One line for the report."""

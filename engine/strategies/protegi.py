@@ -4,7 +4,7 @@ Pryzant et al., "Automatic Prompt Optimization with 'Gradient Descent' and Beam 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -53,6 +53,9 @@ class ProTeGi:
         c: how much UCB prefers prompts that were scored little.
     """
 
+    name: ClassVar[str] = "protegi"
+    levels: ClassVar[frozenset[Level]] = BOTH_LEVELS
+
     rounds: int = Field(default=6, ge=1)
     beam: int = Field(default=4, ge=1)
     minibatch: int = Field(default=64, ge=1)
@@ -67,16 +70,6 @@ class ProTeGi:
     select_width: int = Field(default=8, ge=1)
     select_examples: int = Field(default=32, ge=1)
     c: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-
-    @property
-    def name(self) -> str:
-        """What a config calls it."""
-        return "protegi"
-
-    @property
-    def levels(self) -> frozenset[Level]:
-        """Both."""
-        return BOTH_LEVELS
 
     def describe(self) -> str:
         """One line for the report."""
