@@ -128,7 +128,7 @@ async def evaluate(
 
 
 def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> dict[str, object]:
-    """What goes into the cache key of one example under the first prompts (of a source's train split, a target's test).
+    """What goes into the cache key of one example under the first prompts (of its train split, a target's test).
 
     Raises:
         ConfigError: when there is no such task or example.
@@ -137,7 +137,7 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
     if task and task not in names:
         raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
     chosen = prepared.tasks[names.index(task) if task else 0]
-    examples = chosen.train if chosen.role == "source" else chosen.test
+    examples = chosen.shown
     if not 1 <= number <= len(examples):
         raise ConfigError(f"task '{chosen.name}' has examples 1 to {len(examples)}, there is no number {number}")
     if chosen.program is not None:

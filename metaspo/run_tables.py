@@ -15,6 +15,7 @@ from metaspo.engine.evaluation.task_rows import COLUMNS, SHORT, TaskRow, cost_se
 from metaspo.engine.evaluation.test_score import OF_COST
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
+from metaspo.engine.optimize.result import GuardScore
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
@@ -82,6 +83,8 @@ def print_run_data(out: Console, data: Data) -> None:
             say(out, f"{loop} loop: {strategy}")
         if raced_out := result.get("raced_out"):
             say(out, f"Raced out, on statistical evidence alone: {', '.join(raced_out)}")
+        for lost in summary.system_search.guarded if summary else ():
+            say(out, f"Refused by a guard: {lost.sentence}.")
     if summary:
         _print_warning(out, summary)
         _print_usage(out, summary)
@@ -110,6 +113,10 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
             _print_gain(out, gain)
+    for guard in result.get("guards", ()):
+        say(out, GuardScore(**guard).sentence)
+    if summary and (cost := summary.system_search.guards_cost):
+        say(out, cost)
     if ended_early := result.get("ended_early"):
         say(out, f"The loops {ended_early}.")
 

@@ -54,6 +54,9 @@ class Oracle:
     def __init__(self, config: RunConfig, tasks: list[Task], answer: Answer) -> None:
         self.config = config
         self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
+        searched = config.outer.candidates and (config.iterations or config.train_calls)
+        self.guards = [task for task in tasks if task.role == "guard" and searched]
+        self.floors: dict[str, float] = {}
         self.plain: Kept = {task.name: [] for task in self.tasks}
         self.beam: list[tuple[str, Kept]] = []
         self.answer = answer
@@ -72,6 +75,11 @@ class Oracle:
         }
         if any(nodes[0].refused for nodes in kept.values()):
             raise Refused
+        for guard in self.guards:
+            first = self.score_at(f"guard/task={guard.name}", guard, system, guard.user_prompt)
+            if first.refused:
+                raise Refused
+            self.floors[guard.name] = round(first.score - guard.tolerance, 12)
         self.plain = self.plain_prompts(kept, system)
         for iteration in range(1, self.config.iterations + 1):
             for task in self.tasks:
@@ -174,7 +182,7 @@ class Oracle:
             }
             if gate and not self.passes(scored, parents, gate):
                 continue
-            if any(node.refused for nodes in scored.values() for node in nodes):
+            if any(node.refused for nodes in scored.values() for node in nodes) or not self.guarded(prompt, place):
                 continue
             if prompt not in [there for _, there, _ in pool]:
                 pool.append((number, prompt, scored))
@@ -185,6 +193,14 @@ class Oracle:
             kept = self.adopted(kept, system, nodes)
         self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": self.meta(nodes)}
         return system, kept
+
+    def guarded(self, system: str, address: str) -> bool:
+        """Whether a system prompt is below no guard's floor."""
+        nodes = [
+            (guard, self.score_at(f"{address}/guard/task={guard.name}", guard, system, guard.user_prompt))
+            for guard in self.guards
+        ]
+        return all(not node.refused and round(node.score, 12) >= self.floors[guard.name] for guard, node in nodes)
 
     def adopted(self, kept: Kept, system: str, scored: Kept) -> Kept:
         """All user prompts under the new system prompt, ranked anew; those that were not compared under are scored."""

@@ -132,7 +132,7 @@ class PlanOracle(Oracle):
         if stage == "before" and not settings.baseline:
             return []
         sources = settings.source != "none"
-        return [(task.name, task) for task in self.all_tasks if task.test and (sources or task.role == "target")]
+        return [(task.name, task) for task in self.all_tasks if task.test and (sources or task.role != "source")]
 
     async def _no_ask(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
         raise AssertionError(f"{step}: this strategy asks no optimizer")

@@ -154,6 +154,7 @@ class Plan:
         marks = {
             "early rejection": first.early_rejection,
             "two runs at once": len(self.configs) > 1,
+            "guards": any(task.role == "guard" for task in self.tasks),
             "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
             "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
             "budget": first.budget.model_fields_set,
@@ -270,7 +271,19 @@ def _tasks(rng: Random) -> tuple[Task, ...]:
     names = "abc"[: rng.choice((1, 1, 2, 2, 3))]
     sources = [make_task(name, train=rng.randint(2, 9), test=rng.randint(1, 3)) for name in names]
     targets = [make_task("unseen", role="target", test=2)] if rng.random() < 0.4 else []
-    return tuple(replace(task, metric=metric) for task in (*sources, *targets))
+    return tuple(replace(task, metric=metric) for task in (*sources, *targets, *_guards(rng)))
+
+
+def _guards(rng: Random) -> list[Task]:
+    """What no system prompt may fall too far on, in a third of the plans."""
+    count = rng.choice((0, 0, 0, 0, 1, 2))
+    return [
+        replace(
+            make_task(f"guard{number}", role="guard", train=rng.randint(1, 6), test=rng.randint(0, 2)),
+            tolerance=rng.choice((0.0, 0.1, 0.4)),
+        )
+        for number in range(count)
+    ]
 
 
 def _vllm(rng: Random) -> VLLMModel:

@@ -1,6 +1,7 @@
 """A run selects what the plain sequential oracle selects, whatever the timing and however often it is interrupted."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,15 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.tasks import Task
 
 
-def tasks_of(count: int, *, programs: int = 0) -> tuple[Task, ...]:
-    """So many source tasks, the last `programs` of which, and the target task then, are answered by a program."""
+def tasks_of(count: int, *, programs: int = 0, guards: Sequence[float] = ()) -> tuple[Task, ...]:
+    """So many source tasks, the last `programs` of which, and the target task then, are answered by a program; and a
+    guard of each of these tolerances, by a program, too, then."""
     sources = [make_task(name, train=4 + n) for n, name in enumerate("abcd"[:count])]
-    tasks = (*sources, make_task("unseen", role="target"))
+    guarding = [
+        replace(make_task(f"guard{number}", role="guard", train=3 + 2 * number, test=number), tolerance=tolerance)
+        for number, tolerance in enumerate(guards)
+    ]
+    tasks = (*sources, make_task("unseen", role="target"), *guarding)
     first = count - programs if programs else len(tasks)
     return tuple(replace(task, program=LOOK_TWICE if n >= first else None) for n, task in enumerate(tasks))
 
@@ -45,6 +51,7 @@ def is_gradable(oracle: Oracle) -> bool:
     return True
 
 
+GUARDS = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1.0]), max_size=2)
 SIZES = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 10**6),
@@ -69,12 +76,12 @@ SIZES = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, world=st.integers(0, 10**6), timing=st.integers(0, 10**6), width=st.integers(1, 40))
+@given(sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), timing=st.integers(0, 10**6), width=st.integers(1, 40))
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
-    sizes: dict[str, Any], world: int, timing: int, width: int
+    sizes: dict[str, Any], guards: list[float], world: int, timing: int, width: int
 ) -> None:
     config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(1 + world % 3, programs=world % 2), world)
+    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards), world)
     oracle = Oracle(config, list(tasks), World(world).answer)
     assume(is_gradable(oracle))
     runs = Runs(config, tasks, World(world), timing=timing, width=width)
@@ -86,11 +93,14 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, world=st.integers(0, 10**6), stops=st.lists(st.floats(0.1, 30), min_size=1, max_size=4))
+@given(
+    sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), stops=st.lists(st.floats(0.1, 30), min_size=1, max_size=4)
+)
 def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
-    sizes: dict[str, Any], world: int, stops: list[float]
+    sizes: dict[str, Any], guards: list[float], world: int, stops: list[float]
 ) -> None:
-    config, tasks = make_config({**sizes, "judge": JUDGE}), graded(tasks_of(2, programs=world % 3), world)
+    config = make_config({**sizes, "judge": JUDGE})
+    tasks = graded(tasks_of(2, programs=world % 3, guards=guards), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     undisturbed = Runs(config, tasks, World(world), timing=1, width=8)
     result = undisturbed.session()
@@ -103,9 +113,12 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
-def test_a_finished_run_started_again_makes_no_call(sizes: dict[str, Any], world: int, stop: float | None) -> None:
-    config, tasks = make_config({**sizes, "judge": JUDGE}), graded(tasks_of(2, programs=world % 3), world)
+@given(sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
+def test_a_finished_run_started_again_makes_no_call(
+    sizes: dict[str, Any], guards: list[float], world: int, stop: float | None
+) -> None:
+    config = make_config({**sizes, "judge": JUDGE})
+    tasks = graded(tasks_of(2, programs=world % 3, guards=guards), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30)
     if stop:

@@ -41,8 +41,7 @@ class TaskCheck:
 
 async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
     """Ask a task's first example, or take its answer from the cache. Raises `RunStopped`, `StoreError`."""
-    examples = task.train if task.role == "source" else task.test
-    pair, example = PromptPair(config.system_prompt, task.user_prompt), examples[0]
+    pair, example = PromptPair(config.system_prompt, task.user_prompt), task.shown[0]
     asking = asking_of(base, pair, task, [example])
     recalled = await asking.recall()
     answer: Answered = recalled[0] if recalled else (await asking.ask([0], ()))[0]

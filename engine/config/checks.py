@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
-from metaspo.engine.config.plan import induced_prompts, proposing, train_sizes
+from metaspo.engine.config.plan import guards_of, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
@@ -59,14 +59,13 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f"{source}: train_calls: counts one call an answer, and task '{programs[0]}' is answered by a program of "
             "as many as it likes: set iterations, and [budget] calls for a cap"
         )
-    searched = config.outer.candidates and (config.iterations or config.train_calls)
     words = config.outer.model_copy(update={"max_chars": None})  # a first prompt may be longer: it is to be shortened
-    if searched and (fault := words.fault(config.system_prompt)):
+    if config.searches_systems and (fault := words.fault(config.system_prompt)):
         raise ConfigError(
             f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
         )
     trains, induced = train_sizes(config, tasks), induced_prompts(config)
-    first = sum(trains) * (1 + induced)
+    first = sum(trains) * (1 + induced) + sum(len(task.train) for task in guards_of(config, tasks))
     if config.train_calls is not None and config.train_calls < first:
         raise ConfigError(
             f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"

@@ -118,7 +118,7 @@ def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     """Upper bounds of all calls of a run; with `train_calls` those of the optimizer model are an estimate.
 
     For that every round is taken to need what it needs at most: where a search needs less, more rounds follow. In
-    rounds every answer is taken for as many calls as the most that a source task's program, or grader, may make.
+    rounds every answer is taken for as many calls as the most that a program or grader of theirs may make.
     """
     return with_grades(lambda answered: _count(config, answered), tasks)
 
@@ -137,15 +137,18 @@ def with_grades(count: Callable[[Sequence[Task]], Calls], tasks: Sequence[Task])
 
 def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     trains, sources = train_sizes(config, tasks), [task for task in tasks if task.role == "source"]
-    each, induced = max((task.max_calls for task in sources), default=1), induced_prompts(config)
+    guards, induced = guards_of(config, tasks), induced_prompts(config)
+    each = max((task.max_calls for task in (*sources, *guards)), default=1)
     initial = (1 + induced) * sum(task.calls(task.with_train(config.rows).train) for task in sources)
+    initial += sum(task.calls(task.train) for task in guards)
+    guarded = sum(len(task.train) for task in guards)
     rounds: dict[int, tuple[CallBound, CallBound]] = {}
     kept, left = 1, None if config.train_calls is None else config.train_calls - initial
     inner, outer, optimizer = 0, 0, induced * len(trains)
     for number in count(1) if left is not None else range(1, config.iterations + 1):
         kept = _kept(config, number)
         if kept not in rounds:
-            rounds[kept] = _rounds(config, trains, kept=kept)
+            rounds[kept] = _rounds(config, trains, kept=kept, guarded=guarded)
         most = rounds[kept]
         first = _part_of(most[0], left)
         second = _part_of(most[1], None if left is None else left - first.base)
@@ -169,6 +172,11 @@ def count_answers(config: RunConfig, tasks: Sequence[Task]) -> Calls:
 def train_sizes(config: RunConfig, tasks: Sequence[Task]) -> list[int]:
     """How many train examples of each source task the loops look at."""
     return [len(task.with_train(config.rows).train) for task in tasks if task.role == "source"]
+
+
+def guards_of(config: RunConfig, tasks: Sequence[Task]) -> list[Task]:
+    """The guards that system prompts are held against: none in a run that looks for no system prompts."""
+    return [task for task in tasks if task.role == "guard" and config.searches_systems]
 
 
 def induced_prompts(config: RunConfig) -> int:
@@ -196,13 +204,19 @@ def _kept(config: RunConfig, iteration: int) -> int:
     return min(config.inner.keep, 1 + iteration * config.inner.candidates)
 
 
-def _rounds(config: RunConfig, trains: Sequence[int], *, kept: int) -> tuple[CallBound, CallBound]:
-    """What both loops of one iteration take at most, scoring what is proposed included; arguments as `proposing`."""
+def _rounds(config: RunConfig, trains: Sequence[int], *, kept: int, guarded: int) -> tuple[CallBound, CallBound]:
+    """What both loops of one iteration take at most, scoring what is proposed included; arguments as `proposing`.
+
+    Args:
+        guarded: train examples of all guards.
+    """
     work, train = proposing(config, trains, kept=kept), sum(trains)
     return (
         CallBound(config.inner.candidates * train + work["inner"].base, work["inner"].optimizer),
         CallBound(
-            (config.outer.candidates * _nodes(config, kept) + _beside(config, kept)) * train + work["outer"].base,
+            (config.outer.candidates * _nodes(config, kept) + _beside(config, kept)) * train
+            + config.outer.candidates * guarded
+            + work["outer"].base,
             work["outer"].optimizer,
         ),
     )
@@ -218,7 +232,7 @@ def _part_of(whole: CallBound, left: int | None) -> CallBound:
 def _tested(config: RunConfig, tasks: Sequence[Task], *, kept: int) -> int:
     """Calls on test splits, with so many user prompts kept of each source task."""
     test = sum(task.calls(task.test) for task in tasks if task.role == "source")
-    targets = sum(task.calls(task.test) for task in tasks if task.role == "target")
+    targets = sum(task.calls(task.test) for task in tasks if task.role != "source")
     final = {"kept": kept, "best": 1, "none": 0}[config.test.source]
     tested = [task for task in tasks if task.role == "target" or config.test.source != "none"]
     before = sum(task.calls(task.test) for task in tested if config.test.baseline or task.against_first)

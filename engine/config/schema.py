@@ -269,6 +269,11 @@ class RunConfig(Table):
         """The tables of its models, by role."""
         return {role: table for role in ROLES if (table := getattr(self, role)) is not None}
 
+    @property
+    def searches_systems(self) -> bool:
+        """Whether there is an outer loop at all."""
+        return bool(self.outer.candidates and (self.iterations or self.train_calls))
+
     @field_validator("cache")
     @classmethod
     def _a_cache(cls, value: str) -> str:

@@ -139,12 +139,23 @@ class Score(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Event):
-    """A system prompt was scored on all nodes."""
+    """A system prompt was scored on all nodes.
+
+    Attributes:
+        score: None where it cannot be selected.
+        invalid: the server refused an example under it, and why.
+        guard, reach, floor: a guard that it is below the floor on, its score there, and what it had to be.
+        bound: of such a one what its score would have been.
+    """
 
     event: ClassVar[str] = "candidate"
 
     score: float | None = None
     invalid: str | None = None
+    guard: str | None = None
+    reach: float | None = None
+    floor: float | None = None
+    bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +168,8 @@ class Rejected(Event):
         invalid: the server refused an example under it, and why.
         raced, rows: what is held against it, and after how many rows, where it was raced out.
         gate: its score on the rows of the gate, where that was not above what it started from.
+        guard, reach, floor: a guard that it could not keep any more, the best it could still score there, and what it
+            had to.
     """
 
     event: ClassVar[str] = "rejected"
@@ -166,6 +179,9 @@ class Rejected(Event):
     raced: float | None = None
     rows: int | None = None
     gate: float | None = None
+    guard: str | None = None
+    reach: float | None = None
+    floor: float | None = None
     unasked: int = 0
 
 

@@ -232,6 +232,9 @@ def why_rejected(event: Rejected) -> str:
     """Why a candidate was out before it was scored in full, in words."""
     if event.invalid:
         return f"the server refused an example: {event.invalid}"
+    if event.guard is not None and event.reach is not None and event.floor is not None:
+        fell = f"{event.reach:.1%} at most on guard '{event.guard}', where {event.floor:.1%} is wanted"
+        return f"{fell}; {event.unasked} examples were not asked"
     if event.raced is not None:
         return f"unlikely to win after {event.rows} examples; {event.unasked} more were not asked"
     if event.gate is not None:

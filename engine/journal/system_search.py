@@ -1,10 +1,48 @@
 """What became of the system prompts that a session tried: a run that adopted none says why."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Candidate, Event, Proposal, Rejected, Select
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """A system prompt that a guard cost the run, whatever else it was worth.
+
+    Attributes:
+        address: the candidate's.
+        guard: the task's name.
+        reach, floor: the most that it scored or could still score there, and what it had to; 0 to 1.
+        worth: its score on the source tasks, or the best that this could still have come to.
+        complete: whether it was scored to the end, so that both are what it scored.
+        against: the score of what its round selected; None while the round goes on.
+    """
+
+    address: str
+    guard: str
+    reach: float
+    floor: float
+    worth: float
+    complete: bool
+    against: float | None = None
+
+    @property
+    def better(self) -> bool:
+        """Whether it might have been selected without the guard."""
+        return self.against is not None and self.worth > self.against
+
+    @property
+    def sentence(self) -> str:
+        """Why it was refused."""
+        most, selected = ("", "scored") if self.complete else (" at most", "could have come to")
+        against = "" if self.against is None else f", where {self.against:.1%} was selected"
+        return (
+            f"{self.address} {selected} {self.worth:.1%}{most}{against}, but {self.reach:.1%}{most} on guard "
+            f"'{self.guard}', whose floor is {self.floor:.1%}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +56,7 @@ class SystemSearch:
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
         gated: no better than their parent on the examples of the gate, and so not scored on the others.
         refused: the server refused an example under them.
+        guarded: those that fell below the floor of a guard.
         adopted: how often a round adopted one.
         best, against: of the loser that came closest, and of what it lost to: mean scores on the train splits.
     """
@@ -31,6 +70,20 @@ class SystemSearch:
     adopted: int = 0
     best: float | None = None
     against: float | None = None
+    guarded: tuple[Guarded, ...] = ()
+
+    @property
+    def guards_cost(self) -> str:
+        """What the guards cost the run, with the best that they refused; "" if nothing."""
+        if not self.guarded:
+            return ""
+        by = ", ".join(f"{guard} {count}" for guard, count in Counter(lost.guard for lost in self.guarded).items())
+        better = [lost for lost in self.guarded if lost.better]
+        told = f"Refused by a guard: {len(self.guarded)} of {self.tried} system prompts tried ({by})"
+        if not better:
+            return f"{told}; none of them would have been selected without."
+        best = max(better, key=lambda lost: lost.worth - (lost.against or 0.0))
+        return f"{told}; {len(better)} of them might have been selected without: {best.sentence}."
 
     @property
     def sentence(self) -> str:
@@ -49,13 +102,14 @@ class SystemSearch:
             (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
             (self.refused, "refused by the server"),
+            (len(self.guarded), "below the floor of a guard"),
         ]
         why = "; ".join(f"{number} {reason}" for number, reason in reasons if number)
         return f"No system prompt was adopted; of {self.tried} tried: {why}."
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for a summary."""
-        return {**asdict(self), "sentence": self.sentence}
+        return {**asdict(self), "sentence": self.sentence, "guards_cost": self.guards_cost}
 
 
 class SystemTrials:
@@ -75,6 +129,9 @@ class SystemTrials:
                 self.search = replace(search, tried=search.tried + 1)
             case Proposal(unusable=True):
                 self.search = replace(search, unusable=search.unusable + 1)
+            case Rejected(guard=str()) | Candidate(guard=str()):
+                lost = _guarded(event, complete=isinstance(event, Candidate))
+                self.search = replace(search, guarded=(*search.guarded, lost))
             case Rejected(invalid=None, gate=float()):
                 self.search = replace(search, gated=search.gated + 1)
             case Rejected(invalid=None):
@@ -93,9 +150,23 @@ class SystemTrials:
             self.search,
             outscored=self.search.outscored + len(losers),
             adopted=self.search.adopted + bool(event.chosen),
+            guarded=tuple(
+                replace(lost, against=event.score) if lost.against is None else lost for lost in self.search.guarded
+            ),
         )
         if losers and event.score is not None and not event.chosen:
             best = max(losers.values())
             if search.best is None or search.against is None or best - event.score > search.best - search.against:
                 search = replace(search, best=best, against=event.score)
         self.search = search
+
+
+def _guarded(event: Rejected | Candidate, *, complete: bool) -> Guarded:
+    return Guarded(
+        address=event.address,
+        guard=event.guard or "",
+        reach=event.reach or 0.0,
+        floor=event.floor or 0.0,
+        worth=event.bound or 0.0,
+        complete=complete,
+    )

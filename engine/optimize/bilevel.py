@@ -19,14 +19,15 @@ from metaspo.engine.optimize.early_stop import EarlyStop
 from metaspo.engine.optimize.induced import induce
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
-from metaspo.engine.optimize.result import RunResult
-from metaspo.engine.optimize.state import RunState, TaskState
+from metaspo.engine.optimize.result import GuardScore, RunResult
+from metaspo.engine.optimize.state import GuardState, RunState, TaskState
 from metaspo.engine.optimize.test_splits import gains, score_after, score_before
 from metaspo.engine.optimize.train_calls import TrainCalls, cells_of
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.selection.objective import score_of
 
 BARREN = 5
 
@@ -66,6 +67,10 @@ async def run(context: RunContext) -> RunResult:
         train_after=final.best_score,
         tests=tests,
         gains=gains(tests),
+        guards=tuple(
+            GuardScore(task=guard.task.name, before=guard.first, after=score_of(guard.card), floor=guard.floor)
+            for guard in final.guards
+        ),
         strategies={"inner": context.inner.describe(), "outer": context.outer.describe()},
         raced_out=final.raced_out,
         optimism=final.optimism,
@@ -78,6 +83,7 @@ async def _optimize(context: RunContext) -> _Optimized:
     first = await _initial(context)
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
+    calls.admit(cells_of([guard.card for guard in first.guards]))
     iterations, barren = context.config.iterations, 0
     early, ended_early = EarlyStop(context.config, context.tasks, first), ""
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
@@ -109,29 +115,39 @@ def _tell_unused(context: RunContext, calls: TrainCalls, *, barren: int) -> None
 
 
 async def _initial(context: RunContext) -> RunState:
-    """Every source task's first user prompt under the first system prompt."""
+    """Every source task's first user prompt under the first system prompt, and every guard's."""
     context.observer.stage("first prompts")
-    system = context.config.system_prompt
-    cards = await gather(
-        score(
-            context,
-            PromptPair(system, task.user_prompt),
-            task,
-            examples=task.train,
-            address=join("init", f"task={task.name}"),
-            priority=priorities.initial(position),
-        )
-        for position, task in enumerate(context.sources)
-    )
-    require_answers(cards)
+    every = await _first_cards(context)
+    cards, guarding = every[: len(context.sources)], every[len(context.sources) :]
     plain = await gather(_plain(context, card, position) for position, card in enumerate(cards))
     tasks = (
         TaskState(task=task, kept=(card,), plain=beside)
         for task, card, beside in zip(context.sources, cards, plain, strict=True)
     )
-    state = RunState(system=system, tasks=tuple(tasks))
+    guards = (
+        GuardState(task=task, first=score_of(card), card=card)
+        for task, card in zip(context.guards, guarding, strict=True)
+    )
+    state = RunState(system=context.config.system_prompt, tasks=tuple(tasks), guards=tuple(guards))
     context.observer.new_best(score=state.best_score, address="init")
     return state
+
+
+async def _first_cards(context: RunContext) -> list[Scorecard]:
+    """Of the source tasks, then of the guards."""
+    cards = await gather(
+        score(
+            context,
+            PromptPair(context.config.system_prompt, task.user_prompt),
+            task,
+            examples=task.train,
+            address=join("guard" if task.role == "guard" else "init", f"task={task.name}"),
+            priority=priorities.initial(position),
+        )
+        for position, task in enumerate((*context.sources, *context.guards))
+    )
+    require_answers(cards)
+    return cards
 
 
 async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[Scorecard, ...]:

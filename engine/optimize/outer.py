@@ -24,7 +24,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.selection.objective import ScoredPrompt
+from metaspo.engine.selection.objective import Objective, ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 
 
@@ -41,11 +41,13 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
         candidates=table.candidates,
         keep=table.keep,
+        guards=state.guards,
         beam=state.beam,
         gate=table.gate,
         tried=state.tried,
         after=beside,
         calls=calls,
+        objective=Objective(floors={guard.task.name: guard.floor for guard in state.guards}),
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
     winner, *beam = held.best.kept()
@@ -66,8 +68,13 @@ async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState
     more = await gather(_score_beside(held, task, position, winner.prompt) for position, task in enumerate(state.tasks))
     held.setup.calls.admit(cells_of([card for cards in more for card in cards]))
     tasks = [_under(task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
-    optimism = optimism_bound(winner.cards, incumbent.cards, candidates=held.candidates, score=winner.value)
-    return replace(state, system=winner.prompt, tasks=tuple(tasks), optimism=optimism)
+    counted = held.setup.objective.counted
+    optimism = optimism_bound(
+        counted(winner.cards), counted(incumbent.cards), candidates=held.candidates, score=winner.value
+    )
+    under = {card.task: card for card in winner.cards}
+    guards = tuple(replace(guard, card=under[guard.task.name]) for guard in state.guards)
+    return replace(state, system=winner.prompt, tasks=tuple(tasks), guards=guards, optimism=optimism)
 
 
 async def _score_beside(held: Round, state: TaskState, position: int, system: str) -> list[Scorecard]:
@@ -99,8 +106,8 @@ def _under(state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
 
 def _note_optimism(held: Round) -> None:
     """Journal what of the winner's score is likely to be the luck of having been chosen."""
-    context, incumbent = held.setup.context, held.old[0]
-    cards = [scored.cards if scored else None for scored in held.complete]
-    if optimism := estimate_of(cards, incumbent.cards, seed=context.config.seed):
+    context, incumbent, counted = held.setup.context, held.old[0], held.setup.objective.counted
+    cards = [counted(scored.cards) if scored else None for scored in held.complete]
+    if optimism := estimate_of(cards, counted(incumbent.cards), seed=context.config.seed):
         event = events.Optimism(address=held.setup.address, **asdict(optimism), says=optimism.sentence)
         context.journal.write(event)

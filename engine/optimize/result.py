@@ -56,6 +56,26 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardScore:
+    """What a guard's train split came to, 0 to 1: of the first system prompt, and of the one that the run ended with.
+
+    Attributes:
+        floor: the lowest score that a selected system prompt might have.
+    """
+
+    task: str
+    before: float
+    after: float
+    floor: float
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        kept = f"{self.before:.1%} → {self.after:.1%}" if self.after != self.before else f"{self.after:.1%} as before"
+        return f"Guard {self.task}: {kept} on its train examples (at least {self.floor:.1%} was wanted)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """A finished run: a function of config, data, seed and the models' answers, and of nothing else.
 
@@ -70,6 +90,7 @@ class RunResult:
             the first one was kept.
         train_calls: base calls on train splits, each counted once, and of candidates dropped early those spared, too: a
             function of the run like the rest; 0 in results of earlier versions.
+        guards: what became of each guard.
         ended_early: why the loops ended before their iterations were over (`stop_below`), and what going on would cost.
     """
 
@@ -88,6 +109,7 @@ class RunResult:
     first_user_prompts: dict[str, str] = field(default_factory=dict)
     train_calls: int = 0
     ended_early: str = ""
+    guards: tuple[GuardScore, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `result.json` holds it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from metaspo.engine.addresses import candidate_address, join
 from metaspo.engine.evaluation.evaluation import Evaluation
+from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
@@ -43,7 +44,7 @@ class Round:
         self.candidates = candidates
         self._admitted: set[TrainCell] = set()
         self._calls = calls
-        self._nodes = setup.nodes
+        self._nodes = setup.all_nodes
         self._starts = setup.starts
         self._gate = CacheFirstGate(candidates)
         self._contest = self._open_contest()
@@ -112,7 +113,7 @@ class Round:
         except (NoProposal, PromptError) as reason:
             unusable = isinstance(reason, (Unanswered, PromptError))  # else there was nothing to learn from
             setup.context.journal.write(events.Proposal(address=address, none=str(reason), unusable=unusable))
-            setup.context.observer.calls_done(base_calls=setup.size.rows)
+            setup.context.observer.calls_done(base_calls=setup.rows)
             return None
         setup.context.journal.write(events.Proposal.of(prompt, level=setup.level, address=address))
         cells = self._cells(prompt)
@@ -132,12 +133,20 @@ class Round:
             context.journal.write(replace(self._contest.rejection(number), address=address, unasked=run.missing))
             context.observer.calls_done(base_calls=run.missing)
             return None
-        violation = objective.violation(cards)
-        scored = None if violation else objective.scored(number, prompt, cards)
+        scored = None if objective.violation(cards) else objective.scored(number, prompt, cards)
         if setup.level == "system":
-            value = scored.value if scored else None
-            context.journal.write(events.Candidate(address=address, score=value, invalid=violation or None))
+            context.journal.write(self._candidate(address, cards, scored))
         return scored
+
+    def _candidate(self, address: str, cards: Sequence[Scorecard], scored: ScoredPrompt | None) -> events.Candidate:
+        """A system prompt that was scored in full, for the journal."""
+        objective = self.setup.objective
+        if scored is not None:
+            return events.Candidate(address=address, score=scored.value)
+        if any(card.invalid for card in cards) or not (fall := objective.fall(cards)):
+            return events.Candidate(address=address, invalid=objective.violation(cards))
+        bound = objective.value(cards)
+        return events.Candidate(address=address, guard=fall.task, reach=fall.reach, floor=fall.floor, bound=bound)
 
     def give_back(self) -> None:
         """Once all have ended, count for candidates that did not pass a gate what they were asked, and no more."""
@@ -181,6 +190,8 @@ class Round:
 
     def _score_address(self, number: int, node: NodeSpec) -> str:
         """At level "user" there is one node, which needs no name."""
+        if node.task.role == "guard":
+            return join(self._address(number), "guard", f"task={node.task.name}")
         below = [f"task={node.task.name}", f"prompt={node.prompt}"] if self.setup.level == "system" else []
         return join(self._address(number), "score", *below)
 
@@ -189,7 +200,7 @@ def affordable(setup: RoundSetup, proposer: Proposer) -> int:
     """How many candidates a round can score in full within its calls; a search is left half of them for its way."""
     if setup.calls.left is None:
         return setup.candidates
-    fit = max(0, setup.calls.left - setup.after) // max(1, setup.size.rows)
+    fit = max(0, setup.calls.left - setup.after) // max(1, setup.rows)
     return min(setup.candidates, (fit + 1) // 2 if proposer.work(setup.size).base else fit)
 
 
@@ -206,6 +217,6 @@ async def hold_round(setup: RoundSetup, proposer: Proposer, *, gather: Gather = 
     current = Round(setup, calls, candidates=len(proposals))
     await gather(current.candidate(number, proposal) for number, proposal in enumerate(proposals, start=1))
     current.give_back()
-    context.observer.calls_done(base_calls=(setup.candidates - len(proposals)) * setup.size.rows)
+    context.observer.calls_done(base_calls=(setup.candidates - len(proposals)) * setup.rows)
     calls.release(proposer.work(setup.size))
     return current

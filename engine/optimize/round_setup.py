@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from metaspo.engine.config.wording import Wording
-from metaspo.engine.optimize.state import TaskState
+from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt
 from metaspo.engine.runtime import priorities
@@ -46,6 +46,7 @@ class RoundSetup:
         tasks: with their kept user prompts, best first; one at level "user".
         candidates: how many prompts are proposed at most.
         keep: how many of old and new ones are kept.
+        guards: at level "system", what a candidate may not fall too far on; a search sees nothing of them.
         beam: at level "system", kept prompts beside the first one, with their cards by node.
         gate: examples of each task on which a candidate must beat what it starts from; 0 for no gate.
         tried: what was proposed in earlier rounds, oldest first, each once.
@@ -63,6 +64,7 @@ class RoundSetup:
     tasks: tuple[TaskState, ...]
     candidates: int
     keep: int
+    guards: tuple[GuardState, ...] = ()
     beam: tuple[ScoredPrompt, ...] = ()
     gate: int = 0
     tried: tuple[Tried, ...] = ()
@@ -85,6 +87,20 @@ class RoundSetup:
         return checked
 
     @property
+    def all_nodes(self) -> tuple[NodeSpec, ...]:
+        """What a candidate is scored on: the nodes, then the guards with their first user prompts."""
+        guards = (
+            NodeSpec(level=self.level, task=guard.task, position=position, prompt=0, fixed=guard.card.pair.user)
+            for position, guard in enumerate(self.guards, start=len(self.tasks))
+        )
+        return (*self.nodes, *guards)
+
+    @property
+    def rows(self) -> int:
+        """How many answers a candidate takes that is scored in full."""
+        return sum(len(node.task.train) for node in self.all_nodes)
+
+    @property
     def nodes(self) -> tuple[NodeSpec, ...]:
         """What a prompt is scored on: the task, or every task with each of its kept user prompts."""
         fixed = [[self.system]] if self.level == "user" else [[c.pair.user for c in task.kept] for task in self.tasks]
@@ -100,7 +116,9 @@ class RoundSetup:
         cards = tuple(card for task in self.tasks for card in task.kept)
         beam = [(prompt.prompt, prompt.cards) for prompt in self.beam]
         prompts = (
-            [(card.pair.user, (card,)) for card in cards] if self.level == "user" else [(self.system, cards), *beam]
+            [(card.pair.user, (card,)) for card in cards]
+            if self.level == "user"
+            else [(self.system, (*cards, *(guard.card for guard in self.guards))), *beam]
         )
         return [
             self.objective.scored(position, prompt, scored)

@@ -36,7 +36,7 @@ class RoundSearchContext:
         self.level = setup.level
         self.address = setup.address
         self.candidates = setup.candidates
-        self._spare = setup.candidates * setup.size.rows + setup.after  # for what the loop scores in the end
+        self._spare = setup.candidates * setup.rows + setup.after  # for what the loop scores in the end
         self.tried = setup.tried
         self.past = tuple(tried.prompt for tried in setup.tried)
         self.nodes = len(self._nodes)

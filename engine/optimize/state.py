@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from metaspo.engine.config.schema import Under
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.selection.objective import Objective, ScoredPrompt, score_of
+from metaspo.engine.selection.objective import Objective, ScoredPrompt, mean, score_of
 from metaspo.engine.statistics import Optimism
 from metaspo.engine.strategies.base import TaskView, Tried
 from metaspo.engine.tasks import Task
@@ -55,6 +55,24 @@ class TaskState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardState:
+    """One guard: its scorecard under the incumbent system prompt, with its first user prompt.
+
+    Attributes:
+        first: the score of the first prompts.
+    """
+
+    task: Task
+    first: float
+    card: Scorecard
+
+    @property
+    def floor(self) -> float:
+        """The lowest score that a selected system prompt may have here."""
+        return mean([self.first - self.task.tolerance])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
     """The incumbent: its system prompt, and every source task with its kept user prompts.
 
@@ -62,6 +80,7 @@ class RunState:
         tried: system prompts that were proposed in earlier iterations, oldest first, each once.
         raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
         beam: further kept system prompts, best first, with cards under the user prompts that they are compared under.
+        guards: what no system prompt may fall too far on.
         optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
 
@@ -70,6 +89,7 @@ class RunState:
     tried: tuple[Tried, ...] = ()
     raced_out: tuple[str, ...] = ()
     beam: tuple[ScoredPrompt, ...] = ()
+    guards: tuple[GuardState, ...] = ()
     optimism: Optimism | None = None
 
     @property

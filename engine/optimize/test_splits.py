@@ -25,13 +25,13 @@ async def score_before(context: RunContext) -> list[TestScore]:
     system = context.config.system_prompt
     return await gather(
         _score_pair(context, task, PromptPair(system, task.user_prompt), stage="before")
-        for task in (*sources, *context.targets)
+        for task in (*sources, *_beside(context))
         if task.test
     )
 
 
 async def score_after(context: RunContext, state: RunState) -> list[TestScore]:
-    """The optimized system prompt: with the kept user prompts of source tasks, the first ones of target tasks."""
+    """The optimized system prompt: with the kept user prompts of source tasks, the first ones of all others."""
     wanted = {"kept": context.config.inner.keep, "best": 1, "none": 0}[context.config.test.source]
     sources = [
         _score_pair(context, task.task, PromptPair(state.system, card.pair.user), stage="after", prompt=prompt)
@@ -39,11 +39,16 @@ async def score_after(context: RunContext, state: RunState) -> list[TestScore]:
         for prompt, card in enumerate(task.kept[:wanted])
         if task.task.test
     ]
-    targets = [
+    others = [
         _score_pair(context, task, PromptPair(state.system, task.user_prompt), stage="after")
-        for task in context.targets
+        for task in _beside(context)
     ]
-    return await gather([*sources, *targets])
+    return await gather([*sources, *others])
+
+
+def _beside(context: RunContext) -> list[Task]:
+    """Target and guard tasks that have a test split."""
+    return [task for task in context.tasks if task.role != "source" and task.test]
 
 
 async def _score_pair(

@@ -72,6 +72,7 @@ def _task(task: Task) -> dict[str, Any]:
         "splits": [[_example(example) for example in split] for split in (task.train, task.test)],
         **({"max_tokens": task.max_tokens} if task.max_tokens is not None else {}),
         **({"response_format": task.response_format} if task.response_format else {}),
+        **({"tolerance": task.tolerance} if task.role == "guard" else {}),
     }
 
 

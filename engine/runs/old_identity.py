@@ -37,7 +37,10 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         or len(answers) < len(tasks)
         or not all(map(_known_then, answers))
         or any(table.roles for table in tables)
-        or any(task.program or task.max_tokens is not None or task.response_format for task in tasks)
+        or any(
+            task.role == "guard" or task.program or task.max_tokens is not None or task.response_format
+            for task in tasks
+        )
     ):
         return ""
     models = {

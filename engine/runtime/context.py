@@ -39,6 +39,11 @@ class RunContext:
         return tuple(task.with_train(self.config.rows) for task in self.tasks if task.role == "source")
 
     @property
+    def guards(self) -> tuple[Task, ...]:
+        """Tasks that no selected system prompt may fall too far on; none in a run that looks for no system prompts."""
+        return tuple(task for task in self.tasks if task.role == "guard" and self.config.searches_systems)
+
+    @property
     def targets(self) -> tuple[Task, ...]:
         """Unseen tasks."""
         return tuple(task for task in self.tasks if task.role == "target")

@@ -57,6 +57,12 @@ class Gate(Contest):
         """By its bound, once the gate is answered: who passes is then the same in any timing."""
         return self._verdict(number) is not None and super().cannot_win(number)
 
+    def violation(self, number: int) -> str:
+        """A refusal; a guard that cannot be kept once the gate is answered, as bounds count from then on."""
+        evaluations = self._evaluations[number]
+        fell = self._verdict(number) is None and self._objective.fall_so_far(evaluations) is not None
+        return next((each.refusal for each in evaluations if each.refusal), "") if fell else super().violation(number)
+
     def has_lost(self, number: int) -> bool:
         """Whether a candidate is not above what it started from on the rows of the gate."""
         verdict = self._verdict(number)
@@ -96,15 +102,16 @@ class Gate(Contest):
         return self._mean([[card.outcomes[row].grade or 0.0 for row in rows] for rows, card in cards])
 
     def _mean(self, nodes: Sequence[Sequence[float]]) -> float:
-        weights = [card.weight for card in self._starts[0].cards]
-        return mean([sum(grades) / len(grades) for grades in nodes], weights=weights)
+        weights = [card.weight for card in self._objective.counted(self._starts[0].cards)]
+        return mean([sum(grades) / len(grades) for grades in nodes if grades], weights=weights)
 
     def _rows(self, number: int) -> list[list[int]]:
-        """By node: the same ones of a task, whichever user prompt it is with."""
+        """By node: the same ones of a task, whichever user prompt it is with; none of a guard."""
         rng = rng_at(self._seed, join(candidate_address(self._address, number), "gate"))
         drawn: dict[str, list[int]] = {}
         for card in self._starts[0].cards:
             if card.task not in drawn:
                 size = len(card.outcomes)
-                drawn[card.task] = sorted(rng.sample(range(size), min(self._size, size)))
+                guard = card.task in self._objective.floors
+                drawn[card.task] = [] if guard else sorted(rng.sample(range(size), min(self._size, size)))
         return [drawn[card.task] for card in self._starts[0].cards]

@@ -6,8 +6,8 @@ constraint is one that `Objective` knows of; nobody else has to.
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
@@ -28,26 +28,73 @@ class ScoredPrompt:
     cards: tuple[Scorecard, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fall:
+    """A guard on which a prompt is below the floor, or cannot but end there.
+
+    Attributes:
+        task: the guard's name.
+        reach: what the prompt scores there, or could still score at most.
+        floor: what it had to.
+    """
+
+    task: str
+    reach: float
+    floor: float
+
+    def __str__(self) -> str:
+        return f"guard '{self.task}': {self.reach:.1%} at most, where at least {self.floor:.1%} is wanted"
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The mean of a prompt's scores, each with its task's weight; no example may have been refused under it."""
+    """The mean of a prompt's scores, each with its task's weight; no example may have been refused under it, and on no
+    guard may it be below the floor.
+
+    Attributes:
+        floors: the lowest score that a prompt may have on each guard, by the task's name; guards count in no mean.
+    """
+
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, cards: Sequence[Scorecard]) -> float:
-        """What a prompt without violation is worth, 0 to 1; raises `AssertionError` for another one."""
-        return mean([score_of(card) for card in cards], weights=[card.weight for card in cards])
+        """What a prompt that no example was refused under is worth, 0 to 1; raises `AssertionError` for another one."""
+        counted = self.counted(cards)
+        return mean([score_of(card) for card in counted], weights=[card.weight for card in counted])
 
     def bound(self, evaluations: Sequence[Evaluation]) -> float:
         """The highest value that is still within a prompt's reach."""
-        weights = [evaluation.task.weight for evaluation in evaluations]
-        return mean([evaluation.bound for evaluation in evaluations], weights=weights)
+        counted = [evaluation for evaluation in evaluations if evaluation.task.name not in self.floors]
+        return mean([each.bound for each in counted], weights=[each.task.weight for each in counted])
+
+    def counted(self, cards: Sequence[Scorecard]) -> tuple[Scorecard, ...]:
+        """The cards that a value is made of: all but those of guards."""
+        return tuple(card for card in cards if card.task not in self.floors)
 
     def violation(self, cards: Sequence[Scorecard]) -> str:
         """Why a prompt cannot be selected, whatever its value; "" if it can."""
-        return next((card.invalid for card in cards if card.invalid), "")
+        return next((card.invalid for card in cards if card.invalid), "") or str(self.fall(cards) or "")
 
     def violation_so_far(self, evaluations: Sequence[Evaluation]) -> str:
         """Why a prompt cannot be selected, however its missing answers turn out; "" while it can."""
-        return next((evaluation.refusal for evaluation in evaluations if evaluation.refusal), "")
+        refusals = (evaluation.refusal for evaluation in evaluations if evaluation.refusal)
+        return next(refusals, "") or str(self.fall_so_far(evaluations) or "")
+
+    def fall(self, cards: Sequence[Scorecard]) -> Fall | None:
+        """The first guard that a prompt is below the floor on."""
+        return self._fall([(card.task, score_of(card)) for card in cards if card.task in self.floors])
+
+    def fall_so_far(self, evaluations: Sequence[Evaluation]) -> Fall | None:
+        """The first guard that a prompt can reach the floor on no more."""
+        if not self.floors:
+            return None
+        return self._fall([(each.task.name, each.bound) for each in evaluations if each.task.name in self.floors])
+
+    def _fall(self, guards: Iterable[tuple[str, float]]) -> Fall | None:
+        reached = ((task, mean([reach]), self.floors[task]) for task, reach in guards)
+        return next(
+            (Fall(task=task, reach=reach, floor=floor) for task, reach, floor in reached if reach < floor), None
+        )
 
     def scored(self, position: int, prompt: str, cards: Sequence[Scorecard]) -> ScoredPrompt:
         """A prompt without violation by its cards."""

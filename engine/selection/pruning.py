@@ -110,6 +110,8 @@ class Contest:
 
     def rejection(self, number: int) -> Rejected:
         """Why a candidate is out, what is certain first."""
+        if fall := self._objective.fall_so_far(self._evaluations[number]):
+            return Rejected(bound=self.bound(number), guard=fall.task, reach=fall.reach, floor=fall.floor)
         if violation := self.violation(number):
             return Rejected(invalid=violation)
         return Rejected(bound=self.bound(number))

@@ -185,6 +185,8 @@ def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, win
 def _not_raced(nodes: Sequence[Task]) -> str:
     """Why a round is left to exact bounds; "" if it is raced."""
     for task in nodes:
+        if task.role == "guard":
+            return f"guard '{task.name}' is kept by exact bounds"
         if not task.metric.additive:
             return f"{task.metric.name} of task '{task.name}' is no mean over examples"
     rows = sum(len(task.train) for task in nodes)

@@ -238,7 +238,7 @@ async def _score(
         prepared, gateway, names, journal=MemoryJournal(), observer=observer, name=prepared.config.name, purse=purse
     )
     wanted = prepared.config.test.source != "none"
-    tasks = tuple(task for task in context.tasks if task.role == "target" or wanted)
+    tasks = tuple(task for task in context.tasks if task.role != "source" or wanted)
     scores = await score_given(replace(context, tasks=tasks), system, users, split="test")
     return [score for score, _ in scores], context.account.statistics()
 

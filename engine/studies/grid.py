@@ -225,7 +225,7 @@ def _cell(
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     if variant.everywhere:
         domain_tasks = {task.name for task in find_domains([domain])[0].tasks}
-        seen = tuple(task for task in prepared.tasks if task.role == "source" or task.name in domain_tasks)
+        seen = tuple(task for task in prepared.tasks if task.role != "target" or task.name in domain_tasks)
         prepared = replace(prepared, tasks=seen)
     _check_targets(config, prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]

@@ -71,7 +71,7 @@ class Method:
             )
         order = rng_at(seed, "sources").sample(sources, len(sources)) if self.drawn else sources
         chosen = [name for name in order[: self.sources or None] if name != self.without]
-        return tuple(task for task in tasks if task.role == "target" or task.name in chosen)
+        return tuple(task for task in tasks if task.role != "source" or task.name in chosen)
 
 
 def method_names() -> list[str]:

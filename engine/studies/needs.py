@@ -39,7 +39,7 @@ def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
 def test_calls(config: RunConfig, tasks: Sequence[Task]) -> int:
     """The calls that one pair a task takes on the test splits."""
     wanted = config.test.source != "none"
-    return sum(task.calls(task.test) for task in tasks if task.role == "target" or wanted)
+    return sum(task.calls(task.test) for task in tasks if task.role != "source" or wanted)
 
 
 def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from metaspo.engine.tasks.programs import Program
 
-TaskRole = Literal["source", "target"]
+TaskRole = Literal["source", "target", "guard"]
 PLACEHOLDER: Final = "{question}"
 _DOUBLED: Final = re.compile(r"\{{2,}\s*question\s*\}{2,}")
 
@@ -157,6 +157,7 @@ class Task:
     Attributes:
         user_prompt: the first user prompt; holds `{question}` exactly once.
         weight: how much the task counts in a mean over tasks, above 0.
+        tolerance: of a guard, how far below the score of the first prompts a selected system prompt may fall on it.
         grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
             made by hand, of which the format's description has to do.
         program: what answers an example; None for one call with the question in the user prompt.
@@ -175,6 +176,12 @@ class Task:
     program: Program | None = None
     max_tokens: int | None = None
     response_format: str = ""
+    tolerance: float = 0.0
+
+    @property
+    def shown(self) -> tuple[Example, ...]:
+        """The split that a run looks at first: train, but for a target task, which may have none."""
+        return self.test if self.role == "target" else self.train
 
     @property
     def max_calls(self) -> int:

@@ -396,7 +396,8 @@ class TaskSpec(_Table):
     """One `[[tasks]]` table.
 
     Attributes:
-        train, test: a source task needs `train`, a target task `test`; a source without `test` is not tested.
+        role: "source" is optimized on, "target" is unseen; on a "guard" no selected system prompt may fall too far.
+        train, test: a source or guard task needs `train`, a target task `test`; what has no `test` is not tested.
         train_size, test_size: how many examples at most; "all" takes every one.
         sample: which ones where there are more: the first, or a draw that depends on the run's seed, the task's name
             and the split only. A larger sample holds the smaller one of the same seed.
@@ -406,6 +407,8 @@ class TaskSpec(_Table):
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
+        tolerance: of a guard: how far below the first prompts' score on its train split a system prompt may fall there,
+            0 to 1; 0 if left out.
         max_tokens, response_format: of this task's answers, over what `[base]` says.
         program: "package.module:function" that answers an example in place of one call; see `Program`.
         max_calls: how many calls a program may make for one example.
@@ -428,6 +431,7 @@ class TaskSpec(_Table):
     response_format: dict[str, Any] = Field(default_factory=dict)
     program: str | None = None
     max_calls: int | None = Field(default=None, ge=1, le=10_000, strict=True)
+    tolerance: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
 
     @field_validator("name")
     @classmethod
@@ -469,9 +473,13 @@ class TaskSpec(_Table):
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
-        needed = "train" if self.role == "source" else "test"
+        needed = "test" if self.role == "target" else "train"
         if getattr(self, needed) is None:
             raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
+        if self.role == "guard" and self.weight != 1:
+            raise ValueError("a guard counts in no mean: leave weight out")
+        if self.role != "guard" and self.tolerance is not None:
+            raise ValueError('tolerance is for a guard: set role = "guard", or leave it out')
         if self.metric == "macro-f1" and not self.answer.facts.classes:
             raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
         if (self.program is None) != (self.max_calls is None):

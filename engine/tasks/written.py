@@ -27,6 +27,7 @@ def task(
     weight: float = 1.0,
     max_tokens: int | None = None,
     response_format: Mapping[str, Any] | None = None,
+    tolerance: float | None = None,
 ) -> TaskSpec:
     """A task, `metaspo.optimize({"base": {...}, "tasks": [task(...)]})`; keys as in a config's `[[tasks]]`.
 
@@ -52,6 +53,7 @@ def task(
         "weight": weight,
         "max_tokens": max_tokens,
         "response_format": response_format,
+        "tolerance": tolerance,
     }
     try:
         return TaskSpec.model_validate({key: value for key, value in said.items() if value is not None})
