@@ -141,7 +141,7 @@ def _raced(incumbent: Column, candidates: Sequence[Column], tally: Tally, *, rat
     races = Races(design, KeepBest(1, [incumbent.scored(0)]), objective=Objective(), exact=True)
     for number, candidate in enumerate(candidates, start=1):
         order = [row for _, row in design.order(number)]
-        races.enter(number, [candidate])
+        races.enter(number, str(number), [candidate])
         race = races.lined_up[number]
         lost_at = race.rows if race.raced_out else rows
         beaten_at = _rows_until_beaten(candidate, order, best)

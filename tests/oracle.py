@@ -59,6 +59,7 @@ class Oracle:
         self.floors: dict[str, float] = {}
         self.plain: Kept = {task.name: [] for task in self.tasks}
         self.beam: list[tuple[str, Kept]] = []
+        self.rank = rank_by(config)
         self.answer = answer
         self.selections: dict[str, dict[str, Any]] = {}
         self.asked: set[Request] = set()
@@ -118,7 +119,7 @@ class Oracle:
         """Candidates from the best prompt; the best of old and new stay."""
         keep = self.config.inner.keep
         nodes = (
-            sorted(different([*kept, *self.plain[task.name]]), key=rank)[:keep]
+            sorted(different([*kept, *self.plain[task.name]]), key=self.rank)[:keep]
             if self.config.inner.candidates
             else list(kept)
         )
@@ -134,7 +135,7 @@ class Oracle:
                 continue
             if not node.refused and prompt not in [other.user for other in nodes]:
                 nodes.append(node)
-        nodes = sorted(nodes, key=rank)[:keep]
+        nodes = sorted(nodes, key=self.rank)[:keep]
         self.selections[address] = {
             "address": address,
             "kept": [{"user": node.user, "score": node.score} for node in nodes],
@@ -163,7 +164,7 @@ class Oracle:
         return round(fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed), 12)
 
     def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
-        """Candidates from the kept system prompts in turn; the best one replaces the incumbent if strictly better."""
+        """Candidates from the kept system prompts in turn; the best one, of equals as `ties` says, is next."""
         starts = [(system, {task.name: self.under(task, kept) for task in self.tasks}), *self.beam]
         pool = [(0, *start) for start in starts]
         for number in range(1, self.config.outer.candidates + 1):
@@ -186,13 +187,18 @@ class Oracle:
                 continue
             if prompt not in [there for _, there, _ in pool]:
                 pool.append((number, prompt, scored))
-        ranking = sorted(pool, key=lambda one: -self.meta(one[2]))[: self.config.outer.keep]
+        ranking = sorted(pool, key=lambda one: self.system_rank(one[1], one[2]))[: self.config.outer.keep]
         chosen, system, nodes = ranking[0]
         self.beam = [(prompt, scored) for _, prompt, scored in ranking[1:]]
         if chosen:
             kept = self.adopted(kept, system, nodes)
         self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": self.meta(nodes)}
         return system, kept
+
+    def system_rank(self, system: str, nodes: Kept) -> tuple[float, int]:
+        """The best first, less what its length costs; of equals the shorter where ties go so."""
+        less = self.config.outer.length_penalty / 10_000 * len(system)
+        return -round(self.meta(nodes) - less, 12), len(system) if self.config.ties == "shorter" else 0
 
     def guarded(self, system: str, address: str) -> bool:
         """Whether a system prompt is below no guard's floor."""
@@ -213,7 +219,7 @@ class Oracle:
             self.plain[task.name] = [cards[node.user] for node in self.plain[task.name]]
             usable = [cards[node.user] for node in kept[task.name] if not cards[node.user].refused]
             both = different([*usable, *self.plain[task.name]])
-            new[task.name] = sorted(both, key=rank)[: len(kept[task.name])]
+            new[task.name] = sorted(both, key=self.rank)[: len(kept[task.name])]
         return new
 
     def propose_user(self, task: Task, parent: Evaluation, system: str, address: str) -> str | None:
@@ -380,9 +386,10 @@ def induced_reader(rule: str) -> Callable[[str], str]:
     return lambda text: read_induced(text, answer_rule=rule)
 
 
-def rank(node: Evaluation) -> float:
-    """Best first; scores are equal that differ by rounding only."""
-    return -round(node.score, 12)
+def rank_by(config: RunConfig) -> Callable[[Evaluation], tuple[float, int]]:
+    """Best first, of equals the shorter where ties go so; scores are equal that differ by rounding only."""
+    shorter = config.ties == "shorter"
+    return lambda node: (-round(node.score, 12), len(node.user) if shorter else 0)
 
 
 def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from oracle import Evaluation, Kept, Oracle, rank
+from oracle import Evaluation, Kept, Oracle
 
 from metaspo.engine.addresses import rng_at
 from metaspo.engine.selection.betting import Wager
@@ -21,9 +21,15 @@ MIN_ROWS = 150
 class ScoredPrompt:
     """A prompt with its nodes, scored in full; position 0 was there before the round."""
 
+    length: int
     nodes: list[Evaluation]
     score: float
     position: int
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
+        """Best first, of equals the shorter where ties go so, then the earlier."""
+        return -self.score, self.length, self.position
 
 
 @dataclass
@@ -36,7 +42,7 @@ class RacedRound:
     winners: int
     address: str
     new: list[ScoredPrompt] = field(default_factory=list)
-    reach: dict[int, float] = field(default_factory=dict)
+    reach: dict[int, tuple[float, int, int]] = field(default_factory=dict)
 
     @property
     def raced(self) -> bool:
@@ -45,17 +51,14 @@ class RacedRound:
 
     def best(self) -> list[ScoredPrompt]:
         """What is kept, of old and new."""
-        return sorted([*self.old, *self.new], key=lambda prompt: (-prompt.score, prompt.position))[: self.keep]
+        return sorted([*self.old, *self.new], key=lambda prompt: prompt.rank)[: self.keep]
 
     def raced_out(self) -> list[int]:
         """Candidates that might have been kept for all that is certain."""
         best = self.best()
         if len(best) < self.keep:
             return sorted(self.reach)
-        last = best[-1]
-        return [
-            n for n, reach in self.reach.items() if reach > last.score or (reach == last.score and n < last.position)
-        ]
+        return [number for number, reach in self.reach.items() if reach < best[-1].rank]
 
 
 class RacingOracle(Oracle):
@@ -71,7 +74,7 @@ class RacingOracle(Oracle):
     def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
         """As without racing, but for candidates that lose a race."""
         candidates, keep = self.config.inner.candidates, self.config.inner.keep
-        old = [ScoredPrompt([node], round(node.score, 12), 0) for node in kept]
+        old = [ScoredPrompt(self.length(node.user), [node], round(node.score, 12), 0) for node in kept]
         current = RacedRound([task], old, keep, min(keep, candidates), address)
         for number in range(1, candidates + 1):
             prompt = self.propose_user(task, kept[0], system, f"{address}/cand={number}")
@@ -79,8 +82,8 @@ class RacingOracle(Oracle):
                 continue
             node = self.score(task, system, prompt)
             there = [scored.nodes[0].user for scored in (*current.old, *current.new)]
-            if self.survives(current, number, [node]) and prompt not in there:
-                current.new.append(ScoredPrompt([node], round(node.score, 12), number))
+            if self.survives(current, number, prompt, [node]) and prompt not in there:
+                current.new.append(ScoredPrompt(self.length(prompt), [node], round(node.score, 12), number))
         chosen = [scored.nodes[0] for scored in current.best()]
         self.note(current, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
@@ -90,7 +93,11 @@ class RacingOracle(Oracle):
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
         current = RacedRound(
-            tasks, [ScoredPrompt(flat, self.meta(kept), 0)], 1, min(1, self.config.outer.candidates), address
+            tasks,
+            [ScoredPrompt(self.length(system), flat, self.meta(kept), 0)],
+            1,
+            min(1, self.config.outer.candidates),
+            address,
         )
         outcomes = {0: (system, kept)}
         for number in range(1, self.config.outer.candidates + 1):
@@ -101,14 +108,18 @@ class RacingOracle(Oracle):
                 task.name: [self.score(task, prompt, node.user) for node in kept[task.name]] for task in self.tasks
             }
             nodes = [node for task in self.tasks for node in scored[task.name]]
-            if self.survives(current, number, nodes):
-                current.new.append(ScoredPrompt(nodes, self.meta(scored), number))
-                ranked = {name: sorted(nodes, key=rank) for name, nodes in scored.items()}
+            if self.survives(current, number, prompt, nodes):
+                current.new.append(ScoredPrompt(self.length(prompt), nodes, self.meta(scored), number))
+                ranked = {name: sorted(nodes, key=self.rank) for name, nodes in scored.items()}
                 outcomes[number] = (prompt, ranked)
         (best,) = current.best()
         new_system, new_kept = outcomes[best.position]
         self.note(current, {"system": new_system, "chosen": best.position, "score": self.meta(new_kept)})
         return new_system, new_kept
+
+    def length(self, prompt: str) -> int:
+        """Where ties go by it."""
+        return len(prompt) if self.config.ties == "shorter" else 0
 
     def note(self, current: RacedRound, selection: dict[str, object]) -> None:
         """Keep a selection; one of a raced round says who was raced out."""
@@ -117,7 +128,7 @@ class RacingOracle(Oracle):
         self.selections[current.address] = {**entry, "raced_out": out} if current.raced else entry
         self.raced_out += [f"{current.address}/cand={number}" for number in out]
 
-    def survives(self, current: RacedRound, number: int, nodes: Sequence[Evaluation]) -> bool:
+    def survives(self, current: RacedRound, number: int, prompt: str, nodes: Sequence[Evaluation]) -> bool:
         """Run one candidate's race; note what it could have come to if it loses."""
         if not current.raced:
             return True
@@ -129,7 +140,7 @@ class RacingOracle(Oracle):
         shares = [task.weight / len(task.train) / most for task in tasks]
         mine = [grades(task, node) for task, node in zip(tasks, nodes, strict=True)]
         bars = []
-        ahead, before = current.best(), sorted(current.old, key=lambda prompt: -prompt.score)
+        ahead, before = current.best(), sorted(current.old, key=lambda scored: scored.rank)
         if len(ahead) == current.keep:
             bars.append([grades(task, node) for task, node in zip(tasks, ahead[-1].nodes, strict=True)])
         if len(before) >= current.keep:
@@ -145,7 +156,7 @@ class RacingOracle(Oracle):
             for bar, wager in zip(bars, wagers, strict=True):
                 wager.take(shares[node] * mine[node][row], shares[node] * bar[node][row])
             if sum(wager.capital / 2 for wager in wagers) * rate >= 1:
-                current.reach[number] = self.within_reach(tasks, missed)
+                current.reach[number] = (-self.within_reach(tasks, missed), self.length(prompt), number)
                 return False
         return True
 

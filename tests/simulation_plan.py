@@ -209,6 +209,7 @@ def _config(rng: Random) -> RunConfig:
         "runs": "runs",
         "iterations": rng.choice((1, 1, 2)),
         "redraws": rng.randint(0, 2),
+        "ties": rng.choice(("shorter", "shorter", "earlier")),
         "early_rejection": rng.random() < 0.7,
         "roles": rng.choice(("separate", "separate", "merged")),
         "inner": {**inner, "failures": rng.randint(1, 3)},

@@ -67,10 +67,12 @@ SIZES = st.fixed_dictionaries(
                 "under": st.sampled_from(["kept", "first", "induced", "mixed"]),
                 "induced": st.integers(1, 2),
                 "keep": st.integers(1, 3),
+                "length_penalty": st.sampled_from([0.0, 0.0, 5.0, 100.0]),
             }
         ).map(lambda outer: {**outer, "keep": outer["keep"] if outer["under"] in ("first", "induced") else 1}),
         "rows": st.none() | st.integers(1, 6),
         "redraws": st.integers(0, 2),
+        "ties": st.sampled_from(["shorter", "earlier"]),
     }
 )
 

@@ -57,13 +57,16 @@ class Counting(Observer):
 
 
 def run_of(config: RunConfig, tasks: Sequence[Task], world: World, observer: Observer) -> RunReport:
+    return run_prepared(Prepared(config=config, tasks=tuple(tasks), folder=Path()), world, observer)
+
+
+def run_prepared(prepared: Prepared, world: World, observer: Observer) -> RunReport:
     async def main() -> RunReport:
         lanes = [
             Lane(name, [Simulated(world.answer, latency=1.0)], LaneSettings(concurrency=500))
             for name in ("base", "optimizer")
         ]
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
             return await optimize(prepared, gateway=gateway, observer=observer)
 
     return run_virtual(main())

@@ -63,7 +63,7 @@ def hold(
         number = timing.choice(list(columns))
         column = columns[number]
         if number not in races.lined_up:
-            races.enter(number, [column])
+            races.enter(number, str(number), [column])
         hidden = [row for row in range(len(column.grades)) if row not in column.revealed]
         column.revealed.update(timing.sample(hidden, min(len(hidden), timing.randint(1, 8))))
         races.on_answers(number)

@@ -93,6 +93,12 @@ def test_ranking_keeps_the_best_and_the_earlier_of_equals() -> None:
     assert [one.pair.user[0] for one in Objective().ranked(cards)[:3]] == ["2", "3", "0"]
 
 
+def test_of_equals_the_shorter_user_prompt_is_ranked_first() -> None:
+    cards = [card(RIGHT, user=f"{words}{{question}}") for words in ("Think. ", "", "Go. ")]
+    assert [len(one.pair.user) for one in Objective().ranked(cards)] == [10, 14, 17]
+    assert [len(one.pair.user) for one in Objective(ties="earlier").ranked(cards)] == [17, 10, 14]
+
+
 def test_the_meta_score_is_the_plain_mean_over_nodes() -> None:
     assert Objective().value([card(RIGHT, RIGHT), card(RIGHT, WRONG), card(WRONG, WRONG)]) == 0.5
 

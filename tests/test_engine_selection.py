@@ -36,13 +36,23 @@ Grades = Mapping[str, tuple[int, ...]]  # of each prompt, row by row; a prompt t
 ROWS = 2
 
 
-def scored(position: int, value: float, *, prompt: str = "") -> ScoredPrompt:
-    return ScoredPrompt(position=position, prompt=prompt or f"prompt {position}", value=value, cards=())
+EARLIER = Objective(ties="earlier")
 
 
-def selected_of(prompts: Sequence[str], grades: Grades, *, keep: int) -> list[str]:
-    """Full scoring, written out: every prompt once, where it came first; the best, the earlier of equals."""
-    return sorted(dict.fromkeys(prompts), key=lambda prompt: -sum(grades[prompt]))[:keep]
+def scored(position: int, value: float, *, prompt: str = "", objective: Objective = EARLIER) -> ScoredPrompt:
+    card = Scorecard(task="a", pair=PromptPair("s", "{question}"), outcomes=(), score=value)
+    return objective.scored(position, prompt or f"prompt {position}", [card])
+
+
+def selected_of(prompts: Sequence[str], grades: Grades, *, keep: int, objective: Objective = EARLIER) -> list[str]:
+    """Full scoring, written out: every prompt once, where it came first; the best less what its length costs, of equals
+    the shorter where ties go so, and the earlier."""
+
+    def order(prompt: str) -> tuple[float, int]:
+        worth = sum(grades[prompt]) / ROWS - objective.penalty * len(prompt)
+        return -round(worth, 12), len(prompt) if objective.ties == "shorter" else 0
+
+    return sorted(dict.fromkeys(prompts), key=order)[:keep]
 
 
 @dataclass
@@ -52,10 +62,14 @@ class PartlyKnown:
     prompts: Sequence[str]
     old: int
     grades: Grades
+    objective: Objective
     seen: dict[int, set[int]] = field(default_factory=dict)
 
     def value(self, position: int) -> float:
         return sum(self.grades[self.prompts[position]]) / ROWS
+
+    def scored(self, position: int) -> ScoredPrompt:
+        return scored(position, self.value(position), prompt=self.prompts[position], objective=self.objective)
 
     def bound(self, position: int) -> float:
         seen = self.seen[position]
@@ -73,39 +87,50 @@ class PartlyKnown:
         for turn_out in product((0, 1), repeat=len(open_cells)):
             all_known = known | dict(zip(open_cells, turn_out, strict=True))
             grades = {prompt: tuple(all_known[prompt, row] for row in range(ROWS)) for prompt in self.prompts}
-            if self.prompts[position] in selected_of(self.prompts, grades, keep=keep):
+            if self.prompts[position] in selected_of(self.prompts, grades, keep=keep, objective=self.objective):
                 return True
         return False
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.data(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
+@given(
+    st.data(),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.builds(Objective, ties=st.sampled_from(["shorter", "earlier"]), penalty=st.sampled_from([0.0, 0.1, 0.25])),
+)
 def test_a_rejected_candidate_could_never_have_been_selected_and_the_rest_is_what_full_scoring_keeps(
-    data: st.DataObject, keep: int, old: int, candidates: int
+    data: st.DataObject, keep: int, old: int, candidates: int, objective: Objective
 ) -> None:
     """Answers come in any order, and a candidate that is rejected is heard of no more."""
     prompts = [f"old {n}" for n in range(old)]
-    prompts += data.draw(st.lists(st.sampled_from(["a", "b", "c", "old 0"]), min_size=candidates, max_size=candidates))
+    prompts += data.draw(
+        st.lists(st.sampled_from(["a", "b", "longer", "old 0"]), min_size=candidates, max_size=candidates)
+    )
     answers = st.tuples(*[st.integers(0, 1)] * ROWS)
-    state = PartlyKnown(prompts, old, {prompt: data.draw(answers) for prompt in dict.fromkeys(prompts)})
+    state = PartlyKnown(prompts, old, {prompt: data.draw(answers) for prompt in dict.fromkeys(prompts)}, objective)
     numbers = range(old, old + candidates)
     state.seen = {number: set() for number in numbers}
-    first = sorted(range(old), key=lambda n: (-state.value(n), n))
+    first = sorted(range(old), key=lambda n: objective.rank(n, prompts[n], state.value(n)))
     state.prompts = [*(prompts[n] for n in first), *prompts[old:]]  # old ones are ranked, as a round's are
-    best = KeepBest(keep, [scored(n, state.value(n), prompt=state.prompts[n]) for n in range(old)])
+    best = KeepBest(keep, [state.scored(n) for n in range(old)])
     out: set[int] = set()
     for number, row in data.draw(st.permutations(list(product(numbers, range(ROWS))))):
         if number in out:
             continue
         state.seen[number].add(row)
         if len(state.seen[number]) == ROWS:
-            best.add(scored(number, state.value(number), prompt=state.prompts[number]))
+            best.add(state.scored(number))
         for other in numbers:
             repeated = state.prompts.index(state.prompts[other]) < other  # kept, if at all, as the earlier one
-            if other not in out and best.rejects(other, state.bound(other)):
+            at_best = objective.rank(other, state.prompts[other], state.bound(other))
+            if other not in out and best.rejects(at_best):
                 out.add(other)
                 assert repeated or not state.may_be_selected(other, keep=keep)
-    assert [kept.prompt for kept in best.kept()] == selected_of(state.prompts, state.grades, keep=keep)
+    assert [kept.prompt for kept in best.kept()] == selected_of(
+        state.prompts, state.grades, keep=keep, objective=objective
+    )
 
 
 @given(st.lists(st.sampled_from([0.25, 0.5, 0.75]), min_size=1, max_size=6), st.integers(1, 3))
@@ -114,7 +139,7 @@ def test_whoever_is_not_kept_is_rejected_once_all_others_have_their_values(value
     kept = KeepBest(keep, everybody).kept()
     for candidate in everybody:
         others = KeepBest(keep, [other for other in everybody if other is not candidate])
-        assert others.rejects(candidate.position, candidate.value) == (candidate not in kept)
+        assert others.rejects(candidate.rank) == (candidate not in kept)
 
 
 @dataclass(frozen=True)
@@ -161,15 +186,39 @@ def test_the_first_refusal_is_known_while_answers_are_missing() -> None:
 
 def test_a_bound_equal_to_the_incumbents_value_rejects() -> None:
     best = KeepBest(1, [scored(0, 0.5)])
-    assert best.rejects(1, 0.5)
-    assert not best.rejects(1, 0.5 + 1e-12)
-    assert not best.rejects(0, 0.5)  # nobody rejects himself
-    assert not best.rejects(-1, 0.5)
+    assert best.rejects(EARLIER.rank(1, "short", 0.5))
+    assert not best.rejects(EARLIER.rank(1, "", 0.5 + 1e-12))
+    assert not best.rejects(EARLIER.rank(0, "", 0.5))  # nobody rejects himself
+    assert not best.rejects(EARLIER.rank(-1, "", 0.5))
+
+
+def test_of_equals_the_shorter_prompt_is_kept_whenever_it_comes() -> None:
+    objective = Objective()
+    old, short, long = [
+        scored(number, 0.5, prompt=prompt, objective=objective)
+        for number, prompt in enumerate(["the incumbent", "short", "a longer one"])
+    ]
+    for order in permutations([old, short, long]):
+        assert KeepBest(1, order).kept() == [short]
+    best = KeepBest(1, [old])
+    assert not best.rejects(objective.rank(1, "shorter", 0.5))
+    assert best.rejects(objective.rank(1, "as long as it", 0.5))
+
+
+def test_a_penalty_is_for_what_is_compared_and_changes_no_value() -> None:
+    """A point for each 100 characters: 300 more must bring more than three."""
+    objective = Objective(penalty=0.01 / 100)
+    old = scored(0, 0.5, prompt="x" * 100, objective=objective)
+    assert (old.value, old.worth) == (0.5, 0.49)
+    best = KeepBest(1, [old])
+    assert best.rejects(objective.rank(1, "x" * 400, 0.53))
+    assert not best.rejects(objective.rank(1, "x" * 400, 0.531))
+    assert not best.rejects(objective.rank(1, "x" * 50, 0.496))
 
 
 def test_nobody_is_rejected_while_all_there_are_would_be_kept() -> None:
     best = KeepBest(2, [scored(0, 1.0)])
-    assert not best.rejects(1, 0.0)
+    assert not best.rejects(EARLIER.rank(1, "", 0.0))
     assert best.bar is None
 
 
@@ -188,7 +237,7 @@ def test_a_candidate_scored_in_full_before_its_predecessor_moves_the_bar_and_bea
     races = Races(design_of(rows=40), best, objective=Objective(), exact=True)
     columns = {1: Column([1.0] * 40), 2: Column([1.0] * 39 + [0.0])}
     for number, column in columns.items():
-        races.enter(number, [column])
+        races.enter(number, str(number), [column])
     for number in (2, 1):
         columns[number].revealed.update(range(40))
         races.on_answers(number)
@@ -203,7 +252,7 @@ def test_who_is_raced_out_by_its_answers_keeps_nobody_waiting_until_its_scoring_
     races = Races(design_of(rows=40), KeepBest(1, [first]), objective=Objective(), exact=False)
     columns = {number: Column([0.0] * 40) for number in (1, 2, 3)}
     for number, column in columns.items():
-        races.enter(number, [column])
+        races.enter(number, str(number), [column])
     columns[1].revealed.update(range(40))
     columns[3].revealed.update(range(40))
     races.on_answers(1)
@@ -230,7 +279,7 @@ def test_a_race_has_all_its_capital_after_every_meeting_with_the_bar(right: list
     old = [prompt(number, 6 - number) for number in range(1 - keep, 1)]
     races = Races(design_of(rows=12), KeepBest(keep, old), objective=Objective(), exact=False)
     for number in range(1, len(right) + 1):
-        races.enter(number, [Column([1.0] * 12)])
+        races.enter(number, str(number), [Column([1.0] * 12)])
     for number, count in enumerate(right, start=1):
         capital = [races.lined_up[waiting].capital for waiting in range(number, len(right) + 1)]
         assert capital == [1.0] + [0.5] * (len(right) - number)

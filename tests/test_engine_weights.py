@@ -98,7 +98,8 @@ def test_a_weight_is_a_number_above_zero(weight: float) -> None:
 def test_a_prompt_that_can_still_tie_with_a_later_one_stays_in_the_inner_loop() -> None:
     """Of thirds too, whose rounded bound lies below the score itself."""
     old, later = card(WRONG, WRONG, WRONG), card(RIGHT, WRONG, WRONG)
-    best = KeepBest(1, [Objective().scored(0, "{question}", [old])])
-    best.add(Objective().scored(2, "Later: {question}", [later]))
-    assert not best.rejects(1, mean([1 / 3]))
-    assert best.rejects(3, mean([1 / 3]))
+    objective = Objective(ties="earlier")
+    best = KeepBest(1, [objective.scored(0, "{question}", [old])])
+    best.add(objective.scored(2, "Later: {question}", [later]))
+    assert not best.rejects(objective.rank(1, "Early: {question}", mean([1 / 3])))
+    assert best.rejects(objective.rank(3, "Third: {question}", mean([1 / 3])))

@@ -56,7 +56,7 @@ class AdaptOracle(Oracle):
                     prompt = self.propose_user(task, node, SYSTEM, place)
                     if prompt is not None and prompt not in [known.user for known in nodes]:
                         nodes.append(self.score(task, SYSTEM, prompt))
-            kept = sorted(nodes, key=lambda node: -node.score)[: effort.keep]
+            kept = sorted(nodes, key=self.rank)[: effort.keep]
             best.append((kept[0].user, kept[0].score))
         return best
 
@@ -131,7 +131,7 @@ def test_adapting_by_a_search_keeps_the_best_of_what_it_returns() -> None:
     assert curves is not None
     first, oracle = TASKS[1].user_prompt, Oracle(make_config(), list(TASKS), World(11, malformed=0.0).answer)
     new = [f"{mark} {first}" for mark in (SKILLS[0], "a", "b")]
-    best = sorted([first, *new], key=lambda prompt: -oracle.score(TASKS[1], SYSTEM, prompt).score)[:2]
+    best = sorted([first, *new], key=lambda prompt: oracle.rank(oracle.score(TASKS[1], SYSTEM, prompt)))[:2]
     assert starts == [(first,), *((*new, parent) for parent in best)]
     assert curves[0].points[1].user == best[0]
     assert [point.prompts for point in curves[0].points] == [1, 4, 10]

@@ -191,6 +191,12 @@ class OuterTable(Wording):
     keep: int = Field(
         default=1, ge=1, le=1_000, description="system prompts kept, the best first; candidates start from them in turn"
     )
+    length_penalty: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="points that each 100 characters of a system prompt take off its score where it is compared",
+    )
     induced: int = Field(
         default=2, ge=1, le=1_000, description='user prompts induced for each task, where under = "induced"'
     )
@@ -222,6 +228,9 @@ class RunConfig(Table):
     preset: Literal["metaspo", "metaspo+"] = Field(default="metaspo", description="the shape of what is not said here")
     seed: int = Field(default=42, ge=-LARGEST, le=LARGEST)
     iterations: int = Field(default=3, ge=0, le=MOST)
+    ties: Literal["shorter", "earlier"] = Field(
+        default="shorter", description="which of two prompts of one score is kept: the shorter one, or the earlier"
+    )
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     roles: Roles = "separate"
     early_rejection: bool = Field(

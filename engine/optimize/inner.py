@@ -16,26 +16,28 @@ from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.selection.objective import Objective
 
 
 async def inner_loop(
     context: RunContext, state: TaskState, *, system: str, iteration: int, position: int, calls: TrainCalls
 ) -> TaskState:
     """One round for one task, at `position` among the source tasks; the state with the prompts that are kept."""
-    table = context.config.inner
+    table, objective = context.config.inner, Objective(ties=context.config.ties)
     setup = RoundSetup(
         context=context,
         level="user",
         iteration=iteration,
         address=inner_address(iteration, task=state.task.name),
         system=system,
-        tasks=(replace(state, kept=state.contenders[: table.keep]) if table.candidates else state,),
+        tasks=(replace(state, kept=state.contenders(objective)[: table.keep]) if table.candidates else state,),
         task_position=position,
         candidates=table.candidates,
         keep=table.keep,
         gate=table.gate,
         tried=state.tried,
         calls=calls,
+        objective=objective,
     )
     held = await hold_round(setup, context.inner)
     kept = tuple(prompt.cards[0] for prompt in held.best.kept())

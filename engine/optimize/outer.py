@@ -2,10 +2,11 @@
 
 MetaSPO (arXiv 2505.09666, and its code): every candidate starts from the incumbent and is scored with every kept user
 prompt of every source task; the meta score is the mean over these nodes; the best candidate replaces the
-incumbent if it is strictly better. Ours, beyond it: a candidate is scored as soon as it is written, not when all are,
-one that cannot be selected any more is not scored to the end, and `outer.under` may name other user prompts to score
-candidates with; the kept ones are then scored under a new incumbent before they are ranked anew. With `outer.keep` the
-best few system prompts stay beside the incumbent, and candidates start from them in turn.
+incumbent if it is better. Ours, beyond it: one as good that is shorter replaces it, too (`ties`), and guards may forbid
+it; a candidate is scored as soon as it is written, not when all are, one that cannot be selected any more is not scored
+to the end, and `outer.under` may name other user prompts to score candidates with; the kept ones are then scored under
+a new incumbent before they are ranked anew. With `outer.keep` the best few system prompts stay beside the incumbent,
+and candidates start from them in turn.
 """
 
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 
+PENALIZED = 100 * 100  # `length_penalty` is in points for each 100 characters; a score has 100 points
+
 
 async def outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
     """One round over system candidates; the state with the new incumbent, or the same one."""
@@ -47,7 +50,11 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         tried=state.tried,
         after=beside,
         calls=calls,
-        objective=Objective(floors={guard.task.name: guard.floor for guard in state.guards}),
+        objective=Objective(
+            floors={guard.task.name: guard.floor for guard in state.guards},
+            ties=context.config.ties,
+            penalty=table.length_penalty / PENALIZED,
+        ),
     )
     held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
     winner, *beam = held.best.kept()
@@ -67,10 +74,13 @@ async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState
     incumbent = held.old[0]
     more = await gather(_score_beside(held, task, position, winner.prompt) for position, task in enumerate(state.tasks))
     held.setup.calls.admit(cells_of([card for cards in more for card in cards]))
-    tasks = [_under(task, (*winner.cards, *cards)) for task, cards in zip(state.tasks, more, strict=True)]
-    counted = held.setup.objective.counted
+    objective = held.setup.objective
+    tasks = [_under(task, (*winner.cards, *cards), objective) for task, cards in zip(state.tasks, more, strict=True)]
     optimism = optimism_bound(
-        counted(winner.cards), counted(incumbent.cards), candidates=held.candidates, score=winner.value
+        objective.counted(winner.cards),
+        objective.counted(incumbent.cards),
+        candidates=held.candidates,
+        score=winner.value,
     )
     under = {card.task: card for card in winner.cards}
     guards = tuple(replace(guard, card=under[guard.task.name]) for guard in state.guards)
@@ -93,7 +103,7 @@ async def _score_beside(held: Round, state: TaskState, position: int, system: st
     )
 
 
-def _under(state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
+def _under(state: TaskState, cards: tuple[Scorecard, ...], objective: Objective) -> TaskState:
     """A task under the new incumbent, by the cards that there are: as many user prompts stay as there were.
 
     One under which the server refuses an example is kept no longer; a plain one that is better now takes its turn.
@@ -101,7 +111,7 @@ def _under(state: TaskState, cards: tuple[Scorecard, ...]) -> TaskState:
     scored = {card.pair.user: card for card in cards if card.task == state.task.name}
     kept = tuple(card for old in state.kept if not (card := scored[old.pair.user]).invalid)
     new = replace(state, kept=kept, plain=tuple(scored[card.pair.user] for card in state.plain))
-    return replace(new, kept=new.contenders[: len(state.kept)])
+    return replace(new, kept=new.contenders(objective)[: len(state.kept)])
 
 
 def _note_optimism(held: Round) -> None:

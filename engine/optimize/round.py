@@ -18,7 +18,7 @@ from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.optimize.train_calls import TrainCell
 from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.optimizer import Unanswered
-from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, start_of
+from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
 from metaspo.engine.selection.races import open_contest
 from metaspo.engine.strategies import NoProposal, Proposal, Proposer, Tried
@@ -79,8 +79,10 @@ class Round:
         prompt, kept = self.prompts[number], self.best.kept()
         score = next((scored.value for scored in kept if scored.prompt == prompt), None)
         gate = None if score is not None else self._contest.at_gate(number)
-        full = len(kept) == self.setup.keep and score is None and gate is None
-        return Tried(prompt, score=score, gate=gate, at_most=kept[-1].value if full else None)
+        objective = self.setup.objective
+        full = len(kept) == self.setup.keep and score is None and gate is None and not objective.floors
+        most = mean([kept[-1].worth + objective.penalty * len(prompt)]) if full else None
+        return Tried(prompt, score=score, gate=gate, at_most=most)
 
     @property
     def complete(self) -> list[ScoredPrompt | None]:
@@ -175,7 +177,7 @@ class Round:
             )
             for node in self._nodes
         ]
-        self._contest.enter(number, evaluations)
+        self._contest.enter(number, prompt, evaluations)
         first = [self.setup.priority(number, node=node) for node in self._nodes]
         return CandidateRun(
             number=number,

@@ -26,10 +26,9 @@ class TaskState:
     tried: tuple[Tried, ...] = ()
     raced_out: tuple[str, ...] = ()
 
-    @property
-    def contenders(self) -> tuple[Scorecard, ...]:
+    def contenders(self, objective: Objective) -> tuple[Scorecard, ...]:
         """Kept and plain user prompts, best first, each once."""
-        return Objective().ranked({card.pair.user: card for card in (*self.kept, *self.plain)}.values())
+        return objective.ranked({card.pair.user: card for card in (*self.kept, *self.plain)}.values())
 
     def under(self, which: Under) -> tuple[Scorecard, ...]:
         """The cards of the user prompts that system prompts are compared under, each prompt once."""

@@ -42,6 +42,11 @@ ENDS_ONE_RUN = (
     TaskError,
 )  # and leaves runs beside it alone
 
+EARLIER_TIES = (
+    "this run was begun when of two prompts of one score the earlier one was kept, and goes on so; by now it is the "
+    'shorter one: for a new run set ties = "shorter"'
+)
+
 
 @asynccontextmanager
 async def open_for(
@@ -73,6 +78,9 @@ async def run_prepared(
     """One run through an open gateway, with its directory held from start to end; `purse`: of the command that it is
     part of, in place of its own budget."""
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+    if prepared.as_begun is not prepared and prepared.directory and not prepared.directory.result.exists():
+        observer.warn(EARLIER_TIES)
+    prepared = prepared.as_begun
     started = anyio.current_time()
     directory = prepared.directory
     with _journal(prepared) as journal:

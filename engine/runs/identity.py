@@ -12,7 +12,8 @@ from metaspo.engine.tasks import Example, Task
 
 VERSION = 2  # 1 is `old_identity`
 # Of a config, beside the data. What else the tables of the loops hold, and LATER, came later: that enters only where it
-# is not at its default, and so renames no run.
+# is not at its default, and so renames no run. Of equals the earlier prompt was kept before `ties` came: runs that say
+# so have the names of then.
 METHOD: dict[str, Any] = {
     **dict.fromkeys(("seed", "iterations", "system_prompt", "roles", "redraws"), True),
     "inner": {"strategy", "options", "candidates", "failures", "keep"},
@@ -44,11 +45,12 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
 
 
 def later(config: RunConfig) -> dict[str, Any]:
-    """The keys that came later, as far as they are not at their defaults."""
+    """The keys that came later, as far as they change what a run before them did."""
     later = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
     exclude = {loop: METHOD[loop] for loop in LOOPS}
     tables = config.model_dump(mode="json", include=set(LOOPS), exclude=exclude, exclude_defaults=True)
-    return {**later, **{f"{loop} later": table for loop, table in tables.items() if table}}
+    ties = {} if config.ties == "earlier" else {"ties": config.ties}
+    return {**later, **ties, **{f"{loop} later": table for loop, table in tables.items() if table}}
 
 
 def fingerprint_of(identity: object) -> str:

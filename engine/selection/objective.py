@@ -8,9 +8,14 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
+
+Ties = Literal["shorter", "earlier"]
+Rank = tuple[float, int, int]
+"""What prompts are ordered by, the best first: worth (negative), length where ties go by it, position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +23,29 @@ class ScoredPrompt:
     """A prompt that was scored in full and may be selected.
 
     Attributes:
-        position: a candidate's number, from 1; below 1 if the prompt was there before. Equals go by it.
+        position: a candidate's number, from 1; below 1 if the prompt was there before.
+        value: by its scores alone, 0 to 1.
         cards: node by node.
+        length: where ties go by it; else 0.
+        penalty: what its length takes off.
     """
 
     position: int
     prompt: str
     value: float
     cards: tuple[Scorecard, ...]
+    length: int = 0
+    penalty: float = 0.0
+
+    @property
+    def worth(self) -> float:
+        """What is compared: the value less the penalty."""
+        return mean([self.value - self.penalty])
+
+    @property
+    def rank(self) -> Rank:
+        """What it is kept by."""
+        return -self.worth, self.length, self.position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +73,13 @@ class Objective:
 
     Attributes:
         floors: the lowest score that a prompt may have on each guard, by the task's name; guards count in no mean.
+        ties: which of equals goes first: the shorter prompt, and the earlier of equals in length, or the earlier.
+        penalty: what each character of a prompt takes off its value when it is compared.
     """
 
     floors: Mapping[str, float] = field(default_factory=dict)
+    ties: Ties = "shorter"
+    penalty: float = 0.0
 
     def value(self, cards: Sequence[Scorecard]) -> float:
         """What a prompt that no example was refused under is worth, 0 to 1; raises `AssertionError` for another one."""
@@ -98,15 +122,30 @@ class Objective:
 
     def scored(self, position: int, prompt: str, cards: Sequence[Scorecard]) -> ScoredPrompt:
         """A prompt without violation by its cards."""
-        return ScoredPrompt(position=position, prompt=prompt, value=self.value(cards), cards=tuple(cards))
+        return self._valued(position, prompt, self.value(cards), cards)
+
+    def rank(self, position: int, prompt: str, value: float) -> Rank:
+        """What a prompt of this value, or of at most this value, is kept by, or by no better."""
+        return self._valued(position, prompt, value).rank
+
+    def _valued(self, position: int, prompt: str, value: float, cards: Sequence[Scorecard] = ()) -> ScoredPrompt:
+        return ScoredPrompt(
+            position=position,
+            prompt=prompt,
+            value=value,
+            cards=tuple(cards),
+            length=len(prompt) if self.ties == "shorter" else 0,
+            penalty=self.penalty * len(prompt),
+        )
 
     def ranked(self, cards: Iterable[Scorecard]) -> tuple[Scorecard, ...]:
-        """Cards of one task, best first; ties go to the earlier position."""
-        return tuple(sorted(cards, key=lambda card: self.value([card]), reverse=True))
+        """Cards of one task, the best user prompt first; a penalty is not for these."""
+        plain = Objective(ties=self.ties)
+        return tuple(sorted(cards, key=lambda card: plain.rank(0, card.pair.user, self.value([card]))))
 
 
 class KeepBest:
-    """The best `keep` of the prompts added so far, in whatever order they were; ties go to the earlier position.
+    """The best `keep` of the prompts added so far, by rank, in whatever order they were.
 
     A prompt that is added twice counts once, at its earlier position.
     """
@@ -121,12 +160,12 @@ class KeepBest:
         """A prompt that may be selected has its value."""
         equals = [scored, *(rival for rival in self._ranking if rival.prompt == scored.prompt)]
         others = [rival for rival in self._ranking if rival.prompt != scored.prompt]
-        self._ranking = sorted([*others, min(equals, key=lambda equal: equal.position)], key=_rank)
+        self._ranking = sorted([*others, min(equals, key=lambda equal: equal.position)], key=lambda prompt: prompt.rank)
 
-    def rejects(self, position: int, bound: float) -> bool:
-        """Whether a candidate that is worth `bound` at most can be kept no more, whoever is added later."""
+    def rejects(self, rank: Rank) -> bool:
+        """Whether a candidate of this rank at best can be kept no more, whoever is added later."""
         bar = self.bar
-        return bar is not None and _rank(bar) < (-bound, position)
+        return bar is not None and bar.rank < rank
 
     @property
     def bar(self) -> ScoredPrompt | None:
@@ -159,7 +198,3 @@ def score_of(card: Scorecard) -> float:
     if card.score is None or card.invalid:
         raise AssertionError(f"a pair of task '{card.task}' without a valid score reached a selection")
     return card.score
-
-
-def _rank(scored: ScoredPrompt) -> tuple[float, int]:
-    return -scored.value, scored.position

@@ -56,6 +56,7 @@ class Contest:
     def __init__(self, best: KeepBest, *, objective: Objective, exact: bool) -> None:
         self._best, self._objective, self._exact = best, objective, exact
         self._evaluations: dict[int, Sequence[Evaluation]] = {}
+        self._prompts: dict[int, str] = {}
 
     @property
     def watched(self) -> bool:
@@ -77,8 +78,9 @@ class Contest:
             ]
         ]
 
-    def enter(self, number: int, evaluations: Sequence[Evaluation]) -> None:
+    def enter(self, number: int, prompt: str, evaluations: Sequence[Evaluation]) -> None:
         """A candidate is about to be scored."""
+        self._prompts[number] = prompt
         self._evaluations[number] = evaluations
 
     def on_answers(self, number: int) -> None:
@@ -94,7 +96,10 @@ class Contest:
 
     def cannot_win(self, number: int) -> bool:
         """Whether a candidate is out by its bound, for certain."""
-        return self._exact and self._best.rejects(number, self.bound(number))
+        return self._exact and self._is_beaten(number)
+
+    def _is_beaten(self, number: int) -> bool:
+        return self._best.rejects(self._objective.rank(number, self._prompts[number], self.bound(number)))
 
     def has_lost(self, _number: int) -> bool:
         """Whether a candidate is out by its answers so far, though it could still win: never, by exact bounds."""
@@ -110,7 +115,7 @@ class Contest:
 
     def rejection(self, number: int) -> Rejected:
         """Why a candidate is out, what is certain first."""
-        if fall := self._objective.fall_so_far(self._evaluations[number]):
+        if fall := self._objective.fall_so_far(self._evaluations.get(number, ())):  # a raced round has no guards
             return Rejected(bound=self.bound(number), guard=fall.task, reach=fall.reach, floor=fall.floor)
         if violation := self.violation(number):
             return Rejected(invalid=violation)

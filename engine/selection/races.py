@@ -68,8 +68,9 @@ class Races(Contest):
             ]
         ]
 
-    def enter(self, number: int, evaluations: Sequence[Rows]) -> None:
+    def enter(self, number: int, prompt: str, evaluations: Sequence[Rows]) -> None:
         """A candidate lines up; it goes as far as there are answers if it is this one's turn."""
+        self._prompts[number] = prompt
         race = self.lined_up[number] = Race(self._design, number, evaluations)
         race.start([(0.5, self._first_bar)] if self._first_bar else [])
         if number == self._next:
@@ -128,7 +129,7 @@ class Races(Contest):
     def raced_out(self) -> list[int]:
         """The candidates that statistics alone have dropped, once all have ended."""
         races = (self.lined_up[number] for number in sorted(self.lined_up))
-        return [race.number for race in races if race.raced_out and not self._best.rejects(race.number, race.bound)]
+        return [race.number for race in races if race.raced_out and not self._is_beaten(race.number)]
 
     def _meet(self, race: Race) -> None:
         """Race against the bar, now that all candidates before this one have moved it."""
@@ -163,18 +164,24 @@ def open_contest(
     if gate:
         exact = config.early_rejection
         return Gate(best, objective=objective, exact=exact, starts=starts, rows=gate, seed=config.seed, address=address)
-    design = design_race(context, address, tasks, winners=winners)
+    design = design_race(context, address, tasks, winners=winners, penalized=objective.penalty > 0)
     if design is None:
         return Contest(best, objective=objective, exact=config.early_rejection)
     return Races(design, best, objective=objective, exact=config.early_rejection)
 
 
-def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, winners: int) -> RaceDesign | None:
-    """The track of a round; None where it is not raced, with the reason in the journal."""
+def design_race(
+    context: RunContext, address: str, nodes: Sequence[Task], *, winners: int, penalized: bool = False
+) -> RaceDesign | None:
+    """The track of a round; None where it is not raced, with the reason in the journal.
+
+    Args:
+        penalized: whether prompts are compared by more than their scores.
+    """
     rate = context.config.racing
     if rate is None or not winners:
         return None
-    if off := _not_raced(nodes):
+    if off := _not_raced(nodes, penalized=penalized):
         context.journal.write(Racing(address=address, off=off))
         return None
     sizes, weights = tuple(len(task.train) for task in nodes), tuple(task.weight for task in nodes)
@@ -182,8 +189,10 @@ def design_race(context: RunContext, address: str, nodes: Sequence[Task], *, win
     return RaceDesign(seed=context.config.seed, address=address, sizes=sizes, node_weights=weights, rate=rate / winners)
 
 
-def _not_raced(nodes: Sequence[Task]) -> str:
+def _not_raced(nodes: Sequence[Task], *, penalized: bool) -> str:
     """Why a round is left to exact bounds; "" if it is raced."""
+    if penalized:
+        return "with a length_penalty prompts are compared by more than their scores"
     for task in nodes:
         if task.role == "guard":
             return f"guard '{task.name}' is kept by exact bounds"

@@ -131,7 +131,7 @@ class _Adaptation:
             priority=priorities.inner(0, task=self.position, candidate=1),
         )
         require_answers([card])
-        return Objective().scored(0, card.pair.user, [card])
+        return Objective(ties=self.context.config.ties).scored(0, card.pair.user, [card])
 
     async def _children(
         self, parent: ScoredPrompt, *, parent_number: int, number: int, tried: tuple[Tried, ...]
@@ -150,6 +150,7 @@ class _Adaptation:
             tried=tried,
             pruned=False,
             calls=TrainCalls(counted=cells_of(parent.cards)),
+            objective=Objective(ties=self.context.config.ties),
         )
         return await hold_round(setup, self.context.inner)
 
