@@ -183,7 +183,8 @@ class Oracle:
             }
             if gate and not self.passes(scored, parents, gate):
                 continue
-            if any(node.refused for nodes in scored.values() for node in nodes) or not self.guarded(prompt, place):
+            guarded = self.guarded(prompt, place)
+            if any(node.refused for nodes in scored.values() for node in nodes) or not guarded:
                 continue
             if prompt not in [there for _, there, _ in pool]:
                 pool.append((number, prompt, scored))

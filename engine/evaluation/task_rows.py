@@ -81,9 +81,20 @@ def cost_sentence(rows: Sequence[TaskRow]) -> str:
         return ""
     sentence = f"A question with its prompts has {whole(tokens[1])} tokens, {whole(tokens[0])} before"
     prices = _means([row.dollars_per_thousand for row in rows])
-    if prices is None or not any(prices):
-        return f"{sentence}."
-    return f"{sentence}; a thousand calls cost {dollars(prices[1])}, {dollars(prices[0])} before."
+    if prices is not None and any(prices):
+        sentence += f"; a thousand calls cost {dollars(prices[1])}, {dollars(prices[0])} before"
+    return f"{sentence}{_difference(tokens, prices)}."
+
+
+def _difference(tokens: tuple[float, float], prices: tuple[float, float] | None) -> str:
+    """What a thousand calls take more, or less; "" where that is no whole token."""
+    more = 1_000 * (tokens[1] - tokens[0])
+    if abs(more) < 1:
+        return ""
+    said = [f"{abs(more):,.0f} tokens {'more' if more > 0 else 'less'}"]
+    if prices is not None and (paid := prices[1] - prices[0]):
+        said.append(f"{dollars(abs(paid))} {'more' if paid > 0 else 'less'}")
+    return f": {' and '.join(said)} a thousand calls"
 
 
 def _means(sides: Sequence[tuple[float, ...]]) -> tuple[float, float] | None:

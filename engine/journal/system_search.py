@@ -96,7 +96,8 @@ class SystemSearch:
             )
         close = ""
         if self.best is not None and self.against is not None:
-            close = f" (the best of them {self.best:.1%} against {self.against:.1%})"
+            charged = " before its length was charged" if self.best > self.against else ""
+            close = f" (the best of them {self.best:.1%}{charged} against {self.against:.1%})"
         reasons = [
             (self.dropped, "dropped as soon as they could not win any more"),
             (self.gated, "no better on the examples of the gate"),
