@@ -4,7 +4,7 @@ What it selects is what a run must select. It shares with the engine only the te
 of random draws; loops, sampling order, scores, ties and redraws are written out again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 from random import Random
@@ -54,7 +54,8 @@ class Oracle:
     def __init__(self, config: RunConfig, tasks: list[Task], answer: Answer) -> None:
         self.config = config
         self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
-        searched = config.outer.candidates and (config.iterations or config.train_calls)
+        looked_for = config.outer.candidates and (config.iterations or config.train_calls)
+        searched = looked_for or config.system_prompts
         self.guards = [task for task in tasks if task.role == "guard" and searched]
         self.floors: dict[str, float] = {}
         self.plain: Kept = {task.name: [] for task in self.tasks}
@@ -82,6 +83,13 @@ class Oracle:
                 raise Refused
             self.floors[guard.name] = round(first.score - guard.tolerance, 12)
         self.plain = self.plain_prompts(kept, system)
+        for task in self.tasks:
+            if task.user_prompts:
+                kept[task.name] = self.inner(
+                    task, kept[task.name], system, f"inner/task={task.name}", task.user_prompts
+                )
+        if self.config.system_prompts:
+            system, kept = self.outer(kept, system, "outer", self.config.system_prompts)
         for iteration in range(1, self.config.iterations + 1):
             for task in self.tasks:
                 place = f"iter={iteration}/inner/task={task.name}"
@@ -115,21 +123,20 @@ class Oracle:
         }.get(self.config.outer.under, self.plain[task.name])
         return different(which)
 
-    def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
-        """Candidates from the best prompt; the best of old and new stay."""
+    def inner(
+        self, task: Task, kept: list[Evaluation], system: str, address: str, given: Sequence[str] = ()
+    ) -> list[Evaluation]:
+        """Candidates from the best prompt, or those that are given; the best of old and new stay."""
+        candidates = len(given) or self.config.inner.candidates
         keep = self.config.inner.keep
-        nodes = (
-            sorted(different([*kept, *self.plain[task.name]]), key=self.rank)[:keep]
-            if self.config.inner.candidates
-            else list(kept)
-        )
+        nodes = sorted(different([*kept, *self.plain[task.name]]), key=self.rank)[:keep] if candidates else list(kept)
         parent = nodes[0]
-        for number in range(1, self.config.inner.candidates + 1):
+        for number in range(1, candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = self.propose_user(task, parent, system, place)
+            prompt = given[number - 1] if given else self.propose_user(task, parent, system, place)
             if prompt is None:
                 continue
-            gate = self.gate({task.name: [parent]}, self.config.inner.gate, place)
+            gate = self.gate({task.name: [parent]}, 0 if given else self.config.inner.gate, place)
             node = self.score_at(f"{place}/score", task, system, prompt)
             if gate and not self.passes({task.name: [node]}, {task.name: [parent]}, gate):
                 continue
@@ -163,17 +170,17 @@ class Oracle:
         ]
         return round(fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed), 12)
 
-    def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
+    def outer(self, kept: Kept, system: str, address: str, given: Sequence[str] = ()) -> tuple[str, Kept]:
         """Candidates from the kept system prompts in turn; the best one, of equals as `ties` says, is next."""
         starts = [(system, {task.name: self.under(task, kept) for task in self.tasks}), *self.beam]
         pool = [(0, *start) for start in starts]
-        for number in range(1, self.config.outer.candidates + 1):
+        for number in range(1, (len(given) or self.config.outer.candidates) + 1):
             place = f"{address}/cand={number}"
             system_before, parents = starts[(number - 1) % len(starts)]
-            prompt = self.propose_system(parents, system_before, place)
+            prompt = given[number - 1] if given else self.propose_system(parents, system_before, place)
             if prompt is None:
                 continue
-            gate = self.gate(parents, self.config.outer.gate, place)
+            gate = self.gate(parents, 0 if given else self.config.outer.gate, place)
             scored = {
                 task.name: [
                     self.score_at(f"{place}/score/task={task.name}/prompt={position}", task, prompt, node.user)

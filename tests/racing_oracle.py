@@ -71,8 +71,11 @@ class RacingOracle(Oracle):
         self.raced_out = []
         super().run()
 
-    def inner(self, task: Task, kept: list[Evaluation], system: str, address: str) -> list[Evaluation]:
-        """As without racing, but for candidates that lose a race."""
+    def inner(
+        self, task: Task, kept: list[Evaluation], system: str, address: str, given: Sequence[str] = ()
+    ) -> list[Evaluation]:
+        """As without racing, but for candidates that lose a race; first prompts are one each here."""
+        assert not given
         candidates, keep = self.config.inner.candidates, self.config.inner.keep
         old = [ScoredPrompt(self.length(node.user), [node], round(node.score, 12), 0) for node in kept]
         current = RacedRound([task], old, keep, min(keep, candidates), address)
@@ -88,8 +91,9 @@ class RacingOracle(Oracle):
         self.note(current, {"kept": [{"user": node.user, "score": node.score} for node in chosen]})
         return chosen
 
-    def outer(self, kept: Kept, system: str, address: str) -> tuple[str, Kept]:
-        """As without racing, but for candidates that lose a race."""
+    def outer(self, kept: Kept, system: str, address: str, given: Sequence[str] = ()) -> tuple[str, Kept]:
+        """As without racing, but for candidates that lose a race; the first prompt is one here."""
+        assert not given
         tasks = [task for task in self.tasks for _ in kept[task.name]]
         flat = [node for task in self.tasks for node in kept[task.name]]
         current = RacedRound(

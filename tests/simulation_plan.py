@@ -154,6 +154,7 @@ class Plan:
         marks = {
             "early rejection": first.early_rejection,
             "two runs at once": len(self.configs) > 1,
+            "several first prompts": first.system_prompts or any(task.user_prompts for task in self.tasks),
             "guards": any(task.role == "guard" for task in self.tasks),
             "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
             "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
@@ -209,6 +210,7 @@ def _config(rng: Random) -> RunConfig:
         "runs": "runs",
         "iterations": rng.choice((1, 1, 2)),
         "redraws": rng.randint(0, 2),
+        "system_prompts": rng.choice(((), (), (), ("Help.",), ("You are exact.", "You are careful and patient."))),
         "ties": rng.choice(("shorter", "shorter", "earlier")),
         "early_rejection": rng.random() < 0.7,
         "roles": rng.choice(("separate", "separate", "merged")),
@@ -270,7 +272,13 @@ def _sibling(rng: Random, config: RunConfig) -> RunConfig:
 def _tasks(rng: Random) -> tuple[Task, ...]:
     metric = build_metric(rng.choice(("accuracy", "accuracy", "macro-f1")), base_dir=Path())
     names = "abc"[: rng.choice((1, 1, 2, 2, 3))]
-    sources = [make_task(name, train=rng.randint(2, 9), test=rng.randint(1, 3)) for name in names]
+    sources = [
+        replace(
+            make_task(name, train=rng.randint(2, 9), test=rng.randint(1, 3)),
+            user_prompts=rng.choice(((), (), (), ("Is {question} even?",), ("Be exact: {question}?", "{question}"))),
+        )
+        for name in names
+    ]
     targets = [make_task("unseen", role="target", test=2)] if rng.random() < 0.4 else []
     return tuple(replace(task, metric=metric) for task in (*sources, *targets, *_guards(rng)))
 

@@ -18,10 +18,15 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.tasks import Task
 
 
-def tasks_of(count: int, *, programs: int = 0, guards: Sequence[float] = ()) -> tuple[Task, ...]:
+def tasks_of(
+    count: int, *, programs: int = 0, guards: Sequence[float] = (), users: Sequence[int] = ()
+) -> tuple[Task, ...]:
     """So many source tasks, the last `programs` of which, and the target task then, are answered by a program; and a
-    guard of each of these tolerances, by a program, too, then."""
-    sources = [make_task(name, train=4 + n) for n, name in enumerate("abcd"[:count])]
+    guard of each of these tolerances, by a program, too, then. Sources have so many further first user prompts."""
+    sources = [
+        replace(make_task(name, train=4 + n), user_prompts=USERS[: users[n]] if n < len(users) else ())
+        for n, name in enumerate("abcd"[:count])
+    ]
     guarding = [
         replace(make_task(f"guard{number}", role="guard", train=3 + 2 * number, test=number), tolerance=tolerance)
         for number, tolerance in enumerate(guards)
@@ -51,6 +56,9 @@ def is_gradable(oracle: Oracle) -> bool:
     return True
 
 
+USERS = ("Be exact. Is {question} even?", "Is {question} even?", "Be careful, brief and literal. Is {question} even?")
+SYSTEMS = ("You are careful and brief.", "Help.", "You are curious, patient, literal and exact.")
+STARTS = st.lists(st.integers(0, 3), max_size=2)
 GUARDS = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1.0]), max_size=2)
 SIZES = st.fixed_dictionaries(
     {
@@ -73,17 +81,25 @@ SIZES = st.fixed_dictionaries(
         "rows": st.none() | st.integers(1, 6),
         "redraws": st.integers(0, 2),
         "ties": st.sampled_from(["shorter", "earlier"]),
+        "system_prompts": st.just(()) | st.lists(st.sampled_from(SYSTEMS), max_size=3, unique=True),
     }
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), timing=st.integers(0, 10**6), width=st.integers(1, 40))
+@given(
+    sizes=SIZES,
+    users=STARTS,
+    guards=GUARDS,
+    world=st.integers(0, 10**6),
+    timing=st.integers(0, 10**6),
+    width=st.integers(1, 40),
+)
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
-    sizes: dict[str, Any], guards: list[float], world: int, timing: int, width: int
+    sizes: dict[str, Any], users: list[int], guards: list[float], world: int, timing: int, width: int
 ) -> None:
     config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards), world)
+    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards, users=users), world)
     oracle = Oracle(config, list(tasks), World(world).answer)
     assume(is_gradable(oracle))
     runs = Runs(config, tasks, World(world), timing=timing, width=width)
@@ -115,12 +131,12 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
+@given(sizes=SIZES, users=STARTS, guards=GUARDS, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
 def test_a_finished_run_started_again_makes_no_call(
-    sizes: dict[str, Any], guards: list[float], world: int, stop: float | None
+    sizes: dict[str, Any], users: list[int], guards: list[float], world: int, stop: float | None
 ) -> None:
     config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(2, programs=world % 3, guards=guards), world)
+    tasks = graded(tasks_of(2, programs=world % 3, guards=guards, users=users), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30)
     if stop:

@@ -63,8 +63,8 @@ def test_the_sentence_is_of_the_mean_over_tasks() -> None:
         for name, tokens, dollars in (("a", (10.0, 50.0), (0.1, 0.3)), ("b", (30.0, 90.0), (0.2, 0.4)))
     ]
     assert cost_sentence(rows) == (
-        "A question with its prompts has 70 tokens, 20 before; a thousand calls cost $0.350, $0.150 before: 50,000 tokens "
-        "more and $0.200 more a thousand calls."
+        "A question with its prompts has 70 tokens, 20 before; a thousand calls cost $0.350, $0.150 before: 50,000 "
+        "tokens more and $0.200 more a thousand calls."
     )
     shorter = [TaskRow(task="a", role="source", metric="accuracy", prompt_tokens=(90.0, 50.5))]
     assert cost_sentence(shorter) == (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
-from metaspo.engine.config.plan import guards_of, induced_prompts, proposing, train_sizes
+from metaspo.engine.config.plan import first_calls, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
@@ -64,9 +64,14 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
         raise ConfigError(
             f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
         )
+    for number, prompt in enumerate(config.system_prompts, start=1):
+        if fault := config.outer.fault(prompt):
+            raise ConfigError(
+                f"{source}: system_prompts: [outer] says what every system prompt must keep to, and number {number} "
+                f"does not: {fault}"
+            )
     trains, induced = train_sizes(config, tasks), induced_prompts(config)
-    first = sum(trains) * (1 + induced) + sum(len(task.train) for task in guards_of(config, tasks))
-    if config.train_calls is not None and config.train_calls < first:
+    if config.train_calls is not None and config.train_calls < (first := first_calls(config, tasks)):
         raise ConfigError(
             f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"
         )
@@ -77,7 +82,7 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: optimizer: is missing: outer.under = "induced" asks an optimizer model; add an [optimizer] '
             "table, or choose another one"
         )
-    work = proposing(config, trains, kept=1)
+    work = proposing(config, trains, seen=[1] * len(trains))
     for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
         if asked.optimizer:
             raise ConfigError(

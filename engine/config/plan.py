@@ -139,28 +139,30 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     trains, sources = train_sizes(config, tasks), [task for task in tasks if task.role == "source"]
     guards, induced = guards_of(config, tasks), induced_prompts(config)
     each = max((task.max_calls for task in (*sources, *guards)), default=1)
-    initial = (1 + induced) * sum(task.calls(task.with_train(config.rows).train) for task in sources)
-    initial += sum(task.calls(task.train) for task in guards)
+    initial = first_calls(config, tasks)
     guarded = sum(len(task.train) for task in guards)
-    rounds: dict[int, tuple[CallBound, CallBound]] = {}
-    kept, left = 1, None if config.train_calls is None else config.train_calls - initial
+    rounds: dict[tuple[int, ...], tuple[CallBound, CallBound]] = {}
+    seen, left = (
+        prompts_seen(config, sources, iteration=0),
+        None if config.train_calls is None else config.train_calls - initial,
+    )
     inner, outer, optimizer = 0, 0, induced * len(trains)
     for number in count(1) if left is not None else range(1, config.iterations + 1):
-        kept = _kept(config, number)
-        if kept not in rounds:
-            rounds[kept] = _rounds(config, trains, kept=kept, guarded=guarded)
-        most = rounds[kept]
+        seen = prompts_seen(config, sources, iteration=number)
+        if seen not in rounds:
+            rounds[seen] = _rounds(config, trains, seen=seen, guarded=guarded)
+        most = rounds[seen]
         first = _part_of(most[0], left)
         second = _part_of(most[1], None if left is None else left - first.base)
         calls, alike = first.base + second.base, 1
-        if kept == _kept(config, number + 1):  # so are all that follow
+        if seen == prompts_seen(config, sources, iteration=number + 1):  # so are all that follow
             alike = config.iterations - number + 1 if left is None else max(1, left // max(1, calls))
         inner, outer = inner + alike * first.base, outer + alike * second.base
         optimizer += alike * (first.optimizer + second.optimizer)
         left = None if left is None else left - alike * calls
         if alike > 1 if left is None else left <= 0 or not calls:
             break
-    test = _tested(config, tasks, kept=kept)
+    test = _tested(config, tasks, seen=seen)
     return Calls(initial=initial, inner=inner * each, outer=outer * each, test=test, optimizer=optimizer)
 
 
@@ -184,39 +186,59 @@ def induced_prompts(config: RunConfig) -> int:
     return config.outer.induced if config.outer.under == "induced" else 0
 
 
-def _nodes(config: RunConfig, kept: int) -> int:
-    """Under how many user prompts of a task a system prompt is scored at most, if `kept` are kept."""
-    table = config.outer
-    return {"kept": kept, "first": 1, "induced": table.induced, "mixed": 2 if config.inner.candidates else 1}[
-        table.under
-    ]
+def prompts_seen(config: RunConfig, sources: Sequence[Task], *, iteration: int) -> tuple[int, ...]:
+    """Of each source task how many user prompts there have been at most when the outer loop of an iteration starts, as
+    far as more than are kept make a difference; iteration 0 is the choice among first prompts."""
+    most = max(config.inner.keep, 2)
+    return tuple(min(most, 1 + len(task.user_prompts) + iteration * config.inner.candidates) for task in sources)
 
 
-def _beside(config: RunConfig, kept: int) -> int:
+def first_calls(config: RunConfig, tasks: Sequence[Task]) -> int:
+    """Calls before the first iteration: first prompts, induced ones, and further first ones to choose among."""
+    sources = [task.with_train(config.rows) for task in tasks if task.role == "source"]
+    seen = prompts_seen(config, sources, iteration=0)
+    calls = [task.calls(task.train) for task in sources]
+    users = sum(
+        count * (1 + induced_prompts(config) + len(task.user_prompts))
+        for task, count in zip(sources, calls, strict=True)
+    )
+    guarded = sum(task.calls(task.train) for task in guards_of(config, tasks))
+    systems = sum(
+        count * (len(config.system_prompts) * _nodes(config, prompts) + _beside(config, prompts))
+        for prompts, count in zip(seen, calls, strict=True)
+    )
+    return users + guarded + (systems + len(config.system_prompts) * guarded if config.system_prompts else 0)
+
+
+def _nodes(config: RunConfig, seen: int) -> int:
+    """Under how many user prompts of a task a system prompt is scored at most, if there have been so many."""
+    table, kept = config.outer, min(config.inner.keep, seen)
+    return {"kept": kept, "first": 1, "induced": table.induced, "mixed": 2 if seen > 1 else 1}[table.under]
+
+
+def _beside(config: RunConfig, seen: int) -> int:
     """How many kept user prompts of a task have to be scored for themselves when a system prompt is adopted."""
-    if not config.outer.candidates:
-        return 0
+    kept = min(config.inner.keep, seen)
     return {"kept": 0, "first": kept, "induced": kept, "mixed": kept - 1}[config.outer.under]
 
 
-def _kept(config: RunConfig, iteration: int) -> int:
-    """User prompts of a task when the outer loop of an iteration starts."""
-    return min(config.inner.keep, 1 + iteration * config.inner.candidates)
-
-
-def _rounds(config: RunConfig, trains: Sequence[int], *, kept: int, guarded: int) -> tuple[CallBound, CallBound]:
+def _rounds(
+    config: RunConfig, trains: Sequence[int], *, seen: Sequence[int], guarded: int
+) -> tuple[CallBound, CallBound]:
     """What both loops of one iteration take at most, scoring what is proposed included; arguments as `proposing`.
 
     Args:
         guarded: train examples of all guards.
     """
-    work, train = proposing(config, trains, kept=kept), sum(trains)
+    work, candidates = proposing(config, trains, seen=seen), config.outer.candidates
+    scoring = sum(
+        rows * (candidates * _nodes(config, prompts) + _beside(config, prompts))
+        for rows, prompts in zip(trains, seen, strict=True)
+    )
     return (
-        CallBound(config.inner.candidates * train + work["inner"].base, work["inner"].optimizer),
+        CallBound(config.inner.candidates * sum(trains) + work["inner"].base, work["inner"].optimizer),
         CallBound(
-            (config.outer.candidates * _nodes(config, kept) + _beside(config, kept)) * train
-            + config.outer.candidates * guarded
-            + work["outer"].base,
+            (scoring + candidates * guarded if candidates else 0) + work["outer"].base,
             work["outer"].optimizer,
         ),
     )
@@ -229,14 +251,15 @@ def _part_of(whole: CallBound, left: int | None) -> CallBound:
     return CallBound(base=max(0, left), optimizer=-(-whole.optimizer * max(0, left) // whole.base))
 
 
-def _tested(config: RunConfig, tasks: Sequence[Task], *, kept: int) -> int:
-    """Calls on test splits, with so many user prompts kept of each source task."""
-    test = sum(task.calls(task.test) for task in tasks if task.role == "source")
-    targets = sum(task.calls(task.test) for task in tasks if task.role != "source")
-    final = {"kept": kept, "best": 1, "none": 0}[config.test.source]
-    tested = [task for task in tasks if task.role == "target" or config.test.source != "none"]
+def _tested(config: RunConfig, tasks: Sequence[Task], *, seen: Sequence[int]) -> int:
+    """Calls on test splits, with so many user prompts seen of each source task."""
+    sources = [task.calls(task.test) for task in tasks if task.role == "source"]
+    others = sum(task.calls(task.test) for task in tasks if task.role != "source")
+    final = {"kept": config.inner.keep, "best": 1, "none": 0}[config.test.source]
+    after = sum(min(final, prompts) * calls for prompts, calls in zip(seen, sources, strict=True))
+    tested = [task for task in tasks if task.role != "source" or config.test.source != "none"]
     before = sum(task.calls(task.test) for task in tested if config.test.baseline or task.against_first)
-    return final * test + targets + before
+    return after + others + before
 
 
 def inner_calls(config: RunConfig, rows: int) -> int:
@@ -245,12 +268,14 @@ def inner_calls(config: RunConfig, rows: int) -> int:
     return count * rows + strategy.work(RoundSize(level="user", candidates=count, tasks=1, nodes=1, rows=rows)).base
 
 
-def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Literal["inner", "outer"], CallBound]:
+def proposing(
+    config: RunConfig, trains: Sequence[int], *, seen: Sequence[int]
+) -> dict[Literal["inner", "outer"], CallBound]:
     """What proposing takes in one iteration at most, scoring of what is proposed not counted.
 
     Args:
         trains: sizes of the source tasks' train splits.
-        kept: user prompts of a task when the outer loop starts.
+        seen: how many user prompts of each there have been when the outer loop starts.
     """
     inner = inner_strategy(config.inner.strategy, config.inner.options)
     outer = outer_strategy(config.outer.strategy, config.outer.options)
@@ -258,13 +283,13 @@ def proposing(config: RunConfig, trains: Sequence[int], *, kept: int) -> dict[Li
         inner.work(RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
         for rows in trains
     ]
-    nodes = _nodes(config, kept)
+    nodes = [_nodes(config, prompts) for prompts in seen]
     whole = RoundSize(
         level="system",
         candidates=config.outer.candidates,
         tasks=len(trains),
-        nodes=nodes * len(trains),
-        rows=nodes * sum(trains),
+        nodes=sum(nodes),
+        rows=sum(count * rows for count, rows in zip(nodes, trains, strict=True)),
     )
     return {
         "inner": CallBound(base=sum(work.base for work in rounds), optimizer=sum(work.optimizer for work in rounds)),

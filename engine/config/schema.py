@@ -232,6 +232,10 @@ class RunConfig(Table):
         default="shorter", description="which of two prompts of one score is kept: the shorter one, or the earlier"
     )
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    system_prompts: tuple[str, ...] = Field(
+        default=(), description="further first system prompts; the best of all is where the search starts"
+    )
+    start: str = Field(default="", description="a finished run whose prompts are the first ones")
     roles: Roles = "separate"
     early_rejection: bool = Field(
         default=True, description="stop scoring a candidate once it cannot be selected any more; changes no selection"
@@ -280,8 +284,8 @@ class RunConfig(Table):
 
     @property
     def searches_systems(self) -> bool:
-        """Whether there is an outer loop at all."""
-        return bool(self.outer.candidates and (self.iterations or self.train_calls))
+        """Whether a system prompt is chosen at all: by an outer loop, or among several first ones."""
+        return bool(self.system_prompts or (self.outer.candidates and (self.iterations or self.train_calls)))
 
     @field_validator("cache")
     @classmethod
@@ -299,12 +303,19 @@ class RunConfig(Table):
         except PromptError as error:
             raise ValueError(str(error)) from error
 
+    @field_validator("system_prompts")
+    @classmethod
+    def _each_usable(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._usable(value) for value in values)
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         names = [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two tasks are named '{twice[0]}'; give each a name of its own")
+        if len({self.system_prompt, *self.system_prompts}) <= len(self.system_prompts):
+            raise ValueError("system_prompts are further ones beside system_prompt: a prompt is there twice")
         if self.racing and (self.inner.gate or self.outer.gate):
             raise ValueError("racing and a gate are two ways to send candidates away early: leave out one of them")
         if self.outer.keep > 1 and self.outer.under in ("kept", "mixed"):

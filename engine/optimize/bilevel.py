@@ -84,8 +84,9 @@ async def _optimize(context: RunContext) -> _Optimized:
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
     calls.admit(cells_of([guard.card for guard in first.guards]))
+    state = await _chosen_first(context, state, calls)
     iterations, barren = context.config.iterations, 0
-    early, ended_early = EarlyStop(context.config, context.tasks, first), ""
+    early, ended_early = EarlyStop(context.config, context.tasks, state), ""
     for iteration in count(1) if calls.left is not None else range(1, iterations + 1):
         offered, taken = calls.offered, calls.taken
         name = f"iteration {iteration}" + f" of {iterations}" * (calls.left is None)
@@ -103,6 +104,17 @@ async def _optimize(context: RunContext) -> _Optimized:
             break
     context.observer.stage("test splits")
     return _Optimized(first, state, await score_after(context, state), calls.taken, ended_early)
+
+
+async def _chosen_first(context: RunContext, state: RunState, calls: TrainCalls) -> RunState:
+    """The best of several first user prompts of each task, then the best of several first system prompts."""
+    if any(task.user_prompts for task in context.sources):
+        state = await _inner_loops(context, state, iteration=0, calls=calls)
+        context.observer.new_best(score=state.best_score, address=inner_address(0))
+    if context.config.system_prompts:
+        state = await outer_loop(context, state, iteration=0, calls=calls)
+        context.observer.new_best(score=state.best_score, address=outer_address(0))
+    return state
 
 
 def _tell_unused(context: RunContext, calls: TrainCalls, *, barren: int) -> None:
@@ -181,7 +193,11 @@ async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[
 async def _inner_loops(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
     """The inner loop of every source task, all at once, each with its share of the calls."""
     rows = [len(task.task.train) for task in state.tasks]
-    shares = calls.shares([inner_calls(context.config, size) for size in rows], rows)
+    wanted = [
+        inner_calls(context.config, size) if iteration else size * len(task.task.user_prompts)
+        for task, size in zip(state.tasks, rows, strict=True)
+    ]
+    shares = calls.shares(wanted, rows)
     loops = [
         inner_loop(context, task, system=state.system, iteration=iteration, position=position, calls=share)
         for position, (task, share) in enumerate(zip(state.tasks, shares, strict=True))

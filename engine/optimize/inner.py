@@ -17,29 +17,36 @@ from metaspo.engine.optimize.state import TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective
+from metaspo.engine.strategies.proposers import Given
 
 
 async def inner_loop(
     context: RunContext, state: TaskState, *, system: str, iteration: int, position: int, calls: TrainCalls
 ) -> TaskState:
-    """One round for one task, at `position` among the source tasks; the state with the prompts that are kept."""
-    table, objective = context.config.inner, Objective(ties=context.config.ties)
+    """One round for one task, at `position` among the source tasks; the state with the prompts that are kept.
+
+    Iteration 0 is the choice among the task's first user prompts; there is none where it has but one.
+    """
+    table, objective, given = context.config.inner, Objective(ties=context.config.ties), state.task.user_prompts
+    if not iteration and not given:
+        return replace(state, raced_out=())
+    candidates = table.candidates if iteration else len(given)
     setup = RoundSetup(
         context=context,
         level="user",
         iteration=iteration,
         address=inner_address(iteration, task=state.task.name),
         system=system,
-        tasks=(replace(state, kept=state.contenders(objective)[: table.keep]) if table.candidates else state,),
+        tasks=(replace(state, kept=state.contenders(objective)[: table.keep]) if candidates else state,),
         task_position=position,
-        candidates=table.candidates,
+        candidates=candidates,
         keep=table.keep,
-        gate=table.gate,
+        gate=table.gate if iteration else 0,
         tried=state.tried,
         calls=calls,
         objective=objective,
     )
-    held = await hold_round(setup, context.inner)
+    held = await hold_round(setup, context.inner if iteration else Given(given))
     kept = tuple(prompt.cards[0] for prompt in held.best.kept())
     chosen = events.Select(address=setup.address, kept=[events.Kept(card.pair.user, card.score) for card in kept])
     return replace(state, kept=kept, tried=held.tried, raced_out=held.note_selection(chosen))

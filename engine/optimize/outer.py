@@ -27,13 +27,18 @@ from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
+from metaspo.engine.strategies.proposers import Given
 
 PENALIZED = 100 * 100  # `length_penalty` is in points for each 100 characters; a score has 100 points
 
 
 async def outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
-    """One round over system candidates; the state with the new incumbent, or the same one."""
-    table = context.config.outer
+    """One round over system candidates; the state with the new incumbent, or the same one.
+
+    Iteration 0 is the choice among several first system prompts.
+    """
+    table, given = context.config.outer, context.config.system_prompts
+    candidates = table.candidates if iteration else len(given)
     beside = sum(len(card.outcomes) for task in state.tasks for card in task.beside(table.under))
     setup = RoundSetup(
         context=context,
@@ -42,11 +47,11 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
         address=outer_address(iteration),
         system=state.system,
         tasks=tuple(replace(task, kept=task.under(table.under)) for task in state.tasks),
-        candidates=table.candidates,
+        candidates=candidates,
         keep=table.keep,
         guards=state.guards,
         beam=state.beam,
-        gate=table.gate,
+        gate=table.gate if iteration else 0,
         tried=state.tried,
         after=beside,
         calls=calls,
@@ -56,13 +61,14 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
             penalty=table.length_penalty / PENALIZED,
         ),
     )
-    held = await hold_round(setup, context.outer, gather=partial(gather_timed, context, setup.address))
+    proposer = context.outer if iteration else Given(given)
+    held = await hold_round(setup, proposer, gather=partial(gather_timed, context, setup.address))
     winner, *beam = held.best.kept()
     new = replace(state, tried=held.tried, beam=tuple(beam))
     if winner.position > 0:
         new = await _adopt(new, winner, held)
         _note_optimism(held)
-    elif table.candidates:
+    elif candidates:
         context.observer.calls_done(base_calls=beside)
     number = max(winner.position, 0)
     chosen = events.Select(address=setup.address, system=new.system, chosen=number, score=winner.value)

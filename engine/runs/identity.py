@@ -20,7 +20,7 @@ METHOD: dict[str, Any] = {
     "outer": {"strategy", "options", "candidates", "failures"},
     "test": {"source", "baseline"},
 }
-LATER = {"rows", "train_calls", "stop_below"}
+LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
@@ -74,6 +74,7 @@ def _task(task: Task) -> dict[str, Any]:
         "splits": [[_example(example) for example in split] for split in (task.train, task.test)],
         **({"max_tokens": task.max_tokens} if task.max_tokens is not None else {}),
         **({"response_format": task.response_format} if task.response_format else {}),
+        **({"user_prompts": task.user_prompts} if task.user_prompts else {}),
         **({"tolerance": task.tolerance} if task.role == "guard" else {}),
     }
 

@@ -38,7 +38,11 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         or not all(map(_known_then, answers))
         or any(table.roles for table in tables)
         or any(
-            task.role == "guard" or task.program or task.max_tokens is not None or task.response_format
+            task.role == "guard"
+            or task.user_prompts
+            or task.program
+            or task.max_tokens is not None
+            or task.response_format
             for task in tasks
         )
     ):

@@ -13,6 +13,7 @@ from metaspo.engine.journal.warn import Warn
 from metaspo.engine.project import project_folder
 from metaspo.engine.runs.directory import RunDirectory, file_name, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
+from metaspo.engine.runs.start import with_start
 from metaspo.engine.tasks import Notice, Task, load_tasks
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
@@ -85,7 +86,7 @@ def prepare(
     `runs` to `folder` (the current one by default).
 
     Raises:
-        ConfigError: for a config that cannot be used, with file and key.
+        ConfigError: for a config that cannot be used, with file and key, or that starts from a run without a result.
         TaskError: for data that cannot be used, with file and line.
     """
     beside, source = Path(), "config"
@@ -96,6 +97,8 @@ def prepare(
         config = parse_config(with_overrides(config, overrides or {}), base_dir=data_folder or beside)
     elif overrides:
         config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
+    runs = (folder or project_folder(beside)) / Path(config.runs or RunConfig.model_fields["runs"].default).expanduser()
+    config = with_start(config, base=runs, source=source)
     notices: list[Notice] = []
     data = data_folder or beside
     tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append)

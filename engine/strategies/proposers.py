@@ -118,6 +118,25 @@ class AllAtOnce:
         return [partial(_given, prompt) for prompt in usable[: context.candidates]]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Prompts that are there already, as candidates of a round."""
+
+    prompts: Sequence[str]
+
+    def describe(self) -> str:
+        """That nobody wrote them."""
+        return f"{len(self.prompts)} given prompts"
+
+    def work(self, _size: RoundSize, /) -> CallBound:
+        """None."""
+        return CallBound(base=0, optimizer=0)
+
+    async def proposals(self, context: ProposalContext, /) -> list[Proposal]:
+        """As many as the round takes."""
+        return [partial(_given, prompt) for prompt in self.prompts[: context.candidates]]
+
+
 def inner_context(context: ProposalContext, number: int, ask: Ask) -> InnerContext:
     """What candidate `number` of an inner round may know."""
     [task] = context.tasks

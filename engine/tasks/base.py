@@ -156,6 +156,7 @@ class Task:
 
     Attributes:
         user_prompt: the first user prompt; holds `{question}` exactly once.
+        user_prompts: further first ones, each other than that.
         weight: how much the task counts in a mean over tasks, above 0.
         tolerance: of a guard, how far below the score of the first prompts a selected system prompt may fall on it.
         grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
@@ -177,6 +178,7 @@ class Task:
     max_tokens: int | None = None
     response_format: str = ""
     tolerance: float = 0.0
+    user_prompts: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[Example, ...]:

@@ -100,6 +100,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     _notice_repeats(spec, "train", train, notify)
     _notice_repeats(spec, "test", test, notify)
     _notice_overlap(spec, train, test, notify)
+    first = spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}"
     return Task(
         name=spec.name,
         role=spec.role,
@@ -107,7 +108,8 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         test=test,
         answer_format=answer_format,
         metric=metric,
-        user_prompt=spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}",
+        user_prompt=first,
+        user_prompts=tuple(prompt for prompt in spec.user_prompts if prompt != first),
         weight=spec.weight,
         grading=grading_of(
             answer, own=(spec.metric_function or "", spec.program or ""), judge=_judge_of(metric), base_dir=base_dir

@@ -406,6 +406,7 @@ class TaskSpec(_Table):
             kind of answer if left out.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
+        user_prompts: further first user prompts of a source task, the best of which are kept.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
         tolerance: of a guard: how far below the first prompts' score on its train split a system prompt may fall there,
             0 to 1; 0 if left out.
@@ -426,6 +427,7 @@ class TaskSpec(_Table):
     answer: AnswerSpec = AnswerSpec()
     metric: MetricSpec | None = None
     user_prompt: str | None = None
+    user_prompts: tuple[str, ...] = ()
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=10_000_000, strict=True)
     response_format: dict[str, Any] = Field(default_factory=dict)
@@ -471,6 +473,11 @@ class TaskSpec(_Table):
             raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {prompt.count(PLACEHOLDER)} times")
         return prompt
 
+    @field_validator("user_prompts")
+    @classmethod
+    def _a_placeholder_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, map(cls._one_placeholder, value)))
+
     @model_validator(mode="after")
     def _has_data(self) -> Self:
         needed = "test" if self.role == "target" else "train"
@@ -478,6 +485,10 @@ class TaskSpec(_Table):
             raise ValueError(f'a {self.role} task needs {needed}: add {needed} = "FILE.jsonl"')
         if self.role == "guard" and self.weight != 1:
             raise ValueError("a guard counts in no mean: leave weight out")
+        if self.user_prompts and self.role != "source":
+            raise ValueError("user_prompts are to be chosen among by optimizing: they are for a source task")
+        if len({self.user_prompt, *self.user_prompts}) <= len(self.user_prompts):
+            raise ValueError("user_prompts are further ones beside user_prompt: a prompt is there twice")
         if self.role != "guard" and self.tolerance is not None:
             raise ValueError('tolerance is for a guard: set role = "guard", or leave it out')
         if self.metric == "macro-f1" and not self.answer.facts.classes:
