@@ -1,7 +1,9 @@
 """Guards: no system prompt is selected that falls too far on one, and who is refused for it is told."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -9,22 +11,28 @@ from engine_sessions import Runs
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Oracle
-from test_engine_plan import PAPER, Counting, Prolific, run_of
+from rich.console import Console
+from test_engine_plan import PAPER, Counting, Prolific, run_of, run_prepared
 from world import World, make_config, make_task
 
-from metaspo.backends import Request
-from metaspo.engine import ConfigError, count_calls, selections
+from metaspo.backends import Message, Request
+from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, count_calls, selections
 from metaspo.engine.config.load import parse_config
-from metaspo.engine.evaluation.evaluation import Evaluation
+from metaspo.engine.evaluation.evaluation import Evaluation, score
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.journal.events import Candidate, Racing, Rejected, Score
+from metaspo.engine.journal.events import Candidate, Proposal, Racing, Rejected, Score
 from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
+from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
+from metaspo.engine.runs.stored import read_json
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.runtime.priorities import initial
 from metaspo.engine.selection.objective import Objective
 from metaspo.engine.tasks import Task
+from metaspo.run_tables import print_run
 
 ROWS = 4
 
@@ -151,6 +159,33 @@ def test_the_journal_says_whom_a_guard_refused_and_what_it_was_worth(early: bool
         assert "was selected, but 62.5% on guard 'guard', whose floor is 80.0%." in search.guards_cost
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_runs_end_its_page_and_its_files_say_what_became_of_the_guards(tmp_path: Path, early: bool) -> None:
+    changes = {"inner": {"candidates": 0}, "outer": {"candidates": 6}, "iterations": 1, "early_rejection": early}
+    config = make_config({**changes, "runs": str(tmp_path)})
+    tasks = (make_task("a", train=12), make_guard(tolerance=0.2))
+    prepared = Prepared(config=config, tasks=tasks, folder=tmp_path)
+    report = run_prepared(prepared, Spoiled(3, malformed=0.0), Observer())
+    assert report.directory is not None
+    run = RunDirectory(report.directory)
+    summary, result = read_json(run, part="summary"), read_json(run, part="result")
+    cost = summary["system_search"]["guards_cost"]
+    told = "Guard guard: 100.0% as before on its train examples (at least 80.0% was wanted)."
+    assert result["guards"] == [{"task": "guard", "before": 1.0, "after": 1.0, "floor": 0.8}]
+    assert cost.startswith("Refused by a guard: ")
+    lost = [one["address"] for one in summary["system_search"]["guarded"]]
+    for everything in (False, True):
+        out = Console(record=True, width=400)
+        print_run(out, run, everything=everything)
+        text = out.export_text()
+        assert told in text
+        assert cost in text
+        assert all(f"Refused by a guard: {address}" in text for address in lost) is everything
+    page = html.unescape(run_page(run))
+    assert told in page
+    assert cost in page
+
+
 def test_without_guards_nothing_is_said_of_any() -> None:
     assert SystemSearch(tried=3, outscored=3).guards_cost == ""
 
@@ -196,6 +231,32 @@ def test_no_candidate_is_asked_a_guard_before_it_has_passed_its_gate() -> None:
     assert gated
     assert asked
     assert not gated & asked
+
+
+def test_what_a_gated_run_counts_does_not_depend_on_what_the_cache_has_of_the_guards() -> None:
+    """A guard that is known to be lost counts once the gate is answered: who is at the gate is asked all of it."""
+
+    class Vain(Spoiled):
+        def base(self, request: Request) -> str:
+            """No new prompt helps."""
+            guard = "guard" in request.messages[-1].content
+            plain = replace(request, messages=(Message("system", "Help."), request.messages[-1]))
+            return Spoiled.base(self, request if guard else plain)
+
+    gated = {"outer": {"candidates": 6, "gate": 4}, "iterations": 1, "train_calls": 400}
+    fresh, known = spoiled_runs(tolerance=0.0, changes=gated), spoiled_runs(tolerance=0.0, changes=gated)
+    fresh.world = known.world = Vain(3, malformed=0.0)
+    result = fresh.session()
+    proposed = [event.system for event in fresh.journal.events if isinstance(event, Proposal) and event.system]
+
+    async def ask_guards(context: RunContext) -> None:
+        [guard] = context.guards
+        for number, system in enumerate(proposed):
+            pair, address = PromptPair(system, guard.user_prompt), f"asked/{number}"
+            await score(context, pair, guard, examples=guard.train, address=address, priority=initial(0))
+
+    known.do(ask_guards)
+    assert known.session() == result
 
 
 def test_a_round_with_guards_is_left_to_exact_bounds_and_says_so() -> None:

@@ -144,18 +144,18 @@ def test_a_further_first_prompt_has_to_keep_to_the_wording() -> None:
 ROWS = [{"question": "number 1", "answer": "no"}]
 
 
-def started(folder: Path, *, start: str, tasks: Sequence[dict[str, Any]] = (), **keys: Any) -> RunConfig:
+def started(folder: Path, *, start: str, tasks: Sequence[dict[str, Any]] = (), **keys: object) -> RunConfig:
     table = {"base": BASE, "start": start, "runs": "runs", "tasks": list(tasks) or [{"name": "a", "train": ROWS}]}
     return prepare({**table, **keys}, folder=folder).config
 
 
-def finished_run(folder: Path, name: str = "old-12345678", **changes: Any) -> RunDirectory:
+def finished_run(folder: Path, name: str = "old-12345678") -> RunDirectory:
     run = RunDirectory(folder / "runs" / name)
     run.path.mkdir(parents=True)
     write_json(run.config, {})
     users = {"a": ["Best: {question}", "Next: {question}"], "gone": ["{question}"]}
     result = {"system_prompt": "Found.", "user_prompts": users, "strategies": {}, "tests": []}
-    write_json(run.result, {**result, "train_before": 0.1, "train_after": 0.2, **changes})
+    write_json(run.result, {**result, "train_before": 0.1, "train_after": 0.2})
     return run
 
 

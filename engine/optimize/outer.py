@@ -121,7 +121,9 @@ def _under(state: TaskState, cards: tuple[Scorecard, ...], objective: Objective)
 
 
 def _note_optimism(held: Round) -> None:
-    """Journal what of the winner's score is likely to be the luck of having been chosen."""
+    """Journal what of the winner's score is likely to be the luck of having been chosen by it alone."""
+    if held.setup.objective.penalty:
+        return
     context, incumbent, counted = held.setup.context, held.old[0], held.setup.objective.counted
     cards = [counted(scored.cards) if scored else None for scored in held.complete]
     if optimism := estimate_of(cards, counted(incumbent.cards), seed=context.config.seed):

@@ -138,10 +138,12 @@ def _bar(row: TestScore) -> Bar:
 
 
 def _verdicts(result: RunResult, data: Data) -> list[str]:
-    """The gains and, where no system prompt was adopted, why."""
+    """The gains, where no system prompt was adopted why, and what became of the guards."""
     summary = summary_of(data)
     search = summary.system_search.sentence if summary and result.system_prompt == result.first_system_prompt else ""
-    return [*filter(None, [search]), *map(_verdict, result.gains)]
+    cost = summary.system_search.guards_cost if summary else ""
+    guards = [guard.sentence for guard in result.guards]
+    return [*filter(None, [search]), *map(_verdict, result.gains), *guards, *filter(None, [cost])]
 
 
 def _warnings(data: Data) -> tuple[str, ...]:
