@@ -359,8 +359,13 @@ def test_a_run_whose_optimizer_is_unreadable_says_so_while_it_runs_at_its_end_an
         assert "try a stronger optimizer model or a larger [optimizer] max_tokens" in said
 
 
-def test_a_run_whose_optimizer_can_mostly_be_read_warns_of_nothing(project: Path) -> None:
-    done = here("optimize", "run.toml")
+def test_a_run_whose_optimizer_can_mostly_be_read_warns_of_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(World(5, malformed=0.1).answer) as server:
+        write_project(tmp_path, server.url)
+        done = here("optimize", "run.toml")
     assert done.code == 0
     assert "warning" not in done.out + done.err
 

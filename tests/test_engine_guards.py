@@ -23,6 +23,9 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Candidate, Proposal, Racing, Rejected, Score
 from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import RunView
+from metaspo.engine.optimize.round import Round, hold_round
+from metaspo.engine.optimize.round_setup import RoundSetup
+from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.report.run_page import run_page
 from metaspo.engine.runs.identity import fingerprint
@@ -184,6 +187,52 @@ def test_a_runs_end_its_page_and_its_files_say_what_became_of_the_guards(tmp_pat
     page = html.unescape(run_page(run))
     assert told in page
     assert cost in page
+
+
+def outer_rounds(changes: dict[str, Any], *tasks: Task, objective: Objective) -> tuple[Round, Runs]:
+    """One outer round from the first prompts, whatever a config would make its objective."""
+
+    async def hold(context: RunContext) -> Round:
+        cards = {}
+        for task in (*context.sources, *context.guards):
+            pair = PromptPair(context.config.system_prompt, task.user_prompt)
+            cards[task.name] = await score(
+                context, pair, task, examples=task.train, address=f"init/task={task.name}", priority=initial(0)
+            )
+        setup = RoundSetup(
+            context=context,
+            level="system",
+            iteration=1,
+            address="iter=1/outer",
+            system=context.config.system_prompt,
+            tasks=tuple(TaskState(task=task, kept=(cards[task.name],)) for task in context.sources),
+            guards=tuple(GuardState(task=task, first=1.0, card=cards[task.name]) for task in context.guards),
+            candidates=6,
+            keep=1,
+            objective=objective,
+        )
+        return await hold_round(setup, context.outer)
+
+    runs = Runs(make_config(changes), tasks, Spoiled(3, malformed=0.0), timing=2, width=3)
+    held = runs.do(hold)
+    assert held is not None
+    return held, runs
+
+
+def test_what_is_told_of_a_prompt_that_was_not_kept_is_true_whatever_it_is_compared_by() -> None:
+    """With a guard it may have been better; with a penalty it may have scored more for being longer."""
+    held, runs = outer_rounds({}, make_task("a", train=12), make_guard(), objective=Objective(floors={"guard": 0.9}))
+    assert any(isinstance(event, Rejected | Candidate) and event.guard for event in runs.journal.events)
+    assert {tried.at_most for tried in held.tried if tried.score is None} == {None}
+    world, task, penalty = Spoiled(3, malformed=0.0), make_task("a", train=12), 0.02
+    held, _ = outer_rounds({}, task, objective=Objective(penalty=penalty))
+    oracle = Oracle(make_config(), [task], world.answer)
+    lost = [tried for tried in held.tried if tried.score is None]
+    assert lost
+    for tried in lost:
+        assert tried.at_most is not None
+        assert tried.at_most >= oracle.score(task, tried.prompt, task.user_prompt).score
+    assert any(tried.at_most != held.best.kept()[0].value for tried in lost)
 
 
 def test_without_guards_nothing_is_said_of_any() -> None:
