@@ -129,6 +129,18 @@ class Account:
             tally = self._tallies[lane] = LaneTally()
         return tally
 
+    def counts(self) -> tuple[int, int, int, float, int]:
+        """Calls, tokens of prompts and of answers, dollars, and calls at an unknown price, so far."""
+        calls = prompt = completion = unpriced = 0
+        dollars = 0.0
+        for tally in self._tallies.values():
+            calls += tally.calls
+            prompt += tally.prompt_tokens
+            completion += tally.completion_tokens
+            dollars += tally.dollars
+            unpriced += tally.unpriced
+        return calls, prompt, completion, dollars, unpriced
+
     def statistics(self) -> AccountStatistics:
         """What was done so far."""
         lanes = {name: tally.snapshot() for name, tally in self._tallies.items()}

@@ -94,6 +94,7 @@ class Purse:
         earlier: what earlier sessions took out of it.
         announced: what has been announced, so far, of what is taken: never less than that.
         listeners: are called whenever `announced` has grown, before the call that it grew for can go.
+        on_change: is called whenever something was set aside or settled.
         exhausted: why nothing more can be spent; None while something can.
         parked: requests that wait for a call to give back what it had reserved.
     """
@@ -108,6 +109,7 @@ class Purse:
         "earlier",
         "exhausted",
         "listeners",
+        "on_change",
         "out",
         "parked",
     )
@@ -124,6 +126,7 @@ class Purse:
         self.budget = budget
         self.earlier = self.announced = spent
         self.listeners = [announce] if announce else []
+        self.on_change: Callable[[], None] | None = None
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Funded] = PriorityQueue()
         self._unanswered = Total(unanswered)
@@ -166,6 +169,8 @@ class Purse:
                 self.announced = before
                 self._give_back(at_most)
                 raise
+        if self.on_change is not None:
+            self.on_change()
         return True
 
     def settle(self, at_most: Cost, actual: Cost, *, answered: bool = True) -> None:
@@ -174,6 +179,17 @@ class Purse:
         self._spent.add(actual)
         if not answered:
             self._unanswered.add(actual)
+        if self.on_change is not None:
+            self.on_change()
+
+    def taken(self) -> Cost:
+        """Out of it since the earlier sessions: calls that are out count at the most they can cost."""
+        spent, reserved, earlier = self._spent, self._reserved, self.earlier
+        return Cost(
+            spent.calls + reserved.calls - earlier.calls,
+            spent.tokens + reserved.tokens - earlier.tokens,
+            spent.dollars + reserved.dollars - earlier.dollars,
+        )
 
     def _give_back(self, at_most: Cost) -> None:
         self.out -= 1

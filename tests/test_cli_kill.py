@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 from chat_server import ChatServer
-from command_line import LIMIT, apart, end, result_bytes, start, write_project
+from command_line import EXHAUSTIVE, LIMIT, apart, end, result_bytes, start, write_project
 from warm import Process
 from world import World
 
 from metaspo.cache import DiskMaintenance, verify_cache
 from metaspo.engine import read_journal, selections
+from metaspo.engine.journal.ledger import BOOT_ID
+from metaspo.engine.journal.view import RunView
 from metaspo.scheduling.calls_out import UNSTORED
 
 WORLD = World(3, malformed=0.1)
@@ -21,6 +23,7 @@ COMMAND = ("optimize", "run.toml", "--set", "iterations=5", "--set", "outer.cand
 KILLS = 50
 CONCURRENCY = 4  # of each lane, as `write_project` sets it
 LANES = 2
+MOST = 1000  # tokens that a call of these can take
 REPEATED = (CONCURRENCY + max(CONCURRENCY, UNSTORED)) * LANES
 """Calls that a kill may repeat: those in flight, and the answers that are not on disk yet."""
 
@@ -79,6 +82,29 @@ def kill_until_finished(folder: Path, undisturbed: Undisturbed, *, draw: Random,
     assert finished_selections(folder) == undisturbed.selections
     assert verify_cache(DiskMaintenance(folder / ".metaspo" / "cache")).sound
     return done, repeated
+
+
+@pytest.mark.skipif(not BOOT_ID.exists(), reason="what a kill leaves is known to the call where a boot has an id")
+def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: Path) -> None:
+    """Whatever the cap: nothing that was set aside for calls still to come."""
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}")
+        for _ in range(3):
+            server.hold_after(2)
+            running = start("optimize", "run.toml", folder=tmp_path)
+            server.wait_for(asked=server.asked.total() + 2 + CONCURRENCY, answered=server.calls + 2)
+            running.kill()
+            assert end(running).code == -signal.SIGKILL
+            server.wait_until_clients_hung_up()
+        server.release()
+        assert apart("optimize", "run.toml", folder=tmp_path).code == 0
+    (path,) = tmp_path.glob(".metaspo/runs/*/journal.jsonl")
+    spent = RunView.of(read_journal(path)).spent
+    hung_up = server.asked.total() - server.calls
+    assert (spent.of_budget.calls, spent.calls) == (server.asked.total(), server.calls)
+    assert spent.prompt_tokens == 20 * server.calls
+    assert 0 < spent.of_budget.tokens - 23 * server.calls < hung_up * MOST
+    assert not list(path.parent.glob(".ledger")), "the last session said itself what it spent"
 
 
 @pytest.mark.slow

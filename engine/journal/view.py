@@ -39,8 +39,8 @@ class Barriers:
 class AllSessions:
     """What all sessions of a run spent together: the last that each said of itself before the next one started.
 
-    A session says it with every scorecard, now and then between two, and at its end; of one that was killed, the calls
-    after the last time are not known. Its budget has paid for them all the same, see `Spent.of_budget`.
+    A session says it with every scorecard, now and then between two, and at its end; for one that was killed the next
+    one says it, see `engine.journal.ledger`. Its budget has paid for calls without an answer, too: `Spent.of_budget`.
     """
 
     sessions: int = 0

@@ -4,6 +4,7 @@ config.json     the resolved config
 origin.json     where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
 journal.jsonl   every event
 live.json       how far the session is, now and then; nothing follows from it
+.ledger         while a session goes on, or was killed: what it has spent
 result.json     the result, once there is one
 summary.json    scores, calls, tokens, dollars, time
 prompts/        the prompts as text files, ready to paste
@@ -86,6 +87,11 @@ class RunDirectory:
     def live(self) -> Path:
         """How far the last session is, or was."""
         return self.path / "live.json"
+
+    @property
+    def ledger(self) -> Path:
+        """What the session under way has spent, to the last call; see `engine.journal.ledger`."""
+        return self.path / ".ledger"
 
     @contextmanager
     def held(self) -> Iterator[None]:

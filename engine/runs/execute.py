@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from metaspo.engine.journal.view import RunView, WatchedJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectoryError
 from metaspo.engine.runs.live import LiveObserver
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.spending_book import caps, unanswered
+from metaspo.engine.runs.spending_book import caps, kept_ledger, sessions_before, unanswered
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway
@@ -83,14 +83,19 @@ async def run_prepared(
     prepared = prepared.as_begun
     started = anyio.current_time()
     directory = prepared.directory
-    with _journal(prepared) as journal:
+    with ExitStack() as stack:
+        journal = stack.enter_context(_journal(prepared))
         name = directory.name if directory else prepared.config.name
-        earlier = _spent(directory)
+        before = sessions_before(directory, journal) if directory else RunView()
         context = make_context(
-            prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=earlier, purse=purse
+            prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=before.spent, purse=purse
         )
+        account = context.account
         if directory:
-            observer = LiveObserver(observer, directory, gateway, context.account)
+            observer = LiveObserver(observer, directory, gateway, account)
+            if purse is None:
+                session = before.sessions + 1
+                stack.enter_context(kept_ledger(directory, account.purse, session=session, spent=account.counts))
         context = replace(context, observer=observer, journal=WatchedJournal(journal, observer.warn))
         result, why = None, ""
         try:
@@ -102,10 +107,10 @@ async def run_prepared(
         finally:
             if result is None:
                 with anyio.CancelScope(shield=True):  # what was set aside and not used is given back
-                    await gateway.settled(context.account)
-            context.account.silence()
-            usage, seconds = context.account.statistics(), anyio.current_time() - started
-            note_spending(journal, context.account, seconds=seconds, last=True)
+                    await gateway.settled(account)
+            account.silence()
+            usage, seconds = account.statistics(), anyio.current_time() - started
+            note_spending(journal, account, seconds=seconds, last=True)
             if isinstance(observer, LiveObserver):
                 observer.write()
             # A finished run stays finished, whatever becomes of a rerun.
@@ -160,11 +165,6 @@ def make_context(
         observer=observer,
         started=started,
     )
-
-
-def _spent(directory: RunDirectory | None) -> Spent:
-    """What the sessions so far of a run spent: the cap is the run's, not a session's."""
-    return RunView.of(StoredJournal(directory.journal)).spent if directory else Spent()
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """The purse of a whole command, with what its sessions took out of it written down as they take it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.journal.events import Spent, Start
-from metaspo.engine.journal.journal import FileJournal, StoredJournal
+from metaspo.engine.journal.journal import FileJournal, Journal, StoredJournal
+from metaspo.engine.journal.ledger import Counts, Ledger, left_by
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import Budget, Cost, Purse, RunStopped
@@ -24,6 +26,28 @@ def unanswered(spent: Spent) -> Cost:
     booked = Cost(spent.calls, spent.prompt_tokens + spent.completion_tokens, spent.dollars)
     more = taken.minus(booked)
     return Cost(max(0, more.calls), max(0, more.tokens), max(0.0, more.dollars))
+
+
+def sessions_before(directory: RunDirectory, journal: Journal) -> RunView:
+    """The sessions so far of a directory that is held: what a kill kept the last one from saying is said for it."""
+    view = RunView.of(StoredJournal(directory.journal))
+    if spent := left_by(directory.ledger, session=view.sessions):
+        spent = replace(spent, seconds=view.session.seconds)
+        journal.write(spent)
+        view.apply(spent)
+    return view
+
+
+@contextmanager
+def kept_ledger(directory: RunDirectory, purse: Purse, *, session: int, spent: Callable[[], Counts]) -> Iterator[None]:
+    """Note with each call what a session has `spent`, and taken out of a purse of its own."""
+    ledger = Ledger(directory.ledger, session=session)
+    purse.on_change = lambda: ledger.note(spent(), purse.taken())
+    try:
+        yield
+    finally:
+        purse.on_change = None
+        ledger.close()
 
 
 @contextmanager
@@ -43,19 +67,24 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
         return
     directory = RunDirectory(kept)
     with directory.held():
-        before = RunView.of(StoredJournal(directory.journal)).spent
         journal = FileJournal(directory.journal)
+        view = sessions_before(directory, journal)
+        before = view.spent
         purse = Purse(caps(table), spent=before.of_budget, unanswered=unanswered(before))
         clock = asyncio.get_running_loop().time
         started = clock()
 
-        def note(taken: Cost) -> None:
+        def answered() -> Counts:
             sure = purse.spent.minus(purse.earlier).minus(purse.unanswered.minus(unanswered(before)))
+            return sure.calls, sure.tokens, 0, sure.dollars, 0
+
+        def note(taken: Cost) -> None:
+            calls, tokens, _, dollars, _ = answered()
             journal.write(
                 Spent(
-                    calls=sure.calls,
-                    prompt_tokens=sure.tokens,
-                    dollars=sure.dollars,
+                    calls=calls,
+                    prompt_tokens=tokens,
+                    dollars=dollars,
                     seconds=round(clock() - started, 3),
                     of_budget=taken.minus(purse.earlier),
                 )
@@ -67,8 +96,11 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
 
         purse.listeners.append(announce)
         try:
-            journal.write(Start.now(name=name, seed=0))
-            yield purse
+            with kept_ledger(directory, purse, session=view.sessions + 1, spent=answered):
+                journal.write(Start.now(name=name, seed=0))
+                try:
+                    yield purse
+                finally:
+                    note(purse.spent.plus(purse.reserved))
         finally:
-            note(purse.spent.plus(purse.reserved))
             journal.close()

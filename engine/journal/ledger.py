@@ -1,0 +1,92 @@
+"""What a session has spent so far, to the last call, where a kill leaves it for the next session to read.
+
+One record in memory that is shared with a file: writing it costs no system call, and it outlives the process, however
+that ends. It does not outlive the machine, whose memory may reach the disk late; so it counts only on the boot that it
+was written on, and else what the journal had announced does. Systems without a boot id have no ledger.
+"""
+
+import mmap
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from metaspo.engine.journal.events import Spent
+from metaspo.engine.journal.journal import stopping_at_faults
+from metaspo.scheduling import Cost
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+HEAD = struct.Struct("<B7x36sq")  # which record counts, the boot, the session's number
+RECORD = struct.Struct("<8d")  # calls, tokens of prompts and of answers, dollars, unpriced; taken of the budget
+SIZE = HEAD.size + 2 * RECORD.size
+
+Counts = tuple[int, int, int, float, int]
+"""Calls, prompt tokens, completion tokens, dollars, calls at an unknown price."""
+
+
+class Ledger:
+    """Of one session. Open it before the session's `start` is journaled, while its directory is held.
+
+    Raises:
+        RunStopped: if the file cannot be made.
+    """
+
+    def __init__(self, path: Path, *, session: int) -> None:
+        self._path = path
+        self._counts = 0
+        self._shared: mmap.mmap | None = None
+        with stopping_at_faults(path):
+            path.unlink(missing_ok=True)
+            if not (boot := _boot()):
+                return
+            with path.open("w+b") as file:
+                os.posix_fallocate(file.fileno(), 0, SIZE)  # a full disk says so here, not as a signal later
+                self._shared = mmap.mmap(file.fileno(), SIZE)
+        HEAD.pack_into(self._shared, 0, 0, boot, session)
+
+    def note(self, spent: Counts, taken: Cost) -> None:
+        """What the session has spent, and what it can have taken out of the budget if it ends now."""
+        if self._shared is None:
+            return
+        beside = 1 if self._counts != 1 else 2  # a kill in mid-record leaves the other one whole
+        RECORD.pack_into(self._shared, HEAD.size + (beside - 1) * RECORD.size, *spent, *taken)
+        self._shared[0] = self._counts = beside
+
+    def close(self) -> None:
+        """The session has said its last word in the journal; idempotent."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def left_by(path: Path, *, session: int) -> Spent | None:
+    """What the session of this number had spent when it was killed; None where that is not known to the call."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) != SIZE:
+        return None
+    counts, boot, noted = HEAD.unpack_from(content)
+    if counts not in (1, 2) or boot != _boot() or noted != session:
+        return None
+    calls, prompt, completion, dollars, unpriced, taken_calls, taken_tokens, taken_dollars = RECORD.unpack_from(
+        content, HEAD.size + (counts - 1) * RECORD.size
+    )
+    return Spent(
+        calls=int(calls),
+        prompt_tokens=int(prompt),
+        completion_tokens=int(completion),
+        dollars=dollars,
+        unpriced=int(unpriced),
+        of_budget=Cost(int(taken_calls), int(taken_tokens), taken_dollars),
+    )
+
+
+def _boot() -> bytes:
+    try:
+        return BOOT_ID.read_bytes().strip()[:36]
+    except OSError:
+        return b""
