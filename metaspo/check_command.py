@@ -30,8 +30,8 @@ def add_check_command(app: typer.Typer) -> None:
 def check(config: Config, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
     """Reach a config's servers and answer one example of each task, before a run: keys, models, limits, answers.
 
-    Two short calls an endpoint and one a task are made. Says what the config should say, and exits with 3 if a run
-    could not go on as things are.
+    Two short calls an endpoint and one a task are made. Says what the config should say, and exits as a run would:
+    with 2 if it could not begin, with 3 if it could not go on as things are.
     """
     with exit_on_user_error():
         prepared = prepare(config, overrides=parse_overrides(sets))
@@ -45,7 +45,7 @@ def check(config: Config, sets: Sets = None, json: Json = False, quiet: Quiet = 
     for fault in report.faults:
         say_error(fault)
     if report.faults:
-        raise typer.Exit(ExitCode.STOPPED)
+        raise typer.Exit(ExitCode.MISTAKE if report.mistake else ExitCode.STOPPED)
 
 
 def print_check(console: Console, report: CheckReport) -> None:

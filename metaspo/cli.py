@@ -43,6 +43,7 @@ from metaspo.engine import (
 )
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.config.presets import planned_for
+from metaspo.engine.config.table import MOST_CALLS
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
@@ -51,7 +52,7 @@ from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, Sets, WholeSentences
-from metaspo.plan_tables import plan_data, print_plan
+from metaspo.plan_tables import caps_reached, endless, plan_data, print_plan
 from metaspo.progress import ProgressDisplay
 from metaspo.run_commands import runs_app
 from metaspo.run_tables import print_report, print_run
@@ -80,6 +81,7 @@ Calls = Annotated[
         "--calls",
         metavar="N",
         min=1,
+        max=MOST_CALLS,
         help="Plan rows, candidates and rounds for N base calls on train splits, whatever the config says of them.",
     ),
 ]
@@ -164,7 +166,11 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
         plans = [plan_run(item.config, item.tasks) for item in prepared]
     if json:
         paired = zip(prepared, plans, strict=True)
-        tables.print_json(out, [plan_data(item.config.name, estimate, item.notices) for item, estimate in paired])
+        plans_of = [
+            plan_data(item.config.name, plan, item.notices, caps=caps_reached(item.config.budget, [plan]))
+            for item, plan in paired
+        ]
+        tables.print_json(out, plans_of)
         return
     for item, estimate in zip(prepared, plans, strict=True):
         print_plan(out, item.config, estimate)
@@ -221,6 +227,8 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
     for item in prepared:
         if not quiet:
             tables.print_start(err, item)
+        if warning := endless(item.config, plan_run(item.config, item.tasks)):
+            say_warning(warning)
     with ProgressDisplay(err, quiet=quiet) as display:
         running = optimize_many(
             prepared,

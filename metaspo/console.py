@@ -44,8 +44,9 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES = (
-    "Exit status: 0 done; 1 a fault that is not yours; 2 a mistake in the config, the data or the command; "
-    "3 stopped cleanly (budget, server, key, cache), run again to go on; 130 interrupted, run again to go on."
+    "Exit status: 0 done; 1 a fault that is not yours; 2 a mistake in the config, the data, the command or the "
+    "environment (a key that is not set); 3 stopped cleanly (budget, server, refused key, cache), run again to go on; "
+    "130 interrupted, run again to go on."
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)

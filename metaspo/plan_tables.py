@@ -1,6 +1,6 @@
 """What `metaspo plan` prints: how much a run can need."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -12,9 +12,11 @@ from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.tasks import Notice
 from metaspo.tables import Data, make_table
 
+LONG = 7 * 24 * 60  # minutes
 
-def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
-    """A plan as plain data, with what its data's owner should know."""
+
+def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequence[str]) -> Data:
+    """A plan as plain data, with what its data's owner should know, and which caps the command may come to."""
     return {
         "name": name,
         "calls": {
@@ -39,6 +41,7 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice]) -> Data:
         "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
         "minutes": plan.minutes,
+        "caps": list(caps),
         "notices": [asdict(notice) for notice in notices],
     }
 
@@ -58,7 +61,7 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
             f"~{lane.minutes:,.1f}",
         )
     out.print(table)
-    for line in _caps_reached(config.budget, plan):
+    for line in caps_reached(config.budget, [plan]):
         out.print(line, highlight=False, markup=False)
     calls = plan.calls
     out.print(
@@ -87,15 +90,27 @@ def _grades(config: RunConfig, plan: Plan) -> str:
     return f" Grades: {calls:,} of the {'judge' if config.judge else 'base model'}." if calls else ""
 
 
-def _caps_reached(budget: BudgetTable, plan: Plan) -> list[str]:
-    """A sentence for each cap that is less than what the run may take; where prices are not known, dollars are not."""
-    lanes = plan.lanes.values()
+def endless(config: RunConfig, plan: Plan) -> str:
+    """A warning of a run that may go on for longer than anybody waits, with no cap to stop it; "" for none."""
+    if plan.minutes < LONG or config.budget != BudgetTable():
+        return ""
+    return (
+        f"{config.name} may take {plan.calls.base:,} calls, some {plan.minutes / 1440:,.0f} days by the estimate of "
+        "`metaspo plan`, and [budget] caps nothing"
+    )
+
+
+def caps_reached(budget: BudgetTable, plans: Sequence[Plan]) -> list[str]:
+    """A sentence for each cap that is less than what the plans may take together; where a price is not known, dollars
+    are not."""
+    lanes = [lane for plan in plans for lane in plan.lanes.values()]
     calls = sum(lane.calls for lane in lanes)
     tokens = sum(lane.prompt_tokens + lane.completion_tokens for lane in lanes)
+    dollars = sum(plan.dollars or 0.0 for plan in plans)
     needs = (
         ("calls", budget.calls, calls, f"{calls:,} calls"),
         ("tokens", budget.tokens, tokens, f"~{tokens:,} tokens"),
-        ("dollars", budget.dollars, plan.dollars or 0.0, _dollars(plan.dollars)),
+        ("dollars", budget.dollars, dollars, _dollars(dollars)),
     )
     return [
         f"[budget] {key} = {cap} is less than the {shown} that it may take: it may stop before its end."

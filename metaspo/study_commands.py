@@ -15,6 +15,7 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, s
 from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.table import MOST_CALLS
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import file_name
 from metaspo.engine.runs.prepare import tell_notices
@@ -39,7 +40,7 @@ from metaspo.engine.studies import compare as run_grid
 from metaspo.engine.studies.grid import MethodTable
 from metaspo.engine.tasks import TaskError
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, in_project
-from metaspo.plan_tables import plan_data
+from metaspo.plan_tables import caps_reached, plan_data
 from metaspo.progress import ProgressDisplay
 
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]
@@ -58,7 +59,10 @@ Seeds = Annotated[
 EqualCalls = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Give each method that searches N base calls on train splits, whatever its shape."
+        metavar="N",
+        min=1,
+        max=MOST_CALLS,
+        help="Give each method that searches N base calls on train splits, whatever its shape.",
     ),
 ]
 STUDIES = Path(".metaspo/studies")
@@ -317,8 +321,15 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
 def _print_plan(grid: Grid, *, json: bool) -> None:
     tell_notices((cell.prepared for cell in grid.cells), say_warning)
     plans = [(*planned, cell.prepared.notices) for cell in grid.cells for planned in plan_cell(grid, cell)]
+    capped = [
+        plan
+        for cell in grid.cells
+        if cell.prepared.config.budget == grid.budget  # else it has its own
+        for _, plan in plan_cell(grid, cell)
+    ]
+    caps = caps_reached(grid.budget, capped)
     if json:
-        tables.print_json(out, [plan_data(*planned) for planned in plans])
+        tables.print_json(out, [plan_data(*planned, caps=caps) for planned in plans])
         return
     columns = ("run", "train calls", "base calls", "optimizer calls", "dollars")
     table = tables.make_table("at most, as if the cache were empty", *columns)
@@ -328,6 +339,8 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         counts = (calls.base - calls.test, calls.base, calls.optimizer)
         table.add_row(escape(name), *(f"{count:,}" for count in counts), dollars)
     out.print(table)
+    for line in caps:
+        tables.say(out, line)
 
 
 def _print_table(table: Table) -> None:

@@ -101,6 +101,14 @@ def test_all_faults_are_told_at_once(project: Path, server: ChatServer) -> None:
     assert "NO_SUCH_KEY is not set" in ended.errors[1]
 
 
+@pytest.mark.parametrize("role", ["base", "optimizer"])
+def test_a_key_that_is_not_set_ends_a_check_as_it_ends_a_run(project: Path, server: ChatServer, role: str) -> None:
+    unset = ("run.toml", "--set", f"{role}.api_key_env=NO_SUCH_KEY")
+    checked, run = here("check", *unset), here("optimize", *unset)
+    assert checked.code == run.code == 2
+    assert all("NO_SUCH_KEY is not set" in ended.errors[0] for ended in (checked, run))
+
+
 def test_a_misspelt_model_is_told_with_what_there_is(project: Path, server: ChatServer) -> None:
     server.refuse = lambda request, _before: UNKNOWN_MODEL if request.model == "answrer" else None
     refused = here("check", "run.toml", "--set", "base.model=answrer")

@@ -187,6 +187,18 @@ def test_a_plan_asks_nothing(project: Path, server: ChatServer) -> None:
     assert not server.answered
 
 
+def test_a_plan_names_the_caps_that_all_cells_together_may_come_to(project: Path) -> None:
+    plans = here("compare", "grid.toml", "--plan", "--json").data
+    calls = sum(lane["calls"] for plan in plans for lane in plan["lanes"].values())
+    config = (project / "run.toml").read_text(encoding="utf-8")
+    assert all(plan["caps"] == [] for plan in plans)
+    for cap, names in ((calls, 0), (calls - 1, 1)):
+        (project / "run.toml").write_text(f"{config}\n[budget]\ncalls = {cap}\n", encoding="utf-8")
+        plans = here("compare", "grid.toml", "--plan", "--json").data
+        assert [len(plan["caps"]) for plan in plans] == [names] * len(plans)
+        assert here("compare", "grid.toml", "--plan").out.count(f"less than the {calls:,} calls") == names
+
+
 def test_a_run_has_a_page(project: Path) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
     ended = here("report", "run", "--figures", "pictures")

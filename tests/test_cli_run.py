@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from chat_server import ChatServer
+from chat_server import BAD_KEY, ChatServer
 from command_line import Ended, apart, end, here, result_bytes, run_into, start, write_project
 from world import World
 
@@ -220,6 +220,30 @@ def test_a_plan_names_the_caps_that_it_may_come_to(project: Path) -> None:
         f"[budget] calls = {calls - 1} is less than the {calls:,} calls that it may take: it may stop before its end."
     )
     assert [line.split()[1] for line in few] == ["calls", "tokens", "dollars"]
+    told = here("plan", "run.toml", "--json", "--set", f"budget.calls={calls - 1}").data[0]
+    assert told["caps"] == few[:1]
+
+
+def test_a_run_without_end_and_without_a_cap_is_warned_of(project: Path, server: ChatServer) -> None:
+    """A million iterations are for whoever wants them, but no slip of the pen."""
+
+    def warned(*sets: str) -> bool:
+        server.refuse = lambda _request, _before: BAD_KEY  # whatever it is told, it ends at once
+        ended = here("optimize", "run.toml", *(word for key in sets for word in ("--set", key)))
+        return "days by the estimate" in ended.err and "[budget] caps nothing" in ended.err
+
+    assert warned("iterations=1000000")
+    assert not warned("iterations=1000000", "budget.calls=100")
+    assert not warned()
+
+
+def test_more_calls_than_can_be_planned_are_told_by_the_key_that_asks_for_them(project: Path) -> None:
+    given = here("plan", "run.toml", "--calls", str(10**17))
+    written = here("plan", "run.toml", "--set", "preset=metaspo+", "--set", f"train_calls={10**17}")
+    assert (given.code, written.code) == (2, 2)
+    assert "--calls" in given.err
+    assert [line.split(":")[1].strip() for line in written.errors] == ["train_calls"]
+    assert here("plan", "run.toml", "--calls", str(10**12)).code == 0
 
 
 MODELS = {"base": "answerer", "optimizer": "writer"}

@@ -29,6 +29,7 @@ class CheckReport:
     Attributes:
         tasks: () where no server of the base model can be used.
         faults: why a run could not start or go on.
+        mistake: whether one of them is the config's or the environment's: a run would not begin.
         advice: what the config should say.
         usage: of the examples' calls; those to the servers alone are not in it.
     """
@@ -37,6 +38,7 @@ class CheckReport:
     tasks: tuple[TaskCheck, ...]
     faults: tuple[str, ...]
     advice: tuple[str, ...]
+    mistake: bool = False
     usage: AccountStatistics | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -72,10 +74,12 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     environment = environment_with_dotenv(Path(), prepared.folder, prepared.beside)
     servers = await check_servers(config, environment=environment, progress=progress)
     faults = [f"{server.role}: {server.fault}" for server in servers if server.fault]
+    mistake = any(server.mistake for server in servers)
     try:
         check_optimizable(config, prepared.tasks, source=prepared.source)
     except ConfigError as error:
         faults.append(str(error))
+        mistake = True
     tasks: tuple[TaskCheck, ...] = ()
     usage = None
     answering = {server.role for server in servers if not server.fault}
@@ -89,7 +93,9 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     advice += [line for task in tasks for line in task.advice]
     advice += context_advice(tasks, context=min(contexts, default=None), max_tokens=config.base.max_tokens)
     advice += _prices_advice(prepared)
-    return CheckReport(servers=servers, tasks=tasks, faults=tuple(faults), advice=tuple(advice), usage=usage)
+    return CheckReport(
+        servers=servers, tasks=tasks, faults=tuple(faults), advice=tuple(advice), mistake=mistake, usage=usage
+    )
 
 
 async def _check_tasks(

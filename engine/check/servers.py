@@ -24,6 +24,7 @@ class ServerCheck:
     Attributes:
         role: "base", "optimizer" or "judge".
         fault: why it cannot be used, in a sentence; "" if it can.
+        mistake: whether that is the config's or the environment's, and no server was asked.
         seconds: that its answer took.
         tokens_per_second: of this one call; None where nothing was counted.
         context: the longest prompt and answer together in tokens, None if it does not say so.
@@ -35,6 +36,7 @@ class ServerCheck:
     model: str
     endpoint: str = ""
     fault: str = ""
+    mistake: bool = False
     seconds: float = 0.0
     tokens_per_second: float | None = None
     context: int | None = None
@@ -52,7 +54,7 @@ async def check_servers(
         try:
             backends = make_backends(table, environment=environment, progress=progress)
         except ConfigError as error:
-            checks.append(ServerCheck(role=role, model=table.model, fault=str(error)))
+            checks.append(ServerCheck(role=role, model=table.model, fault=str(error), mistake=True))
             continue
         roles = config.roles if role == "base" else table.roles or "separate"
         for backend in backends:
