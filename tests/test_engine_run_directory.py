@@ -172,6 +172,21 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
     assert old_fingerprint(make_config(), TASKS) == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "begun"),
+    [
+        ({"outer": {"max_chars": 500}}, "42769fd3"),
+        ({"outer": {"under": "first"}}, "102e682d"),
+        ({"outer": {"under": "mixed"}}, "578fdc67"),
+        ({"outer": {"strategy": "informed"}}, "29688e0d"),
+        ({"inner": {"strategy": "informed"}}, "81181491"),
+    ],
+)
+def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:
+    """`begun`: what named it under the rules of then."""
+    assert print_of(changes) != begun
+
+
 def loaded(folder: Path, **table: object) -> Task:
     (folder / "t.jsonl").write_text('{"question": "q", "answer": "3"}\n', encoding="utf-8")
     return load_task(TaskSpec.model_validate({"name": "t", "train": "t.jsonl", **table}), base_dir=folder, seed=1)

@@ -22,6 +22,7 @@ METHOD: dict[str, Any] = {
 }
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
+RULES = 2  # of what follows `_by_later_rules`: what such a run asks is not what the same config asked under rules 1
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -45,12 +46,19 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
 
 
 def later(config: RunConfig) -> dict[str, Any]:
-    """The keys that came later, as far as they change what a run before them did."""
+    """The keys that came later, as far as they change what a run before them did, and which rules what they say follows."""
     later = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
     exclude = {loop: METHOD[loop] for loop in LOOPS}
     tables = config.model_dump(mode="json", include=set(LOOPS), exclude=exclude, exclude_defaults=True)
     ties = {} if config.ties == "earlier" else {"ties": config.ties}
-    return {**later, **ties, **{f"{loop} later": table for loop, table in tables.items() if table}}
+    rules = {"rules": RULES} if _by_later_rules(config) else {}
+    return {**later, **ties, **{f"{loop} later": table for loop, table in tables.items() if table}, **rules}
+
+
+def _by_later_rules(config: RunConfig) -> bool:
+    """Whether anything is in it whose rules have changed since runs with it were begun."""
+    outer = config.outer
+    return outer.max_chars is not None or outer.under != "kept" or "informed" in (config.inner.strategy, outer.strategy)
 
 
 def fingerprint_of(identity: object) -> str:
