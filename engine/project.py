@@ -1,9 +1,12 @@
-"""Which folder a command belongs to: the project's, wherever within it somebody stands."""
+"""Which folder a command belongs to, the project's, wherever within it somebody stands; what is called after it."""
 
+import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+LONGEST = 100  # characters of a folder's name in that of a run
 KEPT = ".metaspo"  # what a project keeps its cache and runs in
 
 
@@ -18,6 +21,17 @@ def project_folder(beside: Path | None = None) -> Path:
         return Path()
     project = _nearest(here.parents) or (_nearest(_at_or_above(beside.resolve())) if beside is not None else None)
     return project or Path()
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+def named_after(folder: Path, config: str) -> str:
+    """A config's text for a folder, whose name its runs get: all configs that are made have one file name."""
+    name = json.dumps(file_name(folder.resolve().name)[:LONGEST])
+    return re.sub(r"^(?=[a-z])", f"name = {name}\n", config, count=1, flags=re.MULTILINE)
 
 
 def _at_or_above(folder: Path) -> Iterable[Path]:

@@ -45,6 +45,7 @@ from metaspo.engine.config.load import with_overrides
 from metaspo.engine.config.presets import planned_for
 from metaspo.engine.config.table import MOST_CALLS
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
+from metaspo.engine.project import named_after
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
@@ -145,6 +146,7 @@ def init(
             written = TEMPLATES[template] if template else STARTER
             files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
             wrote, first = f"{target} and {folder / 'tasks'}", f"check {target}\n  metaspo plan {target}"
+        files[target] = named_after(folder, files[target].decode()).encode()
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):
                 raise ConfigError(f"{path}: is there already; choose another folder, or move it away")

@@ -8,9 +8,11 @@ import typer
 from metaspo import tables
 from metaspo.console import exit_on_user_error, out, run_async, say_warning
 from metaspo.engine import ConfigError, find_run
+from metaspo.engine.config.load import STARTER
 from metaspo.engine.exchange.export import TOOLS, export_run
 from metaspo.engine.exchange.imported import config_files
 from metaspo.engine.exchange.read import read_files
+from metaspo.engine.project import named_after
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
 
 
@@ -61,6 +63,7 @@ def import_files(
         imported = read_files(files)
         named = str(data.absolute()) if data else ""
         written = config_files(imported, source=", ".join(path.name for path in files), data=named)
+        written = {name: named_after(folder, text) if name == STARTER else text for name, text in written.items()}
         if taken := [folder / name for name in written if (folder / name).exists()]:
             raise ConfigError(f"{taken[0]}: is there already; choose another folder, or move it away")
         for name, text in written.items():

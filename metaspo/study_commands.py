@@ -16,8 +16,8 @@ from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDir
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.config.table import MOST_CALLS
+from metaspo.engine.project import file_name
 from metaspo.engine.runs.answers import RunAnswers, run_answers
-from metaspo.engine.runs.directory import file_name
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (

@@ -15,7 +15,9 @@ from world import World
 
 from metaspo.backends import Request
 from metaspo.engine import read_journal, selections
+from metaspo.engine.config.load import load_config
 from metaspo.engine.journal.events import Event, Malformed
+from metaspo.engine.project import file_name
 
 WORLD = World(3, malformed=0.1)
 KEY = "sk-planted-4711-never-to-be-seen"
@@ -222,6 +224,18 @@ def test_a_plan_names_the_caps_that_it_may_come_to(project: Path) -> None:
     assert [line.split()[1] for line in few] == ["calls", "tokens", "dollars"]
     told = here("plan", "run.toml", "--json", "--set", f"budget.calls={calls - 1}").data[0]
     assert told["caps"] == few[:1]
+
+
+def test_what_is_made_in_a_folder_is_called_after_it(project: Path) -> None:
+    """And not all of it after the one name that every such file has."""
+    for folder, name in (("trip advice", "trip-advice"), ("größe", "gr-e"), (".", project.name)):
+        for template in ([], ["--template", "rag"]):
+            assert here("init", folder, *template).code == 0
+            config = Path(folder, "metaspo.toml")
+            assert load_config(config).name == file_name(name)
+            config.unlink()
+    (project / "run.toml").rename("my first run.toml")
+    assert here("plan", "my first run.toml", "--json").data[0]["name"] == "my-first-run"
 
 
 def test_a_run_without_end_and_without_a_cap_is_warned_of(project: Path, server: ChatServer) -> None:

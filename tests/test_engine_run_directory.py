@@ -13,7 +13,8 @@ from test_engine_plan import run_prepared
 from world import World, make_config, make_task
 
 from metaspo.engine import Observer, Prepared, RunDirectory, RunDirectoryError, find_run, find_runs
-from metaspo.engine.runs.directory import file_name, run_directory, write_json, write_text
+from metaspo.engine.project import file_name
+from metaspo.engine.runs.directory import run_directory, write_json, write_text
 from metaspo.engine.runs.execute import EARLIER_TIES
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint, shown

@@ -155,7 +155,7 @@ def test_an_imported_config_is_written_and_runs_as_far_as_its_models(
     assert ended.code == 0
     assert ended.out.splitlines()[0] == "new/metaspo.toml"
     (plan,) = here("plan", "new/metaspo.toml", "--json").data
-    assert plan["name"] == "metaspo"
+    assert plan["name"] == "new"
     assert load_config(Path("new/metaspo.toml")).tasks[0].answer.kind == "label"
     again = here("import", "program.json", "--out", "new")
     assert (again.code, "is there already" in again.errors[0]) == (2, True)

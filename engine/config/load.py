@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from metaspo.backends.paths import read_written
 from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.table import name_of
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
@@ -40,7 +41,7 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
     raw = read_toml(path)
     _refuse_comparison(raw, path)
     raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
-    raw.setdefault("name", path.stem)
+    raw.setdefault("name", name_of(path))
     return parse_config(raw, source=str(path), base_dir=path.parent)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import starmap
 
 from metaspo.engine.exchange.exported import ExportedRun, ExportedTask
-from metaspo.engine.runs.directory import file_name
+from metaspo.engine.project import file_name
 
 _HEAD = '''"""Prompts of the run {run}: inspect eval tasks.py --model openai-api/NAME/{model}
 

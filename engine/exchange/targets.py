@@ -10,7 +10,7 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.exported import SCORE_KEYS, ExportedRun, ExportedTask
 from metaspo.engine.exchange.inspect_file import inspect_module
 from metaspo.engine.exchange.templates import f_string, jinja, mlflow, modelfile_value
-from metaspo.engine.runs.directory import file_name
+from metaspo.engine.project import file_name
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
 
 Files = dict[str, str]

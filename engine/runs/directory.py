@@ -25,6 +25,7 @@ from metaspo.backends.file_lock import try_lock
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.journal import stopping_at_faults
 from metaspo.engine.optimize.result import RunResult
+from metaspo.engine.project import file_name
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.suggest import nearest
@@ -213,8 +214,3 @@ def _replace(path: Path, content: bytes) -> None:
     with stopping_at_faults(path):
         beside.write_bytes(content)
         os.replace(beside, path)
-
-
-def file_name(text: str) -> str:
-    """A text as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

@@ -46,7 +46,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
 
 
 def later(config: RunConfig) -> dict[str, Any]:
-    """The keys that came later, as far as they change what a run before them did, and which rules what they say follows."""
+    """The keys that came later, as far as they change what a run before them did, and which rules they follow."""
     later = config.model_dump(mode="json", include=LATER, exclude_defaults=True)
     exclude = {loop: METHOD[loop] for loop in LOOPS}
     tables = config.model_dump(mode="json", include=set(LOOPS), exclude=exclude, exclude_defaults=True)

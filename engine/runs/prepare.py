@@ -10,8 +10,8 @@ from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import load_config, parse_config, with_overrides
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.warn import Warn
-from metaspo.engine.project import project_folder
-from metaspo.engine.runs.directory import RunDirectory, file_name, run_directory
+from metaspo.engine.project import file_name, project_folder
+from metaspo.engine.runs.directory import RunDirectory, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.runs.start import with_start
 from metaspo.engine.tasks import Notice, Task, load_tasks

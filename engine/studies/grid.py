@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, read_toml, refuse_run
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig
-from metaspo.engine.config.table import MOST_CALLS, Table
+from metaspo.engine.config.table import MOST_CALLS, Table, name_of
 from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
@@ -145,7 +145,7 @@ def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:
     `PromptError`."""
     raw = read_toml(path)
     refuse_run(raw, path)
-    raw.setdefault("name", path.stem)
+    raw.setdefault("name", name_of(path))
     if equal_calls is not None:
         raw["equal_calls"] = equal_calls
     try:

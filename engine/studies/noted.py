@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from metaspo.engine.runs.directory import file_name, write_json
+from metaspo.engine.project import file_name
+from metaspo.engine.runs.directory import write_json
 from metaspo.engine.studies.grid import Grid
 
 FOLDER = "grids"  # beside the run directories
