@@ -138,7 +138,7 @@ def _own_file(name: str) -> Path:
     except ValueError as error:
         raise ModelFileUnavailable(f"The model's file {name!r} {error}.") from None
     if not path.is_file():
-        raise ModelFileUnavailable(f"There is no model file {path}.")
+        raise ModelFileUnavailable(f"There is no model file {path.absolute()}.")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ModelFileUnavailable(f"{path} is not a GGUF file.")

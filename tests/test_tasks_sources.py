@@ -202,6 +202,16 @@ def test_files_of_other_splits_may_have_other_columns_or_be_broken(
         read("columns", "train+test", None)
 
 
+def test_a_missing_file_is_told_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stands in the wrong folder sees it; `~` is the home folder, of files of datasets too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(TaskError, match=f"^here/none.jsonl: .*{tmp_path}/here/none.jsonl"):
+        list(read_rows(DataSource(path="none.jsonl"), base_dir=Path("here")))
+    with pytest.raises(TaskError, match=f"{tmp_path}/home/none.json"):
+        list(read_rows(DataSource(dataset="json", files="~/none.json", split="train"), base_dir=Path("here")))
+
+
 def test_a_missing_file_and_an_unknown_kind_of_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="no such file"):
         list(read_rows(DataSource(path="none.jsonl"), base_dir=tmp_path))

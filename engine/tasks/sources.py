@@ -39,7 +39,8 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
     if reader is None:
         raise TaskError(f"{path}: cannot read files of this kind; use {', '.join(_READERS)}")
     if not path.is_file():
-        raise TaskError(f"{path}: no such file (relative paths start at the config file's folder)")
+        whole = "" if path.is_absolute() else f", so this is {path.absolute()}"
+        raise TaskError(f"{path}: no such file (relative paths start at the config file's folder{whole})")
     if source.delimiter is not None:
         return _read_delimited(path, source.path, source.delimiter)
     return reader(path, source.path)
@@ -231,11 +232,11 @@ def _why(error: BaseException) -> str:
 
 
 def _location(name: str, base_dir: Path) -> str:
-    return str(base_dir / name) if name.startswith(("./", "../", "/")) else name
+    return str(base_dir / Path(name).expanduser()) if name.startswith(("./", "../", "/", "~")) else name
 
 
 def _file_pattern(files: str, base_dir: Path) -> str:
-    return files if "://" in files else str(base_dir / files)
+    return files if "://" in files else str(base_dir / Path(files).expanduser())
 
 
 def _class_name(value: object, names: list[str]) -> object:

@@ -83,7 +83,7 @@ class DataSource(_Table):
         given: the rows themselves, tables with a key for each column; a list in place of the source, for short.
         delimiter: what separates the cells of a .csv or .tsv file, where it is not a comma or a tab.
         bad_rows: "skip" leaves out, and counts, rows that cannot be used; else the first one is a fault.
-        dataset: a Hugging Face dataset's name, or a folder that begins with `./`, `../` or `/`.
+        dataset: a Hugging Face dataset's name, or a folder that begins with `./`, `../`, `/` or `~`.
         config: the dataset's configuration, where it has several.
         split: the dataset's split, slices such as `train[:200]` included.
         files: with dataset = "json", "csv" or "parquet": the files to read, `hf://datasets/OWNER/NAME/FILE` included.
