@@ -34,10 +34,15 @@ def limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def make_room(lanes: Sequence[Lane], *, warn: Callable[[str], None], files_a_call: int = 1) -> None:
-    """Raise the limit, and lower the concurrency of the lanes if their calls do not fit it even so; `warn` is told."""
+def make_room(lanes: Sequence[Lane], *, warn: Callable[[str], None], files_a_call: int = 1) -> int | None:
+    """Raise the limit, and lower the concurrency of the lanes if their calls do not fit it even so; `warn` is told.
+
+    Returns how many files are left for whoever asks, None for any number.
+    """
     raise_limit()
-    fit_lanes(lanes, limit(), warn=warn, files_a_call=files_a_call)
+    files = limit()
+    fit_lanes(lanes, files, warn=warn, files_a_call=files_a_call)
+    return None if files is None else max(files - OURS - sum(map(_most_calls, lanes)), 1)
 
 
 def fit_lanes(lanes: Sequence[Lane], files: int | None, *, warn: Callable[[str], None], files_a_call: int = 1) -> None:

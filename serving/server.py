@@ -8,7 +8,7 @@ replayed.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
 from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
+from metaspo.serving.listening import IDLE, Door
 from metaspo.serving.metrics import metrics_page
 from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
 from metaspo.serving.replies import (
@@ -269,22 +270,27 @@ async def open_server(
     Raises `ConfigError` for a missing key or an address that cannot be had, `StoreError` for an unusable cache.
     """
     lanes = make_lanes(config, environment=environment, progress=progress)
-    make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
+    clients = make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
     accounts = Accounts(config, environment=environment, folder=folder)
     async with (
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
         Gateway(lanes.values(), store=store, many_programs=True) as gateway,
     ):
         server = Server(config, gateway, accounts)
-        runner = web.AppRunner(server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=config.drain)
+        app = server.app()
+        door = Door(app, room=clients)
+        runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=config.drain, keepalive_timeout=IDLE
+        )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, config.host.strip("[]"), config.port)
-            try:
-                await site.start()
-            except OSError as error:
-                raise ConfigError(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from None
-            yield server, _address(runner)
+            async with AsyncExitStack() as stack:
+                opened = door.opened(runner, host=config.host.strip("[]"), port=config.port)
+                try:
+                    address = await stack.enter_async_context(opened)
+                except OSError as error:
+                    raise ConfigError(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from None
+                yield server, _url(*address)
         finally:
             server.draining = True
             await runner.cleanup()
@@ -306,8 +312,7 @@ async def serve(
             await asyncio.Event().wait()
 
 
-def _address(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
+def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 

@@ -1,0 +1,79 @@
+"""Where clients come in: no more of them at a time than there are files for; the others wait before the door."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from aiohttp import web
+
+LOG = logging.getLogger(__name__)
+IN_LINE = 1024  # clients that the system lets wait to be let in
+LOOK = 0.02  # seconds between two looks whether there is room
+NO_ROOM = 1.0  # seconds until another try where the system had none
+IDLE = 75.0  # seconds that a client stays connected without asking
+OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Door:
+    """Lets clients in to an app's server.
+
+    Attributes:
+        room: how many clients may be connected; None for any number.
+    """
+
+    def __init__(self, app: web.Application, *, room: int | None) -> None:
+        self.room = room
+        self._server: web.Server | None = None
+        app.on_response_prepare.append(self._leave_or_stay)
+
+    @asynccontextmanager
+    async def opened(self, runner: web.AppRunner, *, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+        """Listen, at the address that is given. Raises `OSError` where that cannot be."""
+        self._server = runner.server
+        loop = asyncio.get_running_loop()
+        bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False, reuse_address=True)
+        sockets = [bound_to.dup() for bound_to in bound.sockets]
+        bound.close()
+        for listener in sockets:
+            listener.listen(IN_LINE)
+            listener.setblocking(False)
+        tasks = [loop.create_task(self._let_in(listener)) for listener in sockets]
+        try:
+            address: tuple[str, int] = sockets[0].getsockname()[:2]
+            yield address
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for listener in sockets:
+                listener.close()
+
+    async def _let_in(self, listener: socket.socket) -> None:
+        loop, told = asyncio.get_running_loop(), False
+        while self._server is not None:
+            while self._has(self.room):  # noqa: ASYNC110 - aiohttp has no event for a client that leaves
+                await anyio.sleep(LOOK)
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError as error:  # else the client has gone again
+                if error.errno in OUT_OF:
+                    if not told:
+                        LOG.warning("no more clients can be let in for now: %s", error.strerror)
+                    told = True
+                    await anyio.sleep(NO_ROOM)
+                continue
+            await loop.connect_accepted_socket(self._server, client)
+
+    def _has(self, clients: int | None) -> bool:
+        """Whether so many are connected."""
+        return clients is not None and self._server is not None and len(self._server.connections) >= clients
+
+    async def _leave_or_stay(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Half of the room at most is for clients that may ask again; whoever has more than that to wait for leaves."""
+        if self.room is not None and self._has(self.room // 2 + 1):
+            response.force_close()
+            response.headers["Connection"] = "close"
