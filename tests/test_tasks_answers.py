@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metaspo.engine.tasks import AnswerFormat, AnswerSpec, Integer, Label, Letter, Number, Tagged, Text, build_format
+from metaspo.engine.tasks.formats.label_sets import LabelSet
 
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"
 NATURAL = (
@@ -141,6 +142,49 @@ def test_what_is_refused_in_other_words_is_never_read(refusal: str) -> None:
         assert kind.parse(said) is Tagged(kind).parse(_tagged(said)) is None
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        *("¬{}", "!{}", "!= {}", "≠ {}", r"\neq {}", "{} = false", "{} (no)", "{}? Nah.", "{}? I doubt it."),
+        *("nowhere near {}", "the reverse of {}", "I am unable to say {}", "I refuse to say {}", "unclear if it is {}"),
+        *("the {} label is wrong", "{} is out of the question", "{} is off the table", "everything else than {}"),
+    ],
+)
+def test_a_label_is_not_read_where_signs_or_rarer_words_deny_it(refusal: str) -> None:
+    assert Label(("positive", "negative")).parse(refusal.format("positive")) is None
+
+
+LISTED_DENIALS = (
+    "not {} or {}",
+    "It isn't {} or {}.",
+    "not ({}) or ({})",
+    "I would not say {} and {}",
+    "none of {}, {}",
+)
+
+
+@pytest.mark.parametrize(
+    "denial", [*LISTED_DENIALS, "neither {} nor {}", "It is not a case of {} or of {}", "no {}/{}"]
+)
+def test_a_denial_reaches_over_a_list(denial: str) -> None:
+    labels = Label(("positive", "negative", "neutral"))
+    said = denial.format("positive", "negative")
+    assert labels.parse(said) is Tagged(labels).parse(_tagged(said)) is LETTERS.parse(denial.format("A", "B")) is None
+    assert labels.parse(f"{said}. It is neutral.") == "neutral"
+    assert LabelSet(("joy", "fear", "hope")).parse(denial.format("joy", "fear")) is None
+
+
+def test_what_follows_a_denied_answer_may_be_the_answer() -> None:
+    labels = Label(("positive", "negative"))
+    for said in ("not positive, negative", "not positive, but negative", "not positive, and negative is right"):
+        assert labels.parse(said) == "negative"
+    assert LETTERS.parse("It is not A, and B is correct.") == "B"
+
+
+def test_a_cross_before_a_word_that_denies_is_no_denial_of_it() -> None:
+    assert [Label(("yes", "no")).parse(text) for text in ("❌ No", "❌ **No**", "❌ Yes")] == ["no", "no", None]
+
+
 @pytest.mark.parametrize("affirmation", AFFIRMATIONS)
 def test_what_only_sounds_like_a_refusal_is_read(affirmation: str) -> None:
     for kind, value in ((Label(("positive", "negative")), "positive"), (LETTERS, "B"), (Integer(), "5")):
@@ -264,6 +308,22 @@ def test_the_word_no_is_an_answer_and_a_determiner(text: str, label: str | None)
         (("positiv", "negativ"), "Das ist nicht positiv"),
         (("positif", "négatif"), "Ce n'est pas positif"),
         (("yes", "no"), "no evidence for it"),
+        (("正面", "负面"), "不太正面"),
+        (("正面", "负面"), "我不认为是正面"),
+        (("正面", "负面"), "谈不上正面"),
+        (("正面", "负面"), "正面的可能性很小"),
+        (("ポジティブ", "ネガティブ"), "ポジティブとは言えない"),
+        (("긍정", "부정"), "긍정적이지 않다"),
+        (("긍정", "부정"), "긍정이라고 할 수 없다"),
+        (("positiivinen", "negatiivinen"), "Tämä ei ole positiivinen"),
+        (("pozitív", "negatív"), "nem pozitív"),
+        (("pozitivní", "negativní"), "není pozitivní"),
+        (("pozitiv", "negativ"), "nu este pozitiv"),
+        (("pozitivan", "negativan"), "nije pozitivan"),
+        (("θετικό", "αρνητικό"), "δεν είναι θετικό"),
+        (("olumlu", "olumsuz"), "olumlu değil"),
+        (("إيجابي", "سلبي"), "غير إيجابي"),
+        (("सकारात्मक", "नकारात्मक"), "यह सकारात्मक नहीं है"),
     ],
 )
 def test_a_label_that_another_language_denies_is_not_read(labels: tuple[str, ...], text: str) -> None:
@@ -371,6 +431,9 @@ def test_letters_in_sentences_of_other_scripts(letter: str, sentence: str) -> No
         (("yes", "no"), "ＮＯ", "no"),
         (("İYİ", "KÖTÜ"), "iyi", "İYİ"),
         (("DOĞRU", "YANLIŞ"), "Yanlış.", "YANLIŞ"),
+        (("正面", "负面"), "非常正面", "正面"),
+        (("正面", "负面"), "无疑是正面", "正面"),
+        (("ポジティブ", "ネガティブ"), "ポジティブに違いない", "ポジティブ"),
         (("да", "нет"), "Ответ: Да.", "да"),
         (("oui", "non"), "La réponse est oui.", "oui"),
     ],
@@ -463,6 +526,40 @@ def test_a_fraction_is_itself(upper: int, lower: int, slash: str) -> None:
         (r"2\frac12", "2.5"),
         ("1{,}234", "1234"),
         ("1 234,5", "1234.5"),
+        ("1 234", "1234"),
+        ("12 345.6", "12345.6"),
+        ("1 2 3 4 5", None),
+        ("12 34", None),
+        ("3 100-page books", "3"),
+        ("x = - 5", "-5"),
+        ("The answer is - 5", "-5"),
+        ("\u2212 5", "-5"),
+        (r"\boxed{-\,5}", "-5"),
+        ("7 \u2212 3 = 4", "4"),
+        ("7 plus 3 is 10", "10"),
+        ("6 ÷ 2", None),
+        ("x ≠ 5", None),
+        ("√2", None),
+        ("2√3", None),
+        ("2π", None),
+        (r"2\sqrt{3}", None),
+        (r"\frac{\pi}{2}", None),
+        (r"\frac{1}{\sqrt{2}}", None),
+        ("2^0.5", None),
+        ("2^(1/2)", None),
+        ("log 2", None),
+        ("sin(30)", None),
+        ("GPT-4 says 7", "7"),
+        ("第5章: 7", "7"),
+        ("5万", "50000"),
+        ("1.5万人", "15000"),
+        ("1.2億", "120000000"),
+        ("5만 원", "50000"),
+        ("3천만", None),
+        ("3万5千", None),
+        ("5千克", "5"),
+        ("5 조각", "5"),
+        ("2 lakh", "200000"),
         ("3 hundred", "300"),
         ("$1.5M", "1500000"),
         ("-€2k", "-2000"),
@@ -476,6 +573,13 @@ def test_a_fraction_is_itself(upper: int, lower: int, slash: str) -> None:
 )
 def test_numbers_as_people_write_them(text: str, number: str | None) -> None:
     assert Number().parse(text) == number
+
+
+@pytest.mark.parametrize("content", ["4\n5", "4 5", "4, 5", "4; 5", "4 or 5", "1-5", "- 4\n- 5"])
+def test_several_numbers_in_one_tag_are_malformed(content: str) -> None:
+    for kind in (Integer(), Number()):
+        assert Tagged(kind).parse(_tagged(content)) is None
+        assert Tagged(kind).parse(_tagged("\n5\napples\n")) == "5"
 
 
 @given(st.text(), st.sampled_from([LETTERS, Integer(), Number(), Label(("yes", "no")), Text()]))

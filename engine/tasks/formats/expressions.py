@@ -2,15 +2,20 @@
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from metaspo.engine.tasks.formats.denials import denied
 from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
 
 _ANNOUNCED: Final = re.compile(
-    r"\banswer\s*(?:is|=|:|would\s+be)\s*[:*]*\s*(.+?)\s*(?:[.!*]*\s*(?:\n|\Z)|\.\s)", re.IGNORECASE
+    r"(?:\banswer\s*(?:is|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s*[:*]*\s*(.+?)\s*(?:[.!*。]*\s*(?:\n|\Z)|\.\s)",
+    re.IGNORECASE,
 )
+_DENIAL: Final = re.compile(r"(?:not|never|neither)\b|≠", re.IGNORECASE)
+_MARKUP: Final = re.compile(r"\A```\w*\n(.*)\n```\Z|\A(?:#+\s|>\s)?\s*(\*{1,3}|`|__?|)([^*`_\n]+)\2\Z", re.DOTALL)
 _DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -46,15 +51,16 @@ class Math:
 
     def parse(self, text: str, /) -> str | None:
         text = plain(text).replace(self.wanted, " ").strip()
-        boxes = [_braced(text, match.end()) for match in list(_BOXED.finditer(text))[-_MAX_BOXES:]]
-        if closed := [box for box in boxes if box is not None]:
-            return _bare(closed[-1])
+        if match := _MARKUP.match(text):
+            text = (match[1] or match[3] or "").strip()
+        if boxes := _boxes(text):
+            return _last(text, boxes)
         if announced := _ANNOUNCED.findall(text):
-            return _bare(announced[-1])
-        if "\n" not in text and _CASING.match(text):
+            return next((_bare(each) for each in reversed(announced) if not _DENIAL.match(each)), None)
+        if "\n" not in text and (cased := _CASING.match(text)) and "$" not in cased[1]:
             return _bare(text)
-        if shown := _DISPLAYED.findall(text):
-            return _bare("".join(shown[-1]))
+        if shown := list(_DISPLAYED.finditer(text)):
+            return _last(text, [(each.start(), each.end(), "".join(filter(None, each.groups()))) for each in shown])
         return _bare(text) if "\n" not in text else None
 
     def canonical(self, answer: str, /) -> str | None:
@@ -67,6 +73,19 @@ class Math:
         """1 where the two are equal as expressions, else 0."""
         same = "".join(prediction.split()) == "".join(answer.split())
         return float(same or self._equivalence.equal(answer, prediction))
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Start, end and content of the last boxes that are closed."""
+    matches = list(_BOXED.finditer(text))[-_MAX_BOXES:]
+    read = ((match, _braced(text, match.end())) for match in matches)
+    return [(match.start(), match.end() + len(box) + 1, box) for match, box in read if box is not None]
+
+
+def _last(text: str, places: Sequence[tuple[int, int, str]]) -> str | None:
+    """The last of some expressions that the text does not deny."""
+    kept = (each for start, end, each in reversed(places) if denied(text, start, end, number=True) is None)
+    return next(map(_bare, kept), None)
 
 
 def _bare(expression: str) -> str | None:

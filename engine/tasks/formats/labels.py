@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, denials, given
+from metaspo.engine.tasks.formats.denials import denials
+from metaspo.engine.tasks.formats.mentions import Mention, given
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
@@ -87,7 +88,8 @@ class Label:
 
     def _read(self, text: str, *, field: bool) -> str | None:
         text = self.plain(text)
-        if (bare := self._bare.get(text.strip(_EDGE_NOISE))) is not None:
+        before = _EDGE_NOISE if self.alone else _EDGE_NOISE.replace("!", "")  # "!yes" is how programs deny
+        if (bare := self._bare.get(text.lstrip(before).rstrip(_EDGE_NOISE))) is not None:
             return bare
         if self.alone:
             return None

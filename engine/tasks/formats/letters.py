@@ -6,7 +6,8 @@ from itertools import takewhile
 from string import ascii_uppercase
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, denials, given, listed
+from metaspo.engine.tasks.formats.denials import denials
+from metaspo.engine.tasks.formats.mentions import Mention, given, listed
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, plain, words
 
 _GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")

@@ -6,54 +6,93 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from metaspo.engine.tasks.formats.mentions import Mention, announced, corrected, denied
+from metaspo.engine.tasks.formats.denials import denied
+from metaspo.engine.tasks.formats.mentions import Mention, announced, corrected
 from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
 
 LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
 _CURRENCY: Final = "$€£¥₹₩₽₺₴₦฿₪₱¢"
-_COUNTED: Final = ("step", "question", "example", "problem", "section", "chapter", "figure", "item", "line", "row")
+_COUNTED: Final = (
+    "step",
+    "question",
+    "example",
+    "problem",
+    "section",
+    "chapter",
+    "figure",
+    "item",
+    "line",
+    "row",
+    "第",
+)
 _CURRENT: Final = frozenset(_CURRENCY)
 _BEGINS: Final = re.compile(
     rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
 )
 _PREFIX: Final = re.compile(
-    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+))?"
+    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+)"
+    r"|(?:(?<=[=:{($])[ \t]*|(?i:(?<=\bis\s)|(?<=\bequals\s)|(?<=\bbe\s)))(?P<far>[-+])[ \t]+)?"
     rf"(?:[{_CURRENCY}]\s?)?(?P<dot>\.)?\Z"
 )
 _BARE_PREFIX: Final = (" ", "\n", "\t", "(", "*", "=", ":", '"')
-_SPEAKING: Final = ("minus", "negative", "-(", *_CURRENCY)
+_FUNCTIONS: Final = ("sqrt", "sin", "cos", "tan", "log", "ln", "exp")
+_SPEAKING: Final = (
+    *("minus", "negative", "-", "+", "-(", "√", "∛", "π", *_CURRENCY),
+    *(f"{name}{opening}" for name in _FUNCTIONS for opening in ("", "(", " (")),
+)
 _SIMPLE: Final = re.compile(
-    r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙\\]|hundred|thousand|million|billion|trillion)))"
+    r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙√∛π百千万萬億亿백천만억\\]|hundred|thousand|lakh|million|crore|billion|trillion)))"
 )
 _NUMBER: Final = re.compile(
     r"""
     (?!0[xXbB][0-9A-Fa-f])(?:
       (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
     | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,}
-        |[0-9]{1,3}(?:\ [0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\ [0-9]{3}){2,})(?![.,\ ]?[0-9])
-    | (?P<digits>[0-9]{1,3}(?P<by>[,_'])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_']?[0-9])
+        |[0-9]{1,3}(?:\ [0-9]{3})+,[0-9]++)(?![.,\ ]?[0-9])
+    | (?P<digits>[0-9]{1,3}(?P<by>[,_'\ ])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_'\ ]?[0-9]|-\w)
         |[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])|[0-9]++)(?:\.(?P<decimals>[0-9]++))?(?!\.[0-9])
     )
     (?: [eE](?P<exponent>[-+]?[0-9]++)(?!\w)
       | \s?(?:[x×*·⋅∙]|\\times|\\cdot)\s?10(?:\^|\*\*)\{?(?P<tens>[-+]?[0-9]++)\}?
-      | (?:\^|\*\*)\{?(?P<power>-?[0-9]++)\}?
+      | (?:\^|\*\*)\{?(?P<power>-?[0-9]++)(?![.,/]?[0-9])\}?
     )?
-    (?:\s(?i:(?P<large>hundred|thousand|million|billion|trillion)s?)\b)?
+    (?:\s(?i:(?P<large>hundred|thousand|lakh|million|crore|billion|trillion)s?)\b
+      |\s?(?P<myriad>百(?!分)|千(?![克米瓦卡焦赫帕伏安牛])|[万萬億亿]|[백천만억](?![^\W\d_원명개]))
+    )?
     """,
     re.VERBOSE,
 )
 _UNREADABLE: Final = re.compile(r"[0-9.,]+")
-_LARGE: Final = {"": 0, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_MYRIADS: Final = {"百백": 2, "千천": 3, "万萬만": 4, "億亿억": 8}
+_LARGE: Final = {
+    **{sign: zeros for signs, zeros in _MYRIADS.items() for sign in signs},
+    "": 0,
+    "hundred": 2,
+    "thousand": 3,
+    "lakh": 5,
+    "million": 6,
+    "crore": 7,
+    "billion": 9,
+    "trillion": 12,
+}
+# What makes a number a part of another that is not read here: roots, pi, functions, powers and fractions of such.
+_WITHIN: Final = re.compile(
+    rf"(?:[√∛π]|\\(?:sqrt|pi)\b(?:\[\w*\])?|\}}\{{|\b(?:{'|'.join(_FUNCTIONS)})\b)[\s({{/*·×]*\Z", re.IGNORECASE
+)
+_GOES_ON: Final = re.compile(
+    r"\s?[*·×/]?\s?(?:[√∛π]|\\(?:pi|sqrt)\b)|\^[({\\]*[-+]?[\w.]|\*\*[-+]?\.?[0-9]|\}\{|[0-9万萬億亿兆]|[백천만억]{2}"
+)
 _SHORT: Final = re.compile(r"(?:(k)|(mn?)|(bn?)|(tn?))\b", re.IGNORECASE)  # of an amount of money: "$1.5M"
 _TEX: Final = re.compile(
     r"(?P<after>[0-9]?)\\[dt]?frac(?:\{\s*(?P<upper>-?[0-9]+)\s*\}\{\s*(?P<lower>[0-9]+)\s*\}|(?P<one>[0-9])(?P<two>[0-9]))"
-    r"|(?<=[0-9])(?:\{,\}|\\[,!:;])(?=[0-9]{3})"
+    r"|(?<=[0-9])(?:\{,\}|\\[,!:;])(?=[0-9]{3})|(?P<sign>-)\\[,!:; ]\s*"
 )
 _TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
 _JOINT: Final = re.compile(
-    rf"\s*(?:[,;/|:~+*×-]+|\.{{2,}}|to|through|and|or|bis|à|至|到|から|和|与|或)\s*(?:[,;/|]\s*)?(?:and\b|or\b)?"
-    rf"[\s+{_CURRENCY}-]*(?=\.?[0-9])",
-    re.IGNORECASE,
+    rf"""[ \t]+(?=\.?[0-9]++(?!-[^\W\d]))
+    | \s*(?:[,;/|:~+*×÷-]+|\.{{2,}}|to|through|plus|minus|times|and|or|bis|à|至|到|から|和|与|或)
+      \s*(?:[,;/|]\s*)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*(?=\.?[0-9])""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -98,10 +137,11 @@ def given_number(text: str) -> Numeral | None:
 
 
 def _counts(text: str, numeral: Numeral) -> bool:
-    """Whether a number is that of a step, a question, a list item: "Step 1", "2) 40"."""
+    """Whether a number is that of a step, a question, a list item, or of a name: "Step 1", "2) 40", "GPT-4"."""
     before = text[max(0, numeral.start - 12) : numeral.start].rstrip(" #")
-    item = text.startswith(")", numeral.end) and (not before or before.endswith("\n"))
-    return item or before[-8:].lower().endswith(_COUNTED)
+    if text.startswith(")", numeral.end) and (not before or before.endswith("\n")):
+        return True
+    return before[-8:].lower().endswith(_COUNTED) or (before[-1:] == "-" and before[-2:-1].isalpha())
 
 
 def _denied(text: str, numeral: Numeral) -> bool:
@@ -115,7 +155,7 @@ def without_tex(text: str) -> str:
 
 def _typed(match: re.Match[str]) -> str:
     if match["after"] is None:
-        return ","
+        return match["sign"] or ","
     upper, lower = match["upper"] or match["one"], match["lower"] or match["two"]
     return f"{match['after']}{' ' * bool(match['after'])}{upper}/{lower}"
 
@@ -175,9 +215,11 @@ def _numeral(text: str, start: int) -> Numeral:
     match = _NUMBER.match(text, start)
     if match is None:
         return Numeral(start, _UNREADABLE.match(text, start).end(), None)  # type: ignore[union-attr]
+    if _GOES_ON.match(text, match.end()) or (before and _WITHIN.search(text, max(0, start - 12), start)):
+        return Numeral(start, match.end(), None)
     if prefix is None:
         return Numeral(start, match.end(), _value(match, negative=False, fraction=False))
-    negative = "-" in (prefix["sign"], prefix["near"]) or prefix["word"] is not None
+    negative = "-" in (prefix["sign"], prefix["near"], prefix["far"]) or prefix["word"] is not None
     end, shift = match.end(), 0
     if not _CURRENT.isdisjoint(prefix[0]) and (short := _SHORT.match(text, end)):
         end, shift = short.end(), 3 * (short.lastindex or 0)
@@ -187,7 +229,7 @@ def _numeral(text: str, start: int) -> Numeral:
 
 def _value(match: re.Match[str], *, negative: bool, fraction: bool, shift: int = 0) -> str | None:
     """In canonical form, times ten to the power of `shift`; with `fraction` a decimal point stands before it."""
-    shift += _exponent(match["exponent"] or match["tens"]) + _LARGE[(match["large"] or "").lower()]
+    shift += _exponent(match["exponent"] or match["tens"]) + _LARGE[(match["large"] or match["myriad"] or "").lower()]
     if abs(shift) > LONGEST:
         return None
     if match["upper"] or match["power"]:
@@ -202,7 +244,7 @@ def _value(match: re.Match[str], *, negative: bool, fraction: bool, shift: int =
     return _shifted(digits, decimals, shift, negative=negative)
 
 
-_SEPARATORS: Final = str.maketrans("", "", ",_'")
+_SEPARATORS: Final = str.maketrans("", "", ",_' ")
 
 
 def _fraction(match: re.Match[str]) -> Fraction | None:

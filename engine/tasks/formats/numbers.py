@@ -12,6 +12,7 @@ from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, giv
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
+_LINES: Final = re.compile(r"\s*\n\s*(?![^\W\d_])")  # one number a line is a list
 _BARE: Final = re.compile(r"\s*+(-?[1-9][0-9]*+|0)\s*+")
 _UNIT: Final = re.compile(r"\s?([^\W\d_][\w/^]*|[%°$€£¥₹]\w*)")
 
@@ -42,6 +43,9 @@ class Integer:
             text = digits_for_words(text.replace(self.wanted, " "))
         numeral = given_number(text)
         return None if numeral is None else _whole(text, numeral)
+
+    def parse_field(self, text: str, /) -> str | None:
+        return self.parse(_LINES.sub("; ", text.strip()))
 
     def canonical(self, answer: str, /) -> str | None:
         text = without_tex(plain(answer)).strip()
@@ -86,6 +90,9 @@ class Number:
         text = self._digits(without_tex(plain(text)))
         numeral = given_number(text)
         return None if numeral is None else self._in_unit(numeral, text[numeral.end : numeral.end + 40])
+
+    def parse_field(self, text: str, /) -> str | None:
+        return self.parse(_LINES.sub("; ", text.strip()))
 
     def canonical(self, answer: str, /) -> str | None:
         text = self._digits(without_tex(plain(answer)).strip())

@@ -20,6 +20,9 @@ BEFORE_EDGE: Final = rf"(?:(?![^\W_])|(?={_OTHER}))"
 _SUPERSCRIPT: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _POWER: Final = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _THIN_GROUP: Final = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
+_MINUS: Final = re.compile(
+    r"\u2212\s+(?=[.\d$€£¥])"
+)  # the sign of a number, unlike a dash, even with a space behind it
 _MIXED: Final = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _FOREIGN_DIGIT: Final = re.compile(r"(?![0-9])\d")
 _DASHES: Final = (
@@ -60,7 +63,7 @@ def plain(text: str) -> str:
     """
     if text.isascii():
         return text
-    text = _THIN_GROUP.sub("_", text)
+    text = _MINUS.sub("-", _THIN_GROUP.sub("_", text))
     text = _POWER.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPT), text)
     text = _MIXED.sub(" ", text).translate(_SPECIAL)
     text = unicodedata.normalize("NFKC", text).translate(_SPECIAL)

@@ -1,0 +1,222 @@
+"""Whether a text denies what it names, and what is listed beside it.
+
+Denials are known by words of English and by the short negation words of other languages; where a text denies in a way
+that is not known here, another mention beside the denied one still makes it malformed.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import Final
+
+from metaspo.engine.tasks.formats.plain import words
+
+_NEGATORS: Final = words(
+    "not non no never neither nor none nothing nobody nowhere cannot without hardly barely except excluding unlike "
+    "lack lacks lacking fail fails failed opposite reverse contrary absence absent devoid wrong incorrect false "
+    "unlikely impossible unable unclear unsure uncertain deny denies avoid avoiding refuse refuses decline disagree "
+    "mistake mistaken sans dont doesnt didnt isnt arent aint wasnt wont cant couldnt wouldnt shouldnt "
+    "nicht kein keine keinen keiner pas jamais não niet geen ikke ekki inte не нема није ні nie nije nisu ne ni není "
+    "nejsou nem nincs nu ei eivät pole nav nėra nuk δεν δε όχι μη ούτε không bukan tidak chưa "
+    "ليس ليست ليسا لا غير لم לא אינו אינה אין نه არ ոչ"
+)
+_DOUBTS: Final = words("doubt doubts doubtful")
+_UNDOUBTING: Final = words("no not without any beyond little never")
+_REJECTING: Final = ("ruled", "rules", "ruling", "eliminat", "exclud", "reject", "discard")
+_AFTER_PAIRS: Final = frozenset(
+    {
+        *(
+            ("rather", "than"),
+            ("other", "than"),
+            ("else", "than"),
+            ("less", "than"),
+            ("instead", "of"),
+            ("opposed", "to"),
+            ("far", "from"),
+            ("rule", "out"),
+        ),
+        *((first, "but") for first in words("anything everything everyone all options choices answers labels letters")),
+    }
+)
+_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|from|out|doubt|{'|'.join(_REJECTING)})")
+_NONE_BUT: Final = re.compile(r"\b(?:none|no|nothing|nobody|no\s+one)\s+(?:\w+\s+)?(?:other\s+than|but|except)\b")
+_BREAKERS: Final = words(
+    "but because since so thus therefore hence which while whereas although though instead however then"
+)
+_IDIOMS: Final = words("doubt doubts question only just merely surprise surprisingly wonder matter")
+_FILLERS: Final = words("a an the at all really very exactly actually quite simply")
+_CLAUSE: Final = re.compile(r"[,.;:!?()\n\u3002\u3001\uff0c]")
+_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_CLOSE: Final = " \t\n('\"*_`[-"
+REACH: Final = 5
+NEAR: Final = 3  # before a number
+
+_DENIED_BEFORE: Final = re.compile(
+    r"(?:[不非没沒未無无](?:是|为|為|属于|屬於|能|会|會|可能|算|应该?|應該?|太|怎么|怎麼|够|夠|很|那么|那麼|完全|一定|见得|見得|认为|認為|觉得"
+    r"|覺得|像|再|全|都|具有?|有|包含|含|带|帶|表达|表達|体现|體現|上|出|说|說)*(?:选|選|择|擇)?|[谈談称稱说說看]不[上出]|缺[乏少]"
+    r"|ไม่(?:ใช่|เป็น|ได้)*|មិន(?:មែន)?|ບໍ່(?:ແມ່ນ)?|(?:\A|\n)\W*[✗✘❌])[\s*_]*$"
+)
+# Signs of logic: "!= B", "¬B", "!yes"; an exclamation mark of prose has a space behind it.
+_CROSSES: Final = frozenset("✗✘❌")
+_SIGNS: Final = frozenset("≠¬=!")
+_DENIED_BY_SIGN: Final = re.compile(r"(?:[≠¬]|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z")
+_HEADING: Final = re.compile(
+    r"(?:^|[\n.;!?(*-])\s*(?P<word>wrong|incorrect|false|rejected|excluded|eliminated|not)\b"
+    r"(?:\s+(?:answers?|options?|choices?|letters?|labels?))?\W{0,3}:\W*\Z"
+)
+_ELSEWHERE: Final = """(?:wrong|incorrect|fails)\\b | [✗✘❌]
+    | [是并並]?不(?:对|對|正确|正確|是|成立|太?可能|算|[够夠]|准确|準確|合适|合適|恰当|恰當)
+    | (?:是|为|為)?错 | (?:是|為)?錯
+    | 的可能性(?:很小|不大|不高|较低|很低)
+    | [でとに](?!(?:間)?違い?(?:な|あり|ござ))[^。、，,.!?\n]{0,8}?(?:ない|なく|なかっ|ません)
+    | [はが](?:違|間違|誤|不正解)
+    | (?:적|으로|이라고|라고|이|가|은|는|지|인|할|볼|수|고|\\s){0,8}(?:아니|아닌|아닙|않|없|못)
+    | değil | deyil | emas | емес | биш | नहीं | नाही | ليس | نیست | نہیں | নয় | அல்ல | இல்லை | కాదు | ಅಲ್ಲ | അല്ല
+    | નથી | ਨਹੀਂ | မဟုတ် | አይደለም"""
+_REFUSED: Final = (
+    r"wrong|incorrect|false|excluded|eliminated|rejected|discarded|ruled\ out|out(?!\ of\ (?!the\ question))"
+    r"|off\ the\ table|unlikely|impossible|mistaken?"
+)
+_DENIED_AFTER: Final = re.compile(
+    rf"""[()\[\]"'*_~\s]*(?:(?:label|option|choice|answer|class|category|sentiment|verdict|reading)s?\s+)?(?:
+      (?:is|are|was|were|seems|looks|can|could|should|would|does|do|did|must|has|have)\s+(?:\w+ly\s+)?
+        (?:(?:be|to\s+be|been)\s+(?:\w+ly\s+)?)?(?:(?:the|an?)\s+)?(?:not|never|{_REFUSED})\b
+    | (?:is|are|was|were|does|do|ca|could|should|would)n't\b | cannot\b | {_ELSEWHERE}
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# "5 were not sold" counts, and denies no 5.
+_DENIED_NUMBER: Final = re.compile(
+    rf"""[()\[\]"'*_~\s]*(?:
+      (?:is|was|seems|looks|can|could|should|would|must)\s+(?:\w+ly\s+)?(?:(?:be|to\s+be)\s+(?:\w+ly\s+)?)?
+        (?:(?:the|an?)\s+)?(?:not\s+(?:the|it|correct|right|true|possible|my)|{_REFUSED})\b
+    | (?:isn't|wasn't|can't\s+be|cannot\s+be)\s+(?:the|it|correct|right|true|possible|my)\b
+    | (?:does\s+not|doesn't)\s+(?:fit|work|match|apply)\b | {_ELSEWHERE}
+    )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ASIDE: Final = re.compile(r"(?:\bnot|n't|\bnever),[^,.;:!?\n]{1,40},\W*\Z")
+_ANSWERED_NO: Final = re.compile(
+    r"""[)\]"'*_]*(?:(?P<mark>\s?=|[?:])[\s"'*_]*(?P<no>no|nope|nah|false|wrong|incorrect)(?=\W*(?:\Z|\n|[.,;!]))
+      | (?:,|\s?-|\s?\()\s*(?:no|nope|wrong|incorrect)(?=[\s*_"')\]]*(?:\Z|\n|[.;!])))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_MAY_ANSWER: Final = frozenset(")]\"'*_?:,-(=")
+_ANSWERED_HARDLY: Final = re.compile(
+    r"""[)\]"'*_]*\?\s*(?:i\s+(?:don't|do\s+not)\s+think|i\s+doubt|not|hardly|unlikely)\b""", re.IGNORECASE
+)
+_SIDE_BY_SIDE: Final = re.compile(
+    r"""[\s()*_"'`]*(?:,\s*(?P<last>and|x?or|nor)?|(?P<conjunction>and/or|and|x?or|nor|&|/))(?![^\W_])[\s(*_"'`]*
+    (?:(?:of|an?|the|option|choice|letter|label)\s+)*["'*_`(]*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_WIDEST_JOINT: Final = 40  # characters
+_NONE_OF: Final = re.compile(r"\b(?:none|neither|any|either|nor)\s+(?:of\s+)?(?:the\s+)?[\W_]*\Z", re.IGNORECASE)
+_AFFIRMED: Final = re.compile(r"[\W_]*(?:is|are|was|seems|fits|works)\b", re.IGNORECASE)
+
+
+def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), number: bool = False) -> int | None:
+    """How many words a denial stands before what stands from start to end, 0 for right before it.
+
+    None where it is not denied.
+
+    Args:
+        answers: words that are answers themselves, such as "no", and deny nothing.
+        number: a number stands there, which may count what something is not true of.
+    """
+    if not text.isascii() and (match := _DENIED_BEFORE.search(text[max(0, start - 9) : start])):
+        crossed = match[0].strip(" \n\t#*_>-")[:1] in _CROSSES
+        if not (crossed and text[start:end].lower() in _NEGATORS):  # "❌ No" says no
+            return 0
+    if end < len(text) and (distance := _denied_after(text, start, end, answers=answers, number=number)) is not None:
+        return distance
+    reach = NEAR if number else REACH
+    before = text[max(0, start - 10 * reach - 20) : start].rstrip(_CLOSE).lower()
+    if before and (before[-1] in _SIGNS or "\\" in before) and _DENIED_BY_SIGN.search(text, max(0, start - 12), start):
+        return 0
+    if not before or before[-1] in ".,;:!?":
+        return reach if before and _denied_over_mark(before, answers) else None
+    clause = _WORD.findall(_CLAUSE.split(before)[-1])[-reach - 2 :]
+    if (_NEGATORS.isdisjoint(clause) and not _MAY_DENY.search(before)) or _NONE_BUT.search(before):
+        return None
+    return _denial(clause, answers, reach)
+
+
+def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], number: bool) -> int | None:
+    if text[end] not in ".,;:!?\n":
+        if (_DENIED_NUMBER if number else _DENIED_AFTER).match(text, end):
+            return REACH
+        if text.startswith("~~", end) and text.endswith("~~", 0, start):
+            return 0
+    if text[end] not in _MAY_ANSWER and not text.startswith((" -", " (", " ="), end):
+        return None
+    # After a letter a colon or a dash begins what the option says: "B: No".
+    no = _ANSWERED_NO.match(text, end)
+    if no and "no" not in answers and (no["mark"] == "?" or number or end - start > 1):
+        return 0
+    return REACH if _ANSWERED_HARDLY.match(text, end) else None
+
+
+def _denied_over_mark(before: str, answers: Collection[str]) -> bool:
+    """Whether a denial reaches over the comma or the colon that a text ends with."""
+    if before[-1] == ",":
+        return _ASIDE.search(before) is not None
+    heading = _HEADING.search(before) if before[-1] == ":" else None
+    return heading is not None and heading["word"] not in answers
+
+
+def denials(text: str, spans: Sequence[tuple[int, int]], *, answers: Collection[str] = ()) -> list[int | None]:
+    """For each place what `denied` says; what is listed beside a denied one is denied with it.
+
+    Before it in a list ("A and B are wrong"), and behind it as far as "or", "nor" or "and" reach ("not A or B"); over
+    commas alone only after "none of": "not A, B" may well mean B.
+    """
+    distances = [denied(text, start, end, answers=answers) for start, end in spans]
+    if all(distance is None for distance in distances):
+        return distances
+    joints = [
+        _SIDE_BY_SIDE.fullmatch(text, end, start) if start - end <= _WIDEST_JOINT else None
+        for (_, end), (start, _) in pairwise(spans)
+    ]
+    until = 0
+    for index, distance in enumerate(distances):
+        if distance is not None and index >= until:
+            until = _denied_until(text, spans, joints, index)
+        elif distance is None and index < until:
+            distances[index] = REACH
+    for index in range(len(joints) - 1, -1, -1):
+        if joints[index] and distances[index] is None and distances[index + 1] is not None:
+            distances[index] = REACH
+    return distances
+
+
+def _denied_until(
+    text: str, spans: Sequence[tuple[int, int]], joints: Sequence[re.Match[str] | None], index: int
+) -> int:
+    """The position behind the last place that is denied with the one at `index`."""
+    whole_list = _NONE_OF.search(text, max(0, spans[index][0] - 24), spans[index][0]) is not None
+    until = index + 1
+    for position in range(index, len(joints)):
+        joint = joints[position]
+        if joint is None:
+            break
+        joined = joint["conjunction"] or (joint["last"] or "and").lower() != "and"
+        if (whole_list or joined) and not _AFFIRMED.match(text, spans[position + 1][1]):
+            until = position + 2
+    return until
+
+
+def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int | None:
+    """How far from the end the last word that denies stands; words such as "the" do not count."""
+    distance = 0
+    for index in range(len(clause) - 1, -1, -1):
+        word, after = clause[index], clause[index + 1 : index + 2]
+        pair = (clause[index - 1] if index else "", word)
+        if word in answers or (word in _BREAKERS and pair not in _AFTER_PAIRS):
+            return None
+        negates = word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
+        negates = negates or (word in _DOUBTS and not (index and clause[index - 1] in _UNDOUBTING))
+        if (negates or pair in _AFTER_PAIRS) and not (after and after[0] in _IDIOMS):
+            return distance if distance <= reach else None
+        distance += word not in _FILLERS
+    return None
