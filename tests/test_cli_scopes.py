@@ -95,6 +95,21 @@ def test_what_one_prompt_for_all_domains_takes_is_asked_once(scopes: Path, serve
     assert set(asked) == {1}
 
 
+def test_a_search_for_all_domains_is_counted_once_and_has_the_calls_of_one_for_each(
+    scopes: Path, server: ChatServer
+) -> None:
+    """Each domain's cell counts its share of it; only a search asks the optimizer."""
+    grid = GRID.format(domains=list(SCOPES), seeds="[1]").replace('"default", "metaspo", ', "") + "equal_calls = 40\n"
+    (scopes / "grid.toml").write_text(grid, encoding="utf-8")
+    data = here("compare", "grid.toml", "--quiet", "--json").data
+    (took,) = data["tables"]["spent"]
+    (whole,) = {cell["result"]["train_calls"] for cell in data["cells"]}
+    assert 40 < whole <= 80
+    assert took["train calls a cell"] == pytest.approx(whole / 2, abs=1)
+    written = sum(count for body, count in server.answered.items() if '"writer"' in body)
+    assert sum(cell["optimizer_answers"] for cell in data["cells"]) == pytest.approx(written, abs=1)
+
+
 def test_all_domains_are_a_study_of_their_own(scopes: Path) -> None:
     everything = 'config = "run.toml"\nmethods = ["METHOD"]\ndomains = ["all"]\n'
     (scopes / "grid.toml").write_text(everything.replace("METHOD", "global:metaspo"), encoding="utf-8")

@@ -5,6 +5,7 @@ iterations go on until no further prompt fits within them, or `BARREN` in a row 
 splits of the first prompts are asked for from the start, behind everything else: they fill what the loops leave free.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -41,8 +42,8 @@ class _Optimized:
     ended_early: str
 
 
-async def run(context: RunContext) -> RunResult:
-    """Run to the end.
+async def run(context: RunContext, *, searched: Callable[[], None] = lambda: None) -> RunResult:
+    """Run to the end; `searched` is called where the loops are over, and nothing is left but the test splits.
 
     Raises:
         RunStopped: when the run cannot go on now (budget reached, no server, bad key); it can be resumed.
@@ -51,7 +52,7 @@ async def run(context: RunContext) -> RunResult:
     answers = count_answers(context.config, context.tasks)
     context.observer.planned(base_calls=answers.base, optimizer_calls=answers.optimizer)
     context.journal.write(events.Start.now(name=context.config.name, seed=context.config.seed))
-    before, optimized = await both(score_before(context), _optimize(context))
+    before, optimized = await both(score_before(context), _optimize(context, searched))
     tests = (*before, *optimized.after)
     final = optimized.final
     context.journal.write(events.Finish(score=final.best_score))
@@ -79,7 +80,7 @@ async def run(context: RunContext) -> RunResult:
     )
 
 
-async def _optimize(context: RunContext) -> _Optimized:
+async def _optimize(context: RunContext, searched: Callable[[], None]) -> _Optimized:
     first = await _initial(context)
     state, calls = first, TrainCalls(context.config.train_calls)
     calls.admit(cells_of([card for task in first.tasks for card in (*task.kept, *task.plain)]))
@@ -102,6 +103,7 @@ async def _optimize(context: RunContext) -> _Optimized:
             break
         if ended_early := early.after(iteration, state, left=calls.left):
             break
+    searched()
     context.observer.stage("test splits")
     return _Optimized(first, state, await score_after(context, state), calls.taken, ended_early)
 

@@ -121,12 +121,14 @@ class RunReport:
     """A finished run: its result, and what it took this time.
 
     Attributes:
+        search: what `usage` was when the loops were over, before the test splits of what they found.
         directory: the run directory, None if the run was kept in memory only.
         seconds: wall time of this session; one that finds everything in the cache takes next to none.
     """
 
     result: RunResult
     usage: AccountStatistics
+    search: AccountStatistics
     seconds: float
     directory: Path | None
 

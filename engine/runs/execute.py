@@ -98,9 +98,15 @@ async def run_prepared(
                 stack.enter_context(kept_ledger(directory, account.purse, session=session, spent=account.counts))
         context = replace(context, observer=observer, journal=WatchedJournal(journal, observer.warn))
         result, why = None, ""
+        search = context.account.statistics()
+
+        def searched() -> None:
+            nonlocal search
+            search = context.account.statistics()
+
         try:
             with events.heard_by(journal, observer) if events else nullcontext():
-                result = await run(context)
+                result = await run(context, searched=searched)
         except Exception as stop:
             why = str(stop)
             raise
@@ -120,7 +126,8 @@ async def run_prepared(
                 directory.write_summary(summary.as_json())
         if directory:
             directory.write_result(result)
-    return RunReport(result=result, usage=usage, seconds=seconds, directory=directory.path if directory else None)
+    path = directory.path if directory else None
+    return RunReport(result=result, usage=usage, search=search, seconds=seconds, directory=path)
 
 
 def make_context(

@@ -113,7 +113,9 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
         result = await _fixed(job, gateway, observer=observer)
     else:
         report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events, purse=job.purse)
-        result = _optimized(cell, report, job.names)
+        result = _optimized(
+            cell, report, job.names, searches=len(job.grid.config.domains) if cell.method.everywhere else 1
+        )
     users = {row.task: row.user for row in reversed(result.tests)}  # a task's best user prompt comes first
     transferred = {}
     for item, names in job.moved:
@@ -206,7 +208,8 @@ async def _fixed(job: Job, gateway: Gateway, *, observer: Observer) -> CellResul
     return _with_usage(result, usage, job.names)
 
 
-def _optimized(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
+def _optimized(cell: Cell, report: RunReport, names: LaneNames, *, searches: int) -> CellResult:
+    """The result of a run; `searches`: of so many cells whose search is the same, and counted in each for its share."""
     result = CellResult(
         method=cell.method.name,
         domain=cell.domain,
@@ -214,9 +217,24 @@ def _optimized(cell: Cell, report: RunReport, names: LaneNames) -> CellResult:
         system_prompt=report.result.system_prompt,
         tests=tuple(row for row in report.result.tests if row.stage == "after"),
         result=report.result,
-        train_calls=report.result.train_calls,
+        train_calls=round(report.result.train_calls / searches),
     )
-    return _with_usage(result, report.usage, names)
+    return _with_share(_with_usage(result, report.usage, names), report.search, names, searches=searches)
+
+
+def _with_share(result: CellResult, search: AccountStatistics, names: LaneNames, *, searches: int) -> CellResult:
+    """Without what of a search is counted in other cells; what was asked now is asked, and counted, once anyway."""
+    if searches == 1:
+        return result
+    total = _with_usage(replace(result, answers=0, optimizer_answers=0, worth=0.0, unpriced_worth=0), search, names)
+    others = 1 - 1 / searches
+    return replace(
+        result,
+        answers=result.answers - round(total.answers * others),
+        optimizer_answers=result.optimizer_answers - round(total.optimizer_answers * others),
+        worth=result.worth - total.worth * others,
+        unpriced_worth=result.unpriced_worth - round(total.unpriced_worth * others),
+    )
 
 
 def _unfinished(cell: Cell, reason: str) -> CellResult:

@@ -45,6 +45,7 @@ def about_effort(study: Study) -> list[str]:
     priced = not any(took.unpriced for took in efforts.values())
     figures = {
         "train calls": ({method: took.train for method, took in efforts.items()}, ",.0f"),
+        "base calls": ({method: took.base for method, took in efforts.items()}, ",.0f"),
         "optimizer calls": ({method: took.optimizer for method, took in efforts.items()}, ",.0f"),
         "dollars": ({method: took.dollars for method, took in efforts.items() if priced}, ",.4g"),
     }
@@ -60,7 +61,7 @@ def about_effort(study: Study) -> list[str]:
 def about_everywhere(study: Study) -> list[str]:
     """Which methods have one search for all domains."""
     names = [each.name for each in study.grid.methods if each.everywhere]
-    return [f"{', '.join(names)}: one search for all domains, counted in each one's cell but asked once."] * bool(names)
+    return [f"{', '.join(names)}: one search for all domains, of which each one's cell counts its share."] * bool(names)
 
 
 def about_user_prompts(study: Study) -> list[str]:

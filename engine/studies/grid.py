@@ -220,7 +220,7 @@ def _cell(
     if domain:
         changes |= {"domain": list(config.domains) if variant.everywhere else domain, "tasks": []}
     if config.equal_calls is not None and not variant.fixed:
-        changes["train_calls"] = config.equal_calls
+        changes["train_calls"] = config.equal_calls * (len(config.domains) if variant.everywhere else 1)
     try:
         prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:

@@ -317,8 +317,9 @@ def _spent(study: Study, summaries: Summaries) -> Table:
                 *about_effort(study),
                 *about_everywhere(study),
                 "Train calls are base calls on train splits, each answer once, those that dropped candidates spared "
-                "included; base calls are all answers there were, on test splits, too. What was in the cache already "
-                "was not asked again; methods share equal questions. What cells without a result took is not in them.",
+                "included; base calls are all answers there were, without those spared, on test splits, too. What was "
+                "in the cache already was not asked again; methods share equal questions. What cells without a result "
+                "took is not in them.",
             ]
         ),
     )
