@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import here, write_project
+from command_line import here, task_table, write_project
 from world import World
 
 from metaspo.engine import evaluate
@@ -92,6 +92,28 @@ def test_a_method_has_the_score_that_its_own_run_gives(project: Path) -> None:
         (run,) = here("optimize", "run.toml", "--set", f"seed={seed}", "--json", "--quiet").data
         found += [row["score"] for row in run["result"]["tests"] if (row["role"], row["stage"]) == ("target", "after")]
     assert scores(compared)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro-f1"])
+def test_a_run_and_a_comparison_say_the_same_of_the_same_answers(project: Path, metric: str) -> None:
+    """Difference, intervals and p; with a question that stands twice in a test file, and tasks of unequal weight."""
+    test = (project / "unseen.test.jsonl").read_text(encoding="utf-8").splitlines()
+    (project / "unseen.test.jsonl").write_text("\n".join([*test, test[0], test[0]]) + "\n", encoding="utf-8")
+    text = (project / "run.toml").read_text(encoding="utf-8").replace('"accuracy"', f'"{metric}"')
+    more = task_table("unseen", role="target").replace('"unseen"', '"further"\nweight = 3').replace("unseen.", "b.")
+    (project / "run.toml").write_text(text + more, encoding="utf-8")
+    (project / "pair.toml").write_text('config = "run.toml"\nmethods = ["default", "metaspo"]\nseeds = [7]\n')
+    (ran,) = here("optimize", "run.toml", "--quiet", "--json").data
+    (gain,) = [gain for gain in ran["result"]["gains"] if gain["role"] == "target"]
+    tables = here("compare", "pair.toml", "--quiet", "--json").data["tables"]
+    (against,) = tables["against"]
+    assert gain["tasks"] == len(tables["tasks"]) == 2
+    assert against["difference"] == round(100 * (gain["after"] - gain["before"]), 2) != 0
+    for head, name in (("95%, other examples", "interval"), ("95%, other tasks", "over_tasks")):
+        assert against[head] == f"{100 * gain[name]['low']:+.1f} to {100 * gain[name]['high']:+.1f}"
+    assert float(against["p"]) == float(f"{gain['p']:.2g}")
+    before, after = (row["mean over tasks"] for row in tables["scores"])
+    assert (before, after) == (round(100 * gain["before"], 2), round(100 * gain["after"], 2))
 
 
 def test_run_again_it_asks_nothing_and_says_the_same(project: Path, server: ChatServer) -> None:
