@@ -11,6 +11,7 @@ from command_line import here, task_table, write_project
 from world import World
 
 from metaspo.engine import evaluate
+from metaspo.engine.config.baselines import baseline_prompt
 from metaspo.engine.studies import ablation
 
 WORLD = World(3, malformed=0.1)
@@ -243,11 +244,21 @@ def test_a_run_has_a_page(project: Path) -> None:
         ('config = "run.toml"\nmethods = ["user:sprig"]', "does not look for user prompts"),
         ('config = "run.toml"\nmethodz = ["default"]', "did you mean 'method'"),
         ('config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nwithout = "q"', "no source task 'q'"),
+        ('config = "run.toml"\nmethods = ["default", "file:usual.txt"]', "is the very prompt of 'default'"),
+        (
+            'config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nset = { iterations = 0 }',
+            "writes no prompts",
+        ),
+        (
+            'config = "run.toml"\n[[method]]\nname = "x"\nlike = "inner-only"\nset = { "inner.candidates" = 0 }',
+            "writes no",
+        ),
         ("config = ", "grid.toml: not valid TOML"),
     ],
 )
 def test_a_mistake_in_a_grid_is_one_line(project: Path, text: str, told: str) -> None:
     (project / "grid.toml").write_text(text, encoding="utf-8")
+    (project / "usual.txt").write_text(baseline_prompt("default") + "\n", encoding="utf-8")
     ended = here("compare", "grid.toml")
     assert ended.code == 2
     assert len(ended.errors) == 1

@@ -159,6 +159,7 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     """Prepare every cell; `folder` is where the grid's paths start."""
     methods = [method(name, folder=folder) for name in config.methods]
     methods += [_variant_of(table, folder=folder) for table in config.method]
+    _check_fixed(methods)
     path = folder / config.config
     base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
     if config.adapt is not None:
@@ -225,6 +226,7 @@ def _cell(
         prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
+    _check_writes(variant, prepared)
     if variant.everywhere:
         domain_tasks = {task.name for task in find_domains([domain])[0].tasks}
         seen = tuple(task for task in prepared.tasks if task.role != "target" or task.name in domain_tasks)
@@ -240,6 +242,30 @@ def _cell(
     if not variant.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
+
+
+def _check_fixed(methods: Sequence[Method]) -> None:
+    """Raises `ConfigError` where two methods are the same prompt."""
+    prompts: dict[str, str] = {}
+    for each in methods:
+        same = prompts.setdefault(each.fixed, each.name) if each.fixed and not each.changes else each.name
+        if same != each.name:
+            raise ConfigError(
+                f"method '{each.name}': is the very prompt of '{same}', and could not differ from it; leave one out"
+            )
+
+
+def _check_writes(variant: Method, prepared: Prepared) -> None:
+    """Raises `UnseenMethod` where a method that is no fixed prompt writes none either."""
+    config = prepared.config
+    inner, outer = config.inner.candidates, config.outer.candidates
+    if not variant.fixed and not ((config.iterations or config.train_calls) and (inner or outer)):
+        raise UnseenMethod(
+            f"{prepared.source}: method '{variant.name}' writes no prompts (iterations = {config.iterations}, "
+            f"inner.candidates = {inner}, outer.candidates = {outer}): it could not differ from the first ones; "
+            "leave it out",
+            method=variant.name,
+        )
 
 
 def _check_seen(variant: Method, targets: Sequence[Task], *, source: str) -> None:
