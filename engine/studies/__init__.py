@@ -12,12 +12,12 @@ from metaspo.engine.studies.grid import (
     Grid,
     GridConfig,
     MethodTable,
-    UnseenMethod,
     load_grid,
     prepare_grid,
 )
 from metaspo.engine.studies.methods import Method, method, method_names
 from metaspo.engine.studies.needs import plan_cell
+from metaspo.engine.studies.refusals import UnseenMethod
 from metaspo.engine.studies.results import CellResult
 from metaspo.engine.studies.scores import Summary, comparisons, summarize_method
 from metaspo.engine.studies.study import Study

@@ -10,13 +10,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, read_toml, refuse_run
-from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, RunConfig
+from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable
 from metaspo.engine.config.table import MOST_CALLS, Table, name_of
 from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
-from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.methods import Method, method
+from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_seen, check_writes
 from metaspo.engine.studies.results import model_label
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.spec import PathText
@@ -112,14 +112,6 @@ class Cell:
     on_targets: bool = False
 
 
-class UnseenMethod(ConfigError):
-    """A method of whose work nothing would be seen in a comparison: its name is `method`."""
-
-    def __init__(self, message: str, *, method: str) -> None:
-        super().__init__(message)
-        self.method = method
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """A grid that is ready to run: every cell's config validated and its data loaded.
@@ -159,11 +151,11 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     """Prepare every cell; `folder` is where the grid's paths start."""
     methods = [method(name, folder=folder) for name in config.methods]
     methods += [_variant_of(table, folder=folder) for table in config.method]
-    _check_fixed(methods)
+    check_fixed(methods)
     path = folder / config.config
     base = load_config(path, overrides={"domain": config.domains[0], "tasks": []} if config.domains else None)
     if config.adapt is not None:
-        _check_adapting(base, source=str(path))
+        check_adapting(base, source=str(path))
     names = _run_names(methods)
     cells = tuple(
         _cell(config, path, variant, iterations=base.iterations, domain=domain, seed=seed, name=names[variant.name])
@@ -226,7 +218,7 @@ def _cell(
         prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
-    _check_writes(variant, prepared)
+    check_writes(variant, prepared)
     if variant.everywhere:
         domain_tasks = {task.name for task in find_domains([domain])[0].tasks}
         seen = tuple(task for task in prepared.tasks if task.role != "target" or task.name in domain_tasks)
@@ -235,7 +227,7 @@ def _cell(
     targets = [task for task in prepared.tasks if task.role == "target"]
     on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
     if on_targets:
-        _check_seen(variant, targets, source=prepared.source)
+        check_seen(variant, targets, source=prepared.source)
         prepared = _on_targets(prepared, targets)
     else:
         prepared = replace(prepared, tasks=variant.tasks(prepared.tasks, seed=seed))
@@ -244,58 +236,12 @@ def _cell(
     return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
 
 
-def _check_fixed(methods: Sequence[Method]) -> None:
-    """Raises `ConfigError` where two methods are the same prompt."""
-    prompts: dict[str, str] = {}
-    for each in methods:
-        same = prompts.setdefault(each.fixed, each.name) if each.fixed and not each.changes else each.name
-        if same != each.name:
-            raise ConfigError(
-                f"method '{each.name}': is the very prompt of '{same}', and could not differ from it; leave one out"
-            )
-
-
-def _check_writes(variant: Method, prepared: Prepared) -> None:
-    """Raises `UnseenMethod` where a method that is no fixed prompt writes none either."""
-    config = prepared.config
-    inner, outer = config.inner.candidates, config.outer.candidates
-    if not variant.fixed and not ((config.iterations or config.train_calls) and (inner or outer)):
-        raise UnseenMethod(
-            f"{prepared.source}: method '{variant.name}' writes no prompts (iterations = {config.iterations}, "
-            f"inner.candidates = {inner}, outer.candidates = {outer}): it could not differ from the first ones; "
-            "leave it out",
-            method=variant.name,
-        )
-
-
-def _check_seen(variant: Method, targets: Sequence[Task], *, source: str) -> None:
-    """Raises `UnseenMethod` for one that writes user prompts only, where none could differ from the first ones."""
-    without = [task.name for task in targets if not task.train]
-    if without:
-        raise UnseenMethod(
-            f"{source}: tasks: method '{variant.name}' writes user prompts only, and target task '{without[0]}' has no "
-            "train examples to write them from: there it could not differ from the first ones; add `train` to it, or "
-            "leave the method out",
-            method=variant.name,
-        )
-
-
 def _on_targets(prepared: Prepared, targets: Sequence[Task]) -> Prepared:
     """The same with the target tasks in place of the source tasks; the best user prompt of each is always tested."""
     config = prepared.config
     if config.test.source == "none":
         config = config.model_copy(update={"test": config.test.model_copy(update={"source": "best"})})
     return replace(prepared, config=config, tasks=tuple(replace(task, role="source") for task in targets))
-
-
-def _check_adapting(config: RunConfig, *, source: str) -> None:
-    """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
-    strategy = inner_strategy(config.inner.strategy, config.inner.options)
-    size = RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=1)
-    if config.optimizer is None and strategy.work(size).optimizer:
-        raise ConfigError(
-            f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
-        )
 
 
 def _check_given(folder: Path, cells: Sequence[Cell]) -> None:

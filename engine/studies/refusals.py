@@ -1,0 +1,64 @@
+"""Methods of a comparison that are refused: nothing would be seen of their work."""
+
+from collections.abc import Sequence
+
+from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.strategies import RoundSize, inner_strategy
+from metaspo.engine.studies.methods import Method
+from metaspo.engine.tasks import Task
+
+
+class UnseenMethod(ConfigError):
+    """A method of whose work nothing would be seen in a comparison: its name is `method`."""
+
+    def __init__(self, message: str, *, method: str) -> None:
+        super().__init__(message)
+        self.method = method
+
+
+def check_fixed(methods: Sequence[Method]) -> None:
+    """Raises `ConfigError` where two methods are the same prompt."""
+    prompts: dict[str, str] = {}
+    for each in methods:
+        same = prompts.setdefault(each.fixed, each.name) if each.fixed and not each.changes else each.name
+        if same != each.name:
+            raise ConfigError(
+                f"method '{each.name}': is the very prompt of '{same}', and could not differ from it; leave one out"
+            )
+
+
+def check_writes(variant: Method, prepared: Prepared) -> None:
+    """Raises `UnseenMethod` where a method that is no fixed prompt writes none either."""
+    config = prepared.config
+    inner, outer = config.inner.candidates, config.outer.candidates
+    if not variant.fixed and not ((config.iterations or config.train_calls) and (inner or outer)):
+        raise UnseenMethod(
+            f"{prepared.source}: method '{variant.name}' writes no prompts (iterations = {config.iterations}, "
+            f"inner.candidates = {inner}, outer.candidates = {outer}): it could not differ from the first ones; "
+            "leave it out",
+            method=variant.name,
+        )
+
+
+def check_seen(variant: Method, targets: Sequence[Task], *, source: str) -> None:
+    """Raises `UnseenMethod` for one that writes user prompts only, where none could differ from the first ones."""
+    without = [task.name for task in targets if not task.train]
+    if without:
+        raise UnseenMethod(
+            f"{source}: tasks: method '{variant.name}' writes user prompts only, and target task '{without[0]}' has no "
+            "train examples to write them from: there it could not differ from the first ones; add `train` to it, or "
+            "leave the method out",
+            method=variant.name,
+        )
+
+
+def check_adapting(config: RunConfig, *, source: str) -> None:
+    """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
+    strategy = inner_strategy(config.inner.strategy, config.inner.options)
+    size = RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=1)
+    if config.optimizer is None and strategy.work(size).optimizer:
+        raise ConfigError(
+            f"{source}: optimizer: is missing: adapting by the inner strategy '{config.inner.strategy}' asks one"
+        )
