@@ -180,7 +180,8 @@ def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
     session = data.get("session")
     if session and session["state"] != "ended":
         _print_session(out, Session(**session), told=summary is not None)
-    if not (summary and summary.finished) and (summary or not session):
+    under_way = session and session["state"] == "running"  # how an earlier session ended is no news then
+    if not under_way and not (summary and summary.finished) and (summary or not session):
         why = (summary and summary.stopped) or "interrupted; start it again to go on"
         say(out, f"Not finished: {why}")
 

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from world import World, make_config, make_task
 from metaspo.backends import Simulated
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunDirectory, optimize, read_journal
-from metaspo.engine.journal.events import Spent
+from metaspo.engine.journal.events import Spent, Start
+from metaspo.engine.journal.journal import FileJournal
+from metaspo.engine.runs.listing import list_runs
 from metaspo.engine.runs.status import Session, last_session
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
@@ -99,6 +102,33 @@ def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_sai
     (killed,) = (number for number, line in enumerate(lines) if BROKEN_OFF in line)
     assert lines[killed + 1] == "What follows is of the session before."
     assert "budget" in lines[killed + 2]
+
+
+def test_a_stopped_run_that_goes_on_is_not_told_to_be_started_again(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
+    assert "Not finished" in shown()
+    running = run_into(project, server, calls=30)
+    for text in (shown(), here("show", "--all").out):
+        assert UNDER_WAY in text
+        assert "Not finished" not in text
+        assert "start it again" not in text
+    server.release()
+    assert end(running).code == 0
+
+
+async def test_a_run_under_way_has_taken_the_minutes_until_now(tmp_path: Path) -> None:
+    """Not those until its last line, which a long stage leaves behind."""
+    run = RunDirectory(tmp_path / "run")
+    with run.held():
+        run.config.write_text("{}", encoding="utf-8")
+        journal = FileJournal(run.journal)
+        journal.write(Start(name="run", seed=1, wall=time.time() - 600))
+        journal.close()
+        (line,) = list_runs([run])
+        assert line.state == "running"
+        assert line.seconds >= 600
+    (line,) = list_runs([run])
+    assert line.seconds < 600
 
 
 def test_a_finished_run_that_is_run_again_shows_both(project: Path, server: ChatServer) -> None:

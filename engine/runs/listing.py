@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from time import localtime, strftime
+from time import localtime, strftime, time
 from typing import Any, Literal
 
 from metaspo.engine.config.schema import ROLES
@@ -128,6 +128,8 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
     view = None if result else RunView.of(StoredJournal(run.journal))
     points = view.history.points(weights_of(config)) if view else ()
     spent = view.all_sessions if view else summary.all_sessions if summary else None
+    # A session that goes on has taken longer than it said with its last line.
+    unsaid = time() - view.start.wall - view.session.seconds if view and data["running"] and view.start.wall else 0.0
     return RunLine(
         run=run.name,
         config=config.get("name", ""),
@@ -143,7 +145,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         calls=spent.calls if spent else 0,
         dollars=spent.dollars if spent else 0.0,
         unpriced=spent.unpriced if spent else 0,
-        seconds=spent.seconds if spent else 0.0,
+        seconds=spent.seconds + max(0.0, unsaid) if spent else 0.0,
     )
 
 
