@@ -35,7 +35,7 @@ from metaspo.backends.errors import (
     WrongForm,
 )
 from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.local import LocalModel, LocalServerFailed
+from metaspo.backends.local import LocalModel, LocalServerFailed, local_threads
 from metaspo.backends.model_files import (
     DEFAULT_MODEL,
     LocalModelFacts,
@@ -43,6 +43,7 @@ from metaspo.backends.model_files import (
     fetch_model,
     local_models,
     local_revision,
+    local_size,
     models_folder,
 )
 from metaspo.backends.model_sources import Progress
@@ -103,6 +104,8 @@ __all__ = [
     "load_models",
     "local_models",
     "local_revision",
+    "local_size",
+    "local_threads",
     "model_facts",
     "models_folder",
     "read_chat_call",

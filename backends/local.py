@@ -59,7 +59,7 @@ class LocalModel:
         """
         self._model = str(model)
         self._alias = Path(self._model).stem if self._model.lower().endswith(".gguf") else self._model
-        self._threads = threads or min(_usable_cores(), _MAX_THREADS)
+        self._threads = threads or local_threads()
         self._parallel = parallel
         self._context = context
         self._start_limit = start_limit
@@ -246,6 +246,11 @@ class LocalModel:
 def _note_end(start: "asyncio.Task[OpenAICompatible]") -> None:
     if not start.cancelled():
         start.exception()  # seen, though everybody who waited for it may have given up
+
+
+def local_threads() -> int:
+    """The threads that a local model gets where none are given: the cores we may use, at most 8."""
+    return min(_usable_cores(), _MAX_THREADS)
 
 
 def _usable_cores() -> int:

@@ -82,6 +82,21 @@ def local_revision(model: str | Path) -> str:
     return ""
 
 
+def local_size(model: str | Path) -> int | None:
+    """Bytes of a local model's file; None for a name on the hub, which is not asked for it; nothing is fetched.
+
+    Raises `ModelFileUnavailable` where there is no such model.
+    """
+    name = str(model)
+    if (facts := local_models().get(name)) is not None:
+        return facts.size
+    if _is_path(name):
+        return _own_file(name).stat().st_size
+    if parse_hub_name(name) is None:
+        raise _unknown(name, local_models())
+    return None
+
+
 async def fetch_model(
     model: str | Path = DEFAULT_MODEL,
     *,

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from metaspo.backends import LocalModelFacts, ModelFileUnavailable, fetch_model, local_models, models_folder
-from metaspo.backends.model_files import local_revision
+from metaspo.backends.model_files import local_revision, local_size
 from metaspo.backends.model_sources import WheelPart, parse_hub_name
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
@@ -362,3 +362,13 @@ def test_a_revision_tells_weights_apart_and_fetches_nothing(tmp_path: Path) -> N
     assert local_revision("owner/repo:file.gguf") == ""
     with pytest.raises(ModelFileUnavailable, match="There is no local model 'nonsense'"):
         local_revision("nonsense")
+
+
+def test_the_size_of_a_model_is_known_without_fetching_it(tmp_path: Path) -> None:
+    assert {name: local_size(name) for name in local_models()} == {name: f.size for name, f in local_models().items()}
+    file = tmp_path / "own.gguf"
+    file.write_bytes(b"GGUF and more")
+    assert (local_size(file), local_size("owner/repo:file.gguf")) == (13, None)
+    for name in ("nonsense", str(tmp_path / "nowhere.gguf")):
+        with pytest.raises(ModelFileUnavailable, match="There is no"):
+            local_size(name)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import SKILLS, World, fraction, make_config, make_task
 
-from metaspo.backends import Request, Simulated
+from metaspo.backends import ModelFileUnavailable, Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Calls, Observer, Prepared, RunConfig, RunReport, count_calls, optimize, plan_run
@@ -156,6 +156,29 @@ def test_a_token_limit_counts_the_answers_too() -> None:
     base = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3)).base
     assert base.completion_tokens > 0
     assert base.minutes == pytest.approx((base.prompt_tokens + base.completion_tokens) / 100)
+
+
+def test_a_local_models_minutes_go_by_its_size_its_threads_and_the_tokens() -> None:
+    tasks = tasks_of(2, 1, train=6, test=3)
+
+    def minutes(**table: Any) -> float:  # noqa: ANN401 - keys of a config
+        return plan_run(make_config({"base": {"backend": "local", "endpoints": [], **table}}), tasks).base.minutes
+
+    one = minutes(model="smollm2", threads=1, concurrency=4)
+    assert minutes(model="smollm2", threads=4, concurrency=4) == pytest.approx(one / 4)
+    assert minutes(model="smollm2", threads=1, concurrency=1) == one, "side by side they share the same cores"
+    assert minutes(model="qwen2.5-coder-0.5b", threads=1) > 1.5 * one
+    assert minutes(model="smollm2", threads=1, max_tokens=1) < one
+    assert minutes(model="owner/repo:file.gguf", threads=1) > one
+
+
+@pytest.mark.parametrize("model", ["nonsense", "./nowhere.gguf"])
+def test_a_local_model_that_there_is_not_cannot_be_planned(model: str) -> None:
+    with pytest.raises(ModelFileUnavailable, match="There is no"):
+        plan_run(
+            make_config({"base": {"backend": "local", "model": model, "endpoints": []}}),
+            tasks_of(1, 0, train=2, test=1),
+        )
 
 
 @given(st.integers(1, 9), st.integers(0, 4))
