@@ -120,7 +120,7 @@ def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) ->
             blocked.set()
             go_on.wait()
 
-        client._loop.call_soon_threadsafe(block)
+        client._thread.loop.call_soon_threadsafe(block)
         blocked.wait()
         assert [client.complete(ask("q")).text for _ in range(3)] == ["q/0"] * 3
         go_on.set()
@@ -267,6 +267,7 @@ def test_lanes_are_found_by_the_model_s_name() -> None:
         assert client.complete(ask("q", model="x"), lane="m").text == "m"
         for call in (
             lambda: client.complete(ask("q", model="x")),
+            lambda: client.complete(ask("q", model="n"), lane="x"),
             lambda: client.complete_many([ask("q"), ask("q", model="n")]),
         ):
             with pytest.raises(CallFailed, match="lane") as caught:
@@ -346,20 +347,19 @@ def test_a_close_that_ctrl_c_breaks_off_leaves_nobody_waiting() -> None:
 def test_who_comes_as_the_loop_stops_or_later_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """His check that the client is open was just before it was closed."""
     client = client_of()
-    futures: list[Future[None]] = [Future() for _ in range(3)]
+    loop, futures = client._thread.loop, list[Future[None]]()
 
     def come() -> None:  # taken over in the loop's last round, so that the task has no turn
-        client._hand_over(futures[0], asyncio.sleep(0))
-        client._loop.call_soon(client._loop.stop)
+        futures.append(client._thread.hand_over(asyncio.sleep(0)))
+        loop.call_soon(loop.stop)
 
     def stop() -> None:
-        client._loop.call_soon_threadsafe(come)
-        client._thread.join()
+        loop.call_soon_threadsafe(come)
+        client._thread._thread.join()
 
-    monkeypatch.setattr(client, "_stop_loop", stop)
+    monkeypatch.setattr(client._thread, "stop", stop)
     client.close()
-    for future in futures[1:]:
-        client._hand_over(future, asyncio.sleep(0))
+    futures += [client._thread.hand_over(asyncio.sleep(0)) for _ in range(2)]
     assert [future.done() for future in futures] == [True] * 3
     assert {str(future.exception()) for future in futures} == {"This client is closed; make a new one."}
 
