@@ -11,7 +11,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import orjson
 
 from metaspo.backends import OpenAICompatible
 from metaspo.scheduling import Client, Lane, LaneSettings
+from metaspo.scheduling.loop_thread import LoopThread
 
 AT_ONCE = 64
 WARM_UP = 4  # questions before: packages import much at the first one
@@ -36,11 +38,16 @@ class Work:
 
     Attributes:
         client: to ask through; None for the package's own.
+        cache, per_minute: the client's folder and the limit that it is told, for what has a gateway of its own.
+        opened: is closed when all was asked.
     """
 
     questions: list[str]
     url: str
-    client: Client | None
+    client: Client | None = None
+    cache: str = ""
+    per_minute: int | None = None
+    opened: ExitStack = field(default_factory=ExitStack)
 
     @property
     def own(self) -> dict[str, str]:
@@ -138,6 +145,7 @@ def ask_langchain(work: Work) -> Asking:
 def ask_litellm(work: Work) -> Asking:
     """`acompletion`, so many at once."""
     import litellm
+    import openai
 
     if work.client is not None:
         from metaspo.adapters.litellm import register
@@ -155,13 +163,55 @@ def ask_litellm(work: Work) -> Asking:
                 try:
                     said = await litellm.acompletion(messages=[{"role": "user", "content": question}], **call)
                     answered += said.choices[0].message.content == ANSWER
-                except litellm.exceptions.APIError:
+                except openai.OpenAIError:  # all of LiteLLM's are
                     continue  # refused, in the end
 
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
         return work.share(answered)
 
     return lambda: asyncio.run(all_of_them())
+
+
+def ask_openai(work: Work) -> Asking:
+    """OpenAI's SDK at the server itself, or through `metaspo serve`, whose CPU is counted with the SDK's."""
+    import openai
+
+    url = work.url if work.client is None else _served(work)
+
+    async def all_of_them() -> float:
+        rest, answered = iter(work.questions), 0
+
+        async def worker(client: openai.AsyncOpenAI) -> None:
+            nonlocal answered
+            for question in rest:
+                try:
+                    said = await client.chat.completions.create(
+                        model=MODEL, messages=[{"role": "user", "content": question}], **SETTINGS
+                    )
+                    answered += said.choices[0].message.content == ANSWER
+                except openai.OpenAIError:
+                    continue  # refused, in the end
+
+        async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+            await asyncio.gather(*(worker(client) for _ in range(AT_ONCE)))
+        return work.share(answered)
+
+    return lambda: asyncio.run(all_of_them())
+
+
+def _served(work: Work) -> str:
+    """The address of a server in a thread of this process."""
+    from metaspo.serving import ServeConfig, open_server
+
+    limits = {"requests_per_minute": work.per_minute} if work.per_minute else {}
+    model = {"model": MODEL, "endpoints": [work.url], "concurrency": AT_ONCE, **limits}
+    config = ServeConfig.model_validate({"models": [model], "port": 0, "cache": work.cache})
+    thread = LoopThread("serve")
+    work.opened.callback(thread.stop)
+    server = open_server(config, environment={})
+    _, address = thread.run(server.__aenter__())
+    work.opened.callback(lambda: thread.run(server.__aexit__(None, None, None)))
+    return address
 
 
 def ask_promptolution(work: Work) -> Asking:
@@ -196,6 +246,7 @@ ADAPTERS: dict[str, tuple[str, Callable[[Work], Asking]]] = {
     "inspect": ("inspect_ai", ask_inspect),
     "langchain": ("langchain_openai", ask_langchain),
     "litellm": ("litellm", ask_litellm),
+    "openai": ("openai", ask_openai),
     "promptolution": ("promptolution", ask_promptolution),
     "textgrad": ("textgrad", ask_textgrad),
 }
@@ -225,15 +276,16 @@ def main() -> None:
     logging.disable(logging.CRITICAL)  # packages tell of each failed call
     name, whose, url, count, cache, per_minute = sys.argv[1:]
     questions = [f"{WORDS}{number}" for number in range(int(count))]
-    client = None
-    if whose == "ours":
-        settings = LaneSettings(concurrency=AT_ONCE, requests_per_minute=int(per_minute) or None)
-        client = Client([Lane(MODEL, [OpenAICompatible(url)], settings)], cache=Path(cache))
-    ask = ADAPTERS[name][1]
-    measured(ask(Work([f"{WORDS}warm-up {number}" for number in range(WARM_UP)], url, client)), WARM_UP)
-    found = measured(ask(Work(questions, url, client)), len(questions))
-    if client is not None:
-        client.close()
+    limit, ask = int(per_minute) or None, ADAPTERS[name][1]
+    with ExitStack() as opened:
+        client = None
+        if whose == "ours":
+            settings = LaneSettings(concurrency=AT_ONCE, requests_per_minute=limit)
+            lane = Lane(MODEL, [OpenAICompatible(url)], settings)
+            client = opened.enter_context(Client([lane], cache=Path(cache)))
+        work = Work([f"{WORDS}warm-up {number}" for number in range(WARM_UP)], url, client, cache, limit, opened)
+        measured(ask(work), WARM_UP)
+        found = measured(ask(replace(work, questions=questions)), len(questions))
     sys.stdout.buffer.write(b"\n" + orjson.dumps(found) + b"\n")
 
 
