@@ -33,6 +33,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     time. Open sockets are polled before every jump. Raises `Deadlock` from the run when nothing is left to wait for.
     """
 
+    waits_for_sockets = True  # false where all of them are this process's own, and what was sent is there at once
+
     def __init__(self) -> None:
         self._now = 0.0
         self._executor_calls = 0
@@ -107,7 +109,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         threads = self._loop.threads_out()
-        wait = real_wait(threads=threads, sockets=len(self.get_map()) > self.own_descriptors, timer=timeout is not None)
+        sockets = self._loop.waits_for_sockets and len(self.get_map()) > self.own_descriptors
+        wait = real_wait(threads=threads, sockets=sockets, timer=timeout is not None)
         if wait > 0:
             ready = super().select(wait)
             if ready:

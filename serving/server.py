@@ -8,10 +8,11 @@ replayed.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 from aiohttp import web
@@ -39,6 +40,7 @@ from metaspo.serving.replies import (
 )
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 MAX_OF_BODY = 64 << 20  # bytes
 HOSTS_KEPT = 64  # with their ports
 STREAM_KEEP_ALIVE = 10.0  # seconds between two signs of life to who waits for a stream
@@ -77,6 +79,26 @@ class Server:
         routes.add_get("/ready", self._ready)
         routes.add_route("*", "/{path:.*}", self._guarded(self._nothing))
         return app
+
+    @asynccontextmanager
+    async def listening(
+        self, app: web.Application, open_at: Callable[[web.AppRunner], AbstractAsyncContextManager[T]]
+    ) -> AsyncIterator[T]:
+        """Open to clients. At the end what is under way is answered, for `drain` seconds at most; then the gateway is
+        closed, and what the accounts have spent is written down."""
+        drain = self._config.drain
+        runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=drain, keepalive_timeout=IDLE
+        )
+        await runner.setup()
+        try:
+            async with open_at(runner) as where:
+                yield where
+        finally:
+            self.draining = True
+            await runner.cleanup()
+            await self._gateway.aclose()
+            self._accounts.close()
 
     def _guarded(self, handler: Handler) -> Handler:
         """A handler behind which every failure is a sentence in OpenAI's form."""
@@ -275,27 +297,17 @@ async def open_server(
     async with (
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
         Gateway(lanes.values(), store=store, many_programs=True) as gateway,
+        AsyncExitStack() as stack,
     ):
         server = Server(config, gateway, accounts)
         app = server.app()
         door = Door(app, room=clients)
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=config.drain, keepalive_timeout=IDLE
-        )
-        await runner.setup()
+        opened = partial(door.opened, host=config.host.strip("[]"), port=config.port)
         try:
-            async with AsyncExitStack() as stack:
-                opened = door.opened(runner, host=config.host.strip("[]"), port=config.port)
-                try:
-                    address = await stack.enter_async_context(opened)
-                except OSError as error:
-                    raise ConfigError(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from None
-                yield server, _url(*address)
-        finally:
-            server.draining = True
-            await runner.cleanup()
-            await gateway.aclose()
-            accounts.close()
+            address = await stack.enter_async_context(server.listening(app, opened))
+        except OSError as error:
+            raise ConfigError(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from None
+        yield server, _url(*address)
 
 
 async def serve(

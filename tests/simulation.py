@@ -58,9 +58,9 @@ Ending = list[RunReport | RunStopped]
 class Broken(AssertionError):
     """Promises that did not hold for a seed."""
 
-    def __init__(self, seed: int, faults: Sequence[str]) -> None:
-        shown = "\n  ".join(faults[:8])
-        super().__init__(f"seed {seed}:\n  {shown}\nTo see it again: python tools/simulate.py --seed {seed} --verbose")
+    def __init__(self, seed: int, faults: Sequence[str], *, options: str = "") -> None:
+        shown, again = "\n  ".join(faults[:8]), f"python tools/simulate.py{options} --seed {seed} --verbose"
+        super().__init__(f"seed {seed}:\n  {shown}\nTo see it again: {again}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Report:
     seconds: float
 
 
-def simulate(seed: int, *, note: Callable[[str], None] | None = None) -> Report:
+def simulate(seed: int, *, note: Callable[[str], None] = lambda _: None) -> Report:
     """Run one seed to its end. Raises `Broken`. `note` takes the trace, line by line."""
     plan = draw_plan(seed)
     shelf = IN_MEMORY if IN_MEMORY.is_dir() else None
@@ -80,7 +80,7 @@ def simulate(seed: int, *, note: Callable[[str], None] | None = None) -> Report:
         loop = runner.get_loop()
         assert isinstance(loop, SimulationLoop)
         loop.write_seconds = plan.store_seconds
-        simulation = Simulation(plan, Path(folder), loop, note=note or _ignore)
+        simulation = Simulation(plan, Path(folder), loop, note=note)
         ledger = simulation.ledger
         try:
             runner.run(simulation.run())
@@ -354,7 +354,3 @@ class Session:
             if isinstance(stop, RunStopped):
                 self._simulation.stopped(stop)
         return task.result()
-
-
-def _ignore(_: str) -> None:
-    """Keep no trace."""

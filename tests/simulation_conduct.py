@@ -14,6 +14,7 @@ from metaspo.cache import Store, request_key
 from metaspo.scheduling import (
     NOTHING,
     Account,
+    Answer,
     ConcurrencyChanged,
     Cost,
     EndpointDown,
@@ -33,6 +34,7 @@ from metaspo.scheduling import (
 FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
 MOMENT = 1e-6
+FATAL_CODES = ("insufficient_quota", "invalid_api_key")
 LOOK_AT = 3  # every so-manieth call the statistics are looked at, which takes its time
 
 
@@ -52,20 +54,26 @@ class Door(Gateway):
     """A gateway that remembers who has asked."""
 
     def __init__(
-        self, lanes: Iterable[Lane], *, store: Store, on_event: Callable[[Event], None], wall_clock: Callable[[], float]
+        self,
+        lanes: Iterable[Lane],
+        *,
+        store: Store,
+        on_event: Callable[[Event], None],
+        wall_clock: Callable[[], float],
+        many_programs: bool = False,
     ) -> None:
-        super().__init__(lanes, store=store, on_event=on_event, wall_clock=wall_clock)
+        super().__init__(lanes, store=store, on_event=on_event, wall_clock=wall_clock, many_programs=many_programs)
         self.accounts: dict[int, Account] = {}
         self.given_up: set[str] = set()  # keys of what runs asked; guests pass without a trace
         self.answered: set[str] = set()
 
-    async def complete(
+    async def answer(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
-    ) -> Completion:
+    ) -> Answer:
         """As the gateway."""
         self._remember(account)
         try:
-            answer = await super().complete(request, lane=lane, account=account, priority=priority)
+            answer = await super().answer(request, lane=lane, account=account, priority=priority)
         except GivenUp:
             self._note(request, given_up=True)
             raise
@@ -122,6 +130,7 @@ class LaneConduct:
     Attributes:
         good_since: the last answer, or end of all patience; heard: the server has ever said anything.
         limits: requests and tokens per minute that it was told last.
+        judged_at: when a server last said what only a person can mend.
     """
 
     settings: LaneSettings
@@ -131,6 +140,7 @@ class LaneConduct:
     good_since: float = 0.0
     heard: bool = False
     limits: tuple[int | None, int | None] = (None, None)
+    judged_at: float = -inf
     server_seconds: float = 0.0
     answers: int = 0
     prompt_tokens: int = 0
@@ -218,6 +228,8 @@ class Conduct:
     def refuse(self, lane: str, now: float, status: int, code: str, seconds: float | None) -> None:
         """A server refuses a call, and says how long to wait, or does not."""
         rates = self._lanes[lane].rates
+        if code in FATAL_CODES:
+            self._lanes[lane].judged_at = now
         if status == 503:
             rates.overload(now, seconds)
         elif status == 429 and code != "insufficient_quota":
@@ -265,7 +277,7 @@ class Conduct:
                 if limits == conduct.limits:
                     self._breaks(f"{event.lane} has learned nothing new: {event}")
                 conduct.limits = limits
-            case LaneGaveUp(final=False) if "rate limit" not in event.reason:
+            case LaneGaveUp(final=False) if "rate limit" not in event.reason and event.at > conduct.judged_at:
                 patience, first = conduct.settings.patience, conduct.settings.first_patience
                 patience = patience if conduct.heard else min(patience, first)
                 if event.at - conduct.good_since < patience - MOMENT:

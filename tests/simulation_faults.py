@@ -37,6 +37,7 @@ from metaspo.cache import request_key
 
 ROUND_TRIP = 0.02
 FOR_EVER = 1e7
+KEY = "sk-of-a-lane-0123456789abcdef"  # which every refusal repeats, and nobody may see
 HEADER_NAMES = {name: f"x-ratelimit-{what}-{of}" for name in HEADERS for of, what in [name.split("_")]}
 
 
@@ -235,12 +236,14 @@ class FaultyServer:
     ) -> Reply:
         if self._ledger.conduct is not None:
             self._ledger.conduct.refuse(self.lane, self.now(), status, code, _told(wait or {}))
-        body = b"<html>Bad gateway</html>" if page else orjson.dumps({"error": {"code": code, "message": "No."}})
+        body = (
+            b"<html>Bad gateway</html>" if page else orjson.dumps({"error": {"code": code, "message": f"No, {KEY}."}})
+        )
         return self._read(status, wait or {}, body, request, latency=ROUND_TRIP)
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes, request: Request, *, latency: float) -> Reply:
         """What the client makes of a response."""
-        call = Call(self.inner.name, request.model, prompts=request.messages)
+        call = Call(self.inner.name, request.model, secrets=(KEY,), prompts=request.messages)
         return read_reply(status, headers, body, request=request, call=call, latency=latency)
 
     def _headers(self, hints: LimitHints | None) -> dict[str, str]:

@@ -32,6 +32,8 @@ class SimulationLoop(VirtualTimeLoop):
     So the store's own thread has no part in the order of events, and a kill can come in the middle of its work.
     """
 
+    waits_for_sockets = False
+
     def __init__(self) -> None:
         super().__init__()
         self.write_seconds = 0.0

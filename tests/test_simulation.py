@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from simulation import simulate
 from simulation_conduct import Arrival
+from simulation_doors import DoorName, simulate_door
 from simulation_ledger import Ledger, most_above_pace, most_within
 from simulation_plan import Kind, draw_plan
 
@@ -20,6 +21,13 @@ def test_every_promise_holds(first: int) -> None:
     """Raises `Broken` with the seed, what was broken and how to see it again."""
     calls = sum(simulate(seed).counts["calls"] for seed in range(first, first + CHUNK))
     assert calls > 10 * CHUNK
+
+
+@pytest.mark.parametrize("door", get_args(DoorName))
+@pytest.mark.parametrize("first", SEEDS[::CHUNK])
+def test_every_promise_holds_for_programs_that_ask_through_a_client_or_a_server(first: int, door: DoorName) -> None:
+    calls = sum(simulate_door(seed, door=door).counts["calls"] for seed in range(first, first + CHUNK))
+    assert calls > 5 * CHUNK
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])

@@ -1,7 +1,8 @@
-"""Simulate whole runs in trouble, seed by seed, and check every promise (docs/simulation.md).
+"""Simulate whole runs and other programs in trouble, seed by seed, and check every promise (docs/simulation.md).
 
     python tools/simulate.py --seeds 5000                # --start N, --jobs N
     python tools/simulate.py --seed 1234 --verbose       # one seed again, with everything that happens
+    python tools/simulate.py --door server --seeds 1000  # only the programs that ask `metaspo serve`
 
 Prints what was drawn and what came of it. Exits with 1 if a promise was broken, and names the seeds.
 """
@@ -14,33 +15,44 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from simulation import Broken, Report, simulate
+from simulation_callers import draw_callers
+from simulation_doors import simulate_door
 from simulation_plan import draw_plan
 
 CHUNK = 20  # seeds that a process does in one go
 LINE = 200  # seeds from one line of progress to the next, where a line cannot be written over
+DOORS: dict[str, Callable[..., Report]] = {
+    "runs": simulate,
+    "client": partial(simulate_door, door="client"),
+    "server": partial(simulate_door, door="server"),
+}
 REAL_SECONDS = 60.0  # for one seed, which takes a tenth of a second: more is a loop without end
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of some seeds."""
+    """What came of some seeds, through each door a story of its own."""
 
+    stories: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    failures: dict[int, str] = field(default_factory=dict)
+    failures: dict[tuple[str, int], str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, other: "Tally") -> None:
         """Take over what came of others."""
+        self.stories += other.stories
         self.counts.update(other.counts)
         self.failures.update(other.failures)
         self.seconds += other.seconds
@@ -57,12 +69,14 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--door", choices=DOORS, action="append", help="through which is asked; all if left out")
     parser.add_argument("--verbose", action="store_true", help="with --seed: the plan, and every event")
     given = parser.parse_args()
+    doors = given.door or list(DOORS)
     if given.seed is not None:
-        sys.exit(show(given.seed, verbose=given.verbose))
+        sys.exit(max(show(door, given.seed, verbose=given.verbose) for door in doors))
     started = time.monotonic()
-    tally = run_all(range(given.start, given.start + given.seeds), jobs=given.jobs)
+    tally = run_all(doors, range(given.start, given.start + given.seeds), jobs=given.jobs)
     print_table(tally, wall=time.monotonic() - started)
     sys.exit(1 if tally.failures else 0)
 
@@ -72,30 +86,30 @@ def quiet() -> None:
     logging.getLogger("metaspo").addHandler(logging.NullHandler())
 
 
-def show(seed: int, *, verbose: bool) -> int:
+def show(door: str, seed: int, *, verbose: bool) -> int:
     """One seed, with its trace if that is wanted."""
     if verbose:
-        print(draw_plan(seed))
+        print(draw_plan(seed), *(draw_callers(seed) if door != "runs" else ()), sep="\n")
     else:
         quiet()
     try:
         with limited(REAL_SECONDS):
-            report = simulate(seed, note=print if verbose else None)
+            report = DOORS[door](seed, **({"note": print} if verbose else {}))
     except (Broken, Endless) as failure:
         print(failure)
         return 1
-    print_table(Tally(report.counts, {}, report.seconds))
+    print_table(Tally(counts=report.counts, seconds=report.seconds))
     return 0
 
 
-def run_all(seeds: Sequence[int], *, jobs: int) -> Tally:
+def run_all(doors: Sequence[str], seeds: Sequence[int], *, jobs: int) -> Tally:
     """All seeds over so many processes, with a line on how far it is."""
     tally = Tally()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     with ProcessPoolExecutor(max_workers=jobs, initializer=quiet) as pool:
-        for done in pool.map(run_some, chunks):
+        for done in pool.map(partial(run_some, doors), chunks):
             tally.add(done)
-            through = tally.counts["seeds"] + len(tally.failures)
+            through = tally.stories // len(doors)
             if sys.stderr.isatty() or through % LINE < CHUNK:
                 calls = f"{tally.counts['calls']:,} calls"
                 line = f"{through:,} of {len(seeds):,} seeds, {calls}, {len(tally.failures)} failures"
@@ -104,24 +118,25 @@ def run_all(seeds: Sequence[int], *, jobs: int) -> Tally:
     return tally
 
 
-def run_some(seeds: Sequence[int]) -> Tally:
+def run_some(doors: Sequence[str], seeds: Sequence[int]) -> Tally:
     """Some seeds, one after the other."""
     tally = Tally()
-    for seed in seeds:
-        outcome = run_one(seed)
+    for seed, door in product(seeds, doors):
+        outcome = run_one(door, seed)
+        tally.stories += 1
         if isinstance(outcome, str):
-            tally.failures[seed] = outcome
+            tally.failures[door, seed] = outcome
         else:
             tally.counts.update(outcome.counts)
             tally.seconds += outcome.seconds
     return tally
 
 
-def run_one(seed: int) -> Report | str:
+def run_one(door: str, seed: int) -> Report | str:
     """One seed's report, or what went wrong."""
     try:
         with limited(REAL_SECONDS):
-            return simulate(seed)
+            return DOORS[door](seed)
     except Broken as broken:
         return str(broken)
     except Endless as endless:
@@ -157,7 +172,8 @@ def print_table(tally: Tally, *, wall: float | None = None) -> None:
     for failure in tally.failures.values():
         print(failure)
     if tally.failures:
-        print(f"{len(tally.failures)} seeds failed: {' '.join(map(str, sorted(tally.failures)))}")
+        named = " ".join(f"{door} {seed}" for door, seed in sorted(tally.failures))
+        print(f"{len(tally.failures)} failed: {named}")
 
 
 if __name__ == "__main__":
