@@ -86,7 +86,7 @@ class Server:
     ) -> AsyncIterator[T]:
         """Open to clients. At the end what is under way is answered, for `drain` seconds at most; then the gateway is
         closed, and what the accounts have spent is written down."""
-        drain = self._config.drain
+        drain = max(self._config.drain, 0.001)  # aiohttp takes 0 for no end
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=drain, keepalive_timeout=IDLE
         )

@@ -1,7 +1,7 @@
 """What a seed draws beside its servers: programs that are not ours, and what is held against what they get."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -112,13 +112,28 @@ class Outcomes:
     failures: int = 0
     said: list[str] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
-    _had: set[tuple[str, str]] = field(default_factory=set)
+    _had: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
     _samples: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def begin(self) -> None:
         """A session: its draws are counted anew."""
         self._had.clear()
         self._samples.clear()
+
+    def check_draws(self, *, whole: bool) -> None:
+        """A session's end; `whole`: all were answered, and told which draws these were, which are the first ones."""
+        for (who, key), draws in self._had.items():
+            if whole and not self._samples[who, key] and draws != set(range(len(draws))):
+                self.breaks(f"{who} had the draws {sorted(draws)} of {key[:8]}")
+
+    def check_next(
+        self, take: Callable[[Request], Request], callers: Iterable[Caller], stored: Collection[str]
+    ) -> None:
+        """What is not answered was given back: the next draw of each question is no later than that."""
+        for plain in {each.request(number) for each in callers if each.choices for number in each.numbers}:
+            for draw in range(take(plain).draw):
+                if _key(plain, draw) not in stored:
+                    self.breaks(f"draw {draw} of {plain} was not answered, and not given back")
 
     def answered(self, caller: Caller, number: int, text: str, *, draw: int) -> None:
         """A caller got a draw: what a server said to just that, the same as everybody, and no sample twice."""
@@ -128,9 +143,10 @@ class Outcomes:
             self.breaks(f"{caller} got {text!r}, which no server said")
         if self._texts.setdefault(key, text) != text:
             self.breaks(f"{caller} got {text!r}, somebody else had {self._texts[key]!r}")
-        if caller.choices and (caller.who, key) in self._had:
+        had = self._had[caller.who, _key(caller.request(number), 0)]
+        if caller.choices and draw in had:
             self.breaks(f"{caller} got draw {draw} a second time")
-        self._had.add((caller.who, key))
+        had.add(draw)
 
     def sampled(self, caller: Caller, number: int, text: str) -> None:
         """A caller got a draw, and was not told which: there must be as many as were handed out."""

@@ -43,6 +43,7 @@ from metaspo.scheduling import (
     ConcurrencyChanged,
     Cost,
     Doubted,
+    DrawCounter,
     Event,
     Gateway,
     Lane,
@@ -56,6 +57,7 @@ SPENT = "runs/serve"  # among the files of which a kill leaves what they were
 URL = "http://localhost/v1/chat/completions"
 STRANGE_KEY = "sk-of-a-stranger-0123456789"
 DRAIN = 60.0
+RUN = "story"
 T = TypeVar("T")
 Ask = Callable[[Caller, tuple[int, ...]], Awaitable[None]]
 LAST = Interruption(kind="cancel", after=HORIZON, rest=0.0)
@@ -180,7 +182,10 @@ class Session:
         self._outcomes.begin()
         store = story.open_store()
         seconds = 0.0 if story.plan.disk else story.plan.store_seconds
+        failures, left = self._outcomes.failures, self._ledger.counts["callers left"]
         self._live(SessionStore(store, self._process, self._ledger, write_seconds=seconds))
+        everybody = self._last and left == self._ledger.counts["callers left"]
+        self._outcomes.check_draws(whole=everybody and failures == self._outcomes.failures)
         if self._conduct is not None and not self._process.dead:
             self._conduct.finish(interrupted=not self._last)
             self._ledger.check_stop()
@@ -337,6 +342,8 @@ class ClientSession(Session):
             self._ended.set()
             client.close()
             loop.run_until_complete(self._see_off())
+        if not self._process.dead:
+            self._outcomes.check_next(client._draws.take, self._story.callers, self._ledger.stored)
         spent = self._ledger.billed.minus(before)
         if any(getattr(spent, name) > cap for name, cap in caps.items()):
             self._ledger.breaks(f"{spent} was spent of {caps}")
@@ -371,7 +378,8 @@ class ServerSession(Session):
         story = self._story
         models = [{"name": name, "model": MODELS[name], "endpoints": ["http://127.0.0.1:1/v1"]} for name in LANES]
         keys = [{"name": who, "key_env": f"{who.upper()}_KEY", "budget": story.caps[who]} for who in WHO]
-        config = ServeConfig.model_validate({"models": models, "keys": keys, "spent": SPENT, "drain": DRAIN})
+        told = {"models": models, "keys": keys, "spent": SPENT, "drain": DRAIN}
+        config = self._config = ServeConfig.model_validate(told)
         socket = str(story.folder / "socket")
         async with (
             self._make_gateway(store) as gateway,
@@ -380,15 +388,31 @@ class ServerSession(Session):
             ) as http,
         ):
             self._begin(gateway)
-            server = Server(config, gateway, Accounts(config, environment=KEYS, folder=story.folder))
+            accounts = Accounts(config, environment=KEYS, folder=story.folder)
+            before = {account.name: account.purse.spent for account in accounts.all}
+            server = Server(config, gateway, accounts)
             async with server.listening(server.app(), partial(_open_at, socket=socket)):
                 await self._check_stranger(http)
                 await self._be_asked(lambda caller, numbers: self._ask(http, caller, numbers))
                 self._ended.set()
                 self._ended_at = story.loop.time()
             await self._see_off()
+        if not self._process.dead:
+            for who in WHO:
+                callers = [caller for caller in story.callers if caller.who == who]
+                counter = server._sampler._runs.get((who, RUN), DrawCounter())
+                self._outcomes.check_next(counter.take, callers, self._ledger.stored)
+            self._check_spent(accounts, before)
         caps = {name: [story.caps[who][name] for who in WHO if name in story.caps[who]] for name in Cost._fields}
         self._ledger.check_budget({name: sum(cap) for name, cap in caps.items() if len(cap) == len(WHO)})
+
+    def _check_spent(self, accounts: Accounts, before: Mapping[str, Cost]) -> None:
+        """What was only set aside is given back at the end: the next server goes on from what was taken."""
+        config, folder = self._config, self._story.folder
+        for account in Accounts(config, environment=KEYS, folder=folder).all if any(self._story.caps.values()) else ():
+            taken = next(each.taken() for each in accounts.all if each.name == account.name)
+            if self._story.caps[account.name] and account.purse.spent != before[account.name].plus(taken):
+                self._ledger.breaks(f"{account.name} has taken {taken}, and {account.purse.spent} was written down")
 
     async def _check_stranger(self, http: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {STRANGE_KEY}"}
@@ -401,7 +425,7 @@ class ServerSession(Session):
         for number in numbers:
             began = self._story.loop.time()
             headers = {"Authorization": f"Bearer {KEYS[f'{caller.who.upper()}_KEY']}"}
-            headers |= {"x-metaspo-priority": f"{caller.priority}", "x-metaspo-run": "story"}
+            headers |= {"x-metaspo-priority": f"{caller.priority}", "x-metaspo-run": RUN}
             try:
                 async with http.post(URL, json=caller.body(number), headers=headers) as answer:
                     content = await answer.read()

@@ -37,7 +37,7 @@ from metaspo.cache import request_key
 
 ROUND_TRIP = 0.02
 FOR_EVER = 1e7
-KEY = "sk-of-a-lane-0123456789abcdef"  # which every refusal repeats, and nobody may see
+KEY = "Schluessel/0123456789+abcdef"  # which every refusal repeats, and nobody may see
 HEADER_NAMES = {name: f"x-ratelimit-{what}-{of}" for name in HEADERS for of, what in [name.split("_")]}
 
 

@@ -373,6 +373,19 @@ async def test_what_is_under_way_is_answered_when_the_server_is_told_to_end(tmp_
             await ending
 
 
+async def test_a_server_that_gives_no_time_to_end_ends_at_once(tmp_path: Path) -> None:
+    with upstream() as server:
+        server.hold_after(0)
+        opened = open_server(config_of(server.url, drain=0), environment=KEYS, folder=tmp_path)
+        _, address = await opened.__aenter__()
+        async with aiohttp.ClientSession() as session:
+            asking = asyncio.create_task(session.post(f"{address}/chat/completions", json=CHAT))
+            await asyncio.to_thread(server.wait_for, asked=1)
+            await opened.__aexit__(None, None, None)
+            with pytest.raises(aiohttp.ClientError):
+                await asking
+
+
 async def test_openai_s_own_client_is_served(tmp_path: Path) -> None:
     openai = pytest.importorskip("openai")
     messages = [{"role": "user", "content": "Is it so?"}]
