@@ -29,6 +29,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, count_calls, optimize
 from metaspo.engine.runtime.priorities import LAST
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Priority
+from metaspo.scheduling.single_flight import OnAnswer
 
 LIVE_SIZE = Size(tasks=3, test=0, iterations=1, inner=0, keep=1, outer=6)
 LIVE_CALLS = 4_000
@@ -225,7 +226,13 @@ class _Reordered(Gateway):
         self._batches: Counter[Priority] = Counter()
 
     async def complete_many(
-        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """As the gateway, in the order under test."""
         iteration, phase, part, task, prompt, candidate = priority
@@ -233,7 +240,7 @@ class _Reordered(Gateway):
             self._batches[priority] += 1
             batch = Batch(candidate=candidate, part=part, task=task, prompt=prompt, number=self._batches[priority])
             priority = (iteration, phase, *self._order(batch))
-        return await super().complete_many(requests, lane=lane, account=account, priority=priority)
+        return await super().complete_many(requests, lane=lane, account=account, priority=priority, on_answer=on_answer)
 
 
 class _Played(Behind):

@@ -27,6 +27,7 @@ from metaspo.engine.runs.execute import make_context
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Prices, Priority
+from metaspo.scheduling.single_flight import OnAnswer
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on
 SMALL = Size(tasks=2, train=20, test=0, iterations=2, inner=2, keep=2, outer=4)
@@ -213,9 +214,15 @@ class _EachApart(Gateway):
         self._asked = 0
 
     async def complete_many(
-        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """As the gateway, with each request made different."""
         numbered = [replace(request, draw=self._asked + number) for number, request in enumerate(requests, start=1)]
         self._asked += len(requests)
-        return await super().complete_many(numbered, lane=lane, account=account, priority=priority)
+        return await super().complete_many(numbered, lane=lane, account=account, priority=priority, on_answer=on_answer)

@@ -10,6 +10,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, optimize
 from metaspo.engine.runtime import priorities
 from metaspo.scheduling import Account, Gateway, Lane, Priority
+from metaspo.scheduling.single_flight import OnAnswer
 
 
 @dataclass(slots=True)
@@ -53,7 +54,13 @@ class _Recorder(Gateway):
         return await super().complete(request, lane=lane, account=account, priority=priority)
 
     async def complete_many(
-        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """As the gateway; evaluations."""
         iteration, phase, _, task, prompt, candidate = priority
@@ -61,7 +68,7 @@ class _Recorder(Gateway):
             *_, task, prompt = priority
             candidate = 0
         self._unit(iteration, phase, candidate, task, prompt).evaluations.extend(requests)
-        return await super().complete_many(requests, lane=lane, account=account, priority=priority)
+        return await super().complete_many(requests, lane=lane, account=account, priority=priority, on_answer=on_answer)
 
     def stages(self) -> list[Stage]:
         """All that was noted, in the order in which a run comes to it."""

@@ -20,11 +20,23 @@ from metaspo.engine import (
     prepare,
     task,
 )
-from metaspo.scheduling import Account, Budget, CallFailed, Client, Gateway, Lane, LaneSettings, Prices, RunStopped
+from metaspo.scheduling import (
+    Account,
+    Answered,
+    Budget,
+    CallFailed,
+    Client,
+    Gateway,
+    Lane,
+    LaneSettings,
+    Prices,
+    RunStopped,
+)
 from metaspo.serving import open_client
 
 __all__ = [
     "Account",
+    "Answered",
     "Budget",
     "Call",
     "CallFailed",

@@ -2,7 +2,7 @@
 
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
-from metaspo.scheduling.client import Client
+from metaspo.scheduling.client import Answered, Client
 from metaspo.scheduling.draws import DrawCounter, is_sampled
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
 from metaspo.scheduling.events import (
@@ -36,6 +36,7 @@ __all__ = [
     "Account",
     "AccountStatistics",
     "Answer",
+    "Answered",
     "Budget",
     "BudgetExhausted",
     "BudgetReached",

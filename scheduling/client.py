@@ -11,11 +11,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -46,6 +47,14 @@ class _Hit(NamedTuple):
     request: Request
     completion: Completion
     lane: str
+
+
+class Answered(NamedTuple):
+    """What came of one request of a batch: an answer, from the cache or not, or why there is none."""
+
+    position: int
+    answer: Completion | CallFailed
+    from_cache: bool
 
 
 class Client:
@@ -135,6 +144,20 @@ class Client:
         """The same for a coroutine on any event loop."""
         return await result_of(self._begin_many(requests, lane, priority))
 
+    def as_completed(
+        self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()
+    ) -> Iterator[Answered]:
+        """The same, each answer as it comes; blocks in between. Who breaks off withdraws what is not answered yet."""
+        told: SimpleQueue[Answered | None] = SimpleQueue()
+        future = self._begin_many(requests, lane, priority, told.put)
+        future.add_done_callback(lambda _: told.put(None))
+        try:
+            while (answered := told.get()) is not None:
+                yield answered
+            future.result()
+        finally:
+            future.cancel()
+
     def statistics(self) -> AccountStatistics:
         """What was done so far. Raises `CallFailed` once the client is closed."""
         self._require_usable()
@@ -176,7 +199,11 @@ class Client:
         return None, self._thread.hand_over(self._complete(asked, key, lane, priority, counted=counted))
 
     def _begin_many(
-        self, requests: Sequence[Request], lane: str, priority: Priority
+        self,
+        requests: Sequence[Request],
+        lane: str,
+        priority: Priority,
+        told: Callable[[Answered], None] | None = None,
     ) -> "Future[list[Completion | CallFailed]]":
         self._require_usable()
         try:
@@ -187,7 +214,7 @@ class Client:
         except ValueError as error:
             raise call_failed(error) from error
         counted = [not request.draw for request in requests]
-        return self._thread.hand_over(self._complete_many(asked, counted, "".join(lanes), priority))
+        return self._thread.hand_over(self._complete_many(asked, counted, "".join(lanes), priority, told))
 
     def _lane_of(self, request: Request, named: str) -> str:
         if not named and len(self._lanes) == 1:
@@ -241,14 +268,27 @@ class Client:
         return completion
 
     async def _complete_many(
-        self, requests: Sequence[Request], counted: Sequence[bool], lane: str, priority: Priority
+        self,
+        requests: Sequence[Request],
+        counted: Sequence[bool],
+        lane: str,
+        priority: Priority,
+        told: Callable[[Answered], None] | None,
     ) -> list[Completion | CallFailed]:
+        def tell(position: int, answer: Completion | RequestRejected, stored: bool) -> None:
+            if told is not None:
+                told(Answered(position, _to_caller(answer), stored))
+
         answers: Sequence[Completion | RequestRejected | None] = [None] * len(requests)
         try:
             self._require_open()
             if requests:
                 answers = await self._gateway.complete_many(
-                    requests, lane=lane, account=self._account, priority=priority
+                    requests,
+                    lane=lane,
+                    account=self._account,
+                    priority=priority,
+                    on_answer=None if told is None else tell,
                 )
         except asyncio.CancelledError:
             raise
@@ -258,7 +298,7 @@ class Client:
             for request, answer, ours in zip(requests, answers, counted, strict=True):
                 if ours and not isinstance(answer, Completion):
                     self._draws.give_back(request)
-        return [answer if isinstance(answer, Completion) else _failure(answer) for answer in answers]
+        return [_to_caller(answer) for answer in answers]
 
     def _remember(self, key: str, request: Request, completion: Completion) -> None:
         self._reader.add(key, Entry(completion=completion, model=request.model, revision=request.revision))
@@ -282,9 +322,9 @@ class Client:
             await asyncio.get_running_loop().shutdown_default_executor()
 
 
-def _failure(answer: RequestRejected | None) -> CallFailed:
+def _to_caller(answer: Completion | RequestRejected | None) -> Completion | CallFailed:
     assert answer is not None
-    return call_failed(answer)
+    return answer if isinstance(answer, Completion) else call_failed(answer)
 
 
 def _close_at_exit(client: Client) -> None:

@@ -22,7 +22,7 @@ from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.open_lane import OpenLane
 from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, SingleWaiter
+from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.statistics import GatewayStatistics
 from metaspo.scheduling.store_writer import StoreWriter
 
@@ -164,14 +164,21 @@ class Gateway:
         return Answer(completion, key, source, waited, _price(target, completion))
 
     async def complete_many(
-        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """Answer requests, by position. A rejected one is returned in its place; any other failure is raised as by
-        `complete`, and what then still waits is withdrawn.
+        `complete`, and what then still waits is withdrawn. `on_answer` is told each as it comes, and must not raise.
         """
         target = self._lane(lane)
         account = self._account if account is None else account
-        batch = BatchWaiter(account, len(requests), asyncio.get_running_loop().create_future())
+        done = asyncio.get_running_loop().create_future()
+        batch = BatchWaiter(account, len(requests), done, on_answer=on_answer)
         try:
             for start in range(0, len(requests), CHUNK):
                 if start:
@@ -240,7 +247,7 @@ class Gateway:
         stored = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
         for position, key in keys.items():
             if key in stored:
-                batch.results[position] = stored[key]
+                batch.put(position, stored[key], stored=True)
                 lane.doubt.answered_before(requests[position])
                 continue
             flight = self._flights.get(key)

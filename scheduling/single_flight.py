@@ -81,13 +81,20 @@ class SingleWaiter:
             self.future.set_exception(error)
 
 
+OnAnswer = Callable[[int, Completion | RequestRejected, bool], None]
+"""Told the position of a request, what came of it, and whether it was in the store."""
+
+
 class BatchWaiter:
     """One call of `complete_many`: answers by position, no task and no future per request."""
 
-    __slots__ = ("_more", "_room", "account", "done", "positions", "results", "sealed")
+    __slots__ = ("_more", "_on_answer", "_room", "account", "done", "positions", "results", "sealed")
 
-    def __init__(self, account: Account, size: int, done: "asyncio.Future[None]") -> None:
+    def __init__(
+        self, account: Account, size: int, done: "asyncio.Future[None]", *, on_answer: OnAnswer | None = None
+    ) -> None:
         self.account = account
+        self._on_answer = on_answer
         self.results: list[Completion | RequestRejected | None] = [None] * size
         self.positions: dict[Flight, int] = {}
         self.done = done
@@ -101,6 +108,12 @@ class BatchWaiter:
             self._more.setdefault(flight, []).append(position)
         else:
             self.positions[flight] = position
+
+    def put(self, position: int, result: Completion | RequestRejected, *, stored: bool) -> None:
+        """What came of one request."""
+        self.results[position] = result
+        if self._on_answer is not None:
+            self._on_answer(position, result, stored)
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """Put the answer where it belongs."""
@@ -130,9 +143,9 @@ class BatchWaiter:
     def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
         position = self.positions.pop(flight, None)
         if position is not None:
-            self.results[position] = result
+            self.put(position, result, stored=flight.found)
         for position in self._more.pop(flight, ()):
-            self.results[position] = result
+            self.put(position, result, stored=flight.found)
         self._wake()
 
     def _wake(self) -> None:

@@ -30,6 +30,7 @@ from metaspo.scheduling import (
     Priority,
     Retried,
 )
+from metaspo.scheduling.single_flight import OnAnswer
 
 FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
@@ -81,11 +82,19 @@ class Door(Gateway):
         return answer
 
     async def complete_many(
-        self, requests: Sequence[Request], *, lane: str, account: Account | None = None, priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """As the gateway."""
         self._remember(account)
-        answers = await super().complete_many(requests, lane=lane, account=account, priority=priority)
+        answers = await super().complete_many(
+            requests, lane=lane, account=account, priority=priority, on_answer=on_answer
+        )
         for request, answer in zip(requests, answers, strict=True):
             self._note(request, given_up=isinstance(answer, GivenUp))
         return answers

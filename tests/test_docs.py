@@ -135,7 +135,7 @@ def test_the_client_in_the_documents_runs(tmp_path: Path, monkeypatch: pytest.Mo
     text = (ROOT / "docs" / "embed.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"print": lambda _: None}
+    names: dict[str, object] = {"print": lambda *_: None}
     with ChatServer(lambda request: f"yes to {request.messages[-1].content}") as server:
         exec(code.replace("http://127.0.0.1:8000/v1", server.url), names)  # noqa: S102 - the document's own example
     assert names["samples"] == ["yes to Is 0 prime?"] * 3

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,33 @@ def test_a_batch_has_its_answers_by_position_and_failures_in_their_places() -> N
     assert (first.text, third.text, again) == ("a/0", "b/0", [third])
     assert isinstance(second, CallFailed)
     assert (second.kind, second.status, second.final) == ("rejected", 400, True)
+
+
+def test_answers_of_a_batch_come_one_by_one_with_whether_they_were_in_the_cache() -> None:
+    """Also to who breaks off, and so withdraws the rest."""
+
+    class Slow(Simulated):
+        async def complete(self, request: Request, *, time_limit: float) -> Reply:
+            if request.messages[-1].content == "held":
+                await asyncio.Event().wait()
+            if request.messages[-1].content == "bad":
+                raise RequestRejected("It is too long.")
+            return await super().complete(request, time_limit=time_limit)
+
+    with client_of(Slow(echo)) as client:
+        client.complete(ask("old"))
+        new, old, bad, again = client.as_completed([ask("new"), ask("old"), ask("bad"), ask("new")])
+        came = {each.position: each for each in (new, old, bad, again)}
+        assert {position: each.from_cache for position, each in came.items()} == {0: False, 1: True, 2: False, 3: False}
+        assert [each.answer.text for each in came.values() if isinstance(each.answer, Completion)].count("new/0") == 2
+        assert isinstance(came[2].answer, CallFailed)
+        batch = client.as_completed([ask("held"), ask("old")])
+        assert next(batch).position == 1
+        assert isinstance(batch, Generator)
+        batch.close()
+        assert list(client.as_completed([])) == []
+    with pytest.raises(CallFailed, match="closed"):
+        list(client.as_completed([ask("old")]))
 
 
 def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) -> None:
