@@ -7,7 +7,8 @@ What cannot be done is refused with a sentence.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from functools import lru_cache
+from typing import Any, NamedTuple, cast, get_args
 
 import orjson
 
@@ -18,6 +19,8 @@ UNASKED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "safety_ide
 """Who asks, for whom, and how the answer is to be sent: never passed on, and no part of a request's key."""
 
 MAX_CHOICES = 128
+REMEMBERED = 2_000
+"""Bytes of the longest further fields of a chat that are remembered: tools may be many."""
 _REFUSED = {
     "store": "nothing is kept at the provider for later: leave `store` out, or set it to false",
     "background": "an answer is waited for: leave `background` out",
@@ -51,6 +54,44 @@ def read_chat_call(body: object, *, revision: str = "") -> ChatCall:
     if not isinstance(raw_messages, list) or not raw_messages:
         raise ValueError("`messages` must be a list of at least one message.")
     messages = tuple([_message(message, number) for number, message in enumerate(raw_messages)])
+    asked = _manner_of(fields)
+    request = Request(
+        model=model,
+        messages=messages,
+        sampling=asked.sampling,
+        revision=revision,
+        response_format=asked.response_format,
+    )
+    return ChatCall(request=request, choices=asked.choices, stream=asked.stream, include_usage=asked.include_usage)
+
+
+class _Manner(NamedTuple):
+    """How a chat is to be answered, which is the same for most requests of a program."""
+
+    sampling: Sampling
+    response_format: str
+    choices: int
+    stream: bool
+    include_usage: bool
+
+
+def _manner_of(fields: Mapping[str, Any]) -> _Manner:
+    """What a body's further fields say; read once where they are short enough to be remembered."""
+    try:
+        text = orjson.dumps(fields)
+    except orjson.JSONEncodeError:  # what it does not take, Python's own may
+        return _read_manner(fields)
+    plain = len(text) <= REMEMBERED and b"null" not in text  # which may also have been no number
+    return _known_manner(text) if plain else _read_manner(fields)
+
+
+@lru_cache(maxsize=256)
+def _known_manner(text: bytes) -> _Manner:
+    return _read_manner(orjson.loads(text))
+
+
+def _read_manner(given: Mapping[str, Any]) -> _Manner:
+    fields = dict(given)
     limits = [fields.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in fields]
     if len(limits) == 2:
         raise ValueError("Give `max_tokens` or `max_completion_tokens`, not both.")
@@ -67,15 +108,13 @@ def read_chat_call(body: object, *, revision: str = "") -> ChatCall:
         stop=_stops(fields.pop("stop", None)),
         extra=json_text(_asked(fields)),
     )
-    request = Request(
-        model=model,
-        messages=messages,
+    return _Manner(
         sampling=sampling,
-        revision=revision,
         response_format=json_text(response_format) if response_format is not None else "",
+        choices=choices,
+        stream=bool(stream),
+        include_usage=bool(isinstance(options, Mapping) and options.get("include_usage")),
     )
-    include_usage = bool(isinstance(options, Mapping) and options.get("include_usage"))
-    return ChatCall(request=request, choices=choices, stream=bool(stream), include_usage=include_usage)
 
 
 def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:

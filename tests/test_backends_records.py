@@ -129,6 +129,14 @@ def test_who_asks_is_no_part_of_the_question(body: dict[str, Any], name: str) ->
     assert (read_chat_call(told).stream, read_chat_call(told).choices) == (True, 3)
 
 
+@pytest.mark.parametrize("value", [1, 1.0, -0.0, float("nan"), float("inf"), 10**30])
+def test_what_is_said_again_is_read_as_the_first_time(value: float) -> None:
+    """A number that is none is not taken for nothing said, nor a whole one for another."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "q"}], "temperature": value}
+    said = [read_chat_call(body).request.sampling.temperature for _ in range(2)]
+    assert [repr(temperature) for temperature in said] == [repr(value)] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
