@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from math import inf
 from urllib.parse import urlsplit
 
+from metaspo.backends.secrets import hold_secret
+
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _TELLING = 8  # characters of a value that may be a secret whatever the header's name
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
@@ -32,6 +34,9 @@ class HttpEndpoint:
     ca_file: str = ""
     proxy: str | None = field(default=None, repr=False)
     time_limit: float = inf
+
+    def __post_init__(self) -> None:
+        hold_secret(*self.secrets)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from metaspo.backends.errors import (
 )
 from metaspo.backends.limit_headers import parse_limit_hints, parse_retry_after
 from metaspo.backends.printable import printable
+from metaspo.backends.secrets import BLOT, KEY_LIKE
 from metaspo.backends.server_words import ErrorBody, parse_error_body
 
 _BY_CODE: Mapping[str, type[BackendError]] = {
@@ -171,9 +172,6 @@ _ADVISED: Mapping[type[BackendError], str] = {
     CreditExhausted: "The credit or spend limit of the account at {endpoint} does not allow a request to {model}: "
     "{advice}",
 }
-_KEY_LIKE = re.compile(
-    r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer\s+\S+", re.IGNORECASE
-)
 _WORDS_READ = 4_000
 _WORDS_SHOWN = 200
 _TELLTALE = 12
@@ -262,8 +260,8 @@ def safe_words(words: str, *, call: Call) -> str:
     """
     words = words[:_WORDS_READ]
     for secret in call.secrets:
-        words = words.replace(secret, "(key)")
-    words = printable(" ".join(_KEY_LIKE.sub("(key)", words).split()))
+        words = words.replace(secret, BLOT)
+    words = printable(" ".join(KEY_LIKE.sub(BLOT, words).split()))
     shown = words if len(words) <= _WORDS_SHOWN else words[: _WORDS_SHOWN - 1] + "…"
     return "" if any(_repeats(shown, prompt.content) for prompt in call.prompts) else shown
 

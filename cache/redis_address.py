@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from metaspo.backends.secrets import hold_secret
 from metaspo.cache.base import StoreError
 
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -48,4 +49,5 @@ def read_address(url: str, *, password: str = "") -> Address:
         ) from None
     options["username"] = unquote(parts.username) if parts.username else None
     options["password"] = unquote(parts.password) if parts.password else password or None
+    hold_secret(options["password"] or "")
     return Address(f"the cache at {parts.scheme}://{shown}", options)

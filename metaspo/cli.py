@@ -25,7 +25,6 @@ from metaspo.console import (
     say_error,
     say_how_to_go_on,
     say_warning,
-    show_log,
     take_any_text,
 )
 from metaspo.engine import (
@@ -51,6 +50,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
+from metaspo.log import LogForm, LogLevel, show_log
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, Sets, WholeSentences
 from metaspo.plan_tables import caps_reached, endless, plan_data, print_plan
@@ -117,8 +117,29 @@ def _top(
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    log: Annotated[
+        LogForm,
+        typer.Option(
+            "--log",
+            metavar="console|json",
+            envvar="METASPO_LOG",
+            show_default=False,
+            help="Standard error as lines for people, or all of it as JSON.",
+        ),
+    ] = LogForm.CONSOLE,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(
+            "--log-level",
+            metavar="warning|info|debug",
+            envvar="METASPO_LOG_LEVEL",
+            show_default=False,
+            help="From which level on metaspo logs.",
+        ),
+    ] = LogLevel.WARNING,
 ) -> None:
-    pass
+    if (log, log_level) != (LogForm.CONSOLE, LogLevel.WARNING):
+        show_log(log, log_level)
 
 
 @app.command(cls=NamedArguments)

@@ -4,11 +4,9 @@ import asyncio
 import errno
 import gc
 import io
-import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -50,7 +48,6 @@ EXIT_CODES = (
 )
 MISTAKES = (ConfigError, MetricError, PromptError, RunDirectoryError, TaskError, UnknownStrategy)
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-OF_OTHERS = ("aiohttp", "asyncio")  # loggers whose tracebacks are no news to a user
 KEPT = "Everything paid for is kept."
 LOST = "Answers that were still on their way are lost, though they may have to be paid for."
 GO_ON = "To go on from here, run the same command again"
@@ -93,6 +90,10 @@ class HarmlessConsole(Console):
                 self.on_broken_pipe()
             except OSError as fault:
                 self._give_up(fault)
+
+    def write_into(self, stream: TextIO) -> None:
+        """From here on everything goes to a stream that is no terminal."""
+        self.file, self._color_system = stream, None
 
     def _give_up(self, fault: OSError | None) -> None:
         self.quiet, self.fault = True, fault
@@ -142,32 +143,6 @@ def say_how_to_go_on(*reasons: Exception | str) -> None:
     kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "
     capped = reasons and all(isinstance(reason, BudgetExhausted) for reason in reasons)
     err.print(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}.", highlight=False, markup=False)
-
-
-class ConsoleLog(logging.Handler):
-    """Shows what is logged on standard error, a line each and harmless; a traceback only of a mistake of ours.
-
-    What others say of the clients of a server of ours, such as that they speak no HTTP, is no more than its sentence,
-    and said once where it is said again and again.
-    """
-
-    _last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
-        if error is not None and record.name.startswith(OF_OTHERS):
-            text = f"{text}: {' '.join(str(error).split()) or type(error).__name__}"
-        elif error is not None:
-            text = f"{text}\n{''.join(traceback.format_exception(error)).rstrip()}"
-        if text != self._last:
-            err.print(f"{record.levelname.lower()}: {text}", highlight=False, markup=False)
-        self._last = text
-
-
-def show_log() -> None:
-    """From here on, unless somebody listens already."""
-    if not logging.getLogger().handlers:
-        logging.getLogger().addHandler(ConsoleLog())
 
 
 def take_any_text() -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from metaspo.engine import Observer
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
+from metaspo.scheduling.event_words import sentence_of
 
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line
@@ -111,17 +112,17 @@ class _Said(Observer):
 
     def lane(self, event: Event) -> None:
         match event:
-            case EndpointDown(endpoint=endpoint, reason=reason) if endpoint not in self._down:
+            case EndpointDown(endpoint=endpoint) if endpoint not in self._down:
                 self._down.add(endpoint)
-                self._say(f"{endpoint} does not answer: {reason}")
+                self._say(sentence_of(event))
             case EndpointUp(endpoint=endpoint):
                 self._down -= {endpoint, event.lane}
-                self._say(f"{endpoint} answers again")
-            case Waiting(lane=lane, patience=patience) if lane not in self._down:
+                self._say(sentence_of(event))
+            case Waiting(lane=lane) if lane not in self._down:
                 self._down.add(lane)
-                self._say(f"no server of the {lane} model answers; waiting up to {patience:.0f} s")
-            case HeldBack(lane=lane, wait=wait, reason=reason) if wait >= LONG_WAIT:
-                self._say(f"calls to the {lane} model are held back for {wait:.0f} s: {reason}")
+                self._say(sentence_of(event))
+            case HeldBack(wait=wait) if wait >= LONG_WAIT:
+                self._say(sentence_of(event))
             case _:
                 pass
 

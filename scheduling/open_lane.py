@@ -23,6 +23,7 @@ from metaspo.scheduling.endpoints import Endpoint, Health
 from metaspo.scheduling.flight import Call, Flight, State
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.log_context import context_about
 from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneStatistics
 
@@ -57,6 +58,7 @@ class OpenLane:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = inf
         self._awake = False
+        self._context = context_about(lane=lane.name)  # what is done here is done for no run in particular
         self.state = lane.state = LaneState(
             lane.name,
             lane.backends,
@@ -131,7 +133,7 @@ class OpenLane:
         except Exception as bug:  # noqa: BLE001 - a mistake in the backend, which is for those who wait
             self.state.failed(call, bug, now)
             return
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(work, context=self._context.copy())
         call.cancel = task.cancel
         self._calls[task] = call
         task.add_done_callback(self._over)
@@ -152,7 +154,7 @@ class OpenLane:
             raise
 
     def _look_at(self, endpoint: Endpoint) -> None:
-        look = self._loop.create_task(_look(endpoint, endpoint.health))
+        look = self._loop.create_task(_look(endpoint, endpoint.health), context=self._context.copy())
         self._looks.add(look)
         look.add_done_callback(partial(self._looked, endpoint, endpoint.health))
 
@@ -171,7 +173,8 @@ class OpenLane:
 
     def _emit(self, event: events.Event) -> None:
         if self._listener is not None:
-            self._loop.call_soon(self._listener, event)  # a listener that raises must not disturb the lane
+            # a listener that raises must not disturb the lane
+            self._loop.call_soon(self._listener, event, context=self._context)
 
 
 async def _look(endpoint: Endpoint, health: Health) -> Mapping[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from metaspo.backends.secrets import hold_secret
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import NOTHING, Account, CallFailed, Cost
 from metaspo.serving.config import ServeConfig, budget_of
@@ -35,6 +36,7 @@ class Accounts:
             spent = self._spent.get(key.name, NOTHING)
             account = Account(key.name, budget, spent=spent, announce=self._announce if capped else None)
             self._by_key[_digest(secret)] = account
+            hold_secret(secret)
             if capped:
                 self._capped.append(account)
         self._before = dict(self._spent)

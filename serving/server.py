@@ -25,6 +25,7 @@ from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
 from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
+from metaspo.serving.lane_log import LaneLog
 from metaspo.serving.listening import IDLE, Door
 from metaspo.serving.metrics import metrics_page
 from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
@@ -296,7 +297,7 @@ async def open_server(
     accounts = Accounts(config, environment=environment, folder=folder)
     async with (
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
-        Gateway(lanes.values(), store=store, many_programs=True) as gateway,
+        Gateway(lanes.values(), store=store, on_event=LaneLog(), many_programs=True) as gateway,
         AsyncExitStack() as stack,
     ):
         server = Server(config, gateway, accounts)

@@ -11,7 +11,7 @@ import pytest
 from chat_server import ChatServer
 from fuzzing_replies import mutated
 
-from metaspo.console import ConsoleLog
+from metaspo.log import Log
 from metaspo.serving import ServeConfig, open_server
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
@@ -81,7 +81,7 @@ async def test_whatever_a_client_sends_it_gets_an_answer_or_a_sentence(
     cases: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A status that is no fault of ours, and a body that is JSON, events or aiohttp's own line."""
-    log = ConsoleLog()
+    log = Log()
     logging.getLogger().addHandler(log)
     try:
         with ChatServer(lambda request: "so") as upstream:
@@ -110,7 +110,7 @@ async def test_whatever_a_client_sends_it_gets_an_answer_or_a_sentence(
 
 
 def test_what_is_logged_is_harmless_said_once_and_a_traceback_only_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    log = ConsoleLog()
+    log = Log()
     others, ours = logging.getLogger("aiohttp.server"), logging.getLogger("metaspo.serving")
     for logger in (others, ours):
         logger.addHandler(log)

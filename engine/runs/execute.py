@@ -32,6 +32,7 @@ from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import Account, Event, Gateway, Purse, RunStopped
+from metaspo.scheduling.log_context import logging_about
 
 ENDS_ONE_RUN = (
     BackendError,
@@ -83,9 +84,10 @@ async def run_prepared(
     prepared = prepared.as_begun
     started = anyio.current_time()
     directory = prepared.directory
+    name = directory.name if directory else prepared.config.name
     with ExitStack() as stack:
+        stack.enter_context(logging_about(run=name))
         journal = stack.enter_context(_journal(prepared))
-        name = directory.name if directory else prepared.config.name
         before = sessions_before(directory, journal) if directory else RunView()
         context = make_context(
             prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=before.spent, purse=purse

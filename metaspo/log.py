@@ -1,0 +1,172 @@
+"""What is logged, on standard error: lines for people, or JSON lines for programs, other libraries' records alike.
+
+Records are formatted by structlog, which is imported with the first of them: most commands log nothing.
+"""
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from enum import StrEnum
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from metaspo.backends.secrets import without_secrets
+from metaspo.console import HarmlessConsole, err
+from metaspo.scheduling.log_context import about
+
+if TYPE_CHECKING:
+    from structlog.stdlib import ProcessorFormatter
+
+OF_OTHERS = ("aiohttp", "asyncio")  # loggers whose tracebacks are no news to a user
+_SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>error|warning): (?P<text>.*)")
+Record = MutableMapping[str, Any]
+
+
+class LogForm(StrEnum):
+    """How what is logged is written."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on metaspo's own records are written; other libraries' are from "warning" on."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+class Log(logging.Handler):
+    """Shows what is logged, a line each and harmless, without a key; a traceback only of a mistake of ours.
+
+    What others say of the clients of a server of ours, such as that they speak no HTTP, is no more than its sentence,
+    and for people said once where it is said again and again.
+    """
+
+    def __init__(self, form: LogForm = LogForm.CONSOLE, *, to: HarmlessConsole = err) -> None:
+        super().__init__()
+        self._form = form
+        self._to = to
+        self._last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        text = self._formatter.format(record)
+        if self._form is LogForm.JSON:
+            self._to.write(f"{text}\n")
+        elif text != self._last:
+            self._to.print(text, highlight=False, markup=False)
+        self._last = text
+
+    @cached_property
+    def _formatter(self) -> "ProcessorFormatter":
+        import structlog
+        from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
+
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        return ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                _add_about,
+                add_log_level,
+                add_logger_name,
+                stamp,
+            ],
+            processors=[
+                _shorten_others,
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _redact,
+                _as_json if self._form is LogForm.JSON else _as_line,
+            ],
+        )
+
+
+class _Lines(io.StringIO):
+    """What is said beside the log, progress and mistakes: as records, a line each."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Every line that ends in here is a record."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(None, map(str.strip, lines)):
+            self._log.handle(_record_of(line))
+        return len(text)
+
+
+def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING) -> None:
+    """From here on, unless somebody else listens already; as JSON, everything on standard error is a record."""
+    root = logging.getLogger()
+    ours = [handler for handler in root.handlers if isinstance(handler, Log)]
+    if len(ours) < len(root.handlers):
+        return
+    for handler in ours:
+        root.removeHandler(handler)
+    logging.getLogger("metaspo").setLevel(level.upper())
+    if form is LogForm.CONSOLE:
+        root.addHandler(Log())
+        return
+    log = Log(form, to=HarmlessConsole(file=sys.stderr))
+    root.addHandler(log)
+    logging.captureWarnings(True)
+    err.write_into(_Lines(log))
+    sys.excepthook = _log_mistake
+
+
+def _log_mistake(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("metaspo").critical("A mistake in metaspo: %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _record_of(line: str) -> logging.LogRecord:
+    said = _SAID.fullmatch(line)
+    level = logging.getLevelName(said["level"].upper()) if said else logging.INFO
+    text = f"{said['run']}: {said['text']}" if said and said["run"] else said["text"] if said else line
+    return logging.LogRecord("metaspo", level, "", 0, text, None, None)
+
+
+# Steps of a record's way, as structlog calls them: with a logger, a method's name, and the record so far.
+
+
+def _add_about(_logger: object, _method: str, record: Record) -> Record:
+    return {**record, **about()}
+
+
+def _shorten_others(_logger: object, _method: str, record: Record) -> Record:
+    """Of others' errors the sentence alone."""
+    error = (record.get("exc_info") or (None, None))[1]
+    if error is not None and str(record.get("logger", "")).startswith(OF_OTHERS):
+        record["event"] = f"{record['event']}: {' '.join(str(error).split()) or type(error).__name__}"
+        record.pop("exc_info")
+    return record
+
+
+def _redact(_logger: object, _method: str, record: Record) -> Record:
+    return {name: _redacted(value) for name, value in record.items()}
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _redacted(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_redacted(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else without_secrets(str(value))
+
+
+def _as_json(_logger: object, _method: str, record: Record) -> str:
+    first = {name: record[name] for name in ("timestamp", "level", "logger", "event") if name in record}
+    return json.dumps({**first, **record})  # ASCII alone, so that no terminal obeys any of it
+
+
+def _as_line(_logger: object, _method: str, record: Record) -> str:
+    named = " ".join(f"{name}={record[name]}" for name in ("run", "lane") if name in record)
+    trace = f"\n{record['exception']}" if "exception" in record else ""
+    return f"{record['level']}: {record['event']}{f' ({named})' if named else ''}{trace}"

@@ -1,0 +1,204 @@
+"""The log: JSON lines or lines for people, about a run and a lane, and never with a key in it."""
+
+import asyncio
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import LIMIT, apart, write_project
+from hypothesis import given
+from hypothesis import strategies as st
+from scheduling_world import Server, ask
+from test_cli_serve import running
+from world import World
+
+from metaspo.backends import HttpEndpoint, Request, ServerFault
+from metaspo.backends.secrets import SHORTEST, hold_secret, without_secrets
+from metaspo.cache import MemoryStore
+from metaspo.console import HarmlessConsole
+from metaspo.log import Log, LogForm
+from metaspo.scheduling import Event, Gateway, Lane
+from metaspo.scheduling.log_context import about, logging_about
+
+KEY = "planted-0817-never-to-be-seen"
+
+
+@contextmanager
+def logged(form: LogForm) -> Iterator[tuple[logging.Logger, io.StringIO]]:
+    """A logger that this log alone hears, and what it has written."""
+    told = io.StringIO()
+    logger = logging.getLogger("metaspo.a-test-of-the-log")
+    log = Log(form, to=HarmlessConsole(file=told, width=1_000, soft_wrap=True))
+    logger.addHandler(log)
+    logger.propagate = False
+    try:
+        yield logger, told
+    finally:
+        logger.removeHandler(log)
+
+
+def test_a_record_says_what_it_is_about_and_a_traceback_is_in_it() -> None:
+    with logged(LogForm.JSON) as (logger, told):
+        with logging_about(run="r-1"), logging_about(lane="base"):
+            logger.warning("It is %s", "so")
+        try:
+            raise RuntimeError("\x1b[2Jbad")
+        except RuntimeError:
+            logger.exception("It failed")
+    first, second = map(json.loads, told.getvalue().splitlines())
+    assert {key: first[key] for key in ("level", "event", "run", "lane")} == {
+        "level": "warning",
+        "event": "It is so",
+        "run": "r-1",
+        "lane": "base",
+    }
+    assert first["timestamp"].endswith("Z")
+    assert "run" not in second
+    assert "RuntimeError" in second["exception"]
+    assert "\x1b" not in told.getvalue()
+
+
+def test_people_read_the_same_in_a_line() -> None:
+    with logged(LogForm.CONSOLE) as (logger, told), logging_about(run="r-1"):
+        logger.warning("It is so")
+    assert told.getvalue() == "warning: It is so (run=r-1)\n"
+
+
+@pytest.mark.parametrize("form", LogForm)
+def test_no_key_that_the_process_holds_is_logged_wherever_it_stands(form: LogForm) -> None:
+    HttpEndpoint(url="http://127.0.0.1:9/v1", api_key=KEY)
+    with logged(form) as (logger, told):
+        logger.warning("the key is '%s'", KEY)
+        with logging_about(run=KEY):
+            logger.warning("here, too")
+        try:
+            raise RuntimeError(f"({KEY})")
+        except RuntimeError:
+            logger.exception("and here")
+    assert told.getvalue().count("(key)") >= 3
+    assert KEY not in told.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer {}",
+        "{{'Authorization': 'Bearer {}'}}",
+        "authorization: Basic {}",
+        '{{"api-key": "{}"}}',
+        "GET /v1?api_key={}&x=1",
+        "x-goog-api-key={}",
+        "Set-Cookie: {}",
+        "http://user:{}@host/v1",
+        "redis://:{}@host/0",
+    ],
+)
+def test_what_stands_where_a_key_does_is_blotted_out_though_nobody_holds_it(text: str) -> None:
+    secret = "dXNlcjpub2JvZHktaG9sZHMtdGhpcw"
+    assert secret in text.format(secret)
+    assert secret not in without_secrets(text.format(secret))
+
+
+@pytest.mark.parametrize("text", ["max_tokens: 1024, 512", "token limit: 5", "the cache at redis://host:6379/0"])
+def test_what_is_no_key_stays(text: str) -> None:
+    assert without_secrets(text) == text
+
+
+@given(st.text(min_size=SHORTEST), st.text(min_size=SHORTEST), st.text(), st.text())
+def test_of_held_keys_no_text_shows_any(one: str, two: str, before: str, after: str) -> None:
+    hold_secret(one, two)
+    shown = without_secrets(f"{before}{one}{after}{two}")
+    assert one not in shown
+    assert two not in shown
+
+
+class Noting(Server):
+    """Notes what a record would be about that is logged during a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.about: list[Mapping[str, str]] = []
+
+    async def work(self, request: Request) -> None:
+        self.about.append(about())
+        if len(self.about) == 1:
+            raise ServerFault("not now")
+
+
+@pytest.mark.virtual
+async def test_a_call_is_about_its_lane_and_about_no_run_for_it_may_be_several_runs() -> None:
+    server, heard = Noting(), []
+
+    def listen(_event: Event) -> None:
+        heard.append(about())
+
+    async with Gateway([Lane("base", [server])], store=MemoryStore(), on_event=listen) as gateway:
+
+        async def asked(run: str, number: int) -> None:
+            with logging_about(run=run):
+                await gateway.complete(ask(number), lane="base")
+                assert about() == {"run": run}
+
+        await asyncio.gather(asked("one", 1), asked("two", 2), asked("two", 1))
+    assert len(server.about) == 3
+    assert heard
+    assert all(names == {"lane": "base"} for names in [*server.about, *heard])
+    assert about() == {}
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    """Standard error, every line of which has to be a record."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_with_json_all_that_a_run_says_on_standard_error_is_records(tmp_path: Path) -> None:
+    with ChatServer(World(3).answer) as server:
+        write_project(tmp_path, server.url)
+        ended = apart("--log", "json", "optimize", "run.toml", "--json", folder=tmp_path)
+    assert ended.code == 0
+    assert ended.data[0]["result"]["system_prompt"]
+    told = lines_of(ended.err)
+    assert {"timestamp", "level", "logger", "event"} <= told[0].keys()
+    assert {each["level"] for each in told} <= {"info", "warning"}
+    assert any("best score" in each["event"] for each in told)
+
+
+def test_a_mistake_is_a_record_of_its_level(tmp_path: Path) -> None:
+    ended = apart("optimize", "none.toml", folder=tmp_path, environment={"METASPO_LOG": "json"})
+    assert ended.code == 2
+    (told,) = lines_of(ended.err)
+    assert told["level"] == "error"
+    assert "none.toml" in told["event"]
+
+
+def test_a_server_logs_what_its_lanes_do_each_about_its_lane(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(
+        '[[models]]\nmodel = "m"\nendpoints = ["http://127.0.0.1:9/v1"]\nfirst_patience = 0.1\nattempts = 1\n'
+    )
+    with running(tmp_path, "serve.toml", before=("--log", "json")) as (process, address):
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}]})
+        command = ["curl", "-s", "-H", "Content-Type: application/json", "-d", body, f"{address}/chat/completions"]
+        subprocess.run(command, check=True, capture_output=True, timeout=LIMIT)
+        process.terminate()
+        _, said = process.communicate(timeout=LIMIT)
+    down = [each for each in lines_of(said.decode()) if "does not answer" in each["event"]]
+    assert down[0]["level"] == "warning"
+    assert down[0]["lane"] == "m"
+    assert down[0]["logger"] == "metaspo.serving.lane_log"
+
+
+def test_the_library_configures_no_logging_and_does_not_import_structlog() -> None:
+    code = (
+        "import logging, sys; before = logging.getLogger().handlers[:]; import metaspo, metaspo.serving; "
+        "assert logging.getLogger().handlers == before; assert not logging.getLogger('metaspo').handlers; "
+        "assert logging.getLogger('metaspo').level == 0; assert 'structlog' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT)
