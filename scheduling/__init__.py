@@ -2,6 +2,7 @@
 
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
+from metaspo.scheduling.call_record import CallRecord
 from metaspo.scheduling.client import Answered, Client
 from metaspo.scheduling.draws import DrawCounter, is_sampled
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
@@ -41,6 +42,7 @@ __all__ = [
     "BudgetExhausted",
     "BudgetReached",
     "CallFailed",
+    "CallRecord",
     "Client",
     "ConcurrencyChanged",
     "Cost",

@@ -82,6 +82,8 @@ class CallsOut:
         """A call goes."""
         self._sent += 1
         call = self._calls[flight] = Call(flight, endpoint, funds, reservation, now, self._sent)
+        flight.endpoint, flight.sent = endpoint, now
+        flight.calls += 1
         endpoint.in_flight += 1
         self.in_flight += 1
         if self.overdue_at == inf:

@@ -24,6 +24,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import UNLIMITED, Budget
+from metaspo.scheduling.call_record import OnCall
 from metaspo.scheduling.draws import DrawCounter
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.failures import CallFailed, call_failed
@@ -73,14 +74,17 @@ class Client:
         budget: Budget = UNLIMITED,
         run: str = "",
         on_event: Callable[[Event], None] | None = None,
+        on_call: OnCall | None = None,
     ) -> None:
         """`cache`: a folder, a server's URL, or "" for this client's memory alone. `run` is written beside each answer
-        that it pays for. `on_event` is called in the client's thread. Raises `StoreError`."""
+        that it pays for. `on_event` is called in the client's thread, and so is `on_call`, with a record of every
+        request (of answers found in the cache some hundred at a time). Raises `StoreError`."""
         self._lanes = {lane.name: lane for lane in lanes}
         make_room(tuple(self._lanes.values()), warn=LOG.warning)
         self._cache = str(cache)
         self._account = Account(run, budget)
         self._on_event = on_event
+        self._on_call = on_call
         self._process = os.getpid()
         self._draws = DrawCounter()
         self._hits: deque[_Hit] = deque()
@@ -242,7 +246,9 @@ class Client:
         return open_store(self._cache, password=os.environ.get(PASSWORD, ""))
 
     def _make_gateway(self, store: Store) -> Gateway:
-        return Gateway(self._lanes.values(), store=store, on_event=self._on_event, many_programs=True)
+        return Gateway(
+            self._lanes.values(), store=store, on_event=self._on_event, on_call=self._on_call, many_programs=True
+        )
 
     async def _open(self) -> None:
         store = self._open_store()
@@ -306,7 +312,7 @@ class Client:
     async def _count(self) -> AccountStatistics:
         while self._hits:
             hit = self._hits.popleft()
-            self._gateway.count_hits((hit.completion,), witness=hit.request, lane=hit.lane, account=self._account)
+            self._gateway.count_hits(((hit.request, hit.completion),), lane=hit.lane, account=self._account)
         return self._account.statistics()
 
     async def _end_left(self) -> None:

@@ -110,7 +110,12 @@ class _Proof:
 
     def __init__(self, account: Account, failed: Callable[[BaseException], None]) -> None:
         self.account = account
+        self.address = ""
         self._failed = failed
+
+    def asked(self, flight: Flight) -> int:
+        """One call."""
+        return 1
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """It does; its lane knew when the answer came."""

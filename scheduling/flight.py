@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from metaspo.backends import BackendError, Completion, Request
+from metaspo.backends import BackendError, Completion, Request, Usage
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.endpoints import Endpoint
@@ -42,6 +42,15 @@ class Waiter(Protocol):
         """Who pays for it, if this waiter is the first."""
         ...
 
+    @property
+    def address(self) -> str:
+        """Where it waits, where calls are recorded."""
+        ...
+
+    def asked(self, flight: "Flight") -> int:
+        """How many requests of it the flight stands for."""
+        ...
+
     def resolve(self, flight: "Flight", completion: Completion) -> None:
         """The answer is here."""
         ...
@@ -61,6 +70,10 @@ class Home(Protocol):
 
     def upper_bound(self, flight: "Flight") -> Cost:
         """The most that its call can cost."""
+        ...
+
+    def price_of(self, usage: Usage) -> float | None:
+        """Dollars that a call of this usage costs; None where no price is known."""
         ...
 
     def submit(self, flight: "Flight", now: float) -> None:
@@ -124,9 +137,12 @@ class Flight:
             limit, and between tries.
         verdict: what came of its tries, once none is left; hung: how often a call of it was broken off for hanging.
         in_store: whether its answer turned out to be in the store.
+        calls: how many went; endpoint, sent: where to and when the last one did.
     """
 
     __slots__ = (
+        "calls",
+        "endpoint",
         "funds",
         "home",
         "hung",
@@ -141,6 +157,7 @@ class Flight:
         "request",
         "retries",
         "retry_seconds",
+        "sent",
         "since",
         "size",
         "state",
@@ -165,6 +182,9 @@ class Flight:
         self.verdict = ""
         self.hung = 0
         self.in_store = False
+        self.calls = 0
+        self.endpoint: Endpoint | None = None
+        self.sent = 0.0
         self.since = self.limiter_then = 0.0
         self.queue_seconds = self.limiter_seconds = self.retry_seconds = 0.0
 

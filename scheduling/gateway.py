@@ -15,6 +15,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
+from metaspo.scheduling.call_record import CallReports, OnCall, address_here
 from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import Flight, Waiter
@@ -54,7 +55,9 @@ class Gateway:
     """Completes requests over named lanes. Use it as an async context manager; nothing outlives the `async with`.
 
     The store stays the caller's to close; the lanes' backends are closed with the gateway.
-    `on_event` is called on the event loop, soon after the event; `wall_clock` gives the time entries are stamped with.
+    `on_event` is called on the event loop, soon after the event; `on_call` there, for every request once it has its
+    answer or will have none, before whoever asked goes on: it must be quick. `wall_clock` gives the time entries are
+    stamped with.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Gateway:
         *,
         store: Store,
         on_event: Callable[[Event], None] | None = None,
+        on_call: OnCall | None = None,
         wall_clock: Callable[[], float] = time.time,
         many_programs: bool = False,
     ) -> None:
@@ -76,7 +80,8 @@ class Gateway:
         self._on_event = on_event
         self._many_programs = many_programs
         self._open_lanes: dict[str, OpenLane] = {}
-        self._flights = FlightTable()
+        self._reports = CallReports(on_call) if on_call is not None else None
+        self._flights = FlightTable(self._reports)
         self._claimer = Claimer(store, self._flights)
         self._writer = StoreWriter(store, self._flights, wall_clock=wall_clock)
         self._account = Account()
@@ -148,9 +153,10 @@ class Gateway:
                 completion = stored[key]
                 target.doubt.answered_before(request)
                 target.books.hits(account, (completion,))
-                return Answer(completion, key, "hit", 0.0, _price(target, completion))
+                self._report_hits(((request, completion),), lane=target, account=account)
+                return Answer(completion, key, "hit", 0.0, target.price_of(completion.usage))
         joined = flight is not None
-        waiter = SingleWaiter(account, asyncio.get_running_loop().create_future())
+        waiter = SingleWaiter(account, asyncio.get_running_loop().create_future(), address=self._address())
         flight = self._join(key, request, target, waiter, priority)
         try:
             completion = await waiter.future
@@ -161,7 +167,7 @@ class Gateway:
             raise
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
         source: Source = "hit" if flight.in_store else "joined" if joined else "miss"
-        return Answer(completion, key, source, waited, _price(target, completion))
+        return Answer(completion, key, source, waited, target.price_of(completion.usage))
 
     async def complete_many(
         self,
@@ -178,7 +184,7 @@ class Gateway:
         target = self._lane(lane)
         account = self._account if account is None else account
         done = asyncio.get_running_loop().create_future()
-        batch = BatchWaiter(account, len(requests), done, on_answer=on_answer)
+        batch = BatchWaiter(account, len(requests), done, on_answer=on_answer, address=self._address())
         try:
             for start in range(0, len(requests), CHUNK):
                 if start:
@@ -212,14 +218,15 @@ class Gateway:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self.count_hits(list(stored.values()), witness=requests[next(reversed(stored))], lane=lane, account=payer)
+            self.count_hits([(requests[i], stored[i]) for i in stored], lane=lane, account=payer)
         return stored
 
-    def count_hits(self, completions: Sequence[Completion], *, witness: Request, lane: str, account: Account) -> None:
-        """These were in the store, where somebody has looked; `witness` is the request of one of them."""
+    def count_hits(self, hits: Sequence[tuple[Request, Completion]], *, lane: str, account: Account) -> None:
+        """These were in the store, where somebody has looked."""
         target = self._lane(lane)
-        target.doubt.answered_before(witness)
-        target.books.hits(account, completions)
+        target.doubt.answered_before(hits[-1][0])
+        target.books.hits(account, [completion for _, completion in hits])
+        self._report_hits(hits, lane=target, account=account)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -257,6 +264,9 @@ class Gateway:
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         lane.books.hits(batch.account, [stored[key] for key in keys.values() if key in stored])
+        if self._reports is not None:
+            hits = [(requests[position], stored[key]) for position, key in keys.items() if key in stored]
+            self._report_hits(hits, lane=lane, account=batch.account)
 
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
@@ -275,6 +285,16 @@ class Gateway:
         lane.submit(flight, asyncio.get_running_loop().time())
         return flight
 
+    def _address(self) -> str:
+        return address_here() if self._reports is not None else ""
+
+    def _report_hits(self, hits: Iterable[tuple[Request, Completion]], *, lane: LaneState, account: Account) -> None:
+        if self._reports is None:
+            return
+        for request, completion in hits:
+            dollars, key = lane.price_of(completion.usage), request_key(request)
+            self._reports.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
+
     def _lane(self, name: str) -> LaneState:
         self._require_open()
         try:
@@ -291,8 +311,3 @@ class Gateway:
                 "the gateway was opened in another event loop, and its answers come in there: open one in this one, "
                 "or run everything in one"
             )
-
-
-def _price(lane: LaneState, completion: Completion) -> float | None:
-    prices = lane.settings.prices
-    return prices.dollars(completion.usage) if prices is not None else None

@@ -19,6 +19,7 @@ from metaspo.backends import (
     RequestRejected,
     TransientError,
     Unreachable,
+    Usage,
     WrongForm,
 )
 from metaspo.scheduling import events
@@ -351,6 +352,11 @@ class LaneState:
             self._flights.fail(flight, error)
         elif flight.state is State.PARKED:
             self.resume(flight, now)
+
+    def price_of(self, usage: Usage) -> float | None:
+        """Dollars that a call of this usage costs; None where no price is known."""
+        prices = self.settings.prices
+        return prices.dollars(usage) if prices is not None else None
 
     def _set_aside(self, flight: Flight, now: float) -> Funds | None:
         """The most the call can cost. Where its account cannot, the flight goes into that one's line until a call of

@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.scheduling.account import Account
+from metaspo.scheduling.call_record import CallReports
 from metaspo.scheduling.flight import Flight, State, Waiter
 
 
 class FlightTable:
     """All flights that somebody waits for, by key: equal requests find each other here."""
 
-    __slots__ = ("_flights", "on_drop")
+    __slots__ = ("_flights", "_reports", "on_drop")
 
-    def __init__(self) -> None:
+    def __init__(self, reports: CallReports | None = None) -> None:
+        self._reports = reports
         self._flights: dict[str, Flight] = {}
         self.on_drop: Callable[[str], None] | None = None  # told the key of every flight that is over
 
@@ -44,18 +46,20 @@ class FlightTable:
 
     def finish(self, flight: Flight, completion: Completion) -> None:
         """Hand the answer to everybody who waits."""
-        for waiter in self._end(flight):
+        for waiter in self._end(flight, completion):
             waiter.resolve(flight, completion)
 
     def fail(self, flight: Flight, error: BaseException) -> None:
         """Tell everybody who waits that there will be no answer."""
-        for waiter in self._end(flight):
+        for waiter in self._end(flight, error):
             waiter.account.tally(flight.home.name).failed += 1
             waiter.fail(flight, error)
 
-    def _end(self, flight: Flight) -> list[Waiter]:
+    def _end(self, flight: Flight, end: Completion | BaseException) -> list[Waiter]:
         """It is over; returns who waited."""
         flight.state = State.OVER
+        if self._reports is not None:
+            self._reports.over(flight, end)
         self.drop(flight)
         waiters, flight.waiters = flight.waiters, []
         return waiters
@@ -64,11 +68,16 @@ class FlightTable:
 class SingleWaiter:
     """One call of `complete`."""
 
-    __slots__ = ("account", "future")
+    __slots__ = ("account", "address", "future")
 
-    def __init__(self, account: Account, future: "asyncio.Future[Completion]") -> None:
+    def __init__(self, account: Account, future: "asyncio.Future[Completion]", *, address: str = "") -> None:
         self.account = account
+        self.address = address
         self.future = future
+
+    def asked(self, flight: Flight) -> int:
+        """One request."""
+        return 1
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """Wake the caller with the answer."""
@@ -88,12 +97,19 @@ OnAnswer = Callable[[int, Completion | RequestRejected, bool], None]
 class BatchWaiter:
     """One call of `complete_many`: answers by position, no task and no future per request."""
 
-    __slots__ = ("_more", "_on_answer", "_room", "account", "done", "positions", "results", "sealed")
+    __slots__ = ("_more", "_on_answer", "_room", "account", "address", "done", "positions", "results", "sealed")
 
     def __init__(
-        self, account: Account, size: int, done: "asyncio.Future[None]", *, on_answer: OnAnswer | None = None
+        self,
+        account: Account,
+        size: int,
+        done: "asyncio.Future[None]",
+        *,
+        on_answer: OnAnswer | None = None,
+        address: str = "",
     ) -> None:
         self.account = account
+        self.address = address
         self._on_answer = on_answer
         self.results: list[Completion | RequestRejected | None] = [None] * size
         self.positions: dict[Flight, int] = {}
@@ -114,6 +130,10 @@ class BatchWaiter:
         self.results[position] = result
         if self._on_answer is not None:
             self._on_answer(position, result, stored)
+
+    def asked(self, flight: Flight) -> int:
+        """As many requests as it has equal ones."""
+        return 1 + len(self._more.get(flight, ()))
 
     def resolve(self, flight: Flight, completion: Completion) -> None:
         """Put the answer where it belongs."""
@@ -143,9 +163,9 @@ class BatchWaiter:
     def _put(self, flight: Flight, result: Completion | RequestRejected) -> None:
         position = self.positions.pop(flight, None)
         if position is not None:
-            self.put(position, result, stored=flight.found)
+            self.put(position, result, stored=flight.in_store)
         for position in self._more.pop(flight, ()):
-            self.put(position, result, stored=flight.found)
+            self.put(position, result, stored=flight.in_store)
         self._wake()
 
     def _wake(self) -> None:

@@ -11,7 +11,7 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.config.load import explain_faults, load_config, read_toml
 from metaspo.engine.config.models import make_lane, weights_of
-from metaspo.engine.config.schema import BudgetTable, ModelTable, VariableName
+from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable, VariableName
 from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
@@ -58,6 +58,7 @@ class ServeConfig(Table):
     hosts: tuple[str, ...] = Field(default=(), description="names besides the loopback's under which clients come")
     cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
     spent: PathText = Field(default=".metaspo/serve", description="folder in which the accounts' spending is kept")
+    telemetry: TelemetryTable = TelemetryTable()
     drain: float = Field(default=60.0, ge=0, description="seconds that requests get to end once the server is told to")
 
     @field_validator("cache")
@@ -120,7 +121,8 @@ def embedded_config(*, overrides: Mapping[str, Any]) -> ServeConfig:
 def _of_run(path: Path) -> dict[str, Any]:
     config = load_config(path)
     models = [table.model_dump(exclude=_SAID_BY_REQUESTS, exclude_unset=True) for table in config.models.values()]
-    return {"models": [model for i, model in enumerate(models) if model not in models[:i]], "cache": config.cache}
+    served = [model for i, model in enumerate(models) if model not in models[:i]]
+    return {"models": served, "cache": config.cache, "telemetry": config.telemetry}
 
 
 def make_lanes(

@@ -1,18 +1,23 @@
 """What the server did, in the text format that Prometheus reads."""
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from metaspo.scheduling import Account, GatewayStatistics
+from metaspo.scheduling.call_totals import BOUNDS, CallTotals
 from metaspo.scheduling.statistics import LaneUse, add_up
 
 
-def metrics_page(statistics: GatewayStatistics, accounts: Sequence[Account]) -> str:
-    """All series; seconds and dollars, no key and no run as a label."""
+def metrics_page(statistics: GatewayStatistics, accounts: Sequence[Account], totals: CallTotals) -> str:
+    """All series; seconds and dollars, no key and no run as a label.
+
+    Counters are what the accounts have booked, calls that were broken off included; histograms are of answered calls.
+    """
     uses = [account.statistics().lanes for account in accounts]
     lanes = {
         name: add_up({str(i): use[name] for i, use in enumerate(uses) if name in use}) for name in statistics.lanes
     }
-    return "".join(f"{line}\n" for line in (*_counters(lanes), *_gauges(statistics)))
+    return "".join(f"{line}\n" for line in (*_counters(lanes), *_gauges(statistics), *_histograms(totals)))
 
 
 def _counters(lanes: dict[str, LaneUse]) -> Iterator[str]:
@@ -60,6 +65,20 @@ def _gauges(statistics: GatewayStatistics) -> Iterator[str]:
     for name, lane in statistics.lanes.items():
         for endpoint in lane.endpoints:
             yield _line("metaspo_endpoint_up", int(endpoint.health != "down"), lane=name, endpoint=endpoint.name)
+
+
+def _histograms(totals: CallTotals) -> Iterator[str]:
+    for series, spreads in (
+        ("metaspo_call_queue_seconds", totals.queue),
+        ("metaspo_call_server_seconds", totals.server),
+    ):
+        yield f"# TYPE {series} histogram"
+        for lane, spread in spreads.items():
+            below = list(accumulate(spread.counts))
+            for bound, count in zip((*map(str, BOUNDS), "+Inf"), below, strict=True):
+                yield _line(f"{series}_bucket", count, lane=lane, le=bound)
+            yield _line(f"{series}_sum", spread.total, lane=lane)
+            yield _line(f"{series}_count", below[-1], lane=lane)
 
 
 def _line(series: str, value: float, **labels: str) -> str:

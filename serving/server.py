@@ -21,7 +21,10 @@ from metaspo.backends import ChatCall, Progress, Request, read_chat_call, read_r
 from metaspo.backends.raw_reply import PATHS
 from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.runtime.telemetry import exporting
 from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
+from metaspo.scheduling.call_record import to_both
+from metaspo.scheduling.call_totals import CallTotals
 from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
@@ -55,10 +58,11 @@ class Server:
         draining: whether it is about to end: what is under way is answered, and it is not ready for more.
     """
 
-    def __init__(self, config: ServeConfig, gateway: Gateway, accounts: Accounts) -> None:
+    def __init__(self, config: ServeConfig, gateway: Gateway, accounts: Accounts, totals: CallTotals) -> None:
         self._config = config
         self._gateway = gateway
         self._accounts = accounts
+        self._totals = totals
         self._sampler = Sampler()
         self._models = {model.public_name: model for model in config.models}
         self._revisions = {name: revision_of(model) for name, model in self._models.items()}
@@ -265,7 +269,7 @@ class Server:
 
     async def _metrics(self, http: web.Request) -> web.StreamResponse:
         self._account_of(http)
-        page = metrics_page(self._gateway.statistics(), self._accounts.all)
+        page = metrics_page(self._gateway.statistics(), self._accounts.all, self._totals)
         return web.Response(text=page, content_type="text/plain", charset="utf-8")
 
     async def _health(self, _http: web.Request) -> web.StreamResponse:
@@ -295,12 +299,16 @@ async def open_server(
     lanes = make_lanes(config, environment=environment, progress=progress)
     clients = make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
     accounts = Accounts(config, environment=environment, folder=folder)
+    totals = CallTotals()
     async with (
+        exporting([config.telemetry]) as exported,
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
-        Gateway(lanes.values(), store=store, on_event=LaneLog(), many_programs=True) as gateway,
+        Gateway(
+            lanes.values(), store=store, on_event=LaneLog(), on_call=to_both(totals, exported), many_programs=True
+        ) as gateway,
         AsyncExitStack() as stack,
     ):
-        server = Server(config, gateway, accounts)
+        server = Server(config, gateway, accounts, totals)
         app = server.app()
         door = Door(app, room=clients)
         opened = partial(door.opened, host=config.host.strip("[]"), port=config.port)

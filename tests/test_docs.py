@@ -15,7 +15,15 @@ from test_architecture import ENGINE
 from world import World, make_config, make_task
 
 from metaspo.backends import Message
-from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable, OuterTable, RunConfig, TestTable
+from metaspo.engine.config.schema import (
+    BudgetTable,
+    InnerTable,
+    ModelTable,
+    OuterTable,
+    RunConfig,
+    TelemetryTable,
+    TestTable,
+)
 from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.tasks import AnswerSpec, Columns, DataSource, TaskSpec
@@ -29,6 +37,7 @@ TABLES = (
     OuterTable,
     TestTable,
     BudgetTable,
+    TelemetryTable,
     TaskSpec,
     AnswerSpec,
     Columns,
@@ -36,7 +45,7 @@ TABLES = (
 )
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-TABLE_NAMES = {"base", "optimizer", "inner", "outer", "test", "budget", "tasks", "path"}
+TABLE_NAMES = {"base", "optimizer", "inner", "outer", "test", "budget", "telemetry", "tasks", "path"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

@@ -221,6 +221,13 @@ class BudgetTable(Table):
     dollars: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class TelemetryTable(Table):
+    """What of the calls goes to an OpenTelemetry collector; where it is, the variables OTEL_… say."""
+
+    otel: bool = Field(default=False, description="whether calls are exported by OTLP")
+    spans: float = Field(default=0.0, ge=0, le=1, description="the share of calls that have a span of their own")
+
+
 class RunConfig(Table):
     """A whole run. `result = f(config, data, seed, the models' answers)`."""
 
@@ -270,6 +277,7 @@ class RunConfig(Table):
     outer: OuterTable = OuterTable()
     test: TestTable = TestTable()
     budget: BudgetTable = BudgetTable()
+    telemetry: TelemetryTable = TelemetryTable()
     cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
     cache_failure: Literal["stop", "continue"] = Field(
         default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"

@@ -182,9 +182,7 @@ class CodeRun:
         """Once it is known that the cache has them all: else the same are asked for again, and counted then."""
         asking = self._asking
         if self._hits and asking.account is not None:
-            witness, _ = self._hits[-1]
-            completions = [completion for _, completion in self._hits]
-            asking.gateway.count_hits(completions, witness=witness, lane=asking.model.lane, account=asking.account)
+            asking.gateway.count_hits(self._hits, lane=asking.model.lane, account=asking.account)
 
     def _call_from_thread(self, messages: Messages, **options: Any) -> Completion:  # noqa: ANN401 - those of `call`
         return anyio.from_thread.run(partial(self.call, messages, **options))

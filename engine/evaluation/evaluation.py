@@ -15,6 +15,7 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.graders import Grader
 from metaspo.scheduling import Priority
+from metaspo.scheduling.log_context import logging_about
 
 CHUNK = 16  # rows asked as one batch where bounds are watched: small enough to bite, large enough to cost little
 Part = tuple[Priority, Sequence[int]]
@@ -70,8 +71,9 @@ class Evaluation:
 
     async def recall(self) -> None:
         """Take what the cache has; calls nothing."""
-        answers = await self._asking.recall()
-        await self._keep(answers, None)
+        with logging_about(address=self._address):
+            answers = await self._asking.recall()
+            await self._keep(answers, None)
         self._ungraded = {row: answer for row, answer in answers.items() if self._outcomes[row] is None}
 
     async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None] | None = None) -> None:
@@ -83,11 +85,12 @@ class Evaluation:
         """
         missing = [(priority, [row for row in rows if self._outcomes[row] is None]) for priority, rows in parts]
         size = CHUNK if on_answers or isinstance(self.task.metric, Grader) else len(self._examples)
-        await gather(
-            self._ask(priority, rows[start : start + size], on_answers)
-            for priority, rows in missing
-            for start in range(0, len(rows), size)
-        )
+        with logging_about(address=self._address):
+            await gather(
+                self._ask(priority, rows[start : start + size], on_answers)
+                for priority, rows in missing
+                for start in range(0, len(rows), size)
+            )
 
     async def _ask(self, priority: Priority, rows: Sequence[int], on_answers: Callable[[], None] | None) -> None:
         asked = [row for row in rows if row not in self._ungraded] if self._ungraded else rows

@@ -11,6 +11,7 @@ from metaspo.engine.config.models import make_lane
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn, log_warning
+from metaspo.engine.runtime.telemetry import exporting
 from metaspo.scheduling import Event, Gateway
 from metaspo.scheduling.open_files import make_room
 
@@ -91,7 +92,10 @@ async def open_gateway(
         cache, folder=folder, password=environment.get(PASSWORD, ""), on_failure=warn if tolerant else None
     )
     try:
-        async with Gateway(lanes, store=store, on_event=on_event) as gateway:
+        async with (
+            exporting(config.telemetry for config in configs) as on_call,
+            Gateway(lanes, store=store, on_event=on_event, on_call=on_call) as gateway,
+        ):
             yield gateway, names
     finally:
         await store.aclose()

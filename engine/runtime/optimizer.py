@@ -10,6 +10,7 @@ from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal
 from metaspo.scheduling import Priority
+from metaspo.scheduling.log_context import logging_about
 
 ONLY_THOUGHT = "it thought for all of its {tokens} tokens and did not get to answer: give it more max_tokens"
 
@@ -42,9 +43,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 live()
             context.observer.optimizer_asked()
             try:
-                answer = await context.gateway.complete(
-                    request, lane=model.lane, account=context.account, priority=priority
-                )
+                with logging_about(address=step_address):
+                    answer = await context.gateway.complete(
+                        request, lane=model.lane, account=context.account, priority=priority
+                    )
                 parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error

@@ -1,0 +1,294 @@
+"""One record a request, and what OpenTelemetry's own SDK and Prometheus' own client make of them."""
+
+import asyncio
+import gzip
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from chat_server import ChatServer
+from command_line import apart, write_project
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client.parser import text_string_to_metric_families
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask
+from test_serving import at, config_of, post, upstream
+from world import World, make_config, make_task
+
+from metaspo import OpenAICompatible
+from metaspo.backends import FatalError, Request, RequestRejected, ServerFault, Simulated
+from metaspo.cache import MemoryStore
+from metaspo.engine import Observer, Prepared
+from metaspo.engine.runs.execute import run_prepared
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.scheduling import Account, CallRecord, Client, Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling.call_totals import BOUNDS, Spread
+from metaspo.scheduling.log_context import logging_about
+from metaspo.scheduling.open_telemetry import OpenTelemetry
+
+PRICED = LaneSettings(prices=Prices(input=100_000.0, cached=100_000.0, output=1_000_000.0))
+DOLLARS = PROMPT_TOKENS * 0.1 + ANSWER_TOKENS * 1.0
+
+
+def statuses(records: Sequence[CallRecord]) -> Counter[str]:
+    return Counter(record.status for record in records)
+
+
+async def answered(records: list[CallRecord]) -> None:
+    """Question 1 fails once; 1 is asked three times at once, and once more; 2 is refused."""
+    server, failures = Server(), iter([ServerFault("not now")])
+
+    def plan(request: Request) -> None:
+        if request.messages[-1].content == "question 2":
+            raise RequestRejected("no")
+        for failure in failures:
+            raise failure
+
+    server.plan = plan
+    lane = Lane("base", [server], PRICED)
+    async with Gateway([lane], store=MemoryStore(), on_call=records.append) as gateway:
+        with logging_about(address="iter=1/outer"):
+            one, run = ask(1), Account("run")
+            single = gateway.complete(one, lane="base", account=run)
+            batch = gateway.complete_many([one, one], lane="base", account=run)
+            await asyncio.gather(single, batch)
+            await gateway.complete_many([one, ask(2)], lane="base", account=run)
+            await gateway.complete(one, lane="base", account=run)
+            await gateway.lookup_many([one, ask(3)], lane="base", account=run)
+
+
+@pytest.mark.virtual
+async def test_every_request_has_one_record_and_every_call_that_was_paid_for_one_miss() -> None:
+    records: list[CallRecord] = []
+    await answered(records)
+    assert statuses(records) == {"miss": 1, "joined": 2, "hit": 3, "refused": 1}
+    (miss,) = [record for record in records if record.status == "miss"]
+    assert (miss.lane, miss.endpoint, miss.account, miss.address) == ("base", "server", "run", "iter=1/outer")
+    assert (miss.attempts, miss.server_seconds, miss.dollars) == (2, 1.0, DOLLARS)
+    assert miss.retry_seconds > 0
+    assert miss.usage == (PROMPT_TOKENS, ANSWER_TOKENS, 0)
+    (refused,) = [record for record in records if record.status == "refused"]
+    assert (refused.error, refused.completion, refused.dollars) == ("RequestRejected", None, None)
+    assert {record.address for record in records} == {"iter=1/outer"}
+
+
+@pytest.mark.virtual
+async def test_who_gets_no_answer_has_a_record_that_says_so() -> None:
+    server, records = Server(), list[CallRecord]()
+
+    def plan(_request: Request) -> None:
+        raise FatalError("bad key")
+
+    server.plan = plan
+    async with Gateway([Lane("base", [server])], store=MemoryStore(), on_call=records.append) as gateway:
+        asked = [gateway.complete(ask(number), lane="base") for number in range(3)]
+        await asyncio.gather(*asked, return_exceptions=True)
+    assert statuses(records) == {"failed": 3}
+    assert {record.error for record in records} == {"LaneStopped"}
+
+
+@pytest.mark.virtual
+async def test_an_observer_that_raises_is_told_of_once_and_felt_by_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(record: CallRecord) -> None:
+        raise ZeroDivisionError(record.status)
+
+    async with Gateway([Lane("base", [Server()])], store=MemoryStore(), on_call=broken) as gateway:
+        answers = await gateway.complete_many([ask(1), ask(2), ask(1)], lane="base")
+        again = await gateway.complete(ask(1), lane="base")
+    assert [answer.text for answer in [*answers, again] if not isinstance(answer, RequestRejected)] == [
+        "question 1",
+        "question 2",
+        "question 1",
+        "question 1",
+    ]
+    assert len(caplog.records) == 1
+
+
+def test_a_client_tells_of_hits_in_its_callers_threads_too(tmp_path: Path) -> None:
+    records: list[CallRecord] = []
+    with upstream() as server:
+        lanes = [Lane("m", [OpenAICompatible(server.url)])]
+        with Client(lanes, cache=tmp_path / "cache", run="mine", on_call=records.append) as client:
+            for _ in range(3):
+                client.complete(ask(1))
+            client.statistics()
+    assert statuses(records) == {"miss": 1, "hit": 2}
+    assert {record.account for record in records} == {"mine"}
+
+
+def exported(spans: float) -> tuple[OpenTelemetry, InMemorySpanExporter, InMemoryMetricReader]:
+    """An observer that feeds the SDK's own exporters."""
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracing = TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(exporter))
+    return (
+        OpenTelemetry(spans=spans, tracer_provider=tracing, meter_provider=MeterProvider([reader])),
+        exporter,
+        reader,
+    )
+
+
+def counted(reader: InMemoryMetricReader) -> dict[tuple[str, str, str], Any]:
+    """Values by metric, status and type of token."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = [
+        (metric.name, point, dict(point.attributes or {}))
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    ]
+    return {
+        (name, str(said.get("metaspo.status", "")), str(said.get("gen_ai.token.type", ""))): getattr(
+            point, "value", None
+        )
+        for name, point, said in points
+    }
+
+
+@pytest.mark.virtual
+async def test_opentelemetry_has_counts_of_all_calls_and_spans_with_the_conventions_names() -> None:
+    records: list[CallRecord] = []
+    await answered(records)
+    observer, exporter, reader = exported(1.0)
+    for record in records:
+        observer(record)
+    values = counted(reader)
+    assert values["metaspo.requests", "hit", ""] == 3
+    assert values["metaspo.requests", "joined", ""] == 2
+    assert values["metaspo.attempts", "miss", ""] == 2
+    assert values["metaspo.tokens", "miss", "input"] == PROMPT_TOKENS
+    assert values["metaspo.cost", "miss", ""] == DOLLARS
+    assert values["metaspo.server.time", "", ""] == 1.0
+    spans = exporter.get_finished_spans()
+    assert len(spans) == len(records)
+    (miss,) = [span for span in spans if (span.attributes or {})["metaspo.status"] == "miss"]
+    assert (miss.name, miss.kind) == ("chat m", SpanKind.CLIENT)
+    said = miss.attributes or {}
+    assert said["gen_ai.operation.name"] == "chat"
+    assert said["gen_ai.request.model"] == "m"
+    assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (PROMPT_TOKENS, ANSWER_TOKENS)
+    assert said["gen_ai.response.finish_reasons"] == ("stop",)
+    assert said["metaspo.run"] == "run"
+    assert miss.start_time is not None
+    assert miss.end_time is not None
+    assert (miss.end_time - miss.start_time) / 1e9 >= 1.0
+    (refused,) = [span for span in spans if (span.attributes or {})["metaspo.status"] == "refused"]
+    assert refused.status.status_code is StatusCode.ERROR
+    assert (refused.attributes or {})["error.type"] == "RequestRejected"
+    assert not any("question" in str(span.attributes) for span in spans), "what was asked is nobody's business"
+
+
+@given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), max_size=20), st.sampled_from([0, 0.25, 0.5, 1]))
+def test_which_calls_have_spans_follows_from_their_keys_and_more_have_at_a_greater_share(
+    keys: list[str], share: float
+) -> None:
+    record = CallRecord(lane="base", status="miss", key="", request=ask(1))
+
+    def spans(share: float) -> list[object]:
+        observer, exporter, _ = exported(share)
+        for key in keys:
+            observer(replace(record, key=key))
+        return [(span.attributes or {})["metaspo.key"] for span in exporter.get_finished_spans()]
+
+    assert spans(share) == [key for key in keys if int(key, 16) / 16**64 < share]
+
+
+@given(st.lists(st.floats(0, 1_000), max_size=50))
+def test_a_spread_counts_each_value_at_or_below_its_bound(values: list[float]) -> None:
+    spread = Spread()
+    for value in values:
+        spread.add(value)
+    for number, bound in enumerate(BOUNDS):
+        assert sum(spread.counts[: number + 1]) == sum(value <= bound for value in values)
+    assert sum(spread.counts) == len(values)
+
+
+async def test_prometheus_reads_the_page_of_metrics(tmp_path: Path) -> None:
+    with upstream() as server:
+        async with at(tmp_path, config_of(server.url)) as (session, _):
+            await post(session)
+            await post(session)
+            async with session.get("/metrics") as answer:
+                page = await answer.text()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    requests = {sample.labels["outcome"]: sample.value for sample in families["metaspo_requests"].samples}
+    assert (requests["fresh"], requests["hit"]) == (1, 1)
+    served = families["metaspo_call_server_seconds"]
+    assert served.type == "histogram"
+    buckets = [sample for sample in served.samples if sample.name.endswith("_bucket")]
+    assert [sample.labels["le"] for sample in buckets] == [*map(str, BOUNDS), "+Inf"]
+    assert buckets[-1].value == 1
+    values = {sample.name: sample.value for sample in served.samples}
+    assert values["metaspo_call_server_seconds_count"] == 1
+    assert 0 < values["metaspo_call_server_seconds_sum"] < 60
+    assert all(one.value <= two.value for one, two in pairwise(buckets))
+
+
+@pytest.mark.virtual
+async def test_the_records_of_a_run_add_up_to_what_its_account_has_booked_and_know_where_in_it_they_are() -> None:
+    config = make_config({"runs": ""})
+    prepared = Prepared(config=config, tasks=(make_task("a"), make_task("u", role="target")), folder=Path())
+    records: list[CallRecord] = []
+    lanes = [Lane(name, [Simulated(World(3).answer, seed=1)]) for name in ("base", "optimizer")]
+    async with Gateway(lanes, store=MemoryStore(), on_call=records.append) as gateway:
+        report = await run_prepared(prepared, gateway, LaneNames(), observer=Observer())
+    for lane, use in report.usage.lanes.items():
+        counts = statuses([record for record in records if record.lane == lane])
+        assert (counts["miss"], counts["hit"], counts["joined"]) == (use.calls - use.withdrawn, use.hits, use.joined)
+        assert counts["miss"] > 0
+    assert all(record.address or not record.account for record in records), "nobody waited for it any more"
+    assert {"init", "test"} <= {record.address.split("/")[0] for record in records}
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what is exported, and remembers it by path."""
+
+    taken: ClassVar[dict[str, list[bytes]]] = {}
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.taken.setdefault(self.path, []).append(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's own
+        """Say nothing."""
+
+
+def test_a_run_whose_config_asks_for_it_exports_to_the_collector_that_the_environment_names(tmp_path: Path) -> None:
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    try:
+        with ChatServer(World(3).answer) as server:
+            path = write_project(tmp_path, server.url)
+            path.write_text(path.read_text() + "\n[telemetry]\notel = true\nspans = 0.5\n")
+            where = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"}
+            ended = apart("optimize", "run.toml", folder=tmp_path, environment=where)
+    finally:
+        collector.shutdown()
+        collector.server_close()
+    assert ended.code == 0, ended.err
+    spans = [
+        span
+        for body in Collector.taken["/v1/traces"]
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert {span.name for span in spans} == {"chat answerer", "chat writer"}
+    assert Collector.taken["/v1/metrics"]
