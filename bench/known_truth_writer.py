@@ -68,14 +68,21 @@ class Writer:
             return "Let me think about that first."
         for_all = "improve system prompts" in role
         if "<analysis> and </analysis>" in text:
-            analysis = self._reword(text, rng) if "<sentence>" in text else self._diagnose(text, rng, for_all=for_all)
-            return f"<analysis>{analysis}</analysis>"
+            return f"<analysis>{self._analyze(text, rng, for_all=for_all)}</analysis>"
         if "<findings> and </findings>" in text:
             return f"<findings>{self._diagnose(text, rng, for_all=for_all)}</findings>"
         tag = "system_prompt" if for_all else "user_prompt"
         prompt = self._stray(self._write(text, rng, tag=tag), text, rng)
         answer = "new_prompt" if "<new_prompt> and </new_prompt>" in text else tag
         return f"<{answer}>{prompt}</{answer}>"
+
+    def _analyze(self, text: str, rng: Random, *, for_all: bool) -> str:
+        """Of a component other sentences, of data what they need, of failures what is missing."""
+        if "<sentence>" in text:
+            return self._reword(text, rng)
+        if "<pair>" in text:
+            return f"What they need: {' '.join(f'[{name}]' for name in self._induce(text, rng, for_all=for_all))}"
+        return self._diagnose(text, rng, for_all=for_all)
 
     def _stray(self, prompt: str, text: str, rng: Random) -> str:
         """What a weak writer puts before a prompt: an example that it was shown, many words that say nothing."""
@@ -93,6 +100,7 @@ class Writer:
         for_all = tag == "system_prompt"
         present = "present_system_prompt" if for_all else "task_prompt"
         ways: dict[str, Callable[[], Sequence[str]]] = {
+            "<summary>": lambda: self._ground(text, rng, for_all=for_all),
             "<pair>": lambda: self._induce(text, rng, for_all=for_all),
             "<reflect_on>": lambda: self._reflect(text, rng, for_all=for_all),
             "<first>": lambda: self._breed(_blocks(text, "first|second|donor|member"), rng),
@@ -120,6 +128,12 @@ class Writer:
         """A diagnosis and a rewriting in one call."""
         found = self._diagnose(text, rng, for_all=for_all)
         return self._rewrite(found, _blocks(text, "prompt")[0], rng)
+
+    def _ground(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
+        """The present prompt with what the data's summary names and right outcomes hint at."""
+        (parent,) = _blocks(text, "prompt")
+        hints = [*re.findall(r"\[(\w+)\]", text), *self._induce(text, rng, for_all=for_all)]
+        return self._rewrite(" ".join(f"[{name}]" for name in hints), parent, rng)
 
     def _induce(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """What right answers hint at."""

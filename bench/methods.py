@@ -235,6 +235,7 @@ METHODS: Mapping[str, Any] = {
     ),
     "textgrad": _search("textgrad", {"epochs": 1, "steps": 3}),
     "gepa, metaspo's own": _search("gepa", {"steps": 3, "minibatch": 8, "merges": 1}),
+    "mipro": _search("mipro", {"instructions": 4, "sets": 3, "trials": 6, "minibatch": 16, "full_every": 3}),
     "opro": _search("opro", {"steps": 4, "samples": 2, "exemplars": 6}),
     "ape": _search("ape", {"inductions": 3, "resample": 1, "top": 1, "variations": 1}),
     "evoprompt-ga": _search("evoprompt-ga", {"population": 4, "generations": 2}),

@@ -99,6 +99,7 @@ STRATEGIES = (
     '"opro"',
     '"evoprompt-ga"',
     '"gepa"',
+    '"mipro"',
     '"protegi"',
     '"textgrad"',
     '"x"',

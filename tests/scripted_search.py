@@ -142,6 +142,9 @@ class ScriptedArena:
                 train=train,
                 failures=tuple(wrong.failure for wrong in best.wrong if wrong.task == name),
                 answer_rule=RULE,
+                right=tuple(
+                    (one, one.answers[0]) for row, one in enumerate(train) if self._grade(best.prompt, name, row) == 1
+                ),
             )
             for name, train in self._train.items()
         )

@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "evoprompt-de": {"population": 4, "generations": 2},
     "evoprompt-ga": {"population": 3, "generations": 2},
     "gepa": {"steps": 3, "minibatch": 2},
+    "mipro": {"instructions": 3, "sets": 3, "trials": 6, "minibatch": 4, "full_every": 2},
     "opro": {"steps": 2, "samples": 3},
     "protegi": {"rounds": 2, "beam": 2, "minibatch": 4, "gradients": 2, "errors": 2, "select_rounds": 2},
     "sprig": {"steps": 2, "beam": 2, "questions": 3, "add_candidates": 2, "paraphrases": 2, "max_candidates": 5},

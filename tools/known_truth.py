@@ -50,6 +50,7 @@ OPTIONS: Mapping[str, Changes] = {
     "evoprompt-de": {"population": 6, "generations": 4},
     "evoprompt-ga": {"population": 6, "generations": 4},
     "gepa": {"steps": 10, "minibatch": 8},
+    "mipro": {"instructions": 5, "sets": 4, "trials": 16, "minibatch": 20, "full_every": 4},
     "opro": {"steps": 4, "samples": 4},
     "protegi": {"rounds": 3, "beam": 2, "minibatch": 20, "gradients": 2, "paraphrases": 1, "select_rounds": 4}
     | {"select_width": 4, "select_examples": 20},

@@ -104,6 +104,11 @@ class Scorecard:
             if outcome.grade is not None and outcome.grade < 1
         )
 
+    @property
+    def right(self) -> tuple[tuple[Example, str], ...]:
+        """What was answered fully rightly, with the answers, in the split's order."""
+        return tuple((outcome.example, outcome.text) for outcome in self.outcomes if outcome.grade == 1)
+
 
 def grade_answer(
     answer: Completion | RequestRejected | Broken,

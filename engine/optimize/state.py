@@ -50,6 +50,7 @@ class TaskState:
             train=self.task.train,
             failures=best.failures,
             answer_rule=self.task.answer_format.describe(),
+            right=best.right,
         )
 
 

@@ -51,6 +51,7 @@ class TaskView:
         score: of (system prompt, user prompt) on the train split, 0 to 1.
         failures: every wrongly answered train example under that pair, in the order of the split.
         answer_rule: one sentence that says how an answer must look.
+        right: every train example that was answered fully rightly, with the answer, in the order of the split.
     """
 
     name: str
@@ -59,6 +60,7 @@ class TaskView:
     train: tuple[Example, ...]
     failures: tuple[Failure, ...]
     answer_rule: str
+    right: tuple[tuple[Example, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

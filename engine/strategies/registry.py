@@ -19,6 +19,7 @@ from metaspo.engine.strategies.gepa import Gepa
 from metaspo.engine.strategies.informed import InformedInner, InformedOuter
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.strategies.mipro import Mipro
 from metaspo.engine.strategies.opro import Opro
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
@@ -42,6 +43,7 @@ SEARCHES: Mapping[str, Callable[..., Search]] = {
     "evoprompt-de": EvoPromptDE,
     "evoprompt-ga": EvoPromptGA,
     "gepa": Gepa,
+    "mipro": Mipro,
     "opro": Opro,
     "protegi": ProTeGi,
     "sprig": Sprig,
@@ -106,9 +108,9 @@ def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, An
         return factory(**options)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise UnknownStrategy(
-            f"'{name}': {'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-        ) from None
+        where = ".".join(map(str, fault["loc"]))
+        said = [f"'{name}'", *([where] if where else []), fault["msg"].removeprefix("Value error, ")]
+        raise UnknownStrategy(": ".join(said)) from None
 
 
 def _proposer(
