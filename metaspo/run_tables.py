@@ -21,6 +21,7 @@ from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import Data, rows_of, run_data, shown_data, summary_of
 from metaspo.engine.runs.summary import RunSummary
+from metaspo.engine.statistics import Interval
 from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
 from metaspo.whole_table import WholeTable
 
@@ -220,11 +221,17 @@ def _print_gain(out: Console, gain: Gain) -> None:
         f"{gain.verdict}.",
     )
     if others := gain.over_tasks:
-        say(
-            out,
-            f"  With other tasks of this kind, not only other examples: {100 * others.low:+.1f} to "
-            f"{100 * others.high:+.1f}.",
-        )
+        say(out, f"  {_of_other_tasks(others, gain.tasks)}")
+
+
+def _of_other_tasks(interval: Interval, tasks: int) -> str:
+    """An interval that leaves half of what is possible open is no figure to be guided by."""
+    if interval.high - interval.low > 1:
+        return f"Of other tasks of this kind, not only other examples, {tasks} tasks tell next to nothing."
+    return (
+        f"With other tasks of this kind, not only other examples: {100 * interval.low:+.1f} to "
+        f"{100 * interval.high:+.1f}."
+    )
 
 
 def _print_usage(out: Console, summary: RunSummary) -> None:

@@ -45,6 +45,15 @@ async def test_a_run_is_shown_with_its_intervals_and_its_luck(tmp_path: Path) ->
     assert data["summary"]["optimism"] in " ".join(text.split())
 
 
+async def test_of_other_tasks_nothing_is_said_where_the_interval_leaves_all_open(tmp_path: Path) -> None:
+    data = await run(tmp_path)
+    for gain in data["summary"]["gains"]:
+        gain["over_tasks"] = {"low": -0.3, "high": 1.0}
+    text = shown(data)
+    assert "Of other tasks of this kind, not only other examples, 2 tasks tell next to nothing." in text
+    assert "-30.0 to +100.0" not in text
+
+
 async def test_a_run_from_before_there_were_intervals_is_shown_without(tmp_path: Path) -> None:
     data = await run(tmp_path)
     summary = data["summary"]
