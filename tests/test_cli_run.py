@@ -270,7 +270,7 @@ def count_malformed(folder: Path) -> int:
 def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def starter_answer(request: Request) -> str:
         asked = request.messages[-1].content
-        words = {"red": "red", "dog": "dog", "lunch": "lunch"}
+        words = {"bus": "bus", "dog": "dog", "lunch": "lunch"}
         return next((answer for word, answer in words.items() if word in asked), "")
 
     monkeypatch.chdir(tmp_path)
@@ -283,7 +283,7 @@ def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
         assert (plan.code, done.code) == (0, 0)
         assert 0 < running.calls <= plan.data[0]["lanes"]["base"]["calls"]
     (found,) = done.data
-    assert {row["task"] for row in found["summary"]["scores"]} == {"colour", "animal", "meal"}
+    assert {row["task"] for row in found["summary"]["scores"]} == {"transport", "animal", "meal"}
     again = here("init", "new")
     assert (again.code, len(again.errors)) == (2, 1)
 

@@ -56,7 +56,7 @@ def test_the_grid_shown_is_a_grid(tmp_path: Path) -> None:
 
 
 def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
-    with ChatServer(lambda _request: "red") as server:
+    with ChatServer(lambda _request: "bus") as server:
         assert here("init", str(tmp_path / "my-run")).code == 0
         config = tmp_path / "my-run" / "metaspo.toml"
         text = config.read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_optimize_and_evaluate_from_python_as_shown(tmp_path: Path) -> None:
         printed = run_script(blocks("python")[0], tmp_path)
     assert "You are" in printed
     assert "target" in printed
-    assert "('colour', 0.3333333333333333)" in printed
+    assert "('transport', 0.3333333333333333)" in printed
 
 
 def test_the_gateway_on_its_own_as_shown(tmp_path: Path) -> None:
