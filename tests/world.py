@@ -82,8 +82,10 @@ class World:
             points = [answer == right for _, answer in said]
             better = "tie" if points[0] == points[1] or luck < 0.1 else "A" if points[0] else "B"
             return f'{{"reasons": "parity of {number}", "better": "{better}"}}'
-        best = re.findall(r'"score":("?\w+"?)}', text)[-1]  # the example that it was shown
-        score = best if said[0][1] == right and luck < 0.6 else "4" if best == "5" else '"fair"'
+        whole = re.search(r"from 1 \(the worst\) to (\d+)", text)
+        words = re.findall(r"one of (.*?), from the worst", text)
+        best = whole[1] if whole else f'"{words[0].split(", ")[-1]}"'
+        score = best if said[0][1] == right and luck < 0.6 else "4" if whole else '"fair"'
         return f'{{"reasons": "parity of {number}", "score": {score}}}'
 
 

@@ -84,10 +84,9 @@ class Form:
 
     @property
     def example(self) -> str:
-        """A verdict in this form."""
-        best = list(self.worth)[-1]
-        reasons = {"reasons": "…"} if self.reasons else {}
-        return orjson.dumps({**reasons, self.key: int(best) if self.numbers else best}).decode()
+        """What a verdict in this form looks like; it names none, which small models would only repeat."""
+        reasons, value = '"reasons": "…", ' if self.reasons else "", "…" if self.numbers else '"…"'
+        return f'{{{reasons}"{self.key}": {value}}}'
 
     @property
     def words(self) -> dict[str, str]:
