@@ -187,7 +187,7 @@ def test_repeats_are_different_samples_and_their_mean_counts() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"against": "gold"}, {"against": "first"}, {"scale": ["fair", "good"]}])
 def test_a_finished_run_with_a_judge_makes_no_call_when_it_is_started_again(settings: Mapping[str, Any]) -> None:
-    runs = Runs(make_config(ONCE), tasks_of(**settings), World(5), timing=1, width=4)
+    runs = Runs(make_config(ONCE), tasks_of(**settings), World(6), timing=1, width=4)
     runs.session(stop_after=5.0)
     first, calls = runs.session(), len(runs.answered)
     assert first is not None
@@ -232,7 +232,7 @@ def test_a_judge_that_is_never_understood_under_the_first_prompts_stops_the_run_
 
 def test_a_schema_goes_with_the_question_unless_the_server_knows_none() -> None:
     for structured in (True, False):
-        runs = Runs(make_config(ONCE), tasks_of(structured=structured), World(5), timing=1, width=4)
+        runs = Runs(make_config(ONCE), tasks_of(structured=structured), World(6), timing=1, width=4)
         assert runs.session() is not None
         assert {bool(request.response_format) for request in of_judge(runs)} == {structured}
 

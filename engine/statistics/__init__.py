@@ -3,6 +3,7 @@
 numpy and scipy are imported where they are used: no command should wait for them that shows no figures.
 """
 
+from metaspo.engine.statistics.agreement import Agreement, agreement
 from metaspo.engine.statistics.grades import Grade, Labels, SplitGrades, TaskGrades
 from metaspo.engine.statistics.interval import TAIL, Interval
 from metaspo.engine.statistics.optimism import Optimism, at_most, reselected
@@ -13,6 +14,7 @@ from metaspo.engine.statistics.seeds import OverSeeds, over_seeds
 
 __all__ = [
     "TAIL",
+    "Agreement",
     "Comparison",
     "Grade",
     "Interval",
@@ -23,6 +25,7 @@ __all__ = [
     "Resamples",
     "SplitGrades",
     "TaskGrades",
+    "agreement",
     "as_family",
     "at_most",
     "compare",
