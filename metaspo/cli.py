@@ -50,6 +50,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result, shown_data
 from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
+from metaspo.judge_command import add_judge_command
 from metaspo.log import LogForm, LogLevel, show_log
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, Sets, WholeSentences
@@ -381,3 +382,4 @@ add_serve_command(app)
 add_watch_commands(app)
 add_exchange_commands(app)
 add_check_command(app)
+add_judge_command(app)

@@ -52,7 +52,7 @@ def agreement(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Agreeme
         opposed = np.concatenate([table, [[0.0, 1.0], [1.0, 0.0]]])
         least = float(_kappa(opposed, np.asarray([[1.0] * answers + [doubt / 2] * 2]))[0])
         return Agreement(answers=answers, same=same, kappa=kappa, interval=Interval(least, 1.0))
-    drawn = np.random.default_rng(seed).multinomial(answers, [1 / answers] * answers, size=DRAWS)
+    drawn = np.random.default_rng(seed).multinomial(answers, [1 / answers] * answers, size=DRAWS).astype(float)
     low, high = np.nanquantile(_kappa(table, drawn), [TAIL, 1 - TAIL])
     return Agreement(answers=answers, same=same, kappa=kappa, interval=Interval(float(low), float(high)))
 

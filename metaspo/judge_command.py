@@ -1,0 +1,89 @@
+"""`metaspo judge`: does a judge agree with people?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from metaspo import tables
+from metaspo.answer_commands import excerpt
+from metaspo.console import err, exit_on_user_error, out, run_async, say_warning
+from metaspo.engine import prepare
+from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
+from metaspo.engine.money import show_dollars
+from metaspo.engine.runs.prepare import tell_notices
+from metaspo.overrides import parse_overrides
+from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
+from metaspo.progress import ProgressDisplay
+
+SHOWN = 5  # answers that are graded differently
+
+
+def add_judge_command(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command(cls=NamedArguments)(judge)
+
+
+def judge(
+    config: Config,
+    labelled: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help=f"Answers with people's scores: columns question, {RESPONSE}, {SCORE}."),
+    ],
+    task: Annotated[
+        str, typer.Option("--task", metavar="NAME", help="Whose judge, where several tasks have one.")
+    ] = "",
+    sets: Sets = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold a task's judge against answers that people have scored: Cohen's kappa, and where they differ most.
+
+    Each answer is judged as in a run, from the cache where it was judged before, and within [budget].
+    """
+    with exit_on_user_error():
+        prepared = prepare(config, overrides=parse_overrides(sets))
+        tell_notices([prepared], say_warning)
+        with ProgressDisplay(err, quiet=quiet) as display:
+            report = run_async(
+                judge_labelled(prepared, labelled, task=task, progress=display.downloaded, warn=display.warn)
+            )
+    if json:
+        tables.print_json(out, report.as_json())
+    else:
+        print_judge(out, report)
+
+
+def print_judge(console: Console, report: JudgeReport) -> None:
+    """The agreement in a sentence, then the answers that are graded most differently."""
+    agreed = report.agreed
+    ungraded = sum(outcome.grade is None for outcome in report.outcomes)
+    if agreed is not None:
+        same = f"{agreed.same:.0%} of {agreed.answers} answers"
+        tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave.")
+        if agreed.kappa is None or agreed.interval is None:
+            tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
+        else:
+            low, high = agreed.interval.low, agreed.interval.high
+            tables.say(
+                console,
+                f"Cohen's kappa, weighted by squared distance: {agreed.kappa:.2f} (95% interval {low:.2f} to "
+                f"{high:.2f}); 1 is full agreement, 0 what chance would give.",
+            )
+    if ungraded:
+        first = next(outcome for outcome in report.outcomes if outcome.grade is None)
+        tables.say(console, f"{ungraded} without a grade, the first {first.example.where}: {first.reason}")
+    if apart := report.apart[:SHOWN]:
+        table = tables.make_table("graded most differently", "where", "answer", "people", "judge", "its reasons")
+        for each, outcome in apart:
+            cells = (each.example.where, excerpt(each.response), f"{each.score:.2f}", f"{outcome.grade:.2f}")
+            table.add_row(*map(escape, (*cells, excerpt(outcome.feedback))))
+        console.print(table)
+    use = report.usage.total
+    tables.say(
+        console,
+        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
+        f"{show_dollars(use.dollars, unpriced=use.unpriced)}",
+    )

@@ -1,0 +1,74 @@
+"""`metaspo judge`: a judge beside people."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from command_line import here
+
+from metaspo.backends import Request
+
+ROWS: Sequence[tuple[str, str, object]] = (
+    ("Which animal gives wool?", "the sheep", 5),
+    ("What do bees make?", "honey", 5),
+    ("How many legs has a spider?", "six", 1),
+    ("Where do fish live?", "in trees", 1),
+    ("What is ice?", "frozen water, mostly", 4),
+)
+
+
+def said(request: Request) -> str:
+    """A judge that finds sixes right and cannot make up its mind on ice."""
+    asked = request.messages[0].content
+    return "Hm." if "ice" in asked else '{"reasons": "so", "score": 1}' if "trees" in asked else '{"score": 5}'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": q, "response": response, "score": score} for q, response, score in ROWS]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "a.jsonl").write_text('{"question": "What do cows give?", "answer": "milk"}\n')
+    return tmp_path
+
+
+def config(folder: Path, url: str, *, metric: str = '{judge = "It is right."}') -> None:
+    model = f'model = "m"\nendpoints = ["{url}"]\n'
+    task = f'[[tasks]]\nname = "a"\ntrain = "a.jsonl"\nmetric = {metric}\n'
+    (folder / "run.toml").write_text(f"[base]\n{model}\n[judge]\n{model}\n{task}")
+
+
+def test_it_says_how_far_judge_and_people_agree_and_asks_nothing_twice(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url)
+        done = here("judge", "run.toml", "labelled.jsonl", "--json")
+        assert done.code == 0, done.err
+        calls = server.calls
+        shown = here("judge", "run.toml", "labelled.jsonl")
+        assert server.calls == calls == 4 + 3, "what cannot be read is asked for twice more"
+    agreed = done.data["agreement"]
+    assert (agreed["answers"], agreed["same"]) == (4, 0.75)
+    assert agreed["kappa"] == pytest.approx(0.5)
+    assert [row["judge"] for row in done.data["answers"]] == [1.0, 1.0, 1.0, 0.0, None]
+    assert "75% of 4 answers" in shown.out
+    assert "Cohen's kappa, weighted by squared distance: 0.50 (95% interval" in shown.out
+    assert "1 without a grade, the first labelled.jsonl:5: no grade: the judge's answer cannot be read" in shown.out
+    assert "labelled.jsonl:3" in shown.out
+
+
+def test_a_score_that_is_not_on_the_scale_is_told_with_its_row(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url, metric='{judge = "It is right.", scale = 3}')
+        ended = here("judge", "run.toml", "labelled.jsonl")
+        assert server.calls == 0
+    assert ended.code == 2
+    assert "labelled.jsonl:1: column 'score' is '5'; it must be one of 1, 2, 3" in ended.err
+
+
+def test_a_config_without_a_judge_is_told(project: Path) -> None:
+    config(project, "http://127.0.0.1:1/v1", metric='"token-f1"')
+    ended = here("judge", "run.toml", "labelled.jsonl")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "no task has a judge" in ended.err
