@@ -24,7 +24,7 @@ from metaspo.engine.strategies.meta_prompts import (
     read_user_prompt,
 )
 from metaspo.engine.tasks import Example, Failure, Grade, Task
-from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, WHICH, Form, Judge, Verdict, form_of
+from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Form, Judge, Verdict
 from metaspo.engine.tasks.programs import Program
 
 Answer = Callable[[Request], str]
@@ -316,7 +316,7 @@ class Oracle:
         if prediction is None:
             return Grade(0.0)
         if judge.against is None:
-            form = form_of(judge.scale)
+            form = judge.form
             words = {**form.words, "rubric": judge.rubric}
             gold = REFERENCE.format(gold=example.answers[0])
             text = SCORED.format(question=example.question, reference=gold, answer=prediction, **words)
@@ -327,10 +327,10 @@ class Oracle:
             other = first if first in ("yes", "no") else None
         if other is None or prediction == other:
             return Grade(1.0 if other is None else 0.5)
-        words = {**WHICH.words, "rubric": judge.rubric}
+        words = {**judge.form.words, "rubric": judge.rubric}
         sides = [(prediction, other), (other, prediction)]
         texts = [COMPARED.format(question=example.question, a=a, b=b, **words) for a, b in sides]
-        (first_score, first_why), (second_score, second_why) = [self.verdict(WHICH, text) for text in texts]
+        (first_score, first_why), (second_score, second_why) = [self.verdict(judge.form, text) for text in texts]
         why, place = (first_why, "A") if first_score <= 1 - second_score else (second_why, "B")
         score = (first_score + 1 - second_score) / 2
         return Grade(score, f"compared with another answer (this one is answer {place}): {why}")

@@ -289,8 +289,9 @@ class Session:
 
     async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents) -> RunReport | RunStopped:
         prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
+        names = LaneNames(judge=self._simulation.plan.judged or "judge")
         try:
-            return await run_prepared(prepared, gateway, LaneNames(), observer=Observer(), events=events)
+            return await run_prepared(prepared, gateway, names, observer=Observer(), events=events)
         except RunStopped as stop:
             return stop
         except TaskError as without_answers:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from math import fsum
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from simulation_world import Said
 from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import rng_at
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import InnerContext, NoProposal, OuterContext, TaskView
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.tasks import Example, Failure, Task
@@ -100,6 +102,7 @@ class PlanOracle(Oracle):
     ) -> tuple[Evaluation, dict[str, Any]]:
         """Score on any split; what a journal says of it, too."""
         graded: list[tuple[str | None, str]] = []
+        grades: list[float] = []
         failures, malformed, failed = [], 0, 0
         for example in split:
             said = self.say(Request(model="answerer", messages=self._messages(system, user, example), sampling=_GREEDY))
@@ -109,9 +112,12 @@ class PlanOracle(Oracle):
             prediction = said.text if said.text in ("yes", "no") else None
             malformed += prediction is None
             graded.append((prediction, example.answers[0]))
-            if prediction != example.answers[0]:
-                failures.append(Failure(example=example, response=said.text, prediction=prediction))
-        score = _score(task.metric.name, graded) if graded else None
+            grade = self.grade(task, prediction, example)
+            grades.append(grade.score)
+            if grade.score < 1:
+                feedback = grade.feedback
+                failures.append(Failure(example=example, response=said.text, prediction=prediction, feedback=feedback))
+        score = _score(task.metric.name, graded, grades) if graded else None
         row = {
             "task": task.name,
             "score": score,
@@ -120,6 +126,11 @@ class PlanOracle(Oracle):
             "failed": failed,
         }
         return Evaluation(user, score or 0.0, failures, refused=failed > 0), row
+
+    def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
+        """What an example is answered under first prompts, which no server refuses."""
+        messages = self._messages(pair.system, pair.user, example)
+        return self.say(Request(model="answerer", messages=messages, sampling=_GREEDY)).text
 
     def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
         asked = user.replace("{question}", example.question)
@@ -141,8 +152,10 @@ class PlanOracle(Oracle):
 _GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
-def _score(metric: str, graded: list[tuple[str | None, str]]) -> float:
-    """Accuracy, or the plain mean of the labels' F1."""
+def _score(metric: str, graded: list[tuple[str | None, str]], grades: list[float]) -> float:
+    """Accuracy, the mean of a judge's grades, or the plain mean of the labels' F1."""
+    if metric == "judge":
+        return fsum(grades) / len(grades)
     if metric == "accuracy":
         return sum(said == right for said, right in graded) / len(graded)
     golds = Counter(right for _, right in graded)

@@ -5,16 +5,18 @@ Times are virtual seconds.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from world import make_config, make_task
+from world import JUDGE, judged, make_config, make_task
 
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
+from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.metrics import build_metric
 
@@ -124,6 +126,7 @@ class Plan:
         missing_headers: of the provider's `x-ratelimit-*` headers.
         disk: the real store on disk, else one in memory that forgets what was not written yet.
         store_seconds: until an answer is on disk.
+        judged: on whose lane a judge is, which grades the answers of some tasks; None for none.
         starts: seconds that the base model's servers take to start; None where they are there already.
     """
 
@@ -142,6 +145,7 @@ class Plan:
     faults: tuple[Fault, ...]
     interruptions: tuple[Interruption, ...]
     guests: tuple[Guest, ...]
+    judged: LaneName | None
     starts: float | None
 
     def drawn(self) -> Counter[str]:
@@ -169,6 +173,7 @@ class Plan:
             "a guest leaves": any(guest.leaves is not None for guest in self.guests),
             "an urgent guest": any(guest.priority == URGENT for guest in self.guests),
             "a batch above the window": any(len(guest.numbers) == LONG_BATCH for guest in self.guests),
+            "judges": self.judged,
             "servers to be started": self.starts is not None,
             "a limit per day": first.optimizer is not None and first.optimizer.requests_per_day is not None,
         }
@@ -179,13 +184,17 @@ class Plan:
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed."""
     rng = Random(f"simulation plan {seed}")
+    judges = Random(f"simulation judges {seed}")
+    whose: LaneName | None = judges.choice(("base", "optimizer")) if judges.random() < 0.25 else None
     runs = 2 if rng.random() < 0.3 else 1
     config = _config(rng)
+    if whose:
+        config = config.model_copy(update={"judge": ModelTable.model_validate(JUDGE)})
     replicas = rng.randint(1, 3)
     return Plan(
         seed=seed,
         configs=(config, _sibling(rng, config))[:runs],
-        tasks=_tasks(rng),
+        tasks=_judged(judges, _tasks(rng)) if whose else _tasks(rng),
         replicas=replicas,
         vllm=_vllm(rng),
         provider=_provider(rng, config),
@@ -198,6 +207,7 @@ def draw_plan(seed: int) -> Plan:
         faults=tuple(_fault(rng, replicas) for _ in range(rng.choice((0, 1, 2, 2, 3, 4, 6)))),
         interruptions=tuple(_interruption(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 4)))),
         guests=tuple(_guest(rng) for _ in range(rng.choice((0, 0, 1, 2, 4)))),
+        judged=whose,
         starts=rng.uniform(0, 20) if rng.random() < 0.1 else None,
     )
 
@@ -293,6 +303,11 @@ def _guards(rng: Random) -> list[Task]:
         )
         for number in range(count)
     ]
+
+
+def _judged(rng: Random, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    settings: dict[str, Any] = rng.choice(({}, {"against": "gold"}, {"against": "first"}, {"reasons": False}))
+    return tuple(judged(task, **settings) if rng.random() < 0.7 else task for task in tasks)
 
 
 def _vllm(rng: Random) -> VLLMModel:

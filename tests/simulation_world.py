@@ -46,7 +46,7 @@ class SimulatedWorld:
 
     def answer(self, request: Request, *, sending: int = 0) -> Said:
         """The answer to a request's sending, counted from 0; the same to all of them from a steady world."""
-        world = World(self._seed + ANOTHER * sending * self._unsteady, malformed=self._malformed)
+        world = World(self._seed + ANOTHER * sending * self._unsteady, malformed=self._malformed, firm=True)
         text = world.answer(request)
         if self._refuses:
             asked = "\n".join(message.content for message in request.messages)

@@ -35,10 +35,16 @@ def fraction(*parts: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Answers of both models; `malformed` is the share of malformed optimizer answers."""
+    """Answers of all models.
+
+    Attributes:
+        malformed: the share of malformed optimizer answers.
+        firm: whether the judge makes up its mind when it is asked for the third time.
+    """
 
     seed: int
     malformed: float = 0.15
+    firm: bool = False
 
     def answer(self, request: Request) -> str:
         """What the model named in the request says."""
@@ -73,7 +79,8 @@ class World:
         """A verdict that is mostly right, and now and then none."""
         text = request.messages[0].content
         luck = fraction(str(self.seed), "judge", *(each.content for each in request.messages), str(request.draw))
-        if luck > 0.85:
+        asked = (len(request.messages) + 1) // 2
+        if luck > 0.85 and not (self.firm and asked == 3):
             return "That is hard to say."
         number = int(re.findall(r"number (\d+)", text)[-1])
         right = "yes" if number % 2 == 0 else "no"

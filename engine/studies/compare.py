@@ -170,9 +170,10 @@ async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
 def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) -> CellResult:
     total = usage.total
     optimizer = usage.lanes.get(names.optimizer) if names.optimizer != names.base else None
+    judge = usage.lanes.get(names.judge) if names.judge not in (names.base, names.optimizer) else None
     return replace(
         result,
-        answers=result.answers + _answers(total),
+        answers=result.answers + _answers(total) - (_answers(judge) if judge else 0),
         optimizer_answers=result.optimizer_answers + (_answers(optimizer) if optimizer else 0),
         worth=result.worth + total.dollars + total.dollars_saved,
         unpriced_worth=result.unpriced_worth + total.unpriced + total.unpriced_saved,

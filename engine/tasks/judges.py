@@ -205,7 +205,11 @@ class Judge:
         """What the judge says to each text, `repeats` times, text by text."""
         options = self._options(self.form)
         asked = [text for text in texts for _ in range(self.repeats)]
-        answers = await asyncio.gather(*(_awaited(call(text, **options)) for text in asked))
+
+        async def ask(text: str) -> Completion:  # not asked before it has its turn, which it may be cancelled before
+            return await call(text, **options)
+
+        answers = await asyncio.gather(*map(ask, asked))
         # What cannot be read is asked again in order: which draw is whose must not depend on who is faster.
         return [await self._verdict(answer, text, call) for answer, text in zip(answers, asked, strict=True)]
 
@@ -229,10 +233,6 @@ class Judge:
 
     def _options(self, form: Form) -> Mapping[str, Any]:
         return {"response_format": form.response_format} if self.structured else {}
-
-
-async def _awaited(answer: Awaitable[Completion]) -> Completion:
-    return await answer
 
 
 def judge_grader(table: MetricTable, *, base_dir: Path) -> Grader:
