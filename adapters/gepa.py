@@ -63,8 +63,8 @@ class Adapter(DefaultAdapter):  # type: ignore[misc, unused-ignore] # GEPA is no
             if isinstance(answer, CallFailed):
                 text, score, feedback, objective = "", self._failure_score, f"No answer: {answer}", None
             else:
-                text, found = answer.text, self.evaluator(row, answer.text)
-                score, feedback, objective = found.score, found.feedback, found.objective_scores
+                text, evaluated = answer.text, self.evaluator(row, answer.text)
+                score, feedback, objective = evaluated.score, evaluated.feedback, evaluated.objective_scores
             outputs.append({"full_assistant_response": text})
             scores.append(score)
             trajectories.append({"data": row, "full_assistant_response": text, "feedback": feedback})

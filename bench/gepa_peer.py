@@ -148,7 +148,7 @@ def optimize(
     train = [(task.name, example) for task in tasks for example in task.train]
     Random(world.seed).shuffle(train)
     adapter = Adapter(world)
-    found = gepa.optimize(
+    result = gepa.optimize(
         seed_candidate={SYSTEM: DEFAULT_SYSTEM_PROMPT, **{task.name: task.user_prompt for task in tasks}},
         trainset=train,
         valset=[(task.name, example) for task in tasks for example in task.train[:rows]],
@@ -160,5 +160,5 @@ def optimize(
         logger=Quiet(),
         seed=world.seed,
     )
-    adapter.base = int(found.total_metric_calls or 0)
-    return dict(found.best_candidate), adapter
+    adapter.base = int(result.total_metric_calls or 0)
+    return dict(result.best_candidate), adapter

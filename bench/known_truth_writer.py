@@ -126,8 +126,8 @@ class Writer:
 
     def _reflect(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """A diagnosis and a rewriting in one call."""
-        found = self._diagnose(text, rng, for_all=for_all)
-        return self._rewrite(found, _blocks(text, "prompt")[0], rng)
+        matches = self._diagnose(text, rng, for_all=for_all)
+        return self._rewrite(matches, _blocks(text, "prompt")[0], rng)
 
     def _ground(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """The present prompt with what the data's summary names and right outcomes hint at."""

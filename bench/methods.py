@@ -102,8 +102,8 @@ def measure_methods(
         for seed in numbers
     ]
     with ProcessPoolExecutor(jobs) as pool:
-        found = list(pool.map(find, asked, chunksize=4))
-    by_cell = {cell: found[number * seeds : (number + 1) * seeds] for number, cell in enumerate(cells)}
+        results = list(pool.map(find, asked, chunksize=4))
+    by_cell = {cell: results[number * seeds : (number + 1) * seeds] for number, cell in enumerate(cells)}
     rows = [_row(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names]
     return Report(
         scenario="methods",
@@ -166,7 +166,7 @@ def _row(
     def figure(method: str, side: str) -> list[float]:
         """By seed, the mean over the worlds."""
         runs = zip(*(by_cell[calls, world, method] for world in kinds), strict=True)
-        return [fmean(100 * getattr(one, side) for one in same_seed) for same_seed in runs]
+        return [fmean(100 * getattr(run, side) for run in same_seed) for same_seed in runs]
 
     row: dict[str, Figure] = {"calls": calls, "world": kind, "method": name}
     for side in ("source", "unseen"):
@@ -174,10 +174,10 @@ def _row(
         row[side] = _interval(over_seeds(dict(enumerate(own))), signed=False)
         ahead = over_seeds({seed: best - other for seed, (best, other) in enumerate(zip(reference, own, strict=True))})
         row[f"ahead, {side}"] = "–" if name == REFERENCE else _interval(ahead, signed=True)
-    runs = [one for world in kinds for one in by_cell[calls, world, name]]
-    row["base calls"] = round(fmean(one.base for one in runs))
-    row["optimizer calls"] = round(fmean(one.optimizer for one in runs))
-    dollars = [one.dollars for one in runs if one.dollars is not None]
+    runs = [run for world in kinds for run in by_cell[calls, world, name]]
+    row["base calls"] = round(fmean(run.base for run in runs))
+    row["optimizer calls"] = round(fmean(run.optimizer for run in runs))
+    dollars = [run.dollars for run in runs if run.dollars is not None]
     row["dollars"] = f"{fmean(dollars):.2f}" if dollars else "–"
     return row
 

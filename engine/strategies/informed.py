@@ -102,7 +102,7 @@ class _Informed:
         rules = texts.text("rules", "user" if level == "user" else self.scope, {})
         rewrite = _messages(texts, level, "generate", {**slots, "findings": findings, "rules": rules})
         parent = context.system_prompt if level == "system" else tasks[0].user_prompt
-        examples = [one for task in tasks for one in task.train]
+        examples = [train_example for task in tasks for train_example in task.train]
         read = _telling(texts, level, self._reader(context, level, examples, parent))
         return await context.ask("generate", rewrite, read)
 
@@ -169,7 +169,7 @@ def fault_in(prompt: str, *, words: int, examples: Sequence[Example], parent: st
     questions = {example.question: example.where for example in examples}
     for question, where in questions.items():
         for part in _parts(question):
-            if part in prompt and part not in parent and sum(part in other for other in questions) == 1:
+            if part in prompt and part not in parent and sum(part in text for text in questions) == 1:
                 return f"the prompt quotes an example ({where})"
     return ""
 
