@@ -97,6 +97,7 @@ class Hub:
     ranges: list[str] = field(default_factory=list)
     downloads: int = 0
     says: web.Response | None = None
+    status: int = 200
 
     async def list_files(self, _: web.Request) -> web.Response:
         if self.says is not None:
@@ -109,6 +110,8 @@ class Hub:
 
     async def download(self, request: web.Request) -> web.Response:
         self.downloads += 1
+        if self.status != 200:
+            return web.Response(status=self.status, text="GGUF, but not today")
         content = self.files[request.match_info["file"]]
         wanted = request.headers.get("Range", "")
         self.ranges.append(wanted)
@@ -231,6 +234,31 @@ async def test_the_hub_stands_in_for_the_wheels(
             await fetch(tmp_path / "others")
 
 
+@pytest.mark.parametrize("status", [403, 416, 500])
+async def test_what_a_hub_refuses_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Nothing of its words is kept, and the next attempt gets the file."""
+    hub = Hub({"toy.gguf": CONTENT}, status=status)
+    async with serving_hub(hub, monkeypatch):
+        with pytest.raises(ModelFileUnavailable, match=f"answered {status}"):
+            await fetch_model("owner/toy", folder=tmp_path)
+        hub.status = 200
+        assert (await fetch_model("owner/toy", folder=tmp_path)).read_bytes() == CONTENT
+
+
+async def test_a_damaged_file_of_a_hub_name_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noticed by its content on a full check, or where no hash is noted beside it."""
+    hub = Hub({"toy.gguf": CONTENT})
+    async with serving_hub(hub, monkeypatch):
+        path = await fetch_model("owner/toy", folder=tmp_path)
+        for full_check in (True, False):
+            path.write_bytes(CONTENT[::-1])
+            if not full_check:
+                path.with_name("toy.gguf.sha256").unlink()
+            again = await fetch_model("owner/toy:toy.gguf", folder=tmp_path, full_check=full_check)
+            assert again.read_bytes() == CONTENT
+        assert hub.downloads == 3
+
+
 @pytest.mark.parametrize("stamped", [True, False])
 async def test_a_damaged_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamped: bool) -> None:
     """Noticed by its size at once, by its content on a full check or where no hash is noted."""
@@ -315,7 +343,9 @@ async def test_a_path_is_used_as_it_is_if_it_is_a_gguf_file(tmp_path: Path) -> N
     assert await fetch_model(str(own)) == own
 
 
-@pytest.mark.parametrize("name", ["qwen", "a/b/c", "../x", "owner/..", "owner/repo:x.bin", ""])
+@pytest.mark.parametrize(
+    "name", ["qwen", "a/b/c", "../x", "owner/..", "owner/repo:x.bin", "", "a\0b", "~nobody-here/x"]
+)
 async def test_a_name_that_is_nothing_is_refused_with_what_there_is(name: str, tmp_path: Path) -> None:
     """The sentence lists the embedded models."""
     with pytest.raises(ModelFileUnavailable, match=r"qwen2\.5-coder-0\.5b, smollm2"):

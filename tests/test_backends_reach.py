@@ -227,6 +227,27 @@ def test_the_proxy_for_an_address_is_the_one_other_programs_take(
     assert proxy_for(url, environment) == proxy
 
 
+NAMED = ["h", "h:8443", "*", ".b.c", "b.c:8443", "10.0.0.0/8", "[fd00::1]:8443"]
+NOT_NAMED = ["x", "h:80", "*.x:8443", "b.c:1", "a.b.c:80", "10.1.2.3:80", "11.0.0.0/8", "fd00::/8:80", "-"]
+
+
+@given(
+    st.lists(st.sampled_from(NOT_NAMED), max_size=4),
+    st.sampled_from(["h", "a.b.c", "10.1.2.3", "[fd00::1]"]),
+    st.sampled_from(NAMED),
+    st.integers(0, 4),
+)
+def test_in_which_order_no_proxy_names_hosts_does_not_matter(
+    beside: list[str], host: str, named: str, position: int
+) -> None:
+    """What is named alone is named among others, too."""
+    url, proxy = f"https://{host}:8443/v1", {"HTTPS_PROXY": "http://p:1"}
+    alone = proxy_for(url, {**proxy, "NO_PROXY": named})
+    among = ",".join([*beside[:position], named, *beside[position:]])
+    assert proxy_for(url, {**proxy, "NO_PROXY": among}) == alone
+    assert proxy_for(url, {**proxy, "NO_PROXY": ",".join(beside)}) == "http://p:1"
+
+
 async def test_a_proxy_that_cannot_be_used_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And its password is not."""
     monkeypatch.setenv("ALL_PROXY", "socks5://me:hushhush@p:1")

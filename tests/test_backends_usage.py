@@ -1,12 +1,13 @@
 """What a call took, from whatever a server says it took."""
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.backends import Message, Request, Usage
+from metaspo.backends import Message, Request, Sampling, Usage
 from metaspo.backends.usage import estimate_usage, read_usage
 from metaspo.scheduling import Prices
 
@@ -204,3 +205,11 @@ def test_a_usage_is_counted_at_its_edges_as_it_is_meant(said: object, usage: tup
     """Of a question that takes a token at the least."""
     request = Request(model="m", messages=(Message("user", "yes?"),))
     assert read_usage(said, request=request, answer="") == Usage(*usage)
+
+
+@given(st.text(min_size=1, max_size=400), SAID.filter(lambda said: not {"prompt_tokens", "input_tokens"} & said.keys()))
+def test_a_raw_request_of_which_nothing_is_said_counts_by_its_own_text(extra: str, said: dict[str, object]) -> None:
+    raw = Request(model="m", messages=(), sampling=Sampling(extra=extra), path="rerank")
+    assert estimate_usage(raw, ANSWER).prompt_tokens == math.ceil(len(extra) / 4)
+    if "total_tokens" not in said:
+        assert read_usage(said, request=raw, answer=ANSWER).prompt_tokens >= math.ceil(len(extra) / 4)
