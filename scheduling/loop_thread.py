@@ -63,8 +63,7 @@ class LoopThread:
     def _live(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        self.take_over()  # what came too late, or is left where closing was broken off, is cancelled and told
-        while left := asyncio.all_tasks(self.loop):
+        while left := asyncio.all_tasks(self.loop):  # where closing was broken off
             for task in left:
                 task.cancel()
             self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))  # no task of its own
