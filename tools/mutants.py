@@ -79,13 +79,16 @@ class Coverage:
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
         """The tests for a mutant, so many seconds of them: those of its own room first, of these the quickest.
 
-        What nothing in this process enters may run in another one, which the tests of its module start.
+        What nothing in this process enters may run in another one, which the tests of its module start; or it was
+        written since they were traced, and meets those of its folder.
         """
-        module = f"tests/test_{'_'.join(Path(mutant.file).with_suffix('').parts)}.py::"
-        tests = self.tests.get(f"{mutant.file}:{mutant.function}") or [
-            test for test in self.seconds if test.startswith(module)
-        ]
-        room = tuple(f"tests/test_{name}" for name in Path(mutant.file).with_suffix("").parts)
+        parts = Path(mutant.file).with_suffix("").parts
+        tests = (
+            self.tests.get(f"{mutant.file}:{mutant.function}")
+            or self._beginning(f"tests/test_{'_'.join(parts)}.py::")
+            or self._beginning(f"tests/test_{parts[0]}_")
+        )
+        room = tuple(f"tests/test_{name}" for name in parts)
         chosen: list[str] = []
         total = 0.0
         for test in sorted(tests, key=lambda test: (not test.startswith(room), self.seconds[test])):
@@ -94,6 +97,9 @@ class Coverage:
                 break
             chosen.append(test)
         return chosen
+
+    def _beginning(self, start: str) -> list[str]:
+        return [test for test in self.seconds if test.startswith(start)]
 
 
 class Tree:
