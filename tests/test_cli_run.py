@@ -457,3 +457,20 @@ def test_a_task_may_have_limits_and_a_response_format_of_its_own(project: Path, 
         ("About b", 7, "{'type': 'json_object'}"),
         ("About unseen", 64, "None"),
     }
+
+
+def test_a_run_starts_where_a_finished_one_ended_and_asks_nothing_for_that_again(
+    project: Path, server: ChatServer
+) -> None:
+    (first,) = here("optimize", "run.toml", "--json").data
+    name, calls = Path(first["directory"]).name, server.calls
+    going_on = ("optimize", "run.toml", "--json", "--set", f"start={name}", "--set", "iterations=0")
+    (then,) = here(*going_on).data
+    assert then["directory"] != first["directory"]
+    found = first["result"]
+    assert then["result"]["first_system_prompt"] == then["result"]["system_prompt"] == found["system_prompt"]
+    assert then["result"]["user_prompts"] == found["user_prompts"]
+    assert then["result"]["train_before"] == found["train_after"]
+    assert server.calls == calls, "all of it was answered before"
+    (again,) = here(*going_on).data
+    assert again["directory"] == then["directory"]

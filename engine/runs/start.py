@@ -21,12 +21,18 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> RunConfig:
         source: stands in messages.
 
     Raises:
-        ConfigError: if there is no such run, or it has no result.
+        ConfigError: if there is no such run, only a part of its name is given, or it has no result.
     """
     if not config.start:
         return config
     try:
-        result = read_result(find_run(config.start, base=base))
+        run = find_run(config.start, base=base)
+        if run.name not in (config.start, Path(config.start).name):
+            raise ConfigError(
+                f"{source}: start: give the whole name, '{run.name}': '{config.start}' may fit other runs later, this "
+                "one's among them"
+            )
+        result = read_result(run)
     except RunDirectoryError as error:
         raise ConfigError(f"{source}: start: {error}") from None
     system, users = result["system_prompt"], result["user_prompts"]
