@@ -42,7 +42,7 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests 
 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
 	$(BIN)/python -m venv $(dir $(ADAPTERS))
-	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai \
+	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai langchain-tests \
 	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mlflow,promptolution,textgrad]'
 	@touch $@
 

@@ -1,12 +1,12 @@
 """metaspo as a chat model of LangChain: `ChatMetaspo(model="mine", client=client)`."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_messages
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
@@ -40,9 +40,17 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens}
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:  # noqa: ANN401 - LangChain's
+    def bind_tools(
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: Any = None,  # noqa: ANN401 - a name, "any", a bool, or as OpenAI has it
+        strict: bool | None = None,
+        **kwargs: Any,  # noqa: ANN401 - LangChain's
+    ) -> Any:  # noqa: ANN401 - LangChain's
         """The model with tools, of any kind that LangChain has."""
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+        chosen = {} if tool_choice is None else {"tool_choice": _tool_choice(tool_choice)}
+        return self.bind(tools=[convert_to_openai_tool(tool, strict=strict) for tool in tools], **chosen, **kwargs)
 
     def _generate(
         self,
@@ -62,6 +70,32 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
     ) -> ChatResult:
         return _result(await self._used().acomplete(self._request(messages, stop, kwargs)))
 
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,  # noqa: ANN401 - LangChain's
+    ) -> Iterator[ChatGenerationChunk]:
+        """A whole answer as one chunk, as it comes from the cache."""
+        chunk = _chunk(self._used().complete(self._request(messages, stop, kwargs)))
+        if run_manager is not None:
+            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+        yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,  # noqa: ANN401 - LangChain's
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """The same for coroutines."""
+        chunk = _chunk(await self._used().acomplete(self._request(messages, stop, kwargs)))
+        if run_manager is not None:
+            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+        yield chunk
+
     def _used(self) -> Client:
         return client_from(self.client)
 
@@ -72,26 +106,56 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
 
 
 def _result(completion: Completion) -> ChatResult:
+    message = AIMessage(tool_calls=[_tool_call(call) for call in tool_calls_of(completion)], **_fields(completion))
+    return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _chunk(completion: Completion) -> ChatGenerationChunk:
+    calls = [
+        {"id": call.get("id"), "index": index, **_named(call), "type": "tool_call_chunk"}
+        for index, call in enumerate(tool_calls_of(completion))
+    ]
+    return ChatGenerationChunk(
+        message=AIMessageChunk(tool_call_chunks=calls, chunk_position="last", **_fields(completion))
+    )
+
+
+def _fields(completion: Completion) -> dict[str, Any]:
+    """What messages and chunks have in common."""
     usage = completion.usage
-    message = AIMessage(
-        content=completion.text,
-        tool_calls=[_tool_call(call) for call in tool_calls_of(completion)],
-        additional_kwargs={"reasoning_content": completion.reasoning} if completion.reasoning else {},
-        response_metadata={
+    return {
+        "content": completion.text,
+        "additional_kwargs": {"reasoning_content": completion.reasoning} if completion.reasoning else {},
+        "response_metadata": {
             "finish_reason": completion.finish_reason,
             "model_name": completion.server,
             "logprobs": rest_of(completion).get("logprobs"),
         },
-        usage_metadata={
+        "usage_metadata": {
             "input_tokens": usage.prompt_tokens,
             "output_tokens": usage.completion_tokens,
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
             "input_token_details": {"cache_read": usage.cached_tokens},
         },
-    )
-    return ChatResult(generations=[ChatGeneration(message=message)])
+    }
 
 
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    return {"id": call.get("id"), "name": function["name"], "args": loads(function["arguments"].encode() or b"{}")}
+    named = _named(call)
+    return {"id": call.get("id"), "name": named["name"], "args": loads(named["args"].encode() or b"{}")}
+
+
+def _named(call: dict[str, Any]) -> dict[str, Any]:
+    return {"name": call["function"]["name"], "args": call["function"]["arguments"]}
+
+
+def _tool_choice(said: object) -> object:
+    """LangChain's words for which tool is to be called, in OpenAI's."""
+    match said:
+        case "any" | True:
+            return "required"
+        case False:
+            return "none"
+        case str() if said not in ("auto", "none", "required"):
+            return {"type": "function", "function": {"name": said}}
+    return said

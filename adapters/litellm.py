@@ -12,7 +12,7 @@ from litellm import CustomLLM
 from litellm.llms.custom_llm import CustomLLMError
 
 from metaspo.adapters.chat import answer_of, client_from, request_of
-from metaspo.backends import Completion, Request
+from metaspo.backends import Completion, Request, tool_calls_of
 from metaspo.scheduling import CallFailed, Client
 
 PROVIDER = "metaspo"
@@ -46,12 +46,12 @@ class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not
             raise _error(failed) from failed
 
     def streaming(self, *_: object, **call: Any) -> Iterator[Any]:  # noqa: ANN401 - LiteLLM's
-        """The whole answer as one piece."""
+        """A whole answer in pieces."""
         try:
             completion = self._client.complete(_request(call))
         except CallFailed as failed:
             raise _error(failed) from failed
-        yield _chunk(completion)
+        yield from _chunks(completion)
 
     async def astreaming(self, *_: object, **call: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
@@ -59,7 +59,8 @@ class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not
             completion = await self._client.acomplete(_request(call))
         except CallFailed as failed:
             raise _error(failed) from failed
-        yield _chunk(completion)
+        for chunk in _chunks(completion):
+            yield chunk
 
 
 def _request(call: dict[str, Any]) -> Request:
@@ -77,15 +78,20 @@ def _filled(call: dict[str, Any], completion: Completion) -> Any:  # noqa: ANN40
     return response
 
 
-def _chunk(completion: Completion) -> dict[str, Any]:
+def _chunks(completion: Completion) -> Iterator[dict[str, Any]]:
+    """A whole answer as a stream: its text, each tool call, and the end with the tokens."""
     usage = completion.usage
     total = usage.prompt_tokens + usage.completion_tokens
-    return {
-        "text": completion.text,
+    piece: dict[str, Any] = {"is_finished": False, "finish_reason": "", "index": 0, "tool_use": None, "usage": None}
+    if completion.text:
+        yield {**piece, "text": completion.text}
+    for number, call in enumerate(tool_calls_of(completion)):
+        yield {**piece, "text": "", "tool_use": {"type": "function", "index": number, **call}}
+    yield {
+        **piece,
+        "text": "",
         "is_finished": True,
         "finish_reason": completion.finish_reason,
-        "index": 0,
-        "tool_use": None,
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,

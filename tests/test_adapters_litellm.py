@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from adapter_world import client_of, counting_server
-from chat_server import TOO_LONG
+from chat_server import TOO_LONG, ChatServer
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 litellm = pytest.importorskip("litellm")
@@ -27,6 +27,27 @@ def test_completions_are_cached_and_come_whole(tmp_path: Path) -> None:
     assert first.choices[0].message.content == again.choices[0].message.content == text == "yes 0"
     assert (first.choices[0].finish_reason, first.usage.prompt_tokens, first.usage.completion_tokens) == ("stop", 20, 3)
     assert server.calls == 1
+
+
+def test_a_stream_has_its_tool_calls(tmp_path: Path) -> None:
+    function = {"name": "add", "arguments": '{"a": 1}'}
+    calls = [{"id": f"c{number}", "type": "function", "function": function} for number in range(2)]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    choices = [{"index": 0, "finish_reason": "tool_calls", "message": message}]
+    usage = {"prompt_tokens": 5, "completion_tokens": 5}
+    with (
+        ChatServer(lambda _: "", form=lambda *_: {"choices": choices, "usage": usage}) as server,
+        client_of(server, tmp_path) as client,
+    ):
+        register(client)
+        chunks = list(litellm.completion(model="metaspo/m", messages=QUESTION, stream=True))
+    whole = litellm.stream_chunk_builder(chunks)
+    said = whole.choices[0].message.tool_calls
+    assert [(call.id, call.function.name, call.function.arguments) for call in said] == [
+        ("c0", "add", '{"a": 1}'),
+        ("c1", "add", '{"a": 1}'),
+    ]
+    assert whole.choices[0].finish_reason == "tool_calls"
 
 
 def test_a_failure_has_its_status(tmp_path: Path) -> None:
