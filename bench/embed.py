@@ -35,7 +35,11 @@ def installed(python: Path) -> list[str]:
 def measure_embed(
     *, python: Path, only: Sequence[str], questions: int = QUESTIONS, turns: int = TURNS, rate: float = RATE
 ) -> Report:
-    """For each adapter: fresh, and again in a new process; then once at a server that lets `rate` a second through."""
+    """For each adapter: fresh, and again in a new process; then once at a server that lets `rate` a second through.
+
+    Those whose packages that Python lacks are named; `only` none of them.
+    """
+    absent = sorted(embedded.ADAPTERS.keys() - set(installed(python)))
     rows = [row for name in only for row in _adapter(python, name, questions, turns, rate)]
     notes = [
         f"{questions:,} questions of 1 KB, each asked once, 64 at once where a package can. CPU: of the whole process.",
@@ -44,6 +48,8 @@ def measure_embed(
         "metaspo is told the limit; the packages' own clients have no such setting.",
         "A score is what the package says of all questions, in percent; every answer is right.",
     ]
+    if absent:
+        notes.append(f"Not measured, because {python} has no such package: {', '.join(absent)}.")
     return Report(scenario="embed", title="Packages and their language models", rows=rows, notes=notes)
 
 
