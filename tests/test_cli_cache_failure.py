@@ -13,7 +13,7 @@ from world import World
 
 from metaspo.cache import DiskMaintenance, cache_info, verify_cache
 
-WORLD = World(3, malformed=0.1)
+WORLD = World(4, malformed=0.1)
 GO_ON = f'{EXHAUSTIVE}\ncache_failure = "continue"'
 BLOCKS = 300  # of 1,024 bytes (bash) that a file may have: more than any other file of the run needs
 
