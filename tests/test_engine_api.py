@@ -363,6 +363,23 @@ def test_functions_of_one_code_that_carry_other_values_are_other_runs(
     assert names[0] == names[2] != names[1]
 
 
+@pytest.mark.parametrize("other", ["LEAST = 0.9", "def least():\n    return 0.9", "LEAST = (0.9,)"])
+def test_functions_of_a_notebook_with_other_constants_are_other_runs(tmp_path: Path, other: str) -> None:
+    """Or with other functions beside them; what they change as they run tells nothing."""
+    score = "def score(said, right):\n    return [SEEN.append(said), LEAST, least(), lambda: LEAST][1]"
+
+    def named(*cells: str) -> Callable[..., float]:
+        names: dict[str, Any] = {"SEEN": []}
+        for cell in ("LEAST = 0.5", "def least():\n    return 0.5", score, *cells):
+            exec(cell, names)  # noqa: S102 - as in a notebook
+        function: Callable[..., float] = names["score"]
+        return function
+
+    metrics = (named(), named(other), named("UNUSED = 1", "SEEN.append(1)"))
+    names = [str(prepare(written(metric, runs=str(tmp_path))).directory) for metric in metrics]
+    assert names[0] == names[2] != names[1]
+
+
 def test_lambdas_of_one_line_are_other_runs(tmp_path: Path) -> None:
     both: list[Callable[..., float]] = [lambda said, right: 0.25, lambda said, right: 0.75]
     names = {str(prepare(written(metric, runs=str(tmp_path))).directory) for metric in both}

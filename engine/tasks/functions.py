@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
@@ -13,11 +14,12 @@ from typing import Final
 from metaspo.engine.tasks.errors import TaskError
 
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
+_CONSTANT: Final = (*_PLAIN, tuple, frozenset, re.Pattern, FunctionType)
 
 
 def function_digest(function: Callable[..., object]) -> str:
-    """The SHA-256 of what a function is: of one that can be imported its module's source; else its own code and the
-    values in its closure, its defaults and a partial's arguments.
+    """The SHA-256 of what a function is: of one that can be imported its module's source; else its own code, the
+    values in its closure, its defaults and a partial's arguments, and the global constants and functions it names.
 
     The same in every process. Raises `TaskError` where one of these values is no plain data.
     """
@@ -78,7 +80,25 @@ def _function(function: FunctionType, within: tuple[int, ...]) -> object:
     source = "" if code.co_name == "<lambda>" else _source(code)  # several lambdas may share a line
     cells = tuple(map(_content, function.__closure__ or ()))
     carried = (cells, function.__defaults__, function.__kwdefaults__)
-    return source or _told(code, within), tuple(_told(part, within) for part in carried)
+    constants = _constants(function, within)
+    told = source or _told(code, within), tuple(_told(part, within) for part in carried)
+    return (*told, constants) if constants else told
+
+
+def _constants(function: FunctionType, within: tuple[int, ...]) -> tuple[object, ...]:
+    """The global values that its code names and that do not change as it runs, such as a threshold; functions, too."""
+    told: list[object] = []
+    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        value = function.__globals__[name]
+        if isinstance(value, _CONSTANT):
+            with suppress(TaskError):  # a tuple of objects: that its name is there, the code says
+                told.append((name, _told(value, within)))
+    return tuple(told)
+
+
+def _names(code: CodeType) -> set[str]:
+    nested = (each for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*map(_names, nested))
 
 
 def _content(cell: object) -> object:
