@@ -22,8 +22,9 @@ from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import peak_memory, timed
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import filler
-from metaspo.cache import DiskStore, Entry, Store, database
+from metaspo.cache import DiskStore, Entry, Store
 from metaspo.cache.batched import MEMORY_BYTES
+from metaspo.cache.folder import SETTINGS as CACHE_SETTINGS
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.gateway import BATCH_WINDOW
 
@@ -33,7 +34,7 @@ LANE = "model"
 BATCH = 1_000  # requests that the stream's caller asks at once
 BATCHES = 8  # of them under way together
 SETTINGS = LaneSettings(concurrency=256, requests_per_minute=10**9, tokens_per_minute=10**12)
-PAGES_MIB = int(database.SETTINGS["sqlite_cache_size"]) * 4096 >> 20  # that SQLite holds of the file in memory at most
+PAGES_MIB = int(CACHE_SETTINGS["sqlite_cache_size"]) * 4096 >> 20  # that SQLite holds of the file in memory at most
 TICK = 0.002  # seconds between two looks at the queue
 STILL = 20  # turns of the event loop without a new request: there are none to come before answers do
 SYSTEM = Message("system", filler(150))

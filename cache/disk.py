@@ -8,8 +8,10 @@ from pathlib import Path
 
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
-from metaspo.cache.database import BUSY_TIMEOUT, add_first, batched, connect, explained, open_cache, value_or_problem
+from metaspo.cache.database import add_first, batched, open_cache, value_or_problem
 from metaspo.cache.disk_claims import DiskClaims
+from metaspo.cache.errors import explained
+from metaspo.cache.folder import BUSY_TIMEOUT, connect
 from metaspo.cache.record import BadRecord
 from metaspo.cache.writer import Before, Items
 

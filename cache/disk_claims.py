@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection
 from pathlib import Path
 
-from metaspo.cache.database import FILE
+from metaspo.cache.folder import FILE
 
 CLAIMS_FILE = f"{FILE}-claims"
 _PRESENCE = 2**62

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from metaspo.cache.database import FILE, BytesCache, add_first, connect, explained, open_cache, plain_value
+from metaspo.cache.database import BytesCache, add_first, open_cache, plain_value
+from metaspo.cache.errors import explained
+from metaspo.cache.folder import FILE, connect
 from metaspo.cache.maintenance import Row, read_row
 from metaspo.cache.record import BadRecord
 

@@ -1,6 +1,8 @@
 """What an error of the database means to a user: one sentence saying what, where, and what to do."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import diskcache
@@ -55,3 +57,12 @@ def _code(error: BaseException) -> int:
         return sqlite3.SQLITE_CANTOPEN
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn errors of the database into a `StoreError`."""
+    try:
+        yield
+    except DatabaseErrors as error:
+        raise explain(folder, error) from error

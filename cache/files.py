@@ -14,8 +14,8 @@ from pathlib import Path
 
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
-from metaspo.cache.database import explained
 from metaspo.cache.disk_claims import DiskClaims
+from metaspo.cache.errors import explained
 from metaspo.cache.maintenance import FORMAT, Row, read_row
 from metaspo.cache.writer import Before, Items
 

@@ -5,8 +5,10 @@ import threading
 
 from metaspo.cache.base import Entry, Store, StoreError
 from metaspo.cache.batched import MEMORY_BYTES
-from metaspo.cache.database import connect, explained, value_or_problem
+from metaspo.cache.database import value_or_problem
 from metaspo.cache.disk import DiskStore
+from metaspo.cache.errors import explained
+from metaspo.cache.folder import connect
 from metaspo.cache.lru import RecentEntries
 from metaspo.cache.record import BadRecord, decode_entry, encode_entry
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from store_script import names_in
 
 from metaspo.cache import DiskMaintenance, DiskStore, Entry, Store, StoreError, verify_cache
-from metaspo.cache.database import SETTINGS
+from metaspo.cache.folder import SETTINGS
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.cache.writer import BATCH
 

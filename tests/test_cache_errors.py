@@ -24,8 +24,9 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
-from metaspo.cache.database import connect, open_cache
+from metaspo.cache.database import open_cache
 from metaspo.cache.errors import explain
+from metaspo.cache.folder import connect
 from metaspo.cache.maintenance import FORMAT
 from metaspo.cache.record import BadRecord
 from metaspo.cache.testing import make_entry, make_key
