@@ -11,6 +11,7 @@ import pytest
 from real_redis import RealRedis, real_redis
 
 from metaspo.cache import DiskStore, FallbackStore, Store, open_store
+from metaspo.cache.disk_claims import DiskClaims
 from metaspo.cache.files import FileStore
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
@@ -152,3 +153,10 @@ async def test_it_is_known_whether_anybody_else_is_here_or_was(tmp_path: Path) -
         await claims_of(first).claim_many([make_key(3)])
         assert await claims_of(second).claim_many([make_key(3)]) == set()
         assert claims_of(second).contested
+
+
+async def test_in_a_folder_where_nothing_may_be_written_everything_is_ours(tmp_path: Path) -> None:
+    claims = DiskClaims(tmp_path / "not there")
+    assert await claims.claim_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
+    claims.release([make_key(1)])
+    claims.close()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from store_script import names_in
 
 from metaspo.cache import DiskMaintenance, DiskStore, Entry, Store, StoreError, verify_cache
+from metaspo.cache.database import add_first, open_cache
 from metaspo.cache.folder import SETTINGS
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 from metaspo.cache.writer import BATCH
@@ -259,3 +260,9 @@ async def test_a_commit_that_fails_once_leaves_no_transaction_open(
         assert await another.get_many([make_key(1)]) == {}
         assert await store.put(make_key(3), make_entry("3")) == make_entry("3")
         assert await another.get_many([make_key(3)]) == {make_key(3): make_entry("3")}
+
+
+def test_of_two_items_with_one_key_the_first_is_kept_and_the_second_is_told_of_it(tmp_path: Path) -> None:
+    with closing(open_cache(tmp_path)) as cache:
+        assert add_first(cache, [("a", b"1"), ("b", b"2"), ("a", b"3")]) == [None, None, b"1"]
+        assert add_first(cache, [("b", b"4"), ("b", b"5"), ("c", b"6"), ("c", b"7")]) == [b"2", b"2", None, b"6"]

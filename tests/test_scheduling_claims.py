@@ -550,3 +550,18 @@ def test_a_mistake_in_a_store_leaves_nobody_waiting(tmp_path: Path) -> None:
             await asked
 
     run_virtual(main())
+
+
+@pytest.mark.virtual
+async def test_what_nobody_waits_for_any_more_is_not_looked_for_either() -> None:
+    """Though another process has its claim still."""
+    store = ScriptedStore()
+    store.told.taken = {KEYS[0]}
+    async with process(store, Server()) as gateway:
+        waiting = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        await asyncio.sleep(1)
+        claimed = len(store.told.claimed)
+        await asyncio.sleep(10)
+        assert len(store.told.claimed) == claimed

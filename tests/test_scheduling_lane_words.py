@@ -21,7 +21,7 @@ from metaspo.scheduling import (
     LimitsLearned,
     Prices,
 )
-from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoints
+from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoints, Health
 
 HINTS = LimitHints(requests_limit=60, tokens_limit=6_000)
 
@@ -147,3 +147,34 @@ async def test_a_mistake_in_a_look_at_an_endpoint_that_answers_is_told_and_distu
     async with Gateway([Lane("lane", [Wrong(latency=3 * LOAD_PERIOD)])], store=MemoryStore()) as gateway:
         assert (await gateway.complete(ask(1), lane="lane")).text == "question 1"
     assert (mistake in told) == isinstance(mistake, ZeroDivisionError)
+
+
+def test_gauges_that_tell_of_preemptions_cut_the_lane_and_none_that_tell_nothing() -> None:
+    rig = Rig(LaneSettings())
+    rig.ask(1, 0)
+    rig.pump(0)
+    _, call = rig.out[0]
+    before = rig.state.statistics(0).concurrency
+    for at, gauges in enumerate([{"preemptions": 4.0}, {}, {"preemptions": 4.0}]):
+        rig.state.looked(call.endpoint, Health.UP, gauges, at)
+        assert rig.state.statistics(at).concurrency == before
+    rig.state.looked(call.endpoint, Health.UP, {"preemptions": 5.0}, 9)
+    assert rig.state.statistics(9).concurrency < before
+
+
+@pytest.mark.virtual
+async def test_closing_ends_a_look_that_is_under_way() -> None:
+    left: list[bool] = []
+
+    class Silent(Server):
+        async def load(self) -> Mapping[str, float]:
+            try:
+                await asyncio.sleep(1_000)
+            except asyncio.CancelledError:
+                left.append(True)
+                raise
+            return {}
+
+    async with Gateway([Lane("lane", [Silent(latency=2 * LOAD_PERIOD)])], store=MemoryStore()) as gateway:
+        await gateway.complete(ask(1), lane="lane")
+    assert left == [True]
