@@ -37,7 +37,7 @@ async def optimize(
 
     Args:
         config: a TOML file's path, a mapping, a `RunConfig`, or what `prepare` returned.
-        gateway: one of your own with lanes "base" and "optimizer", in place of the one that the config describes.
+        gateway: one of your own with lanes "base", "optimizer" and, for a `[judge]`, "judge", in place of the config's.
         observer: is told how the run goes.
 
     Raises:

@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def config(folder: Path, url: str, *, metric: str = '{judge = "It is right."}') -> None:
     model = f'model = "m"\nendpoints = ["{url}"]\n'
     task = f'[[tasks]]\nname = "a"\ntrain = "a.jsonl"\nmetric = {metric}\n'
-    (folder / "run.toml").write_text(f"[base]\n{model}\n[judge]\n{model}\n{task}")
+    (folder / "run.toml").write_text(f"iterations = 0\n[base]\n{model}\n[judge]\n{model}\n{task}")
 
 
 def test_it_says_how_far_judge_and_people_agree_and_asks_nothing_twice(project: Path) -> None:
@@ -72,3 +72,33 @@ def test_a_config_without_a_judge_is_told(project: Path) -> None:
     ended = here("judge", "run.toml", "labelled.jsonl")
     assert (ended.code, len(ended.errors)) == (2, 1)
     assert "no task has a judge" in ended.err
+
+
+def test_a_check_reaches_the_judge_and_has_it_grade_an_example(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url)
+        found = here("check", "run.toml", "--json").data
+    assert [row["role"] for row in found["servers"]] == ["base", "judge"]
+    (task,) = found["tasks"]
+    assert (task["outcome"]["grade"], task["outcome"]["status"]) == (1.0, "scored")
+
+
+def test_a_check_grades_nothing_by_a_judge_that_cannot_be_reached(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url)
+        ended = here("check", "run.toml", "--set", "judge.endpoints=['http://127.0.0.1:1/v1']", "--json")
+    assert ended.code == 3
+    assert [error.partition(":")[0] for error in ended.errors] == ["judge"]
+    assert ended.data["tasks"] == []
+
+
+def test_answers_come_with_what_the_judge_said(project: Path) -> None:
+    def reasons(request: Request) -> str:
+        return '{"reasons": "it is curt", "score": 2}' if "You grade" in request.messages[0].content else "milk"
+
+    with ChatServer(reasons) as server:
+        config(project, server.url)
+        assert here("optimize", "run.toml", "--quiet").code == 0
+    (task,) = here("answers", "--split", "train", "--json").data["tasks"]
+    (example,) = task["examples"]
+    assert (example["before"]["grade"], example["before"]["feedback"]) == (0.25, "it is curt")

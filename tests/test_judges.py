@@ -13,6 +13,7 @@ import pytest
 from engine_sessions import Runs
 from hypothesis import given
 from hypothesis import strategies as st
+from test_graders import ask
 from world import JUDGE, World, judged, make_config, make_task
 
 from metaspo.backends import Completion, Request, Usage
@@ -20,7 +21,7 @@ from metaspo.engine import ConfigError, RunConfig, count_calls, plan_run
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.tasks import Example, Grade, Task, TaskError, TaskSpec, load_task
+from metaspo.engine.tasks import Example, Grade, Task, TaskError, TaskSpec, load_task, task
 from metaspo.engine.tasks.graders import Ungraded
 from metaspo.engine.tasks.judges import WHICH, Judge, form_of
 from metaspo.engine.tasks.programs import Messages
@@ -331,3 +332,12 @@ def test_the_config_on_the_page_is_one() -> None:
     text = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0]
     raw = {**tomllib.loads(text), "base": {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"]}}
     check_config(parse_config(raw), source="the page")
+
+
+def test_a_judge_and_a_grader_may_be_given_from_python(tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": "a"}]
+    judge = task("a", train=rows, metric={"judge": "Be kind.", "scale": ["bad", "good"]})
+    assert load_task(judge, base_dir=tmp_path, seed=0).grade_calls == 1
+    own = task("a", train=rows, metric={"function": ask, "max_calls": 3})
+    assert load_task(own, base_dir=tmp_path, seed=0).grade_calls == 3
+    assert own.model_dump(mode="json")["metric"] == {"function": "test_graders:ask", "max_calls": 3}

@@ -181,4 +181,5 @@ def outcome_data(outcome: Outcome | None) -> dict[str, Any] | None:
         "status": str(outcome.status),
         "grade": outcome.grade,
         **({"reason": outcome.reason} if outcome.reason else {}),
+        **({"feedback": outcome.feedback} if outcome.feedback else {}),
     }

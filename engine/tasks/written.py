@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from metaspo.engine.tasks.base import Grade, TaskRole
+from metaspo.engine.tasks.base import TaskRole
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.spec import TaskSpec
 
@@ -19,7 +19,7 @@ def task(
     test: Rows | None = None,
     role: TaskRole = "source",
     answer: str | Mapping[str, Any] = "text",
-    metric: str | Callable[..., float | Grade] | None = None,
+    metric: str | Callable[..., object] | Mapping[str, Any] | None = None,
     user_prompt: str | None = None,
     user_prompts: Sequence[str] = (),
     columns: Mapping[str, Any] | None = None,
@@ -35,7 +35,8 @@ def task(
     Args:
         train, test: a file's path, a list of rows (mappings by column), or a mapping with the keys of a source.
         answer: a kind of answer, or a mapping with its keys.
-        metric: a metric's name, or a function `fn(prediction, answers)` or `fn(prediction, example)`.
+        metric: a metric's name, a function `fn(prediction, answers)`, `fn(prediction, example)` or
+            `fn(prediction, example, call)`, async or not, or a mapping with the keys of a `MetricTable`.
 
     Raises:
         TaskError: for a key or a value that a task does not take.
