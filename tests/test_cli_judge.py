@@ -102,3 +102,11 @@ def test_answers_come_with_what_the_judge_said(project: Path) -> None:
     (task,) = here("answers", "--split", "train", "--json").data["tasks"]
     (example,) = task["examples"]
     assert (example["before"]["grade"], example["before"]["feedback"]) == (0.25, "it is curt")
+
+
+def test_methods_are_not_compared_by_what_is_not_the_same_for_all(project: Path) -> None:
+    config(project, "http://127.0.0.1:1/v1", metric='{judge = "It is right.", against = "first"}')
+    (project / "grid.toml").write_text('config = "run.toml"\nmethods = ["default", "cot"]\n')
+    ended = here("compare", "grid.toml")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert 'tasks.metric.against: "first" means other prompts for each method' in ended.err

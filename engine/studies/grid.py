@@ -224,6 +224,7 @@ def _cell(
         seen = tuple(task for task in prepared.tasks if task.role != "target" or task.name in domain_tasks)
         prepared = replace(prepared, tasks=seen)
     _check_targets(config, prepared)
+    _check_judges(prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]
     on_targets = not variant.fixed and not prepared.config.outer.candidates and bool(targets)
     if on_targets:
@@ -248,6 +249,16 @@ def _check_given(folder: Path, cells: Sequence[Cell]) -> None:
     """Raises `TaskError` where a target task has no usable user prompts."""
     for name in dict.fromkeys(task.name for cell in cells for task in cell.prepared.tasks if task.role == "target"):
         given_user_prompts(folder, name)
+
+
+def _check_judges(prepared: Prepared) -> None:
+    """Raises `ConfigError` where each method's answers would be compared with others: those under its first prompts."""
+    for task in prepared.tasks:
+        if task.against_first:
+            raise ConfigError(
+                f'{prepared.source}: tasks.metric.against: "first" means other prompts for each method of a '
+                f"comparison, so that their scores say nothing beside each other: use \"gold\", or a scale [task '{task.name}']"
+            )
 
 
 def _check_targets(config: GridConfig, prepared: Prepared) -> None:
