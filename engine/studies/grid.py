@@ -257,7 +257,8 @@ def _check_judges(prepared: Prepared) -> None:
         if task.against_first:
             raise ConfigError(
                 f'{prepared.source}: tasks.metric.against: "first" means other prompts for each method of a '
-                f"comparison, so that their scores say nothing beside each other: use \"gold\", or a scale [task '{task.name}']"
+                'comparison, so that their scores say nothing beside each other: use "gold", or a scale '
+                f"[task '{task.name}']"
             )
 
 
