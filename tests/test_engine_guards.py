@@ -23,6 +23,8 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Candidate, Proposal, Racing, Rejected, Score
 from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import RunView
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.optimize.round import Round, hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import GuardState, TaskState
@@ -34,6 +36,8 @@ from metaspo.engine.runs.stored import read_json
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.priorities import initial
 from metaspo.engine.selection.objective import Objective
+from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext, Trial
+from metaspo.engine.strategies.proposers import AllAtOnce
 from metaspo.engine.tasks import Task
 from metaspo.run_tables import print_run
 
@@ -314,6 +318,41 @@ def test_a_round_with_guards_is_left_to_exact_bounds_and_says_so() -> None:
     told = {event.address: event.off for event in runs.journal.events if isinstance(event, Racing)}
     assert told["iter=1/outer"] == "guard 'guard' is kept by exact bounds"
     assert told["iter=1/inner/task=a"] is None
+
+
+class Looking:
+    """A search that notes what it may see."""
+
+    name = "looking"
+    levels: frozenset[Level] = frozenset({"system"})
+
+    def __init__(self) -> None:
+        self.first: list[Trial] = []
+        self.tasks: set[str] = set()
+
+    def describe(self) -> str:
+        return "looks"
+
+    def work(self, _size: RoundSize, /) -> CallBound:
+        return CallBound(base=0, optimizer=0)
+
+    async def search(self, context: SearchContext, /) -> list[str]:
+        self.first += context.first
+        self.tasks |= {task.name for task in context.tasks}
+        return ["You are careful."]
+
+
+def test_a_search_sees_nothing_of_a_guard() -> None:
+    looking, runs = Looking(), spoiled_runs(tolerance=1.0, changes={"iterations": 2})
+
+    async def search(context: RunContext) -> RunResult:
+        return await run(replace(context, outer=AllAtOnce(looking)))
+
+    assert runs.do(search) is not None
+    assert looking.tasks == {"a"}
+    assert len(looking.first) == 2
+    assert {len(trial.grades) for trial in looking.first} == {12}
+    assert {wrong.task for trial in looking.first for wrong in trial.wrong} <= {"a"}
 
 
 def test_a_guards_scores_are_none_of_the_runs() -> None:

@@ -15,7 +15,7 @@ from world import World, make_config, make_task
 from metaspo.engine import ConfigError, RunConfig, count_calls, prepare, selections
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import parse_config
-from metaspo.engine.journal.events import Proposal, Select
+from metaspo.engine.journal.events import Proposal, Rejected, Select
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.identity import fingerprint
@@ -218,3 +218,14 @@ def test_a_run_that_cannot_be_started_from_is_told(tmp_path: Path, start: str, s
     half.result.unlink()
     with pytest.raises(ConfigError, match=said):
         started(tmp_path, start=start)
+
+
+def test_no_first_prompt_is_lost_to_a_gate() -> None:
+    """They are not held against each other on a few rows: each is scored for what it is."""
+    gates = {"inner": {"candidates": 2, "gate": 3}, "outer": {"candidates": 3, "gate": 3}}
+    config = make_config({"iterations": 1, "system_prompts": SYSTEMS, **gates})
+    runs = Runs(config, (several(count=3, train=30),), World(5), timing=1, width=4)
+    assert runs.session() is not None
+    gated = [event.address for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
+    assert gated
+    assert all(address.startswith("iter=1/") for address in gated)

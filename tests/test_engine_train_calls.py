@@ -1,5 +1,6 @@
 """A cap on the calls on train splits: what a run takes of it depends on nothing but what was proposed."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -204,3 +205,15 @@ def test_a_run_that_gets_nothing_usable_any_more_ends_and_says_what_is_left() ->
         f"{BARREN} iterations in a row brought no new prompt that could be used: the run ends with {CAP - 12} "
         f"of its {CAP} train calls left"
     ]
+
+
+@pytest.mark.parametrize("name", [name for name, loop in ALL if loop == "outer"])
+def test_a_cap_holds_with_guards_and_leaves_every_candidate_of_a_search_room_for_them(name: str) -> None:
+    """What a search spends on its way is what is left beside the rows of its candidates, the guards' among them."""
+    guard = replace(make_task("guard", role="guard", train=9, test=0), tolerance=1.0)
+    for cap in (60, CAP, 200):
+        config = config_of(name, "outer", cap, early_rejection=False)
+        runs = Runs(config, (*TASKS, guard), Tireless(5), timing=1, width=4)
+        result = runs.session()
+        assert result is not None
+        assert sum(map(is_base, runs.answered)) == result.train_calls + len(TASKS[2].test) <= cap + len(TASKS[2].test)

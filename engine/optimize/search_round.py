@@ -56,8 +56,8 @@ class RoundSearchContext:
 
     @cached_property
     def first(self) -> tuple[Trial, ...]:
-        """The prompts that are there, best first."""
-        return tuple(self._trial(prompt.cards) for prompt in self._setup.old)
+        """The prompts that are there, best first; of what they are held against in guards nothing is seen."""
+        return tuple(self._trial(self._objective.counted(prompt.cards)) for prompt in self._setup.old)
 
     @property
     def room(self) -> int | None:
