@@ -27,6 +27,7 @@ from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
+from metaspo.engine.track.tracking import tracking
 from metaspo.scheduling import Gateway
 
 
@@ -49,10 +50,10 @@ async def optimize(
     observer = observer or Observer()
     tell_notices([prepared], observer.warn)
     if gateway is not None:
-        return await run_prepared(prepared, gateway, LaneNames(), observer=observer)
+        return await run_prepared(prepared, gateway, LaneNames(), observer=observer, beside=tracking)
     events = LaneEvents()
     async with open_for([prepared], on_event=events, warn=observer.warn) as (opened, names):
-        return await run_prepared(prepared, opened, names[0], observer=observer, events=events)
+        return await run_prepared(prepared, opened, names[0], observer=observer, events=events, beside=tracking)
 
 
 async def optimize_many(
@@ -70,7 +71,7 @@ async def optimize_many(
 
     async def run_one(item: Prepared, gateway: Gateway, names: LaneNames) -> RunReport | Exception:
         try:
-            return await run_prepared(item, gateway, names, observer=observer(item), events=events)
+            return await run_prepared(item, gateway, names, observer=observer(item), events=events, beside=tracking)
         except ENDS_ONE_RUN as reason:
             return reason
 

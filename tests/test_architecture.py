@@ -37,6 +37,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "optimize",
     "runs",
     "exchange",
+    "track",
     "check",
     "api",
     "studies",

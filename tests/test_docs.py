@@ -23,6 +23,7 @@ from metaspo.engine.config.schema import (
     RunConfig,
     TelemetryTable,
     TestTable,
+    TrackTable,
 )
 from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
@@ -38,6 +39,7 @@ TABLES = (
     TestTable,
     BudgetTable,
     TelemetryTable,
+    TrackTable,
     TaskSpec,
     AnswerSpec,
     Columns,
@@ -45,7 +47,7 @@ TABLES = (
 )
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-TABLE_NAMES = {"base", "optimizer", "inner", "outer", "test", "budget", "telemetry", "tasks", "path"}
+TABLE_NAMES = {"base", "optimizer", "inner", "outer", "test", "budget", "telemetry", "track", "tasks", "path"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)

@@ -19,8 +19,9 @@ from world import World
 
 from metaspo.engine import ConfigError, RunDirectory, find_runs, read_journal
 from metaspo.engine.journal.events import Finish, Select
+from metaspo.engine.journal.journal import CHUNK, read_lines
 from metaspo.engine.watch import serve_watch
-from metaspo.engine.watch.follower import CHUNK, Follower, read_lines, tail_offset
+from metaspo.engine.watch.follower import Follower, tail_offset
 from metaspo.engine.watch.stop import process_of
 
 WORLD = World(3, malformed=0.1)

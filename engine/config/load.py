@@ -31,7 +31,7 @@ STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
-NEVER_SHOWN = {"api_key_env", "cache", "endpoints"}  # where a key might have been put by mistake
+NEVER_SHOWN = {"api_key_env", "cache", "endpoints", "mlflow"}  # where a key might have been put by mistake
 
 
 def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunConfig:

@@ -228,6 +228,27 @@ class TelemetryTable(Table):
     spans: float = Field(default=0.0, ge=0, le=1, description="the share of calls that have a span of their own")
 
 
+class TrackTable(Table):
+    """Where a run is shown besides: tools that keep experiments, each an extra."""
+
+    mlflow: str = Field(default="", description="an MLflow server's address, or its database: sqlite:///FILE")
+    experiment: str = Field(default="metaspo", min_length=1, description="MLflow's experiment")
+    alias: str = Field(
+        default="metaspo", pattern=r"^[A-Za-z0-9_-]+$", description="of the prompts in MLflow's registry"
+    )
+    wandb: str = Field(default="", description="a project of Weights & Biases")
+    tensorboard: PathText = Field(default="", description="folder of TensorBoard's files")
+
+    @field_validator("mlflow")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if holds_password(value):
+            raise ValueError(
+                "a config is copied into each run, so leave the password out: set MLFLOW_TRACKING_PASSWORD"
+            )
+        return value
+
+
 class RunConfig(Table):
     """A whole run. `result = f(config, data, seed, the models' answers)`."""
 
@@ -278,6 +299,7 @@ class RunConfig(Table):
     test: TestTable = TestTable()
     budget: BudgetTable = BudgetTable()
     telemetry: TelemetryTable = TelemetryTable()
+    track: TrackTable = TrackTable()
     cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
     cache_failure: Literal["stop", "continue"] = Field(
         default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"

@@ -17,6 +17,7 @@ Files = dict[str, str]
 Target = Callable[[ExportedRun], Files]
 
 _LANGCHAIN_ROLES: Final = {"system": "SystemMessagePromptTemplate", "user": "HumanMessagePromptTemplate"}
+ALIAS: Final = "metaspo"
 _OLLAMA: Final = {"max_tokens": "num_predict"}
 _MLFLOW: Final = {"stop": "stop_sequences"}
 _MLFLOW_SCRIPT: Final = '''"""Registers the prompts beside this file: MLFLOW_TRACKING_URI=... python register.py"""
@@ -121,7 +122,13 @@ def dspy_instructions(system: str, user: str) -> str:
 
 def mlflow_prompts(exported: ExportedRun) -> Files:
     """A chat prompt per task, and a script that registers them."""
-    return {"prompts.json": _json([_mlflow(exported, task) for task in exported.tasks]), "register.py": _MLFLOW_SCRIPT}
+    prompts = [{**prompt, "alias": ALIAS} for prompt in mlflow_versions(exported)]
+    return {"prompts.json": _json(prompts), "register.py": _MLFLOW_SCRIPT}
+
+
+def mlflow_versions(exported: ExportedRun) -> list[dict[str, Any]]:
+    """Per task what `register_prompt` of MLflow takes."""
+    return [_mlflow(exported, task) for task in exported.tasks]
 
 
 def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
@@ -138,7 +145,6 @@ def _mlflow(exported: ExportedRun, task: ExportedTask) -> dict[str, Any]:
             "model_name": exported.model,
             **{_MLFLOW.get(name, name): value for name, value in task.sampling.items()},
         },
-        "alias": "metaspo",
     }
 
 

@@ -18,6 +18,8 @@ from metaspo.backends.loose_json import mended
 from metaspo.engine.journal.events import Event, Select, event_of
 from metaspo.scheduling import Cost, RunStopped
 
+CHUNK = 1 << 18  # bytes read at once: some thousand lines
+
 
 class Journal(Protocol):
     """Takes events."""
@@ -112,6 +114,20 @@ def event_in(line: bytes) -> Event | None:
         return event_of(orjson.loads(line))
     except orjson.JSONDecodeError:
         return None
+
+
+def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """Whole lines of a file from a byte on, a chunk at most, and the byte after them; none where there is no more."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            text = file.read(CHUNK)
+            if b"\n" not in text and len(text) == CHUNK:
+                text += file.readline()
+    except OSError:
+        return [], offset
+    whole = text[: text.rfind(b"\n") + 1]
+    return whole.splitlines(), offset + len(whole)
 
 
 def read_journal(path: Path) -> list[Event]:

@@ -2,7 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +41,7 @@ from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import Account, Event, Gateway, Purse, RunStopped
 from metaspo.scheduling.log_context import logging_about
 
+Beside = Callable[[Prepared, Warn], AbstractAsyncContextManager[None]]
 ENDS_ONE_RUN = (
     BackendError,
     ConfigError,
@@ -67,6 +75,12 @@ async def open_for(
         yield opened
 
 
+@asynccontextmanager
+async def nothing_beside(_prepared: Prepared, _warn: Warn) -> AsyncIterator[None]:
+    """Let the run go on alone."""
+    yield
+
+
 async def run_prepared(
     prepared: Prepared,
     gateway: Gateway,
@@ -75,9 +89,14 @@ async def run_prepared(
     observer: Observer,
     events: LaneEvents | None = None,
     purse: Purse | None = None,
+    beside: Beside = nothing_beside,
 ) -> RunReport:
-    """One run through an open gateway, with its directory held from start to end; `purse`: of the command that it is
-    part of, in place of its own budget."""
+    """One run through an open gateway, with its directory held from start to end.
+
+    Args:
+        purse: of the command that the run is part of, in place of its own budget.
+        beside: what goes on as long as the run does, until its result is written.
+    """
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     if prepared.as_begun is not prepared and prepared.directory and not prepared.directory.result.exists():
         observer.warn(EARLIER_TIES)
@@ -85,9 +104,10 @@ async def run_prepared(
     started = anyio.current_time()
     directory = prepared.directory
     name = directory.name if directory else prepared.config.name
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         stack.enter_context(logging_about(run=name))
         journal = stack.enter_context(_journal(prepared))
+        await stack.enter_async_context(beside(prepared, observer.warn))
         before = sessions_before(directory, journal) if directory else RunView()
         context = make_context(
             prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=before.spent, purse=purse

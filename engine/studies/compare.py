@@ -33,6 +33,7 @@ from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_us
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
 from metaspo.engine.studies.noted import note_grid
 from metaspo.engine.studies.results import CellResult, model_label
+from metaspo.engine.track.tracking import tracking
 from metaspo.scheduling import AccountStatistics, Gateway, LaneUse, Purse
 
 
@@ -112,7 +113,9 @@ async def _run(job: Job, gateway: Gateway, *, observer: Observer, events: LaneEv
     if cell.method.fixed:
         result = await _fixed(job, gateway, observer=observer)
     else:
-        report = await run_prepared(prepared, gateway, job.names, observer=observer, events=events, purse=job.purse)
+        report = await run_prepared(
+            prepared, gateway, job.names, observer=observer, events=events, purse=job.purse, beside=tracking
+        )
         result = _optimized(
             cell, report, job.names, searches=len(job.grid.config.domains) if cell.method.everywhere else 1
         )

@@ -5,12 +5,11 @@ from typing import Any, Literal
 
 import orjson
 
-from metaspo.engine.journal.journal import event_in
+from metaspo.engine.journal.journal import event_in, read_lines
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
 
 Data = dict[str, Any]
-CHUNK = 1 << 18  # bytes read at once: some thousand lines
 
 
 class Follower:
@@ -45,20 +44,6 @@ class Follower:
             return self._parts[path][1]
         except (OSError, orjson.JSONDecodeError):
             return {}
-
-
-def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """Whole lines of a file from a byte on, a chunk at most, and the byte after them; none where there is no more."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            text = file.read(CHUNK)
-            if b"\n" not in text and len(text) == CHUNK:
-                text += file.readline()
-    except OSError:
-        return [], offset
-    whole = text[: text.rfind(b"\n") + 1]
-    return whole.splitlines(), offset + len(whole)
 
 
 def tail_offset(path: Path, size: int) -> int:

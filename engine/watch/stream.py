@@ -8,7 +8,8 @@ import asyncio
 import orjson
 from aiohttp import web
 
-from metaspo.engine.watch.follower import Follower, read_lines, tail_offset
+from metaspo.engine.journal.journal import read_lines
+from metaspo.engine.watch.follower import Follower, tail_offset
 from metaspo.engine.watch.state import Data, candidates_of, state_of
 
 EVERY = 0.25  # seconds between two looks at a directory

@@ -1,0 +1,48 @@
+"""TensorBoard's files of events, by tensorboardX: scores over calls, prompts as texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tensorboardX import SummaryWriter
+
+from metaspo.engine.journal.history import Point
+from metaspo.engine.track.tracker import Ending, Result, TrackedRun, Version
+
+
+class TensorBoard:
+    """A folder, with one for each run in it; each session writes a file of its own there."""
+
+    name: Final = "TensorBoard"
+
+    def __init__(self, folder: Path) -> None:
+        self.place = str(folder)
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def begin(self, run: TrackedRun, *, run_id: str) -> str:
+        """See `Tracker`."""
+        self._writer = SummaryWriter(logdir=str(self._folder / run.name), write_to_disk=True)
+        if not run_id:
+            self._opened.add_text("config", "\n".join(f"    {key} = {value}" for key, value in run.config.items()), 0)
+        return run.name
+
+    def add(self, points: Sequence[Point], versions: Sequence[Version]) -> None:
+        """See `Tracker`."""
+        for point in points:
+            self._opened.add_scalar("train_score", point.score, point.calls)
+            self._opened.add_scalar("dollars", point.dollars, point.calls)
+        for version in versions:
+            self._opened.add_text(f"prompt/{version.kind}", version.text, version.calls)
+        self._opened.flush()
+
+    def end(self, how: Ending, result: Result, *, calls: int) -> None:
+        """See `Tracker`."""
+        for name, score in result.scores.items():
+            self._opened.add_scalar(name, score, calls)
+        self._opened.close()
+
+    @property
+    def _opened(self) -> SummaryWriter:
+        assert self._writer is not None, "begun first"
+        return self._writer
