@@ -159,18 +159,26 @@ def test_weights_and_biases_keeps_an_offline_run_with_scores_and_prompts(tmp_pat
             assert (ended.code, ended.err) == (0, ended.err.replace("Weights & Biases", ""))
     folders = list(only_run(tmp_path).path.glob("track/wandb/offline-run-*"))
     assert len({folder.name.rpartition("-")[2] for folder in folders}) == 1, "one run, whatever its sessions"
-    rows = [row for folder in folders for file in folder.glob("*.wandb") for row in logged(file)]
+    records = [record for folder in folders for file in folder.glob("*.wandb") for record in recorded(file)]
+    rows = [row_of(record) for record in records if record.WhichOneof("record_type") == "history"]
     scores = [(int(row["calls"]), round(float(row["train_score"]), DIGITS)) for row in rows if "train_score" in row]
     assert scores == points_of(only_run(tmp_path))
+    prompts = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    assert {prompt.type for prompt in prompts} == {"prompt"}
+    assert {prompt.name.rpartition("-")[2] for prompt in prompts} == {"system", "user.a", "user.b"}
+    assert len({(prompt.name, *prompt.aliases) for prompt in prompts}) == len(prompts)
 
 
-def logged(file: Path) -> Iterator[dict[str, Any]]:
-    """The rows of history in a file of Weights & Biases."""
+def recorded(file: Path) -> Iterator[Any]:
+    """What is in a file of Weights & Biases."""
     for data in records_in(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "history":
-            yield {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item}
+        yield record
+
+
+def row_of(record: Any) -> dict[str, Any]:  # noqa: ANN401 - as MLflow
+    return {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item}
 
 
 def records_in(data: bytes) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 from anyio.lowlevel import current_token
 
-from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.schema import RunConfig, TrackTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn
 from metaspo.engine.runs.prepare import Prepared
@@ -26,13 +26,14 @@ async def tracking(prepared: Prepared, warn: Warn) -> AsyncIterator[None]:
 
     Raises `ConfigError` for a tracker whose package is missing, or a run that is kept in memory only.
     """
-    trackers = list(open_trackers(prepared.config, folder=prepared.folder))
-    if not trackers:
+    table, directory = prepared.config.track, prepared.directory
+    if not (table.mlflow or table.wandb or table.tensorboard):
         yield
         return
-    directory = prepared.directory
     if directory is None:
         raise ConfigError('[track]: a run that is kept in memory only (runs = "") has nothing to be told of')
+    # in a thread: some of these packages take seconds to import, and other runs may be going on
+    trackers = await anyio.to_thread.run_sync(partial(open_trackers, table, folder=prepared.folder))
     run = TrackedRun(name=directory.name, config=flat(prepared.config), folder=directory.path)
     weights = {task.name: task.weight for task in prepared.tasks}
     token, left = current_token(), {tracker.name: anyio.Event() for tracker in trackers}
@@ -72,25 +73,26 @@ async def tracking(prepared: Prepared, warn: Warn) -> AsyncIterator[None]:
                 warn(f"{name} has not taken everything within {GRACE:g} seconds; run again to tell it the rest")
 
 
-def open_trackers(config: RunConfig, *, folder: Path) -> Iterator[Tracker]:
-    """Those that a config names; `folder` is where relative paths start. Raises `ConfigError`."""
-    table = config.track
+def open_trackers(table: TrackTable, *, folder: Path) -> list[Tracker]:
+    """Those that a table names; `folder` is where relative paths start. Raises `ConfigError`."""
+    trackers: list[Tracker] = []
     try:
         if table.mlflow:
             from metaspo.engine.track.mlflow import Mlflow
 
-            yield Mlflow(table.mlflow, experiment=table.experiment, alias=table.alias)
+            trackers.append(Mlflow(table.mlflow, experiment=table.experiment, alias=table.alias))
         if table.wandb:
             from metaspo.engine.track.wandb import Wandb
 
-            yield Wandb(table.wandb)
+            trackers.append(Wandb(table.wandb))
         if table.tensorboard:
             from metaspo.engine.track.tensorboard import TensorBoard
 
-            yield TensorBoard(folder / Path(table.tensorboard).expanduser())
+            trackers.append(TensorBoard(folder / Path(table.tensorboard).expanduser()))
     except ModuleNotFoundError as missing:
         extra = "tensorboard" if missing.name == "tensorboardX" else missing.name
         raise ConfigError(f"[track] needs {missing.name}: pip install 'metaspo[{extra}]'") from None
+    return trackers
 
 
 def flat(config: RunConfig) -> dict[str, str]:
