@@ -18,7 +18,8 @@ from metaspo.engine.exchange.targets import mlflow_versions
 from metaspo.engine.journal.events import Event, Select
 from metaspo.engine.journal.journal import event_in, read_lines
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.runs.directory import RunDirectory, file_name, write_json
+from metaspo.engine.project import file_name
+from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.track.tracker import Ending, Result, TrackedRun, Tracker, Version
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import wandb
 
 from metaspo.engine.journal.history import Point
-from metaspo.engine.runs.directory import file_name
+from metaspo.engine.project import file_name
 from metaspo.engine.track.tracker import Ending, Result, TrackedRun, Version
 
 EXIT_CODES: Final[Mapping[Ending, int]] = {"finished": 0, "stopped": 1, "interrupted": 130}
