@@ -145,6 +145,7 @@ def test_what_is_refused_in_other_words_is_never_read(refusal: str) -> None:
 @pytest.mark.parametrize(
     "refusal",
     [
+        *("{}? Absolutely not.", "{}? Never.", "{} - not at all.", "{}: certainly not", "Is it {}? By no means."),
         *("¬{}", "!{}", "!= {}", "≠ {}", r"\neq {}", "{} = false", "{} (no)", "{}? Nah.", "{}? I doubt it."),
         *("nowhere near {}", "the reverse of {}", "I am unable to say {}", "I refuse to say {}", "unclear if it is {}"),
         *("the {} label is wrong", "{} is out of the question", "{} is off the table", "everything else than {}"),
@@ -198,7 +199,8 @@ def test_a_label_answered_with_no_is_its_negation_where_there_is_one(refusal: st
 
 
 def test_the_text_of_an_option_denies_no_letter() -> None:
-    assert [LETTERS.parse(text) for text in ("B: No", "B - No treatment", "(B) No.")] == ["B", "B", "B"]
+    for text in ("B: No", "B - No treatment", "(B) No.", "B: Not at all", "B - Never", "(B) Never."):
+        assert LETTERS.parse(text) == "B"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,13 @@ _ANSWERED_NO: Final = re.compile(
 )
 _MAY_ANSWER: Final = frozenset(")]\"'*_?:,-(=")
 _ANSWERED_HARDLY: Final = re.compile(
-    r"""[)\]"'*_]*\?\s*(?:i\s+(?:don't|do\s+not)\s+think|i\s+doubt|not|hardly|unlikely)\b""", re.IGNORECASE
+    r"""[)\]"'*_]*(?:
+      (?P<asked>\?)\s*(?:i\s+(?:don't|do\s+not)\s+think|i\s+doubt|not|never|hardly|unlikely|by\s+no\s+means|no\s+way
+        |on\s+the\s+contrary|(?:absolutely|certainly|definitely|clearly|surely|probably|of\s+course|maybe|perhaps)\s+not)\b
+    | \s?(?:[:,]|-+)\s*(?:not\s+at\s+all|never|by\s+no\s+means
+        |(?:absolutely|certainly|definitely|clearly|surely|probably|of\s+course)\s+not)(?=[\s*_"')\]]*(?:\Z|\n|[.;!]))
+    )""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _SIDE_BY_SIDE: Final = re.compile(
     r"""[\s()*_"'`]*(?:,\s*(?P<last>and|x?or|nor)?|(?P<conjunction>and/or|and|x?or|nor|&|/))(?![^\W_])[\s(*_"'`]*
@@ -151,10 +157,11 @@ def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], 
     if text[end] not in _MAY_ANSWER and not text.startswith((" -", " (", " ="), end):
         return None
     # After a letter a colon or a dash begins what the option says: "B: No".
-    no = _ANSWERED_NO.match(text, end)
-    if no and "no" not in answers and (no["mark"] == "?" or number or end - start > 1):
+    no, hardly = _ANSWERED_NO.match(text, end), _ANSWERED_HARDLY.match(text, end)
+    a_word = number or end - start > 1
+    if no and "no" not in answers and (a_word or no["mark"] == "?"):
         return 0
-    return REACH if _ANSWERED_HARDLY.match(text, end) else None
+    return REACH if hardly and (a_word or hardly["asked"]) else None
 
 
 def _denied_over_mark(before: str, answers: Collection[str]) -> bool:
