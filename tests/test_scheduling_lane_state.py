@@ -1,6 +1,7 @@
 """What a lane decides, as tables: something happens at a time, and this is done about it. No event loop is involved."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -20,6 +21,7 @@ from metaspo.backends import (
     ServerFault,
     TimedOut,
     Unreachable,
+    Usage,
 )
 from metaspo.cache import request_key
 from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
@@ -750,3 +752,19 @@ def test_a_witness_whose_payer_is_exhausted_on_another_lane_is_asked_on_another_
     assert rig.pump(2) == "1 BudgetExhausted, send 0"
     rig.land(0, 3)
     assert rig.pump(3) == "2 GivenUp"
+
+
+def test_what_answers_have_taken_is_expected_of_the_next_ones() -> None:
+    """By a server that counts far more than the texts have, and may do so again."""
+    rig, expected = Rig(), []
+    for number in range(3):
+        rig.ask(number, number)
+        rig.pump(number)
+        call = rig.take(number)
+        expected.append((rig.state.books.expected_tokens(call.flight), call.funds.at_most.tokens))
+        reply = answer("x")
+        usage = Usage(prompt_tokens=5_000, completion_tokens=5)
+        rig.state.landed(call, reply._replace(completion=replace(reply.completion, usage=usage)), number)
+        rig.state.stored()
+    assert expected[0][0] < 1_000 < expected[1][0] <= expected[2][0]
+    assert expected[0][1] < 5_000 <= expected[1][1]
