@@ -12,10 +12,11 @@ from test_engine_oracle import SYSTEMS, USERS
 from test_engine_plan import PAPER, Counting, Prolific, run_of
 from world import World, make_config, make_task
 
+from metaspo.backends import Request
 from metaspo.engine import ConfigError, RunConfig, count_calls, prepare, selections
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import parse_config
-from metaspo.engine.journal.events import Proposal, Rejected, Select
+from metaspo.engine.journal.events import Candidate, Proposal, Rejected, Select
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.identity import fingerprint
@@ -229,3 +230,39 @@ def test_no_first_prompt_is_lost_to_a_gate() -> None:
     gated = [event.address for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
     assert gated
     assert all(address.startswith("iter=1/") for address in gated)
+
+
+@pytest.mark.parametrize(("penalty", "chosen"), [(9.95, True), (10.05, False)])
+def test_a_prompt_that_is_100_characters_longer_has_to_be_better_by_the_penalty(penalty: float, chosen: bool) -> None:
+    """The longer one is right once more in ten: ten points. Its score is told without the penalty."""
+
+    class Tenth(World):
+        def base(self, request: Request) -> str:
+            """Right on the first half; under the longer prompt on one more."""
+            number = int(request.messages[-1].content.split("number ")[1].split(" ")[0])
+            right = number < (6 if len(request.messages[0].content) > 100 else 5)
+            return "yes" if (number % 2 == 0) == right else "no"
+
+    longer = "Help." + 50 * " x"
+    table = {"candidates": 0, "length_penalty": penalty}
+    config = make_config(
+        {
+            "iterations": 0,
+            "system_prompt": "Help.",
+            "system_prompts": [longer],
+            "outer": table,
+            "test": {"source": "none"},
+        }
+    )
+    runs = Runs(config, (make_task("a", train=10),), Tenth(1), timing=1, width=2)
+    result = runs.session()
+    assert result is not None
+    assert result.system_prompt == (longer if chosen else "Help.")
+    assert result.train_after == pytest.approx(0.6 if chosen else 0.5)
+    [selected] = [event for event in runs.journal.events if isinstance(event, Select)]
+    assert selected.score == pytest.approx(0.6 if chosen else 0.5)
+    scored = [event.score for event in runs.journal.events if isinstance(event, Candidate)]
+    dropped = [event.bound for event in runs.journal.events if isinstance(event, Rejected)]
+    told, other = (scored, dropped) if chosen else (dropped, scored)
+    assert told == [pytest.approx(0.6)], "which is no more than its length costs: it is dropped before it is through"
+    assert other == []
