@@ -182,6 +182,11 @@ def test_what_follows_a_denied_answer_may_be_the_answer() -> None:
     assert LETTERS.parse("It is not A, and B is correct.") == "B"
 
 
+def test_a_box_without_a_tick_is_not_the_answer() -> None:
+    assert LETTERS.parse("- [ ] A\n- [x] B\n- [ ] C") == "B"
+    assert Label(("yes", "no")).parse("☐ yes\n☑ no") == "no"
+
+
 def test_a_cross_before_a_word_that_denies_is_no_denial_of_it() -> None:
     assert [Label(("yes", "no")).parse(text) for text in ("❌ No", "❌ **No**", "❌ Yes")] == ["no", "no", None]
 
@@ -205,7 +210,13 @@ def test_the_text_of_an_option_denies_no_letter() -> None:
 
 @pytest.mark.parametrize(
     "correction",
-    ["{}. Wait, it's {}.", "{}. Actually, {}.", "The answer is {}. Hold on. It is {}.", "{}\nCorrection: {}"],
+    [
+        "{}. Wait, it's {}.",
+        "{}. Actually, {}.",
+        "The answer is {}. Hold on. It is {}.",
+        "{}\nCorrection: {}",
+        "{} - but actually {}",
+    ],
 )
 def test_what_is_taken_back_is_not_the_answer(correction: str) -> None:
     assert Label(("yes", "no")).parse(correction.format("Yes", "no")) == "no"

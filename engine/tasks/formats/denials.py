@@ -56,10 +56,12 @@ _DENIED_BEFORE: Final = re.compile(
     r"|覺得|像|再|全|都|具有?|有|包含|含|带|帶|表达|表達|体现|體現|上|出|说|說)*(?:选|選|择|擇)?|[谈談称稱说說看]不[上出]|缺[乏少]"
     r"|ไม่(?:ใช่|เป็น|ได้)*|មិន(?:មែន)?|ບໍ່(?:ແມ່ນ)?|(?:\A|\n)\W*[✗✘❌])[\s*_]*$"
 )
-# Signs of logic: "!= B", "¬B", "!yes"; an exclamation mark of prose has a space behind it.
+# Signs: "!= B", "¬B", "!yes", a box without a tick; an exclamation mark of prose has a space behind it.
 _CROSSES: Final = frozenset("✗✘❌")
-_SIGNS: Final = frozenset("≠¬=!")
-_DENIED_BY_SIGN: Final = re.compile(r"(?:[≠¬]|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z")
+_SIGNS: Final = frozenset("≠¬=!]☐")
+_DENIED_BY_SIGN: Final = re.compile(
+    r"(?:[≠¬☐]|\[\s?\]|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z"
+)
 _HEADING: Final = re.compile(
     r"(?:^|[\n.;!?(*-])\s*(?P<word>wrong|incorrect|false|rejected|excluded|eliminated|not)\b"
     r"(?:\s+(?:answers?|options?|choices?|letters?|labels?))?\W{0,3}:\W*\Z"

@@ -24,8 +24,8 @@ _LEADS: Final = words(
     "choosing pick picked picking select selected selecting say said saying think believe guess suggest suggests "
     "prefer mark therefore thus hence so then because since if when while whereas and or nor but not neither "
     "either both than only just it's that's isn't vs versus means gives would go still definitely certainly clearly "
-    "probably maybe perhaps reject rejected eliminate eliminated exclude excluded except excluding leaving leaves "
-    "es ist est é è jest respuesta antwort réponse risposta resposta ответ"
+    "probably maybe perhaps actually reject rejected eliminate eliminated exclude excluded except excluding "
+    "leaving leaves es ist est é è jest respuesta antwort réponse risposta resposta ответ"
 )
 _CHOICES: Final = ("go with", "going with", "went with", "stick with")
 _FOREIGN_LEADS: Final = re.compile(

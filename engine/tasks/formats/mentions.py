@@ -26,7 +26,8 @@ _CORRECTING: Final = (
 _CORRECTED: Final = re.compile(
     r"""(?:\A|[.!?\n;\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*
     (?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong|let\s+me\s+(?:correct|re)\w*)
-    (?=\s*[,:.!\u2026-]|\s+(?:i|it|it's|this|that|the\s+(?:\w+\s+)?answer|no|yes|so|my)\b)""",
+    (?=\s*[,:.!\u2026-]|\s+(?:i|it|it's|this|that|the\s+(?:\w+\s+)?answer|no|yes|so|my)\b
+      |\s+(?:(?-i:[A-Z])|-?\d[\d.,]*)[)\s*_]*(?:\Z|\n|[.;!]))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _ANNOUNCED: Final = re.compile(
@@ -85,7 +86,7 @@ def corrected(text: str, end: int) -> int:
     lowered = text.lower()
     if not any(word in lowered for word in _CORRECTING):
         return 0
-    return max((match.end() for match in _CORRECTED.finditer(text, 0, end)), default=0)
+    return max((match.end() for match in _CORRECTED.finditer(text) if match.end() <= end), default=0)
 
 
 def listed(text: str, mentions: Sequence[Mention]) -> set[int]:
