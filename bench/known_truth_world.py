@@ -25,9 +25,9 @@ from metaspo.backends import Request
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task, TaskRole
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.metrics import build_metric
-from metaspo.engine.tasks.spec import AnswerSpec
 
 BASE, WRITER = "answerer", "writer"
 SOURCES: Final = ("harbour", "orchard", "foundry", "archive")

@@ -13,9 +13,9 @@ from pathlib import Path
 from metaspo.backends import Request
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.metrics import build_metric
-from metaspo.engine.tasks.spec import AnswerSpec
 
 BASE, OPTIMIZER = "base-model", "optimizer-model"
 CHARS_PER_TOKEN = 4

@@ -15,7 +15,7 @@ from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable
 from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
-from metaspo.engine.tasks.spec import PathText
+from metaspo.engine.tasks.spec_table import PathText
 from metaspo.scheduling import Budget, Client, Lane
 
 PORT = 8321

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks
+from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.load import draw
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import DataSource
 
 
 def _write(path: Path, rows: Sequence[tuple[str, object]]) -> None:

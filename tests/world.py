@@ -17,12 +17,13 @@ from metaspo.backends import Completion, Request
 from metaspo.engine import RunConfig
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Example, Metric, Task, TaskRole
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.judges import judge_grader
 from metaspo.engine.tasks.load import grading_of
+from metaspo.engine.tasks.metric_spec import MetricTable
 from metaspo.engine.tasks.metrics import build_metric
 from metaspo.engine.tasks.programs import Call, Program
-from metaspo.engine.tasks.spec import AnswerSpec, MetricTable
 
 SKILLS = ("careful", "brief", "literal", "patient", "exact", "curious")
 

@@ -8,7 +8,7 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
-from metaspo.engine.tasks.spec import MetricTable
+from metaspo.engine.tasks.metric_spec import MetricTable
 
 
 def check_config(config: RunConfig, *, source: str) -> None:

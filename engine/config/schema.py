@@ -18,7 +18,7 @@ from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, MOST_CALLS,
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
-from metaspo.engine.tasks.spec import PathText
+from metaspo.engine.tasks.spec_table import PathText
 
 ROLES = ("base", "optimizer", "judge")  # of models: each a table of a config
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}

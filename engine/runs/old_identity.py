@@ -14,7 +14,7 @@ from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.runs.identity import later
 from metaspo.engine.tasks import Task
-from metaspo.engine.tasks.spec import AnswerSpec
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 
 METHOD: dict[str, Any] = {
     **dict.fromkeys(("seed", "iterations", "system_prompt", "roles", "redraws"), True),

@@ -19,7 +19,7 @@ from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_seen, check_writes
 from metaspo.engine.studies.results import model_label
 from metaspo.engine.tasks import Task
-from metaspo.engine.tasks.spec import PathText
+from metaspo.engine.tasks.spec_table import PathText
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
 

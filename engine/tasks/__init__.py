@@ -1,5 +1,6 @@
 """Tasks: data, answer formats, metrics."""
 
+from metaspo.engine.tasks.answer_spec import ANSWER_KINDS, AnswerSpec
 from metaspo.engine.tasks.base import (
     PLACEHOLDER,
     AnswerFormat,
@@ -14,6 +15,7 @@ from metaspo.engine.tasks.base import (
     similarity_of,
     single_braces,
 )
+from metaspo.engine.tasks.data_spec import Columns, DataSource
 from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
 from metaspo.engine.tasks.formats import (
     Integer,
@@ -30,6 +32,7 @@ from metaspo.engine.tasks.formats import (
     build_format,
 )
 from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
+from metaspo.engine.tasks.metric_spec import METRIC_NAMES
 from metaspo.engine.tasks.metrics import (
     Accuracy,
     Agreement,
@@ -41,7 +44,7 @@ from metaspo.engine.tasks.metrics import (
     squad_normalize,
 )
 from metaspo.engine.tasks.numberwords import digits_for_words
-from metaspo.engine.tasks.spec import ANSWER_KINDS, METRIC_NAMES, AnswerSpec, Columns, DataSource, TaskSpec
+from metaspo.engine.tasks.spec import TaskSpec
 from metaspo.engine.tasks.written import task
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Any, Final
 import orjson
 
 from metaspo.engine.tasks.choices import ChoiceError, letter_of, lettered, option_order
+from metaspo.engine.tasks.data_spec import Columns
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.shown import listed, shown
-from metaspo.engine.tasks.spec import Columns
 
 _FIELD: Final = re.compile(r"\{([^{}]+)\}")
 _MISSING: Final = object()

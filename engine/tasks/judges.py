@@ -16,8 +16,8 @@ from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.objects import Json
 from metaspo.engine.tasks.graders import Grader, Ungraded
+from metaspo.engine.tasks.metric_spec import MetricTable
 from metaspo.engine.tasks.shown import shown
-from metaspo.engine.tasks.spec import MetricTable
 
 RETRIES: Final = 2  # of an answer of the judge that cannot be read
 TIE: Final = 0.5

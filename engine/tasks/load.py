@@ -10,8 +10,10 @@ from typing import Final, Literal
 import orjson
 
 from metaspo.backends import json_text
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.cells import Row, answers_of, metadata_of, question_of
+from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
@@ -19,12 +21,13 @@ from metaspo.engine.tasks.functions import function_digest
 from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.judges import Judge, judge_grader
+from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import AnswerSpec, DataSource, MetricTable, SampleOrder, TaskSpec, of_a_program, path_of
+from metaspo.engine.tasks.spec import SampleOrder, TaskSpec
 
 NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated", "bad-rows"]
 Split = Literal["train", "test"]

@@ -7,8 +7,8 @@ from itertools import islice
 import orjson
 
 from metaspo.engine.tasks.cells import Row, text_in
+from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
-from metaspo.engine.tasks.spec import DataSource
 
 
 def selected(rows: Iterable[Row], source: DataSource) -> Iterator[Row]:

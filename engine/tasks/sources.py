@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any, BinaryIO, Final
 
 from metaspo.engine.tasks.cells import Row, Unreadable
+from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.selection import selected
 from metaspo.engine.tasks.shown import listed
-from metaspo.engine.tasks.spec import DataSource
 
 _BATCH: Final = 1_000
 _LONGEST_CELL: Final = 2**31 - 1  # characters; Python's own limit of 131,072 is less than a book

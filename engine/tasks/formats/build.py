@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import AnswerFormat
 from metaspo.engine.tasks.formats.expressions import Math
 from metaspo.engine.tasks.formats.label_sets import LabelSet
@@ -13,7 +14,6 @@ from metaspo.engine.tasks.formats.plugin import build_plugin
 from metaspo.engine.tasks.formats.tagged import Kind, Tagged
 from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.formats.unanswerable import OrUnanswerable
-from metaspo.engine.tasks.spec import AnswerSpec
 
 
 def build_format(spec: AnswerSpec, *, labels: tuple[str, ...] = (), base_dir: Path = Path()) -> AnswerFormat:
