@@ -1,9 +1,10 @@
 """The optimization: config, tasks, strategies, the two loops, journal and report."""
 
 from metaspo.engine.api import evaluate, explain_example, optimize, optimize_many
+from metaspo.engine.config.calls import Calls, count_calls
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import load_config
-from metaspo.engine.config.plan import Calls, LanePlan, Plan, count_calls, plan_run
+from metaspo.engine.config.plan import LanePlan, Plan, plan_run
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.test_score import TestScore

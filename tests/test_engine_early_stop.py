@@ -11,7 +11,7 @@ from rich.console import Console
 from world import World, make_config, make_task
 
 from metaspo.engine import RunConfig, selections
-from metaspo.engine.config.plan import count_calls
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.optimize.early_stop import EarlyStop, odds
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.runs.identity import fingerprint

@@ -9,7 +9,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import Observer, RunConfig, RunResult, selections
-from metaspo.engine.config.plan import count_calls
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.strategies.registry import SEARCHES
 

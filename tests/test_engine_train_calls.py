@@ -14,8 +14,8 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine import ConfigError, Observer, RunConfig, RunResult, selections
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.plan import count_calls
 from metaspo.engine.optimize.bilevel import BARREN
 from metaspo.engine.optimize.train_calls import TrainCalls, split
 from metaspo.engine.prompts import PromptPair

@@ -11,7 +11,7 @@ from engine_sessions import Runs
 from world import JUDGE, World, make_config, make_task
 
 from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.engine.config.plan import count_calls
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.evaluation.scorecard import Status
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.runtime.context import RunContext

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from world import make_config, make_task
 
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.load import parse_config, with_overrides
-from metaspo.engine.config.plan import count_calls
 from metaspo.engine.strategies import inner_strategy, outer_strategy
 from metaspo.engine.studies import method, method_names
 

@@ -10,8 +10,9 @@ from test_engine_plan import Prolific
 from world import World, make_config, make_task
 
 from metaspo.engine import ConfigError, RunConfig, selections
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.load import parse_config, with_overrides
-from metaspo.engine.config.plan import count_calls, plan_run
+from metaspo.engine.config.plan import plan_run
 from metaspo.engine.config.presets import PLUS, planned_for, shape
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runs.identity import fingerprint

@@ -16,8 +16,8 @@ from world import LOOK_TWICE, World, make_config, make_task
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.engine import ConfigError, RunResult
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.plan import count_calls
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext

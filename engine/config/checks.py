@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from metaspo.engine.config.calls import first_calls, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
-from metaspo.engine.config.plan import first_calls, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from metaspo.engine.addresses import inner_address, join, outer_address
-from metaspo.engine.config.plan import count_answers, inner_calls
+from metaspo.engine.config.calls import count_answers, inner_calls
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import Scorecard, require_answers
 from metaspo.engine.evaluation.test_score import TestScore

@@ -7,7 +7,7 @@ than those before it, which holds where the prompts get better and proposals do 
 
 from collections.abc import Sequence
 
-from metaspo.engine.config.plan import count_calls
+from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.optimize.state import RunState
 from metaspo.engine.tasks import Task

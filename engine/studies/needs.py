@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from metaspo.engine.config.plan import Calls, Plan, count_calls, plan_calls, with_grades
+from metaspo.engine.config.calls import Calls, count_calls, with_grades
+from metaspo.engine.config.plan import Plan, plan_calls
 from metaspo.engine.config.schema import InnerTable, RunConfig
 from metaspo.engine.strategies import RoundSize, inner_strategy
 from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
