@@ -233,7 +233,8 @@ def test_live_asks_no_more_than_it_may_and_says_what_it_found(tmp_path: Path) ->
         ended = here("bench", "live", server.url, *options, "--input-price", "1", "--output-price", "2")
         assert server.calls == sum(row["calls"] for row in ended.data["rows"]) <= 40
     assert [row["concurrency"] for row in ended.data["rows"]] == [1, 8]
-    assert all(row["$/1000"] > 0 and row["p95 s"] >= row["p50 s"] > 0 for row in ended.data["rows"])
+    rows = ended.data["rows"]
+    assert all(row["$/1000"] > 0 and row["p95 s"] >= row["p50 s"] >= 0 for row in rows)  # uvloop's clock has whole ms
     assert any("Recommended: concurrency" in note for note in ended.data["notes"])
 
 
