@@ -110,9 +110,13 @@ class PlanOracle(Oracle):
                 failed += 1
                 continue
             prediction = said.text if said.text in ("yes", "no") else None
+            try:
+                grade = self.grade(task, prediction, example)
+            except Refused:  # the judge
+                failed += 1
+                continue
             malformed += prediction is None
             graded.append((prediction, example.answers[0]))
-            grade = self.grade(task, prediction, example)
             grades.append(grade.score)
             if grade.score < 1:
                 feedback = grade.feedback
