@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed (the extra `fast`); else asyncio's own. uvloop's clock counts whole milliseconds."""
+    """uvloop's where it is installed (the extra `fast`), whose clock counts whole milliseconds; else asyncio's own."""
     if find_spec("uvloop") is None:
         return asyncio.new_event_loop()
     import uvloop
