@@ -25,6 +25,7 @@ from metaspo.backends import Message, Request
 from metaspo.backends.http_exchange import HttpExchange
 from metaspo.backends.virtual_time import VirtualTimeLoop
 from metaspo.cli import main
+from metaspo.scheduling.lateness import SOONEST
 
 Json = Any
 WORLD = World(3, malformed=0.1)
@@ -111,7 +112,7 @@ class Odd:
     @property
     def may_charge(self) -> bool:
         """Whether a provider may take money for it: only for what is no plain refusal."""
-        return self.status < 300 or self.hangs or self.breaks is not None or self.seconds > TIME_LIMIT
+        return self.status < 300 or self.hangs or self.breaks is not None or self.seconds > SOONEST  # else broken off
 
 
 @dataclass(slots=True)
