@@ -168,6 +168,24 @@ async def test_every_few_trials_the_best_mean_that_was_not_is_scored_on_all_rows
     assert split_user(found[0])[0], "the demonstrations that help are in the best one"
 
 
+async def test_what_was_refused_on_all_rows_leaves_the_next_full_scoring_to_the_next_best() -> None:
+    def grade(text: str, _task: str, row: int) -> float | None:
+        worth = {"step=1": 1.0, "step=2": 0.9}
+        return None if "step=1" in text and row == 11 else next((worth[name] for name in worth if name in text), 0.3)
+
+    place = ScriptedArena(
+        level="user",
+        tasks={"t": examples(12)},
+        first=["first {question}"],
+        grade=grade,
+        answers=lambda step, request: tagged(wanted(request), f"step={step.split('=')[-1].split('/')[0]} {{question}}"),
+    )
+    assert (await Mipro(instructions=3, sets=0, trials=20, minibatch=4, full_every=2).search(place))[0][:6] == "step=2"
+    full = [scored.prompts[0] for scored in place.scored if scored.rows is None]
+    assert full[0][:6] == "step=1"
+    assert len(full) == len({*full}), "each once"
+
+
 async def test_demonstrations_that_are_there_are_combined_with_new_instructions() -> None:
     shown = draw_demonstrations([view("t", right=2)], level="user", right=2, size=2, rng=Random(1))
     first = join_user(shown, "first {question}")

@@ -180,6 +180,7 @@ class Mipro:
         sizes, seed = (len(pieces.instructions), len(pieces.sets)), context.rng("surrogate").getrandbits(32)
         surrogate = Surrogate(sizes, seed=seed, startup=max(1, min(10, self.trials // 4)))
         scored, means = dict(first), dict[Combination, list[float]]()
+        full = {*first}  # also what was refused there, and would be again
         for combination, trial in first.items():
             surrogate.add(combination, trial.score)
         for number in range(1, self.trials + 1):
@@ -191,9 +192,10 @@ class Mipro:
             surrogate.tell(tried[0].score if tried else None)
             if tried:
                 means.setdefault(combination, []).append(tried[0].score)
-            left = [one for one in means if one not in scored]
+            left = [one for one in means if one not in full]
             if left and (number % self.full_every == 0 or number == self.trials):
                 best = max(left, key=lambda one: fmean(means[one]))
+                full.add(best)
                 for trial in await context.score(f"{step}/score", [pieces.write(best)]):
                     scored[best] = trial
                     surrogate.add(best, trial.score)
