@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
+from contextvars import Context, copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -43,11 +45,13 @@ FORKED = (
 
 
 class _Hit(NamedTuple):
-    """An answer that a caller found in its own thread, and that is to be counted."""
+    """An answer that a caller found in its own thread, and that is to be counted; `context` is the caller's, where
+    somebody is told of calls."""
 
     request: Request
     completion: Completion
     lane: str
+    context: Context | None
 
 
 class Answered(NamedTuple):
@@ -195,7 +199,8 @@ class Client:
             raise call_failed(error) from error
         entry = self._reader.get(key)
         if entry is not None:
-            self._hits.append(_Hit(asked, entry.completion, lane))
+            context = copy_context() if self._on_call is not None else None
+            self._hits.append(_Hit(asked, entry.completion, lane, context))
             if not len(self._hits) % HITS_KEPT:  # counted together, so that hits rarely wake the loop
                 self._thread.hand_over(self._count())
             return entry.completion, None
@@ -311,9 +316,15 @@ class Client:
 
     async def _count(self) -> AccountStatistics:
         while self._hits:
-            hit = self._hits.popleft()
-            self._gateway.count_hits(((hit.request, hit.completion),), lane=hit.lane, account=self._account)
+            self._count_hit(self._hits.popleft())
         return self._account.statistics()
+
+    def _count_hit(self, hit: _Hit) -> None:
+        count = partial(self._gateway.count_hits, ((hit.request, hit.completion),), lane=hit.lane)
+        if hit.context is None:
+            count(account=self._account)
+        else:
+            hit.context.run(count, account=self._account)
 
     async def _end_left(self) -> None:
         """The gateway is closed: whoever waits for it is told so."""

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from typing import Any, NamedTuple, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
@@ -16,10 +17,11 @@ CLOSED = "This client is closed; make a new one."
 
 
 class _Task(NamedTuple):
-    """Work for the loop, and who gets what comes of it."""
+    """Work for the loop, who gets what comes of it, and the context that it is done in."""
 
     future: "concurrent.futures.Future[Any]"
     work: Coroutine[Any, Any, Any]
+    context: Context
 
 
 class LoopThread:
@@ -37,9 +39,10 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def hand_over(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
-        """Do it soon; what comes while the loop is being woken goes along. Cancelling the future ends the work."""
+        """Do it soon, in a copy of the context here; what comes while the loop is being woken goes along. Cancelling
+        the future ends the work."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._waiting.append(_Task(future, work))
+        self._waiting.append(_Task(future, work, copy_context()))
         if not self._waking:
             self._waking = True
             try:
@@ -52,8 +55,8 @@ class LoopThread:
         """Begin what was handed over. In the loop's thread."""
         self._waking = False  # before the queue is emptied: who comes now wakes the loop again
         while self._waiting:
-            future, work = self._waiting.popleft()
-            _settle(future, self.loop.create_task(work), self.loop)
+            future, work, context = self._waiting.popleft()
+            _settle(future, self.loop.create_task(work, context=context), self.loop)
 
     def stop(self) -> None:
         """End the thread; whoever still waits is told."""

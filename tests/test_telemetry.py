@@ -5,6 +5,7 @@ import gzip
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -29,7 +30,7 @@ from test_serving import at, config_of, post, upstream
 from world import World, make_config, make_task
 
 from metaspo import OpenAICompatible
-from metaspo.backends import FatalError, Request, RequestRejected, ServerFault, Simulated
+from metaspo.backends import FatalError, Request, RequestRejected, Scripted, ServerFault, Simulated
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.runs.execute import run_prepared
@@ -292,3 +293,27 @@ def test_a_run_whose_config_asks_for_it_exports_to_the_collector_that_the_enviro
     ]
     assert {span.name for span in spans} == {"chat answerer", "chat writer"}
     assert Collector.taken["/v1/metrics"]
+
+
+def test_each_caller_of_a_client_has_records_of_its_own_place_in_a_run() -> None:
+    """Also those who ask while the loop is being woken for another, and those who are answered from the cache."""
+    records: list[CallRecord] = []
+    with Client([Lane("m", [Scripted(lambda request: "yes")])], on_call=records.append) as client:
+        for _ in range(2):
+            held = threading.Event()
+            client._thread.loop.call_soon_threadsafe(held.wait)
+            with ThreadPoolExecutor(8) as threads:
+                asked = [threads.submit(ask_from, client, number) for number in range(8)]
+                while len(client._thread._waiting) + sum(future.done() for future in asked) < 8:
+                    threading.Event().wait(0.001)
+                held.set()
+        client.statistics()
+    said = [(record.status, record.request.messages[-1].content, record.address) for record in records]
+    assert sorted(said) == sorted(
+        (status, f"question {number}", f"iter={number}") for status in ("hit", "miss") for number in range(8)
+    )
+
+
+def ask_from(client: Client, number: int) -> None:
+    with logging_about(address=f"iter={number}"):
+        client.complete(ask(number))
