@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +72,10 @@ def to_both(first: OnCall, second: OnCall | None) -> OnCall:
 
 
 class CallReports:
-    """Makes the records of one gateway. An observer that raises is told of once, and nothing else comes of it."""
+    """Makes the records of one gateway, and tells each in the context of whoever asked.
+
+    An observer that raises is told of once, and nothing else comes of it.
+    """
 
     def __init__(self, on_call: OnCall) -> None:
         self._on_call = on_call
@@ -89,9 +93,9 @@ class CallReports:
             completion=completion,
             dollars=dollars,
             account=account.name,
-            address=address_here(),
+            address=about().get("address", ""),
         )
-        self._tell((record,))
+        self._tell(((copy_context(), record),))
 
     def over(self, flight: Flight, end: Completion | BaseException) -> None:
         """A flight that is over, for everybody who waits for it; an answer that nobody waits for any more is a miss."""
@@ -102,8 +106,8 @@ class CallReports:
         dollars = flight.home.price_of(completion.usage) if completion is not None else None
         served = completion is not None and flight.calls > 0 and not flight.in_store
 
-        def record_of(status: CallStatus, account: str, address: str) -> CallRecord:
-            return CallRecord(
+        def told(status: CallStatus, account: str, context: Context) -> tuple[Context, CallRecord]:
+            record = CallRecord(
                 lane=flight.home.name,
                 status=status,
                 key=flight.key,
@@ -117,25 +121,24 @@ class CallReports:
                 server_seconds=flight.since - flight.sent if served else 0.0,
                 attempts=flight.calls,
                 account=account,
-                address=address,
+                address=about(context).get("address", ""),
                 error=type(end).__name__ if isinstance(end, BaseException) else "",
             )
+            return context, record
 
-        asked = [(each.account.name, each.address) for each in flight.waiters for _ in range(each.asked(flight))]
-        first, *others = asked or [("", "")]
+        nobody = Context()  # and so nothing that the call would be a part of
+        asked = [
+            (each.account.name, each.context or nobody) for each in flight.waiters for _ in range(each.asked(flight))
+        ]
+        first, *others = asked or [("", nobody)]
         joined: CallStatus = "joined" if status == "miss" else status
-        self._tell((record_of(status, *first), *(record_of(joined, *each) for each in others)))
+        self._tell((told(status, *first), *(told(joined, *each) for each in others)))
 
-    def _tell(self, records: Iterable[CallRecord]) -> None:
+    def _tell(self, told: Iterable[tuple[Context, CallRecord]]) -> None:
         try:
-            for record in records:
-                self._on_call(record)
+            for context, record in told:
+                context.run(self._on_call, record)
         except Exception as mistake:
             if not self._has_failed:
                 LOG.warning("Who is told of calls fails, and is told on: %s", type(mistake).__name__, exc_info=mistake)
             self._has_failed = True
-
-
-def address_here() -> str:
-    """Where in a run that is which is asked here; "" outside one."""
-    return about().get("address", "")

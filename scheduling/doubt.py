@@ -5,6 +5,7 @@ once more, and that decides about all who are in doubt. Synchronous, told the ti
 """
 
 from collections.abc import Callable
+from contextvars import Context
 
 from metaspo.backends import Completion, Request
 from metaspo.cache import request_key
@@ -110,7 +111,7 @@ class _Proof:
 
     def __init__(self, account: Account, failed: Callable[[BaseException], None]) -> None:
         self.account = account
-        self.address = ""
+        self.context: Context | None = None
         self._failed = failed
 
     def asked(self, flight: Flight) -> int:

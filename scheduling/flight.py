@@ -4,6 +4,7 @@ Mutable, and changed by its lane's `LaneState` alone; `FlightTable` ends it.
 """
 
 from collections.abc import Callable
+from contextvars import Context
 from enum import Enum
 from typing import Protocol
 
@@ -43,8 +44,8 @@ class Waiter(Protocol):
         ...
 
     @property
-    def address(self) -> str:
-        """Where it waits, where calls are recorded."""
+    def context(self) -> Context | None:
+        """Where it asked, to report its call from there; None where nobody is told of calls."""
         ...
 
     def asked(self, flight: "Flight") -> int:

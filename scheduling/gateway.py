@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, cast
 
@@ -15,7 +16,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, request_key
 from metaspo.scheduling.account import Account
-from metaspo.scheduling.call_record import CallReports, OnCall, address_here
+from metaspo.scheduling.call_record import CallReports, OnCall
 from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.flight import Flight, Waiter
@@ -56,8 +57,8 @@ class Gateway:
 
     The store stays the caller's to close; the lanes' backends are closed with the gateway.
     `on_event` is called on the event loop, soon after the event; `on_call` there, for every request once it has its
-    answer or will have none, before whoever asked goes on: it must be quick. `wall_clock` gives the time entries are
-    stamped with.
+    answer or will have none, before whoever asked goes on, in a copy of his context: it must be quick. `wall_clock`
+    gives the time entries are stamped with.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Gateway:
                 self._report_hits(((request, completion),), lane=target, account=account)
                 return Answer(completion, key, "hit", 0.0, target.price_of(completion.usage))
         joined = flight is not None
-        waiter = SingleWaiter(account, asyncio.get_running_loop().create_future(), address=self._address())
+        waiter = SingleWaiter(account, asyncio.get_running_loop().create_future(), context=self._context())
         flight = self._join(key, request, target, waiter, priority)
         try:
             completion = await waiter.future
@@ -184,7 +185,7 @@ class Gateway:
         target = self._lane(lane)
         account = self._account if account is None else account
         done = asyncio.get_running_loop().create_future()
-        batch = BatchWaiter(account, len(requests), done, on_answer=on_answer, address=self._address())
+        batch = BatchWaiter(account, len(requests), done, on_answer=on_answer, context=self._context())
         try:
             for start in range(0, len(requests), CHUNK):
                 if start:
@@ -285,8 +286,8 @@ class Gateway:
         lane.submit(flight, asyncio.get_running_loop().time())
         return flight
 
-    def _address(self) -> str:
-        return address_here() if self._reports is not None else ""
+    def _context(self) -> Context | None:
+        return copy_context() if self._reports is not None else None
 
     def _report_hits(self, hits: Iterable[tuple[Request, Completion]], *, lane: LaneState, account: Account) -> None:
         if self._reports is None:

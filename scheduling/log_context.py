@@ -12,9 +12,9 @@ _NOTHING: Final[Mapping[str, str]] = {}
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("metaspo_log", default=_NOTHING)
 
 
-def about() -> Mapping[str, str]:
-    """What a record is about that is logged here and now."""
-    return _ABOUT.get()
+def about(context: Context | None = None) -> Mapping[str, str]:
+    """What a record is about that is logged here and now, or in a context."""
+    return _ABOUT.get() if context is None else context.get(_ABOUT, _NOTHING)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ Counted = Callable[[Group, Totals], Iterator[tuple[float, dict[str, AttributeVal
 
 
 class OpenTelemetry:
-    """An `on_call` of a `Gateway` or a `Client`."""
+    """An `on_call` of a `Gateway` or a `Client`, which call it where the request was asked: that has spans' parents."""
 
     def __init__(
         self,

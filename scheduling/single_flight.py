@@ -6,6 +6,7 @@ lane withdraws it.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextvars import Context
 
 from metaspo.backends import Completion, RequestRejected
 from metaspo.scheduling.account import Account
@@ -68,11 +69,13 @@ class FlightTable:
 class SingleWaiter:
     """One call of `complete`."""
 
-    __slots__ = ("account", "address", "future")
+    __slots__ = ("account", "context", "future")
 
-    def __init__(self, account: Account, future: "asyncio.Future[Completion]", *, address: str = "") -> None:
+    def __init__(
+        self, account: Account, future: "asyncio.Future[Completion]", *, context: Context | None = None
+    ) -> None:
         self.account = account
-        self.address = address
+        self.context = context
         self.future = future
 
     def asked(self, flight: Flight) -> int:
@@ -97,7 +100,7 @@ OnAnswer = Callable[[int, Completion | RequestRejected, bool], None]
 class BatchWaiter:
     """One call of `complete_many`: answers by position, no task and no future per request."""
 
-    __slots__ = ("_more", "_on_answer", "_room", "account", "address", "done", "positions", "results", "sealed")
+    __slots__ = ("_more", "_on_answer", "_room", "account", "context", "done", "positions", "results", "sealed")
 
     def __init__(
         self,
@@ -106,10 +109,10 @@ class BatchWaiter:
         done: "asyncio.Future[None]",
         *,
         on_answer: OnAnswer | None = None,
-        address: str = "",
+        context: Context | None = None,
     ) -> None:
         self.account = account
-        self.address = address
+        self.context = context
         self._on_answer = on_answer
         self.results: list[Completion | RequestRejected | None] = [None] * size
         self.positions: dict[Flight, int] = {}

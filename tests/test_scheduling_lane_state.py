@@ -1,6 +1,7 @@
 """What a lane decides, as tables: something happens at a time, and this is done about it. No event loop is involved."""
 
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import replace
 from math import inf
 
@@ -54,7 +55,7 @@ class Asker:
     def __init__(self, name: str, account: Account, told: list[str]) -> None:
         self.name = name
         self.account = account
-        self.address = ""
+        self.context: Context | None = None
         self.told = told
 
     def asked(self, flight: Flight) -> int:

@@ -194,6 +194,32 @@ async def test_opentelemetry_has_counts_of_all_calls_and_spans_with_the_conventi
     assert not any("question" in str(span.attributes) for span in spans), "what was asked is nobody's business"
 
 
+@pytest.mark.virtual
+async def test_a_span_is_a_part_of_the_one_that_its_request_was_asked_in() -> None:
+    """Whoever else's turn it is when the answer comes; one that nobody waits for any more is a part of none."""
+    observer, exporter, _ = exported(1.0)
+    tracer = TracerProvider().get_tracer("program")
+    parents: dict[str, int] = {}
+    lane = Lane("base", [Server()], replace(PRICED, concurrency=2, billing="tokens"))
+
+    async def question(number: int, *, asked_by: int) -> None:
+        with tracer.start_as_current_span(f"{number}") as span:
+            parents[f"{number}/{asked_by}"] = span.get_span_context().span_id
+            await gateway.complete(ask(number), lane="base", account=Account(f"{number}/{asked_by}"))
+
+    async with Gateway([lane], store=MemoryStore(), on_call=observer) as gateway:
+        left = asyncio.create_task(question(9, asked_by=0))
+        await asyncio.sleep(0.5)
+        left.cancel()
+        del parents["9/0"]
+        await asyncio.gather(*(question(number % 5, asked_by=number // 5) for number in range(10)))
+        await question(1, asked_by=2)
+    spans = {str((span.attributes or {}).get("metaspo.run", "")): span for span in exporter.get_finished_spans()}
+    alone = spans.pop("")
+    assert alone.parent is None
+    assert {run: span.parent.span_id if span.parent else 0 for run, span in spans.items()} == parents
+
+
 @given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), max_size=20), st.sampled_from([0, 0.25, 0.5, 1]))
 def test_which_calls_have_spans_follows_from_their_keys_and_more_have_at_a_greater_share(
     keys: list[str], share: float
