@@ -4,10 +4,12 @@ A span costs a third of what the call itself costs, so that none is made unless 
 one follows from their keys. Prompts and answers are in neither.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer_provider
@@ -27,21 +29,13 @@ QUEUE, SERVER_TIME = "metaspo.queue_seconds", "metaspo.server_seconds"
 Counted = Callable[[Group, Totals], Iterator[tuple[float, dict[str, AttributeValue]]]]
 
 
-class OpenTelemetry:
-    """An `on_call` of a `Gateway` or a `Client`, which call it where the request was asked: that has spans' parents."""
+class _Instruments:
+    """The counts of one provider: of instruments of one name it reads the first, so that all observers share them."""
 
-    def __init__(
-        self,
-        *,
-        spans: float = 0.0,
-        tracer_provider: TracerProvider | None = None,
-        meter_provider: MeterProvider | None = None,
-    ) -> None:
-        """`spans`: the share of calls, 0 to 1, that have a span. Providers: the program's own if left out."""
-        self._sampled = round(spans * SHARES)
-        self._tracer = (tracer_provider or get_tracer_provider()).get_tracer(SCOPE)
+    def __init__(self, provider: MeterProvider) -> None:
         self._totals = CallTotals()
-        meter = (meter_provider or get_meter_provider()).get_meter(SCOPE)
+        self._adding = threading.Lock()  # observers may be in several threads
+        meter = provider.get_meter(SCOPE)
         for name, unit, counted in (
             ("metaspo.requests", "{request}", _requests),
             ("metaspo.attempts", "{call}", _attempts),
@@ -56,11 +50,10 @@ class OpenTelemetry:
 
             meter.create_observable_counter(name, [seconds], unit="s")
 
-    def __call__(self, record: CallRecord) -> None:
-        """Take one call."""
-        self._totals(record)
-        if self._sampled and int(record.key[:8], 16) < self._sampled:
-            self._span(record)
+    def add(self, record: CallRecord) -> None:
+        """Count one call."""
+        with self._adding:
+            self._totals(record)
 
     def _observed(self, counted: Counted) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
@@ -71,6 +64,51 @@ class OpenTelemetry:
             ]
 
         return observe
+
+
+class _Shared:
+    """The instruments of each provider, and those of the program's own, which may be set later."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._of: WeakKeyDictionary[MeterProvider, _Instruments] = WeakKeyDictionary()
+        self._program: _Instruments | None = None
+
+    def of(self, provider: MeterProvider | None) -> _Instruments:
+        """Those of a provider; of the program's own for None."""
+        program = get_meter_provider()
+        with self._making:
+            if provider is None or provider is program:
+                self._program = self._program or self._of.get(program) or _Instruments(program)
+                return self._program
+            if provider not in self._of:
+                self._of[provider] = _Instruments(provider)
+            return self._of[provider]
+
+
+_SHARED: Final = _Shared()
+
+
+class OpenTelemetry:
+    """An `on_call` of a `Gateway` or a `Client`, which call it where the request was asked: that has spans' parents."""
+
+    def __init__(
+        self,
+        *,
+        spans: float = 0.0,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        """`spans`: the share of calls, 0 to 1, that have a span. Providers: the program's own if left out."""
+        self._sampled = round(spans * SHARES)
+        self._tracer = (tracer_provider or get_tracer_provider()).get_tracer(SCOPE)
+        self._instruments = _SHARED.of(meter_provider)
+
+    def __call__(self, record: CallRecord) -> None:
+        """Take one call."""
+        self._instruments.add(record)
+        if self._sampled and int(record.key[:8], 16) < self._sampled:
+            self._span(record)
 
     def _span(self, record: CallRecord) -> None:
         """One span over all that a request was waited for: it has ended by now."""

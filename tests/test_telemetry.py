@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -218,6 +220,47 @@ async def test_a_span_is_a_part_of_the_one_that_its_request_was_asked_in() -> No
     alone = spans.pop("")
     assert alone.parent is None
     assert {run: span.parent.span_id if span.parent else 0 for run, span in spans.items()} == parents
+
+
+def test_observers_of_one_provider_are_counted_together() -> None:
+    """Also where they count in several threads."""
+    record = CallRecord(lane="base", status="miss", key="0" * 64, request=ask(1), attempts=2)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    observers = [OpenTelemetry(meter_provider=provider) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda observer: [observer(record) for _ in range(500)], observers))
+    assert counted(reader)["metaspo.requests", "miss", ""] == 2_000
+    assert counted(reader)["metaspo.attempts", "miss", ""] == 4_000
+
+
+def test_observers_of_the_program_s_provider_are_counted_together_though_it_is_set_in_between() -> None:
+    ended = python_apart(
+        "from opentelemetry.metrics import set_meter_provider",
+        "from opentelemetry.sdk.metrics import MeterProvider",
+        "from opentelemetry.sdk.metrics.export import InMemoryMetricReader",
+        "from metaspo.backends import Request",
+        "from metaspo.scheduling.call_record import CallRecord",
+        "from metaspo.scheduling.open_telemetry import OpenTelemetry",
+        "record = CallRecord(lane='base', status='miss', key='0' * 64, request=Request(model='m', messages=()))",
+        "first, reader = OpenTelemetry(), InMemoryMetricReader()",
+        "provider = MeterProvider([reader], shutdown_on_exit=False)",
+        "set_meter_provider(provider)",
+        "for observer in (first, OpenTelemetry(), OpenTelemetry(meter_provider=provider)):",
+        "    observer(record)",
+        "(scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics",
+        "print({m.name: [p.value for p in m.data.data_points] for m in scope.metrics}['metaspo.requests'])",
+    )
+    assert ended == "[3]"
+
+
+def python_apart(*lines: str) -> str:
+    """What a program prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), max_size=20), st.sampled_from([0, 0.25, 0.5, 1]))
