@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 _CHAT = "/chat/completions"
 _UNVERSIONED_HOSTS = {"api.perplexity.ai", "models.inference.ai.azure.com"}
@@ -51,12 +51,12 @@ def parse_base_url(text: str) -> BaseUrl:
     parts = urlsplit(text.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a base URL looks like http://127.0.0.1:8000/v1")
-    if parts.username is not None or parts.password is not None:
+    if _has_user(parts):
         raise ValueError("a base URL must not hold a user name or password; give the key apart from it")
     if parts.fragment:
         raise ValueError("a base URL must end with its path or query, without a '#'")
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    if any(_SECRET.search(name) for name in names):
+    names = _names_in(parts)
+    if any(map(_SECRET.search, names)):
         raise ValueError("a base URL must not hold a key in its query; give it apart from it, or as a header")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     label = host if parts.port is None else f"{host}:{parts.port}"
@@ -69,3 +69,23 @@ def parse_base_url(text: str) -> BaseUrl:
     root = re.sub(r"/v\d+$", "", api)
     fallback = f"{given}{_CHAT}{query}" if api != given and path else ""
     return BaseUrl(api, root, label, query, f"{api}{_CHAT}{query}", fallback)
+
+
+def holds_key(url: str) -> bool:
+    """Whether a URL, which need not be a base URL, has a key where `parse_base_url` accepts none.
+
+    A database's user without a password is none.
+    """
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        return False
+    return (parts.scheme in ("http", "https") and _has_user(parts)) or any(map(_SECRET.search, _names_in(parts)))
+
+
+def _has_user(parts: SplitResult) -> bool:
+    return parts.username is not None or parts.password is not None
+
+
+def _names_in(parts: SplitResult) -> list[str]:
+    return [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]

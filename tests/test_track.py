@@ -105,8 +105,11 @@ def test_what_a_tracker_needs_is_said_before_anything_is_asked(tmp_path: Path) -
     assert not server.calls
 
 
-def test_a_password_stays_out_of_the_config(tmp_path: Path) -> None:
-    path = tracked_project(tmp_path, "http://127.0.0.1:9/v1", track='mlflow = "http://me:secret-word@host"')
+@pytest.mark.parametrize(
+    "place", ["//me:secret-word@host", "//secret-word@host", "//me:a/secret-word@h", "//h?key=secret-word"]
+)
+def test_a_password_stays_out_of_the_config(tmp_path: Path, place: str) -> None:
+    path = tracked_project(tmp_path, "http://127.0.0.1:9/v1", track=f'mlflow = "https:{place}"')
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as told:
         load_config(path)
     assert "secret-word" not in str(told.value)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import AfterValidator, Field, field_serializer, field_validator, model_validator
 
-from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.base_url import holds_key, parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password
@@ -242,9 +242,10 @@ class TrackTable(Table):
     @field_validator("mlflow")
     @classmethod
     def _without_password(cls, value: str) -> str:
-        if holds_password(value):
+        if holds_password(value) or holds_key(value):
             raise ValueError(
-                "a config is copied into each run, so leave the password out: set MLFLOW_TRACKING_PASSWORD"
+                "a config is copied into each run, so leave keys and passwords out: set MLFLOW_TRACKING_TOKEN, or "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return value
 
