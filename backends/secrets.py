@@ -1,29 +1,76 @@
 """What nothing that is logged may repeat: the keys that this process holds, and what looks like one."""
 
+import json
 import re
+from collections.abc import Iterator, Mapping
 from typing import Final
+from urllib.parse import quote, quote_plus, unquote
 
 BLOT: Final = "(key)"
 SHORTEST: Final = 4  # characters of a key that is looked for in any text: "x" is a server's that wants none
 _HELD: set[str] = set()  # of the process, as its log is
 KEY_LIKE: Final = re.compile(
-    r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer\s+\S+", re.IGNORECASE
-)
-_HEADER: Final = re.compile(
-    r"((?:[\w-]*(?:authorization|api[-_]?key|token|secret|password|cookie|signature))[\"']?\s*[:=]\s*[\"']?"
-    r"(?:(?:bearer|basic)\s+)?)(?!(?:bearer|basic)\b)[^\s\"',;&)]{4,}",
+    r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer(?:\s|%20|\+)+[^\s\"']+",
     re.IGNORECASE,
 )
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_NAME: Final = r"api[-_]?key|(?:private|access|account)[-_]?key|token|secret|passw(?:or)?d|pwd|cookie|signature"
+_SECRET_VARIABLE: Final = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
+_OTLP_HEADERS: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
+_IS: Final = r"\\*[\"']?\s*[:=]\s*(?P<quote>\\*[\"'])?"  # after a name; what stands in quotes goes on to their end
+_QUOTED: Final = r"(?:(?!(?P=quote))[^\r\n])+"
+_AUTHORIZATION: Final = re.compile(  # whatever its scheme, and with the parameters that some have
+    rf"(authorization{_IS})(?(quote){_QUOTED}|(?:=\s*\"[^\"\r\n]*\"|[^\"'}}\r\n])+)", re.IGNORECASE
+)
+_NAMED: Final = re.compile(rf"((?:{_NAME}){_IS})(?(quote){_QUOTED}|[^\s\"',;&)]{{4,}})", re.IGNORECASE)
+_IN_QUERY: Final = re.compile(r"(?<=[?&])((?:key|sig|code|auth)=)[^\s\"'&#)]+", re.IGNORECASE)
+_OPTION: Final = re.compile(rf"((?<!\S)-[\w-]*(?:key|{_NAME})\s+)(?!-)\S{{4,}}", re.IGNORECASE)
+_CREDENTIALS: Final = re.compile(  # to the last "@", for a password may hold one, or a slash that nobody has quoted
+    r"(?<=://)(?:[^/?#\s]*|[^/?#\s@:]*:(?!\d+[/?#])\S*|:\S*)(?=@)|(?<=redis://)\S*(?=@)|(?<=rediss://)\S*(?=@)",
+    re.IGNORECASE,
+)
 
 
 def hold_secret(*secrets: str) -> None:
     """From here on no log of this process repeats them."""
-    _HELD.update(secret for secret in secrets if len(secret) >= SHORTEST)
+    _HELD.update(form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret))
+
+
+def hold_secrets_of(environment: Mapping[str, str]) -> None:
+    """Hold what variables have that are named like a key, and the headers of OpenTelemetry's exporters."""
+    for name, value in environment.items():
+        if _SECRET_VARIABLE.search(name):
+            hold_secret(value)
+        elif _OTLP_HEADERS.fullmatch(name):
+            values = [header.partition("=")[2].strip() for header in value.split(",")]
+            hold_secret(*values, *map(unquote, values))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as itself, and as it is written within a literal, a JSON text and a URL."""
+    yield secret
+    yield from (repr(secret)[1:-1], ascii(secret)[1:-1])
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    yield from (quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace"))
+
+
+def without_held(text: str) -> str:
+    """The text with every key that is held blotted out, and what looks like one wherever it stands."""
+    return _without_likes(_without_held(text))
 
 
 def without_secrets(text: str) -> str:
-    """The text with every key that is held, and every header or URL that carries one, blotted out."""
+    """As `without_held`, and without what stands where a key does: in a header, a URL's query, behind its name."""
+    text = _without_held(text)
+    for pattern in (_AUTHORIZATION, _NAMED, _IN_QUERY, _OPTION):
+        text = pattern.sub(rf"\1{BLOT}", text)
+    return _without_likes(text)
+
+
+def _without_held(text: str) -> str:
     for secret in sorted(_HELD, key=len, reverse=True):  # one may be a part of another
         text = text.replace(secret, BLOT)
-    return _CREDENTIALS.sub(BLOT, _HEADER.sub(rf"\1{BLOT}", KEY_LIKE.sub(BLOT, text)))
+    return text
+
+
+def _without_likes(text: str) -> str:
+    return _CREDENTIALS.sub(BLOT, KEY_LIKE.sub(BLOT, text))

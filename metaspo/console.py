@@ -21,6 +21,7 @@ from rich.text import Text
 from metaspo.backends import BackendError, ModelFileUnavailable
 from metaspo.backends.event_loop import new_event_loop
 from metaspo.backends.printable import printable
+from metaspo.backends.secrets import without_held
 from metaspo.cache import StoreError
 from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
@@ -128,14 +129,14 @@ err = _console(sys.stderr, stderr=True)
 
 def say_error(message: str) -> None:
     """One line per fault on standard error, without markup or a traceback; a name of thousands of letters is cut."""
-    for line in message.splitlines():
+    for line in without_held(message).splitlines():
         shown = line if len(line) <= 2 * HALF_LINE else f"{line[:HALF_LINE]} […] {line[-HALF_LINE:]}"
         err.print(Text.assemble(("error:", "bold red"), f" {shown}"))
 
 
 def say_warning(message: str) -> None:
     """What has to be known though the command goes on, on standard error."""
-    err.print(f"warning: {message}", highlight=False, markup=False)
+    err.print(f"warning: {without_held(message)}", highlight=False, markup=False)
 
 
 def say_how_to_go_on(*reasons: Exception | str) -> None:

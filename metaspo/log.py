@@ -6,15 +6,17 @@ Records are formatted by structlog, which is imported with the first of them: mo
 import io
 import json
 import logging
+import os
 import re
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from metaspo.backends.secrets import without_secrets
+from metaspo.backends.secrets import hold_secrets_of, without_secrets
 from metaspo.console import HarmlessConsole, err
 from metaspo.scheduling.log_context import about
 
@@ -104,7 +106,11 @@ class _Lines(io.StringIO):
 
 
 def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING) -> None:
-    """From here on, unless somebody else listens already; as JSON, everything on standard error is a record."""
+    """From here on, unless somebody else listens already; as JSON, everything on standard error is a record.
+
+    Warnings and mistakes that nobody has caught, in whatever thread, are records in both forms.
+    """
+    hold_secrets_of(os.environ)
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler, Log)]
     if len(ours) < len(root.handlers):
@@ -112,18 +118,28 @@ def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING
     for handler in ours:
         root.removeHandler(handler)
     logging.getLogger("metaspo").setLevel(level.upper())
+    logging.captureWarnings(True)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = _log_mistake, _log_of_thread, _log_unraisable
     if form is LogForm.CONSOLE:
         root.addHandler(Log())
         return
     log = Log(form, to=HarmlessConsole(file=sys.stderr))
     root.addHandler(log)
-    logging.captureWarnings(True)
     err.write_into(_Lines(log))
-    sys.excepthook = _log_mistake
 
 
-def _log_mistake(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_mistake(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    error = kind.__new__(kind) if error is None else error
     logging.getLogger("metaspo").critical("A mistake in metaspo: %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_of_thread(mistake: threading.ExceptHookArgs) -> None:
+    if mistake.exc_type is not SystemExit:  # which ends a thread, and is no mistake
+        _log_mistake(mistake.exc_type, mistake.exc_value, mistake.exc_traceback)
+
+
+def _log_unraisable(mistake: "sys.UnraisableHookArgs") -> None:
+    _log_mistake(mistake.exc_type, mistake.exc_value, mistake.exc_traceback)
 
 
 def _record_of(line: str) -> logging.LogRecord:

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from metaspo.backends.secrets import without_secrets
 from metaspo.engine import Observer
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
@@ -79,7 +80,7 @@ class ProgressDisplay:
 
     def warn(self, text: str) -> None:
         """Shows what has to be known even where no progress is shown."""
-        self._console.print(Text(f"warning: {text}"), soft_wrap=not self._console.is_terminal)
+        self._console.print(Text(f"warning: {without_secrets(text)}"), soft_wrap=not self._console.is_terminal)
 
     def observer(self, name: str) -> Observer:
         """A observer that shows one run."""
@@ -127,7 +128,7 @@ class _Said(Observer):
                 pass
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(f"{self._name}: {text}"), soft_wrap=not self._console.is_terminal)
+        self._console.print(Text(f"{self._name}: {without_secrets(text)}"), soft_wrap=not self._console.is_terminal)
 
 
 class _Live(_Said):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from chat_server import ChatServer
@@ -21,7 +22,7 @@ from test_cli_serve import running
 from world import World
 
 from metaspo.backends import HttpEndpoint, Request, ServerFault
-from metaspo.backends.secrets import SHORTEST, hold_secret, without_secrets
+from metaspo.backends.secrets import SHORTEST, hold_secret, hold_secrets_of, without_secrets
 from metaspo.cache import MemoryStore
 from metaspo.console import HarmlessConsole
 from metaspo.log import Log, LogForm
@@ -99,6 +100,19 @@ def test_no_key_that_the_process_holds_is_logged_wherever_it_stands(form: LogFor
         "Set-Cookie: {}",
         "http://user:{}@host/v1",
         "redis://:{}@host/0",
+        "redis://user:p@{}@host/0",
+        "redis://:pa/{}@host/0",
+        "https://{}@host",
+        "Authorization: Token {}",
+        "{{'Authorization': 'Whatever {}', 'x': 1}}",
+        'Authorization: Digest username="me", response="{}"',
+        "GET /v1?key={}&x=1",
+        "GET /v1?x=1&sig={}",
+        "passwd={}",
+        "pwd: {}",
+        "private_key='a \"{}'",
+        "tool --api-key {}",
+        "Bearer%20{}",
     ],
 )
 def test_what_stands_where_a_key_does_is_blotted_out_though_nobody_holds_it(text: str) -> None:
@@ -107,7 +121,9 @@ def test_what_stands_where_a_key_does_is_blotted_out_though_nobody_holds_it(text
     assert secret not in without_secrets(text.format(secret))
 
 
-@pytest.mark.parametrize("text", ["max_tokens: 1024, 512", "token limit: 5", "the cache at redis://host:6379/0"])
+@pytest.mark.parametrize(
+    "text", ["max_tokens: 1024, 512", "token limit: 5", "the cache at redis://host:6379/0", "http://h:80/v1/a@b"]
+)
 def test_what_is_no_key_stays(text: str) -> None:
     assert without_secrets(text) == text
 
@@ -118,6 +134,59 @@ def test_of_held_keys_no_text_shows_any(one: str, two: str, before: str, after: 
     shown = without_secrets(f"{before}{one}{after}{two}")
     assert one not in shown
     assert two not in shown
+
+
+@given(st.text(min_size=SHORTEST))
+def test_nor_as_it_is_written_in_a_literal_a_json_text_or_a_url(secret: str) -> None:
+    hold_secret(secret)
+    for written in (repr(secret), json.dumps(secret), quote(secret, safe="")):
+        assert written.strip("\"'") not in without_secrets(f"it is {written}")
+
+
+def test_what_the_environment_holds_for_other_tools_is_held_too() -> None:
+    names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY", "ANY_SECRET")
+    environment = {name: f"{KEY}-{name}" for name in names} | {"PWD": "/some/folder"}
+    environment["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] = "x-one=first-of-two,x-two=second%20of%20two"
+    hold_secrets_of(environment)
+    for secret in (*(environment[name] for name in names), "first-of-two", "second of two"):
+        assert without_secrets(f"<{secret}>") == "<(key)>"
+    assert without_secrets("in /some/folder") == "in /some/folder"
+
+
+@pytest.mark.parametrize("form", LogForm)
+def test_what_nobody_has_caught_and_every_warning_is_logged_without_a_key(form: LogForm) -> None:
+    code = f"""
+import sys, threading, warnings
+from metaspo.backends.secrets import hold_secret
+from metaspo.console import err, say_error, say_warning
+from metaspo.log import LogForm, show_log
+from metaspo.progress import ProgressDisplay
+
+class Falls:
+    def __del__(self): raise OSError(sys.argv[1])
+
+def fall(): raise KeyError(sys.argv[1])
+
+hold_secret(sys.argv[1])
+show_log(LogForm("{form}"))
+thread = threading.Thread(target=fall)
+thread.start()
+thread.join()
+Falls()
+warnings.warn(sys.argv[1])
+say_warning(sys.argv[1])
+say_error(sys.argv[1])
+ProgressDisplay(err).warn(sys.argv[1])
+raise RuntimeError(sys.argv[1])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, KEY], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert KEY not in ended.stderr
+    assert ended.stderr.count("(key)") >= 7
+    for mistake in ("KeyError", "OSError", "RuntimeError"):
+        assert f"A mistake in metaspo: {mistake}" in ended.stderr
+    assert form is LogForm.CONSOLE or len(lines_of(ended.stderr)) == 7
 
 
 class Noting(Server):
