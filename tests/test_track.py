@@ -8,11 +8,12 @@ from threading import Event as ThreadEvent
 
 import pytest
 from chat_server import ChatServer
-from command_line import LIMIT, apart, end, run_into, write_project
+from command_line import LIMIT, apart, end, here, run_into, write_project
 from tensorboardX.proto.event_pb2 import Event
 from world import World
 
 from metaspo.engine import ConfigError
+from metaspo.engine.config import checks
 from metaspo.engine.config.load import load_config
 from metaspo.engine.journal.history import Point
 from metaspo.engine.journal.journal import StoredJournal
@@ -80,11 +81,15 @@ def test_tensorboard_has_every_point_and_prompt_once_however_often_the_run_is_br
     (run,) = find_runs(tmp_path / ".metaspo" / "runs")
     folder = tmp_path / "tb" / run.name
     assert scalars(folder, "train_score") == points_of(run)
+    steps = [step for step, _ in scalars(folder, "train_score")]
+    assert len(set(steps)) == len(steps), "each point stands where the run was then"
     prompts = texts(folder, "prompt/system")
     assert len(prompts) == len(set(prompts))
     assert prompts[-1] == read_result(run)["system_prompt"]
     assert texts(folder, "config")[0].count("outer.candidates = 3") == 1
-    assert 0 < scalars(folder, "test/a/after")[-1][1] <= 1
+    ((_, after),) = scalars(folder, "test/a/after")
+    assert 0 < after <= 1
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 2, "one of each session that had something to tell"
 
 
 def test_a_tracker_that_cannot_write_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
@@ -122,6 +127,21 @@ def test_where_a_run_is_shown_is_no_part_of_what_it_is(tmp_path: Path) -> None:
     assert alone is not None
     assert shown is not None
     assert alone.path.name == shown.path.name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("track.mlflow", "sqlite:///m.db"), ("track.tensorboard", "tb"), ("telemetry.otel", True)]
+)
+def test_a_package_that_is_missing_is_said_before_the_run_with_the_extra_that_brings_it(
+    key: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    path = write_project(tmp_path, "http://127.0.0.1:9/v1")
+    setting = f"{key}={str(value).lower()}" if value is True else f'{key}="{value}"'
+    for command in ("check", "plan"):
+        ended = here(command, str(path), "--set", setting)
+        assert ended.code == 2
+        assert any(f"{key}: needs the package" in error and "pip install" in error for error in ended.errors)
 
 
 class Moody:
@@ -179,12 +199,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return run
 
 
+def forget(run: RunDirectory) -> None:
+    for file in run.path.glob("track/*"):
+        file.unlink()
+
+
 @pytest.mark.parametrize("step", ["begin", "add", "end"])
 def test_what_a_tracker_did_not_take_it_is_told_by_the_next_session_and_nothing_twice(
     step: str, finished: RunDirectory
 ) -> None:
-    for file in finished.path.glob("track/*"):
-        file.unlink()
+    forget(finished)
     tracker = Moody([step])
     assert len(follow(finished, tracker, how="finished")) == 1
     assert not tracker.ends
@@ -198,14 +222,19 @@ def test_what_a_tracker_did_not_take_it_is_told_by_the_next_session_and_nothing_
     assert {task: prompts[0] for task, prompts in result["user_prompts"].items()} == {
         task: text for task, text in best.items() if task
     }
-    (_, first), (_, again) = tracker.ends
-    assert first.scores == again.scores
-    assert {name for name in first.scores if name.startswith("test/a/")} == {"test/a/before", "test/a/after"}
-    assert [len(first.prompts), len(again.prompts)] == [3, 0], "prompts are registered once"
-    assert set(tracker.run_ids[1:]) == {"the-run"}
+    ((how, result_told),) = tracker.ends
+    assert how == "finished"
+    assert {name for name in result_told.scores if name.startswith("test/a/")} == {"test/a/before", "test/a/after"}
+    assert len(result_told.prompts) == 3
+    assert tracker.run_ids == ([""] if step == "begin" else ["", "the-run"]), "what has nothing to tell begins nothing"
 
 
 def test_a_run_that_did_not_finish_ends_as_what_it_was(finished: RunDirectory) -> None:
+    forget(finished)
     tracker = Moody([])
     follow(finished, tracker, how="stopped")
     assert tracker.ends == [("stopped", Result())]
+    follow(finished, tracker, how="finished")
+    assert [how for how, _ in tracker.ends] == ["stopped", "finished"]
+    follow(finished, tracker, how="stopped")
+    assert len(tracker.ends) == 2, "a finished run stays finished, whatever becomes of a rerun"

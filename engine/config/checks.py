@@ -1,6 +1,8 @@
 """What of a config shows only beyond its own shape: whether its strategies and tiers are known, and what they need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Final
 
 from metaspo.engine.config.calls import first_calls, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
@@ -9,6 +11,8 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.metric_spec import MetricTable
+
+TRACKERS: Final = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboardX"}  # key and extra: package
 
 
 def check_config(config: RunConfig, *, source: str) -> None:
@@ -48,7 +52,13 @@ def _check_judge(config: RunConfig, judge: MetricTable, key: str, task: str) -> 
 
 
 def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) -> None:
-    """Raises `ConfigError` where there is nothing to optimize on, or no optimizer model that a strategy needs."""
+    """Raises `ConfigError` where there is nothing to optimize on, or no optimizer model that a strategy needs, or
+    where a package is missing that the run is to be shown with."""
+    for key, package, extra in _shown_with(config):
+        if find_spec(package) is None:
+            raise ConfigError(
+                f"{source}: {key}: needs the package {package}, which is not installed: pip install 'metaspo[{extra}]'"
+            )
     if not any(task.role == "source" for task in tasks):
         raise ConfigError(
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
@@ -89,3 +99,10 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
                 f"{source}: optimizer: is missing: the {loop} loop's strategy '{table.strategy}' asks an optimizer "
                 'model; add an [optimizer] table, or choose strategy = "embedded"'
             )
+
+
+def _shown_with(config: RunConfig) -> Iterator[tuple[str, str, str]]:
+    """Keys that are set, with the package that each needs and the extra that brings it."""
+    yield from ((f"track.{key}", package, key) for key, package in TRACKERS.items() if getattr(config.track, key))
+    if config.telemetry.otel:
+        yield "telemetry.otel", "opentelemetry", "otel"

@@ -237,7 +237,7 @@ class TrackTable(Table):
         default="metaspo", pattern=r"^[A-Za-z0-9_-]+$", description="of the prompts in MLflow's registry"
     )
     wandb: str = Field(default="", description="a project of Weights & Biases")
-    tensorboard: PathText = Field(default="", description="folder of TensorBoard's files")
+    tensorboard: PathText = Field(default="", description="folder of TensorBoard's files, relative as `runs` is")
 
     @field_validator("mlflow")
     @classmethod

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import anyio
-
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
 from metaspo.engine.evaluation.grading import grading_of
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, score_of_answered
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
-from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Task
@@ -129,6 +126,7 @@ class Evaluation:
             weight=self.task.weight,
             prices=self._context.base.prices,
         )
+        self._context.note_spending()  # first: who reads of the score knows what it took
         self._context.journal.write(
             events.Score(
                 address=self._address,
@@ -139,9 +137,6 @@ class Evaluation:
                 failed=card.failed,
                 invalid=card.invalid or None,
             )
-        )
-        note_spending(
-            self._context.journal, self._context.account, seconds=anyio.current_time() - self._context.started
         )
         return card
 

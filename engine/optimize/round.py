@@ -103,6 +103,7 @@ class Round:
         """Journal what was selected; the addresses of the candidates that statistics alone have dropped."""
         raced_out = self._contest.raced_out()
         event = replace(chosen, raced_out=raced_out) if self._contest.raced else chosen
+        self.setup.context.note_spending()
         self.setup.context.journal.write(event)
         return tuple(self._address(number) for number in raced_out)
 

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import anyio
+
 from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.journal import Journal
+from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.strategies import Proposer
 from metaspo.engine.tasks import Task
@@ -47,3 +50,7 @@ class RunContext:
     def targets(self) -> tuple[Task, ...]:
         """Unseen tasks."""
         return tuple(task for task in self.tasks if task.role == "target")
+
+    def note_spending(self) -> None:
+        """Journal what this session has spent so far."""
+        note_spending(self.journal, self.account, seconds=anyio.current_time() - self.started)

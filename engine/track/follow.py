@@ -29,13 +29,14 @@ LONGEST_PAUSE: Final = 60.0  # seconds after a failure
 
 @dataclass(slots=True)
 class _Told:
-    """What a tracker has of the run: how many points and versions, and the prompts that it has registered."""
+    """What a tracker has of the run: how many points and versions, its registered prompts, the result."""
 
     place: str
     run_id: str = ""
     points: int = 0
     versions: int = 0
     prompts: str = ""
+    result: str = ""
 
 
 class Following:
@@ -102,29 +103,41 @@ class Following:
 
     def _tell(self) -> None:
         self._fold()
-        told, tracker = self._told, self.tracker
-        if not self._begun:
-            run_id = tracker.begin(self._run, run_id=told.run_id)
-            if run_id != told.run_id:
-                told = self._told = _Told(tracker.place, run_id)
-            self._begun = True
-            self._save()
         points = self._view.history.points(self._weights)
-        if len(points) < told.points:  # graded otherwise than before: see `RunView.history`
-            told.points = 0
+        if len(points) < self._told.points:  # graded otherwise than before: see `RunView.history`
+            self._told.points = 0
+        if not self._told.result or points[self._told.points :] or self._versions[self._told.versions :]:
+            self._begin()
+        told = self._told
         new, versions = points[told.points :], self._versions[told.versions :]
         if new or versions:
-            tracker.add(new, versions)
+            self.tracker.add(new, versions)
             told.points, told.versions = len(points), len(self._versions)
             self._save()
 
+    def _begin(self) -> None:
+        """Once a session, and not at all in one that only repeats what the tracker has to the end."""
+        if self._begun:
+            return
+        run_id = self.tracker.begin(self._run, run_id=self._told.run_id)
+        if run_id != self._told.run_id:
+            self._told = _Told(self.tracker.place, run_id)
+        self._begun = True
+        self._save()
+
     def _tell_end(self) -> None:
         self._tell()
-        result, prompts = Result(), self._told.prompts
+        result, prompts, digest = Result(), self._told.prompts, self._told.result
         if self._how == "finished":
             result, prompts = _result_of(self._directory, registered=self._told.prompts)
+            digest = fingerprint_of([sorted(result.scores.items()), prompts])
+        if digest == self._told.result:
+            if digest and not self._begun:
+                return
+            result = Result(prompts=result.prompts)
+        self._begin()
         self.tracker.end(self._how, result, calls=self._view.spent.calls)
-        self._told.prompts = prompts
+        self._told.prompts, self._told.result = prompts, digest
         self._save()
 
     def _fold(self) -> None:
