@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from structlog.stdlib import ProcessorFormatter
 
 OF_OTHERS = ("aiohttp", "asyncio")  # loggers whose tracebacks are no news to a user
+NOT_EXPORTED = (
+    "calls are not exported: no OpenTelemetry collector takes them where OTEL_EXPORTER_OTLP_ENDPOINT says "
+    "(http://localhost:4318 if it is not set); metaspo goes on without"
+)
+_OF_AN_EXPORT = ("Failed to export", "Transient error")  # how the exporters' messages begin
 _SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>error|warning): (?P<text>.*)")
 Record = MutableMapping[str, Any]
 
@@ -55,9 +60,15 @@ class Log(logging.Handler):
         self._form = form
         self._to = to
         self._last = ""
+        self._lost_exports = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write one record; of calls that a collector does not take the first alone, in words of ours."""
+        if record.name.startswith("opentelemetry.exporter") and str(record.msg).startswith(_OF_AN_EXPORT):
+            if self._lost_exports:
+                return
+            self._lost_exports = True
+            record = logging.LogRecord("metaspo", logging.WARNING, "", 0, NOT_EXPORTED, None, None)
         text = self._formatter.format(record)
         if self._form is LogForm.JSON:
             self._to.write(f"{text}\n")

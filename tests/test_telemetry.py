@@ -37,6 +37,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.runs.execute import run_prepared
 from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.log import NOT_EXPORTED
 from metaspo.scheduling import Account, CallRecord, Client, Gateway, Lane, LaneSettings, Prices
 from metaspo.scheduling.call_totals import BOUNDS, Spread
 from metaspo.scheduling.log_context import logging_about
@@ -338,6 +339,17 @@ class Collector(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's own
         """Say nothing."""
+
+
+def test_a_collector_that_is_not_there_is_said_once_with_the_variable_that_says_where_it_is(tmp_path: Path) -> None:
+    with ChatServer(World(3).answer) as server:
+        path = write_project(tmp_path, server.url)
+        path.write_text(path.read_text() + "\n[telemetry]\notel = true\nspans = 0.5\n")
+        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+        ended = apart("optimize", "run.toml", folder=tmp_path, environment=where)
+    assert ended.code == 0
+    assert not ended.errors
+    assert [line for line in ended.err.splitlines() if "export" in line.lower()] == [f"warning: {NOT_EXPORTED}"]
 
 
 def test_a_run_whose_config_asks_for_it_exports_to_the_collector_that_the_environment_names(tmp_path: Path) -> None:
