@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_graders import ask
 from world import JUDGE, World, judged, make_config, make_task
 
-from metaspo.backends import Completion, Request, Usage
+from metaspo.backends import Completion, Request, RequestRejected, Usage
 from metaspo.engine import ConfigError, RunConfig, count_calls, plan_run
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.load import parse_config
@@ -42,14 +42,14 @@ class Says(World):
         return str(self.text)  # type: ignore[attr-defined]
 
 
-def graded(judge: Judge, answer: str | None, *said: str) -> tuple[Grade, list[list[str]]]:
+def graded(judge: Judge, answer: str | None, *said: str, finish_reason: str = "stop") -> tuple[Grade, list[list[str]]]:
     """The grade that a judge comes to which says these in turn, and what it was asked."""
     asked: list[list[str]] = []
 
     async def call(messages: Messages, **_options: object) -> Completion:
         told = [messages] if isinstance(messages, str) else [message.content for message in messages]  # type: ignore[union-attr]
         asked.append(told)
-        return Completion(text=said[len(asked) - 1], finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+        return Completion(text=said[len(asked) - 1], finish_reason=finish_reason, usage=Usage(1, 1), latency=0.0)
 
     return asyncio.run(judge(answer, EXAMPLE, call)), asked
 
@@ -80,6 +80,27 @@ def of_judge(runs: Runs) -> list[Request]:
         (("bad", "fair", "good"), '{"reasons": "", "score": "Fair"}', 0.5),
         (("bad", "fair", "good"), "Score: good.", 1.0),
         (("bad", "fair", "good"), '{"score": "great"}', None),
+        (5, '{"score": "5/5"}', 1.0),
+        (5, '{"score": "4/10"}', None),
+        (5, "Score: 4/10", None),
+        (5, "Score: 4 out of 5.", 0.75),
+        (5, '{"score": -1}', None),
+        (5, "Score: -1", None),
+        (5, '{"score": 2.7}', None),
+        (5, "Score: 2.7", None),
+        (5, "Score: 3-4", None),
+        (5, "Score: 3, or 4", None),
+        (5, "Score: 3. No, really: score: 2.7", None),
+        (10, "Score: 10/10", 1.0),
+        (5, "To earn a score of 5 it would have to be polite.", None),
+        (5, '{"reasons": "A score of 5 needs more", "score": 0}', None),
+        (5, '{"reasons": "it says "so"", "score": 3}', 0.5),
+        (("bad", "so/so", "good"), '{"score": "so/so"}', 0.5),
+        (("bad", "so/so", "good"), "Score: So/so.", 0.5),
+        (("n/a", "good"), '{"score": "n/a"}', 0.0),
+        (("polite", "not polite"), "Score: not polite", 1.0),
+        (("bad", "fair", "good"), "Score: not good", None),
+        (("bad", "fair", "good"), '{"score": "not good"}', None),
     ],
 )
 def test_a_verdict_is_read_out_of_what_judges_write(
@@ -91,11 +112,52 @@ def test_a_verdict_is_read_out_of_what_judges_write(
 
 @pytest.mark.parametrize(
     ("said", "worth"),
-    [('{"better": "A"}', 1.0), ('{"better": "b", "reasons": "x"}', 0.0), ("Better: tie", 0.5), ("A or B?", None)],
+    [
+        ('{"better": "A"}', 1.0),
+        ('{"better": "b", "reasons": "x"}', 0.0),
+        ('{"better": "Answer B"}', 0.0),
+        ("Better: tie", 0.5),
+        ("**Better**: Answer A.", 1.0),
+        ("Both are kind. The better answer is B.", 0.0),
+        ("B", 0.0),
+        ("A or B?", None),
+        ("Better: A or B", None),
+        ("Better: a tie", None),
+        ("I do not think that the better answer is A.", None),
+        ("Answer A is better than answer B.", None),
+        ("Answer A is better.", None),
+        ("Overall, B is better than A because it is polite.", None),
+        ('{"better": "A is better than B"}', None),
+        ('{"better": "both", "reasons": "better: A"}', None),
+    ],
 )
 def test_a_comparison_is_read_too(said: str, worth: float | None) -> None:
     verdict = WHICH.read(said)
     assert (verdict and verdict.score) == worth
+
+
+@pytest.mark.parametrize(
+    ("said", "worth"),
+    [
+        ('{"reasons": "For a score of 5 the answer would have to', None),
+        ('{"reasons": "Score: 5 would be for', None),
+        ('{"reasons": "One may write \\"score\\": 5, but', None),
+        ("Score: 5", None),
+        ('{"score": 1', None),
+        ('{"score": 4, "reasons": "it is polite and', 1 / 3),
+        ('{"score": 4} This is because', 1 / 3),
+    ],
+)
+def test_of_a_verdict_that_is_cut_off_only_what_is_whole_counts(said: str, worth: float | None) -> None:
+    verdict = form_of(10).read(said, cut=True)
+    assert (verdict and verdict.score) == worth
+
+
+@given(score=st.integers(-99, 99), part=st.integers(0, 99), sign=st.sampled_from(["", "+", "~"]))
+def test_no_number_beside_the_scale_is_read_as_one_on_it(score: int, part: int, sign: str) -> None:
+    for said in (f'{{"score": "{sign}{score}.{part}"}}', f"Score: {sign}{score}.{part}"):
+        verdict = form_of(5).read(said)
+        assert verdict is None or (not sign and part == 0 and verdict.score == (score - 1) / 4)
 
 
 @given(scale=st.integers(2, 20), data=st.data())
@@ -155,6 +217,23 @@ def test_a_judge_need_not_give_reasons_and_is_not_asked_for_them_again() -> None
 def test_a_judge_that_is_never_understood_gives_no_grade_rather_than_a_zero() -> None:
     with pytest.raises(Ungraded, match=r"the judge's answer cannot be read, 3 times, the last one 'Hm\.'"):
         graded(Judge(rubric="Be kind."), "an answer", "Hm.", "Hm.", "Hm.")
+
+
+def test_reasons_that_are_cut_off_are_no_verdict() -> None:
+    with pytest.raises(Ungraded, match=r"cut off at judge\.max_tokens"):
+        graded(Judge(rubric="Be kind."), "an answer", *["Score: 5 would be"] * 2, "Score: 5", finish_reason="length")
+
+
+@pytest.mark.parametrize("faster", [0, 1])
+def test_of_several_refusals_the_first_by_place_is_told_whichever_came_first(faster: int) -> None:
+    async def call(messages: Messages, **_options: object) -> Completion:
+        place = int(str(messages).index("an answer") > str(messages).index("the right one"))
+        for _ in range(3 * (place != faster)):
+            await asyncio.sleep(0)
+        raise RequestRejected(f"call {place}")
+
+    with pytest.raises(RequestRejected, match="call 0"):
+        asyncio.run(Judge(rubric="Be kind.", against="gold")("an answer", EXAMPLE, call))
 
 
 @pytest.mark.parametrize("place", ["A", "B"])

@@ -1,6 +1,7 @@
 """Judges: a model grades an answer by a rubric, for itself or beside another answer."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
@@ -9,11 +10,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from metaspo.backends import CONTENT_FILTER, Completion, Message
+from metaspo.backends import CONTENT_FILTER, Completion, Message, RequestRejected
 from metaspo.backends.paths import read_written
 from metaspo.engine.tasks.base import WRONG, Example, Grade
 from metaspo.engine.tasks.errors import TaskError
-from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.objects import Json
 from metaspo.engine.tasks.graders import Grader, Ungraded
 from metaspo.engine.tasks.metric_spec import MetricTable
@@ -21,7 +21,18 @@ from metaspo.engine.tasks.shown import shown
 
 RETRIES: Final = 2  # of an answer of the judge that cannot be read
 TIE: Final = 0.5
-_TERSE: Final = 40  # characters of an answer that can be nothing but the verdict
+_AROUND: Final = " \t\r\n.!*\"'`"
+_ANSWER: Final = re.compile(r"^answer[\s_]+")
+_OF: Final = r"(?:\s*(?:/|out\s+of)\s*[0-9]+)?"
+_FRACTION: Final = re.compile(r"([0-9]+)(?:\.0+)?(?:\s*(?:/|out\s+of)\s*([0-9]+))?")
+# Where a verdict stands in a text; what follows it must not make it another one, as in "2.7", "3-4" or "a tie".
+_NAMED: Final = r"\b{key}[\"'*\s]*[:=][\"'*\s]*"
+_AFTER: Final = r"(?=[\"'*`]*(?:[,;.!](?!\w)(?!\s*or\b)|\s*(?:\Z|[)}}\]\n])|\s+(?:\(|because\b|[-–—](?!\s*[0-9]))))"
+_CONCLUDED: Final = (
+    r"(?:\A|[.!?\n])(?:(?!\b(?:not|never|neither|nor|if|whether)\b|n['’]t\b)[^.!?\n])*"
+    r"\b{key}(?:\s+(?:one|answer|response|of\s+the\s+two))?\s+is[\s\"'*:]+{label}\Z"
+)
+_CUT: Final = r"[{{,]\s*\"{key}\"\s*:\s*\"?{label}\"?\s*[,}}]"  # a number that ends the text may be half of one
 _FILES: Final = (".txt", ".md")
 
 SCORED: Final = """\
@@ -103,24 +114,53 @@ class Form:
         schema = {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
         return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
-    def read(self, text: str) -> Verdict | None:
-        """The verdict in an answer: in a JSON object, or after the key's name, or all that is said."""
-        worth = {name.casefold(): value for name, value in self.worth.items()}
+    def read(self, text: str, *, cut: bool = False) -> Verdict | None:
+        """The verdict in an answer: in a JSON object, or after the key and a colon, or all that is said.
+
+        An object that has the key decides alone. Of an answer that is cut off only what is JSON counts: the rest are
+        reasons, which speak of scores too.
+        """
         written = Json().parse(text)
         said: dict[str, Any] = orjson.loads(written) if written else {}
         fields = {name.casefold(): value for name, value in said.items()}
-        value = fields.get(self.key)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        label = "" if isinstance(value, bool) else str(value).partition("/")[0].strip().casefold()
-        if label not in worth:
-            _, key, rest = text.casefold().rpartition(self.key)
-            tail = rest if key else text if len(text) <= _TERSE else ""
-            label = (Label(labels=tuple(self.worth)).parse(tail.partition("/")[0]) or "").casefold()
-        if label not in worth:
+        if self.key in fields:
+            worth = self._worth(fields[self.key])
+        else:
+            worth = self._worth_at(_CUT, text) if cut else self._worth_in_prose(text)
+        if worth is None:
             return None
         reasons = fields.get("reasons", fields.get("reason", ""))
-        return Verdict(worth[label], reasons if isinstance(reasons, str) and reasons else "" if said else text.strip())
+        return Verdict(worth, reasons if isinstance(reasons, str) and reasons else "" if said else text.strip())
+
+    def _worth(self, value: object) -> float | None:
+        """Of a value that is a label and nothing else; of numbers also "4/5", where 5 is the scale's end."""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        said = str(value).strip().casefold()
+        if self.key == "better":
+            said = _ANSWER.sub("", said)
+        elif self.numbers and (fraction := _FRACTION.fullmatch(said)):
+            said = fraction[1] if fraction[2] in (None, str(len(self.worth))) else ""
+        return {name.strip().casefold(): worth for name, worth in self.worth.items()}.get(said)
+
+    def _worth_in_prose(self, text: str) -> float | None:
+        text = text.strip(_AROUND)
+        if (worth := self._worth(text)) is not None:
+            return worth
+        named = [*re.finditer(_NAMED.format(key=self.key), text.casefold())]
+        if named:
+            return self._worth_at(r"\A{label}" + _AFTER, text.casefold()[named[-1].end() :])
+        return self._worth_at(_CONCLUDED, text) if self.key == "better" else None
+
+    def _worth_at(self, pattern: str, text: str) -> float | None:
+        """Of the last value that stands where the pattern, with slots for key and value, says that one does."""
+        words = sorted((re.escape(name.strip().casefold()) for name in self.worth), key=len, reverse=True)
+        before, after = r"(?:answer\s+)?" if self.key == "better" else "", _OF if self.numbers else ""
+        label = rf"({before}(?:{'|'.join(words)}){after})"
+        *_, last = "", *re.findall(pattern.format(key=self.key, label=label), text.casefold())
+        return self._worth(last)
 
 
 def form_of(scale: int | Sequence[str]) -> Form:
@@ -206,10 +246,18 @@ class Judge:
         options = self._options(self.form)
         asked = [text for text in texts for _ in range(self.repeats)]
 
-        async def ask(text: str) -> Completion:  # not asked before it has its turn, which it may be cancelled before
-            return await call(text, **options)
+        async def ask(text: str) -> Completion | RequestRejected:
+            """Not before it has its turn, which it may be cancelled before."""
+            try:
+                return await call(text, **options)
+            except RequestRejected as refused:
+                return refused
 
-        answers = await asyncio.gather(*map(ask, asked))
+        answers = []
+        for answer in await asyncio.gather(*map(ask, asked)):
+            if isinstance(answer, RequestRejected):  # of several the first by place: which came first is chance
+                raise answer
+            answers.append(answer)
         # What cannot be read is asked again in order: which draw is whose must not depend on who is faster.
         return [await self._verdict(answer, text, call) for answer, text in zip(answers, asked, strict=True)]
 
@@ -217,7 +265,7 @@ class Judge:
         """Raises `Ungraded` where it cannot be read however often it is asked, in the end for the verdict alone."""
         bare, messages = replace(self.form, reasons=False), [Message("user", text)]
         for attempt in range(RETRIES + 1):
-            if (verdict := bare.read(answer.text)) is not None:
+            if (verdict := bare.read(answer.text, cut=answer.finish_reason == "length")) is not None:
                 return verdict
             if answer.finish_reason == CONTENT_FILTER:
                 raise Ungraded("the provider's content filter withheld the judge's answer")
