@@ -2,24 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from engine_sessions import Runs
-from world import JUDGE, World, make_config, make_task
+from world import JUDGE, World, judged, make_config, make_task
 
-from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.backends import Completion, Request, RequestRejected, Usage
 from metaspo.engine.config.calls import count_calls
-from metaspo.engine.evaluation.scorecard import Status
+from metaspo.engine.config.models import model_of
+from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.evaluation.grading import grading_of
+from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.optimize.test_splits import score_given
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.tasks import Example, Grade, MetricError, Task, TaskError
 from metaspo.engine.tasks.graders import Ungraded
 from metaspo.engine.tasks.metrics import own_metric
-from metaspo.engine.tasks.programs import Call
-from metaspo.scheduling import RunStopped
+from metaspo.engine.tasks.programs import Call, Program
+from metaspo.scheduling import Gateway, RunStopped
 
 ONCE = {"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 1}, "judge": JUDGE}
 T = TypeVar("T")
@@ -42,6 +46,10 @@ async def ask(answer: str | None, example: Example, call: Call) -> Grade:
 
 async def silent(answer: str | None, example: Example, call: Call) -> float:
     return (await ask(answer, example, call)).score
+
+
+async def once(prompts: PromptPair, example: Example, call: Call) -> Completion:
+    return await call(prompts.messages(example.question))
 
 
 def tasks_with(function: Callable[..., object], *, max_calls: int = 1) -> tuple[Task, ...]:
@@ -216,3 +224,39 @@ def test_a_plain_function_never_holds_up_the_event_loop_and_is_never_called_twic
 
     assert runs_of(exact).session() is not None
     assert max(most) == 1
+
+
+class Cache:
+    """A gateway that has every answer, and keeps whose it was asked for."""
+
+    def __init__(self) -> None:
+        self.looked_up: list[str] = []
+
+    async def lookup_many(self, requests: Sequence[Request], **_options: object) -> dict[int, Completion]:
+        self.looked_up += [request.messages[-1].content for request in requests]
+        said = Completion(text="yes", finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+        return dict.fromkeys(range(len(requests)), said)
+
+    async def complete_many(self, requests: Sequence[Request], **_options: object) -> list[Completion]:
+        assert not requests, "all are there"
+        return []
+
+
+@pytest.mark.parametrize("program", [None, Program(name="own:once", function=once, max_calls=1)])
+def test_an_answer_under_the_first_prompts_is_recalled_once_however_many_chunks_are_graded(
+    program: Program | None,
+) -> None:
+    config, task, cache = make_config(ONCE), replace(judged(make_task("a"), against="first"), program=program), Cache()
+    model = model_of(config.base, lane="base", temperature=0.0)
+    base = Base(gateway=cast("Gateway", cache), model=model, roles=config.roles)
+    grading = grading_of(base, task, task.train)
+    said = Completion(text="yes", finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+    outcomes: dict[int, Outcome] = {}
+
+    async def in_chunks() -> None:
+        for rows in ((0, 1), (5, 3), (2, 4)):
+            await grading.grade(dict.fromkeys(rows, said), (0,), outcomes.__setitem__)
+
+    asyncio.run(in_chunks())
+    assert [outcomes[row].grade for row in range(6)] == [0.5] * 6
+    assert [text.rpartition("number ")[2][0] for text in cache.looked_up] == [*"015324"]

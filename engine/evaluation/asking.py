@@ -38,8 +38,8 @@ class Base:
 class Asking(Protocol):
     """A split under a pair; rows are positions of its examples."""
 
-    async def recall(self) -> Mapping[int, Answered]:
-        """What the cache has, by row; calls nothing."""
+    async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Answered]:
+        """What the cache has, by row, of these rows or of all; calls nothing."""
         ...
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Answered]:
@@ -63,11 +63,12 @@ class OneCall:
         model, roles = base.model, base.roles
         self._requests = [model.request(render(pair, example.question, roles=roles)) for example in examples]
 
-    async def recall(self) -> Mapping[int, Completion]:
+    async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Completion]:
         """See `Asking`."""
-        base = self._base
-        lane = base.model.lane if base.account else ""
-        return await base.gateway.lookup_many(self._requests, lane=lane, account=base.account)
+        base, rows = self._base, range(len(self._requests)) if rows is None else rows
+        lane, requests = base.model.lane if base.account else "", [self._requests[row] for row in rows]
+        stored = await base.gateway.lookup_many(requests, lane=lane, account=base.account)
+        return {rows[position]: answer for position, answer in stored.items()}
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Completion | RequestRejected]:
         """See `Asking`."""
@@ -84,10 +85,11 @@ class ByProgram:
         self._program = program
         self._examples = examples
 
-    async def recall(self) -> Mapping[int, Answered]:
+    async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Answered]:
         """Of those examples of which every call's answer is there: the program is run to see which calls it makes."""
-        answers = await gather(self._run(row, priority=None) for row in range(len(self._examples)))
-        return {row: answer for row, answer in enumerate(answers) if answer is not None}
+        rows = range(len(self._examples)) if rows is None else rows
+        answers = await gather(self._run(row, priority=None) for row in rows)
+        return {row: answer for row, answer in zip(rows, answers, strict=True) if answer is not None}
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Answered]:
         """See `Asking`."""

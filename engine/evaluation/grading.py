@@ -111,7 +111,7 @@ class ByGrader:
         missing = [row for row in rows if row not in self._references]
         if not missing:
             return
-        answers = dict(await self._stored.recall())
+        answers = dict(await self._stored.recall(missing))
         if priority is not None:
             asked = [row for row in missing if row not in answers]
             answers |= zip(asked, await self._first.ask(asked, priority), strict=True)
