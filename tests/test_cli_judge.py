@@ -67,6 +67,35 @@ def test_a_score_that_is_not_on_the_scale_is_told_with_its_row(project: Path) ->
     assert "labelled.jsonl:1: column 'score' is '5'; it must be one of 1, 2, 3" in ended.err
 
 
+def test_the_datas_answers_are_taken_as_a_run_takes_them(project: Path) -> None:
+    asked: list[str] = []
+
+    def judge(request: Request) -> str:
+        asked.append(request.messages[0].content)
+        return '{"score": 5}'
+
+    row = {"question": "How many legs has a spider?", "response": "8", "score": 5}
+    answers = (["#### 8", "#### 8.0", "#### eight: 8 or 9 #### 9"], "#### 1,000", None)
+    lines = [{**row, "question": f"{at} {row['question']}", "answer": answer} for at, answer in enumerate(answers)]
+    (project / "labelled.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, row]))
+    (project / "a.jsonl").write_text('{"question": "How many legs has a cow?", "answer": "#### 4"}\n')
+    with ChatServer(judge) as server:
+        config(project, server.url)
+        with (project / "run.toml").open("a") as file:
+            file.write('answer = {kind = "number", gold_pattern = "#### (\\\\S+)"}\n')
+        done = here("judge", "run.toml", "labelled.jsonl", "--json")
+        assert done.code == 0, done.err
+    golds = [text.partition("<right_answer>\n")[2].partition("\n")[0] for text in sorted(asked)]
+    assert golds == ["8 or 9", "1000", "", ""]
+
+
+def test_an_answer_that_no_run_would_take_is_told_with_its_row(project: Path) -> None:
+    config(project, "http://127.0.0.1:1/v1", metric='{judge = "It is right.", against = "gold"}')
+    ended = here("judge", "run.toml", "labelled.jsonl")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "labelled.jsonl:1: no column 'answer'" in ended.err
+
+
 def test_a_config_without_a_judge_is_told(project: Path) -> None:
     config(project, "http://127.0.0.1:1/v1", metric='"token-f1"')
     ended = here("judge", "run.toml", "labelled.jsonl")

@@ -19,6 +19,7 @@ from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
 from metaspo.engine.tasks.cells import Row, question_of, text_in
 from metaspo.engine.tasks.judges import Judge
+from metaspo.engine.tasks.load import accepted_answers
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.scheduling import Account, AccountStatistics
 
@@ -98,7 +99,7 @@ async def judge_labelled(
     """
     spec, loaded = _judged(prepared, task)
     judge = loaded.metric.function  # type: ignore[attr-defined]
-    labelled = tuple(_read(row, spec, judge) for row in read_rows(DataSource(path=str(file)), base_dir=Path()))
+    labelled = tuple(_read(row, spec, loaded, judge) for row in read_rows(DataSource(path=str(file)), base_dir=Path()))
     if not labelled:
         raise TaskError(f"{file}: holds no answers")
     config = prepared.config.model_copy(update={"optimizer": None})
@@ -146,14 +147,12 @@ def _judged(prepared: Prepared, name: str) -> tuple[TaskSpec, Task]:
     return spec, task
 
 
-def _read(row: Row, spec: TaskSpec, judge: Judge) -> Labelled:
+def _read(row: Row, spec: TaskSpec, task: Task, judge: Judge) -> Labelled:
     """Raises `TaskError`, which names the row."""
     if row.fault:
         raise TaskError(row.fault)
-    gold = text_in(row, spec.columns.answer) if spec.columns.answer in row.cells else ""
-    if judge.against and not gold:
-        raise TaskError(f"{row.where}: no column {spec.columns.answer!r}, which the judge compares answers with")
-    example = Example(question_of(row, spec.columns), (gold,), row.where)
+    gold = accepted_answers(spec, task.answer_format, row)
+    example = Example(question_of(row, spec.columns), gold, row.where)
     return Labelled(example=example, response=text_in(row, RESPONSE), score=_score(row, judge))
 
 

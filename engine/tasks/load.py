@@ -176,6 +176,14 @@ def _example(spec: TaskSpec, row: Row) -> Example:
     return Example(question_of(row, spec.columns), _answers(spec, row), row.where, metadata_of(row, spec.columns))
 
 
+def accepted_answers(spec: TaskSpec, answer_format: AnswerFormat, row: Row) -> tuple[str, ...]:
+    """The accepted answers of a row, as the format has them, and as a run takes them; "" alone where there is none.
+
+    Raises `TaskError` for a row that has none where one is needed, or one that does not fit.
+    """
+    return _accepted(spec, answer_format, Example("", _answers(spec, row), row.where))
+
+
 def _leave_out(fault: TaskError, source: DataSource | None, bad: list[str]) -> None:
     """Note a row that is left out. Raises the fault where no row may be."""
     if source is None or source.bad_rows == "stop":
