@@ -1,6 +1,8 @@
 """metaspo as a chat model of LangChain: `ChatMetaspo(model="mine", client=client)`."""
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -38,7 +40,14 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.model, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        """All that answers follow from: by these LangChain's cache tells models apart."""
+        return {
+            "model": self.model,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "model_kwargs": self.model_kwargs,
+            "client": _said(self.client),
+        }
 
     def bind_tools(
         self,
@@ -103,6 +112,13 @@ class ChatMetaspo(BaseChatModel):  # type: ignore[misc, unused-ignore] # LangCha
         settings = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop}
         said = convert_to_openai_messages(messages)
         return request_of({"model": self.model, "messages": said, **settings, **self.model_kwargs, **kwargs})
+
+
+def _said(client: Client | str | Path) -> str:
+    """A config's path, or a digest of where a client asks: its URLs are not for traces."""
+    if isinstance(client, Client):
+        return hashlib.sha256(repr(sorted(client.endpoints.items())).encode()).hexdigest()[:16]
+    return str(Path(client).resolve())
 
 
 def _result(completion: Completion) -> ChatResult:

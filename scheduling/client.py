@@ -106,6 +106,14 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"
 
+    @property
+    def endpoints(self) -> dict[str, tuple[str, ...]]:
+        """By lane, where it is asked: URLs, and the names of what has none."""
+        return {
+            lane.name: tuple(str(getattr(backend, "base_url", backend.name)) for backend in lane.backends)
+            for lane in self._lanes.values()
+        }
+
     def __enter__(self) -> Self:
         return self
 

@@ -12,6 +12,8 @@ from metaspo import CallFailed
 pytest.importorskip("langchain_core")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+from langchain_core.caches import InMemoryCache  # noqa: E402 - only where there is LangChain
+
 from metaspo.adapters.langchain import ChatMetaspo  # noqa: E402 - only where there is LangChain
 
 
@@ -46,6 +48,28 @@ def test_tools_go_through(tmp_path: Path) -> None:
     assert [(said["name"], said["args"]) for said in answer.tool_calls] == [("add", {"a": 1, "b": 2})]
     (sent,) = server.asked
     assert json.loads(sent)["tools"][0]["function"]["name"] == "add"
+
+
+def test_langchain_s_own_cache_takes_no_answer_for_another_request_s_or_another_client_s(tmp_path: Path) -> None:
+    json_wanted = {"response_format": {"type": "json_object"}}
+    with (
+        counting_server() as server,
+        counting_server("no {number}") as other_server,
+        client_of(server, tmp_path) as client,
+        client_of(other_server, tmp_path / "other") as other,
+    ):
+        models = [
+            ChatMetaspo(model="m", client=where, temperature=0.0, model_kwargs=settings, cache=kept)
+            for kept in [InMemoryCache()]
+            for where in (client, other)
+            for settings in ({}, {"seed": 1}, {"seed": 2}, {"top_p": 0.5}, json_wanted)
+        ]
+        answers = [model.invoke("Is it so?").content for model in models]
+        assert [model.invoke("Is it so?").content for model in models] == answers
+    assert len(set(answers)) == len(models)
+    paths = [ChatMetaspo(model="m", client=path)._get_llm_string() for path in ("a.toml", "b.toml")]
+    assert len(set(paths)) == 2
+    assert not any(server.url in str(model._identifying_params) for model in models)
 
 
 def test_a_failure_is_the_client_s(tmp_path: Path) -> None:
