@@ -1,10 +1,11 @@
 """What adapters share: a chat's body in OpenAI's format, asked through a client, and the answer in the same format."""
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from metaspo.backends import Completion, Request, chat_answer, read_chat_call
 from metaspo.scheduling import CallFailed, Client, call_failed, is_sampled
@@ -34,29 +35,66 @@ def nth_of_rollout(request: Request, rollout: int, number: int) -> Request:
     return replace(request, draw=(abs(rollout) + 1) * ROLLOUT_STEP + number)
 
 
-@cache
-def client_of_config(config: str) -> Client:
-    """The client of a config's file, one for all who name it; it is closed when the interpreter ends."""
-    return open_client(Path(config))
+class _Configs:
+    """The clients of configs' files."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def client(self, config: str) -> Client:
+        """The client of a file, one for all threads; a new one where it was closed."""
+        with self._opening:
+            client = self._clients.get(config)
+            if client is None or client.closed:
+                client = self._clients[config] = open_client(Path(config))
+            return client
+
+    def _renew(self) -> None:
+        """In a fork there are neither the threads of its parent's clients nor whoever held the lock."""
+        self._opening = threading.Lock()
+        self._clients: dict[str, Client] = {}
+
+
+_CONFIGS: Final = _Configs()
 
 
 def client_from(client: Client | str | Path) -> Client:
-    """A client, or that of a config's file."""
-    return client if isinstance(client, Client) else client_of_config(str(Path(client).resolve()))
+    """A client, or that of a config's file, one for all who name it; it is closed when the interpreter ends."""
+    return client if isinstance(client, Client) else _CONFIGS.client(str(Path(client).resolve()))
 
 
-class ChatModel:
+class Connection:
+    """To a client, or to that of a config's file for as long as it is open, and a new one in each forked process.
+
+    Attributes:
+        config: the file's path; "" for a client.
+    """
+
+    def __init__(self, client: Client | str | Path) -> None:
+        """Opens the client of a config at once, so that its mistakes are told now."""
+        self._client = client if isinstance(client, Client) else None
+        self.config = "" if isinstance(client, Client) else str(Path(client).resolve())
+        client_from(client)
+
+    @property
+    def client(self) -> Client:
+        """That is asked."""
+        return self._client or client_from(self.config)
+
+
+class ChatModel(Connection):
     """A model behind a client with the settings of its requests: texts for chats.
 
     Attributes:
-        client: through which it is asked.
         name: the model's.
     """
 
     def __init__(self, name: str, client: Client | str | Path, settings: Mapping[str, object]) -> None:
         """`settings` are fields of a chat's body (`temperature`, `max_tokens` …). Raises `CallFailed` for those that
         cannot be."""
-        self.client = client_from(client)
+        super().__init__(client)
         self.name = name
         self._settings = {name: value for name, value in settings.items() if value is not None}
         self.request([{"role": "user", "content": ""}])

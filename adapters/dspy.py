@@ -20,7 +20,7 @@ from typing import Any, Self
 import dspy
 from dspy import lm15
 
-from metaspo.adapters.chat import answer_of, client_from, nth_of_rollout, request_of
+from metaspo.adapters.chat import Connection, answer_of, nth_of_rollout, request_of
 from metaspo.backends import Request
 from metaspo.backends.chat_format import encoded
 from metaspo.scheduling import CallFailed, Client
@@ -67,20 +67,19 @@ class _Codec:
         return self._lm.parse_response(request, _Body(encoded(body)))
 
 
-class _Saved:
+class _Saved(Connection):
     """What an engine needs so that a program with it can be saved and loaded."""
 
     def __init__(self, client: Client | str | Path) -> None:
         """A client, or the path of a config: only an engine made of a path can be saved with a program."""
-        self._config = "" if isinstance(client, Client) else str(Path(client).resolve())
-        self._client = client_from(client)
+        super().__init__(client)
         self._codec = _Codec()
 
     def dump_state(self) -> dict[str, str]:
         """The config's path. Raises `TypeError` where there is none."""
-        if not self._config:
+        if not self.config:
             raise TypeError("This engine was made of a client: make it of a config's path for a program to be saved.")
-        return {"config": self._config}
+        return {"config": self.config}
 
     @classmethod
     def load_state(cls, state: dict[str, str]) -> Self:
@@ -94,7 +93,7 @@ class Engine(_Saved):
     def complete(self, request: Any) -> Any:  # noqa: ANN401 - DSPy's
         """One response. Raises errors of `dspy.lm15`."""
         with _errors():
-            completion = self._client.complete(self._codec.request(request))
+            completion = self.client.complete(self._codec.request(request))
         return self._codec.response(request, answer_of(completion, model=request.model))
 
     def stream(self, request: Any) -> Iterator[Any]:  # noqa: ANN401 - DSPy's
@@ -112,7 +111,7 @@ class AsyncEngine(_Saved):
     async def complete(self, request: Any) -> Any:  # noqa: ANN401 - DSPy's
         """One response. Raises errors of `dspy.lm15`."""
         with _errors():
-            completion = await self._client.acomplete(self._codec.request(request))
+            completion = await self.client.acomplete(self._codec.request(request))
         return self._codec.response(request, answer_of(completion, model=request.model))
 
     async def stream(self, request: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - DSPy's

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 from dspy.teleprompt import Teleprompter
 
-from metaspo.adapters.chat import client_from
+from metaspo.adapters.chat import Connection
 from metaspo.adapters.search import BadMetric, Problem, Row, Scored, search
 from metaspo.engine import RunResult
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
@@ -41,7 +41,7 @@ class MetaSPO(Teleprompter):  # type: ignore[misc, unused-ignore] # DSPy is not 
         super().__init__()
         self.result: RunResult | None = None
         self._metric = metric
-        self._client = client_from(client)
+        self._connection = Connection(client)
         self._writer = writer
         self._system_prompt = system_prompt
         self._settings = settings
@@ -66,7 +66,7 @@ class MetaSPO(Teleprompter):  # type: ignore[misc, unused-ignore] # DSPy is not 
         problems = {name: self._problem(program, list(rows)) for name, (program, rows) in programs.items()}
         self.result = search(
             problems,
-            client=self._client,
+            client=self._connection.client,
             writer=self._writer,
             system_prompt=self._system_prompt,
             settings=self._settings,

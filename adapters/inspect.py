@@ -20,7 +20,7 @@ from inspect_ai.model._openai import openai_chat_tool_choice, openai_chat_tools,
 from inspect_ai.solver._task_state import sample_state
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from metaspo.adapters.chat import client_from, nth_of_rollout, request_of
+from metaspo.adapters.chat import Connection, nth_of_rollout, request_of
 from metaspo.backends import Completion, Request, chat_answer
 from metaspo.scheduling import Client, DrawCounter
 
@@ -46,7 +46,7 @@ class Metaspo(ModelAPI):  # type: ignore[misc, unused-ignore] # Inspect is not i
         if base_url or api_key or model_args:
             raise ValueError("A metaspo model takes its URL, its key and all else from the client's config.")
         super().__init__(model_name, config=config or GenerateConfig())
-        self._client = client_from(client)
+        self._connection = Connection(client)
         self._epochs: dict[int, DrawCounter] = {}
 
     async def generate(
@@ -65,7 +65,7 @@ class Metaspo(ModelAPI):  # type: ignore[misc, unused-ignore] # Inspect is not i
         if tools:
             body["tools"], body["tool_choice"] = openai_chat_tools(tools), openai_chat_tool_choice(tool_choice)
         choices = body.pop("n", None) or 1
-        completions = [await self._client.acomplete(self._drawn(request_of(body))) for _ in range(choices)]
+        completions = [await self._connection.client.acomplete(self._drawn(request_of(body))) for _ in range(choices)]
         return await _output(completions, self.model_name)
 
     def max_connections(self) -> int:

@@ -11,7 +11,7 @@ import litellm
 from litellm import CustomLLM
 from litellm.llms.custom_llm import CustomLLMError
 
-from metaspo.adapters.chat import answer_of, client_from, request_of
+from metaspo.adapters.chat import Connection, answer_of, request_of
 from metaspo.backends import Completion, Request, tool_calls_of
 from metaspo.scheduling import CallFailed, Client
 
@@ -21,34 +21,34 @@ PROVIDER = "metaspo"
 def register(client: Client | str | Path) -> None:
     """Let LiteLLM send every model "metaspo/NAME" through a client, or that of a config's path."""
     others = [entry for entry in litellm.custom_provider_map if entry["provider"] != PROVIDER]
-    litellm.custom_provider_map = [*others, {"provider": PROVIDER, "custom_handler": Provider(client_from(client))}]
+    litellm.custom_provider_map = [*others, {"provider": PROVIDER, "custom_handler": Provider(client)}]
 
 
 class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not installed where the types are checked
     """LiteLLM's handler: it is called with keywords only."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client | str | Path) -> None:
         super().__init__()
-        self._client = client
+        self._connection = Connection(client)
 
     def completion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
         """A chat. Raises `CustomLLMError`."""
         try:
-            return _filled(call, self._client.complete(_request(call)))
+            return _filled(call, self._connection.client.complete(_request(call)))
         except CallFailed as failed:
             raise _error(failed) from failed
 
     async def acompletion(self, *_: object, **call: Any) -> Any:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
         try:
-            return _filled(call, await self._client.acomplete(_request(call)))
+            return _filled(call, await self._connection.client.acomplete(_request(call)))
         except CallFailed as failed:
             raise _error(failed) from failed
 
     def streaming(self, *_: object, **call: Any) -> Iterator[Any]:  # noqa: ANN401 - LiteLLM's
         """A whole answer in pieces."""
         try:
-            completion = self._client.complete(_request(call))
+            completion = self._connection.client.complete(_request(call))
         except CallFailed as failed:
             raise _error(failed) from failed
         yield from _chunks(completion)
@@ -56,7 +56,7 @@ class Provider(CustomLLM):  # type: ignore[misc, unused-ignore] # LiteLLM is not
     async def astreaming(self, *_: object, **call: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - LiteLLM's
         """The same for coroutines."""
         try:
-            completion = await self._client.acomplete(_request(call))
+            completion = await self._connection.client.acomplete(_request(call))
         except CallFailed as failed:
             raise _error(failed) from failed
         for chunk in _chunks(completion):

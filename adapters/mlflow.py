@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow.genai.optimize import BasePromptOptimizer, PromptOptimizerOutput
 
-from metaspo.adapters.chat import client_from
+from metaspo.adapters.chat import Connection
 from metaspo.adapters.search import BadMetric, Problem, Row, Scored, search
 from metaspo.scheduling import Client
 
@@ -38,7 +38,7 @@ class MetaSPO(BasePromptOptimizer):  # type: ignore[misc, unused-ignore] # MLflo
         there are several. `task_of`: the task of a row. `best_score`: what a row can score at most; as much as there
         are scorers if left out, as MLflow adds them up. `settings` are keys of a run's config: `iterations`,
         `outer = {"candidates": 9}`, `seed` …"""
-        self._client = client_from(client)
+        self._connection = Connection(client)
         self._writer = writer
         self._prompt = prompt
         self._task_of = task_of
@@ -71,7 +71,7 @@ class MetaSPO(BasePromptOptimizer):  # type: ignore[misc, unused-ignore] # MLflo
         outer = {**dict(self._settings.get("outer", {})), "must_contain": template.variables}  # type: ignore[call-overload]
         result = search(
             {name: problem(of_task) for name, of_task in rows.items()},
-            client=self._client,
+            client=self._connection.client,
             writer=self._writer,
             system_prompt=template.system,
             settings={**self._settings, "outer": outer},

@@ -107,6 +107,11 @@ class Client:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"
 
     @property
+    def closed(self) -> bool:
+        """Whether it answers no more: it was closed, or the process is a fork of the one that made it."""
+        return self._closed or self._process != os.getpid()
+
+    @property
     def endpoints(self) -> dict[str, tuple[str, ...]]:
         """By lane, where it is asked: URLs, and the names of what has none."""
         return {

@@ -1,0 +1,63 @@
+"""What adapters share: the clients of configs' files."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from adapter_world import counting_server
+
+from metaspo import Client
+from metaspo.adapters import chat
+from metaspo.serving import open_client
+
+
+def written(folder: Path, url: str) -> Path:
+    path = folder / "serve.toml"
+    path.write_text(f'cache = ""\n[[models]]\nmodel = "m"\nendpoints = ["{url}"]\n')
+    return path
+
+
+def test_threads_that_name_a_config_together_share_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, opened, together = written(tmp_path, "http://127.0.0.1:9/v1"), list[Client](), threading.Barrier(8)
+
+    def opening(path: Path) -> Client:
+        opened.append(open_client(path))
+        return opened[-1]
+
+    def named(_number: int) -> Client:
+        together.wait()
+        return chat.client_from(config)
+
+    monkeypatch.setattr(chat, "open_client", opening)
+    with ThreadPoolExecutor(8) as threads:
+        clients = list(threads.map(named, range(8)))
+    for client in opened:
+        client.close()
+    assert clients == opened * 8
+
+
+PROGRAM = """
+import os, sys
+from metaspo.adapters.chat import ChatModel
+model = ChatModel("m", sys.argv[1], {"temperature": 0})
+print(model.text([{"role": "user", "content": "in the parent"}]), flush=True)
+child = os.fork()
+print(model.text([{"role": "user", "content": "in the child" if not child else "after it"}]), flush=True)
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+model.client.close()
+print(model.text([{"role": "user", "content": "after it was closed"}]), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes do not fork there")
+def test_what_was_made_of_a_config_s_path_goes_on_in_a_fork_and_when_its_client_was_closed(tmp_path: Path) -> None:
+    with counting_server() as server:
+        command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(written(tmp_path, server.url))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.split("\n")) == ["", "yes 0", "yes 1", "yes 2", "yes 3"]
