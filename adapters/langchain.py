@@ -122,7 +122,14 @@ def _said(client: Client | str | Path) -> str:
 
 
 def _result(completion: Completion) -> ChatResult:
-    message = AIMessage(tool_calls=[_tool_call(call) for call in tool_calls_of(completion)], **_fields(completion))
+    valid, invalid = [], []
+    for call in tool_calls_of(completion):
+        named, arguments = {"id": call.get("id"), **_named(call)}, _arguments(call)
+        if isinstance(arguments, dict):
+            valid.append({**named, "args": arguments})
+        else:
+            invalid.append({**named, "error": arguments, "type": "invalid_tool_call"})
+    message = AIMessage(tool_calls=valid, invalid_tool_calls=invalid, **_fields(completion))
     return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -156,9 +163,13 @@ def _fields(completion: Completion) -> dict[str, Any]:
     }
 
 
-def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
-    named = _named(call)
-    return {"id": call.get("id"), "name": named["name"], "args": loads(named["args"].encode() or b"{}")}
+def _arguments(call: dict[str, Any]) -> dict[str, Any] | str:
+    """What a model has written for a tool, or why it cannot be taken."""
+    try:
+        arguments = loads((_named(call)["args"] or "{}").encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        return f"The arguments are no JSON: {error}"
+    return arguments if isinstance(arguments, dict) else "The arguments are no JSON object."
 
 
 def _named(call: dict[str, Any]) -> dict[str, Any]:

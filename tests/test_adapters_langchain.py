@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 from adapter_world import client_of, counting_server
 from chat_server import ChatServer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metaspo import CallFailed
+from metaspo.backends import Completion, Usage
 
 pytest.importorskip("langchain_core")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 from langchain_core.caches import InMemoryCache  # noqa: E402 - only where there is LangChain
+from langchain_core.messages import AIMessage  # noqa: E402 - only where there is LangChain
 
-from metaspo.adapters.langchain import ChatMetaspo  # noqa: E402 - only where there is LangChain
+from metaspo.adapters.langchain import ChatMetaspo, _result  # noqa: E402 - only where there is LangChain
 
 
 def add(a: int, b: int) -> int:
@@ -70,6 +74,44 @@ def test_langchain_s_own_cache_takes_no_answer_for_another_request_s_or_another_
     paths = [ChatMetaspo(model="m", client=path)._get_llm_string() for path in ("a.toml", "b.toml")]
     assert len(set(paths)) == 2
     assert not any(server.url in str(model._identifying_params) for model in models)
+
+
+WRITTEN = st.one_of(
+    st.text(),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(json.dumps),
+    st.sampled_from(["", "{}", '{"a": 1', "[1, 2]", "null", '"x"', '{"a": NaN}', "[" * 10_000]),
+)
+
+
+@given(st.lists(WRITTEN, max_size=4))
+def test_what_a_model_writes_for_a_tool_is_a_call_or_told_as_an_invalid_one(written: list[str]) -> None:
+    calls = [
+        {"id": f"c{number}", "type": "function", "function": {"name": "add", "arguments": arguments}}
+        for number, arguments in enumerate(written)
+    ]
+    rest = json.dumps({"tool_calls": calls})
+    completion = Completion(text="", finish_reason="tool_calls", usage=Usage(1, 1), latency=0.1, rest=rest)
+    (generation,) = _result(completion).generations
+    message = generation.message
+    assert isinstance(message, AIMessage)
+    assert {call["id"] for call in message.tool_calls} == {
+        call["id"] for call, arguments in zip(calls, written, strict=True) if is_object(arguments)
+    }
+    told = {call["id"]: call["args"] for call in message.invalid_tool_calls}
+    assert told == {
+        call["id"]: arguments for call, arguments in zip(calls, written, strict=True) if not is_object(arguments)
+    }
+    assert all(call["error"] for call in message.invalid_tool_calls)
+
+
+def is_object(arguments: str) -> bool:
+    try:
+        return isinstance(json.loads(arguments or "{}", strict=False), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def test_a_failure_is_the_client_s(tmp_path: Path) -> None:
