@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,7 +68,8 @@ class Client:
 
     Owns an event loop in a daemon thread, with a `Gateway` in it. An answer that is in the cache is found in the
     caller's thread. Repeated requests at a temperature above 0 are different draws, the same ones in the next run, as
-    long as that makes them as often. Use it in a `with`, or call `close`; an interpreter that ends closes it, too.
+    long as that makes them as often. Use it in a `with`, or call `close`; an interpreter that ends closes it, too,
+    and so does who drops it, with a `ResourceWarning`.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class Client:
         self._closed = False
         self._thread = self._start_loop()
         self._opened = AsyncExitStack()
+        self._dropped = weakref.finalize(self, _close_dropped, self._process, self._thread, self._opened)
+        self._dropped.atexit = False  # which is too late
         try:
             self._thread.run(self._open())
         except BaseException:
             self.close()
             raise
-        _close_at_exit(self)
+        _close_at_exit(self, self._thread)
 
     def __repr__(self) -> str:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"
@@ -192,6 +196,7 @@ class Client:
             if self._closed:
                 return
             self._closed = True
+            self._dropped.detach()
             try:
                 self._thread.run(self._shut())
             finally:
@@ -273,7 +278,7 @@ class Client:
         self._opened.push_async_callback(store.aclose)
         self._reader = QuickReader(store)
         self._opened.callback(self._reader.close)
-        self._opened.push_async_callback(self._end_left)
+        self._opened.push_async_callback(_end_left, self._thread)
         self._gateway = await self._opened.enter_async_context(self._make_gateway(store))
 
     async def _complete(
@@ -339,17 +344,29 @@ class Client:
         else:
             hit.context.run(count, account=self._account)
 
-    async def _end_left(self) -> None:
-        """The gateway is closed: whoever waits for it is told so."""
-        self._thread.take_over()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*left, return_exceptions=True)
-
     async def _shut(self) -> None:
-        try:
-            await self._opened.aclose()
-        finally:
-            await asyncio.get_running_loop().shutdown_default_executor()
+        await _shut(self._opened)
+
+
+async def _end_left(thread: LoopThread) -> None:
+    """The gateway is closed: whoever waits for it is told so."""
+    thread.take_over()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _shut(opened: AsyncExitStack) -> None:
+    try:
+        await opened.aclose()
+    finally:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def _close_dropped(process: int, thread: LoopThread, opened: AsyncExitStack) -> None:
+    """Of a client that nobody has any more; in whatever thread that was seen, so that nothing is waited for."""
+    if process == os.getpid():
+        thread.stop_after(partial(_shut, opened))
+        warnings.warn("A metaspo Client was dropped and not closed: use it in a `with`.", ResourceWarning, stacklevel=1)
 
 
 def _to_caller(answer: Completion | RequestRejected | None) -> Completion | CallFailed:
@@ -357,13 +374,15 @@ def _to_caller(answer: Completion | RequestRejected | None) -> Completion | Call
     return answer if isinstance(answer, Completion) else call_failed(answer)
 
 
-def _close_at_exit(client: Client) -> None:
+def _close_at_exit(client: Client, thread: LoopThread) -> None:
     """Before the interpreter's own pools of threads are shut, which keep answers: `atexit` comes too late."""
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
-    reference = weakref.ref(client)
+    reference, process, running = weakref.ref(client), os.getpid(), weakref.ref(thread)  # itself, as long as it runs
 
     def close() -> None:
         if (left := reference()) is not None:
             left.close()
+        elif (ending := running()) is not None and process == os.getpid():
+            ending.join()
 
     register(close)

@@ -2,10 +2,11 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import sys
 import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple, TypeVar
 
@@ -62,6 +63,19 @@ class LoopThread:
         """End the thread; whoever still waits is told."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
+
+    def stop_after(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it and end the thread, which nobody waits for."""
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self.loop.call_soon_threadsafe(self._stop_after, work)
+
+    def join(self) -> None:
+        """Return when the thread has ended."""
+        self._thread.join()
+
+    def _stop_after(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._last = self.loop.create_task(work())
+        self._last.add_done_callback(lambda _: self.loop.stop())
 
     def _live(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -313,6 +313,9 @@ class SameThread(LoopThread):
         """As a thread does it."""
         return self.loop.run_until_complete(work)
 
+    def join(self) -> None:
+        """There is none."""
+
     def stop(self) -> None:
         """Only what is left is told: the loop goes on."""
         self._fail_left()

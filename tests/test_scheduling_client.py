@@ -1,6 +1,7 @@
 """The client: any thread, any loop, one gateway; what it answers and how it fails."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -399,6 +400,29 @@ def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
         client.close()
         client._process = os.getpid()
         assert client.complete(ask("q")).text == "q/0"
+
+
+def test_a_client_that_is_dropped_is_closed_with_a_warning(tmp_path: Path) -> None:
+    """Though it has answered, and is a part of a cycle; its backends and its cache with it."""
+    closed = threading.Event()
+
+    class Closing(Scripted):
+        async def aclose(self) -> None:
+            closed.set()
+
+    def asked() -> threading.Thread:
+        client = client_of(Closing(echo), cache=tmp_path / "cache")
+        client.complete(ask("q"))
+        client.complete_many([ask("q"), ask("other")])
+        cycle: list[object] = [client]
+        cycle.append(cycle)
+        return client._thread._thread
+
+    thread = asked()
+    with pytest.warns(ResourceWarning, match="not closed"):
+        gc.collect()
+    thread.join(30)
+    assert (thread.is_alive(), closed.is_set()) == (False, True)
 
 
 PROGRAM = """
