@@ -113,6 +113,13 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _logged_as(form: LogForm) -> LogForm:
+    """Before anything else is read, for what is wrong with it is logged, too."""
+    if form is not LogForm.CONSOLE:
+        show_log(form)
+    return form
+
+
 @app.callback()
 def _top(
     _show: Annotated[
@@ -124,6 +131,8 @@ def _top(
             "--log",
             metavar="console|json",
             envvar="METASPO_LOG",
+            callback=_logged_as,
+            is_eager=True,
             show_default=False,
             help="Standard error as lines for people, or all of it as JSON.",
         ),

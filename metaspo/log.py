@@ -14,8 +14,9 @@ from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from metaspo.backends.loose_json import mended
 from metaspo.backends.secrets import hold_secrets_of, without_secrets
 from metaspo.console import HarmlessConsole, err
 from metaspo.scheduling.log_context import about
@@ -29,7 +30,7 @@ NOT_EXPORTED = (
     "(http://localhost:4318 if it is not set); metaspo goes on without"
 )
 _OF_AN_EXPORT = ("Failed to export", "Transient error")  # how the exporters' messages begin
-_SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>error|warning): (?P<text>.*)")
+_SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>(?i:error|warning)): (?P<text>.*)")
 Record = MutableMapping[str, Any]
 
 
@@ -63,13 +64,19 @@ class Log(logging.Handler):
         self._lost_exports = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; of calls that a collector does not take the first alone, in words of ours."""
+        """Write one record; of calls that a collector does not take the first alone, in words of ours.
+
+        Of one that cannot be formatted, whose mistake it is: it raises nothing.
+        """
         if record.name.startswith("opentelemetry.exporter") and str(record.msg).startswith(_OF_AN_EXPORT):
             if self._lost_exports:
                 return
             self._lost_exports = True
             record = logging.LogRecord("metaspo", logging.WARNING, "", 0, NOT_EXPORTED, None, None)
-        text = self._formatter.format(record)
+        try:
+            text = self._formatter.format(record)
+        except Exception as mistake:  # noqa: BLE001 - whatever the code of others raises as it is shown
+            text = self._formatter.format(_unwritten(record, mistake))
         if self._form is LogForm.JSON:
             self._to.write(f"{text}\n")
         elif text != self._last:
@@ -101,19 +108,24 @@ class Log(logging.Handler):
 
 
 class _Lines(io.StringIO):
-    """What is said beside the log, progress and mistakes: as records, a line each."""
+    """What is said beside the log, progress and mistakes, whoever says it: as records, a line each."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, beneath: TextIO) -> None:
         super().__init__()
-        self._log = log
+        self.beneath = beneath
+        self.log = Log(LogForm.JSON, to=HarmlessConsole(file=beneath))
         self._begun = ""
 
     def write(self, text: str) -> int:
         """Every line that ends in here is a record."""
         *lines, self._begun = (self._begun + text).split("\n")
         for line in filter(None, map(str.strip, lines)):
-            self._log.handle(_record_of(line))
+            self.log.handle(_record_of(line))
         return len(text)
+
+    def fileno(self) -> int:
+        """For processes that inherit it."""
+        return self.beneath.fileno()
 
 
 def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING) -> None:
@@ -134,9 +146,10 @@ def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING
     if form is LogForm.CONSOLE:
         root.addHandler(Log())
         return
-    log = Log(form, to=HarmlessConsole(file=sys.stderr))
-    root.addHandler(log)
-    err.write_into(_Lines(log))
+    lines = _Lines(sys.stderr.beneath if isinstance(sys.stderr, _Lines) else sys.stderr)
+    root.addHandler(lines.log)
+    sys.stderr = lines
+    err.write_into(lines)
 
 
 def _log_mistake(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
@@ -158,6 +171,11 @@ def _record_of(line: str) -> logging.LogRecord:
     level = logging.getLevelName(said["level"].upper()) if said else logging.INFO
     text = f"{said['run']}: {said['text']}" if said and said["run"] else said["text"] if said else line
     return logging.LogRecord("metaspo", level, "", 0, text, None, None)
+
+
+def _unwritten(record: logging.LogRecord, mistake: Exception) -> logging.LogRecord:
+    text = f"a record of {record.name} could not be written: {type(mistake).__name__}"
+    return logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, text, None, None)
 
 
 # Steps of a record's way, as structlog calls them: with a logger, a method's name, and the record so far.
@@ -190,7 +208,7 @@ def _redacted(value: object) -> object:
 
 def _as_json(_logger: object, _method: str, record: Record) -> str:
     first = {name: record[name] for name in ("timestamp", "level", "logger", "event") if name in record}
-    return json.dumps({**first, **record})  # ASCII alone, so that no terminal obeys any of it
+    return json.dumps(mended({**first, **record}))  # ASCII alone, so that no terminal obeys any of it
 
 
 def _as_line(_logger: object, _method: str, record: Record) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
 from chat_server import ChatServer
 from command_line import LIMIT, apart, write_project
@@ -187,6 +188,42 @@ raise RuntimeError(sys.argv[1])
     for mistake in ("KeyError", "OSError", "RuntimeError"):
         assert f"A mistake in metaspo: {mistake}" in ended.stderr
     assert form is LogForm.CONSOLE or len(lines_of(ended.stderr)) == 7
+
+
+class Shy:
+    """Has nothing to say of itself."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("form", LogForm)
+@pytest.mark.parametrize(
+    ("event", "values", "mistake"),
+    [("%d files", ("x",), "TypeError"), ("%s of %s", ("x",), "TypeError"), (Shy(), (), "RuntimeError")],
+)
+def test_a_record_that_cannot_be_written_is_told_of_and_raises_nothing(
+    form: LogForm, event: object, values: tuple[str, ...], mistake: str
+) -> None:
+    with logged(form) as (logger, told):
+        (log,) = [handler for handler in logger.handlers if isinstance(handler, Log)]  # pytest's own would raise
+        log.handle(logger.makeRecord(logger.name, logging.WARNING, "", 0, event, values, None))
+    assert f"a record of {logger.name} could not be written: {mistake}" in told.getvalue()
+    assert told.getvalue().count("\n") == 1
+
+
+def test_half_a_character_is_still_json_for_whoever_is_strict() -> None:
+    with logged(LogForm.JSON) as (logger, told), logging_about(run="\udcff"):
+        logger.warning("half \ud800 of %s", {"\udc00": ["\udfff"]})
+    record = orjson.loads(told.getvalue())
+    assert (record["run"], record["event"][:6]) == ("\ufffd", "half \ufffd")
+
+
+@pytest.mark.parametrize("command", [["optimze"], ["optimize"], ["--log-level", "loud", "runs"]])
+def test_a_mistake_in_a_command_is_records_too(command: list[str], tmp_path: Path) -> None:
+    ended = apart("--log", "json", *command, folder=tmp_path)
+    assert ended.code == 2
+    assert lines_of(ended.err)[-1]["level"] == "error"
 
 
 class Noting(Server):
