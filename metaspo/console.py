@@ -195,8 +195,19 @@ class HurriedInterrupt(KeyboardInterrupt):
     """A second Ctrl-C, before what the first one began was over."""
 
 
+def _cancel_once(task: asyncio.Task[Any]) -> None:
+    if task.cancelling():
+        return
+    task.cancel()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would cancel once more
+
+
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a second Ctrl-C is immediate."""
+    """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a Ctrl-C after it is immediate.
+
+    A SIGTERM or SIGHUP after it is passed over: what the first one began, as a server's last answers, is not cut off.
+    """
     cancelled = False
 
     async def with_signals() -> T:
@@ -205,7 +216,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         if sys.platform != "win32" and task is not None:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    loop.add_signal_handler(number, task.cancel)
+                    loop.add_signal_handler(number, _cancel_once, task)
         try:
             return await main
         except asyncio.CancelledError:

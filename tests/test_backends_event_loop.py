@@ -1,11 +1,13 @@
 """Commands and clients run on uvloop where it is installed, and on asyncio's own loop where it is not."""
 
 import asyncio
+import os
+import signal
 import sys
 
 import pytest
 
-from metaspo.console import run_async
+from metaspo.console import HurriedInterrupt, run_async
 
 
 async def _module_of_the_loop() -> str:
@@ -20,3 +22,51 @@ def test_a_command_runs_on_uvloop_where_it_is_installed() -> None:
 def test_a_command_runs_on_asyncios_loop_where_uvloop_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)  # as where it cannot be imported
     assert run_async(_module_of_the_loop()).startswith("asyncio")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("uvloop", [True, False])
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGHUP"])
+def test_a_second_signal_to_end_does_not_cut_off_what_the_first_one_began(
+    monkeypatch: pytest.MonkeyPatch, first: str, second: str, *, uvloop: bool
+) -> None:
+    _choose_loop(monkeypatch, uvloop=uvloop)
+    assert run_async(_cancelled_by(first, then=second)) == "drained"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("uvloop", [True, False])
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+def test_a_ctrl_c_after_the_first_signal_is_immediate(
+    monkeypatch: pytest.MonkeyPatch, first: str, *, uvloop: bool
+) -> None:
+    _choose_loop(monkeypatch, uvloop=uvloop)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(HurriedInterrupt):
+            run_async(_cancelled_by(first, then="SIGINT"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _choose_loop(monkeypatch: pytest.MonkeyPatch, *, uvloop: bool) -> None:
+    if uvloop:
+        pytest.importorskip("uvloop")
+    else:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+
+
+async def _cancelled_by(first: str, *, then: str) -> str:
+    try:
+        await _signalled(first)
+    except asyncio.CancelledError:
+        await _signalled(then)
+        return "drained"
+    return "not cancelled"
+
+
+async def _signalled(name: str) -> None:
+    os.kill(os.getpid(), signal.Signals[name])
+    for _ in range(20):  # rounds of the loop, in which it hears of the signal
+        await asyncio.sleep(0)
