@@ -2,9 +2,12 @@
 
 One record in memory that is shared with a file: writing it costs no system call, and it outlives the process, however
 that ends. It does not outlive the machine, whose memory may reach the disk late; so it counts only on the boot that it
-was written on, and else what the journal had announced does. Systems without a boot id have no ledger.
+was written on, and else what the journal had announced does. Systems without a boot id, and file
+systems without shared memory, have no ledger.
 """
 
+import errno
+import math
 import mmap
 import os
 import struct
@@ -18,6 +21,7 @@ from metaspo.scheduling import Cost
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HEAD = struct.Struct("<B7x36sq")  # which record counts, the boot, the session's number
 RECORD = struct.Struct("<8d")  # calls, tokens of prompts and of answers, dollars, unpriced; taken of the budget
+UNSUPPORTED = (errno.ENODEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # as file systems over a network say
 SIZE = HEAD.size + 2 * RECORD.size
 
 Counts = tuple[int, int, int, float, int]
@@ -39,9 +43,10 @@ class Ledger:
             path.unlink(missing_ok=True)
             if not (boot := _boot()):
                 return
-            with path.open("w+b") as file:
-                os.posix_fallocate(file.fileno(), 0, SIZE)  # a full disk says so here, not as a signal later
-                self._shared = mmap.mmap(file.fileno(), SIZE)
+            self._shared = _shared_with(path)
+            if self._shared is None:
+                path.unlink(missing_ok=True)
+                return
         HEAD.pack_into(self._shared, 0, 0, boot, session)
 
     def note(self, spent: Counts, taken: Cost) -> None:
@@ -72,9 +77,10 @@ def left_by(path: Path, *, session: int) -> Spent | None:
     counts, boot, noted = HEAD.unpack_from(content)
     if counts not in (1, 2) or boot != _boot() or noted != session:
         return None
-    calls, prompt, completion, dollars, unpriced, taken_calls, taken_tokens, taken_dollars = RECORD.unpack_from(
-        content, HEAD.size + (counts - 1) * RECORD.size
-    )
+    record = RECORD.unpack_from(content, HEAD.size + (counts - 1) * RECORD.size)
+    if not all(map(math.isfinite, record)):  # damaged
+        return None
+    calls, prompt, completion, dollars, unpriced, taken_calls, taken_tokens, taken_dollars = record
     return Spent(
         calls=int(calls),
         prompt_tokens=int(prompt),
@@ -83,6 +89,18 @@ def left_by(path: Path, *, session: int) -> Spent | None:
         unpriced=int(unpriced),
         of_budget=Cost(int(taken_calls), int(taken_tokens), taken_dollars),
     )
+
+
+def _shared_with(path: Path) -> mmap.mmap | None:
+    """Memory that is shared with a new file; None where its file system has no such thing."""
+    with path.open("w+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, SIZE)  # a full disk says so here, not as a signal later
+            return mmap.mmap(file.fileno(), SIZE)
+        except OSError as error:
+            if error.errno in UNSUPPORTED:
+                return None
+            raise
 
 
 def _boot() -> bytes:
