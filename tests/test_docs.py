@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import pytest
 from chat_server import ChatServer
+from command_line import here
 from engine_sessions import Runs
 from pydantic import BaseModel
 from test_architecture import ENGINE
 from world import World, make_config, make_task
 
 from metaspo.backends import Message
+from metaspo.engine import prepare
 from metaspo.engine.config.schema import (
     BudgetTable,
     InnerTable,
@@ -151,3 +153,21 @@ def test_the_client_in_the_documents_runs(tmp_path: Path, monkeypatch: pytest.Mo
         exec(code.replace("http://127.0.0.1:8000/v1", server.url), names)  # noqa: S102 - the document's own example
     assert names["samples"] == ["yes to Is 0 prime?"] * 3
     assert sum(server.asked.values()) == 100 + 3
+
+
+@pytest.mark.parametrize("grades", ["judge", "function"])
+def test_the_config_on_the_page_on_judges_runs_as_it_stands_on_data_without_answers(
+    grades: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
+    config, function = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    if grades == "function":
+        config = config.partition("[tasks.metric]")[0] + function
+    (tmp_path / "metaspo.toml").write_text(config)
+    (tmp_path / "polite.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0])
+    for split, question in (("train", "The kettle leaks."), ("test", "The lid is lost.")):
+        (tmp_path / f"replies.{split}.jsonl").write_text(f'{{"question": "{question}"}}\n')
+    monkeypatch.chdir(tmp_path)
+    assert here("plan", "metaspo.toml").code == 0
+    (task,) = prepare(Path("metaspo.toml")).tasks
+    assert task.user_prompt == "{question}", "a rule that asks for few words would stand against the rubric"

@@ -348,6 +348,14 @@ def test_data_without_answers_can_be_judged_but_not_compared_with_them(tmp_path:
     assert loaded(tmp_path, {"judge": "Be kind."}, rows).train[0].answers == ("",)
     with pytest.raises(TaskError, match="no column 'answer'"):
         loaded(tmp_path, {"judge": "Be kind.", "against": "gold"}, rows)
+    with pytest.raises(TaskError, match="no column 'answer'"):
+        loaded(tmp_path, {"function": "own:grade"}, rows)
+
+
+def test_the_first_user_prompt_says_how_to_answer_where_the_data_have_answers(tmp_path: Path) -> None:
+    assert loaded(tmp_path, {"judge": "Be kind."}, '{"question": "q"}\n').user_prompt == "{question}"
+    rows = '{"question": "q"}\n{"question": "r", "answer": "s"}\n'
+    assert loaded(tmp_path, {"judge": "Be kind."}, rows).user_prompt.endswith("in as few words as possible.")
 
 
 @pytest.mark.parametrize(

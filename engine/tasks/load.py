@@ -103,7 +103,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     _notice_repeats(spec, "train", train, notify)
     _notice_repeats(spec, "test", test, notify)
     _notice_overlap(spec, train, test, notify)
-    first = spec.user_prompt or f"{PLACEHOLDER}\n\n{answer_format.describe()}"
+    first = spec.user_prompt or _first_prompt(spec, answer_format, (*train, *test))
     return Task(
         name=spec.name,
         role=spec.role,
@@ -122,6 +122,14 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         response_format=json_text(spec.response_format) if spec.response_format else "",
         tolerance=spec.tolerance or 0.0,
     )
+
+
+def _first_prompt(spec: TaskSpec, answer_format: AnswerFormat, examples: Sequence[Example]) -> str:
+    """The question and how to answer it; of a text that is held against no answer of the data, the question alone."""
+    free = spec.answer.kind == "text" and not spec.answer.tag and _needs_no_gold(spec)
+    if free and not any(answer for example in examples for answer in example.answers):
+        return PLACEHOLDER
+    return f"{PLACEHOLDER}\n\n{answer_format.describe()}"
 
 
 def _program(spec: TaskSpec, base_dir: Path) -> Program | None:
@@ -202,8 +210,9 @@ def _answers(spec: TaskSpec, row: Row) -> tuple[str, ...]:
 
 
 def _needs_no_gold(spec: TaskSpec) -> bool:
-    """Whether what grades its answers can do without the data's, which are "" then."""
-    return spec.judge is not None and spec.judge.against != "gold"
+    """Whether what grades its answers can do without the data's, which are "" then: a judge, a function with calls."""
+    table = spec.metric if isinstance(spec.metric, MetricTable) else None
+    return table is not None and table.against != "gold" and (table.judge or table.max_calls) is not None
 
 
 def _gold(spec: TaskSpec, answers: tuple[str, ...], where: str) -> tuple[str, ...]:
