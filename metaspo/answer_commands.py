@@ -11,14 +11,14 @@ from rich.text import Text
 from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out, run_async
 from metaspo.engine import ConfigError, find_run
-from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, read_as
+from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, expected_of, read_as
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
 
 SHOWN = 5  # examples a task, unless all are asked for
 HEAD, TAIL = 200, 120  # characters of a long text
-COLOURS = {"worse": "red", "still wrong": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
+COLOURS = {"worse": "red", "not right": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
 
 NONE_WANTED: dict[Wanted, str] = {
     "worse": "No answer got worse; --wrong shows those that are wrong.",
@@ -116,7 +116,8 @@ def _block(each: AnsweredExample, *, everything: bool) -> Table:
     table.add_row(Text(each.change, style=COLOURS[each.change]), Text(each.example.where, style="dim"))
     cut = str if everything else excerpt
     table.add_row(" question", Text(cut(each.example.question)))
-    table.add_row(" expected", Text(" or ".join(each.example.answers)))
+    if expected := expected_of(each.example):
+        table.add_row(" expected", Text(expected))
     for stage, outcome in (("before", each.before), ("after", each.after)):
         table.add_row(f" {stage}", _answer(outcome, cut(outcome.text) if outcome else ""))
     return table

@@ -14,7 +14,7 @@ from metaspo.engine import prepare
 from metaspo.engine.check.report import CheckReport, check_run
 from metaspo.engine.check.servers import ServerCheck
 from metaspo.engine.check.tasks import TaskCheck
-from metaspo.engine.evaluation.answers import read_as
+from metaspo.engine.evaluation.answers import expected_of, read_as
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import parse_overrides
@@ -96,7 +96,8 @@ def _print_task(console: Console, task: TaskCheck) -> None:
     table.add_column(overflow="fold")
     for message in task.messages:
         table.add_row(f" {message.role}", Text(excerpt(message.content)))
-    table.add_row(" expected", Text(" or ".join(task.example.answers)))
+    if expected := expected_of(task.example):
+        table.add_row(" expected", Text(expected))
     table.add_row(" answer", Text(excerpt(task.outcome.text)))
     table.add_row(" read as", Text(read_as(task.outcome) + _worth(task.outcome.grade)))
     console.print(table, soft_wrap=False)

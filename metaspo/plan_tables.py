@@ -49,10 +49,18 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequenc
 def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     """A plan as a table, and which caps of the config it may come to."""
     table = make_table(
-        escape(f"{config.name}: at most"), "model", "calls", "prompt tokens", "answer tokens", "dollars", "minutes"
+        escape(f"{config.name}: at most"),
+        "role",
+        "model",
+        "calls",
+        "prompt tokens",
+        "answer tokens",
+        "dollars",
+        "minutes",
     )
-    for lane in plan.lanes.values():
+    for role, lane in plan.lanes.items():
         table.add_row(
+            role,
             escape(lane.model),
             f"{lane.calls:,}",
             f"~{lane.prompt_tokens:,}",

@@ -177,7 +177,7 @@ def test_a_grade_that_fell_is_worse_also_between_wrong_and_partly_right() -> Non
     def change(before: float | None, after: float | None) -> str:
         return AnsweredExample(example=Example("q", ("a",)), before=graded(before), after=graded(after)).change
 
-    assert [change(1, 1), change(0.5, 0.5), change(0, 0)] == ["right", "still wrong", "still wrong"]
+    assert [change(1, 1), change(0.5, 0.5), change(0, 0)] == ["right", "not right", "not right"]
     assert [change(1, 0.5), change(0.5, 0), change(0.5, 1), change(0, 0.5)] == ["worse", "worse", "better", "better"]
     assert [change(None, 1), change(1, None)] == ["unknown", "unknown"]
     assert AnsweredExample(example=Example("q", ("a",)), before=None, after=graded(1)).change == "unknown"

@@ -96,6 +96,54 @@ def test_an_answer_that_no_run_would_take_is_told_with_its_row(project: Path) ->
     assert "labelled.jsonl:1: no column 'answer'" in ended.err
 
 
+def test_a_scale_of_one_score_is_one_mistake(project: Path) -> None:
+    config(project, "http://127.0.0.1:1/v1", metric='{judge = "It is right.", scale = 1}')
+    ended = here("plan", "run.toml")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "tasks.0.metric.scale: " in ended.err
+
+
+def test_a_column_that_is_not_there_is_told_without_advice_on_columns_of_the_task(project: Path) -> None:
+    (project / "labelled.jsonl").write_text('{"question": "q", "score": 5}\n')
+    config(project, "http://127.0.0.1:1/v1")
+    ended = here("judge", "run.toml", "labelled.jsonl")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert "no column 'response'; there are: question, score" in ended.err
+    assert "tasks.columns" not in ended.err
+
+
+def test_a_file_that_is_not_there_is_told_with_the_folder_where_it_was_looked_for(project: Path) -> None:
+    (project / "configs").mkdir()
+    config(project / "configs", "http://127.0.0.1:1/v1")
+    (project / "configs" / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    ended = here("judge", "configs/run.toml", "nowhere.jsonl")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert f"no such file in {project}" in ended.err
+    assert "config file's folder" not in ended.err
+
+
+def test_plan_and_runs_name_the_role_of_each_model(project: Path) -> None:
+    """Of which base and judge may be the same."""
+    with ChatServer(said) as server:
+        config(project, server.url)
+        assert here("optimize", "run.toml", "--quiet").code == 0
+    rows = [line.split() for line in here("plan", "run.toml").out.splitlines()]
+    assert {("base", "m"), ("judge", "m")} <= {tuple(row[:2]) for row in rows}
+    listed = here("runs").out
+    assert "base m" in listed
+    assert "judge m" in listed
+
+
+def test_where_the_data_have_no_answers_none_is_shown_as_expected(project: Path) -> None:
+    with ChatServer(said) as server:
+        for rows, expected in (('{"question": "q", "answer": "milk"}\n', True), ('{"question": "q"}\n', False)):
+            (project / "a.jsonl").write_text(rows)
+            config(project, server.url)
+            assert here("optimize", "run.toml", "--quiet").code == 0
+            shown = [here("check", "run.toml").out, here("answers", "--split", "train").out]
+            assert [" expected " in text for text in shown] == [expected] * 2
+
+
 def test_a_config_without_a_judge_is_told(project: Path) -> None:
     config(project, "http://127.0.0.1:1/v1", metric='"token-f1"')
     ended = here("judge", "run.toml", "labelled.jsonl")

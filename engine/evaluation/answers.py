@@ -10,9 +10,9 @@ import orjson
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.tasks.base import Example, Task
 
-Change = Literal["worse", "still wrong", "better", "right", "unknown"]
+Change = Literal["worse", "not right", "better", "right", "unknown"]
 Wanted = Literal["worse", "better", "wrong", "malformed"]
-ORDER: Final[tuple[Change, ...]] = ("worse", "still wrong", "better", "right", "unknown")
+ORDER: Final[tuple[Change, ...]] = ("worse", "not right", "better", "right", "unknown")
 UNREAD: Final = "not in the form asked for"
 UNKNOWN: Final = "not in the cache"
 OTHER: Final = "(malformed)"
@@ -29,13 +29,13 @@ class AnsweredExample:
 
     @property
     def change(self) -> Change:
-        """What became of it: "worse" and "better" by grade, "still wrong" where both are equally short of right."""
+        """What became of it: "worse" and "better" by grade, "not right" where both are equally short of right."""
         before, after = (outcome.grade if outcome else None for outcome in (self.before, self.after))
         if before is None or after is None:
             return "unknown"
         if after != before:
             return "worse" if after < before else "better"
-        return "right" if after >= 1 else "still wrong"
+        return "right" if after >= 1 else "not right"
 
     def is_wanted(self, wanted: Wanted | None) -> bool:
         """Whether it is among those: "wrong" and "malformed" are of the answer after."""
@@ -164,6 +164,11 @@ def read_as(outcome: Outcome | None) -> str:
     if outcome.broken:
         return f"no answer: {outcome.feedback}"
     return UNREAD if outcome.prediction is None else outcome.prediction
+
+
+def expected_of(example: Example) -> str:
+    """What the data say that an answer should be; "" where they hold none, as of tasks that a judge grades."""
+    return " or ".join(filter(None, example.answers))
 
 
 def example_data(example: Example) -> dict[str, Any]:

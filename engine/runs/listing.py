@@ -60,7 +60,7 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "run": lambda line: line.run,
     "date": lambda line: strftime("%Y-%m-%d %H:%M", localtime(line.date)),
     "state": lambda line: line.state,
-    "models": lambda line: " / ".join(filter(None, (line.base, line.optimizer, line.judge))),
+    "models": lambda line: _models(line),
     "changed": lambda line: line.unreadable or "\n".join(line.changed),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
     "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
@@ -69,6 +69,12 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "minutes": lambda line: f"{line.seconds / 60:,.1f}",
 }
 """Heads and texts, in the order in which tables have them."""
+
+
+def _models(line: RunLine) -> str:
+    """Each with its role: one model may have several."""
+    roles = (("base", line.base), ("optimizer", line.optimizer), ("judge", line.judge))
+    return "\n".join(f"{role} {model}" for role, model in roles if model)
 
 
 def list_runs(runs: Sequence[RunDirectory]) -> list[RunLine]:

@@ -92,6 +92,8 @@ def metadata_of(row: Row, columns: Columns) -> dict[str, Any]:
 
 def text_in(row: Row, column: str) -> str:
     """A cell as text, to compare by; "" where it is missing (null). Raises `TaskError` for an unknown column."""
+    if column not in row.cells and _nested(row, column) is _MISSING:
+        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)}")
     return "" if _cell(row, column) is None else _text(row, column)
 
 
@@ -199,13 +201,16 @@ def _checked(row: Row, column: str, value: object) -> str:
 
 def _cell(row: Row, column: str) -> object:
     """A column by its name or, where there is none of that name, by its dotted path into nested ones."""
-    value: object = row.cells.get(column, _MISSING)
-    if value is _MISSING:
-        value = row.cells
-        for part in column.split("."):
-            value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
+    value = row.cells[column] if column in row.cells else _nested(row, column)
     if value is _MISSING:
         raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} (set [tasks.columns])")
     if isinstance(value, Unreadable):
         raise TaskError(f"{row.where}: column {column!r} {value.why}")
+    return value
+
+
+def _nested(row: Row, path: str) -> object:
+    value: object = row.cells
+    for part in path.split("."):
+        value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
     return value

@@ -13,6 +13,12 @@ METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "toke
 _OF_A_PROGRAM: Final = re.compile(r"[\w.]+:.*<[a-z]+>.*|__main__:.+|functools:partial")
 
 
+Scale = Annotated[
+    Annotated[int, Field(ge=2, le=100, strict=True), Tag("[number]")] | Annotated[tuple[str, ...], Tag("[words]")],
+    Discriminator(lambda value: "[words]" if isinstance(value, list | tuple) else "[number]"),
+]
+
+
 class MetricTable(SpecTable):
     """A `metric` that is a table: a judge, or a function with what it may ask.
 
@@ -30,7 +36,7 @@ class MetricTable(SpecTable):
     """
 
     judge: str | None = Field(default=None, min_length=1)
-    scale: Annotated[int, Field(ge=2, le=100, strict=True)] | tuple[str, ...] = 5
+    scale: Scale = 5
     against: Literal["gold", "first"] | None = None
     shows_gold: bool = True
     reasons: bool = True

@@ -335,7 +335,7 @@ function answerNode(each) {
   const side = (label, outcome) => [el("dt", {}, label), el("dd", {}, el("b", { class: outcome && outcome.grade !== null ? (outcome.grade >= 1 ? "good" : "bad") : "" }, readAs(outcome)), outcome && outcome.text ? el("div", { class: "text" }, outcome.text) : "")];
   return el("details", {},
     el("summary", {}, el("span", { class: "tag " + slug(each.change) }, each.change), el("span", { class: "what" }, each.question)),
-    el("dl", { class: "inside" }, el("dt", {}, "question"), el("dd", { class: "text" }, each.question), el("dt", {}, "expected"), el("dd", {}, each.expected.join(" or ") + "  ", el("span", { class: "soft" }, each.where)), ...side("before", each.before), ...side("after", each.after)));
+    el("dl", { class: "inside" }, el("dt", {}, "question"), el("dd", { class: "text" }, each.question), el("dt", {}, "where"), el("dd", { class: "soft" }, each.where), ...(each.expected.some(Boolean) ? [el("dt", {}, "expected"), el("dd", {}, each.expected.join(" or "))] : []), ...side("before", each.before), ...side("after", each.after)));
 }
 
 function drawLog() {
