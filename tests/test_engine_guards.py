@@ -24,7 +24,7 @@ from metaspo.engine.journal.events import Candidate, Proposal, Racing, Rejected,
 from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.optimize.result import RunResult
+from metaspo.engine.optimize.result import GuardScore, RunResult
 from metaspo.engine.optimize.round import Round, hold_round
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.state import GuardState, TaskState
@@ -136,6 +136,29 @@ def test_a_better_prompt_is_refused_where_it_falls_too_far_on_a_guard(tolerance:
     assert guard.after == (0.625 if tolerance == 0.5 else 1.0) >= guard.floor
     assert [row.stage for row in result.tests if row.role == "guard"] == ["before", "after"]
     assert [gain.role for gain in result.gains] == ["source"]
+
+
+class Warned(Observer):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize(("tolerance", "warned"), [(0.5, False), (1.0, True)])
+def test_a_guard_that_no_prompt_can_fall_below_is_warned_of(tolerance: float, warned: bool) -> None:
+    runs = spoiled_runs(tolerance=tolerance, changes={"iterations": 1})
+    observer = Warned()
+    result = run_prepared(runs.prepared, runs.world, observer).result
+    assert any("guard guard guards nothing" in text for text in observer.warnings) is warned
+    assert result.guards[0].floor == 1 - tolerance
+
+
+def test_a_floor_below_nothing_is_shown_as_nothing() -> None:
+    score = GuardScore(task="g", before=0.03, after=0.03, floor=-0.02)
+    assert "at least 0.0% was wanted" in score.sentence
+    assert GuardState(task=make_guard(tolerance=0.5), first=0.25, card=cast(Scorecard, None)).floor == 0
 
 
 def test_early_rejection_by_guards_saves_calls_and_selects_the_same() -> None:

@@ -143,6 +143,13 @@ async def _initial(context: RunContext) -> RunState:
         for task, card in zip(context.guards, guarding, strict=True)
     )
     state = RunState(system=context.config.system_prompt, tasks=tuple(tasks), guards=tuple(guards))
+    for guard in state.guards:
+        if not guard.floor:
+            context.observer.warn(
+                f"guard {guard.task.name} guards nothing: the first prompts have {guard.first:.1%} there, and its "
+                f"tolerance is {guard.task.tolerance:.1%}, so no system prompt can fall below its floor: mend its first "
+                "prompts or its answers, or lower the tolerance"
+            )
     context.observer.new_best(score=state.best_score, address="init")
     return state
 

@@ -72,7 +72,7 @@ class GuardScore:
     def sentence(self) -> str:
         """The same for people."""
         kept = f"{self.before:.1%} → {self.after:.1%}" if self.after != self.before else f"{self.after:.1%} as before"
-        return f"Guard {self.task}: {kept} on its train examples (at least {self.floor:.1%} was wanted)."
+        return f"Guard {self.task}: {kept} on its train examples (at least {max(self.floor, 0.0):.1%} was wanted)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ class GuardState:
     @property
     def floor(self) -> float:
         """The lowest score that a selected system prompt may have here."""
-        return mean([self.first - self.task.tolerance])
+        return max(0.0, mean([self.first - self.task.tolerance]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
