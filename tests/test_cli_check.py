@@ -1,6 +1,7 @@
 """`metaspo check`: what is wrong with a config, its servers and its data is said before a run."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from command_line import here, write_project
 from world import World
 
 from metaspo.backends import Message, Request
+from metaspo.engine import prepare
 from metaspo.engine.check.servers import COUNTING, HEEDED
 from metaspo.engine.check.tasks import TaskCheck, context_advice
 from metaspo.engine.evaluation.scorecard import Outcome, Status
@@ -136,6 +138,26 @@ def test_answers_that_are_cut_or_unreadable_say_what_to_change(tmp_path: Path, m
         advice = here("check", "run.toml", "--json").data["advice"]
     assert advice[0] == "task a: the answer is cut off at base.max_tokens = 64: raise it"
     assert advice[1].startswith("task b: the answer cannot be read. The user prompt should say how to answer:")
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_an_unreadable_answer_is_advised_what_the_prompt_lacks_and_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def unreadable(request: Request) -> str:
+        return "Well" if "About" in request.messages[-1].content else answer(request)
+
+    with ChatServer(unreadable) as server:
+        path = write_project(tmp_path, server.url, lane=PRICES)
+        (how,) = {task.answer_format.describe() for task in prepare(path).tasks}
+        if said:
+            path.write_text(re.sub('(?m)^(user_prompt = .*)"$', rf'\1\\n{how}"', path.read_text()))
+        advice = here("check", "run.toml", "--json").data["advice"]
+    assert ["although the prompts say how" in line for line in advice[:-1]] == [said] * 3
+    assert [how in line for line in advice[:-1]] == [not said] * 3
+    assert "`metaspo optimize run.toml`" in advice[-1]
 
 
 def test_a_system_prompt_that_does_not_arrive_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

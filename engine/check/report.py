@@ -14,6 +14,7 @@ from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import example_data, outcome_data
 from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.evaluation.scorecard import Status
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
@@ -91,6 +92,12 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     contexts = [server.context for server in servers if server.role == "base" and server.context]
     advice = [line for server in servers for line in server.advice]
     advice += [line for task in tasks for line in task.advice]
+    unread = [task for task in tasks if task.outcome.status is Status.MALFORMED and not task.outcome.broken]
+    if any(task.role == "source" for task in unread):
+        advice.append(
+            "answers that cannot be read count as wrong, and optimizing mends that by itself where a prompt can: next "
+            f"`metaspo plan {prepared.source}`, then `metaspo optimize {prepared.source}`"
+        )
     advice += context_advice(tasks, context=min(contexts, default=None), max_tokens=config.base.max_tokens)
     advice += _prices_advice(prepared)
     return CheckReport(

@@ -77,11 +77,24 @@ def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -
     if isinstance(answer, Completion) and answer.finish_reason == "length":
         return (f"task {task.name}: the answer is cut off at {key} = {limit:,}: raise it",)
     if outcome.status is Status.MALFORMED and not outcome.broken:
-        return (
-            f"task {task.name}: the answer cannot be read. The user prompt should say how to answer: "
-            f"{task.answer_format.describe()}",
-        )
+        return (_of_unreadable(task, config),)
     return ()
+
+
+def _of_unreadable(task: Task, config: RunConfig) -> str:
+    """To say how to answer, where the prompts do not say it as it is wanted; else what is left."""
+    how = task.answer_format.describe()
+    prompts = _in_one_line(config.system_prompt, task.user_prompt)
+    if _in_one_line(how).rstrip(".") not in prompts:
+        return f"task {task.name}: the answer cannot be read. The user prompt should say how to answer: {how}"
+    return (
+        f"task {task.name}: the answer cannot be read, although the prompts say how to answer: show an example of an "
+        "answer in the user prompt, let `answer` take a looser form (docs/answers.md), or leave it to optimizing"
+    )
+
+
+def _in_one_line(*texts: str) -> str:
+    return " ".join(" ".join(texts).lower().split())
 
 
 def context_advice(checks: Sequence[TaskCheck], *, context: int | None, max_tokens: int) -> tuple[str, ...]:
