@@ -185,7 +185,7 @@ def _holds_another(location: tuple[int | str, ...], faults: Iterable[ErrorDetail
 def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
     """The name of the task that a fault is in, as faults of data give it."""
     match fault["loc"]:
-        case ("tasks", int(number), key, *_) if key != "name":
+        case ("tasks", int(number), *rest) if rest[:1] != ["name"]:
             task = raw["tasks"][number]
             name = task.get("name") if isinstance(task, Mapping) else None
             return f" [task {name!r}]" if name else ""

@@ -147,8 +147,8 @@ async def _initial(context: RunContext) -> RunState:
         if not guard.floor:
             context.observer.warn(
                 f"guard {guard.task.name} guards nothing: the first prompts have {guard.first:.1%} there, and its "
-                f"tolerance is {guard.task.tolerance:.1%}, so no system prompt can fall below its floor: mend its first "
-                "prompts or its answers, or lower the tolerance"
+                f"tolerance is {guard.task.tolerance:.1%}, so no system prompt can fall below its floor: mend its "
+                "first prompts or its answers, or lower the tolerance"
             )
     context.observer.new_best(score=state.best_score, address="init")
     return state
