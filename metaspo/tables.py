@@ -1,6 +1,7 @@
 """What commands print: tables for people, plain data for programs."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,13 +58,14 @@ def say(console: Console, text: str, *, style: str = "") -> None:
 def print_start(err: Console, prepared: Prepared) -> None:
     """What is about to run, and where it will be kept."""
     config = prepared.config
-    roles = [task.role for task in prepared.tasks]
+    counts = Counter(task.role for task in prepared.tasks)
+    tasks = ", ".join(f"{counts[role]} {role}" for role in ("source", "target", "guard") if counts[role])
+    tasks += " task" if counts.total() == 1 else " tasks"
     optimizer = config.optimizer.model if config.optimizer else "none"
     judge = f", judge {config.judge.model}" if config.judge else ""
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
     err.print(
-        f"{config.name}: {roles.count('source')} source and {roles.count('target')} target tasks, base model "
-        f"{config.base.model}, optimizer {optimizer}{judge}{where}\n"
+        f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}\n"
         f"  user prompts: {inner_strategy(config.inner.strategy, config.inner.options).describe()}\n"
         f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}",
         highlight=False,

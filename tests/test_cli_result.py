@@ -1,6 +1,7 @@
 """What is printed of a finished run fits a screen; lists say what changed; without a name it is the latest run."""
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Barrier, Candidate, Event, Kept, Proposal, Rejected, Score, Select, Start
 from metaspo.engine.journal.system_search import SystemTrials
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.runs.listing import differing_keys
+from metaspo.engine.runs.directory import find_runs
+from metaspo.engine.runs.listing import COLUMNS, LONGEST, differing_keys, list_runs
 from metaspo.run_tables import print_result
 
 WORLD = World(3, malformed=0.1)
@@ -200,3 +202,51 @@ def test_the_score_of_a_run_in_the_list_is_that_of_its_result(project: Path, ser
     points = RunView.of(read_journal(path)).history.points({})
     assert points[-1].score == pytest.approx(run["result"]["train_after"])
     assert points[0].score == pytest.approx(run["result"]["train_before"])
+
+
+def test_a_key_that_an_older_version_did_not_write_down_has_not_changed_and_values_are_as_toml_has_them() -> None:
+    old = {"name": "a", "inner": {"candidates": 3}, "tasks": [{"name": "a"}]}
+    new = {
+        "name": "a",
+        "inner": {"candidates": 3, "strategy": "metaspo", "gate": 2},
+        "telemetry": {"otel": True},
+        "track": {"tensorboard": "tb"},
+        "outer": {"under": "first"},
+        "test": {"baseline": False},
+        "tasks": [{"name": "a", "weight": 1.0, "program": None, "answer": {"kind": "label", "labels": ["x", "y"]}}],
+    }
+    assert differing_keys(old, new) == [
+        ("inner.gate", "0", "2"),
+        ("outer.under", '"kept"', '"first"'),
+        ("test.baseline", "true", "false"),
+        ("tasks.a.answer.kind", '"text"', '"label"'),
+        ("tasks.a.answer.labels", "[]", '["x", "y"]'),
+    ]
+
+
+def test_a_changed_value_takes_one_line_in_the_list(project: Path) -> None:
+    assert here("optimize", "run.toml").code == 0
+    text = (project / "run.toml").read_text()
+    prompt = "Line.\n" * 40
+    (project / "run.toml").write_text(f'system_prompt = """{prompt}"""\n{text}')
+    assert here("optimize", "run.toml").code == 0
+    latest, _ = (run["line"] for run in here("runs", "--json").data)
+    assert latest["changed"] == [f"system_prompt = {json.dumps(prompt)}"]
+    (line,) = (line for line in list_runs(find_runs(Path(".metaspo/runs"))) if line.changed)
+    assert len(COLUMNS["changed"](line).splitlines()) == 1
+    assert len(COLUMNS["changed"](line)) <= LONGEST
+
+
+def test_what_begins_counts_the_tasks_of_each_role_there_is(project: Path) -> None:
+    for role, said in (("target", "2 source, 1 target tasks"), ("guard", "2 source, 1 guard tasks")):
+        path = project / "run.toml"
+        text = path.read_text()
+        if role == "guard":
+            path.write_text(text.replace('role = "target"', 'role = "guard"\ntrain = "a.train.jsonl"'))
+        assert f"run: {said}, base model answerer" in here("optimize", "run.toml").err
+
+
+def test_a_report_on_an_unfinished_run_names_the_config_to_go_on_with(project: Path) -> None:
+    assert here("optimize", "run.toml", "--set", "budget.calls=20").code == 3
+    (error,) = here("report").errors
+    assert "`metaspo optimize run.toml` goes on with it" in error

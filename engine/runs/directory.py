@@ -1,7 +1,7 @@
 """A run's directory: everything that is left of it, and who may write there.
 
 config.json     the resolved config
-origin.json     where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
+origin.json     its file, and where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
 journal.jsonl   every event
 live.json       how far the session is, now and then; nothing follows from it
 .ledger         while a session goes on, or was killed: what it has spent
@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -124,10 +124,21 @@ class RunDirectory:
             except OSError:
                 return False  # a file system without locks
 
-    def write_config(self, config: RunConfig, *, folder: Path, data: Path) -> None:
-        """Write the resolved config, and where its relative paths of `cache` and `runs`, and of data, start."""
+    def write_config(self, config: RunConfig, *, folder: Path, data: Path, file: Path | None = None) -> None:
+        """Write the resolved config, its file, and where relative paths of `cache` and `runs`, and of data, start."""
         write_json(self.config, config.model_dump(mode="json"))
-        write_json(self.origin, {"folder": str(folder.absolute()), "data": str(data.absolute())})
+        origin = {"folder": folder, "data": data} | ({"config": file} if file else {})
+        write_json(self.origin, {name: str(path.absolute()) for name, path in origin.items()})
+
+    @property
+    def config_file(self) -> str:
+        """Whose run it is, from the current folder if it is below that; "" where that is not known."""
+        with suppress(OSError, ValueError):
+            origin = orjson.loads(self.origin.read_bytes())
+            path = Path(str(origin.get("config", "")) if isinstance(origin, dict) else "")
+            if path.is_absolute():
+                return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        return ""
 
     def write_result(self, result: RunResult) -> None:
         """Write the result and the prompts."""

@@ -203,7 +203,10 @@ def _journal(prepared: Prepared) -> Iterator[Journal]:
         yield MemoryJournal()
         return
     with directory.held():
-        directory.write_config(prepared.config, folder=prepared.folder, data=prepared.data)
+        file = Path(prepared.source)
+        directory.write_config(
+            prepared.config, folder=prepared.folder, data=prepared.data, file=file if file.is_file() else None
+        )
         journal = FileJournal(directory.journal)
         try:
             yield journal

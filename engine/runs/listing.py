@@ -1,23 +1,31 @@
 """Runs side by side: one line each, and in what two of them differ."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from time import localtime, strftime, time
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from metaspo.engine.config.schema import ROLES
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from metaspo.engine.config.schema import ROLES, ModelTable, RunConfig
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
 from metaspo.engine.runs.stored import Data, run_data, summary_of
+from metaspo.engine.tasks import TaskSpec
 
 State = Literal["running", "finished", "stopped", "unfinished", "unreadable"]
 # Keys that change no result: where things are, and how fast answers come.
-WHERE = ("name", "runs", "cache", "cache_failure", "budget", "early_rejection")
+WHERE = ("name", "runs", "cache", "cache_failure", "budget", "early_rejection", "telemetry", "track")
 HOW_FAST = {"api_key_env", "attempts", "concurrency", "endpoints", "first_patience", "patience", "prices", "threads"}
 HOW_FAST |= {"tier", "time_limit", "token_limit_parameter"}
+LONGEST = 60  # characters of a change in a table
+NONE = "–"
 LIMIT = re.compile(r"(requests|tokens)_per_(minute|day)")
 
 
@@ -56,12 +64,16 @@ class RunLine:
         return asdict(self)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "run": lambda line: line.run,
     "date": lambda line: strftime("%Y-%m-%d %H:%M", localtime(line.date)),
     "state": lambda line: line.state,
     "models": lambda line: _models(line),
-    "changed": lambda line: line.unreadable or "\n".join(line.changed),
+    "changed": lambda line: line.unreadable or "\n".join(map(_cut, line.changed)),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
     "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
     "calls": lambda line: f"{line.calls:,}",
@@ -96,17 +108,47 @@ def list_runs(runs: Sequence[RunDirectory]) -> list[RunLine]:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{key} = {new}" for key, _, new in differing_keys(before, now))
+    return tuple(f"{key} left out" if new == NONE else f"{key} = {new}" for key, _, new in differing_keys(before, now))
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Dotted keys in which two configs differ, with both values in words ("–" for none)."""
-    left, right = dict(_flat(old)), dict(_flat(new))
+    """Dotted keys in which two configs differ, with both values as TOML has them ("–" for none).
+
+    A key that an older version did not write down is as it is when left out.
+    """
+    left, right = dict(_flat(_whole(old))), dict(_flat(_whole(new)))
     return [
-        (key, left.get(key, "–"), right.get(key, "–"))
-        for key in dict.fromkeys([*left, *right])
+        (key, left.get(key, NONE), right.get(key, NONE))
+        for key in {**dict(_flat(old)), **dict(_flat(new))}
         if left.get(key) != right.get(key) and _counts(key)
     ]
+
+
+def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With the defaults of what it does not say."""
+    whole = _over(_defaults(RunConfig), config)
+    for role in ROLES:
+        if isinstance(whole.get(role), Mapping):
+            whole[role] = _over(_defaults(ModelTable), whole[role])
+    if isinstance(tasks := whole.get("tasks"), list):
+        whole["tasks"] = [_over(_defaults(TaskSpec), task) if isinstance(task, Mapping) else task for task in tasks]
+    return whole
+
+
+@cache
+def _defaults(table: type[BaseModel]) -> dict[str, Any]:
+    fields = {name: field for name, field in table.model_fields.items() if not field.is_required()}
+    plain = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    return cast(dict[str, Any], to_jsonable_python(plain))
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: _over(defaults[key], value) for key, value in given.items() if _is_table(defaults.get(key), value)}
+    return {**defaults, **given, **both}
+
+
+def _is_table(default: object, value: object) -> bool:
+    return isinstance(default, Mapping) and isinstance(value, Mapping)
 
 
 def _counts(key: str) -> bool:
@@ -123,8 +165,16 @@ def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
         for item in value:
             yield from _flat({name: inner for name, inner in item.items() if name != "name"}, f"{key}.{item['name']}")
-    else:
-        yield key, str(value)
+    elif value is not None:
+        yield key, _as_toml(value)
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {_as_toml(inner)}' for key, inner in value.items() if inner is not None)}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...]) -> RunLine:
