@@ -36,14 +36,15 @@ class Door:
         self._server = runner.server
         loop = asyncio.get_running_loop()
         bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False, reuse_address=True)
-        sockets = [bound_to.dup() for bound_to in bound.sockets]
+        address: tuple[str, int] = bound.sockets[0].getsockname()[:2]
+        # a free port is another one in each family: of these only the first is told, and listened at
+        sockets = [bound_to.dup() for bound_to in bound.sockets if bound_to.getsockname()[1] == address[1]]
         bound.close()
         for listener in sockets:
             listener.listen(IN_LINE)
             listener.setblocking(False)
         tasks = [loop.create_task(self._let_in(listener)) for listener in sockets]
         try:
-            address: tuple[str, int] = sockets[0].getsockname()[:2]
             yield address
         finally:
             for task in tasks:
@@ -59,14 +60,27 @@ class Door:
                 await anyio.sleep(LOOK)
             try:
                 client, _ = await loop.sock_accept(listener)
+                await self._welcome(client)
             except OSError as error:  # else the client has gone again
                 if error.errno in OUT_OF:
                     if not told:
                         LOG.warning("no more clients can be let in for now: %s", error.strerror)
                     told = True
                     await anyio.sleep(NO_ROOM)
-                continue
-            await loop.connect_accepted_socket(self._server, client)
+            except Exception as bug:
+                LOG.error("A mistake in metaspo: a client could not be let in: %s", type(bug).__name__, exc_info=bug)
+                await anyio.sleep(NO_ROOM)
+
+    async def _welcome(self, client: socket.socket) -> None:
+        """Raises what the loop does; the client is gone then."""
+        if self._server is None:
+            client.close()
+            return
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._server, client)
+        except BaseException:
+            client.close()
+            raise
 
     def _has(self, clients: int | None) -> bool:
         """Whether so many are connected."""

@@ -116,6 +116,11 @@ class Server:
                 raise  # the client is gone
             except CallFailed as failed:
                 return failure(failed)
+            except web.HTTPRequestTimeout:
+                response = failure(CallFailed(f"The body was not here within {IDLE:g} seconds.", kind="request"))
+                response.set_status(web.HTTPRequestTimeout.status_code)
+                response.force_close()
+                return response
             except web.HTTPRequestEntityTooLarge:
                 return failure(CallFailed(f"The body is over {MAX_OF_BODY >> 20} MiB.", kind="request"))
             except web.RequestPayloadError as error:
@@ -338,11 +343,18 @@ def _url(host: str, port: int) -> str:
 
 
 async def _json_of(http: web.Request) -> object:
-    """The body. Raises `CallFailed`; another type is what a page elsewhere could send without being asked for leave."""
+    """The body. Raises `CallFailed`, and `HTTPRequestTimeout` for who holds a place with half of one.
+
+    Another type is what a page elsewhere could send without being asked for leave.
+    """
     if http.content_type != JSON:
         raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
     try:
-        return orjson.loads(await http.read())
+        async with asyncio.timeout(IDLE):
+            body = await http.read()
+        return orjson.loads(body)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
     except orjson.JSONDecodeError as error:
         raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
 

@@ -450,3 +450,31 @@ def test_a_run_s_config_serves_its_models_and_opens_a_client(tmp_path: Path, mon
         with open_client(path) as client:
             answer = client.complete(Request(model="m", messages=(Message("user", "q"),)))
     assert answer.text == "yes to q"
+
+
+async def test_who_sends_half_a_body_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaspo.serving.server.IDLE", 0.0)
+    head, body = await _half_a_body(tmp_path, key="sk-alice-secret")
+    assert head.startswith("HTTP/1.1 408 ")
+    assert "connection: close" in head.lower()
+    assert "body" in json.loads(body)["error"]["message"]
+
+
+async def test_a_wrong_key_is_told_before_the_body_is_there(tmp_path: Path) -> None:
+    head, _ = await _half_a_body(tmp_path, key="sk-wrong")
+    assert head.startswith("HTTP/1.1 401 ")
+
+
+async def _half_a_body(folder: Path, *, key: str) -> tuple[str, bytes]:
+    """What comes back: the head, and the body."""
+    config = config_of("http://127.0.0.1:9/v1", keys=[{"name": "alice", "key_env": "ALICE_KEY"}])
+    async with open_server(config, environment=KEYS, folder=folder) as (_, address):
+        host, _, port = address.removeprefix("http://").removesuffix("/v1").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        told = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(line for line in told.lower().splitlines() if line.startswith("content-length:"))
+        body = await reader.readexactly(int(length.partition(":")[2]))
+        writer.close()
+        return told, body
