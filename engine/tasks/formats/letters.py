@@ -12,7 +12,7 @@ from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, plain, w
 
 _GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 _START: Final = re.compile(r"\A[\W_]*\Z")
-_OPENING: Final = re.compile(r"[)\].:*_\"']*(?:[)\].:]|[*_\"']*[\W_]*(?:\n|\Z))")
+_OPENING: Final = re.compile(r"[*_\"']*+[)\].:]|(?:[^\w\n]|_)*+(?:\n|\Z)")
 _ARTICLE: Final = re.compile(
     r"\s+(?!(?:is|was|seems|looks|fits|would|could|can|cannot|will|does|has|must|or|and|but|because|since|as|if|not|"
     r"rather|isn't|wasn't|alone|only)\b)[a-z]"
@@ -135,7 +135,11 @@ def _opens(text: str, start: int, end: int) -> bool:
 
 def _is_article(text: str, start: int, end: int) -> bool:
     """Whether an "A" or "I" is an article or a pronoun."""
-    return text[start] in "AI" and _ARTICLE.match(text, end) is not None and not _NAMED.search(text[:start][-20:])
+    return (
+        text[start] in "AI"
+        and _ARTICLE.match(text, end) is not None
+        and not _NAMED.search(text[max(0, start - 20) : start])
+    )
 
 
 def _leads(text: str, start: int) -> bool:

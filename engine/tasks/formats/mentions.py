@@ -23,13 +23,34 @@ _CORRECTING: Final = (
     "wrong",
     "let me re",
 )
+# Searched for by its words, and only then for what may stand before them: the other way around is quadratic.
 _CORRECTED: Final = re.compile(
-    r"""(?:\A|[.!?\n;\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*
-    (?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong|let\s+me\s+(?:correct|re)\w*)
+    r"""(?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong
+      |let\s+me\s+(?:correct|re-?(?:check|do|calculate|compute|consider|think|examine|evaluate|phrase))\w*)
     (?=\s*[,:.!\u2026-]|\s+(?:i|it|it's|this|that|the\s+(?:\w+\s+)?answer|no|yes|so|my)\b
       |\s+(?:(?-i:[A-Z])|-?\d[\d.,]*)[)\s*_]*(?:\Z|\n|[.;!]))""",
     re.VERBOSE | re.IGNORECASE,
 )
+_BEFORE_CORRECTED: Final = re.compile(r"(?:\A|[.!?\n\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*\Z", re.IGNORECASE)
+_LOOK_BACK: Final = 24  # characters
+_FARTHEST: Final = 40  # characters
+_MAX_CORRECTIONS: Final = 20  # are looked at, from the end
+# Between a correction and what it puts in an answer's place: "Wait, it's", "Scratch that. I mean".
+_INSTEAD: Final = re.compile(
+    r"""[\W_]*(?:(?:no|yes|so|rather|myself|it|that|this|make\s+(?:it|that)|i\s+meant?|(?:it|that|this)'s|is|was|option
+      |choice|letter|label|an?|the|(?:must|should|would)\s+be)\b[\W_]+)*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CONCLUDES: Final = re.compile(
+    r"""(?:[.,;:!?\n-]|\b(?:so|no|but|then|and|think|thus|therefore|hence|believe)\b)\W*
+    (?:(?:it|that|this)(?:'s|\s+(?:is|(?:must|should|would)\s+be))|so|thus|therefore|hence|i\s+(?:choose|pick|meant?))\b
+    [\W_]*\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CLAUSE_ENDS: Final = re.compile(r"""[)\]\s*_"'`$%}]{0,9}(?:\Z|\n|[.;!](?!\w)|,\s|\s-)""")
+_SAID_OF: Final = re.compile(r"[)\]*_\"'`]*\s(?:is|was|seems|looks|fits|works|would)\b", re.IGNORECASE)
+_HASHED: Final = re.compile(r"#{4}[\s*_$]*\Z")  # as GSM8K writes its answers
+_LINE_ENDS: Final = re.compile(r"[^\w\n]*+(?:\n|\Z)")
 _ANNOUNCED: Final = re.compile(
     r"""(?:
       \b(?:answer|solution|verdict|label|prediction|conclusion|classification)
@@ -72,21 +93,74 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
         return mentions[0].value if mentions else None
     if field:
         return None
-    start = corrected(text, mentions[-1].start)
-    if start and len({mention.value for mention in mentions if mention.start >= start}) == 1:
-        return mentions[-1].value
+    standing = settled(text, mentions)
+    if not standing:
+        return None
+    if len({mention.value for mention in standing}) == 1:
+        return standing[0].value
+    mentions = standing
     in_lists = listed(text, mentions)
     single = [mention for index, mention in enumerate(mentions) if index not in in_lists]
     values = {mention.value for mention in single if _in_place(text, mention)} or {mention.value for mention in single}
     return values.pop() if len(values) == 1 else None
 
 
-def corrected(text: str, end: int) -> int:
-    """Where what comes after the last correction ("Wait, …") before `end` begins; 0 where there is none."""
+def settled(text: str, mentions: Sequence[Mention]) -> Sequence[Mention]:
+    """The mentions that the text's corrections ("Wait, …") leave standing; none where they leave it open which.
+
+    Behind a correction counts what is announced as the answer there, or put in its place at once ("Wait, it's B.").
+    Without either, an answer given before stays, unless the text comes to another value.
+    """
+    if not mentions or not (starts := corrections(text, mentions[-1].start)):
+        return mentions
+    standing = [mention for mention in mentions if mention.start < starts[0]]
+    given_before = [mention for mention in standing if mention.opens or announced(text, mention)]
+    is_open = False
+    for start, end in pairwise((*starts, len(text) + 1)):
+        said = [mention for mention in mentions if start <= mention.start < end]
+        reached = [mention for mention in said if _reached(text, start, mention)][-1:]
+        if replacing := _replacing(text, start, said, reached):
+            given_before, is_open = replacing, False
+        elif given_before:
+            is_open = is_open or not {mention.value for mention in reached} <= {
+                mention.value for mention in given_before
+            }
+        elif reached and _concludes(text, start, reached[0]):
+            given_before = reached
+        else:
+            standing += said
+    return [] if is_open else given_before or standing
+
+
+def _replacing(text: str, start: int, said: Sequence[Mention], reached: Sequence[Mention]) -> list[Mention]:
+    """What stands behind a correction as the answer; nothing where it goes on to another value."""
+    if announcing := [mention for mention in said if announced(text, mention)]:
+        return announcing
+    first = said[0] if said else None
+    if first is None or first.start - start > _FARTHEST or not _INSTEAD.fullmatch(text, start, first.start):
+        return []
+    ends = _CLAUSE_ENDS.match(text, first.end) is not None
+    return [first] if ends and all(mention.value == first.value for mention in reached) else []
+
+
+def _reached(text: str, start: int, mention: Mention) -> bool:
+    """Whether a text may come to a value there, and does not merely speak of it: "so it is 15", "= 15."."""
+    followed = _CLAUSE_ENDS.match(text, mention.end) or _SAID_OF.match(text, mention.end)
+    return followed is not None or _concludes(text, start, mention)
+
+
+def _concludes(text: str, start: int, mention: Mention) -> bool:
+    return _CONCLUDES.search(text, max(start, mention.start - _FARTHEST), mention.start) is not None
+
+
+def corrections(text: str, end: int) -> list[int]:
+    """Where what comes after each correction before `end` begins."""
     lowered = text.lower()
     if not any(word in lowered for word in _CORRECTING):
-        return 0
-    return max((match.end() for match in _CORRECTED.finditer(text) if match.end() <= end), default=0)
+        return []
+    matches = (match for match in _CORRECTED.finditer(text) if match.end() <= end)
+    starts = [m.end() for m in matches if _BEFORE_CORRECTED.search(text, max(0, m.start() - _LOOK_BACK), m.start())]
+    return starts[-_MAX_CORRECTIONS:]
 
 
 def listed(text: str, mentions: Sequence[Mention]) -> set[int]:
@@ -98,9 +172,17 @@ def listed(text: str, mentions: Sequence[Mention]) -> set[int]:
     return inside
 
 
+def opens_clause(text: str, start: int, end: int) -> bool:
+    """Whether a clause of its own stands there, at the very beginning of a text: "18.", "18, since …"."""
+    return not text[:start].strip(" \n\t*_$") and _CLAUSE_ENDS.match(text, end) is not None
+
+
 def announced(text: str, mention: Mention) -> bool:
     """Whether the text says that the answer follows, right before the mention."""
-    return _ANNOUNCED.search(text[max(0, mention.start - 90) : mention.start]) is not None
+    before = text[max(0, mention.start - 90) : mention.start]
+    if "####" in before and _HASHED.search(before) and _LINE_ENDS.match(text, mention.end):
+        return True
+    return _ANNOUNCED.search(before) is not None
 
 
 def _in_place(text: str, mention: Mention) -> bool:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from metaspo.engine.tasks.formats.denials import denied
-from metaspo.engine.tasks.formats.mentions import Mention, announced, corrected
+from metaspo.engine.tasks.formats.mentions import Mention, announced, corrections, opens_clause, settled
 from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
 
 LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
@@ -89,9 +89,9 @@ _TEX: Final = re.compile(
 )
 _TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
 _JOINT: Final = re.compile(
-    rf"""[ \t]+(?=\.?[0-9]++(?!-[^\W\d]))
-    | \s*(?:[,;/|:~+*×÷-]+|\.{{2,}}|to|through|plus|minus|times|and|or|bis|à|至|到|から|和|与|或)
-      \s*(?:[,;/|]\s*)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*(?=\.?[0-9])""",
+    rf"""[ \t]++(?=\.?[0-9]++(?!-[^\W\d]))
+    | \s*+(?:[,;/|:~+*×÷-]++|\.{{2,}}+|to|through|plus|minus|times|and|or|bis|à|至|到|から|和|与|或)
+      \s*+(?:[,;/|]\s*+)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*+(?=\.?[0-9])""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -118,10 +118,10 @@ def given_number(text: str) -> Numeral | None:
     """
     first: Numeral | None = None
     counting: Numeral | None = None
-    announcing = "nswer" in text or "NSWER" in text or "boxed" in text or "olution" in text or not text.isascii()
+    announcing = "nswer" in text or "NSWER" in text or "boxed" in text or "olution" in text or "####" in text
+    announcing = announcing or not text.isascii()
     spoken: dict[str | None, Numeral] = {}
-    start = corrected(text, len(text))
-    for numeral in _unlisted(text, start if _BEGINS.search(text, start) else 0):
+    for numeral in _settled(text):
         if first is None and not _denied(text, numeral):
             if _counts(text, numeral):
                 counting = counting or numeral
@@ -134,6 +134,21 @@ def given_number(text: str) -> Numeral | None:
     if spoken:
         return next(iter(spoken.values())) if len(spoken) == 1 else None
     return first or counting
+
+
+def _settled(text: str) -> Iterator[Numeral]:
+    """The numbers outside of lists that the text's corrections leave standing."""
+    if not corrections(text, len(text)):
+        yield from _unlisted(text, 0)
+        return
+    numerals = {numeral.start: numeral for numeral in _unlisted(text, 0)}
+    said = [each for each in numerals.values() if not _denied(text, each) and not _counts(text, each)]
+    mentions = [
+        Mention(each.value or "", each.start, each.end, each.start < 20 and opens_clause(text, each.start, each.end))
+        for each in said
+    ]
+    standing = settled(text, mentions)
+    yield from (numerals[mention.start] for mention in standing) if said else numerals.values()
 
 
 def _counts(text: str, numeral: Numeral) -> bool:
