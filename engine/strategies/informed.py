@@ -41,7 +41,9 @@ KINDS = (
     "Let it be a role, and what somebody in it pays attention to.",
 )
 REFUSAL = re.compile(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
-UNFILLED = re.compile(r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]*\]|<(insert|your|task)\b[^>]*>", re.IGNORECASE)
+UNFILLED = re.compile(
+    r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]{0,300}\]|<(insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from metaspo.engine.tasks.shown import shown
 
 BETWEEN_LABELS: Final = ", "
 NONE: Final = "none"
-_SEPARATOR: Final = re.compile(r"\s*[,;|、，；\n]\s*")
-_AND: Final = re.compile(r"^(?:and|&)\s+|\s+(?:and|&)\s+", re.IGNORECASE)
+_SEPARATOR: Final = re.compile(r"[,;|、，；\n]")
+_AND: Final = re.compile(r"(?:^|(?<=\s))(?:and|&)\s+", re.IGNORECASE)
 _BULLET: Final = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 _NOISE: Final = " \t\r\n.!:*_\"'`()[]{}"
 
@@ -90,7 +90,7 @@ class LabelSet:
 def split_labels(text: str) -> list[str]:
     """The parts of a list of labels, on one line or several."""
     lines = [_BULLET.sub("", line.strip()) for line in text.splitlines()]
-    return [part for line in lines for part in _SEPARATOR.split(line) if part]
+    return [part.strip() for line in lines for part in _SEPARATOR.split(line) if part and not part.isspace()]
 
 
 def labels_in(text: str) -> list[str]:

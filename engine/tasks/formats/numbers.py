@@ -12,7 +12,7 @@ from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, giv
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
-_LINES: Final = re.compile(r"\s*\n\s*(?![^\W\d_])")  # one number a line is a list
+_LINES: Final = re.compile(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
 _BARE: Final = re.compile(r"\s*+(-?[1-9][0-9]*+|0)\s*+")
 _UNIT: Final = re.compile(r"\s?([^\W\d_][\w/^]*|[%°$€£¥₹]\w*)")
 
