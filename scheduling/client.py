@@ -44,6 +44,11 @@ FORKED = (
     "This client was made before the process forked, and its event loop is not in the child: make one in each process."
 )
 
+FROM_WITHIN = (
+    "This would wait for the client in the client's own thread, where on_event and on_call are called, for ever: do it "
+    "in a thread of yours, or in a coroutine with acomplete or acomplete_many."
+)
+
 
 class _Hit(NamedTuple):
     """An answer that a caller found in its own thread, and that is to be counted; `context` is the caller's, where
@@ -137,8 +142,10 @@ class Client:
         """Answer one request; blocks. For many at once `complete_many` is much cheaper.
 
         `lane`: the only one, or that named as the model, if left out. `draw`: which sample is meant, counted if left
-        out. Smaller priorities go first. Raises `CallFailed`.
+        out. Smaller priorities go first. Raises `CallFailed`; and `RuntimeError`, as all that blocks, in `on_event` and
+        `on_call`, where it would wait for itself.
         """
+        self._require_elsewhere()
         found, future = self._begin(request, lane, draw, priority)
         if future is None:
             assert found is not None
@@ -160,6 +167,7 @@ class Client:
     ) -> list[Completion | CallFailed]:
         """Answer requests, by position; blocks. A request that can have no answer has its failure in its place; what
         stops them all (`final` or not) is raised. Raises `CallFailed`."""
+        self._require_elsewhere()
         future = self._begin_many(requests, lane, priority)
         return wait_for(future)
 
@@ -173,6 +181,7 @@ class Client:
         self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()
     ) -> Iterator[Answered]:
         """The same, each answer as it comes; blocks in between. Who breaks off withdraws what is not answered yet."""
+        self._require_elsewhere()
         told: SimpleQueue[Answered | None] = SimpleQueue()
         future = self._begin_many(requests, lane, priority, told.put)
         future.add_done_callback(lambda _: told.put(None))
@@ -185,6 +194,7 @@ class Client:
 
     def statistics(self) -> AccountStatistics:
         """What was done so far. Raises `CallFailed` once the client is closed."""
+        self._require_elsewhere()
         self._require_usable()
         return self._thread.hand_over(self._count()).result()
 
@@ -192,6 +202,7 @@ class Client:
         """Fail what waits, let in what is paid for, close the backends and the cache; idempotent."""
         if self._process != os.getpid():
             return
+        self._require_elsewhere()
         with self._closing:
             if self._closed:
                 return
@@ -255,6 +266,10 @@ class Client:
         if self._process != os.getpid():
             raise CallFailed(FORKED, kind="closed")
         self._require_open()
+
+    def _require_elsewhere(self) -> None:
+        if self._thread.is_current():
+            raise RuntimeError(FROM_WITHIN)
 
     def _require_open(self) -> None:
         if self._closed:

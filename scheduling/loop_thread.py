@@ -69,6 +69,10 @@ class LoopThread:
         with contextlib.suppress(RuntimeError):  # closed meanwhile
             self.loop.call_soon_threadsafe(self._stop_after, work)
 
+    def is_current(self) -> bool:
+        """Whether this is the thread, which cannot wait for itself."""
+        return threading.current_thread() is self._thread
+
     def join(self) -> None:
         """Return when the thread has ended."""
         self._thread.join()

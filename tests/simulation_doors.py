@@ -313,6 +313,10 @@ class SameThread(LoopThread):
         """As a thread does it."""
         return self.loop.run_until_complete(work)
 
+    def is_current(self) -> bool:
+        """Nothing blocks in it."""
+        return False
+
     def join(self) -> None:
         """There is none."""
 

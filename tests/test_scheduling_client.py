@@ -45,7 +45,7 @@ from metaspo.scheduling import (
     LaneStopped,
     is_sampled,
 )
-from metaspo.scheduling.client import HITS_KEPT
+from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
 from metaspo.scheduling.failures import STATUS, call_failed
 from metaspo.scheduling.verdicts import VERDICT_LASTS
 
@@ -400,6 +400,30 @@ def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
         client.close()
         client._process = os.getpid()
         assert client.complete(ask("q")).text == "q/0"
+
+
+@pytest.mark.parametrize(
+    "blocking",
+    [
+        lambda client: client.complete(ask("q")),
+        lambda client: client.complete_many([ask("q")]),
+        lambda client: list(client.as_completed([ask("q")])),
+        Client.statistics,
+        Client.close,
+    ],
+)
+def test_what_would_wait_for_the_client_in_its_own_thread_is_refused(blocking: Callable[[Client], Any]) -> None:
+    said: list[str] = []
+
+    def within(_told: object) -> None:
+        with pytest.raises(RuntimeError) as refused:
+            blocking(client)
+        said.append(str(refused.value))
+
+    with Client([Lane("m", [Scripted(echo)])], on_call=within) as client:
+        assert client.complete(ask("a")).text == "a/0"
+        assert client.complete(ask("b")).text == "b/0"
+    assert said == [FROM_WITHIN] * 2
 
 
 def test_a_client_that_is_dropped_is_closed_with_a_warning(tmp_path: Path) -> None:
