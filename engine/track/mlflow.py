@@ -3,7 +3,9 @@
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
+from urllib.error import HTTPError
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
@@ -39,14 +41,16 @@ class Mlflow:
                 client.update_run(run_id, status="RUNNING")
             except MlflowException:  # somebody has deleted it
                 run_id = ""
-        self._run_id = run_id or self._create(client, run)
+        self._run_id = run_id or self._run_id or self._create(client, run)
+        if not run_id:  # of one that was created before, too, if its config could not be told then
+            params = [Param(key, value[:LONGEST_PARAM]) for key, value in run.config.items()]
+            client.log_batch(self._run_id, params=params)
         return self._run_id
 
     def _create(self, client: MlflowClient, run: TrackedRun) -> str:
         there = client.get_experiment_by_name(self._experiment)
         experiment = there.experiment_id if there else client.create_experiment(self._experiment)
         created: str = client.create_run(experiment, run_name=run.name, tags={"metaspo.run": run.name}).info.run_id
-        client.log_batch(created, params=[Param(key, value[:LONGEST_PARAM]) for key, value in run.config.items()])
         return created
 
     def add(self, points: Sequence[Point], versions: Sequence[Version]) -> None:
@@ -85,7 +89,10 @@ class Mlflow:
 
     def _reach(self) -> None:
         if self.place.startswith(("http://", "https://")):
-            with urllib.request.urlopen(f"{self.place.rstrip('/')}/health", timeout=REACH):  # noqa: S310 - as it says
+            with (
+                suppress(HTTPError),  # an answer: whether it takes runs is for its client to find out
+                urllib.request.urlopen(f"{self.place.rstrip('/')}/health", timeout=REACH),  # noqa: S310 - as it says
+            ):
                 pass
 
 
