@@ -60,13 +60,15 @@ OnCall = Callable[[CallRecord], object]
 
 
 def to_both(first: OnCall, second: OnCall | None) -> OnCall:
-    """One observer for two; the second may be none."""
+    """One observer for two, the second of which may be none. Each is told, though the other raises."""
     if second is None:
         return first
 
     def on_call(record: CallRecord) -> None:
-        first(record)
-        second(record)
+        try:
+            first(record)
+        finally:
+            second(record)
 
     return on_call
 

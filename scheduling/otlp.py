@@ -1,5 +1,6 @@
 """OpenTelemetry for a command that has no providers of its own: by OTLP over HTTP, as OTEL_… variables say."""
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -19,12 +20,14 @@ class Exported:
     """Providers with their exporters, and the observer that feeds them."""
 
     def __init__(self, *, spans: float) -> None:
-        self._tracing = TracerProvider(resource=SERVICE)
+        """Raises `ValueError` where a variable says what cannot be."""
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+        self._tracing = TracerProvider(resource=SERVICE, shutdown_on_exit=False)
         self._tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._metering = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource=SERVICE)
+        self._metering = MeterProvider([reader], resource=SERVICE, shutdown_on_exit=False)
         self.on_call = OpenTelemetry(spans=spans, tracer_provider=self._tracing, meter_provider=self._metering)
 
-    def close(self) -> None:
-        """Send what is left; blocks."""
-        self._tracing.shutdown()
-        self._metering.shutdown()
+    @property
+    def closings(self) -> Sequence[Callable[[], object]]:
+        """What sends what is left; each of them blocks."""
+        return (self._tracing.shutdown, self._metering.shutdown)

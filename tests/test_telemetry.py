@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 from chat_server import ChatServer
-from command_line import apart, write_project
+from command_line import LIMIT, apart, write_project
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -34,11 +35,14 @@ from world import World, make_config, make_task
 from metaspo import OpenAICompatible
 from metaspo.backends import FatalError, Request, RequestRejected, Scripted, ServerFault, Simulated
 from metaspo.cache import MemoryStore
-from metaspo.engine import Observer, Prepared
+from metaspo.engine import ConfigError, Observer, Prepared
+from metaspo.engine.config.schema import TelemetryTable
 from metaspo.engine.runs.execute import run_prepared
+from metaspo.engine.runtime import telemetry
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.log import NOT_EXPORTED
 from metaspo.scheduling import Account, CallRecord, Client, Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling.call_record import to_both
 from metaspo.scheduling.call_totals import BOUNDS, Spread
 from metaspo.scheduling.log_context import logging_about
 from metaspo.scheduling.open_telemetry import OpenTelemetry
@@ -398,3 +402,85 @@ def test_each_caller_of_a_client_has_records_of_its_own_place_in_a_run() -> None
 def ask_from(client: Client, number: int) -> None:
     with logging_about(address=f"iter={number}"):
         client.complete(ask(number))
+
+
+@contextmanager
+def collector_that(answers: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A collector, which the environment names."""
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), answers)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    try:
+        yield
+    finally:
+        collector.shutdown()
+        collector.server_close()
+
+
+RECORD = CallRecord(lane="base", status="miss", key="0" * 64, request=ask(1))
+
+
+async def test_a_collector_that_hangs_holds_up_an_end_no_longer_than_its_grace(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    over = threading.Event()
+
+    class Hanging(Collector):
+        def do_POST(self) -> None:
+            over.wait()
+            super().do_POST()
+
+    monkeypatch.setattr(telemetry, "GRACE", 0.01)
+    with collector_that(Hanging, monkeypatch):
+        try:
+            async with telemetry.exporting([TelemetryTable(otel=True, spans=1)]) as on_call:
+                assert on_call is not None
+                on_call(RECORD)
+            assert "within 0.01 seconds" in caplog.text
+        finally:
+            over.set()
+            left = [thread for thread in threading.enumerate() if thread.name == "telemetry"]
+            for thread in left:
+                await asyncio.to_thread(thread.join)
+    assert all(thread.daemon for thread in left)
+
+
+async def test_what_is_left_of_spans_and_counts_goes_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = threading.Barrier(2, timeout=LIMIT)
+
+    class Waiting(Collector):
+        def do_POST(self) -> None:
+            both.wait()
+            super().do_POST()
+
+    monkeypatch.setattr(telemetry, "GRACE", LIMIT)
+    with collector_that(Waiting, monkeypatch):
+        async with telemetry.exporting([TelemetryTable(otel=True, spans=1)]) as on_call:
+            assert on_call is not None
+            on_call(RECORD)
+    assert not both.broken
+    assert "collector has not taken" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_QUEUE_SIZE"])
+async def test_a_variable_that_cannot_be_so_is_a_mistake_in_a_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "0")
+    with pytest.raises(ConfigError, match=name):
+        async with telemetry.exporting([TelemetryTable(otel=True)]):
+            raise AssertionError
+
+
+def test_of_two_observers_each_is_told_though_the_other_raises() -> None:
+    told: list[CallRecord] = []
+
+    def broken(record: CallRecord) -> None:
+        raise ZeroDivisionError(record.status)
+
+    for both in (to_both(broken, told.append), to_both(told.append, broken)):
+        with pytest.raises(ZeroDivisionError):
+            both(RECORD)
+    assert told == [RECORD, RECORD]
