@@ -177,6 +177,8 @@ def init(
             written = TEMPLATES[template] if template else STARTER
             files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
             wrote, first = f"{target} and {folder / 'tasks'}", f"check {target}\n  metaspo plan {target}"
+            if (labelled := folder / "labelled.jsonl") in files:
+                first += f"\n  metaspo judge {target} {labelled}"
         files[target] = named_after(folder, files[target].decode()).encode()
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):

@@ -14,19 +14,21 @@ from metaspo.engine import ConfigError, prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
+from metaspo.engine.tasks.judges import Judge
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
 from metaspo.progress import ProgressDisplay
 
+ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently
 
 
 def add_judge_command(app: typer.Typer) -> None:
     """Register the command of this module."""
-    app.command(cls=NamedArguments)(judge)
+    app.command(cls=NamedArguments, name="judge")(hold_judge)
 
 
-def judge(
+def hold_judge(
     config: Config,
     labelled: Annotated[
         Path,
@@ -55,32 +57,44 @@ def judge(
     if json:
         tables.print_json(out, report.as_json())
     else:
-        print_judge(out, report)
+        (metric,) = (task.metric for task in prepared.tasks if task.name == report.task)
+        print_judge(out, report, metric.function)  # type: ignore[attr-defined]
 
 
-def print_judge(console: Console, report: JudgeReport) -> None:
+def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
     """The agreement in a sentence, then the answers that are graded most differently."""
     agreed = report.agreed
     ungraded = sum(outcome.grade is None for outcome in report.outcomes)
     if agreed is not None:
         same = f"{agreed.same:.0%} of {agreed.answers} answers"
         tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave.")
-        if agreed.kappa is None or agreed.interval is None:
+        if agreed.kappa is None:
             tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
+        elif agreed.interval is None:
+            tables.say(
+                console, f"Cohen's kappa is 0.00: {_who_is_constant(report)} all answers one and the same score."
+            )
         else:
             low, high = agreed.interval.low, agreed.interval.high
             tables.say(
                 console,
-                f"Cohen's kappa, weighted by squared distance: {agreed.kappa:.2f} (95% interval {low:.2f} to "
-                f"{high:.2f}); 1 is full agreement, 0 what chance would give.",
+                f"Cohen's kappa, weighted by squared distance: {agreed.kappa:z.2f} (95% interval {low:z.2f} to "
+                f"{high:z.2f}); 1 is full agreement, 0 what chance would give.",
             )
+        if agreed.kappa is not None and round(agreed.kappa, 2) < ENOUGH:
+            tables.say(console, f"A kappa below {ENOUGH}: do not optimize by this judge.", style="yellow")
     if ungraded:
         first = next(outcome for outcome in report.outcomes if outcome.grade is None)
         tables.say(console, f"{ungraded} without a grade, the first {first.example.where}: {first.reason}")
     if apart := report.apart[:SHOWN]:
         table = tables.make_table("graded most differently", "where", "answer", "people", "judge", "its reasons")
         for each, outcome in apart:
-            cells = (each.example.where, excerpt(each.response), f"{each.score:.2f}", f"{outcome.grade:.2f}")
+            cells = (
+                each.example.where,
+                excerpt(each.response),
+                on_scale(judge, each.score),
+                on_scale(judge, outcome.grade or 0.0),
+            )
             table.add_row(*map(escape, (*cells, excerpt(outcome.feedback))))
         console.print(table)
     use = report.usage.total
@@ -89,3 +103,19 @@ def print_judge(console: Console, report: JudgeReport) -> None:
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
         f"{show_dollars(use.dollars, unpriced=use.unpriced)}",
     )
+
+
+def _who_is_constant(report: JudgeReport) -> str:
+    grades = {outcome.grade for outcome in report.outcomes if outcome.grade is not None}
+    return "the judge gives" if len(grades) == 1 else "people give"
+
+
+def on_scale(judge: Judge, grade: float) -> str:
+    """A grade from 0 to 1 in the words or numbers of the judge's scale; a mean of several may lie between two."""
+    if judge.against:
+        return f"{grade:.2f}".rstrip("0").rstrip(".")
+    names = list(judge.form.worth)
+    step = round(grade * (len(names) - 1), 2)
+    if step == int(step):
+        return names[int(step)]
+    return f"{step + 1:.2f}" if judge.form.numbers else f"{names[int(step)]} to {names[int(step) + 1]}"

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_server import ChatServer
 from command_line import here
 
 from metaspo.backends import Request
+from metaspo.engine.tasks.judges import Judge, judge_grader
+from metaspo.engine.tasks.metric_spec import MetricTable
+from metaspo.judge_command import on_scale
 
 ROWS: Sequence[tuple[str, str, object]] = (
     ("Which animal gives wool?", "the sheep", 5),
@@ -142,6 +146,54 @@ def test_where_the_data_have_no_answers_none_is_shown_as_expected(project: Path)
             assert here("optimize", "run.toml", "--quiet").code == 0
             shown = [here("check", "run.toml").out, here("answers", "--split", "train").out]
             assert [" expected " in text for text in shown] == [expected] * 2
+
+
+def test_differences_are_shown_on_the_files_own_scale_and_a_poor_judge_is_not_to_be_optimized_by(project: Path) -> None:
+    with ChatServer(lambda _request: '{"score": 4}') as server:
+        config(project, server.url)
+        shown = here("judge", "run.toml", "labelled.jsonl").out
+        agreed = here("judge", "run.toml", "labelled.jsonl", "--json").data["agreement"]
+    assert "do not optimize by this judge" in shown
+    assert "gives all answers one and the same score" in shown
+    assert "interval" not in shown
+    assert (agreed["kappa"], agreed["interval"]) == (0.0, None), "no draw of answers would say anything else"
+    cells = [line.split() for line in shown.splitlines() if "labelled.jsonl:3" in line]
+    assert cells[0][-2:] == ["1", "4"], "people 1, judge 4"
+
+
+def test_a_judge_that_agrees_is_not_warned_of(project: Path) -> None:
+    with ChatServer(said) as server:
+        config(project, server.url)
+        assert "do not optimize" not in here("judge", "run.toml", "labelled.jsonl").out
+
+
+@pytest.mark.parametrize(
+    ("settings", "grade", "name"),
+    [
+        ({"scale": 5}, 0.75, "4"),
+        ({"scale": 5}, 0.875, "4.50"),
+        ({"scale": ("poor", "fair", "good")}, 0.5, "fair"),
+        ({"scale": ("poor", "fair", "good")}, 0.75, "fair to good"),
+        ({"against": "gold"}, 0.5, "0.5"),
+        ({"against": "gold"}, 0.0, "0"),
+    ],
+)
+def test_a_grade_is_named_as_people_write_it(settings: dict[str, Any], grade: float, name: str) -> None:
+    metric = judge_grader(MetricTable(judge="It is right.", **settings), base_dir=Path())
+    assert isinstance(metric.function, Judge)
+    assert on_scale(metric.function, grade) == name
+
+
+def test_the_template_ships_answers_to_hold_its_judge_against(project: Path) -> None:
+    made = here("init", "new", "--template", "judge")
+    assert "metaspo judge new/metaspo.toml new/labelled.jsonl" in made.out
+    with ChatServer(lambda _request: "right") as server:
+        changes = ("backend=openai-compatible", "model=m", f'endpoints=["{server.url}"]')
+        sets = [word for role in ("base", "judge") for change in changes for word in ("--set", f"{role}.{change}")]
+        found = here("judge", "new/metaspo.toml", "new/labelled.jsonl", "--json", *sets)
+    assert found.code == 0, found.err
+    assert {row["score"] for row in found.data["answers"]} == {0.0, 1.0}
+    assert found.data["agreement"]["kappa"] == 0.0
 
 
 def test_a_config_without_a_judge_is_told(project: Path) -> None:

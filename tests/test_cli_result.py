@@ -101,6 +101,8 @@ def test_every_system_prompt_that_was_tried_has_a_reason() -> None:
     assert "1 refused by the server" in text
     assert trials(*tried, *fell, Select(address="iter=1/outer", system="p3", chosen=3, score=0.5)) == ""
     assert trials(Proposal(address="iter=1/inner/task=a/cand=1", user="{question}")).endswith("none was tried.")
+    nothing = Proposal(address="iter=1/outer/cand=1", none="every train answer is right already")
+    assert trials(nothing).endswith("none was tried: every train answer is right already.")
     lost = Proposal(address="iter=1/outer/cand=1", none="malformed", unusable=True)
     assert "none of the 1 that were proposed could be used" in trials(lost)
 

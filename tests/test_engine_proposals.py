@@ -14,7 +14,7 @@ from metaspo.engine.journal.view import RunView
 
 GOOD = Proposal(user="Is {question} even?")
 LOST = Proposal(none="no tags", unusable=True)
-IDLE = Proposal(none="no failures to learn from", unusable=False)
+IDLE = Proposal(none="no failures to learn from, every train answer is right already", unusable=False)
 START = Start()
 OF_A_ROUND = 2 * 2  # proposals of the inner loops of an iteration: two for each source task
 OF_A_RUN = 2 * (OF_A_ROUND + 3)

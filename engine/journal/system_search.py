@@ -58,6 +58,7 @@ class SystemSearch:
         refused: the server refused an example under them.
         guarded: those that fell below the floor of a guard.
         adopted: how often a round adopted one.
+        untried: why nothing was proposed, as often as there was nothing to propose, the first time.
         best, against: of the loser that came closest, and of what it lost to: mean scores on the train splits.
     """
 
@@ -68,6 +69,7 @@ class SystemSearch:
     gated: int = 0
     refused: int = 0
     adopted: int = 0
+    untried: str = ""
     best: float | None = None
     against: float | None = None
     guarded: tuple[Guarded, ...] = ()
@@ -92,7 +94,9 @@ class SystemSearch:
             return ""
         if not self.tried:
             return "No system prompt was adopted: none " + (
-                f"of the {self.unusable} that were proposed could be used." if self.unusable else "was tried."
+                f"of the {self.unusable} that were proposed could be used."
+                if self.unusable
+                else f"was tried{self.untried and ': '}{self.untried}."
             )
         close = ""
         if self.best is not None and self.against is not None:
@@ -130,6 +134,8 @@ class SystemTrials:
                 self.search = replace(search, tried=search.tried + 1)
             case Proposal(unusable=True):
                 self.search = replace(search, unusable=search.unusable + 1)
+            case Proposal(none=str(why)) if not search.untried:
+                self.search = replace(search, untried=why)
             case Rejected(guard=str()) | Candidate(guard=str()):
                 lost = _guarded(event, complete=isinstance(event, Candidate))
                 self.search = replace(search, guarded=(*search.guarded, lost))

@@ -22,7 +22,8 @@ class Agreement:
         same: the share of answers with equal grades.
         kappa: Cohen's, weighted by squared distance; of two grades Cohen's own. 1 is full agreement, 0 what chance
             would give. None where both give one and the same grade to all, which says nothing.
-        interval: 95%, with other answers of this kind; None where `kappa` is.
+        interval: 95%, with other answers of this kind; None where `kappa` is, and where one of the two gives all the
+            same grade: `kappa` is 0 then, whichever answers are drawn.
     """
 
     answers: int
@@ -47,6 +48,8 @@ def agreement(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Agreeme
     kappa = float(_kappa(table, np.ones((1, answers)))[0])
     if np.isnan(kappa):
         return Agreement(answers=answers, same=same, kappa=None, interval=None)
+    if np.any(np.ptp(table, axis=0) == 0):
+        return Agreement(answers=answers, same=same, kappa=0.0, interval=None)
     if same == 1:
         doubt = NormalDist().inv_cdf(1 - TAIL) ** 2
         opposed = np.concatenate([table, [[0.0, 1.0], [1.0, 0.0]]])

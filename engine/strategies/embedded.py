@@ -49,7 +49,7 @@ class EmbeddedOuter:
     async def propose(self, context: OuterContext, /) -> str:
         """The incumbent with one edit. Raises `NoProposal` when no task has a failure or no edit changes anything."""
         if not any(task.failures for task in context.tasks):
-            raise NoProposal("no failures to learn from")
+            raise NoProposal("no failures to learn from, every train answer is right already")
         move = OUTER_MOVES[(context.candidate - 1) % len(OUTER_MOVES)]
         return _first_change(context.system_prompt, lambda: move(context))
 
@@ -70,7 +70,7 @@ class EmbeddedInner:
     async def propose(self, context: InnerContext, /) -> str:
         """The parent with one edit. Raises `NoProposal` when there is no failure or no edit changes anything."""
         if not context.task.failures:
-            raise NoProposal("no failures to learn from")
+            raise NoProposal("no failures to learn from, every train answer is right already")
         move = INNER_MOVES[(context.candidate - 1) % len(INNER_MOVES)]
         return _first_change(context.task.user_prompt, lambda: move(context))
 

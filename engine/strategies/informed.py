@@ -81,7 +81,7 @@ class _Informed:
         texts = Texts("informed", self.texts)
         shown = {task.name: stratified(task.failures, context.show, context.rng) for task in tasks}
         if not any(shown.values()):
-            raise NoProposal("no failures to learn from")
+            raise NoProposal("no failures to learn from, every train answer is right already")
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
         tried = [_tried(texts, level, prompt) for prompt in context.tried[-TRIED:]]
         slots = {

@@ -37,7 +37,7 @@ class FailureAnalysisInner:
             for failure in sample(task.failures, context.show, context.rng)
         ]
         if not blocks:
-            raise NoProposal("no failures to learn from")
+            raise NoProposal("no failures to learn from, every train answer is right already")
         slots = {
             "system_prompt": context.system_prompt,
             "user_prompt": task.user_prompt,
@@ -69,7 +69,7 @@ class FailureAnalysisOuter:
             for failure in sample(task.failures, context.show, context.rng)
         ]
         if not blocks:
-            raise NoProposal("no failures to learn from")
+            raise NoProposal("no failures to learn from, every train answer is right already")
         context.rng.shuffle(blocks)
         slots = {"system_prompt": context.system_prompt, "failures": join_blocks(blocks)}
         analysis = await context.ask("analyze", meta_messages("system", "analyze", slots), read_analysis)

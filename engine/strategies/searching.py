@@ -22,7 +22,7 @@ def prompt_reader(context: SearchContext) -> Callable[[str], str]:
 def require_failures(context: SearchContext) -> None:
     """Raises `NoProposal` where every answer is right already: nothing is asked for then."""
     if not any(task.failures for task in context.tasks):
-        raise NoProposal("no failures to learn from")
+        raise NoProposal("no failures to learn from, every train answer is right already")
 
 
 async def ask_or_none(
