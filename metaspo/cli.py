@@ -209,6 +209,8 @@ def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = 
         return
     for item, estimate in zip(prepared, plans, strict=True):
         print_plan(out, item.config, estimate)
+        if item.start.run:
+            tables.say(out, item.start.sentence)
 
 
 @app.command(cls=NamedArguments)

@@ -64,10 +64,12 @@ def print_start(err: Console, prepared: Prepared) -> None:
     optimizer = config.optimizer.model if config.optimizer else "none"
     judge = f", judge {config.judge.model}" if config.judge else ""
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
+    start = f"\n  {prepared.start.sentence}" if prepared.start.run else ""
     err.print(
         f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}\n"
         f"  user prompts: {inner_strategy(config.inner.strategy, config.inner.options).describe()}\n"
-        f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}",
+        f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}"
+        f"{start}",
         highlight=False,
         markup=False,
     )

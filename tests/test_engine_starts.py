@@ -21,6 +21,7 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
+from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.tasks import Task
 
 ONLY_CHOOSING: dict[str, Any] = {"iterations": 0, "system_prompts": SYSTEMS}
@@ -179,6 +180,28 @@ def test_a_finished_runs_prompts_are_the_first_ones(tmp_path: Path, how: str) ->
     assert old.user_prompt == "Best: {question}"
     assert old.user_prompts == ("Next: {question}", "More: {question}")
     assert (new.user_prompt, new.user_prompts) == ("New: {question}", ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence", "remarks"),
+    [
+        ({}, "its system prompt and the user prompts of a.", []),
+        ({"system_prompt": "Mine."}, "its system prompt and the user prompts of a.", ["system_prompt counts for"]),
+        ({"tasks": [{"name": "z", "train": ROWS}]}, "its system prompt alone.", ["shares no source task"]),
+    ],
+)
+def test_what_a_start_takes_and_what_it_leaves_is_said(
+    tmp_path: Path, keys: dict[str, Any], sentence: str, remarks: list[str]
+) -> None:
+    finished_run(tmp_path)
+    table = {"base": BASE, "runs": "runs", "start": "old-12345678", "tasks": [{"name": "a", "train": ROWS}]}
+    prepared = prepare({**table, **keys}, folder=tmp_path)
+    said: list[str] = []
+    tell_notices([prepared, prepared], said.append)
+    assert prepared.start.sentence == f"Starts from old-12345678: {sentence}"
+    assert len(said) == len(remarks)
+    assert all(remark in text for remark, text in zip(remarks, said, strict=True))
+    assert prepare({**table, "start": ""}, folder=tmp_path).start.sentence == ""
 
 
 def test_a_task_that_is_a_guard_by_now_is_held_to_the_best_prompt_of_then(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from metaspo.engine.journal.warn import Warn
 from metaspo.engine.project import file_name, project_folder
 from metaspo.engine.runs.directory import RunDirectory, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
-from metaspo.engine.runs.start import with_start
+from metaspo.engine.runs.start import NO_RUN, StartedFrom, with_start
 from metaspo.engine.tasks import Notice, Task, load_tasks
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
@@ -28,6 +28,7 @@ class Prepared:
         beside: where the config's file is; a `.env` there counts as well as one in `folder`.
         data: where the relative paths of its data start.
         notices: what the data's owner should know, e.g. examples left out.
+        start: the run whose prompts the config's first ones are.
         source: the config's file, for messages.
     """
 
@@ -37,6 +38,7 @@ class Prepared:
     beside: Path = Path()
     data: Path = Path()
     notices: tuple[Notice, ...] = ()
+    start: StartedFrom = NO_RUN
     source: str = "config"
 
     @cached_property
@@ -66,7 +68,9 @@ class Prepared:
 
 def tell_notices(prepared: Iterable[Prepared], warn: Warn) -> None:
     """Say what the data's owner should know; of runs on the same tasks once."""
-    notices: dict[tuple[str, str], Notice] = {}
+    prepared, notices = tuple(prepared), dict[tuple[str, str], Notice]()
+    for remark in dict.fromkeys(remark for item in prepared for remark in item.start.remarks):
+        warn(remark)
     for notice in (notice for item in prepared for notice in item.notices):
         notices.setdefault((notice.task, notice.kind), notice)
     for notice in notices.values():
@@ -98,7 +102,7 @@ def prepare(
     elif overrides:
         config = parse_config(with_overrides(config.model_dump(exclude_unset=True), overrides))
     runs = (folder or project_folder(beside)) / Path(config.runs or RunConfig.model_fields["runs"].default).expanduser()
-    config = with_start(config, base=runs, source=source)
+    config, start = with_start(config, base=runs, source=source)
     notices: list[Notice] = []
     data = data_folder or beside
     tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append)
@@ -110,5 +114,6 @@ def prepare(
         beside=beside,
         data=data,
         notices=tuple(notices),
+        start=start,
         source=source,
     )

@@ -1,7 +1,9 @@
 """A run that starts from another one's result: its prompts are the first ones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
@@ -10,11 +12,38 @@ from metaspo.engine.runs.stored import read_result
 from metaspo.engine.tasks import TaskSpec
 
 
-def with_start(config: RunConfig, *, base: Path, source: str) -> RunConfig:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedFrom:
+    """The run that another one starts from.
+
+    Attributes:
+        run: its name; "" for none.
+        tasks: of the config, those that it has user prompts for.
+        remarks: what the config says beside it that counts for nothing, or will surprise.
+    """
+
+    run: str = ""
+    tasks: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Where the run starts; "" where that is what its config says."""
+        if not self.run:
+            return ""
+        users = f" and the user prompts of {', '.join(self.tasks)}" if self.tasks else " alone"
+        return f"Starts from {self.run}: its system prompt{users}."
+
+
+NO_RUN: Final = StartedFrom()
+
+
+def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig, StartedFrom]:
     """The config with the prompts that the run it names as `start` came to in the place of its first ones.
 
     The run's kept user prompts are a source task's first ones, to be chosen among; a task that the run has not had
-    starts from its own. What is returned names no run any more, so that it stays what it is whatever becomes of that.
+    starts from its own. What is returned names no run any more, so that it stays what it is whatever becomes of that;
+    beside it stands which run it was.
 
     Args:
         base: where runs are looked for by name.
@@ -24,7 +53,7 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> RunConfig:
         ConfigError: if there is no such run, only a part of its name is given, or it has no result.
     """
     if not config.start:
-        return config
+        return config, NO_RUN
     try:
         run = find_run(config.start, base=base)
         if run.name not in (config.start, Path(config.start).name):
@@ -36,14 +65,24 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> RunConfig:
     except RunDirectoryError as error:
         raise ConfigError(f"{source}: start: {error}") from None
     system, users = result["system_prompt"], result["user_prompts"]
-    return config.model_copy(
-        update={
-            "start": "",
-            "system_prompt": system,
-            "system_prompts": tuple(prompt for prompt in config.system_prompts if prompt != system),
-            "tasks": tuple(_started(task, users[task.name]) if task.name in users else task for task in config.tasks),
-        }
-    )
+    update = {
+        "start": "",
+        "system_prompt": system,
+        "system_prompts": tuple(prompt for prompt in config.system_prompts if prompt != system),
+        "tasks": tuple(_started(task, users[task.name]) if task.name in users else task for task in config.tasks),
+    }
+    shared, remarks = tuple(task.name for task in config.tasks if task.name in users), []
+    if "system_prompt" in config.model_fields_set and config.system_prompt != system:
+        remarks.append(
+            f"system_prompt counts for nothing beside start = '{config.start}', whose system prompt is the first one: "
+            "leave it out, or name it in system_prompts to have it tried, too"
+        )
+    if not shared:
+        remarks.append(
+            f"start = '{config.start}' shares no source task with this config ({', '.join(users)} are that run's): "
+            "only its system prompt is taken"
+        )
+    return config.model_copy(update=update), StartedFrom(run=run.name, tasks=shared, remarks=tuple(remarks))
 
 
 def _started(task: TaskSpec, kept: Sequence[str]) -> TaskSpec:
