@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
 BLOT: Final = "(key)"
-SHORTEST: Final = 4  # characters of a key that is looked for in any text: "x" is a server's that wants none
+SHORTEST: Final = 8  # characters of a key that is looked for in any text: "none", "EMPTY" and "1000" are words, too
 _HELD: set[str] = set()  # of the process, as its log is
 KEY_LIKE: Final = re.compile(
     r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer(?:\s|%20|\+)+[^\s\"']+",

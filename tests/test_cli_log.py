@@ -22,7 +22,7 @@ from scheduling_world import Server, ask
 from test_cli_serve import running
 from world import World
 
-from metaspo.backends import HttpEndpoint, Request, ServerFault
+from metaspo.backends import HttpEndpoint, Request, ServerFault, secrets
 from metaspo.backends.secrets import SHORTEST, hold_secret, hold_secrets_of, without_secrets
 from metaspo.cache import MemoryStore
 from metaspo.console import HarmlessConsole
@@ -31,6 +31,15 @@ from metaspo.scheduling import Event, Gateway, Lane
 from metaspo.scheduling.log_context import about, logging_about
 
 KEY = "planted-0817-never-to-be-seen"
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What a test holds is held for the process: keys that were drawn must not be blotted out of what others read."""
+    before = set(secrets._HELD)
+    yield
+    secrets._HELD.clear()
+    secrets._HELD.update(before)
 
 
 @contextmanager
@@ -308,3 +317,9 @@ def test_the_library_configures_no_logging_and_does_not_import_structlog() -> No
         "assert logging.getLogger('metaspo').level == 0; assert 'structlog' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT)
+
+
+@pytest.mark.parametrize("word", ["none", "EMPTY", "1000"])
+def test_a_key_that_is_a_word_as_servers_without_keys_are_given_blots_nothing_out(word: str) -> None:
+    hold_secret(word)
+    assert without_secrets(f"what {word} says") == f"what {word} says"
