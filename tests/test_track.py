@@ -22,6 +22,7 @@ from metaspo.engine.runs.directory import RunDirectory, find_runs
 from metaspo.engine.runs.prepare import prepare
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.track.follow import Following
+from metaspo.engine.track.tensorboard import TensorBoard
 from metaspo.engine.track.tracker import Ending, Result, TrackedRun, Version
 
 WORLD = World(3)
@@ -90,6 +91,15 @@ def test_tensorboard_has_every_point_and_prompt_once_however_often_the_run_is_br
     ((_, after),) = scalars(folder, "test/a/after")
     assert 0 < after <= 1
     assert len(list(folder.glob("events.out.tfevents.*"))) == 2, "one of each session that had something to tell"
+
+
+def test_sessions_that_begin_in_one_second_write_files_of_their_own(tmp_path: Path) -> None:
+    run = TrackedRun(name="r", config={}, folder=tmp_path)
+    for session in range(4):
+        tracker = TensorBoard(tmp_path)
+        tracker.begin(run, run_id="r" if session else "")
+        tracker.end("finished", Result(scores={"test/a": session}), calls=session)
+    assert [step for step, _ in scalars(tmp_path, "test/a")] == [0, 1, 2, 3]
 
 
 def test_a_tracker_that_cannot_write_is_said_once_and_stops_nothing(tmp_path: Path) -> None:

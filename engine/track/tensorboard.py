@@ -1,5 +1,6 @@
 """TensorBoard's files of events, by tensorboardX: scores over calls, prompts as texts."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,11 @@ class TensorBoard:
 
     def begin(self, run: TrackedRun, *, run_id: str) -> str:
         """See `Tracker`."""
-        self._writer = SummaryWriter(logdir=str(self._folder / run.name), write_to_disk=True)
+        folder, suffix = (
+            str(self._folder / run.name),
+            f".{time.time_ns()}",
+        )  # its own name tells no two of a second apart
+        self._writer = SummaryWriter(logdir=folder, filename_suffix=suffix, write_to_disk=True)
         if not run_id:
             self._opened.add_text("config", "\n".join(f"    {key} = {value}" for key, value in run.config.items()), 0)
         return run.name
