@@ -11,16 +11,17 @@ from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
 
 _ANNOUNCED: Final = re.compile(
-    r"(?:\banswer\s*(?:is|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s*[:*]*\s*(.+?)\s*(?:[.!*。]*\s*(?:\n|\Z)|\.\s)",
+    r"(?:\banswer\s*(?:is|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s{0,40}[:*]{0,40}\s{0,40}(.+?)\s{0,8}(?:[.!*。]{0,8}\s{0,8}(?:\n|\Z)|\.\s)",
     re.IGNORECASE,
 )
 _DENIAL: Final = re.compile(r"(?:not|never|neither)\b|≠", re.IGNORECASE)
 _MARKUP: Final = re.compile(r"\A```\w*\n(.*)\n```\Z|\A(?:#+\s|>\s)?\s*(\*{1,3}|`|__?|)([^*`_\n]+)\2\Z", re.DOTALL)
-_DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
+_DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
+_CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE: Final = re.compile(r"(?<!\\)[{}]")
 _MAX_BOXES: Final = 10  # are looked at, from the end
+_MAX_CASINGS: Final = 20  # are taken off, one within the other
 _LONGEST: Final = 500
 
 
@@ -91,8 +92,10 @@ def _last(text: str, places: Sequence[tuple[int, int, str]]) -> str | None:
 def _bare(expression: str) -> str | None:
     """The expression without what encloses it; None where there is none."""
     expression = expression.strip().rstrip(".").strip()
-    while (match := _CASING.fullmatch(expression)) and "$" not in match[1]:
-        expression = match[1].rstrip(".").strip()
+    for _ in range(_MAX_CASINGS):
+        if not (match := _CASING.fullmatch(expression)) or "$" in match[1]:
+            break
+        expression = match[1].strip().rstrip(".").strip()
     if len(expression) > _LONGEST or not any(map(str.isalnum, expression)):
         return None
     return expression
