@@ -15,7 +15,7 @@ import anyio.lowlevel
 from metaspo.backends import Message
 from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import Malformed, NoProposal, TaskView
-from metaspo.engine.strategies.search import RoundSize, Rows, Trial, WrongAnswer
+from metaspo.engine.strategies.search import RoundSize, Rows, Search, Trial, WrongAnswer
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import Example
 
@@ -271,3 +271,17 @@ class ScriptedArena:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+async def check_bound_and_replay(search: Search, arenas: Sequence[ScriptedArena]) -> None:
+    """It takes no more than it says in any of these, and finds the same in all."""
+    proposals = []
+    for arena in arenas:
+        try:
+            proposals.append(await search.search(arena))
+        except NoProposal:
+            proposals.append([])
+        bound = search.work(arena.size)
+        assert arena.base_calls <= bound.base
+        assert arena.optimizer_calls <= bound.optimizer
+    assert all(proposed == proposals[0] for proposed in proposals)

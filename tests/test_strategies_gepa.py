@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import Answer, Grade, ScriptedArena, examples, numbered, tagged, wanted
+from scripted_search import Answer, Grade, ScriptedArena, check_bound_and_replay, examples, numbered, tagged, wanted
 
 from metaspo.engine.strategies.base import NoProposal
 from metaspo.engine.strategies.gepa import Gepa, drawn, front
@@ -152,17 +152,8 @@ async def test_it_takes_no_more_than_it_says_and_replays_in_any_order(
     level: Level, seed: int, steps: int, minibatch: int, merges: int
 ) -> None:
     search: Search = Gepa(steps=steps, minibatch=minibatch, merges=merges)
-    found = []
-    for jitter in (None, 1, 2):
-        place = full_arena(level, seed=seed, jitter=jitter)
-        try:
-            found.append(await search.search(place))
-        except NoProposal:
-            found.append([])
-        bound = search.work(place.size)
-        assert place.base_calls <= bound.base
-        assert place.optimizer_calls <= bound.optimizer
-    assert found[0] == found[1] == found[2]
+    places = [full_arena(level, seed=seed, jitter=jitter) for jitter in (None, 1, 2)]
+    await check_bound_and_replay(search, places)
 
 
 async def test_nothing_wrong_is_nothing_to_reflect_on() -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_search import RULE, ScriptedArena, examples, numbered, tagged, wanted
+from scripted_search import RULE, ScriptedArena, check_bound_and_replay, examples, numbered, tagged, wanted
 
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy
 from metaspo.engine.strategies.base import NoProposal, TaskView
@@ -235,14 +235,5 @@ async def test_it_takes_no_more_than_it_says_and_replays_in_any_order(
         minibatch=minibatch,
         full_every=full_every,
     )
-    found = []
-    for jitter in (None, 1, 2):
-        place = arena(level, seed=seed, jitter=jitter)
-        try:
-            found.append(await search.search(place))
-        except NoProposal:
-            found.append([])
-        bound = search.work(place.size)
-        assert place.base_calls <= bound.base
-        assert place.optimizer_calls <= bound.optimizer
-    assert found[0] == found[1] == found[2]
+    places = [arena(level, seed=seed, jitter=jitter) for jitter in (None, 1, 2)]
+    await check_bound_and_replay(search, places)
