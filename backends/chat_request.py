@@ -6,7 +6,6 @@ What cannot be done is refused with a sentence.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast, get_args
 
@@ -31,8 +30,7 @@ _ROLES = frozenset(get_args(Role))
 _NUMBER = (int, float)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCall:
+class ChatCall(NamedTuple):
     """What a chat body asks for.
 
     Attributes:

@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from metaspo.backends import Completion, Request, RequestRejected, Usage
 from metaspo.scheduling.account import Account
@@ -16,8 +15,7 @@ CallStatus = Literal["hit", "miss", "joined", "refused", "failed"]
 NO_USAGE = Usage(0, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """What became of one request.
 
     Attributes:

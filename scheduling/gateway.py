@@ -154,7 +154,7 @@ class Gateway:
                 completion = stored[key]
                 target.doubt.answered_before(request)
                 target.books.hits(account, (completion,))
-                self._report_hits(((request, completion),), lane=target, account=account)
+                self._report_hits(((key, request, completion),), lane=target, account=account)
                 return Answer(completion, key, "hit", 0.0, target.price_of(completion.usage))
         joined = flight is not None
         waiter = SingleWaiter(account, asyncio.get_running_loop().create_future(), context=self._context())
@@ -227,7 +227,9 @@ class Gateway:
         target = self._lane(lane)
         target.doubt.answered_before(hits[-1][0])
         target.books.hits(account, [completion for _, completion in hits])
-        self._report_hits(hits, lane=target, account=account)
+        if self._reports is not None:
+            keyed = [(request_key(request), request, completion) for request, completion in hits]
+            self._report_hits(keyed, lane=target, account=account)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -266,7 +268,7 @@ class Gateway:
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         lane.books.hits(batch.account, [stored[key] for key in keys.values() if key in stored])
         if self._reports is not None:
-            hits = [(requests[position], stored[key]) for position, key in keys.items() if key in stored]
+            hits = [(key, requests[position], stored[key]) for position, key in keys.items() if key in stored]
             self._report_hits(hits, lane=lane, account=batch.account)
 
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
@@ -289,11 +291,13 @@ class Gateway:
     def _context(self) -> Context | None:
         return copy_context() if self._reports is not None else None
 
-    def _report_hits(self, hits: Iterable[tuple[Request, Completion]], *, lane: LaneState, account: Account) -> None:
+    def _report_hits(
+        self, hits: Iterable[tuple[str, Request, Completion]], *, lane: LaneState, account: Account
+    ) -> None:
         if self._reports is None:
             return
-        for request, completion in hits:
-            dollars, key = lane.price_of(completion.usage), request_key(request)
+        for key, request, completion in hits:
+            dollars = lane.price_of(completion.usage)
             self._reports.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
 
     def _lane(self, name: str) -> LaneState:

@@ -349,14 +349,15 @@ async def _json_of(http: web.Request) -> object:
     """
     if http.content_type != JSON:
         raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
+    late = asyncio.get_running_loop().call_later(IDLE, http.content.set_exception, TimeoutError())
     try:
-        async with asyncio.timeout(IDLE):
-            body = await http.read()
-        return orjson.loads(body)
+        return orjson.loads(await http.read())
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except orjson.JSONDecodeError as error:
         raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
+    finally:
+        late.cancel()
 
 
 def _raw_body(answers: Sequence[Answer]) -> bytes:

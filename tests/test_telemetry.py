@@ -277,7 +277,7 @@ def test_which_calls_have_spans_follows_from_their_keys_and_more_have_at_a_great
     def spans(share: float) -> list[object]:
         observer, exporter, _ = exported(share)
         for key in keys:
-            observer(replace(record, key=key))
+            observer(record._replace(key=key))
         return [(span.attributes or {})["metaspo.key"] for span in exporter.get_finished_spans()]
 
     assert spans(share) == [key for key in keys if int(key, 16) / 16**64 < share]
