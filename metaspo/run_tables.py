@@ -27,6 +27,7 @@ from metaspo.whole_table import WholeTable
 
 SCREEN_TASKS = 6  # rows of tasks on the first screen
 SCREEN_LINES = 8  # lines of the system prompt there
+GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
 OF_TIMES = (
     "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
     "until the answer is kept (store)."
@@ -63,6 +64,7 @@ def print_result(out: Console, data: Data) -> None:
         worse = " --worse" if result and any(row.worse for row in rows_of(data)) else ""
         then = f"metaspo answers {name}{worse}, metaspo report {name}, " if result else ""
         say(out, f"Next: {then}metaspo show {name} --all", style="dim")
+    _print_how_to_go_on(out, data)
 
 
 def print_run_data(out: Console, data: Data) -> None:
@@ -92,6 +94,13 @@ def print_run_data(out: Console, data: Data) -> None:
     if data["directory"]:
         prompts = " (prompts ready to paste in prompts/)" if result else ""
         say(out, f"Directory: {data['directory']}{prompts}")
+    _print_how_to_go_on(out, data)
+
+
+def _print_how_to_go_on(out: Console, data: Data) -> None:
+    """The command that goes on with a run that has ended before its end."""
+    if not data["result"] and not data.get("running") and data.get("goes_on_with"):
+        say(out, f"Go on with it: {data['goes_on_with']}", style="bold")
 
 
 def _print_warning(out: Console, summary: RunSummary) -> None:
@@ -305,6 +314,8 @@ def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
     for line in lines:
         if line.unreadable:
             say(out, line.unreadable)
+    for line in [line for line in lines if line.goes_on_with][:GO_ON]:
+        say(out, f"{line.run} has not finished; this goes on with it: {line.goes_on_with}", style="dim")
 
 
 def difference_data(first: RunDirectory, second: RunDirectory) -> Data:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_an_interrupted_run_says_so_and_nothing_of_a_killed_one(project: Path, s
     assert "Not finished: interrupted; start it again to go on" in text
     assert BROKEN_OFF not in text
     assert UNDER_WAY not in text
+
+
+def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_but_for_caps(
+    project: Path, server: ChatServer
+) -> None:
+    sets = ("--set", 'base.revision="two words"', "--set", "iterations=1")
+    assert here("optimize", "run.toml", *sets, "--set", "budget.calls=30").code == 3
+    command = "metaspo optimize run.toml --set 'base.revision=\"two words\"' --set iterations=1"
+    assert f"Go on with it: {command}" in shown()
+    assert command in here("runs").out
+    assert here("runs", "--json").data[0]["goes_on_with"] == command
+    assert here(*shlex.split(command)[1:]).code == 0
+    (run,) = here("runs", "--json").data
+    assert run["line"]["state"] == "finished"
+    assert run["line"]["goes_on_with"] == ""
+    assert "Go on with it" not in shown()
 
 
 def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_said(

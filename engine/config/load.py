@@ -1,5 +1,6 @@
 """Reads a config from a TOML file, with errors that name file and key."""
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -97,6 +98,15 @@ def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
             f'config = "{path.name}" and methods = ["default", "metaspo"]; see docs/compare.md or '
             "`metaspo compare --help`"
         )
+
+
+def as_toml(value: object) -> str:
+    """A value as a config says it, in a line; what is None in a table is left out."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {as_toml(inner)}' for key, inner in value.items() if inner is not None)}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

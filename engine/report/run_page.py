@@ -1,6 +1,5 @@
 """The page of one run, and its pictures as files."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,8 @@ def load_result(run: RunDirectory) -> RunResult:
     try:
         return TypeAdapter(RunResult).validate_json(run.result.read_bytes())
     except FileNotFoundError:
-        config = shlex.quote(run.config_file or "CONFIG")
-        raise RunDirectoryError(
-            f"{run.path}: the run has not finished; `metaspo optimize {config}` goes on with it"
-        ) from None
+        command = run.goes_on_with or "metaspo optimize CONFIG"
+        raise RunDirectoryError(f"{run.path}: the run has not finished; `{command}` goes on with it") from None
     except ValueError as error:
         raise RunDirectoryError(f"{run.result}: cannot be read as a result: {error}") from None
 

@@ -1,7 +1,7 @@
 """A run's directory: everything that is left of it, and who may write there.
 
 config.json     the resolved config
-origin.json     its file, and where its relative paths start: of data (`data`), of `cache` and `runs` (`folder`)
+origin.json     its file, what was `set` over it, where paths of `data` start, and those of cache and runs (`folder`)
 journal.jsonl   every event
 live.json       how far the session is, now and then; nothing follows from it
 .ledger         while a session goes on, or was killed: what it has spent
@@ -12,16 +12,20 @@ prompts/        the prompts as text files, ready to paste
 
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import orjson
+from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
+from metaspo.engine.config.load import as_toml
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.journal.journal import stopping_at_faults
 from metaspo.engine.optimize.result import RunResult
@@ -124,20 +128,36 @@ class RunDirectory:
             except OSError:
                 return False  # a file system without locks
 
-    def write_config(self, config: RunConfig, *, folder: Path, data: Path, file: Path | None = None) -> None:
-        """Write the resolved config, its file, and where relative paths of `cache` and `runs`, and of data, start."""
+    def write_config(
+        self,
+        config: RunConfig,
+        *,
+        folder: Path,
+        data: Path,
+        file: Path | None = None,
+        overrides: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Write the resolved config, its file with what was set over it, and where its relative paths start."""
         write_json(self.config, config.model_dump(mode="json"))
         origin = {"folder": folder, "data": data} | ({"config": file} if file else {})
-        write_json(self.origin, {name: str(path.absolute()) for name, path in origin.items()})
+        texts = {name: str(path.absolute()) for name, path in origin.items()}
+        changed = {"set": to_jsonable_python(dict(overrides), fallback=str)} if file and overrides else {}
+        write_json(self.origin, {**texts, **changed})
 
     @property
-    def config_file(self) -> str:
-        """Whose run it is, from the current folder if it is below that; "" where that is not known."""
+    def goes_on_with(self) -> str:
+        """The command that goes on with the run from the current folder; "" where its config is not known.
+
+        What was set over the config is in it, but for caps: they may be what stopped the run.
+        """
         with suppress(OSError, ValueError):
             origin = orjson.loads(self.origin.read_bytes())
             path = Path(str(origin.get("config", "")) if isinstance(origin, dict) else "")
             if path.is_absolute():
-                return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+                file = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+                kept = {key: value for key, value in origin.get("set", {}).items() if not key.startswith("budget")}
+                sets = (part for key, value in kept.items() for part in ("--set", f"{key}={as_toml(value)}"))
+                return shlex.join(("metaspo", "optimize", file, *sets))
         return ""
 
     def write_result(self, result: RunResult) -> None:

@@ -205,7 +205,11 @@ def _journal(prepared: Prepared) -> Iterator[Journal]:
     with directory.held():
         file = Path(prepared.source)
         directory.write_config(
-            prepared.config, folder=prepared.folder, data=prepared.data, file=file if file.is_file() else None
+            prepared.config,
+            folder=prepared.folder,
+            data=prepared.data,
+            file=file if file.is_file() else None,
+            overrides=prepared.overrides,
         )
         journal = FileJournal(directory.journal)
         try:

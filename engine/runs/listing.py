@@ -1,6 +1,5 @@
 """Runs side by side: one line each, and in what two of them differ."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from metaspo.engine.config.load import as_toml
 from metaspo.engine.config.schema import ROLES, ModelTable, RunConfig
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -39,6 +39,7 @@ class RunLine:
         before, after: scores on the train splits, first and best so far, 0 to 1; None where not known.
         gain: on unseen tasks, in points of 0 to 1; None where not known.
         calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
+        goes_on_with: the command that goes on with one that has not finished; "" where there is none.
         unreadable: why nothing else is known of it.
     """
 
@@ -57,6 +58,7 @@ class RunLine:
     dollars: float = 0.0
     unpriced: int = 0
     seconds: float = 0.0
+    goes_on_with: str = ""
     unreadable: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -166,15 +168,7 @@ def _flat(value: object, key: str = "") -> Iterator[tuple[str, str]]:
         for item in value:
             yield from _flat({name: inner for name, inner in item.items() if name != "name"}, f"{key}.{item['name']}")
     elif value is not None:
-        yield key, _as_toml(value)
-
-
-def _as_toml(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_as_toml, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key} = {_as_toml(inner)}' for key, inner in value.items() if inner is not None)}}}"
-    return json.dumps(value, ensure_ascii=False)
+        yield key, as_toml(value)
 
 
 def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...]) -> RunLine:
@@ -202,6 +196,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         dollars=spent.dollars if spent else 0.0,
         unpriced=spent.unpriced if spent else 0,
         seconds=spent.seconds + max(0.0, unsaid) if spent else 0.0,
+        goes_on_with=data.get("goes_on_with", ""),
     )
 
 

@@ -1,7 +1,7 @@
 """A config made ready: validated, its data loaded, nothing asked yet."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Prepared:
         notices: what the data's owner should know, e.g. examples left out.
         start: the run whose prompts the config's first ones are.
         source: the config's file, for messages.
+        overrides: what was set over it, by dotted key.
     """
 
     config: RunConfig
@@ -40,6 +41,7 @@ class Prepared:
     notices: tuple[Notice, ...] = ()
     start: StartedFrom = NO_RUN
     source: str = "config"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def directory(self) -> RunDirectory | None:
@@ -116,4 +118,5 @@ def prepare(
         notices=tuple(notices),
         start=start,
         source=source,
+        overrides=overrides or {},
     )

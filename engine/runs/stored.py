@@ -77,7 +77,8 @@ def run_data(run: RunDirectory) -> Data:
     """Everything a run's directory says of it."""
     running = run.in_use
     parts: Data = {part: read_json(run, part=part) for part in ("config", "result", "summary")}
-    return {"name": run.name, "directory": str(run.path), "running": running, **parts}
+    again = {} if parts["result"] or running else {"goes_on_with": run.goes_on_with}
+    return {"name": run.name, "directory": str(run.path), "running": running, **again, **parts}
 
 
 def shown_data(run: RunDirectory) -> Data:

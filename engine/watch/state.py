@@ -38,6 +38,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
         "stoppable": running and stoppable(follower),
         "state": "finished" if result and state != "running" else "stopped" if state == "ended" else state,
         "stopped": stopped or ("interrupted" if state == "ended" and not result else ""),
+        "goes_on_with": "" if result or state == "running" else run.goes_on_with,
         "since": session.since if session else 0.0,
         "seconds": view.spent.seconds,
         "stage": session.stage if session else "",
@@ -108,6 +109,7 @@ def candidates_of(follower: Follower) -> list[Data]:
                 "score": proposed.score,
                 "fate": proposed.fate or "being scored",
                 "why": proposed.why,
+                "unasked": not proposed.text and not proposed.steps,
             }
         )
     return every

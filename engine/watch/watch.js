@@ -34,6 +34,8 @@ function svg(tag, attributes, text) {
 const percent = (score) => (score === null || score === undefined ? "–" : (100 * score).toFixed(1) + "%");
 const number = (value) => Math.round(value).toLocaleString("en");
 const slug = (text) => text.replaceAll(" ", "-");
+const unbroken = (text) => text.replaceAll(" ", "\u00a0");
+const tight = (text) => text.replaceAll(" → ", unbroken(" → ")).replaceAll("–", "\u2060–\u2060");  // what belongs together stays in one line
 const say = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
 
 function clock(seconds) {
@@ -77,7 +79,9 @@ function drawState(state) {
   const share = state.state === "finished" ? 1 : progress ? progress.settled / progress.planned : null;
   say("share", share === null ? "–" : Math.floor(100 * share) + "%");
   $("bar").style.width = 100 * (share || 0) + "%";
-  say("left", running ? (progress ? progress.left : "") : state.state === "finished" ? "done" : "start it again to go on: everything paid for is kept");
+  say("left", running ? (progress ? progress.left : "") : state.state === "finished" ? "done" : !state.goes_on_with ? "start it again to go on: everything paid for is kept" : "everything paid for is kept; to go on:");
+  $("again").hidden = !state.goes_on_with;
+  say("again-command", state.goes_on_with);
   drawStage();
 
   const first = points.length ? points[0].score : null, best = points.length ? Math.max(...points.map((point) => point.score)) : null;
@@ -85,7 +89,8 @@ function drawState(state) {
   const onTest = state.gains.length > 0;
   say("best-title", onTest ? (gain.role === "target" ? "Unseen tasks, before and after" : "Test examples, before and after") : "Best so far, on the train examples");
   say("best", onTest ? `${percent(gain.before)} → ${percent(gain.after)}` : first === null ? "–" : `${percent(first)} → ${percent(best)}`);
-  say("gain", gain ? gain.text : "");
+  const [change, interval = ""] = gain ? gain.text.split(/(?=\()/) : [""];
+  if ($("gain").textContent !== change + interval) $("gain").replaceChildren(change, el("span", { class: "whole" }, interval));
   $("gain").className = gain && gain.clear ? (gain.after > gain.before ? "good" : "bad") : "";
   say("verdict", gain ? gain.verdict + (onTest ? "" : "; on the examples that it was chosen by, which flatters") : "");
 
@@ -199,8 +204,13 @@ function drawTree() {
       children.get(parent).push(one);
     }
     const walk = (parent, depth) => {
-      for (const one of children.get(parent) || []) {
-        wanted.push(candidateNode(one, depth));
+      const below = children.get(parent) || [];
+      const same = new Map();  // of those for which nobody was asked one stands for all that have its reason
+      for (const one of below) if (one.unasked) same.set(one.fate, (same.get(one.fate) || 0) + 1);
+      for (const one of below) {
+        if (one.unasked && !same.has(one.fate)) continue;
+        wanted.push(candidateNode(one, depth, same.get(one.fate) || 1));
+        if (one.unasked) same.delete(one.fate);
         if (one.address !== parent) walk(one.address, depth + 1);
       }
     };
@@ -211,10 +221,10 @@ function drawTree() {
   while (tree.children.length > wanted.length) tree.lastChild.remove();
 }
 
-function candidateNode(one, depth) {
+function candidateNode(one, depth, times) {
   const key = "@" + one.address;
   let node = nodes.get(key);
-  const says = JSON.stringify([one, depth]);
+  const says = JSON.stringify([one, depth, times]);
   if (!node) {
     node = el("details", { "data-address": one.address }, el("summary", {}), el("div", { class: "inside" }));
     node.addEventListener("toggle", () => { if (node.open) openCandidate(one.address, node); });
@@ -227,7 +237,7 @@ function candidateNode(one, depth) {
   const known = ["kept", "passed over", "dropped", "being scored"].includes(one.fate);
   node.firstChild.replaceChildren(
     el("span", { class: "score" }, percent(one.score)),
-    el("span", { class: "tag " + (known ? slug(one.fate) : "") }, known ? one.fate : "no prompt"),
+    el("span", { class: "tag " + (known ? slug(one.fate) : "") }, known ? one.fate : times > 1 ? `no prompt, ${times}×` : "no prompt"),
     el("span", { class: "what", title: one.address }, one.text || one.fate),
   );
   if (node.open) openCandidate(one.address, node);
@@ -240,19 +250,22 @@ async function openCandidate(address, node) {
   const one = await answer.json(), inside = node.lastChild;
   const text = el("div", { class: "text diff" });
   for (const span of one.spans) text.append(span.change === "added" ? el("ins", {}, span.text) : span.change === "removed" ? el("del", {}, span.text) : span.text);
+  const button = el("button", {}, "copy");
+  button.addEventListener("click", () => copy(one.text, button));
   inside.replaceChildren(
     el("p", { class: "soft" }, one.address + (one.why ? ": " + one.why : "")),
-    el("p", { class: "soft" }, one.text ? "What changed against the prompt that it was to improve on:" : one.fate),
+    one.text ? el("div", { class: "row" }, el("span", { class: "soft" }, "What changed against the prompt that it was to improve on:"), button) : el("p", { class: "soft" }, one.fate),
     one.text ? text : null,
     ...one.steps.flatMap(([step, said]) => [el("p", { class: "soft" }, "The optimizer, asked to " + step + ":"), el("div", { class: "text" }, said)]),
   );
   while (inside.lastChild && inside.lastChild.textContent === "null") inside.lastChild.remove();
 }
 
-const TEXTS = new Set(["role", "metric"]);
+const TEXTS = new Set(["role", "metric", "run", "date", "state", "models", "changed"]);
+const side = (column) => (TEXTS.has(column) ? "left " : "") + "of-" + slug(column);
 
 function table(target, columns, rows) {
-  target.replaceChildren(el("tr", {}, ...columns.map((column) => el("th", { class: TEXTS.has(column) ? "left" : "" }, column))), ...rows.map((row) => el("tr", {}, ...row.map((cell, place) => el("td", { class: TEXTS.has(columns[place]) ? "left" : "" }, cell)))));
+  target.replaceChildren(el("tr", {}, ...columns.map((column) => el("th", { class: side(column) }, column))), ...rows.map((row) => el("tr", {}, ...row.map((cell, place) => el("td", { class: side(columns[place]) }, tight(cell))))));
 }
 
 function drawTasks() {
@@ -262,14 +275,16 @@ function drawTasks() {
 }
 
 function drawServers() {
-  const lanes = Object.entries((seen.state && seen.state.lanes) || {});
+  const lanes = Object.entries((seen.state && seen.state.lanes) || {}), running = seen.state && seen.state.state === "running";
   $("lanes").replaceChildren(...(lanes.length ? lanes.map(([lane, now]) => el("div", {},
     el("h3", {}, `${lane} model`), now.stopped ? el("p", { class: "bad" }, now.stopped) : null,
     el("dl", {},
-      el("dt", {}, "calls out"), el("dd", {}, `${now.in_flight} of ${now.concurrency} at once; ${number(now.queued)} waiting for their turn, ${now.retrying} to be tried again`),
-      el("dt", {}, "speed"), el("dd", {}, `${number(now.tokens_per_second)} tokens a second; ${number(now.answered)} answered`),
+      ...(running ? [
+        el("dt", {}, "calls out"), el("dd", {}, `${now.in_flight} of ${now.concurrency} at once; ${number(now.queued)} waiting for their turn, ${now.retrying} to be tried again`),
+        el("dt", {}, "speed"), el("dd", {}, `${number(now.tokens_per_second)} tokens a second; ${number(now.answered)} answered`),
+      ] : [el("dt", {}, "calls"), el("dd", {}, `${number(now.answered)} answered, up to ${now.concurrency} at once`)]),
       el("dt", {}, "limits"), el("dd", {}, limits(now)),
-      el("dt", {}, "servers"), el("dd", {}, ...now.endpoints.map((server) => el("div", { class: server.health === "down" ? "bad" : "" }, `${server.name}: ${server.health}, ${server.in_flight} out, ${number(server.answered)} answered`)))))) : [el("p", { class: "soft" }, "Nothing is known of the servers: this run was not watched by a version that says so.")]));
+      el("dt", {}, "servers"), el("dd", {}, ...now.endpoints.map((server) => el("div", { class: server.health === "down" ? "bad" : "" }, `${server.name}: ${server.health}, ${running ? `${server.in_flight} out, ` : ""}${number(server.answered)} answered`)))))) : [el("p", { class: "soft" }, "Nothing is known of the servers: this run was not watched by a version that says so.")]));
 }
 
 function limits(now) {
@@ -347,13 +362,14 @@ function drawLog() {
 
 function shown(value) {
   if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(5)));
-  return (typeof value === "string" ? value : JSON.stringify(value)).slice(0, 160);
+  const text = (typeof value === "string" ? value : JSON.stringify(value)).replaceAll("\n", " ⏎ ");
+  return text.length > 160 ? text.slice(0, 159) + "…" : text;
 }
 
 function lineText(line) {
   const { event, address, t, ...rest } = line;
   const said = Object.entries(rest).map(([key, value]) => `${key}=${shown(value)}`).join("  ");
-  return `${String(t === undefined ? "" : t).padStart(9)}  ${event}  ${address || ""}  ${said}`;
+  return `${(t === undefined ? "" : Number(t).toFixed(3)).padStart(9)}  ${event}  ${address || ""}  ${said}`;
 }
 
 function showTab(tab) {
@@ -364,7 +380,7 @@ function showTab(tab) {
 }
 
 function watchRun() {
-  $("run").hidden = false;
+  $("run").hidden = $("keys").hidden = false;
   const source = new EventSource(`/events?run=${encodeURIComponent(name)}`);
   source.onopen = () => say("link", "");
   source.onerror = () => say("link", "not connected; trying again");
@@ -417,14 +433,28 @@ async function watchAll() {
     const running = found.runs.filter((run) => run.state === "running").length;
     say("title", `${found.runs.length} runs${running ? `, ${running} going on` : ""}`);
     $("grids").replaceChildren(...found.grids.flatMap(gridNodes));
-    const head = el("tr", {}, ...["run", "progress", ...found.columns].map((column) => el("th", {}, column)));
+    const head = el("tr", {}, ...["run", ...found.columns].map((column) => el("th", { class: side(column) }, column)));
     $("runs").replaceChildren(head, ...found.runs.map((run) => {
       const bar = el("i", {});
       bar.style.width = 100 * (run.state === "finished" ? 1 : run.share || 0) + "%";
-      return el("tr", {}, el("td", {}, el("a", { href: "/?run=" + encodeURIComponent(run.name) }, run.name)), el("td", {}, el("div", { class: "bar" }, bar)), ...run.texts.map((text) => el("td", {}, text)));
+      const cells = run.texts.map((text, place) => el("td", { class: side(found.columns[place]), "data-head": found.columns[place], ...(text ? {} : { "data-empty": "" }) }, tight(text)));
+      return el("tr", {}, el("td", {}, el("a", { href: "/?run=" + encodeURIComponent(run.name) }, run.name), el("div", { class: "bar" }, bar)), ...cells);
     }));
   } catch { say("link", "not connected; trying again"); }
   setTimeout(watchAll, 2000);
+}
+
+async function copy(text, button) {
+  try { await navigator.clipboard.writeText(text); } catch {
+    const area = el("textarea", {});
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  button.textContent = "copied";
+  setTimeout(() => { button.textContent = "copy"; }, 1500);
 }
 
 function step(by) {
@@ -460,11 +490,6 @@ addEventListener("DOMContentLoaded", () => {
   press("[data-filter]", "filter", "answers");
   $("home").href = "/#all";
   $("stop").addEventListener("click", pressStop);
-  $("copy").addEventListener("click", async () => {
-    const text = $("prompt").textContent;
-    try { await navigator.clipboard.writeText(text); } catch { const range = document.createRange(); range.selectNodeContents($("prompt")); getSelection().removeAllRanges(); getSelection().addRange(range); document.execCommand("copy"); }
-    say("copy", "copied");
-    setTimeout(() => say("copy", "copy"), 1500);
-  });
+  for (const button of document.querySelectorAll("[data-copies]")) button.addEventListener("click", () => copy($(button.dataset.copies).textContent, button));
   if (name) watchRun(); else watchAll();
 });
