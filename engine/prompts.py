@@ -16,6 +16,10 @@ class PromptError(ValueError):
     """A prompt that cannot be used; `str()` says why."""
 
 
+class WordingError(PromptError):
+    """A prompt that could be used, and breaks what the config says every prompt must keep to."""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptPair:
     """One system prompt and one user prompt: what a task's examples are answered under."""

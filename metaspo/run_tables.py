@@ -104,7 +104,9 @@ def _print_how_to_go_on(out: Console, data: Data) -> None:
 
 
 def _print_warning(out: Console, summary: RunSummary) -> None:
-    """That proposals were lost, and whether asking again would ask anybody."""
+    """That proposals were lost, for their wording or altogether, and whether asking again would ask anybody."""
+    if sentence := summary.proposals.sentence:
+        say(out, sentence)
     if warning := summary.proposals.warning:
         again = from_cache(
             next((use for lane, use in summary.usage.lanes.items() if "optimizer" in lane), None), "optimizer"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunConfig, RunResult
+from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.execute import make_context
@@ -37,8 +39,10 @@ class Runs:
         width: int,
         observer: Observer | None = None,
         latency: float = 1.0,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         """`latency`: mean seconds of a call, virtual ones as long as `do` is not another."""
+        self.count_tokens = count_tokens
         self.latency = latency
         self.prepared = Prepared(config=config, tasks=tuple(tasks), folder=Path())
         self.world, self.timing, self.width = world, timing, width
@@ -72,7 +76,7 @@ class Runs:
             )
             try:
                 async with asyncio.timeout(stop_after):
-                    return await what(context)
+                    return await what(replace(context, count_tokens=self.count_tokens))
             except TimeoutError:
                 return None
 

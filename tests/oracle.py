@@ -13,6 +13,7 @@ from typing import Any
 from metaspo.backends import Completion, Message, Request, Sampling, Usage, json_text
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import draw_at, rng_at
+from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.ape import read_induced, user_induction
@@ -51,8 +52,11 @@ class Refused(Exception):
 class Oracle:
     """Runs a config sequentially; `selections` then holds what was selected, by address."""
 
-    def __init__(self, config: RunConfig, tasks: list[Task], answer: Answer) -> None:
+    def __init__(
+        self, config: RunConfig, tasks: list[Task], answer: Answer, *, count_tokens: Callable[[str], int] = len
+    ) -> None:
         self.config = config
+        self.count_tokens = count_tokens
         self.tasks = [replace(task, train=task.train[: config.rows]) for task in tasks if task.role == "source"]
         looked_for = config.outer.candidates and (config.iterations or config.train_calls)
         searched = looked_for or config.system_prompts
@@ -109,7 +113,8 @@ class Oracle:
                 place = f"induced/task={task.name}/prompt={number}"
                 rule = task.answer_format.describe()
                 shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
-                user = self.ask(f"{place}/induce", user_induction(shown, answer_rule=rule), induced_reader(rule))
+                asked = user_induction(shown, answer_rule=rule)
+                user = self.write(f"{place}/induce", asked, induced_reader(rule), task)
                 if user is not None and user not in nodes:
                     nodes[user] = self.score_at(f"induced/task={task.name}", task, system, user)
             plain[task.name] = [node for node in nodes.values() if not node.refused] or list(kept[task.name])
@@ -133,7 +138,7 @@ class Oracle:
         parent = nodes[0]
         for number in range(1, candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = given[number - 1] if given else self.propose_user(task, parent, system, place)
+            prompt = self.or_none(given[number - 1], task) if given else self.propose_user(task, parent, system, place)
             if prompt is None:
                 continue
             gate = self.gate({task.name: [parent]}, 0 if given else self.config.inner.gate, place)
@@ -177,7 +182,10 @@ class Oracle:
         for number in range(1, (len(given) or self.config.outer.candidates) + 1):
             place = f"{address}/cand={number}"
             system_before, parents = starts[(number - 1) % len(starts)]
-            prompt = given[number - 1] if given else self.propose_system(parents, system_before, place)
+            if given:
+                prompt = self.or_none(given[number - 1], None)
+            else:
+                prompt = self.propose_system(parents, system_before, place)
             if prompt is None:
                 continue
             gate = self.gate(parents, 0 if given else self.config.outer.gate, place)
@@ -243,11 +251,12 @@ class Oracle:
                 failure_block(failure, system_prompt=system, user_prompt=parent.user) for failure in shown
             ),
         }
-        analysis = self.ask(f"{address}/analyze", meta_messages("user", "analyze", slots), read_analysis)
+        asked = ending_with(self.told_of(task), meta_messages("user", "analyze", slots))
+        analysis = self.ask(f"{address}/analyze", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        return self.ask(f"{address}/generate", meta_messages("user", "generate", slots), read_user_prompt)
+        return self.write(f"{address}/generate", meta_messages("user", "generate", slots), read_user_prompt, task)
 
     def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
         """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
@@ -261,21 +270,71 @@ class Oracle:
             return None
         rng.shuffle(blocks)
         slots = {"system_prompt": system, "failures": "\n\n".join(blocks)}
-        analysis = self.ask(f"{address}/analyze", meta_messages("system", "analyze", slots), read_analysis)
+        asked = ending_with(self.told_of(None), meta_messages("system", "analyze", slots))
+        analysis = self.ask(f"{address}/analyze", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        return self.ask(f"{address}/generate", meta_messages("system", "generate", slots), read_system_prompt)
+        return self.write(f"{address}/generate", meta_messages("system", "generate", slots), read_system_prompt, None)
 
-    def ask(self, address: str, messages: tuple[Message, ...], read: Callable[[str], str]) -> str | None:
+    def told_of(self, task: Task | None) -> str:
+        """What whoever writes a user prompt of a task, or a system prompt, has to keep to."""
+        wording = Wording(fixed=task.fixed) if task else self.config.outer
+        return wording.request("user" if task else "system")
+
+    def write(
+        self, address: str, messages: Sequence[Message], read: Callable[[str], str], task: Task | None
+    ) -> str | None:
+        """A prompt that keeps to what it has to, its fixed parts put back: of a task, or a system prompt."""
+        return self.ask(
+            address, ending_with(self.told_of(task), messages), lambda answer: self.taken(read(answer), task)
+        )
+
+    def taken(self, prompt: str, task: Task | None) -> str:
+        """A user prompt of a task, or a system prompt, with its fixed parts; `Malformed` if it breaks its wording."""
+        first, fixed = (task.user_prompt, task.fixed) if task else (self.config.system_prompt, self.config.outer.fixed)
+        for part in fixed:
+            if part not in prompt:
+                prompt = f"{part}\n\n{prompt}" if first.startswith(part) else f"{prompt}\n\n{part}"
+        if task and prompt.count("{question}") != 1:
+            raise Malformed("placeholder")
+        if not task and (fault := self.broken(prompt)):
+            raise Malformed(fault, again=drawn_again("system", fault))
+        return prompt
+
+    def or_none(self, prompt: str | None, task: Task | None) -> str | None:
+        """The same of one that nobody could write again; None if it breaks its wording."""
+        try:
+            return None if prompt is None else self.taken(prompt, task)
+        except Malformed:
+            return None
+
+    def broken(self, system: str) -> str:
+        """What a system prompt breaks of what is asked of its wording."""
+        table, held = self.config.outer, set(system.casefold().replace(".", "").split())
+        if table.max_chars is not None and len(system) > table.max_chars:
+            return f"it has {len(system):,} characters, and max_chars = {table.max_chars:,}"
+        if table.max_prompt_tokens is not None and (tokens := self.count_tokens(system)) > table.max_prompt_tokens:
+            return f"it has {tokens:,} tokens, and max_prompt_tokens = {table.max_prompt_tokens:,}"
+        for word in table.must_contain:
+            if word not in held:
+                return f"it does not hold the words '{word}' (must_contain)"
+        for word in table.must_not_contain:
+            if word in held:
+                return f"it holds the words '{word}' (must_not_contain)"
+        return ""
+
+    def ask(self, address: str, messages: Sequence[Message], read: Callable[[str], str]) -> str | None:
         """One optimizer answer that can be read; None after the last redraw, or where it is refused."""
+        again = ""
         for attempt in range(self.config.redraws + 1):
             draw = draw_at(self.config.seed, address, attempt=attempt)
             sampling = Sampling(max_tokens=1024, temperature=1.0)
+            asked = tuple(ending_with(again, messages))
             try:
-                return read(self.send(Request(model="writer", messages=messages, sampling=sampling, draw=draw)))
-            except Malformed:
-                continue
+                return read(self.send(Request(model="writer", messages=asked, sampling=sampling, draw=draw)))
+            except Malformed as fault:
+                again = fault.again
             except Refused:
                 return None
         return None
@@ -382,6 +441,12 @@ class Oracle:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
+
+
+def ending_with(request: str, messages: Sequence[Message]) -> list[Message]:
+    """The messages, something added to the last one."""
+    *before, last = messages
+    return [*before, replace(last, content=f"{last.content}\n\n{request}") if request else last]
 
 
 def different(nodes: list[Evaluation]) -> list[Evaluation]:

@@ -65,7 +65,7 @@ class PlanOracle(Oracle):
             task=_view(task, parent),
             ask=self._no_ask,
         )
-        return _proposed(EmbeddedInner().propose(context))
+        return self.or_none(_proposed(EmbeddedInner().propose(context)), task)
 
     def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
         """As the strategy says; MetaSPO's own is written out in the oracle."""
@@ -80,7 +80,7 @@ class PlanOracle(Oracle):
             tasks=tuple(_view(task, kept[task.name][0]) for task in self.tasks),
             ask=self._no_ask,
         )
-        return _proposed(EmbeddedOuter().propose(context))
+        return self.or_none(_proposed(EmbeddedOuter().propose(context)), None)
 
     def test(self, stage: str, system: str, prompts: dict[str, list[str]]) -> None:
         """Score prompts on the test splits."""

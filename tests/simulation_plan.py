@@ -11,12 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from world import JUDGE, judged, make_config, make_task
+from world import JUDGE, SKILLS, judged, make_config, make_task
 
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.schema import ModelTable, OuterTable
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.metrics import build_metric
 
@@ -160,6 +160,7 @@ class Plan:
             "two runs at once": len(self.configs) > 1,
             "several first prompts": first.system_prompts or any(task.user_prompts for task in self.tasks),
             "guards": any(task.role == "guard" for task in self.tasks),
+            "wording": first.outer.is_set or any(task.fixed for task in self.tasks),
             "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
             "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
             "budget": first.budget.model_fields_set,
@@ -190,11 +191,12 @@ def draw_plan(seed: int) -> Plan:
     config = _config(rng)
     if whose:
         config = config.model_copy(update={"judge": ModelTable.model_validate(JUDGE)})
+    config, wording = _worded(Random(f"simulation wording {seed}"), config)
     replicas = rng.randint(1, 3)
     return Plan(
         seed=seed,
         configs=(config, _sibling(rng, config))[:runs],
-        tasks=_judged(judges, _tasks(rng)) if whose else _tasks(rng),
+        tasks=_fixed(wording, _judged(judges, _tasks(rng)) if whose else _tasks(rng)),
         replicas=replicas,
         vllm=_vllm(rng),
         provider=_provider(rng, config),
@@ -233,6 +235,31 @@ def _config(rng: Random) -> RunConfig:
     changes["base"] = {"model": "answerer", "max_tokens": 8, **endpoint, **_lane(rng, "base")}
     changes["optimizer"] = {"model": "writer", **endpoint, **_lane(rng, "optimizer")}
     return make_config(changes)
+
+
+def _worded(rng: Random, config: RunConfig) -> tuple[RunConfig, Random | None]:
+    """What prompts must keep to, in a quarter of the plans; the generator goes on to their tasks."""
+    if rng.random() >= 0.25:
+        return config, None
+    drawn: tuple[dict[str, Any], ...] = (
+        {"max_chars": rng.randint(20, 60)},
+        {"must_not_contain": (rng.choice(SKILLS),)},
+        {"must_contain": ("assistant",)},
+        {"fixed": (config.system_prompt,)},
+        {},
+    )
+    first = config.system_prompts  # which must keep to it, too
+    fitting = [each for each in drawn if not any(map(OuterTable.model_validate(each).fault, first))]
+    return config.model_copy(update={"outer": config.outer.model_copy(update=rng.choice(fitting))}), rng
+
+
+def _fixed(rng: Random | None, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """With a part of some tasks' first user prompts that stays."""
+    part = {task.name: task.user_prompt.partition(" is ")[0] for task in tasks}
+    return tuple(
+        replace(task, fixed=(part[task.name],)) if rng and task.role == "source" and rng.random() < 0.5 else task
+        for task in tasks
+    )
 
 
 def _strategy(rng: Random) -> str:

@@ -19,12 +19,17 @@ from metaspo.engine.tasks import Task
 
 
 def tasks_of(
-    count: int, *, programs: int = 0, guards: Sequence[float] = (), users: Sequence[int] = ()
+    count: int, *, programs: int = 0, guards: Sequence[float] = (), users: Sequence[int] = (), fixed: int = 0
 ) -> tuple[Task, ...]:
     """So many source tasks, the last `programs` of which, and the target task then, are answered by a program; and a
-    guard of each of these tolerances, by a program, too, then. Sources have so many further first user prompts."""
+    guard of each of these tolerances, by a program, too, then. Sources have so many further first user prompts, and the
+    first ones of them a fixed part."""
     sources = [
-        replace(make_task(name, train=4 + n), user_prompts=USERS[: users[n]] if n < len(users) else ())
+        replace(
+            make_task(name, train=4 + n),
+            user_prompts=USERS[: users[n]] if n < len(users) else (),
+            fixed=(f"About {name}:",) if n < fixed else (),
+        )
         for n, name in enumerate("abcd"[:count])
     ]
     guarding = [
@@ -47,6 +52,11 @@ def graded(tasks: tuple[Task, ...], world: int) -> tuple[Task, ...]:
     return tuple(judged(task, **settings) if n in (0, len(tasks) - 1) else task for n, task in enumerate(tasks))
 
 
+def count_words(text: str) -> int:
+    """A tokenizer of its kind."""
+    return len(text.split())
+
+
 def is_gradable(oracle: Oracle) -> bool:
     """Run it, if what answers are worth under the first prompts is to be had."""
     try:
@@ -60,6 +70,27 @@ USERS = ("Be exact. Is {question} even?", "Is {question} even?", "Be careful, br
 SYSTEMS = ("You are careful and brief.", "Help.", "You are curious, patient, literal and exact.")
 STARTS = st.lists(st.integers(0, 3), max_size=2)
 GUARDS = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1.0]), max_size=2)
+WORDINGS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {},
+        {"max_chars": 40},
+        {"max_prompt_tokens": 4},
+        {"must_contain": ["assistant"]},
+        {"must_not_contain": ["patient", "brief"]},
+        {"fixed": ["You are a helpful assistant."]},
+        {"fixed": ["helpful"], "must_not_contain": ["exact"]},
+    ]
+)
+
+
+def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
+    """What was drawn, as a config may have it."""
+    table = {name: drawn[name] for name in drawn if name != "wording"}
+    keep = drawn["keep"] if drawn["under"] in ("first", "induced") else 1
+    return {**table, **drawn["wording"], "keep": keep}
+
+
 SIZES = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 10**6),
@@ -76,8 +107,9 @@ SIZES = st.fixed_dictionaries(
                 "induced": st.integers(1, 2),
                 "keep": st.integers(1, 3),
                 "length_penalty": st.sampled_from([0.0, 0.0, 5.0, 100.0]),
+                "wording": WORDINGS,
             }
-        ).map(lambda outer: {**outer, "keep": outer["keep"] if outer["under"] in ("first", "induced") else 1}),
+        ).map(outer_table),
         "rows": st.none() | st.integers(1, 6),
         "redraws": st.integers(0, 2),
         "ties": st.sampled_from(["shorter", "earlier"]),
@@ -99,10 +131,10 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     sizes: dict[str, Any], users: list[int], guards: list[float], world: int, timing: int, width: int
 ) -> None:
     config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards, users=users), world)
-    oracle = Oracle(config, list(tasks), World(world).answer)
+    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards, users=users, fixed=world % 5 // 3), world)
+    oracle = Oracle(config, list(tasks), World(world).answer, count_tokens=count_words)
     assume(is_gradable(oracle))
-    runs = Runs(config, tasks, World(world), timing=timing, width=width)
+    runs = Runs(config, tasks, World(world), timing=timing, width=width, count_tokens=count_words)
     result = runs.session()
     assert result is not None
     assert selections(runs.journal.events) == oracle.selections
@@ -120,9 +152,9 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
     config = make_config({**sizes, "judge": JUDGE})
     tasks = graded(tasks_of(2, programs=world % 3, guards=guards), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
-    undisturbed = Runs(config, tasks, World(world), timing=1, width=8)
+    undisturbed = Runs(config, tasks, World(world), timing=1, width=8, count_tokens=count_words)
     result = undisturbed.session()
-    disturbed = Runs(config, tasks, World(world), timing=2, width=5)
+    disturbed = Runs(config, tasks, World(world), timing=2, width=5, count_tokens=count_words)
     for stop in stops:
         disturbed.session(stop_after=stop)
     assert disturbed.session() == result
@@ -138,7 +170,7 @@ def test_a_finished_run_started_again_makes_no_call(
     config = make_config({**sizes, "judge": JUDGE})
     tasks = graded(tasks_of(2, programs=world % 3, guards=guards, users=users), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
-    runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30)
+    runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30, count_tokens=count_words)
     if stop:
         runs.session(stop_after=stop)
     first = runs.session()
@@ -154,7 +186,7 @@ def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat() 
         config, tasks = make_config({**sizes, "outer": outer}), tasks_of(2)
         oracle = Oracle(config, list(tasks), World(world).answer)
         oracle.run()
-        runs = Runs(config, tasks, World(world), timing=world, width=4)
+        runs = Runs(config, tasks, World(world), timing=world, width=4, count_tokens=count_words)
         assert runs.session() is not None
         assert selections(runs.journal.events) == oracle.selections
 

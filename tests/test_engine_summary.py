@@ -62,7 +62,15 @@ async def test_files_say_their_version_and_hold_what_they_always_held(tmp_path: 
     assert set(summary["barriers"]) == {"each", "idle", "share"}
     assert all(set(wait) == {"address", "idle", "seconds", "waited"} for wait in summary["barriers"]["each"])
     assert set(summary["all_sessions"]) >= set(OLD_SESSIONS)
-    assert set(summary["proposals"]) == {"last_reason", "made", "unusable", "warning"}
+    assert set(summary["proposals"]) == {
+        "last_reason",
+        "last_unfit",
+        "made",
+        "sentence",
+        "unfit",
+        "unusable",
+        "warning",
+    }
 
 
 def test_a_summary_of_an_earlier_version_lacks_what_came_later() -> None:

@@ -1,5 +1,9 @@
 """What the text of a system prompt must keep to: whatever is proposed, no prompt that breaks it is asked under."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from engine_sessions import Runs
 from hypothesis import given
@@ -14,8 +18,10 @@ from metaspo.engine.config.schema import OuterTable
 from metaspo.engine.config.wording import Wording, stand_in
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.events import Malformed
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.tasks import TaskError, TaskSpec, load_task
 
 OUTER = [name for name, loop in CASES if loop == "outer"]
 letters = st.text("abcXYZ", min_size=1, max_size=5)
@@ -69,10 +75,10 @@ def test_whoever_writes_system_prompts_is_told_what_they_must_keep_to_and_nobody
     wording = Wording(max_chars=900, must_contain=("a helpful assistant",), must_not_contain=("sorry",))
     runs = Runs(make_config({"outer": {"candidates": 2, **wording.model_dump()}}), TASKS, World(5), timing=1, width=4)
     assert runs.session() is not None
-    assert wording.request.startswith(
+    assert wording.request("system").startswith(
         "Whatever system prompt you write must have at most 900 characters; it must contain"
     )
-    asked = [said.endswith(wording.request) for said in told(runs)]
+    asked = [said.endswith(wording.request("system")) for said in told(runs)]
     assert {True, False} == set(asked)
     free = Runs(make_config({"outer": {"candidates": 2}}), TASKS, World(5), timing=1, width=4)
     free.session()
@@ -138,3 +144,108 @@ def test_a_first_system_prompt_may_be_longer_than_those_that_are_looked_for() ->
 def test_runs_of_different_wordings_are_different_runs() -> None:
     wordings: list[dict[str, object]] = [{}, {"must_contain": ["helpful"]}, {"must_not_contain": ["rude"]}]
     assert len({fingerprint(make_config({"outer": wording}), TASKS) for wording in wordings}) == 3
+
+
+def count_words(text: str) -> int:
+    """A tokenizer of its kind."""
+    return len(text.split())
+
+
+@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+def test_no_example_is_asked_under_a_system_prompt_of_more_tokens_than_may_be(name: str) -> None:
+    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    most = max(map(count_words, system_prompts(free))) - 1
+    bound = Runs(outer_of(name, max_prompt_tokens=most), TASKS, World(5), timing=1, width=4, count_tokens=count_words)
+    assert bound.session() is not None
+    new = system_prompts(bound) - {DEFAULT_SYSTEM_PROMPT}
+    assert all(count_words(prompt) <= most for prompt in new)
+
+
+FIXED = "You are a helpful assistant."
+
+
+@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+def test_the_fixed_part_stands_in_every_system_prompt_letter_by_letter(name: str) -> None:
+    free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    assert any(FIXED not in prompt for prompt in system_prompts(free)) or name in ("embedded", "sprig")
+    bound = Runs(outer_of(name, fixed=[FIXED]), TASKS, World(5), timing=1, width=4)
+    result = bound.session()
+    assert result is not None
+    assert FIXED in result.system_prompt
+    assert all(prompt.count(FIXED) == 1 for prompt in system_prompts(bound))
+    assert len(system_prompts(bound)) > 1, "a candidate that lost it is mended, not lost"
+
+
+INNER = [name for name, loop in CASES if loop == "inner"]
+
+
+@pytest.mark.parametrize("name", [*INNER, "metaspo", "embedded"])
+def test_the_fixed_part_stands_in_every_user_prompt_of_its_task(name: str) -> None:
+    part = "Answer yes or no."
+    tasks = tuple(
+        replace(task, user_prompt=f"{task.user_prompt} {part}", fixed=(part,)) if task.name == "a" else task
+        for task in TASKS
+    )
+    table = {"candidates": 3} if name in ("embedded", "metaspo") else config_of(name, loop="inner").inner.model_dump()
+    config = make_config({"inner": {**table, "strategy": name}, "outer": {"candidates": 0}})
+    runs = Runs(config, tasks, World(5), timing=1, width=4)
+    result = runs.session()
+    assert result is not None
+    asked = [
+        request.messages[-1].content
+        for request in runs.answered
+        if is_base(request) and re.search(r"\ba (train|test) number", request.messages[-1].content)
+    ]
+    assert len({re.sub(r"\d", "", text) for text in asked}) > 2
+    assert all(text.count(part) == 1 for text in asked)
+    assert all(part in prompt for prompt in result.user_prompts["a"])
+
+
+@given(st.lists(letters, min_size=1, max_size=4), st.lists(letters, max_size=4), st.booleans())
+def test_what_is_mended_holds_the_fixed_part_and_is_mended_no_more(
+    part: list[str], rest: list[str], ahead: bool
+) -> None:
+    fixed, other = " ".join(part), " ".join(rest)
+    wording = Wording(fixed=(fixed,))
+    first = f"{fixed} and more" if ahead else f"more and {fixed}"
+    for prompt in (other, f"{other}\n\n{'  '.join(part).upper()}", f"{fixed} {other}"):
+        mended = wording.mended(prompt, first=first)
+        assert wording.fault(mended) == ""
+        assert wording.mended(mended, first=first) == mended
+        assert mended == prompt or mended.startswith(fixed) or not mended.endswith("more")
+
+
+def test_a_lost_part_comes_back_where_the_first_prompt_has_it() -> None:
+    wording = Wording(fixed=("Only speak of Acme.",))
+    assert wording.mended("Be kind.", first="Only speak of Acme. Help.") == "Only speak of Acme.\n\nBe kind."
+    assert wording.mended("Be kind.", first="Help. Only speak of Acme.") == "Be kind.\n\nOnly speak of Acme."
+    assert wording.mended("Be kind. only speak\nof Acme.", first="Help.") == "Be kind. Only speak of Acme."
+
+
+def test_whoever_wrote_what_breaks_the_wording_is_told_what_was_wrong_and_the_run_counts_it() -> None:
+    free = Runs(outer_of("metaspo"), TASKS, World(5), timing=1, width=4)
+    assert free.session() is not None
+    word = new_words(free)[0]
+    bound = Runs(outer_of("metaspo", must_not_contain=[word]), TASKS, World(5), timing=1, width=4)
+    assert bound.session() is not None
+    unfit = [event for event in bound.journal.events if isinstance(event, Malformed) and event.unfit]
+    again = f"that was not taken: it holds the words '{word}' (must_not_contain). Write one"
+    assert 0 < sum(again in said for said in told(bound)) <= len(unfit)
+    proposals = RunView.of(bound.journal.events).proposals
+    assert proposals.unfit == len(unfit)
+    assert proposals.sentence.startswith(f"{len(unfit)} answer")
+    assert f"(the last: it holds the words '{word}' (must_not_contain))" in proposals.sentence
+    assert RunView.of(free.journal.events).proposals.sentence == ""
+
+
+def test_a_first_user_prompt_without_its_fixed_part_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"question": "q", "answer": "yes"}\n', encoding="utf-8")
+    table = {"name": "t", "train": "t.jsonl", "fixed": ["In English."], "user_prompts": ["In English. {question}"]}
+    with pytest.raises(TaskError, match=r"fixed: every first user prompt must hold 'In English.', letter by letter"):
+        load_task(TaskSpec.model_validate({**table, "user_prompt": "{question}"}), base_dir=tmp_path, seed=1)
+    with pytest.raises(ValidationError, match="one of them is empty"):
+        TaskSpec.model_validate({**table, "fixed": [" "]})
+    with pytest.raises(ValidationError, match="it is for a source task"):
+        TaskSpec.model_validate({**table, "user_prompts": [], "role": "guard"})

@@ -7,6 +7,7 @@ from typing import Final
 from metaspo.engine.config.calls import first_calls, induced_prompts, proposing, train_sizes
 from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.tokens import check_tokenizer
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Task
@@ -69,17 +70,7 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f"{source}: train_calls: counts one call an answer, and task '{programs[0]}' is answered by a program of "
             "as many as it likes: set iterations, and [budget] calls for a cap"
         )
-    words = config.outer.model_copy(update={"max_chars": None})  # a first prompt may be longer: it is to be shortened
-    if config.searches_systems and (fault := words.fault(config.system_prompt)):
-        raise ConfigError(
-            f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
-        )
-    for number, prompt in enumerate(config.system_prompts, start=1):
-        if fault := config.outer.fault(prompt):
-            raise ConfigError(
-                f"{source}: system_prompts: [outer] says what every system prompt must keep to, and number {number} "
-                f"does not: {fault}"
-            )
+    _check_wording(config, source=source)
     trains, induced = train_sizes(config, tasks), induced_prompts(config)
     if config.train_calls is not None and config.train_calls < (first := first_calls(config, tasks)):
         raise ConfigError(
@@ -98,6 +89,27 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             raise ConfigError(
                 f"{source}: optimizer: is missing: the {loop} loop's strategy '{table.strategy}' asks an optimizer "
                 'model; add an [optimizer] table, or choose strategy = "embedded"'
+            )
+
+
+def _check_wording(config: RunConfig, *, source: str) -> None:
+    """Raises `ConfigError` for a first system prompt that does not keep to what is asked of every one, and where it is
+    not known how that is measured."""
+    if not config.searches_systems:
+        return
+    if config.outer.max_prompt_tokens is not None:
+        check_tokenizer(config.base, source=source)
+    # A first prompt may be longer: it is to be shortened.
+    words = config.outer.model_copy(update={"max_chars": None, "max_prompt_tokens": None})
+    if fault := words.fault(config.system_prompt):
+        raise ConfigError(
+            f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
+        )
+    for number, prompt in enumerate(config.system_prompts, start=1):
+        if fault := config.outer.model_copy(update={"max_prompt_tokens": None}).fault(prompt):
+            raise ConfigError(
+                f"{source}: system_prompts: [outer] says what every system prompt must keep to, and number {number} "
+                f"does not: {fault}"
             )
 
 

@@ -130,6 +130,9 @@ class ModelTable(Table):
         default=15, gt=0, allow_inf_nan=False, description="the same for a server that has never answered"
     )
     prices: PriceTable | None = None
+    tokenizer: PathText = Field(
+        default="", description="(base) its tokenizer.json, or a model on Hugging Face whose files are on this machine"
+    )
     context: int | None = Field(default=None, ge=256, le=10 * MOST, description="context of a local model, in tokens")
     threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
 

@@ -62,12 +62,17 @@ class Start(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed(Event):
-    """An optimizer's answer that cannot be read; `attempt` counts from 0."""
+    """An optimizer's answer that cannot be used; `attempt` counts from 0.
+
+    Attributes:
+        unfit: whether there is a prompt in it that breaks what the config says every prompt must keep to.
+    """
 
     event: ClassVar[str] = "malformed"
 
     attempt: int
     why: str
+    unfit: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ Counted from what the journal is told, so a replay from the cache counts the sam
 from proposed nothing, which is no fault and not counted.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from metaspo.engine.journal.events import Proposal
+from metaspo.engine.journal.events import Malformed, Proposal
 
 LEAST = 3  # lost proposals that are worth a warning, if they are half of all
 
@@ -20,19 +20,38 @@ class Proposals:
         made: candidates for which a prompt was proposed or asked for.
         unusable: of these, those that brought no prompt that can be used.
         last_reason: why the last of these did not; "" if there is none.
+        unfit: answers that were drawn again because the prompt in them broke what the config asks of its wording.
+        last_unfit: what the last of these broke; "" if there is none.
     """
 
     made: int = 0
     unusable: int = 0
     last_reason: str = ""
+    unfit: int = 0
+    last_unfit: str = ""
 
     def after(self, proposal: Proposal) -> "Proposals":
         """The count after one more."""
         if proposal.none is None:
-            return Proposals(made=self.made + 1, unusable=self.unusable, last_reason=self.last_reason)
+            return replace(self, made=self.made + 1)
         if not proposal.unusable:
             return self
-        return Proposals(made=self.made + 1, unusable=self.unusable + 1, last_reason=proposal.none)
+        return replace(self, made=self.made + 1, unusable=self.unusable + 1, last_reason=proposal.none)
+
+    def after_unfit(self, answer: Malformed) -> "Proposals":
+        """The count after one more answer that could not be used."""
+        return replace(self, unfit=self.unfit + 1, last_unfit=answer.why) if answer.unfit else self
+
+    @property
+    def sentence(self) -> str:
+        """How often a prompt was not taken for its wording; "" if never."""
+        if not self.unfit:
+            return ""
+        answers, were = ("answer", "was") if self.unfit == 1 else ("answers", "were")
+        return (
+            f"{self.unfit:,} {answers} of the optimizer model {were} not taken, because the prompt broke what the "
+            f"config asks of its wording (the last: {self.last_unfit})."
+        )
 
     @property
     def warning(self) -> str:
@@ -49,4 +68,4 @@ class Proposals:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for a summary."""
-        return {**asdict(self), "warning": self.warning}
+        return {**asdict(self), "warning": self.warning, "sentence": self.sentence}

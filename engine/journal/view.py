@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from metaspo.engine.journal.address import Address
-from metaspo.engine.journal.events import Barrier, Event, Optimism, Proposal, Score, Select, Spent, Start
+from metaspo.engine.journal.events import Barrier, Event, Malformed, Optimism, Proposal, Score, Select, Spent, Start
 from metaspo.engine.journal.history import History
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.journal.proposals import Proposals
@@ -115,6 +115,8 @@ class RunView:
                 self.optimism = event.says
             case Proposal():
                 self.proposals = self.proposals.after(event)
+            case Malformed():
+                self.proposals = self.proposals.after_unfit(event)
         if event.address:
             self._advance(event, Address.parse(event.address))
 

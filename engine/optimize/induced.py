@@ -1,8 +1,10 @@
 """User prompts that are induced from a task's train examples, as in APE, and know nothing of any system prompt."""
 
 from metaspo.engine.addresses import join, rng_at
+from metaspo.engine.config.wording import Wording
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
+from metaspo.engine.optimize.search_round import ending_with
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
@@ -28,13 +30,14 @@ async def induce(
 async def _induce_one(context: RunContext, task: Task, address: str, position: int, demos: int) -> str:
     shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
     ask = asker(context, address, priority=priorities.initial(position))
-    rule = task.answer_format.describe()
+    rule, wording = task.answer_format.describe(), Wording(fixed=task.fixed)
+    messages, request = user_induction(shown, answer_rule=rule), wording.request("user")
+
+    def read(answer: str) -> str:
+        return well_formed(wording.mended(read_induced(answer, answer_rule=rule), first=task.user_prompt), level="user")
+
     try:
-        return await ask(
-            "induce",
-            user_induction(shown, answer_rule=rule),
-            lambda answer: well_formed(read_induced(answer, answer_rule=rule), level="user"),
-        )
+        return await ask("induce", ending_with(request, messages) if request else messages, read)
     except NoProposal as reason:
         context.journal.write(events.Proposal(address=address, none=str(reason)))
         return ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
-from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt
+from metaspo.engine.prompts import PromptPair, WordingError, check_system_prompt, check_user_prompt
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
@@ -76,14 +76,21 @@ class RoundSetup:
 
     @property
     def wording(self) -> Wording:
-        """What the text of a candidate must keep to; user prompts to nothing but their placeholder."""
-        return self.context.config.outer if self.level == "system" else Wording()
+        """What the text of a candidate must keep to; a user prompt to its task's fixed parts alone."""
+        return self.context.config.outer if self.level == "system" else Wording(fixed=self.tasks[0].task.fixed)
+
+    def mended(self, prompt: str) -> str:
+        """The prompt with its fixed parts."""
+        config = self.context.config
+        first = config.system_prompt if self.level == "system" else self.tasks[0].task.user_prompt
+        return self.wording.mended(prompt, first=first)
 
     def usable(self, prompt: str) -> str:
-        """The prompt as the round takes it. Raises `PromptError` if it cannot."""
+        """The prompt as the round takes it. Raises `PromptError` if it cannot, `WordingError` for its wording."""
+        prompt = self.mended(prompt)
         checked = check_user_prompt(prompt) if self.level == "user" else check_system_prompt(prompt)
-        if fault := self.wording.fault(checked):
-            raise PromptError(fault)
+        if fault := self.wording.fault(checked, count=self.context.count_tokens):
+            raise WordingError(fault)
         return checked
 
     @property

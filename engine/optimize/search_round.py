@@ -8,16 +8,17 @@ from typing import TypeVar
 
 from metaspo.backends import Message
 from metaspo.engine.addresses import candidate_address, join, rng_at
+from metaspo.engine.config.wording import drawn_again
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.train_calls import TrainCell
-from metaspo.engine.prompts import PromptError
+from metaspo.engine.prompts import PromptError, WordingError
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
-from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, WrongAnswer, is_usable
+from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
@@ -85,6 +86,8 @@ class RoundSearchContext:
         """The prompt, stripped. Raises `Malformed`."""
         try:
             return self._setup.usable(prompt.strip())
+        except WordingError as error:
+            raise Unfit(str(error), again=drawn_again(self.level, str(error))) from error
         except PromptError as error:
             raise Malformed(str(error)) from error
 
@@ -95,7 +98,8 @@ class RoundSearchContext:
 
     def asker(self, address: str, *, priority: Priority, live: Callable[[], None] | None = None) -> Ask:
         """The optimizer at an address of the round; counts what it answers."""
-        ask, request = asker(self._setup.context, address, priority=priority, live=live), self._setup.wording.request
+        ask = asker(self._setup.context, address, priority=priority, live=live)
+        request = self._setup.wording.request(self.level)
 
         async def counted(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
             answer = await ask(step, ending_with(request, messages) if request else messages, parse)
@@ -111,7 +115,10 @@ class RoundSearchContext:
         )
 
     async def score(self, step: str, prompts: Sequence[str], *, rows: Rows | None = None) -> list[Trial]:
-        """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out."""
+        """Score prompts side by side; repeats, unusable and refused ones and those beyond the cap are left out.
+
+        Asked is with every fixed part; a trial has its prompt as the search gave it, which knows it by that.
+        """
         chosen = rows or tuple(tuple(range(len(task.train))) for task in self.tasks)
         usable = [prompt for prompt in dict.fromkeys(prompts) if is_usable(prompt, self)]
         scorings = []
@@ -119,7 +126,7 @@ class RoundSearchContext:
             usable, start=1
         ):  # what fits is decided here, in order, before anything is asked
             address = candidate_address(join(self.address, step), number)
-            evaluations, cells = self._evaluations(address, prompt, chosen)
+            evaluations, cells = self._evaluations(address, self._setup.mended(prompt), chosen)
             new = self._setup.calls.admit(cells, spare=self._spare)
             if new is not None:
                 scorings.append(self._score(address, prompt, evaluations, new=new))
@@ -143,8 +150,8 @@ class RoundSearchContext:
         self._setup.context.observer.calls_done(base_calls=new)
         cards = [evaluation.card() for evaluation in evaluations]
         violation = self._objective.violation(cards)
-        trial = None if violation else self._trial(cards)
-        event = events.Trial.of(prompt, level=self.level, address=address)
+        trial = None if violation else replace(self._trial(cards), prompt=prompt)
+        event = events.Trial.of(self._setup.mended(prompt), level=self.level, address=address)
         self._setup.context.journal.write(
             replace(event, score=trial.score if trial else None, invalid=violation or None)
         )

@@ -143,8 +143,9 @@ def _verdicts(result: RunResult, data: Data) -> list[str]:
     summary = summary_of(data)
     search = summary.system_search.sentence if summary and result.system_prompt == result.first_system_prompt else ""
     cost = summary.system_search.guards_cost if summary else ""
+    wording = summary.proposals.sentence if summary else ""
     guards = [guard.sentence for guard in result.guards]
-    return [*filter(None, [search]), *map(_verdict, result.gains), *guards, *filter(None, [cost])]
+    return [*filter(None, [search]), *map(_verdict, result.gains), *guards, *filter(None, [cost, wording])]
 
 
 def _warnings(data: Data) -> tuple[str, ...]:

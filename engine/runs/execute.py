@@ -18,6 +18,7 @@ import anyio
 from metaspo.backends import BackendError, Progress
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.config.tokens import open_counter
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.events import Spent
@@ -98,6 +99,8 @@ async def run_prepared(
         beside: what goes on as long as the run does, until its result is written.
     """
     check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
+    measured = prepared.config.outer.max_prompt_tokens is not None and prepared.config.searches_systems
+    count_tokens = await open_counter(prepared.config.base) if measured else None
     if prepared.as_begun is not prepared and prepared.directory and not prepared.directory.result.exists():
         observer.warn(EARLIER_TIES)
     prepared = prepared.as_begun
@@ -118,7 +121,8 @@ async def run_prepared(
             if purse is None:
                 session = before.sessions + 1
                 stack.enter_context(kept_ledger(directory, account.purse, session=session, spent=account.counts))
-        context = replace(context, observer=observer, journal=WatchedJournal(journal, observer.warn))
+        watched = WatchedJournal(journal, observer.warn)
+        context = replace(context, observer=observer, journal=watched, count_tokens=count_tokens)
         result, why = None, ""
         search = context.account.statistics()
 

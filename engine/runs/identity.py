@@ -8,6 +8,7 @@ import orjson
 
 from metaspo.engine.config.models import context_of, weights_of
 from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.config.tokens import tokenizer_digest
 from metaspo.engine.tasks import Example, Task
 
 VERSION = 2  # 1 is `old_identity`
@@ -22,7 +23,6 @@ METHOD: dict[str, Any] = {
 }
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
-RULES = 2  # of what follows `_by_later_rules`: what such a run asks is not what the same config asked under rules 1
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -41,6 +41,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         "optimizer": _model(config.optimizer) if config.optimizer else None,
         **({"judge": _model(config.judge)} if config.judge else {}),
         "tasks": [_task(task) for task in tasks],
+        **({"tokenizer": tokenizer_digest(config.base)} if config.outer.max_prompt_tokens else {}),
     }
     return fingerprint_of(identity)
 
@@ -51,14 +52,19 @@ def later(config: RunConfig) -> dict[str, Any]:
     exclude = {loop: METHOD[loop] for loop in LOOPS}
     tables = config.model_dump(mode="json", include=set(LOOPS), exclude=exclude, exclude_defaults=True)
     ties = {} if config.ties == "earlier" else {"ties": config.ties}
-    rules = {"rules": RULES} if _by_later_rules(config) else {}
+    rules = {"rules": rules} if (rules := _rules(config)) > 1 else {}
     return {**later, **ties, **{f"{loop} later": table for loop, table in tables.items() if table}, **rules}
 
 
-def _by_later_rules(config: RunConfig) -> bool:
-    """Whether anything is in it whose rules have changed since runs with it were begun."""
-    outer = config.outer
-    return outer.max_chars is not None or outer.under != "kept" or "informed" in (config.inner.strategy, outer.strategy)
+def _rules(config: RunConfig) -> int:
+    """The rules of a run: raised where what it asks is not what the same config asked before.
+
+    3: whoever wrote a prompt that breaks its wording is told so. 2: of `under` and of the strategy "informed".
+    """
+    if config.outer.is_set:
+        return 3
+    later = config.outer.under != "kept" or "informed" in (config.inner.strategy, config.outer.strategy)
+    return 2 if later else 1
 
 
 def fingerprint_of(identity: object) -> str:
@@ -83,6 +89,7 @@ def _task(task: Task) -> dict[str, Any]:
         **({"max_tokens": task.max_tokens} if task.max_tokens is not None else {}),
         **({"response_format": task.response_format} if task.response_format else {}),
         **({"user_prompts": task.user_prompts} if task.user_prompts else {}),
+        **({"fixed": task.fixed} if task.fixed else {}),
         **({"tolerance": task.tolerance} if task.role == "guard" else {}),
     }
 

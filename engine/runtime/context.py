@@ -6,6 +6,7 @@ import anyio
 
 from metaspo.engine.config.models import Model
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.runtime.observer import Observer
@@ -21,6 +22,7 @@ class RunContext:
     Attributes:
         judge: whom graders ask; None for the base model.
         started: when this session began, on the event loop's clock.
+        count_tokens: of the base model; None where nothing is measured in them.
     """
 
     config: RunConfig
@@ -35,6 +37,7 @@ class RunContext:
     journal: Journal
     observer: Observer
     started: float
+    count_tokens: CountTokens | None = None
 
     @property
     def sources(self) -> tuple[Task, ...]:

@@ -8,7 +8,7 @@ from metaspo.engine.addresses import draw_at, join
 from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.journal import events
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.strategies import Ask, Malformed, NoProposal
+from metaspo.engine.strategies import Ask, Malformed, NoProposal, Unfit
 from metaspo.scheduling import Priority
 from metaspo.scheduling.log_context import logging_about
 
@@ -53,7 +53,8 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             except Malformed as error:
                 again = error.again
                 fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
-                context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault))
+                unfit = isinstance(error, Unfit) or None
+                context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault, unfit=unfit))
                 continue
             finally:
                 context.observer.optimizer_answered()

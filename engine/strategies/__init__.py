@@ -11,6 +11,7 @@ from metaspo.engine.strategies.base import (
     Strategy,
     TaskView,
     Tried,
+    Unfit,
 )
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
@@ -48,6 +49,7 @@ __all__ = [
     "TaskView",
     "Trial",
     "Tried",
+    "Unfit",
     "UnknownStrategy",
     "WrongAnswer",
     "inner_strategy",

@@ -28,6 +28,10 @@ class Malformed(ValueError):
         self.again = again
 
 
+class Unfit(Malformed):
+    """A prompt that can be read, and breaks what the config says every prompt must keep to."""
+
+
 class NoProposal(Exception):
     """This candidate brings no prompt; `str()` says why (nothing to learn from, every draw malformed)."""
 

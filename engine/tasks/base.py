@@ -157,6 +157,7 @@ class Task:
     Attributes:
         user_prompt: the first user prompt; holds `{question}` exactly once.
         user_prompts: further first ones, each other than that.
+        fixed: parts of all of these that stay in every other one, letter by letter.
         weight: how much the task counts in a mean over tasks, above 0.
         tolerance: of a guard, how far below the score of the first prompts a selected system prompt may fall on it.
         grading: what tells its answer format, and code of the user's own, from others, as JSON; "" for a task that is
@@ -179,6 +180,7 @@ class Task:
     response_format: str = ""
     tolerance: float = 0.0
     user_prompts: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
     @property
     def shown(self) -> tuple[Example, ...]:

@@ -104,6 +104,13 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
     _notice_repeats(spec, "test", test, notify)
     _notice_overlap(spec, train, test, notify)
     first = spec.user_prompt or _first_prompt(spec, answer_format, (*train, *test))
+    for prompt in (first, *spec.user_prompts):
+        for part in spec.fixed:
+            if part not in prompt:
+                raise TaskError(
+                    f"fixed: every first user prompt must hold {shown(part)}, letter by letter; {shown(prompt)} does "
+                    "not"
+                )
     return Task(
         name=spec.name,
         role=spec.role,
@@ -113,6 +120,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         metric=metric,
         user_prompt=first,
         user_prompts=tuple(prompt for prompt in spec.user_prompts if prompt != first),
+        fixed=spec.fixed,
         weight=spec.weight,
         grading=grading_of(
             answer, own=(spec.metric_function or "", spec.program or ""), judge=_judge_of(metric), base_dir=base_dir

@@ -32,6 +32,7 @@ class TaskSpec(SpecTable):
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         user_prompts: further first user prompts of a source task, the best of which are kept.
+        fixed: parts of the first user prompt that stay in every other one, letter by letter.
         weight: how much the task counts in a mean over tasks: what the outer loop raises, and the gains.
         tolerance: of a guard: how far below the first prompts' score on its train split a system prompt may fall there,
             0 to 1; 0 if left out.
@@ -53,6 +54,7 @@ class TaskSpec(SpecTable):
     metric: MetricSpec | None = None
     user_prompt: str | None = None
     user_prompts: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=10_000_000, strict=True)
     response_format: dict[str, Any] = Field(default_factory=dict)
@@ -103,6 +105,14 @@ class TaskSpec(SpecTable):
     def _a_placeholder_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(filter(None, map(cls._one_placeholder, value)))
 
+    @field_validator("fixed")
+    @classmethod
+    def _some_text(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parts = tuple(single_braces(part).strip() for part in value)
+        if not all(parts):
+            raise ValueError("must be parts of user_prompt, letter by letter: one of them is empty")
+        return parts
+
     @model_validator(mode="after")
     def _has_data(self) -> Self:
         needed = "test" if self.role == "target" else "train"
@@ -112,6 +122,8 @@ class TaskSpec(SpecTable):
             raise ValueError("a guard counts in no mean: leave weight out")
         if self.user_prompts and self.role != "source":
             raise ValueError("user_prompts are to be chosen among by optimizing: they are for a source task")
+        if self.fixed and self.role != "source":
+            raise ValueError("fixed is of user prompts that are optimized: it is for a source task")
         if len({self.user_prompt, *self.user_prompts}) <= len(self.user_prompts):
             raise ValueError("user_prompts are further ones beside user_prompt: a prompt is there twice")
         if self.role != "guard" and self.tolerance is not None:
