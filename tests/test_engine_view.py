@@ -309,6 +309,9 @@ def test_lost_proposals_are_worth_a_warning_from_three_on_if_they_are_half_of_al
         "unusable": count,
         "last_reason": f"why {count}",
         "warning": proposals.warning,
+        "unfit": 0,
+        "last_unfit": "",
+        "sentence": "",
     }
     assert Proposals().warning == ""
 
