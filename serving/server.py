@@ -21,6 +21,7 @@ from metaspo.backends import ChatCall, Progress, Request, read_chat_call, read_r
 from metaspo.backends.raw_reply import PATHS
 from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runtime.telemetry import exporting
 from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
 from metaspo.scheduling.call_record import to_both
@@ -29,7 +30,6 @@ from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
 from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
 from metaspo.serving.lane_log import LaneLog
-from metaspo.serving.listening import IDLE, Door
 from metaspo.serving.metrics import metrics_page
 from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
 from metaspo.serving.replies import (

@@ -28,6 +28,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "money",
     "differences",
     "cut_tags",
+    "listening",
     "strategies",
     "domains",
     "config",

@@ -85,6 +85,20 @@ async def test_it_listens_on_this_machine_alone_and_a_taken_port_is_a_mistake() 
                 pass
 
 
+async def test_clients_beyond_the_room_wait_and_are_answered(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many tabs are open: the calls of a run that is watched need their files."""
+    monkeypatch.setattr("metaspo.engine.watch.server.ROOM", 2)
+    async with serve_watch(RUNS, port=0) as address:
+        sessions = [aiohttp.ClientSession(address) for _ in range(6)]
+        try:
+            answers = await asyncio.gather(*(session.get("/runs") for session in sessions))
+            assert [answer.status for answer in answers] == [200] * len(sessions)
+        finally:
+            await asyncio.gather(*(session.close() for session in sessions))
+
+
 async def test_nothing_is_loaded_from_elsewhere_and_no_script_stands_in_the_page(finished: RunDirectory) -> None:
     async with served() as session:
         for path in ("/", "/watch.js", "/watch.css", "/runs"):

@@ -4,9 +4,8 @@ A page shows what models wrote as text, nothing is loaded from elsewhere; a requ
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from metaspo.cache import StoreError
 from metaspo.engine.differences import differences
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.task_rows import task_rows
+from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
@@ -29,6 +29,8 @@ from metaspo.engine.watch.stop import stop
 from metaspo.engine.watch.stream import Stream
 
 PORT = 8410
+LOOPBACK = "127.0.0.1"
+ROOM = 32  # clients at a time, of the files that are kept free beside the calls
 MAX_ANSWERS = 300  # examples of a task
 HOSTS = {"127.0.0.1", "localhost", "[::1]", "::1"}
 HEADERS = {
@@ -215,26 +217,22 @@ async def serve_watch(folder: Path, *, port: int | None = None) -> AsyncIterator
     Raises:
         ConfigError: if the port that was asked for cannot be had.
     """
-    runner = web.AppRunner(watch_app(folder), shutdown_timeout=0.5, access_log=None)
+    app = watch_app(folder)
+    door = Door(app, room=ROOM)
+    runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None, keepalive_timeout=IDLE)
     await runner.setup()
     try:
-        site = _socket(port)
-        await web.SockSite(runner, site).start()
-        yield f"http://127.0.0.1:{site.getsockname()[1]}/"
+        async with AsyncExitStack() as stack:
+            address = await _open(stack, door, runner, port)
+            yield f"http://{LOOPBACK}:{address[1]}/"
     finally:
         await runner.cleanup()
 
 
-def _socket(port: int | None) -> socket.socket:
-    for number in (PORT, 0) if port is None else (port,):
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(("127.0.0.1", number))
-        except OSError as error:
-            bound.close()
-            if number == 0 or port is not None:
-                raise ConfigError(f"--port {number}: cannot be served on: {error.strerror}; choose another") from None
-        else:
-            return bound
-    raise AssertionError("a free port is always found, or refused")
+async def _open(stack: AsyncExitStack, door: Door, runner: web.AppRunner, port: int | None) -> tuple[str, int]:
+    try:
+        return await stack.enter_async_context(door.opened(runner, host=LOOPBACK, port=PORT if port is None else port))
+    except OSError as error:
+        if port is not None:
+            raise ConfigError(f"--port {port}: cannot be served on: {error.strerror}; choose another") from None
+    return await stack.enter_async_context(door.opened(runner, host=LOOPBACK, port=0))

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from metaspo.serving.listening import Door
+from metaspo.engine.listening import Door
 
 ANSWER = "yes"
 
@@ -51,7 +51,7 @@ async def test_who_finds_no_room_waits_before_the_door(room: int | None, clients
 async def test_a_client_that_fails_at_the_door_does_not_close_it_to_the_next(
     monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    monkeypatch.setattr("metaspo.serving.listening.NO_ROOM", 0.0)
+    monkeypatch.setattr("metaspo.engine.listening.NO_ROOM", 0.0)
     faults, make = [fault], web.Server.__call__
 
     def fail_once(server: web.Server) -> RequestHandler:
