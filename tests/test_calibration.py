@@ -15,7 +15,8 @@ from scipy.stats import binom
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
-from calibration_figures import covered, gain_bounds, same_as_engine, score_bounds  # noqa: E402 - tools is no package
+from calibration_figures import covered, gain_bounds, same_as_engine, score_bounds, share_bounds  # noqa: E402 - tools is no package
+from calibration_protocols import PASSED, passages, wins  # noqa: E402
 from calibration_world import Cell, draw  # noqa: E402
 
 REPETITIONS = 400
@@ -72,3 +73,19 @@ def test_the_record_can_be_made() -> None:
     )
     assert "Coverage of 95% intervals" in ran.stdout
     assert "Two equal methods called different" in ran.stdout
+    assert "Generalizing and adapting" in ran.stdout
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_equal_methods_are_said_to_do_better_under_more_user_prompts_in_5_percent_at_most(seeds: int) -> None:
+    cell = Cell(tasks=5, examples=20, share=0.9, seeds=seeds, spread=0.02 * (seeds > 1), fixed=True)
+    low, high = share_bounds(wins(np.random.default_rng(5), cell, REPETITIONS))
+    assert int(((low > 0.5) | (high < 0.5)).sum()) <= binom.ppf(0.9995, REPETITIONS, 0.055)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("count", PASSED)
+def test_the_rounds_that_are_needed_lie_in_their_interval(count: int, seeds: int) -> None:
+    cell = Cell(tasks=5, examples=20, share=0.5, seeds=seeds, spread=0.02 * (seeds > 1))
+    low, high = passages(np.random.default_rng(6), cell, count, 150)
+    assert int(((low <= count) & (count <= high)).sum()) >= binom.ppf(0.0005, 150, 0.94)

@@ -15,7 +15,7 @@ from metaspo.engine.config.schema import InnerTable
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.report import write_study
-from metaspo.engine.statistics import Interval, MeanScore
+from metaspo.engine.statistics import Interval, MeanScore, SplitGrades
 from metaspo.engine.studies import (
     AdaptTable,
     Cell,
@@ -34,13 +34,11 @@ from metaspo.engine.studies import (
 )
 from metaspo.engine.studies.protocol_scores import (
     adaptation,
-    examples_needed,
     improved_share,
     protocol_scores,
-    rounds_needed,
     share_sentence,
 )
-from metaspo.engine.studies.savings import Needed, needed
+from metaspo.engine.studies.savings import Needed, first_passage, needed
 from metaspo.engine.studies.scores import source_contributions
 from metaspo.engine.tasks import Example, Task
 
@@ -150,7 +148,7 @@ def test_a_task_counts_by_its_weight() -> None:
     assert [one.difference for one in comparisons(study)] == [0.75]
     (generalized,) = protocol_scores(study)
     assert generalized.scores["m"].score == 0.75
-    assert share_of(study, "m") == 0.5
+    assert share_of(study, "m") == 0.75  # of user prompts; a tie is a half
 
 
 def test_a_question_that_several_seeds_drew_is_one_example() -> None:
@@ -239,25 +237,49 @@ def test_leaving_a_task_out_is_held_against_the_method_that_it_is_a_variant_of()
     assert source_contributions(study_of(results[:1], {1: [task_of("a", "pq")]})) == ("", ())
 
 
-def test_the_share_of_improved_prompts_is_of_those_that_do_strictly_better_than_under_the_default() -> None:
-    """Of four user prompts two do better, one ties, one does worse: 1/2. The default has no share against itself."""
+def generalized(method: str, seed: int, scores: Mapping[str, Sequence[float]]) -> CellResult:
+    rows = tuple(row(task, [one], prompt=number) for task, each in scores.items() for number, one in enumerate(each))
+    return cell(method, seed, {}, generalized=rows)
 
-    def generalized(*scores: float) -> tuple[TestScore, ...]:
-        return tuple(row("a", [score], prompt=number) for number, score in enumerate(scores))
 
+def test_the_share_of_improved_prompts_counts_one_that_ties_half() -> None:
+    """Of four user prompts two do better, one ties, one does worse: 5/8. The default has no share against itself."""
     results = [
-        cell("base", 1, {"a": [0]}, generalized=generalized(0.5, 0.5, 0.5, 0.5)),
-        cell("m", 1, {"a": [0]}, generalized=generalized(1.0, 0.75, 0.5, 0.25)),
+        generalized("base", 1, {"a": (0.5, 0.5, 0.5, 0.5)}),
+        generalized("m", 1, {"a": (1.0, 0.75, 0.5, 0.25)}),
     ]
     study = study_of(results, {1: [task_of("a", "p")]}, generalize={})
     (found,) = protocol_scores(study)
     assert {method: score.score for method, score in found.scores.items()} == {"base": 0.5, "m": 0.625}
-    assert share_of(study, "m") == 0.5
+    assert share_of(study, "m") == 0.625
     assert Findings.of(study).claims == (
-        "50.0% of the user prompts do better with m than with base: no more than luck can explain "
-        "(95% interval 6.1 to 93.9; by luck alone 50).",
+        "62.5% of the user prompts do better with m than with base; one task does not tell how much of it is luck, "
+        "which alone gives 50.",
     )
     assert improved_share(study, "base") is None
+
+
+def test_a_share_of_user_prompts_that_all_tie_is_what_luck_gives() -> None:
+    same = {"a": (0.5, 0.5, 0.7), "b": (1.0, 0.9, 1 / 3)}
+    study = study_of([generalized("base", 1, same), generalized("m", 1, same)], {1: TWO}, generalize={})
+    (claim,) = Findings.of(study).claims
+    assert claim.startswith("50.0% of the user prompts do better with m than with base: no more than luck can explain")
+
+
+def test_how_sure_a_share_of_user_prompts_is_goes_by_tasks() -> None:
+    """All of 40 user prompts of one task do better, none of the other's: two tasks tell nothing of other tasks."""
+    results = [
+        generalized("base", 1, {"a": [0.5] * 40, "b": [0.5] * 40}),
+        generalized("m", 1, {"a": [1.0] * 40, "b": [0.0] * 40}),
+    ]
+    study = study_of(results, {1: TWO}, generalize={})
+    share = improved_share(study, "m")
+    assert share is not None
+    assert share.over_tasks is not None
+    assert share.over_tasks.low < 0.01
+    assert share.over_tasks.high > 0.99
+    shown = next(one for one in Findings.of(study).tables if one.name == "generalize")
+    assert shown.rows[1][-2:] == (50.0, f"{100 * share.over_tasks.low:.1f} to {100 * share.over_tasks.high:.1f}")
 
 
 def test_adapting_is_averaged_over_tasks_of_any_size_of_train_split() -> None:
@@ -279,12 +301,39 @@ def test_each_amount_of_data_is_a_curve_of_its_own() -> None:
     assert adaptation(study, "m") == {3: [0.0, 0.5], 9: [0.0, 1.0]}
 
 
-@pytest.mark.parametrize(("goal", "rounds", "examples"), [(0.0, 0, 3), (0.5, 1, 9), (0.75, 2, 9), (0.9, None, None)])
-def test_what_is_needed_is_the_first_round_and_the_fewest_examples_that_reach_the_goal(
-    goal: float, rounds: int | None, examples: int | None
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [
+        ({0: 0, 1: 20, 2: 40}, 1, 1, 2),
+        ({0: 0, 1: 1, 2: 2}, inf, inf, inf),
+        ({0: 40, 1: 40}, 0, 0, 0),
+        ({30: 19, 3: 0}, inf, 30, inf),
+        ({9: 40, 3: 21}, 3, 3, 9),
+    ],
+)
+def test_a_score_passes_the_goal_between_where_it_may_be_and_where_it_surely_is(
+    right: Mapping[int, int], count: float, low: float, high: float
 ) -> None:
-    assert rounds_needed([0.0, 0.5, 0.75], goal) == rounds
-    assert examples_needed({9: [0.0, 0.75], 3: [0.5, 0.25]}, goal) == examples
+    """The goal: half of 40 questions right, others than the method's first ones."""
+    goal = [SplitGrades(task="a", grades=[float(number % 2) for number in range(40)])]
+    scores = {
+        number: [SplitGrades(task="a", grades=[1.0] * many + [0.0] * (40 - many))] for number, many in right.items()
+    }
+    found = first_passage(scores, goal, of=9)
+    assert found is not None
+    assert (found.count, found.low, found.high, found.of) == (count, low, high, 9)
+
+
+def test_methods_that_have_no_seed_in_common_save_nothing_that_could_be_told() -> None:
+    curves = {name: (curve_of("a", 9, [0.0, 1.0]),) for name in ("base", "m")}
+    results = [
+        cell("base", 1, {}, adapted=curves["base"]),
+        stopped("base", 2),
+        stopped("m", 1),
+        cell("m", 2, {}, adapted=curves["m"]),
+    ]
+    tasks = [task_of("a", "p")]
+    assert needed(study_of(results, {1: tasks, 2: tasks}, adapt=AdaptTable()), "m") == (None, None)
 
 
 def test_every_protocol_compares_its_own_figure() -> None:
@@ -321,7 +370,10 @@ def test_rounds_and_examples_saved_are_shares_with_an_interval() -> None:
     def curves(method: str, *scores: float) -> CellResult:
         made = []
         for size in (3, 9):
-            tests = [row("a", [1.0] * round(40 * score) + [0.0] * round(40 * (1 - score))) for score in scores]
+            tests = [
+                row("a", [1.0] * round(40 * score) + [0.0] * round(40 * (1 - score)), prompt=number)
+                for number, score in enumerate(scores)
+            ]
             points = tuple(
                 Point(round=number, prompts=1, user="u", train=0.5, test=test) for number, test in enumerate(tests)
             )
@@ -339,7 +391,6 @@ def test_rounds_and_examples_saved_are_shares_with_an_interval() -> None:
     rounds, _ = needed(study, "never")
     assert rounds is not None
     assert rounds.words == "– (– to –)"
-    own, _ = needed(study, "base")
     assert Findings.of(study).claims == (
         "fast comes to where base ends with 1 of 4 rounds, fewer: 25% (25% to 25%) of them, with 95% in brackets.",
         "fast comes to where base ends with 3 of 9 train examples, fewer: 33% (33% to 33%) of them, "
@@ -347,9 +398,6 @@ def test_rounds_and_examples_saved_are_shares_with_an_interval() -> None:
         "never does not come to where base ends with any of its rounds.",
         "never does not come to where base ends with any of its train examples.",
     )
-    assert own is not None
-    assert own.count == 4
-    assert own.low < 4
 
 
 def test_macro_f1_is_the_score_and_what_intervals_and_comparisons_are_of() -> None:
@@ -392,7 +440,7 @@ def test_what_is_written_and_shown_is_what_was_found_and_nothing_is_worked_out_a
 )
 def test_a_share_of_user_prompts_is_held_against_luck(low: float, high: float, told: str) -> None:
     share = MeanScore(
-        tasks=2, seeds=1, score=(low + high) / 2, over_examples=Interval(low=low, high=high), over_tasks=None
+        tasks=2, seeds=1, score=(low + high) / 2, over_examples=Interval(0.0, 0.1), over_tasks=Interval(low, high)
     )
     assert f"with m than with base: {told}" in share_sentence(share, names=("m", "base"))
 

@@ -69,6 +69,11 @@ def test_two_parts_lie_between_the_two_and_go_by_the_larger() -> None:
     assert quantile([few, Part(1e-9, 500)]) == pytest.approx(student.ppf(0.975, 2))
 
 
+def test_a_variance_that_is_rounding_counts_as_none() -> None:
+    """Two seeds that score the same leave their interval to the questions, whichever way their means were rounded."""
+    assert quantile([Part(1e-33, 1), Part(0.0, 50)]) == quantile([Part(0.0, 1), Part(0.0, 50)])
+
+
 def test_the_difference_of_two_is_welchs() -> None:
     a, b = [0.1, 0.4, 0.3, 0.35], [0.5, 0.9, 0.2, 0.6]
     parts = [Part(float(np.var(one, ddof=1)) / 4, 3) for one in (a, b)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from metaspo.engine.statistics import Interval, Resamples, SplitGrades, compare, mean_score, score_interval
+from metaspo.engine.statistics import Interval, SplitGrades, compare, mean_score, score_interval
 from metaspo.engine.statistics.crossed import Part, crossed
 from metaspo.engine.statistics.grades import Grade, Values, values_of
 from metaspo.engine.statistics.interval import CONFIDENCE, wilson
@@ -304,25 +304,3 @@ def test_a_comparison_over_seeds_adds_what_seeds_give_to_what_questions_and_task
         assert found.over_tasks is not None
         both = min(wide[0], low), max(wide[1], high)
         assert (found.over_tasks.low, found.over_tasks.high) == pytest.approx(both)
-
-
-def test_a_mean_drawn_anew_is_that_of_its_draws_seeds_questions_and_weights() -> None:
-    """Draw by draw; the mean over many is the mean itself; where a draw has none of the rows it says nothing."""
-    rows = study(3, tasks=2, seeds=2, prompts=1, questions=4, named=False)
-    resamples = Resamples(rows, size=400, seed=1)
-    drawn = resamples.mean(rows)
-    weights = [row.weight for row in rows]
-    scores = [fmean(float(grade) for grade in row.grades) for row in rows]  # type: ignore[arg-type]
-    middle = sum(map(lambda w, s: w * s, weights, scores)) / sum(weights)
-    assert drawn.mean() == pytest.approx(middle, abs=0.03)
-    assert drawn.min() >= 0
-    assert drawn.max() <= 1
-    assert drawn.std() > 0.02
-    once = [row for row in rows if row.seed == 5]
-    alone = resamples.mean(once)
-    gone = sum(bool(value != value) for value in alone)
-    assert 0.15 * 400 < gone < 0.35 * 400  # a seed of two is in no draw of two a quarter of the time
-    assert list(Resamples(rows, size=400, seed=1).mean(rows)) == list(drawn)
-    assert list(Resamples(rows[::-1], size=400, seed=1).mean(rows)) == list(drawn)
-    sure = [SplitGrades(task="t", grades=[1.0, None, 1.0], weight=2.0), SplitGrades(task="u", grades=[0.0, 0.0])]
-    assert list(Resamples(sure, size=9, seed=2).mean(sure)) == pytest.approx([2 / 3] * 9)

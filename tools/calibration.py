@@ -17,6 +17,7 @@ import numpy as np
 from calibration_figures import Bounds, covered, gain_bounds, same_as_engine, score_bounds
 from calibration_luck import luck_table
 from calibration_macro_f1 import macro_f1_table
+from calibration_protocols import protocol_outside, protocol_results, protocol_table
 from calibration_world import Cell, draw
 
 SIZES = ((2, 20), (2, 100), (3, 50), (3, 500), (5, 50), (7, 40), (14, 20), (14, 100))
@@ -25,7 +26,7 @@ SEEDS = (1, 2, 3, 5)
 SPREADS = (0.0, 0.02, 0.05, 0.1)
 CHECKED = 2
 FIGURES = ("score, other examples", "score, other tasks", "gain, other examples", "gain, other tasks")
-LOW, HIGH = 93.0, 97.0
+LOW, HIGH, MOST = 93.0, 97.0, 5.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ def main() -> None:
         print("\n".join(lines), end="\n\n")
     print("\n".join(macro_f1_table(repetitions, quick=given.quick)), end="\n\n")
     print("\n".join(luck_table(repetitions, quick=given.quick)), end="\n\n")
-    print("\n".join(outside(results)))
+    protocols = protocol_results(repetitions, quick=given.quick)
+    print("\n".join(protocol_table(protocols)), end="\n\n")
+    print("\n".join([*outside(results), *protocol_outside(protocols, low=LOW, high=HIGH, most=MOST)]))
 
 
 def cells(*, quick: bool) -> Iterator[Cell]:

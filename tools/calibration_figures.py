@@ -12,6 +12,7 @@ from metaspo.engine.statistics import Interval, SplitGrades, compare, mean_score
 Floats = NDArray[np.floating]
 Bounds = tuple[Floats, Floats]
 TAIL = 0.025
+NOTHING = 1e-18
 
 
 class Both(NamedTuple):
@@ -87,6 +88,18 @@ def gain_bounds(grades: Floats) -> Both:
     return Both(near, _wider(near, far))
 
 
+def share_bounds(wins: Floats) -> Bounds:
+    """Of a share of user prompts that do better, over tasks; of repetitions x tasks x seeds x user prompts."""
+    _, tasks, seeds, prompts = wins.shape
+    parts, many = parts_of(wins), tasks * seeds * prompts
+    free, of_task = np.full(len(wins), max(seeds - 1, 1)), seeds * prompts
+    away = wins - wins.mean(axis=3, keepdims=True, dtype=float)
+    questions = of_task / (of_task - 1) * (away**2).sum(axis=(1, 2, 3)) / many**2 * (seeds == 1)
+    near = _wilson(parts.mean, *_shared(many, _add(parts.seeds, free, questions, tasks * (of_task - 1))))
+    far = _wilson(parts.mean, *_shared(many, _add(parts.seeds, free, parts.tasks - parts.in_tasks, tasks - 1)))
+    return _wider(near, far)
+
+
 def same_as_engine(world: World, repetitions: int) -> None:
     """Raises `AssertionError` if metaspo says anything else of the first repetitions."""
     few = world.grades[:repetitions]
@@ -115,12 +128,17 @@ def _split(task: int, seed: int, row: Floats) -> SplitGrades:
     return SplitGrades(task=f"t{task}", seed=seed, grades=row.tolist())
 
 
+def _shared(many: int, of: tuple[Floats, Floats]) -> tuple[Floats, int, Floats]:
+    return of[0], many, of[1]
+
+
 def _add(seeds: Floats, free: Floats, units: Floats, freedom: int) -> tuple[Floats, Floats]:
     units = np.maximum(units, 0)
     variance = seeds + units
     alone = stdtrit(freedom, 1 - TAIL)
     squares = seeds * stdtrit(np.maximum(free, 1), 1 - TAIL) ** 2 + units * alone**2
-    return variance, np.where(variance > 0, np.sqrt(squares / np.where(variance > 0, variance, 1)), alone)
+    there = variance >= NOTHING
+    return variance, np.where(there, np.sqrt(squares / np.where(there, variance, 1)), alone)
 
 
 def _wilson(mean: Floats, variance: Floats, many: float | Floats, quantile: Floats) -> Bounds:

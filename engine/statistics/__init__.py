@@ -8,7 +8,6 @@ from metaspo.engine.statistics.grades import Grade, Labels, SplitGrades, TaskGra
 from metaspo.engine.statistics.interval import TAIL, Interval
 from metaspo.engine.statistics.optimism import Optimism, at_most, reselected
 from metaspo.engine.statistics.paired import Comparison, as_family, compare, holm, shared
-from metaspo.engine.statistics.resampling import Resamples
 from metaspo.engine.statistics.scores import MeanScore, mean_score, score_interval, weighted_mean, wilson_interval
 from metaspo.engine.statistics.seeds import OverSeeds, over_seeds
 
@@ -22,7 +21,6 @@ __all__ = [
     "MeanScore",
     "Optimism",
     "OverSeeds",
-    "Resamples",
     "SplitGrades",
     "TaskGrades",
     "agreement",

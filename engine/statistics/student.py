@@ -7,6 +7,7 @@ from metaspo.engine.statistics.crossed import Part
 from metaspo.engine.statistics.interval import TAIL
 
 CERTAIN = 1e-15  # tails below it are not told apart
+NOTHING = 1e-18  # a variance below it is rounding
 
 
 def total(parts: Sequence[Part]) -> float:
@@ -23,7 +24,7 @@ def quantile(parts: Sequence[Part], tail: float = TAIL) -> float:
     from scipy.special import stdtrit  # here: it takes time to import, which no other command should wait for
 
     whole = total(parts)
-    if not whole:
+    if whole < NOTHING:
         return -float(stdtrit(max(parts[-1].freedom, 1), tail))
     reaches = (part.variance * float(stdtrit(max(part.freedom, 1), tail)) ** 2 for part in parts)
     return sqrt(fsum(reaches) / whole)

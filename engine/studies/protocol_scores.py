@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isclose
 
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, mean_score, weighted_mean
@@ -78,6 +79,7 @@ def _transferred(study: Study, model: str) -> Rows:
 
 
 Shares = Mapping[str, MeanScore | None]  # by method
+PromptScores = Mapping[tuple[str, int, int], float]  # by task, seed and user prompt
 
 
 def improved_shares(study: Study) -> dict[str, MeanScore | None]:
@@ -86,19 +88,27 @@ def improved_shares(study: Study) -> dict[str, MeanScore | None]:
 
 
 def improved_share(study: Study, method: str) -> MeanScore | None:
-    """Of the generalize protocol: the share of user prompts that do strictly better than under `against`'s prompt.
-
-    Its intervals are over other user prompts of these tasks, and over other tasks. None of the method against itself.
-    """
+    """Of the generalize protocol: `share_better` against the method that the grid names; None of that method itself."""
     if method == study.grid.against:
         return None
-    scores, base_scores = (_by_prompt(study, name) for name in (method, study.grid.against))
-    better: dict[tuple[str, int], dict[str, float]] = {}
     given = study.grid.config.generalize is not None and bool(study.grid.config.generalize.given)
+    return share_better(_by_prompt(study, method), _by_prompt(study, study.grid.against), given=given)
+
+
+def share_better(scores: PromptScores, base_scores: PromptScores, *, given: bool) -> MeanScore | None:
+    """The share of user prompts that do better than with the other system prompt; one that ties counts half.
+
+    So it is a half by luck alone, however many tie. User prompts of one task are asked the same questions, whose luck
+    they share: only other tasks tell how far the share could be off, `over_tasks`.
+
+    Args:
+        given: whether the user prompts of a task are the same under every seed.
+    """
+    better: dict[tuple[str, int], dict[str, float]] = {}
     for (task, seed, prompt), score in scores.items():
-        if (task, seed, prompt) in base_scores:
+        if (base := base_scores.get((task, seed, prompt))) is not None:
             name = f"{prompt}" if given else f"{seed}/{prompt}"
-            better.setdefault((task, seed), {})[name] = float(score > base_scores[task, seed, prompt])
+            better.setdefault((task, seed), {})[name] = 0.5 if isclose(score, base) else float(score > base)
     rows = [
         SplitGrades(task=task, seed=seed, grades=list(wins.values()), questions=list(wins), weight=len(wins))
         for (task, seed), wins in better.items()
@@ -108,15 +118,15 @@ def improved_share(study: Study, method: str) -> MeanScore | None:
 
 def share_sentence(share: MeanScore, *, names: tuple[str, str]) -> str:
     """What a share of improved user prompts comes to, for people: its interval against the half that luck gives."""
-    low, high = share.over_examples.low, share.over_examples.high
+    said = f"{100 * share.score:.1f}% of the user prompts do better with {names[0]} than with {names[1]}"
+    if share.over_tasks is None:
+        return f"{said}; one task does not tell how much of it is luck, which alone gives 50."
+    low, high = share.over_tasks.low, share.over_tasks.high
     told = "more than by luck" if low > 0.5 else "fewer than by luck" if high < 0.5 else "no more than luck can explain"
-    return (
-        f"{100 * share.score:.1f}% of the user prompts do better with {names[0]} than with {names[1]}: {told} "
-        f"(95% interval {100 * low:.1f} to {100 * high:.1f}; by luck alone 50)."
-    )
+    return f"{said}: {told} (95% interval {100 * low:.1f} to {100 * high:.1f}, other tasks; by luck alone 50)."
 
 
-def _by_prompt(study: Study, method: str) -> dict[tuple[str, int, int], float]:
+def _by_prompt(study: Study, method: str) -> PromptScores:
     return {
         (f"{result.domain}/{row.task}", result.seed, row.prompt): row.score
         for _, result in study.of_method(method)
@@ -168,13 +178,3 @@ def mean_curve(curves: Curves) -> list[float]:
     """The mean score of each round, each task with its weight."""
     scores = [[point.test.score or 0.0 for point in curve.points] for _, curve in curves]
     return [weighted_mean(there, [task_seed.weight for task_seed, _ in curves]) for there in zip(*scores, strict=True)]
-
-
-def rounds_needed(curve: Sequence[float], goal: float) -> int | None:
-    """The first round that reaches a score; None if none does."""
-    return next((number for number, score in enumerate(curve) if score >= goal), None)
-
-
-def examples_needed(curves: Mapping[int, Sequence[float]], goal: float) -> int | None:
-    """The smallest train size whose last round reaches a score; None if none does."""
-    return next((size for size, curve in sorted(curves.items()) if curve[-1] >= goal), None)

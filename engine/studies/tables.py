@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from statistics import fmean, stdev
 
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
 from metaspo.engine.studies.effort import about_effort, about_everywhere, about_user_prompts, effort
 from metaspo.engine.studies.protocol_scores import ProtocolScores, Shares, adaptation
-from metaspo.engine.studies.savings import Savings
+from metaspo.engine.studies.savings import Needed, Savings
 from metaspo.engine.studies.scores import Summaries, source_contributions, task_comparisons, without_result
 from metaspo.engine.studies.study import Study
 from metaspo.engine.studies.table_formats import Table, Value
@@ -262,9 +263,9 @@ def _score(score: MeanScore | None) -> tuple[Value, Value, Value]:
 
 
 def _improved(study: Study, shares: Shares) -> Own:
-    columns = (f"user prompts better than with {study.grid.against}", "95%, other user prompts")
-    cells = {method: _score(share)[:2] for method, share in shares.items()}
-    return columns, cells, "That by luck alone half of the user prompts do better is what 50% says."
+    columns = (f"user prompts better than with {study.grid.against}", "of them 95%, other tasks")
+    cells = {method: _score(share)[::2] for method, share in shares.items()}
+    return columns, cells, "A user prompt that ties counts half: 50% of them do better by luck alone."
 
 
 def _needed(study: Study, saved: Savings) -> Own:
@@ -275,13 +276,17 @@ def _needed(study: Study, saved: Savings) -> Own:
         rounds, examples = saved.get(method, (None, None))
         cells[method] = (
             _percent(sizes[max(sizes)][0]) if sizes else None,
-            *((rounds.count, rounds.words) if rounds else (None, None)),
-            *((examples.count, examples.words) if examples else (None, None)),
+            *_counted(rounds),
+            *_counted(examples),
         )
     goals = curves.get(study.grid.against) or {}
     goal = f" ({100 * goals[max(goals)][-1]:.1f}%)" if goals else ""
     note = f"Needed to reach what {study.grid.against} has at its end{goal}, with 95% in brackets; – where it does not."
     return columns, cells, note
+
+
+def _counted(need: Needed | None) -> tuple[Value, Value]:
+    return (None, None) if need is None else (None if need.count == inf else int(need.count), need.words)
 
 
 def _spent(study: Study, summaries: Summaries) -> Table:
