@@ -279,7 +279,12 @@ ANSWERS: tuple[str, ...] = (
     '"tagged"',
     '{kind = "label", tag = true}',
 )
-ANSWERS += ('{kind = "label", labels = ["yes", "no"]}', '{kind = "text", unanswerable = true}', '{kind = "math"}')
+ANSWERS += (
+    '{kind = "label", labels = ["yes", "no"]}',
+    '{kind = "text", unanswerable = true}',
+    '{kind = "math"}',
+    '{kind = "code"}',
+)
 ANSWERS += ('"labels"', '{kind = "labels", labels = ["yes", "no"], tag = true}')
 ANSWERS += ('{kind = "text", gold_pattern = "#### (.+)"}', '{kind = "text", number_words = true}')
 COLUMNS = (

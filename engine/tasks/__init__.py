@@ -18,6 +18,7 @@ from metaspo.engine.tasks.base import (
 from metaspo.engine.tasks.data_spec import Columns, DataSource
 from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
 from metaspo.engine.tasks.formats import (
+    Code,
     Integer,
     Json,
     Kind,
@@ -55,6 +56,7 @@ __all__ = [
     "Agreement",
     "AnswerFormat",
     "AnswerSpec",
+    "Code",
     "Columns",
     "Comparing",
     "DataSource",

@@ -39,6 +39,7 @@ KINDS: Final[Mapping[str, KindOfAnswer]] = {
     "text": KindOfAnswer(("number_words",), "exact-match"),
     "math": KindOfAnswer(("time_limit",)),
     "json": KindOfAnswer(("json_schema",), values="objects"),
+    "code": KindOfAnswer(("time_limit", "unconfined"), values="objects"),
 }
 """By name. A new one is a row here, a class in `formats/`, and a line of `formats/build`."""
 
@@ -58,7 +59,9 @@ class AnswerSpec(SpecTable):
         alone: a "label" has to be all that the answer says; else it is read wherever it stands.
         absolute_tolerance, relative_tolerance: how far off a "number" may be, in its unit or as a share of the answer.
         units: what the units of a "number" are worth, {m = 1, km = 1000}; without, units do not count.
-        time_limit: seconds of CPU time in which "math" must be shown to be equal.
+        time_limit: seconds of CPU time in which "math" must be shown to be equal, and in which all calls of "code" must
+            have returned.
+        unconfined: "code" runs also where this system cannot confine it.
         json_schema: what every answer of kind "json" must fit.
         options: what the class of a format of the user's own is called with.
         gold_pattern: a regular expression that finds the answer in the data's answer column: its last match, or the
@@ -76,6 +79,7 @@ class AnswerSpec(SpecTable):
     relative_tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     units: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     time_limit: float = Field(default=5.0, gt=0, le=600)
+    unconfined: bool = False
     json_schema: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     gold_pattern: str | None = None

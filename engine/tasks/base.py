@@ -75,6 +75,15 @@ class Comparing(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """An answer format that can say what is wrong with a prediction."""
+
+    def feedback(self, prediction: str, answer: str, /) -> str:
+        """In words, for the optimizer model; "" where there is nothing to say. Both are canonical."""
+        ...
+
+
+@runtime_checkable
 class Blocking(Protocol):
     """An answer format whose comparisons may take seconds, and are safe in other threads."""
 
@@ -93,6 +102,11 @@ def similarity_of(answer_format: AnswerFormat) -> Callable[[str, str], float]:
     """How a format compares a prediction with an accepted answer: in its own way, or 1 where they are equal but for
     case."""
     return answer_format.similarity if isinstance(answer_format, Comparing) else _equal
+
+
+def feedback_of(answer_format: object, prediction: str, answer: str) -> str:
+    """What a format says is wrong with a prediction; "" of one that says nothing."""
+    return answer_format.feedback(prediction, answer) if isinstance(answer_format, Explaining) else ""
 
 
 def _equal(prediction: str, answer: str) -> float:

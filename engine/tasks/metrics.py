@@ -9,7 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final
 
-from metaspo.engine.tasks.base import RIGHT, WRONG, AnswerFormat, Example, Grade, Metric, Tally, similarity_of
+from metaspo.engine.tasks.base import (
+    RIGHT,
+    WRONG,
+    AnswerFormat,
+    Example,
+    Grade,
+    Metric,
+    Tally,
+    feedback_of,
+    similarity_of,
+)
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.graders import MetricFunction, checked_grade, failed_on, own_grader, parameters_of
 from metaspo.engine.tasks.imports import import_object
@@ -87,7 +97,8 @@ class TokenF1(MeanOfGrades):
 class Agreement(MeanOfGrades):
     """The mean of what the answer format says a prediction has of the accepted answer that fits best.
 
-    For numbers whether it is within the tolerance, for expressions whether it is equal, for JSON the share of fields.
+    For numbers whether it is within the tolerance, for expressions whether it is equal, for JSON the share of fields,
+    for code whether all its calls return what they must.
     """
 
     answer_format: AnswerFormat
@@ -97,7 +108,11 @@ class Agreement(MeanOfGrades):
         if prediction is None:
             return WRONG
         similarity = similarity_of(self.answer_format)
-        return Grade(max((similarity(prediction, answer) for answer in example.answers), default=0.0))
+        scores = [similarity(prediction, answer) for answer in example.answers]
+        best = max(scores, default=0.0)
+        if best >= 1 or not scores:
+            return Grade(best)
+        return Grade(best, feedback_of(self.answer_format, prediction, example.answers[scores.index(best)]))
 
 
 @dataclass(frozen=True)

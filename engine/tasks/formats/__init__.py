@@ -1,6 +1,7 @@
 """How an answer is read out of a completion: kinds of answers, and a tag that may stand around them."""
 
 from metaspo.engine.tasks.formats.build import build_format
+from metaspo.engine.tasks.formats.code import Code
 from metaspo.engine.tasks.formats.expressions import Math
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.letters import Letter
@@ -12,6 +13,7 @@ from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.formats.unanswerable import OrUnanswerable
 
 __all__ = [
+    "Code",
     "Integer",
     "Json",
     "Kind",

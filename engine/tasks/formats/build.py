@@ -4,6 +4,7 @@ from pathlib import Path
 
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import AnswerFormat
+from metaspo.engine.tasks.formats.code import Code
 from metaspo.engine.tasks.formats.expressions import Math
 from metaspo.engine.tasks.formats.label_sets import LabelSet
 from metaspo.engine.tasks.formats.labels import Label
@@ -51,6 +52,8 @@ def _kind(spec: AnswerSpec, labels: tuple[str, ...], base_dir: Path) -> Kind:
             return Math(spec.time_limit)
         case "json":
             return Json(spec.json_schema)
+        case "code":
+            return Code(spec.time_limit, spec.unconfined)
         case path:
             nested = spec.tag is not None or spec.unanswerable is not None
             return build_plugin(path, spec.options, base_dir=base_dir, tagged=nested)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
-from metaspo.engine.tasks.base import AnswerFormat, is_blocking, similarity_of
+from metaspo.engine.tasks.base import AnswerFormat, feedback_of, is_blocking, similarity_of
 
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
@@ -79,6 +79,10 @@ class Tagged:
     def similarity(self, prediction: str, answer: str, /) -> float:
         """What the kind inside says."""
         return similarity_of(self.inner)(prediction, answer)
+
+    def feedback(self, prediction: str, answer: str, /) -> str:
+        """What the kind inside says."""
+        return feedback_of(self.inner, prediction, answer)
 
     def _closed(self, text: str) -> list[tuple[int, str]]:
         """Start and content of each innermost tag that is closed."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from metaspo.engine.tasks.base import is_blocking, similarity_of
+from metaspo.engine.tasks.base import feedback_of, is_blocking, similarity_of
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 
@@ -52,6 +52,10 @@ class OrUnanswerable:
         if self.word in (prediction, answer):
             return float(prediction == answer)
         return similarity_of(self.inner)(prediction, answer)
+
+    def feedback(self, prediction: str, answer: str, /) -> str:
+        """What the other format says; of the word nothing."""
+        return "" if self.word in (prediction, answer) else feedback_of(self.inner, prediction, answer)
 
     def _says_none(self, text: str) -> bool:
         return len(text) < 200 and plain(text).strip(_NOISE).casefold() == self._folded
