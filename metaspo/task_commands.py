@@ -19,6 +19,7 @@ from metaspo.engine.domains import (
     UnknownDomain,
     data_folder,
     find_domains,
+    own_domains,
     survey,
 )
 from metaspo.engine.errors import resolve_path
@@ -30,7 +31,7 @@ STARTER = Path(__file__).resolve().parent / "starter_domain" / "metaspo.toml"
 DomainNames = Annotated[
     list[str] | None,
     typer.Option(
-        "--domain", metavar="NAME", help="medical, review, reasoning, safety or grounding; all if left out. Repeatable."
+        "--domain", metavar="NAME", help="medical, review, reasoning, safety, grounding, math, code; all if left out."
     ),
 ]
 DataFolder = Annotated[
@@ -40,10 +41,10 @@ DataFolder = Annotated[
 
 
 def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
-    """List the tasks of the paper's domains: examples at hand, and where to get what is missing."""
+    """List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing."""
     with exit_on_user_error():
         folder = _folder(data)
-        states = survey(_chosen(domain or ["all"]), data=folder)
+        states = survey(_chosen(domain or ["all", *own_domains()]), data=folder)
     if json:
         tables.print_json(out, [_task_data(state) for state in states])
         return

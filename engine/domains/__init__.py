@@ -1,8 +1,8 @@
-"""The paper's five domains: their tasks, where the data are, and what is missing of them."""
+"""The paper's five domains, and two of our own: their tasks, where the data are, and what is missing of them."""
 
 from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
 from metaspo.engine.domains.given import given_user_prompts
-from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains
+from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains, own_domains
 from metaspo.engine.domains.specs import (
     ALL,
     DATA_VARIABLE,
@@ -33,6 +33,7 @@ __all__ = [
     "find_domains",
     "find_task",
     "given_user_prompts",
+    "own_domains",
     "survey",
     "task_spec",
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from metaspo.backends.paths import path_of
-from metaspo.engine.domains.records import SPLITS, Domain, DomainTask, domains
+from metaspo.engine.domains.records import SPLITS, Domain, DomainTask, domains, own_domains
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Columns, DataSource, TaskSpec
@@ -22,21 +22,24 @@ class UnknownDomain(ValueError):
 
 
 def find_domains(names: Iterable[str]) -> tuple[Domain, ...]:
-    """The domains of these names, each once; "all" stands for all five. Raises `UnknownDomain`."""
-    all_domains = domains()
+    """The domains of these names, each once; "all" stands for the paper's five. Raises `UnknownDomain`."""
+    known = {**domains(), **own_domains()}
     chosen: dict[str, Domain] = {}
     for name in names:
-        if name != ALL and name not in all_domains:
-            raise UnknownDomain(
-                f"there is no domain '{name}'{nearest(name, all_domains)}; known: {', '.join(all_domains)}, {ALL}"
-            )
-        chosen.update(all_domains if name == ALL else {name: all_domains[name]})
+        if name != ALL and name not in known:
+            raise UnknownDomain(f"there is no domain '{name}'{nearest(name, known)}; known: {', '.join(known)}, {ALL}")
+        chosen.update(domains() if name == ALL else {name: known[name]})
     return tuple(chosen.values())
 
 
 def find_task(name: str) -> DomainTask:
     """A task by its name, or by the one the reference uses. Raises `UnknownDomain`."""
-    tasks = {given: task for domain in domains().values() for task in domain.tasks for given in task.names}
+    tasks = {
+        given: task
+        for domain in (*domains().values(), *own_domains().values())
+        for task in domain.tasks
+        for given in task.names
+    }
     if name not in tasks:
         raise UnknownDomain(f"no domain has a task '{name}'{nearest(name, tasks)}; `metaspo tasks` lists them")
     return tasks[name]
@@ -67,7 +70,7 @@ def task_spec(
     """A preset task as a config would say it.
 
     Args:
-        data: the data folder; None takes the rows from Hugging Face.
+        data: the data folder; None takes the rows from Hugging Face. Rows that metaspo ships come from it alone.
         base_dir: where a relative data folder starts; it is looked at for how its files spell the task.
         train_size, test_size: examples at most; 50 and 500, the paper's, if left out.
     """
@@ -77,7 +80,7 @@ def task_spec(
             "name": task.name,
             "role": task.role,
             **{split: split_source(task, split, data=data, base_dir=base_dir) for split in SPLITS},
-            "columns": task.hub.columns if data is None else Columns(),
+            "columns": task.hub.columns if data is None or task.shipped else Columns(),
             **{key: size for key, size in sizes.items() if size is not None},
             "answer": task.answer,
             "metric": task.metric,
@@ -88,7 +91,7 @@ def task_spec(
 
 def split_source(task: DomainTask, split: str, *, data: Path | str | None, base_dir: Path = Path()) -> DataSource:
     """Where the rows of one split of a task are; `data` and `base_dir` as for `task_spec`."""
-    if data is None:
+    if data is None or task.shipped:
         return task.hub.train if split == "train" else task.hub.test
     return DataSource(path=str(Path(data) / task.file(split, folder=resolve_path(str(data), base_dir=base_dir))))
 
