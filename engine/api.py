@@ -18,9 +18,10 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import EvaluationReport, RunReport
 from metaspo.engine.optimize.test_splits import score_given
 from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
-from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare, tell_notices
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents

@@ -274,6 +274,20 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
             out,
             f"Requests without an answer: {failed:,}. No prompt that met one was selected; the journal names the rows.",
         )
+    _print_times(out, summary)
+    _print_barriers(out, summary.barriers)
+    say(out, f"Wall time: {summary.seconds:,.1f} s")
+    spent = summary.all_sessions
+    if spent.sessions > 1:
+        say(
+            out,
+            f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
+            f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s",
+        )
+
+
+def _print_times(out: Console, summary: RunSummary) -> None:
+    """Where the time of each model's requests went, if there were any."""
     told = False
     for model, use in summary.usage.lanes.items():
         times = {name: getattr(use, f"{name}_seconds") for name in ("queue", "limiter", "server", "retry", "store")}
@@ -284,15 +298,6 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
             say(out, f"{model}: its requests' time went to {shares}.")
     if told:
         say(out, OF_TIMES, style="dim")
-    _print_barriers(out, summary.barriers)
-    say(out, f"Wall time: {summary.seconds:,.1f} s")
-    spent = summary.all_sessions
-    if spent.sessions > 1:
-        say(
-            out,
-            f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
-            f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s",
-        )
 
 
 def _print_barriers(out: Console, barriers: Barriers) -> None:

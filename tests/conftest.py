@@ -54,6 +54,10 @@ sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
+for name in ("COLUMNS", "LINES"):  # of whoever's terminal, and as readline sets them for the processes that are started
+    os.environ.pop(name, None)
+    os.unsetenv(name)
+
 gc.disable()  # until all tests are collected: nothing of that is garbage
 
 settings.register_profile("fixed", derandomize=True, deadline=None)  # a test that fails, fails everywhere

@@ -16,7 +16,7 @@ from metaspo.engine import Observer, Prepared, RunConfig, RunResult
 from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.tasks import Task

@@ -14,7 +14,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import Gateway, Lane, LaneSettings

@@ -19,7 +19,7 @@ from metaspo.engine.journal.events import Barrier as Wait
 from metaspo.engine.journal.events import Start
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.view import RunView
-from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.barrier import Barrier, gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames

@@ -28,7 +28,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import RunResult, selections
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
-from metaspo.engine.runs.execute import make_context
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.statistics import OverSeeds, over_seeds

@@ -1,11 +1,13 @@
 """Judges held against people: answers that people have graded, graded by a task's judge."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metaspo.backends import Completion, Progress, Usage
 from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.asking import Base
 from metaspo.engine.evaluation.grading import outcomes_of
@@ -14,6 +16,7 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import command_purse
+from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.statistics import Agreement, agreement
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
@@ -21,7 +24,7 @@ from metaspo.engine.tasks.cells import Row, question_of, text_in
 from metaspo.engine.tasks.judges import Judge
 from metaspo.engine.tasks.load import accepted_answers
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.scheduling import Account, AccountStatistics
+from metaspo.scheduling import Account, AccountStatistics, Gateway
 
 RESPONSE, SCORE = "response", "score"  # columns of a file of labelled answers
 
@@ -107,29 +110,36 @@ async def judge_labelled(
     with command_purse(config.budget, kept=kept, name="judge") as purse:
         async with open_for([replace(prepared, config=config)], progress=progress, warn=warn) as (gateway, (names,)):
             account = Account("judge", purse=purse)
-            base = Base(
-                gateway=gateway,
-                model=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
-                roles=config.roles,
-                account=account,
-                judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
-            )
-            answers = {
-                row: Completion(text=each.response, finish_reason="stop", usage=Usage(0, 0), latency=0.0)
-                for row, each in enumerate(labelled)
-            }
-            examples = [each.example for each in labelled]
-            outcomes = await outcomes_of(base, loaded, examples, answers, priority=())
+            outcomes = await _graded(labelled, loaded, _asked(config, gateway, names, account))
             await gateway.settled(account)
-    ordered = tuple(outcomes[row] for row in range(len(labelled)))
-    pairs = [(each.score, out.grade) for each, out in zip(labelled, ordered, strict=True) if out.grade is not None]
+    pairs = [(each.score, out.grade) for each, out in zip(labelled, outcomes, strict=True) if out.grade is not None]
     return JudgeReport(
         task=loaded.name,
         labelled=labelled,
-        outcomes=ordered,
+        outcomes=outcomes,
         agreed=agreement(pairs) if pairs else None,
         usage=account.statistics(),
     )
+
+
+def _asked(config: RunConfig, gateway: Gateway, names: LaneNames, account: Account) -> Base:
+    return Base(
+        gateway=gateway,
+        model=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
+        roles=config.roles,
+        account=account,
+        judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
+    )
+
+
+async def _graded(labelled: Sequence[Labelled], task: Task, base: Base) -> tuple[Outcome, ...]:
+    """What the task's judge makes of each answer, in their order."""
+    answers = {
+        row: Completion(text=each.response, finish_reason="stop", usage=Usage(0, 0), latency=0.0)
+        for row, each in enumerate(labelled)
+    }
+    outcomes = await outcomes_of(base, task, [each.example for each in labelled], answers, priority=())
+    return tuple(outcomes[row] for row in range(len(labelled)))
 
 
 def _judged(prepared: Prepared, name: str) -> tuple[TaskSpec, Task]:

@@ -65,24 +65,35 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
-    if config.train_calls is not None and (programs := [task.name for task in tasks if task.program]):
+    _check_train_calls(config, tasks, source)
+    _check_wording(config, source=source)
+    _check_optimizer(config, tasks, source)
+
+
+def _check_train_calls(config: RunConfig, tasks: Sequence[Task], source: str) -> None:
+    if config.train_calls is None:
+        return
+    if programs := [task.name for task in tasks if task.program]:
         raise ConfigError(
             f"{source}: train_calls: counts one call an answer, and task '{programs[0]}' is answered by a program of "
             "as many as it likes: set iterations, and [budget] calls for a cap"
         )
-    _check_wording(config, source=source)
-    trains, induced = train_sizes(config, tasks), induced_prompts(config)
-    if config.train_calls is not None and config.train_calls < (first := first_calls(config, tasks)):
+    if config.train_calls < (first := first_calls(config, tasks)):
         raise ConfigError(
             f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"
         )
+
+
+def _check_optimizer(config: RunConfig, tasks: Sequence[Task], source: str) -> None:
+    """An optimizer model is there if anything asks one."""
     if config.optimizer is not None or not (config.iterations or config.train_calls):
         return
-    if induced and config.outer.candidates:
+    if induced_prompts(config) and config.outer.candidates:
         raise ConfigError(
             f'{source}: optimizer: is missing: outer.under = "induced" asks an optimizer model; add an [optimizer] '
             "table, or choose another one"
         )
+    trains = train_sizes(config, tasks)
     work = proposing(config, trains, seen=[1] * len(trains))
     for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
         if asked.optimizer:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,41 +66,49 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
         yield Purse(caps(table))
         return
     directory = RunDirectory(kept)
-    with directory.held():
-        journal = FileJournal(directory.journal)
+    with directory.held(), closing(FileJournal(directory.journal)) as journal:
         view = sessions_before(directory, journal)
-        before = view.spent
-        purse = Purse(caps(table), spent=before.of_budget, unanswered=unanswered(before))
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        purse = Purse(caps(table), spent=view.spent.of_budget, unanswered=unanswered(view.spent))
+        book = _Book(journal, purse)
+        purse.listeners.append(book.announce)
+        with kept_ledger(directory, purse, session=view.sessions + 1, spent=book.answered):
+            journal.write(Start.now(name=name, seed=0))
+            try:
+                yield purse
+            finally:
+                book.note(purse.spent.plus(purse.reserved))
 
-        def answered() -> Counts:
-            sure = purse.spent.minus(purse.earlier).minus(purse.unanswered.minus(unanswered(before)))
-            return sure.calls, sure.tokens, 0, sure.dollars, 0
 
-        def note(taken: Cost) -> None:
-            calls, tokens, _, dollars, _ = answered()
-            journal.write(
-                Spent(
-                    calls=calls,
-                    prompt_tokens=tokens,
-                    dollars=dollars,
-                    seconds=round(clock() - started, 3),
-                    of_budget=taken.minus(purse.earlier),
-                )
+class _Book:
+    """Writes down what this session takes out of a command's purse."""
+
+    def __init__(self, journal: Journal, purse: Purse) -> None:
+        self._journal = journal
+        self._purse = purse
+        self._unanswered_before = purse.unanswered
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+
+    def answered(self) -> Counts:
+        """What calls cost whose answers were seen."""
+        purse = self._purse
+        sure = purse.spent.minus(purse.earlier).minus(purse.unanswered.minus(self._unanswered_before))
+        return sure.calls, sure.tokens, 0, sure.dollars, 0
+
+    def note(self, taken: Cost) -> None:
+        """Out of the purse, by all sessions."""
+        calls, tokens, _, dollars, _ = self.answered()
+        self._journal.write(
+            Spent(
+                calls=calls,
+                prompt_tokens=tokens,
+                dollars=dollars,
+                seconds=round(self._clock() - self._started, 3),
+                of_budget=taken.minus(self._purse.earlier),
             )
+        )
 
-        def announce() -> None:
-            with suppress(RunStopped):  # what calls this must not be disturbed; the end meets the same fault
-                note(purse.announced)
-
-        purse.listeners.append(announce)
-        try:
-            with kept_ledger(directory, purse, session=view.sessions + 1, spent=answered):
-                journal.write(Start.now(name=name, seed=0))
-                try:
-                    yield purse
-                finally:
-                    note(purse.spent.plus(purse.reserved))
-        finally:
-            journal.close()
+    def announce(self) -> None:
+        """What will have been taken soon, before it is."""
+        with suppress(RunStopped):  # what calls this must not be disturbed; the end meets the same fault
+            self.note(self._purse.announced)

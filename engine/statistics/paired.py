@@ -88,9 +88,7 @@ def compare(
     """Compare A with B on the tasks, seeds and user prompts that both have, and there on the examples both answered.
 
     The variance of the difference is what examples and seeds give it, crossed. Seeds of A and B are independent of each
-    other where every seed answered the same questions; where each drew its own, they are compared seed by seed. As if
-    one example more had gone either way in half, no interval is a point (A. Agresti and Y. Min, Statistics in
-    Medicine 24, 2005).
+    other where every seed answered the same questions; where each drew its own, they are compared seed by seed.
 
     Args:
         seeds_matter: whether another seed would have found another prompt, for A or B.
@@ -108,12 +106,10 @@ def compare(
     several = len(table.by_seed) > 1 and seeds_matter
     of_a, of_b = crossed(left), crossed(right)
     seeds = _seeds(table, of_a, of_b) if several else None
-    kept = table.examples / (table.examples + 2)
-    units = Units(kept**2 * table.questions.variance, kept**2 * table.questions.doubled, table.questions.freedom)
-    questions = variance_parts(seeds, units, doubt=_doubt(table, differences))
-    examples = _interval(kept * table.mean, questions)
+    mean, parts = _with_one_more(table, seeds, differences)
+    examples = _interval(mean, parts)
     tasks = len({row.task for row, _ in differences})
-    p = two_sided(kept * table.mean, questions)
+    p = two_sided(mean, parts)
     return Comparison(
         a=names[0],
         b=names[1],
@@ -191,6 +187,16 @@ def _seeds(table: Crossed, a: Crossed, b: Crossed) -> Part | None:
     if not table.alike or a.seeds is None or b.seeds is None:
         return table.seeds
     return combined(a.seeds, b.seeds)
+
+
+def _with_one_more(
+    table: Crossed, seeds: Part | None, differences: Sequence[tuple[SplitGrades, Values]]
+) -> tuple[float, Sequence[Part]]:
+    """The mean of the difference and its variance as if one example more had gone either way in half, so that no
+    interval is a point (A. Agresti and Y. Min, Statistics in Medicine 24, 2005)."""
+    kept = table.examples / (table.examples + 2)
+    units = Units(kept**2 * table.questions.variance, kept**2 * table.questions.doubled, table.questions.freedom)
+    return kept * table.mean, variance_parts(seeds, units, doubt=_doubt(table, differences))
 
 
 def _doubt(table: Crossed, differences: Sequence[tuple[SplitGrades, Values]]) -> float:

@@ -35,17 +35,7 @@ def ablation(
         ConfigError: for fewer than two optimizer models.
     """
     made: Mapping[Ablation, Callable[[], list[MethodTable]]] = {
-        "loops": lambda: [
-            MethodTable(name=like, like=like),
-            MethodTable(
-                name="no-inner-loop",
-                like=like,
-                set={"inner.candidates": 0},
-                times=2,
-                about="the outer loop alone, with twice the iterations",
-            ),
-            MethodTable(name="no-outer-loop", like=like, set={"outer.candidates": 0}, about="the inner loop alone"),
-        ],
+        "loops": lambda: _by_loops(like),
         "optimizer": lambda: _by_optimizer(like, optimizers),
         "roles": lambda: [
             MethodTable(name=f"{roles}-roles", like=like, set={"roles": roles}) for roles in ("separate", "merged")
@@ -64,6 +54,21 @@ def ablation(
         ],
     }
     return tuple(made[over]())
+
+
+def _by_loops(like: str) -> list[MethodTable]:
+    """The method whole, and with one of its loops alone."""
+    return [
+        MethodTable(name=like, like=like),
+        MethodTable(
+            name="no-inner-loop",
+            like=like,
+            set={"inner.candidates": 0},
+            times=2,
+            about="the outer loop alone, with twice the iterations",
+        ),
+        MethodTable(name="no-outer-loop", like=like, set={"outer.candidates": 0}, about="the inner loop alone"),
+    ]
 
 
 def _by_optimizer(like: str, models: Sequence[ModelTable]) -> list[MethodTable]:

@@ -20,9 +20,10 @@ from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
 from metaspo.engine.optimize.test_splits import score_given
-from metaspo.engine.runs.execute import ENDS_ONE_RUN, make_context, open_for, run_prepared
+from metaspo.engine.runs.execute import ENDS_ONE_RUN, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import Prepared, tell_notices
+from metaspo.engine.runs.session import make_context
 from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames

@@ -21,7 +21,7 @@ def task(
     answer: str | Mapping[str, Any] = "text",
     metric: str | Callable[..., object] | Mapping[str, Any] | None = None,
     user_prompt: str | None = None,
-    user_prompts: Sequence[str] = (),
+    user_prompts: Sequence[str] | None = None,
     columns: Mapping[str, Any] | None = None,
     train_size: int | Literal["all"] = 50,
     test_size: int | Literal["all"] = 500,
@@ -41,25 +41,9 @@ def task(
     Raises:
         TaskError: for a key or a value that a task does not take.
     """
-    said = {
-        "name": name,
-        "role": role,
-        "train": train,
-        "test": test,
-        "answer": answer,
-        "metric": metric,
-        "user_prompt": user_prompt,
-        "user_prompts": user_prompts or None,
-        "columns": columns,
-        "train_size": train_size,
-        "test_size": test_size,
-        "weight": weight,
-        "max_tokens": max_tokens,
-        "response_format": response_format,
-        "tolerance": tolerance,
-    }
+    said = {key: value for key, value in locals().items() if value is not None}  # the arguments, by name
     try:
-        return TaskSpec.model_validate({key: value for key, value in said.items() if value is not None})
+        return TaskSpec.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

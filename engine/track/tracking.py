@@ -1,6 +1,6 @@
 """Opens the trackers that `[track]` names, beside a run for as long as it goes on."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from anyio.lowlevel import current_token
 from metaspo.engine.config.schema import RunConfig, TrackTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.track.follow import Following
 from metaspo.engine.track.tracker import Ending, TrackedRun, Tracker
@@ -34,27 +35,7 @@ async def tracking(prepared: Prepared, warn: Warn) -> AsyncIterator[None]:
         raise ConfigError('[track]: a run that is kept in memory only (runs = "") has nothing to be told of')
     # in a thread: some of these packages take seconds to import, and other runs may be going on
     trackers = await anyio.to_thread.run_sync(partial(open_trackers, table, folder=prepared.folder))
-    run = TrackedRun(name=directory.name, config=flat(prepared.config), folder=directory.path)
-    weights = {task.name: task.weight for task in prepared.tasks}
-    token, left = current_token(), {tracker.name: anyio.Event() for tracker in trackers}
-
-    def in_loop(what: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
-            anyio.from_thread.run_sync(what, token=token)
-
-    following = [
-        Following(
-            tracker,
-            directory,
-            run,
-            weights=weights,
-            say=lambda text: in_loop(partial(warn, text)),
-            done=partial(in_loop, left[tracker.name].set),
-        )
-        for tracker in trackers
-    ]
-    for each in following:
-        each.start()
+    following = _follow(trackers, prepared, directory, warn)
     how: Ending = "interrupted"
     try:
         yield
@@ -63,14 +44,38 @@ async def tracking(prepared: Prepared, warn: Warn) -> AsyncIterator[None]:
         how = "stopped"
         raise
     finally:
-        for each in following:
+        for each, _ in following.values():
             each.end(how)
         with anyio.move_on_after(GRACE, shield=True):
-            for event in left.values():
-                await event.wait()
-        for name, event in left.items():
-            if not event.is_set():
+            for _, done in following.values():
+                await done.wait()
+        for name, (_, done) in following.items():
+            if not done.is_set():
                 warn(f"{name} has not taken everything within {GRACE:g} seconds; run again to tell it the rest")
+
+
+def _follow(
+    trackers: Sequence[Tracker], prepared: Prepared, directory: RunDirectory, warn: Warn
+) -> dict[str, tuple[Following, anyio.Event]]:
+    """Start a thread for each tracker that tells it of the run; by name, with what says that it knows all."""
+    run = TrackedRun(name=directory.name, config=flat(prepared.config), folder=directory.path)
+    weights = {task.name: task.weight for task in prepared.tasks}
+    token = current_token()
+
+    def in_loop(what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+            anyio.from_thread.run_sync(what, token=token)
+
+    def say(text: str) -> None:
+        in_loop(partial(warn, text))
+
+    following = {}
+    for tracker in trackers:
+        done = anyio.Event()
+        each = Following(tracker, directory, run, weights=weights, say=say, done=partial(in_loop, done.set))
+        following[tracker.name] = each, done
+        each.start()
+    return following
 
 
 def open_trackers(table: TrackTable, *, folder: Path) -> list[Tracker]:

@@ -1,0 +1,207 @@
+"""One process's part of a run: its directory held from start to end, what its steps share, what it leaves behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+
+from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.config.tokens import open_counter
+from metaspo.engine.journal.events import Spent
+from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
+from metaspo.engine.journal.spending import note_spending
+from metaspo.engine.journal.view import RunView, WatchedJournal
+from metaspo.engine.journal.warn import Warn
+from metaspo.engine.optimize.bilevel import run
+from metaspo.engine.optimize.result import RunReport, RunResult
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.live import LiveObserver
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.spending_book import caps, kept_ledger, sessions_before, unanswered
+from metaspo.engine.runs.summary import RunSummary
+from metaspo.engine.runtime.context import RunContext
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.lane_events import LaneEvents
+from metaspo.engine.runtime.observer import Observer
+from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.scheduling import Account, AccountStatistics, Gateway, Purse, RunStopped
+from metaspo.scheduling.log_context import logging_about
+
+Beside = Callable[[Prepared, Warn], AbstractAsyncContextManager[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A run that goes on in this process.
+
+    Attributes:
+        directory: held; None for a run that is kept in memory only.
+        events: of the gateway's lanes, where they are to be told.
+        live: keeps the directory's `live.json`.
+        search: what had been spent when the search was over, before the test splits.
+        started: by the event loop's clock.
+    """
+
+    context: RunContext
+    directory: RunDirectory | None
+    events: LaneEvents | None
+    live: LiveObserver | None
+    search: AccountStatistics
+    started: float
+
+    async def run(self) -> RunReport:
+        """Go through the run. However it ends, what it spent and how far it came is written down."""
+        result, stopped = None, ""
+        try:
+            with self._heard():
+                result = await run(self.context, searched=self._note_search)
+        except Exception as stop:
+            stopped = str(stop)
+            raise
+        finally:
+            usage, seconds = await self._end(result, stopped)
+        if self.directory:
+            self.directory.write_result(result)
+        path = self.directory.path if self.directory else None
+        return RunReport(result=result, usage=usage, search=self.search, seconds=seconds, directory=path)
+
+    def _heard(self) -> AbstractContextManager[None]:
+        return self.events.heard_by(self.context.journal, self.context.observer) if self.events else nullcontext()
+
+    def _note_search(self) -> None:
+        self.search = self.context.account.statistics()
+
+    async def _end(self, result: RunResult | None, stopped: str) -> tuple[AccountStatistics, float]:
+        """Settle and write down what the session spent; a finished run stays finished, whatever becomes of a rerun."""
+        account = self.context.account
+        if result is None:
+            with anyio.CancelScope(shield=True):  # what was set aside and not used is given back
+                await self.context.gateway.settled(account)
+        account.silence()
+        usage, seconds = account.statistics(), anyio.current_time() - self.started
+        note_spending(self.context.journal, account, seconds=seconds, last=True)
+        if self.live:
+            self.live.write()
+        if self.directory and (result or not self.directory.result.exists()):
+            view = RunView.of(StoredJournal(self.directory.journal))
+            summary = RunSummary.of(result, usage, seconds=seconds, stopped=stopped, view=view)
+            self.directory.write_summary(summary.as_json())
+        return usage, seconds
+
+
+@asynccontextmanager
+async def open_session(
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    observer: Observer,
+    events: LaneEvents | None,
+    purse: Purse | None,
+    beside: Beside,
+) -> AsyncIterator[Session]:
+    """Hold a run's directory, count what its earlier sessions spent, and let what goes on beside it begin."""
+    started = anyio.current_time()
+    measured = prepared.config.outer.max_prompt_tokens is not None and prepared.config.searches_systems
+    count_tokens = await open_counter(prepared.config.base) if measured else None
+    directory = prepared.directory
+    name = directory.name if directory else prepared.config.name
+    async with AsyncExitStack() as stack:
+        stack.enter_context(logging_about(run=name))
+        journal = stack.enter_context(_journal(prepared))
+        await stack.enter_async_context(beside(prepared, observer.warn))
+        before = sessions_before(directory, journal) if directory else RunView()
+        context = make_context(
+            prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=before.spent, purse=purse
+        )
+        account = context.account
+        live = LiveObserver(observer, directory, gateway, account) if directory else None
+        if directory and purse is None:
+            number = before.sessions + 1
+            stack.enter_context(kept_ledger(directory, account.purse, session=number, spent=account.counts))
+        watched = WatchedJournal(journal, observer.warn)
+        yield Session(
+            context=replace(context, observer=live or observer, journal=watched, count_tokens=count_tokens),
+            directory=directory,
+            events=events,
+            live=live,
+            search=account.statistics(),
+            started=started,
+        )
+
+
+def make_context(
+    prepared: Prepared,
+    gateway: Gateway,
+    names: LaneNames,
+    *,
+    journal: Journal,
+    observer: Observer,
+    name: str,
+    earlier: Spent | None = None,
+    purse: Purse | None = None,
+) -> RunContext:
+    """What the steps of one run share; `earlier` is what its earlier sessions spent, `purse` that of its command."""
+    config = prepared.config
+    if purse is None:
+        before = earlier or Spent()
+        purse = Purse(caps(config.budget), spent=before.of_budget, unanswered=unanswered(before))
+    optimizer = (
+        model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
+        if config.optimizer
+        else None
+    )
+    clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
+    started = clock()
+
+    def announce(account: Account) -> None:
+        with suppress(RunStopped):  # what calls this must not be disturbed; the next event meets the same fault
+            note_spending(journal, account, seconds=clock() - started)
+
+    return RunContext(
+        config=config,
+        tasks=prepared.tasks,
+        inner=inner_strategy(config.inner.strategy, config.inner.options),
+        outer=outer_strategy(config.outer.strategy, config.outer.options),
+        base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
+        optimizer=optimizer,
+        judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
+        gateway=gateway,
+        account=Account(name, announce=announce, purse=purse),
+        journal=journal,
+        observer=observer,
+        started=started,
+    )
+
+
+@contextmanager
+def _journal(prepared: Prepared) -> Iterator[Journal]:
+    directory = prepared.directory
+    if directory is None:
+        yield MemoryJournal()
+        return
+    with directory.held():
+        file = Path(prepared.source)
+        directory.write_config(
+            prepared.config,
+            folder=prepared.folder,
+            data=prepared.data,
+            file=file if file.is_file() else None,
+            overrides=prepared.overrides,
+        )
+        journal = FileJournal(directory.journal)
+        try:
+            yield journal
+        finally:
+            journal.close()
