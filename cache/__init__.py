@@ -25,11 +25,13 @@ from metaspo.cache.opening import (
     check_location,
     folder_of,
     holds_password,
+    is_server,
     open_maintenance,
     open_store,
     shown_location,
 )
 from metaspo.cache.quick_reader import QuickReader
+from metaspo.cache.sharing import Sharing
 from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "PruneReport",
     "QuickReader",
     "Row",
+    "Sharing",
     "Store",
     "StoreError",
     "StoreStatistics",
@@ -64,6 +67,7 @@ __all__ = [
     "folder_of",
     "holds_password",
     "import_cache",
+    "is_server",
     "open_maintenance",
     "open_store",
     "prune_cache",

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from metaspo.backends import Completion
 from metaspo.cache.claims import Claims
+from metaspo.cache.sharing import Sharing
 
 
 class Entry(NamedTuple):
@@ -36,6 +37,11 @@ class Store(ABC):
     @property
     def claims(self) -> Claims | None:
         """By which processes agree who asks for what is not there; None if nobody else uses the store."""
+        return None
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """By which processes share rates and caps; None where they cannot."""
         return None
 
     @abstractmethod

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from metaspo.backends.closing import to_the_end
 from metaspo.cache.base import BadEntry, Entry, Store, StoreError
 from metaspo.cache.claims import Claims, LocalClaims
+from metaspo.cache.sharing import Sharing
 
 
 class FallbackStore(Store):
@@ -33,6 +34,11 @@ class FallbackStore(Store):
     def claims(self) -> Claims | None:
         """The other store's, as long as those work."""
         return self._claims
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """The other store's: a limit or a cap that others share is kept, or nothing is asked."""
+        return self._store.sharing
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The entries there are; one that cannot be read counts as missing. Raises `StoreError` after `aclose`."""

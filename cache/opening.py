@@ -76,6 +76,11 @@ def folder_of(location: str, *, folder: Path) -> Path | None:
     return folder / path_of(location.removeprefix(f"{scheme}://")) if scheme in FOLDERS else None
 
 
+def is_server(location: str) -> bool:
+    """Whether a location is a server's URL, by which processes on many machines can share."""
+    return bool(location) and folder_of(location, folder=Path()) is None
+
+
 def check_location(location: str) -> None:
     """Raises `ValueError` for a URL that is none of a server of ours; whether there is one shows when it is asked."""
     if folder_of(location, folder=Path()) is None:

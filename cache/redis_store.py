@@ -18,6 +18,8 @@ from metaspo.cache.record import BadRecord
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_claims import LEASE, RedisClaims
 from metaspo.cache.redis_server import PATIENCE, Server
+from metaspo.cache.redis_sharing import RedisSharing
+from metaspo.cache.sharing import Sharing
 from metaspo.cache.writer import Before, Items
 
 PREFIX = f"metaspo:{FORMAT}:"
@@ -47,6 +49,7 @@ class RedisStore(BatchedStore):
         after its process was killed. Raises `StoreError` for a bad URL."""
         self._server = Server(read_address(url, password=password), patience=patience)
         self._claims = RedisClaims(self._server, lease=lease)
+        self._sharing = RedisSharing(self._server)
         super().__init__(self._server.address.where, memory_bytes=memory_bytes)
         self._lookups: list[tuple[Sequence[str], asyncio.Future[Records]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -55,6 +58,11 @@ class RedisStore(BatchedStore):
     def claims(self) -> Claims:
         """By which processes agree who asks for what is not there."""
         return self._claims
+
+    @property
+    def sharing(self) -> Sharing:
+        """By which processes share rates and caps."""
+        return self._sharing
 
     async def _fetch(self, keys: Sequence[str]) -> Records:
         """Look-ups that come while another one is under way share the next exchange."""

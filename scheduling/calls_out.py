@@ -78,6 +78,10 @@ class CallsOut:
         taken = self.in_flight + self.claiming
         return taken + len(self.held) < limit and taken + self.unstored < limit + max(limit, UNSTORED)
 
+    def free(self, limit: int) -> int:
+        """How many of so many slots are free."""
+        return max(0, limit - self.in_flight - self.claiming - len(self.held))
+
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """A call goes."""
         self._sent += 1

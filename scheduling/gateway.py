@@ -24,6 +24,7 @@ from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.open_lane import OpenLane
 from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.sharer import Sharer
 from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, OnAnswer, SingleWaiter
 from metaspo.scheduling.statistics import GatewayStatistics
 from metaspo.scheduling.store_writer import StoreWriter
@@ -83,6 +84,8 @@ class Gateway:
         self._open_lanes: dict[str, OpenLane] = {}
         self._reports = CallReports(on_call) if on_call is not None else None
         self._flights = FlightTable(self._reports)
+        self._store = store
+        self._sharer: Sharer | None = None
         self._claimer = Claimer(store, self._flights)
         self._writer = StoreWriter(store, self._flights, wall_clock=wall_clock)
         self._account = Account()
@@ -92,9 +95,13 @@ class Gateway:
         return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
 
     async def __aenter__(self) -> Self:
-        """Raises `RuntimeError` if one of the lanes is open in another gateway."""
+        """Raises `RuntimeError` if one of the lanes is open in another gateway, and `ValueError` if one is to share its
+        limits and the store is not one that processes can share them by."""
+        sharing = self._store.sharing
         for lane in self._lanes.values():
             lane.require_free()
+            if lane.settings.limit_group and sharing is None:
+                raise ValueError(f"the lane {lane.name!r} shares its limits: that takes a store on a Redis server")
         self._loop = asyncio.get_running_loop()
         self._open_lanes = {
             name: OpenLane(
@@ -107,6 +114,8 @@ class Gateway:
             )
             for name, lane in self._lanes.items()
         }
+        if sharing is not None:
+            self._sharer = Sharer(sharing, [lane.state for lane in self._open_lanes.values()])
         self._open = True
         return self
 
@@ -129,6 +138,8 @@ class Gateway:
         finally:  # even if a backend would not close
             await self._writer.aclose(grace=CLOSE_GRACE)
             await self._claimer.aclose()
+            if self._sharer is not None:
+                await self._sharer.aclose()
 
     async def complete(
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()

@@ -49,6 +49,7 @@ class LaneState:
     Attributes:
         books: what its calls cost; verdicts: what stops it; doubt: what shows whether its server answers.
         closed: whether its gateway is closed.
+        allowance: what it may send of limits that it shares with other processes; None where it shares none.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LaneState:
         self._waiting = Waiting(self._calls.held)
         self._endpoints = Endpoints(backends, now=now)
         self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=emit)
+        self.allowance = self._throttle.limits.shared
         self.books = Books(name, settings, flights, emit)
         self.verdicts = Verdicts(name, final=not many_programs)
         self.doubt = Doubt(self, flights, emit, wake)
@@ -138,6 +140,10 @@ class LaneState:
         flight.in_store = True
         self.books.hits(flight.payer, (completion,))
 
+    def allowed(self) -> None:
+        """Something of a shared limit may be used, now or at a known time."""
+        self._wake()
+
     def stored(self) -> None:
         """An answer of this lane is in the store, or could not be kept."""
         self._calls.unstored -= 1
@@ -190,6 +196,8 @@ class LaneState:
         """
         queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
         slots = self._throttle.concurrency
+        if self.allowance is not None:
+            self.allowance.demand = min(len(queue), calls.free(slots))
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
             if not self.doubt.is_proof(flight) and (state := self._claim(flight)) is not None:
                 self._waiting.move(flight, state)

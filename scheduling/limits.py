@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from metaspo.backends import LimitHints
+from metaspo.scheduling.allowance import Allowance
 from metaspo.scheduling.pace import LearnedPace
 from metaspo.scheduling.quota import DAY, MINUTE, Quota, Taken
 from metaspo.scheduling.window import SLACK, Bucket
@@ -37,7 +38,11 @@ class Reservation:
 
 
 class RateLimits:
-    """All rate limits of one lane."""
+    """All rate limits of one lane.
+
+    Attributes:
+        shared: what it may send of limits that it shares with other processes; None where it shares none.
+    """
 
     __slots__ = (
         "_held_until",
@@ -49,6 +54,7 @@ class RateLimits:
         "_squeeze",
         "_squeezed_at",
         "requests",
+        "shared",
         "tokens",
     )
 
@@ -59,6 +65,7 @@ class RateLimits:
         tokens_per_minute: int | None = None,
         requests_per_day: int | None = None,
         tokens_per_day: int | None = None,
+        shared: Allowance | None = None,
         now: float = 0.0,
     ) -> None:
         self.requests = Quota(per_minute=requests_per_minute, per_day=requests_per_day, now=now, charge_varies=False)
@@ -71,6 +78,8 @@ class RateLimits:
         self._squeezed_at = -inf
         self._known_since = -inf  # when headers last told other limits
         self._pace = None if self.known() else LearnedPace()
+        self.shared = shared
+        self._share_pace()
 
     def __repr__(self) -> str:
         return (
@@ -94,6 +103,8 @@ class RateLimits:
             wait = max(wait, self._ramp_wait(now))
         if self._pace is not None and held <= 0:
             wait = max(wait, self._pace.wait(now))
+        if wait <= 0 and self.shared is not None and self.known():
+            return self.shared.wait(self.tokens.counted(tokens), tokens, now)
         return wait
 
     def reserve(self, tokens: int, now: float) -> Reservation:
@@ -102,34 +113,44 @@ class RateLimits:
             self._ramp.take(1, now)
         if self._pace is not None:
             self._pace.take(now)
-        return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now))
+        if self.shared is None or not self.known():
+            return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now))
+        by_all = self.shared.take(self.tokens.counted(tokens))
+        return Reservation(
+            now, self.requests.take(1, now, by_all=by_all[0]), self.tokens.take(tokens, now, by_all=by_all[1])
+        )
 
     def settle(self, reservation: Reservation, *, tokens: int, now: float) -> None:
         """Replace the reserved tokens by those used."""
-        self.tokens.correct(reservation.tokens, tokens, now)
+        self._correct_shared(tokens=self.tokens.correct(reservation.tokens, tokens, now))
 
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call never reached the provider: nothing was used. (Refused calls do count.)"""
-        self.requests.give_back(reservation.requests, now)
-        self.tokens.give_back(reservation.tokens, now)
+        requests = self.requests.give_back(reservation.requests, now)
+        self._correct_shared(requests=requests, tokens=self.tokens.give_back(reservation.tokens, now))
 
     def hear(self, hints: LimitHints, reservation: Reservation, now: float, *, refused: bool = False) -> bool:
         """Take in what an answer's headers told; true if a limit changed."""
         at = reservation.at
-        changed = False
+        changed, shared = False, self.shared is not None
         charge_before = self.tokens.charge
         if hints.requests_limit is not None and not counts_days(hints):
             changed |= self.requests.learn(hints.requests_limit, now)
             if hints.requests_remaining is not None:
                 then, charged = reservation.requests.taken, 0 if refused else 1
-                self.requests.feed_back(hints.requests_remaining, taken_then=then, at=at, now=now, charged=charged)
+                self.requests.feed_back(
+                    hints.requests_remaining, taken_then=then, at=at, now=now, charged=charged, shared=shared
+                )
         if hints.tokens_limit is not None:
             changed |= self.tokens.learn(hints.tokens_limit, now)
         if hints.tokens_remaining is not None:
             then, charged = reservation.tokens.taken, 0 if refused else reservation.tokens.charged
-            self.tokens.feed_back(hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged)
+            self.tokens.feed_back(
+                hints.tokens_remaining, taken_then=then, at=at, now=now, charged=charged, shared=shared
+            )
         if changed:
             self._known_since, self._pace = now, None
+            self._share_pace()
         if self._squeeze > 1 and self.tokens.charge > charge_before:
             self._squeeze = max(1.0, self._squeeze * charge_before / self.tokens.charge)
             self._change_pace(now)
@@ -137,13 +158,15 @@ class RateLimits:
 
     def refuse(self, reservation: Reservation, now: float) -> None:
         """The provider refused the call: it counts as a request, and used no tokens."""
-        self.tokens.give_back(reservation.tokens, now)
+        self._correct_shared(tokens=self.tokens.give_back(reservation.tokens, now))
 
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for so long: the provider refused a call."""
         self._held_until = max(self._held_until, now + seconds)
         self.requests.drain(now, until=self._held_until)
         self.tokens.drain(now, until=self._held_until)
+        if self.shared is not None and self.known():
+            self.shared.hold(seconds)
 
     def refused(self, reservation: Reservation, now: float, *, bare: bool = False) -> None:
         """The provider refused a call that we thought was due: it counts otherwise, or others share the limit; or it
@@ -184,6 +207,15 @@ class RateLimits:
     def _change_pace(self, now: float) -> None:
         self.requests.squeeze(self._squeeze, now)
         self.tokens.squeeze(self._squeeze, now)
+        self._share_pace()
+
+    def _share_pace(self) -> None:
+        if self.shared is not None:
+            self.shared.rates = self.requests.rate(self._squeeze), self.tokens.rate(self._squeeze)
+
+    def _correct_shared(self, *, requests: int = 0, tokens: int = 0) -> None:
+        if self.shared is not None and self.known():
+            self.shared.correct(requests=requests, tokens=tokens)
 
     def _ramp_wait(self, now: float) -> float:
         assert self._ramp is not None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from metaspo.scheduling.allowance import BATCH, Rate
 from metaspo.scheduling.window import Bucket, Window
 
 MINUTE = 60.0
@@ -106,17 +107,29 @@ class Quota:
             wait = max(wait, self._day.wait(charged, self.per_day, now))
         return wait
 
-    def take(self, amount: int, now: float) -> Taken:
-        """Reserve; returns what to correct when it is known what was used."""
+    def counted(self, amount: int) -> int:
+        """What the provider will count for so many, about; no more than the limit, which is all that it can grant."""
         charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
-        self.taken += amount
+        return charged if self.per_minute is None or charged < self.per_minute else self.per_minute
+
+    def rate(self, divisor: float) -> Rate:
+        """How fast it may be used, the pace being divided."""
+        limit = self.per_minute
+        pace = _pace(limit) / divisor if limit is not None else 0.0
+        return Rate(pace, max(1.0, pace * BATCH))
+
+    def take(self, amount: int, now: float, *, by_all: int | None = None) -> Taken:
+        """Reserve; returns what to correct when it is known what was used. `by_all`: what all who share the limit have
+        taken then."""
+        charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
+        self.taken = self.taken + amount if by_all is None else by_all
         if self._bucket is not None:
             self._bucket.take(charged, now)
         day = self._day.take(charged, now) if self._day is not None else 0
         return Taken(amount, charged, self._minute.take(charged, now), day, self.taken)
 
-    def correct(self, taken: Taken, used: int, now: float) -> None:
-        """Change what was reserved to what was used."""
+    def correct(self, taken: Taken, used: int, now: float) -> int:
+        """Change what was reserved to what was used; returns by how much, as the provider counts."""
         change = (used if self.charge == 1.0 else ceil(used * self.charge)) - taken.charged
         if self._bucket is not None:
             self._bucket.take(change, now)
@@ -124,11 +137,12 @@ class Quota:
         if self._day is not None:
             self._day.correct(taken.day_slot, change, now)
         taken.charged += change
+        return change
 
-    def give_back(self, taken: Taken, now: float) -> None:
-        """Nothing was used, nor did the provider count anything."""
-        self.correct(taken, 0, now)
+    def give_back(self, taken: Taken, now: float) -> int:
+        """Nothing was used, nor did the provider count anything; returns the change as `correct` does."""
         self.taken -= taken.amount
+        return self.correct(taken, 0, now)
 
     def used_in_minute(self, now: float) -> int:
         """What was reserved in the last 60 seconds, as the provider counts it."""
@@ -145,12 +159,15 @@ class Quota:
         self._limit_to(limit, now)
         return True
 
-    def feed_back(self, remaining: int, *, taken_then: int, at: float, now: float, charged: int = 0) -> None:
+    def feed_back(
+        self, remaining: int, *, taken_then: int, at: float, now: float, charged: int = 0, shared: bool = False
+    ) -> None:
         """Lower the bucket to what the provider has left for us, and learn how it counts.
 
         `remaining` was true at the time `at`, when `taken` was `taken_then`; both have moved on since. The call
         that told it had been charged as so many; 0 if nothing is to be learned from it (it was refused: what else was
-        refused meanwhile is not known yet).
+        refused meanwhile is not known yet). Where the limit is `shared`, what others have taken since is not known
+        here, and only how the provider counts is learned.
         """
         bucket, limit = self._bucket, self.per_minute
         if bucket is None or limit is None:
@@ -159,6 +176,8 @@ class Quota:
             self._fullest, self._fullest_amount = remaining, charged / self.charge
         if self._charge_varies:
             self._learn_charge(Heard(at, remaining, taken_then) if charged else None, charged, limit)
+        if shared:
+            return
         left = remaining + limit / MINUTE * (now - at) - (self.taken - taken_then) * self.charge
         most = _burst(limit)
         bucket.lower_to(left - min(self._fullest * SPARE, most), now)

@@ -39,6 +39,8 @@ class LaneSettings:
         max_concurrency: upper bound for "auto", for each endpoint.
         requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day: the provider's limits; None where
             there is none or it is to be learned from the answers' headers.
+        limit_group: by which processes on one server's store know that they share the limits a minute; "" for limits of
+            this process alone.
         time_limit: seconds per attempt; one that hangs while others are answered is asked again sooner.
         attempts: tries of one request that fail in a way that may be the request's own (half answers, timeouts, 5xx).
             Refusals for the rate and outages do not use them up.
@@ -55,6 +57,7 @@ class LaneSettings:
     tokens_per_minute: int | None = None
     requests_per_day: int | None = None
     tokens_per_day: int | None = None
+    limit_group: str = ""
     time_limit: float = 600.0
     attempts: int = 8
     patience: float = 900.0

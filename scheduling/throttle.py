@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from metaspo.backends import RateLimited, Reply, SlowDown, TransientError, Unreachable
 from metaspo.scheduling import events
+from metaspo.scheduling.allowance import Allowance
 from metaspo.scheduling.concurrency import ConcurrencyControl, make_control
 from metaspo.scheduling.limits import RateLimits, Reservation
 from metaspo.scheduling.retry import FIRST_WAIT, Decision
@@ -39,6 +40,7 @@ class Throttle:
             tokens_per_minute=settings.tokens_per_minute,
             requests_per_day=settings.requests_per_day,
             tokens_per_day=settings.tokens_per_day,
+            shared=Allowance(settings.limit_group) if settings.limit_group else None,
         )
         self._scouting = settings.billing == "tokens" and not metered  # until somebody has answered
 

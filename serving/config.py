@@ -11,7 +11,7 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.config.load import explain_faults, load_config, read_toml
 from metaspo.engine.config.models import make_lane, weights_of
-from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable, VariableName
+from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable, VariableName, require_shared
 from metaspo.engine.config.table import Table
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
@@ -78,6 +78,7 @@ class ServeConfig(Table):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two of the {what} are named '{twice[0]}'; give each a name of its own")
+        require_shared(self.models, cache=self.cache)
         if not self.keys and not self.is_loopback:
             raise ValueError(
                 f"whoever reaches {self.host} could spend: add [[keys]] with a name and a key_env, or leave host out"

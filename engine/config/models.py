@@ -85,6 +85,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         tokens_per_minute=table.tokens_per_minute or limits.get("tokens_per_minute"),
         requests_per_day=table.requests_per_day or limits.get("requests_per_day"),
         tokens_per_day=table.tokens_per_day or limits.get("tokens_per_day"),
+        limit_group=table.limit_group,
         time_limit=table.time_limit,
         attempts=table.attempts,
         patience=table.patience,

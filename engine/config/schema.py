@@ -5,6 +5,7 @@ Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; 
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 import orjson
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, Field, field_serializer, field_validator, m
 from metaspo.backends.base_url import holds_key, parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
-from metaspo.cache import PASSWORD, check_location, holds_password
+from metaspo.cache import PASSWORD, check_location, holds_password, is_server
 from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, MOST_CALLS, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
@@ -23,6 +24,7 @@ from metaspo.engine.tasks.spec_table import PathText
 ROLES = ("base", "optimizer", "judge")  # of models: each a table of a config
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
 NEVER_IN_CONFIG = "a key itself never belongs in a config"
+GROUP = r"^[A-Za-z0-9._/-]*$"  # names that processes know each other by
 OF_EVERY_REQUEST = {"accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 
 
@@ -123,6 +125,9 @@ class ModelTable(Table):
     tokens_per_minute: int | None = Field(default=None, ge=1, le=LARGEST)
     requests_per_day: int | None = Field(default=None, ge=1, le=LARGEST)
     tokens_per_day: int | None = Field(default=None, ge=1, le=LARGEST)
+    limit_group: str = Field(
+        default="", pattern=GROUP, description="processes that name the same one keep the limits a minute together"
+    )
     time_limit: float = Field(default=600, gt=0, allow_inf_nan=False, description="seconds for one attempt")
     attempts: int = Field(default=8, ge=1, le=MOST)
     patience: float = Field(default=900, gt=0, allow_inf_nan=False, description="seconds to wait while nothing answers")
@@ -214,6 +219,14 @@ class TestTable(Table):
         default="kept", description="user prompts of source tasks scored with the final system prompt"
     )
     baseline: bool = Field(default=True, description="also score the first prompts, for the comparison")
+
+
+def require_shared(models: Iterable[ModelTable], *, cache: str) -> None:
+    """Raises `ValueError` where something is to be shared with other processes, and there is nothing to share it by."""
+    if any(table.limit_group for table in models) and not is_server(cache):
+        raise ValueError(
+            f'limit_group shares limits by the server of the cache: set cache = "redis://HOST:PORT", not "{cache}"'
+        )
 
 
 class BudgetTable(Table):
@@ -357,6 +370,7 @@ class RunConfig(Table):
                 f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '
                 "user prompts change from round to round, and with them the scores of what is kept"
             )
+        require_shared(self.models.values(), cache=self.cache)
         try:
             orjson.dumps(self.model_dump(mode="json"))
         except TypeError as error:  # in `options` or `extra`, which hold what they like

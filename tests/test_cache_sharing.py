@@ -1,0 +1,196 @@
+"""Processes share rates and caps by one server: what all together get is what one alone would."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from real_redis import RealRedis, real_redis
+from scheduling_world import Server, ask
+
+from metaspo.backends import Request
+from metaspo.cache import MemoryStore, StoreError
+from metaspo.cache.redis_address import read_address
+from metaspo.cache.redis_server import Server as Connection
+from metaspo.cache.redis_sharing import RedisSharing
+from metaspo.cache.redis_store import RedisStore
+from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+NOTHING = Drawn()
+ROUNDED = 0.001  # seconds
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """A server for all tests that do not harm it."""
+    with real_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: RealRedis) -> RealRedis:
+    """That server, with nothing in it."""
+    with shared.client() as client:
+        client.flushall()
+    return shared
+
+
+@asynccontextmanager
+async def processes(server: RealRedis, count: int, *, lease: float = 10.0) -> AsyncIterator[list[RedisSharing]]:
+    """As many, each with a connection of its own."""
+    connections = [Connection(read_address(server.url), patience=5.0) for _ in range(count)]
+    try:
+        yield [RedisSharing(connection, lease=lease) for connection in connections]
+    finally:
+        for connection in connections:
+            await connection.aclose()
+
+
+def requests(amount: float, *, rate: float = 1_000.0, burst: float = 10.0, hold: float = 0.0) -> RateAsk:
+    """So many requests of a rate a second."""
+    return RateAsk("g", Drawn(rate, burst, amount, max(0, round(amount))), NOTHING, hold)
+
+
+async def test_all_together_get_the_rate_first_come_first_served(server: RealRedis) -> None:
+    async with processes(server, 3) as some:
+        began, taken = time.monotonic(), 0.0
+        due = []
+        for turn in range(30):
+            granted = await some[turn % 3].take(requests(20))
+            taken += 20
+            due.append(time.monotonic() + granted.wait)
+            assert due[-1] - began >= (taken - 10) / 1_000 - ROUNDED
+            assert granted.requests_sent == taken
+        assert due == sorted(due)
+
+
+async def test_wait_times_are_right_to_a_millisecond(server: RealRedis) -> None:
+    async with processes(server, 1) as (one,):
+        before = time.monotonic()
+        first = await one.take(requests(20_010))
+        later = await one.take(requests(5_000))
+        passed = time.monotonic() - before
+        assert first.wait == pytest.approx(20.0, abs=ROUNDED)
+        assert 25.0 - passed - ROUNDED <= later.wait <= 25.0 + ROUNDED
+
+
+async def test_what_is_given_back_is_the_next_ones(server: RealRedis) -> None:
+    async with processes(server, 2) as (one, two):
+        await one.take(requests(10_010))
+        await one.take(requests(-10_000))
+        assert (await two.take(requests(10))).wait <= 0.01 + ROUNDED
+
+
+async def test_whoever_is_refused_holds_all(server: RealRedis) -> None:
+    async with processes(server, 2) as (one, two):
+        await one.take(requests(0, hold=3.0))
+        assert (await two.take(requests(1))).wait > 2.5
+
+
+async def test_the_scarcer_of_requests_and_tokens_decides(server: RealRedis) -> None:
+    async with processes(server, 1) as (one,):
+        ask_for = RateAsk("g", Drawn(1_000, 10, 10, 10), Drawn(100, 1, 1_001, 1_001))
+        assert (await one.take(ask_for)).wait == pytest.approx(10.0, abs=ROUNDED)
+
+
+CAPS = Amounts(100, float("inf"), 5.0)
+
+
+def cap(least: Amounts, most: Amounts | None = None, *, holds: bool = True) -> CapAsk:
+    """Under the caps."""
+    return CapAsk("g", CAPS, least, most or least, holds)
+
+
+async def test_no_cap_is_passed_and_the_last_one_gets_what_is_left(server: RealRedis) -> None:
+    async with processes(server, 2) as (one, two):
+        first = await one.set_aside(cap(Amounts(60, 10**12, 1.0)))
+        assert first.aside == Amounts(60, 10**12, 1.0)
+        second = await two.set_aside(cap(Amounts(1, 1, 0.1), Amounts(60, 10, 1.0)))
+        assert second.aside == Amounts(40, 10, 1.0)
+        third = await one.set_aside(cap(Amounts(1, 1, 0.1)))
+        assert third.aside is None
+        assert third.others_hold
+        assert third.taken == Amounts(100, 10**12 + 10, 2.0)
+
+
+async def test_what_is_given_back_can_be_spent_by_another(server: RealRedis) -> None:
+    async with processes(server, 2) as (one, two):
+        await one.set_aside(cap(Amounts(100, 0, 0)))
+        await one.set_aside(cap(Amounts(-30, 0, 0), holds=False))
+        got = await two.set_aside(cap(Amounts(30, 0, 0)))
+        assert got.aside == Amounts(30, 0, 0)
+        assert not got.others_hold
+
+
+async def test_who_is_killed_gives_nothing_back_and_is_waited_for_no_longer_than_its_lease(server: RealRedis) -> None:
+    async with processes(server, 2, lease=0.2) as (killed, left):
+        await killed.set_aside(cap(Amounts(100, 0, 0)))
+        while (got := await left.set_aside(cap(Amounts(1, 0, 0)))).others_hold:  # noqa: ASYNC110 - the server's clock
+            await asyncio.sleep(0.02)
+        assert got.aside is None
+        assert got.taken.calls == 100
+
+
+async def test_an_exchange_that_comes_again_is_done_once(server: RealRedis) -> None:
+    async with processes(server, 1) as (one,):
+        await one.set_aside(cap(Amounts(50, 0, 0)))
+        number = one._exchanges
+        one._exchanges = itertools.count(7, 0)  # as a client that lost the reply sends it
+        replies = [await one.set_aside(cap(Amounts(-20, 0, 0))) for _ in range(2)]
+        one._exchanges = number
+        assert replies[0] == replies[1]
+        assert replies[1].taken.calls == 30
+
+
+async def answered_at(server: RealRedis, gateways: int, calls: int, settings: LaneSettings) -> list[float]:
+    """When the calls of several gateways came to one provider, in seconds from the first."""
+    backend = Server(latency=0.0)
+    came: list[float] = []
+
+    def note(_: Request) -> None:
+        came.append(time.monotonic())
+
+    backend.plan = note
+
+    async def one(number: int) -> None:
+        async with (
+            RedisStore(server.url) as store,
+            Gateway([Lane("api", [backend], settings)], store=store) as gateway,
+        ):
+            await gateway.complete_many([ask(1_000 * number + each) for each in range(calls)], lane="api")
+
+    await asyncio.gather(*(one(number) for number in range(gateways)))
+    return [at - came[0] for at in sorted(came)]
+
+
+async def test_gateways_that_share_a_limit_keep_it_together(server: RealRedis) -> None:
+    settings = LaneSettings(concurrency=64, requests_per_minute=6_000, limit_group="provider")
+    came = await answered_at(server, 3, 30, settings)
+    assert len(came) == 90
+    burst = 3 * 10  # what was saved up, and what a slow gateway still had
+    for first in range(0, 90, 10):
+        for last in range(first, 90):
+            assert last - first + 1 <= 100 * (came[last] - came[first]) + burst
+
+
+async def test_a_shared_limit_takes_a_store_to_share_it_by() -> None:
+    lane = Lane("api", [Server()], LaneSettings(limit_group="provider"))
+    with pytest.raises(ValueError, match="takes a store on a Redis server"):
+        async with Gateway([lane], store=MemoryStore()):
+            pass
+
+
+async def test_who_waits_for_a_limit_is_told_when_the_server_is_gone(tmp_path: Path) -> None:
+    settings = LaneSettings(requests_per_minute=60, limit_group="provider")
+    with real_redis(tmp_path / "redis") as own:
+        store = RedisStore(own.url, patience=0.5)
+        async with Gateway([Lane("api", [Server(latency=0.0)], settings)], store=store) as gateway:
+            await gateway.complete(ask(1), lane="api")
+            own.kill()
+            with pytest.raises(StoreError, match="cannot be reached"):
+                await gateway.complete(ask(2), lane="api")
+        await store.aclose()
