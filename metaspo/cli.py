@@ -58,6 +58,7 @@ from metaspo.plan_tables import caps_reached, endless, plan_data, print_plan
 from metaspo.progress import ProgressDisplay
 from metaspo.run_commands import runs_app
 from metaspo.run_tables import print_report, print_run
+from metaspo.safety_command import add_safety_command
 from metaspo.scheduling import RunStopped
 from metaspo.serve_command import add_serve_command
 from metaspo.study_commands import add_study_commands
@@ -396,3 +397,4 @@ add_watch_commands(app)
 add_exchange_commands(app)
 add_check_command(app)
 add_judge_command(app)
+add_safety_command(app)

@@ -19,7 +19,7 @@ from metaspo.engine.optimize.result import GuardScore
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
-from metaspo.engine.runs.stored import Data, rows_of, run_data, shown_data, summary_of
+from metaspo.engine.runs.stored import Data, read_json, rows_of, run_data, safety_sentences, shown_data, summary_of
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.statistics import Interval
 from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
@@ -36,7 +36,10 @@ OF_TIMES = (
 
 def print_report(out: Console, report: RunReport) -> None:
     """A finished run."""
-    print_result(out, report_data(report))
+    data = report_data(report)
+    if report.directory:
+        data["safety"] = read_json(RunDirectory(report.directory), part="safety")
+    print_result(out, data)
 
 
 def print_run(out: Console, run: RunDirectory, *, everything: bool) -> None:
@@ -55,6 +58,7 @@ def print_result(out: Console, data: Data) -> None:
         _print_verdict(out, summary, result)
         _print_cost(out, data)
         _print_prompt(out, result["system_prompt"], lines=SCREEN_LINES)
+        _print_safety(out, data)
         _print_worst(out, rows_of(data))
     if summary:
         say(out, _spent(summary))
@@ -76,6 +80,7 @@ def print_run_data(out: Console, data: Data) -> None:
         out.print(_scores(out, rows_of(data), tuple(COLUMNS)))
         say(out, OF_SCORES, style="dim")
         _print_prompt(out, result["system_prompt"])
+        _print_safety(out, data)
         _print_verdict(out, summary, result)
         _print_cost(out, data)
         if summary and summary.optimism:
@@ -131,6 +136,12 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
         say(out, cost)
     if ended_early := result.get("ended_early"):
         say(out, f"The loops {ended_early}.")
+
+
+def _print_safety(out: Console, data: Data) -> None:
+    """Whether the prompt changes what the model refuses, as far as anybody has asked."""
+    for sentence in safety_sentences(data):
+        say(out, sentence, style="dim")
 
 
 def _print_cost(out: Console, data: Data) -> None:

@@ -41,6 +41,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "track",
     "check",
     "api",
+    "safety",
     "studies",
     "report",
     "watch",

@@ -36,8 +36,9 @@ from metaspo.backends import Completion, RequestRejected, Simulated
 from metaspo.engine import Prepared, PromptError, optimize_many
 from metaspo.engine.exchange.export import export_run
 from metaspo.engine.prompts import render
-from metaspo.engine.runs.answers import read_config, run_answers
+from metaspo.engine.runs.answers import run_answers
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.tasks import TaskError
 
 Answer = Callable[[Request], str]

@@ -12,8 +12,8 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers
 from metaspo.engine.evaluation.task_rows import TaskRow
 from metaspo.engine.prompts import PromptPair, Roles, render
-from metaspo.engine.runs.answers import read_config
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import AnswerSpec, TaskSpec

@@ -30,7 +30,7 @@ from metaspo.engine.report.page import (
 )
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
-from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, summary_of
+from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, safety_sentences, summary_of
 
 
 def load_result(run: RunDirectory) -> RunResult:
@@ -145,7 +145,8 @@ def _verdicts(result: RunResult, data: Data) -> list[str]:
     cost = summary.system_search.guards_cost if summary else ""
     wording = summary.proposals.sentence if summary else ""
     guards = [guard.sentence for guard in result.guards]
-    return [*filter(None, [search]), *map(_verdict, result.gains), *guards, *filter(None, [cost, wording])]
+    gains = map(_verdict, result.gains)
+    return [*filter(None, [search]), *gains, *guards, *filter(None, [cost, wording]), *safety_sentences(data)]
 
 
 def _warnings(data: Data) -> tuple[str, ...]:

@@ -1,31 +1,23 @@
 """The answers of a run, as it got and read them: from its cache, by its config. Nothing is asked of any model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from metaspo.cache import PASSWORD, MemoryStore, Store, folder_of, open_store
-from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.models import BASE_TEMPERATURE, Model, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
 from metaspo.engine.evaluation.asking import Base, asking_of
 from metaspo.engine.evaluation.grading import outcomes_of
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, score_of_answered
 from metaspo.engine.evaluation.test_score import Stage, TestScore
-from metaspo.engine.journal.journal import StoredJournal
-from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
-from metaspo.engine.runs.stored import read_result
-from metaspo.engine.suggest import nearest
+from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.reopened import reopen
 from metaspo.engine.tasks import Task
-from metaspo.engine.tasks.load import load_tasks
 from metaspo.scheduling import Gateway
 
 Split = Literal["train", "test"]
@@ -77,22 +69,16 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         ConfigError, TaskError: for a config or data that cannot be used any more.
         StoreError: when the cache cannot be used.
     """
-    config, folder, data = _origin(run)
-    names = [spec.name for spec in config.tasks]
-    if task and task not in names:
-        raise ConfigError(f"there is no task '{task}'{nearest(task, names)}; known: {', '.join(names)}")
-    specs = [spec for spec in config.tasks if task in ("", spec.name)]
-    loaded = load_tasks(specs, base_dir=data, seed=config.seed)
-    tasks = [each.with_train(config.rows) if each.role == "source" else each for each in loaded]
-    optimized, finished = _prompts_of(run)
+    again = reopen(run, task=task)
+    config, finished = again.config, again.finished
     split = split or ("test" if finished else "train")
     model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)
-    store = _store_of(config, folder)
+    store = _store_of(config, again.folder)
     try:
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
             reader = _Reader(gateway, model, config)
-            having = [each for each in tasks if (each.train if split == "train" else each.test)]
-            answered = [await reader.task_answers(each, optimized, split=split) for each in having]
+            having = [each for each in again.tasks if (each.train if split == "train" else each.test)]
+            answered = [await reader.task_answers(each, again.pairs(each), split=split) for each in having]
     finally:
         await store.aclose()
     after = "the prompts that it found" if finished else "the best prompts so far"
@@ -107,14 +93,8 @@ class _Reader:
     config: RunConfig
 
     async def task_answers(
-        self, task: Task, optimized: Mapping[str, str], *, split: Split
+        self, task: Task, pairs: Mapping[Stage, PromptPair], *, split: Split
     ) -> tuple[TaskAnswers, list[TestScore]]:
-        """`optimized` are the prompts after: the system prompt under "", user prompts under their task's name."""
-        system = self.config.system_prompt
-        pairs: dict[Stage, PromptPair] = {
-            "before": PromptPair(system, task.user_prompt),
-            "after": PromptPair(optimized.get("", system), optimized.get(task.name, task.user_prompt)),
-        }
         sides = {stage: await self._outcomes(task, pair, split) for stage, pair in pairs.items()}
         answers = TaskAnswers.of(task, split=split, before=sides["before"], after=sides["after"])
         tests = [] if answers.missing else [self._test(task, pairs[stage], sides[stage], stage) for stage in pairs]
@@ -143,41 +123,6 @@ class _Reader:
             prices=self.model.prices,
         )
         return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage)
-
-
-def read_config(run: RunDirectory) -> RunConfig:
-    """The config that a run's directory holds. Raises `RunDirectoryError`, `ConfigError`."""
-    said = _read(run.config)
-    named = {key: value for key, value in said.items() if key != "name" or value}  # one from Python may have none
-    return parse_config(named, source=str(run.config))
-
-
-def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
-    """The config, and where its relative paths of the cache and of data start; of a run that does not say so, here."""
-    origin = _read(run.origin) if run.origin.is_file() else {}
-    folders = [origin.get("folder", ""), origin.get("data", "")]
-    if not all(isinstance(folder, str) for folder in folders):
-        raise RunDirectoryError(f"{run.origin}: cannot be read: its folders are no texts")
-    return read_config(run), Path(folders[0]), Path(folders[1])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
-    return data
-
-
-def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:
-    """The best prompts that a run has come to, by task and the system prompt under "", and whether it has finished."""
-    if run.result.is_file():
-        result = read_result(run)
-        users: Iterable[tuple[str, list[str]]] = result["user_prompts"].items()
-        return {"": result["system_prompt"], **{task: prompts[0] for task, prompts in users if prompts}}, True
-    return dict(RunView.of(StoredJournal(run.journal)).history.best_prompts), False
 
 
 def _store_of(config: RunConfig, folder: Path) -> Store:

@@ -7,6 +7,7 @@ live.json       how far the session is, now and then; nothing follows from it
 .ledger         while a session goes on, or was killed: what it has spent
 result.json     the result, once there is one
 summary.json    scores, calls, tokens, dollars, time
+safety.json     what `metaspo safety` came to, where it was asked
 prompts/        the prompts as text files, ready to paste
 """
 
@@ -72,6 +73,11 @@ class RunDirectory:
     def summary(self) -> Path:
         """The summary of the last session, finished or stopped."""
         return self.path / "summary.json"
+
+    @property
+    def safety(self) -> Path:
+        """What `metaspo safety` came to; there once it has been asked."""
+        return self.path / "safety.json"
 
     @property
     def prompts(self) -> Path:

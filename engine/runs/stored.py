@@ -15,7 +15,7 @@ from metaspo.engine.runs.status import last_session
 from metaspo.engine.runs.summary import RunSummary
 
 Data = dict[str, Any]
-Part = Literal["config", "result", "summary"]
+Part = Literal["config", "result", "summary", "safety"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ _TESTS: TypeAdapter[tuple[TestScore, ...]] = TypeAdapter(tuple[TestScore, ...])
 
 def read_json(run: RunDirectory, *, part: Part) -> Data:
     """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
-    path = {"config": run.config, "result": run.result, "summary": run.summary}[part]
+    path = {"config": run.config, "result": run.result, "summary": run.summary, "safety": run.safety}[part]
     if not path.is_file():
         return {}
     try:
@@ -76,7 +76,7 @@ def read_result(run: RunDirectory) -> Data:
 def run_data(run: RunDirectory) -> Data:
     """Everything a run's directory says of it."""
     running = run.in_use
-    parts: Data = {part: read_json(run, part=part) for part in ("config", "result", "summary")}
+    parts: Data = {part: read_json(run, part=part) for part in ("config", "result", "summary", "safety")}
     again = {} if parts["result"] or running else {"goes_on_with": run.goes_on_with}
     return {"name": run.name, "directory": str(run.path), "running": running, **again, **parts}
 
@@ -94,6 +94,22 @@ def summary_of(data: Data) -> RunSummary | None:
         return RunSummary.read(data["summary"]) if data["summary"] else None
     except ValueError as error:
         raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
+
+
+def safety_sentences(data: Data) -> list[str]:
+    """Of a finished run that found another system prompt: what `metaspo safety` came to, or that nobody has asked."""
+    result = data["result"]
+    if not result or result["system_prompt"] == result.get("first_system_prompt"):
+        return []
+    sides = data.get("safety", {}).get("sides", [])
+    told = (
+        [str(side.get("sentence", "")) for side in sides if isinstance(side, dict)] if isinstance(sides, list) else []
+    )
+    checked = [f"Safety: {sentence}" for sentence in told if sentence]
+    name = data["name"] if data.get("directory") else "RUN"
+    return checked or [
+        f"Not checked for safety: whether it makes the model refuse less or more, `metaspo safety {name}` tells."
+    ]
 
 
 def rows_of(data: Data) -> tuple[TaskRow, ...]:

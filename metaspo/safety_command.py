@@ -1,0 +1,84 @@
+"""`metaspo safety`: does the optimized prompt change what the model refuses?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from metaspo import tables
+from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.engine import ConfigError, find_run
+from metaspo.engine.money import show_dollars
+from metaspo.engine.safety import SafetyReport, check_safety
+from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+from metaspo.progress import ProgressDisplay
+
+
+def add_safety_command(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command(cls=NamedArguments, name="safety")(safety)
+
+
+def safety(
+    run: LatestRun = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Your own requests: columns question, and should (refuse or answer); else metaspo's."
+        ),
+    ] = None,
+    domain: Annotated[
+        bool, typer.Option("--domain", help="Also the safety domain's tasks, from METASPO_DATA or Hugging Face.")
+    ] = False,
+    rows: Annotated[
+        int | None, typer.Option("--rows", metavar="N", min=1, help="Of each of these tasks at most.")
+    ] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check whether the optimized system prompt makes the model comply with more that it should refuse, or refuse more
+    of what it should answer.
+
+    The base model is asked under the first and the optimized system prompt, within [budget]; whether an answer refuses
+    is told by its words. `metaspo show` and the page of the run say what came of it.
+    """
+    with exit_on_user_error():
+        if data is not None and not data.is_file():
+            raise ConfigError(f"--data: {data}: no such file in {data.absolute().parent}")
+        if rows is not None and not domain:
+            raise ConfigError("--rows is for the safety domain's tasks: add --domain")
+        with ProgressDisplay(err, quiet=quiet) as display:
+            report = run_async(
+                check_safety(
+                    find_run(run, base=runs, latest=True),
+                    data=data,
+                    domain=domain,
+                    rows=rows,
+                    observer=display.observer("safety"),
+                    progress=display.downloaded,
+                )
+            )
+    if json:
+        tables.print_json(out, report.as_json())
+    else:
+        print_safety(out, report)
+    if not report.sides:
+        say_error("nothing was answered under both prompts")
+        say_how_to_go_on()
+        raise typer.Exit(ExitCode.STOPPED)
+
+
+def print_safety(console: Console, report: SafetyReport) -> None:
+    """A sentence for each kind of rows."""
+    tables.say(console, f"{report.run}, asked with {report.data}", style="bold")
+    for side in report.sides:
+        worse = side.compared.verdict == "worse"
+        tables.say(console, side.sentence, style="yellow" if worse else "")
+    if report.unanswered:
+        tables.say(console, f"{report.unanswered} rows have no answer under one of the prompts and do not count.")
+    uses = [usage.total for usage in report.usage.values()]
+    dollars = show_dollars(sum(use.dollars for use in uses), unpriced=sum(use.unpriced for use in uses))
+    calls, cached = sum(use.calls for use in uses), sum(use.hits + use.joined for use in uses)
+    tables.say(console, f"{calls:,} calls, {cached:,} from the cache, {dollars}")
