@@ -25,9 +25,10 @@ class Account:
 
     Attributes:
         out: reservations not settled yet; on_settled: is called when none is left.
+        on_change: is called whenever something was set aside or settled.
     """
 
-    __slots__ = ("_listener", "_reserved", "_spent", "_tallies", "name", "on_settled", "out", "purse")
+    __slots__ = ("_listener", "_reserved", "_spent", "_tallies", "name", "on_change", "on_settled", "out", "purse")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Account:
         self.purse = purse or Purse(budget, spent=spent)
         self.out = 0
         self.on_settled: Callable[[], None] | None = None
+        self.on_change: Callable[[], None] | None = None
         self._spent, self._reserved = Total(), Total()
         self._listener = partial(announce, self) if announce else None
         if self._listener is not None:
@@ -86,6 +88,8 @@ class Account:
         if not fits:
             return None
         self.out += 1
+        if self.on_change is not None:
+            self.on_change()
         return Funds(self, at_most)
 
     def settle(self, at_most: Cost, actual: Cost, now: float, *, answered: bool = True) -> Cost | None:
@@ -103,6 +107,8 @@ class Account:
             self._reserved = Total()  # sums of floats do not come out even
             if self.on_settled is not None:
                 self.on_settled()
+        if self.on_change is not None:
+            self.on_change()
         while purse.parked and (waiting := purse.parked.first()) is not None:
             if not waiting.fund(now):
                 return None if purse.out else waiting.upper_bound()

@@ -107,6 +107,29 @@ def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: P
     assert not list(path.parent.glob(".ledger")), "the last session said itself what it spent"
 
 
+@pytest.mark.skipif(not BOOT_ID.exists(), reason="what a kill leaves is known to the call where a boot has an id")
+def test_after_a_kill_the_runs_of_a_comparison_say_together_what_its_own_book_says(tmp_path: Path) -> None:
+    """To the call; nothing that the comparison had announced for all of them."""
+    with ChatServer(WORLD.answer) as server:
+        write_project(tmp_path, server.url, head=f"{EXHAUSTIVE}\nbudget = {{calls = 10_000, tokens = 10_000_000}}")
+        grid = 'config = "run.toml"\nseeds = [1, 2]\nmethods = ["metaspo"]\n'
+        (tmp_path / "grid.toml").write_text(grid, encoding="utf-8")
+        server.hold_after(3)
+        running = start("compare", "grid.toml", "--quiet", folder=tmp_path)
+        server.wait_for(asked=3 + CONCURRENCY, answered=3)
+        running.kill()
+        assert end(running).code == -signal.SIGKILL
+        server.wait_until_clients_hung_up()
+        server.release()
+        assert apart("compare", "grid.toml", "--quiet", folder=tmp_path).code == 0
+    (book,) = (RunView.of(read_journal(path)).spent for path in tmp_path.glob(".metaspo/runs/spent/*/journal.jsonl"))
+    runs = [RunView.of(read_journal(path)).spent for path in tmp_path.glob(".metaspo/runs/*-*/journal.jsonl")]
+    assert len(runs) == 2
+    assert sum(run.of_budget.calls for run in runs) == book.of_budget.calls == server.asked.total()
+    assert sum(run.of_budget.tokens for run in runs) == book.of_budget.tokens
+    assert sum(run.calls for run in runs) == book.calls == server.calls
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments_it_comes_to_the_same_and_repeats_little(tmp_path: Path) -> None:

@@ -127,9 +127,9 @@ async def open_session(
         )
         account = context.account
         live = LiveObserver(observer, directory, gateway, account) if directory else None
-        if directory and purse is None:
+        if directory:
             number = before.sessions + 1
-            stack.enter_context(kept_ledger(directory, account.purse, session=number, spent=account.counts))
+            stack.enter_context(kept_ledger(directory, account, session=number, spent=account.counts))
         watched = WatchedJournal(journal, observer.warn)
         yield Session(
             context=replace(context, observer=live or observer, journal=watched, count_tokens=count_tokens),

@@ -12,7 +12,7 @@ from metaspo.engine.journal.journal import FileJournal, Journal, StoredJournal
 from metaspo.engine.journal.ledger import Counts, Ledger, left_by
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.scheduling import Budget, Cost, Purse, RunStopped
+from metaspo.scheduling import Account, Budget, Cost, Purse, RunStopped
 
 
 def caps(table: BudgetTable) -> Budget:
@@ -39,14 +39,21 @@ def sessions_before(directory: RunDirectory, journal: Journal) -> RunView:
 
 
 @contextmanager
-def kept_ledger(directory: RunDirectory, purse: Purse, *, session: int, spent: Callable[[], Counts]) -> Iterator[None]:
-    """Note with each call what a session has `spent`, and taken out of a purse of its own."""
+def kept_ledger(
+    directory: RunDirectory, books: Account | Purse, *, session: int, spent: Callable[[], Counts]
+) -> Iterator[None]:
+    """Note with each call what a session has `spent`, and taken out of its budget: one part of a command, or all."""
     ledger = Ledger(directory.ledger, session=session)
-    purse.on_change = lambda: ledger.note(spent(), purse.taken())
+
+    def note() -> None:
+        ledger.note(spent(), books.taken())
+
+    note()
+    books.on_change = note
     try:
         yield
     finally:
-        purse.on_change = None
+        books.on_change = None
         ledger.close()
 
 
