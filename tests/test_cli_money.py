@@ -121,6 +121,33 @@ def test_a_cap_is_over_all_cells_and_stages_of_a_comparison(project: tuple[Path,
     assert here("runs", "--json").data, "and its runs are found"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ablate", "run.toml", "--over", "roles"),
+        ("adapt", "run.toml", "--system", "mine.txt", "--rounds", "2"),
+        ("generalize", "run.toml", "--system", "mine.txt", "--prompts", "4"),
+        ("transfer", "run.toml", "--system", "mine.txt", "--to", "other.toml"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_cap_is_over_all_that_a_study_does_in_all_its_sessions(
+    project: tuple[Path, ChatServer], command: tuple[str, ...]
+) -> None:
+    """Each is stopped by it in the midst, twice; what stopped it is the config's own cap, whatever another one says."""
+    folder, server = project
+    config = (folder / "run.toml").read_text(encoding="utf-8")
+    config = config.replace('test = "unseen.test.jsonl"', 'train = "unseen.train.jsonl"\ntest = "unseen.test.jsonl"')
+    (folder / "mine.txt").write_text("Mind the numbers.", encoding="utf-8")
+    (folder / "other.toml").write_text(config.replace('model = "answerer"', 'model = "other"'), encoding="utf-8")
+    for cap in (7, 7, 12):
+        (folder / "run.toml").write_text(f"{config}\n[budget]\ncalls = {cap}\n", encoding="utf-8")
+        ended = here(*command, "--quiet")
+        assert ended.code == 3
+        assert any(f"{cap} of {cap} calls" in line for line in ended.errors), ended.err
+        assert server.calls == cap
+
+
 def test_values_that_no_journal_holds_are_refused_at_the_door(project: tuple[Path, ChatServer]) -> None:
     for key, value in (("budget.dollars", "inf"), ("budget.tokens", str(2**63)), ("seed", str(2**64))):
         ended = here("optimize", "run.toml", "--set", f"{key}={value}")
