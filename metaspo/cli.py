@@ -90,7 +90,7 @@ Calls = Annotated[
 ]
 STARTER = Path(__file__).resolve().parent / "starter"
 TEMPLATES = {"classify": STARTER} | {
-    name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools", "judge")
+    name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools", "judge", "safety")
 }
 
 app.add_typer(cache_app, name="cache")

@@ -14,9 +14,10 @@ from rich.text import Text
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
 from metaspo.engine import EvaluationReport, Prepared
+from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS
 from metaspo.engine.money import show_dollars
-from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.strategies import outer_strategy
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
 
@@ -67,7 +68,7 @@ def print_start(err: Console, prepared: Prepared) -> None:
     start = f"\n  {prepared.start.sentence}" if prepared.start.run else ""
     err.print(
         f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}\n"
-        f"  user prompts: {inner_strategy(config.inner.strategy, config.inner.options).describe()}\n"
+        f"  user prompts: {inner_proposer(config.inner).describe()}\n"
         f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}"
         f"{start}",
         highlight=False,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from metaspo.backends import Completion, Message, Request, Sampling, Usage, json_text
 from metaspo.engine import RunConfig
@@ -29,6 +29,8 @@ from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Form
 from metaspo.engine.tasks.programs import Program
 
 Answer = Callable[[Request], str]
+T = TypeVar("T")
+NEXT = "Now the next one:"
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Evaluation:
     failures: list[Failure]
     refused: bool = False
     grades: tuple[float, ...] = ()
+    right: tuple[tuple[Example, str], ...] = ()
 
 
 Kept = dict[str, list[Evaluation]]  # by task, best first
@@ -138,7 +141,12 @@ class Oracle:
         parent = nodes[0]
         for number in range(1, candidates + 1):
             place = f"{address}/cand={number}"
-            prompt = self.or_none(given[number - 1], task) if given else self.propose_user(task, parent, system, place)
+            if given:
+                prompt = self.or_none(given[number - 1], task)
+            elif self.config.inner.demonstrations and number == candidates:
+                prompt = self.or_none(self.demonstrated(parent, address), task)
+            else:
+                prompt = self.propose_user(task, parent, system, place)
             if prompt is None:
                 continue
             gate = self.gate({task.name: [parent]}, 0 if given else self.config.inner.gate, place)
@@ -153,6 +161,13 @@ class Oracle:
             "kept": [{"user": node.user, "score": node.score} for node in nodes],
         }
         return nodes
+
+    def demonstrated(self, parent: Evaluation, address: str) -> str | None:
+        """The best user prompt with right answers of its own before it."""
+        pool = [f"Input: {example.question}\nOutput: {text}" for example, text in parent.right]
+        shown = pick(pool, self.config.inner.demonstrations, rng_at(self.config.seed, f"{address}/demonstrations"))
+        instruction = parent.user.rpartition(f"{NEXT}\n\n")[2]
+        return "\n\n".join(["Worked examples:", *shown, NEXT, instruction]) if shown else None
 
     def gate(self, parents: Kept, size: int, address: str) -> dict[str, list[int]]:
         """By task, the rows on which a candidate must beat its parent first; none without a gate."""
@@ -345,7 +360,7 @@ class Oracle:
 
     def score(self, task: Task, system: str, user: str) -> Evaluation:
         """The mean grade over the train split; a malformed answer is wrong."""
-        grades, failures, refused = [], [], False
+        grades, failures, right, refused = [], [], [], False
         for example in task.train:
             text = self.answered(task, PromptPair(system, user), example)
             prediction = text if text in ("yes", "no") else None
@@ -355,13 +370,17 @@ class Oracle:
                 refused = True
                 grade = Grade(0.0)
             grades.append(grade.score)
+            if grade.score == 1:
+                right.append((example, text))
             if grade.score < 1:
                 failures.append(Failure(example=example, response=text, prediction=prediction, feedback=grade.feedback))
         score = fsum(grades) / len(grades) if grades else 0.0
-        return Evaluation(user, score, failures, refused, tuple(grades))
+        return Evaluation(user, score, failures, refused, tuple(grades), tuple(right))
 
     def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
         """What an example is answered under a pair of prompts."""
+        if self.config.inner.demonstrations:
+            pair = PromptPair(pair.system, without_own(pair.user, example.question))
         if task.program is not None:
             return self.by_program(task.program, pair, example)
         question = pair.user.replace("{question}", example.question)
@@ -465,6 +484,15 @@ def rank_by(config: RunConfig) -> Callable[[Evaluation], tuple[float, int]]:
     return lambda node: (-round(node.score, 12), len(node.user) if shorter else 0)
 
 
-def pick(failures: list[Failure], size: int, rng: Random) -> list[Failure]:
+def without_own(user: str, question: str) -> str:
+    """A user prompt without what it demonstrates of a question."""
+    blocks = user.split("\n\n")
+    if blocks[0] != "Worked examples:":
+        return user
+    others = [block for block in blocks if not block.startswith(f"Input: {question}\n")]
+    return "\n\n".join(others if others[1] != NEXT else others[2:])
+
+
+def pick(failures: list[T], size: int, rng: Random) -> list[T]:
     """A sample without repeats, all of them if there are fewer."""
     return rng.sample(failures, min(size, len(failures)))

@@ -160,6 +160,7 @@ class Plan:
             "two runs at once": len(self.configs) > 1,
             "several first prompts": first.system_prompts or any(task.user_prompts for task in self.tasks),
             "guards": any(task.role == "guard" for task in self.tasks),
+            "demonstrations": first.inner.demonstrations,
             "wording": first.outer.is_set or any(task.fixed for task in self.tasks),
             "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
             "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
@@ -191,6 +192,7 @@ def draw_plan(seed: int) -> Plan:
     config = _config(rng)
     if whose:
         config = config.model_copy(update={"judge": ModelTable.model_validate(JUDGE)})
+    config = _demonstrating(Random(f"simulation demonstrations {seed}"), config)
     config, wording = _worded(Random(f"simulation wording {seed}"), config)
     replicas = rng.randint(1, 3)
     return Plan(
@@ -235,6 +237,12 @@ def _config(rng: Random) -> RunConfig:
     changes["base"] = {"model": "answerer", "max_tokens": 8, **endpoint, **_lane(rng, "base")}
     changes["optimizer"] = {"model": "writer", **endpoint, **_lane(rng, "optimizer")}
     return make_config(changes)
+
+
+def _demonstrating(rng: Random, config: RunConfig) -> RunConfig:
+    """Right answers in one candidate of each inner round, in a fifth of the plans."""
+    shown = rng.randint(1, 3) if rng.random() < 0.2 else 0
+    return config.model_copy(update={"inner": config.inner.model_copy(update={"demonstrations": shown})})
 
 
 def _worded(rng: Random, config: RunConfig) -> tuple[RunConfig, Random | None]:

@@ -14,6 +14,7 @@ from command_line import Ended, apart, end, here, result_bytes, run_into, start,
 from world import World
 
 from metaspo.backends import Request
+from metaspo.cli import TEMPLATES
 from metaspo.engine import read_journal, selections
 from metaspo.engine.config.load import load_config
 from metaspo.engine.journal.events import Event, Malformed
@@ -288,12 +289,18 @@ def test_the_starter_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert (again.code, len(again.errors)) == (2, 1)
 
 
-@pytest.mark.parametrize("template", ["extract", "rag", "tools", "judge"])
+def test_there_is_a_template_for_each_of_these() -> None:
+    assert list(TEMPLATES) == ["classify", "extract", "rag", "tools", "judge", "safety"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_a_template_runs_as_it_is_written_and_again_without_a_call(
     template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(request: Request) -> str:
         asked = request.messages[-1].content
+        if "fraud?" in asked:
+            return ("fair", "fraud")[len(asked) % 3 == 0]
         return ("wrong", "right")[len(asked) % 2] if request.model == "j" else str(len(asked) % 7)
 
     monkeypatch.chdir(tmp_path)

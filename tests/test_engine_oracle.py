@@ -96,7 +96,12 @@ SIZES = st.fixed_dictionaries(
         "seed": st.integers(0, 10**6),
         "iterations": st.integers(1, 3),
         "inner": st.fixed_dictionaries(
-            {"candidates": st.integers(0, 3), "keep": st.integers(1, 3), "gate": st.integers(0, 4)}
+            {
+                "candidates": st.integers(0, 3),
+                "keep": st.integers(1, 3),
+                "gate": st.integers(0, 4),
+                "demonstrations": st.sampled_from([0, 0, 1, 3]),
+            }
         ),
         "outer": st.fixed_dictionaries(
             {

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
-from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.strategies import CallBound, RoundSize, inner_strategy, outer_strategy
+from metaspo.engine.config.schema import InnerTable, RunConfig
+from metaspo.engine.strategies import CallBound, Proposer, RoundSize, inner_strategy, outer_strategy
 from metaspo.engine.tasks import Accuracy, Task
 from metaspo.engine.tasks.programs import Program
 
@@ -195,9 +195,14 @@ def _tested(config: RunConfig, tasks: Sequence[Task], *, seen: Sequence[int]) ->
     return after + others + before
 
 
+def inner_proposer(table: InnerTable) -> Proposer:
+    """Who proposes a run's user prompts. Raises `UnknownStrategy`."""
+    return inner_strategy(table.strategy, table.options, demonstrations=table.demonstrations)
+
+
 def inner_calls(config: RunConfig, rows: int) -> int:
     """Base calls of one inner round on so many train rows at most."""
-    strategy, count = inner_strategy(config.inner.strategy, config.inner.options), config.inner.candidates
+    strategy, count = inner_proposer(config.inner), config.inner.candidates
     return count * rows + strategy.work(RoundSize(level="user", candidates=count, tasks=1, nodes=1, rows=rows)).base
 
 
@@ -210,7 +215,7 @@ def proposing(
         trains: sizes of the source tasks' train splits.
         seen: how many user prompts of each there have been when the outer loop starts.
     """
-    inner = inner_strategy(config.inner.strategy, config.inner.options)
+    inner = inner_proposer(config.inner)
     outer = outer_strategy(config.outer.strategy, config.outer.options)
     rounds = [
         inner.work(RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))

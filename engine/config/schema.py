@@ -182,6 +182,9 @@ class InnerTable(Table):
     candidates: int = Field(default=3, ge=0, le=10_000, description="0 switches the inner loop off")
     failures: int = Field(default=3, ge=1, le=10_000, description="failures shown per candidate")
     keep: int = Field(default=3, ge=1, le=1_000, description="user prompts kept per task")
+    demonstrations: int = Field(
+        default=0, ge=0, le=100, description="right answers shown in one candidate of each round; 0: none is shown any"
+    )
     gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
 
 
@@ -333,6 +336,11 @@ class RunConfig(Table):
     def searches_systems(self) -> bool:
         """Whether a system prompt is chosen at all: by an outer loop, or among several first ones."""
         return bool(self.system_prompts or (self.outer.candidates and (self.iterations or self.train_calls)))
+
+    @property
+    def leaves_own_out(self) -> bool:
+        """Whether an example is asked without what its user prompt demonstrates of it."""
+        return self.inner.demonstrations > 0
 
     @field_validator("cache")
     @classmethod

@@ -9,6 +9,7 @@ from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, Roles, render
+from metaspo.engine.strategies.demonstrations import without
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
@@ -25,6 +26,7 @@ class Base:
         account: of whom; None for who only looks at what is in the cache.
         judge: whom graders ask; the base model if left out.
         system_prompt: the first one.
+        leaves_own_out: whether an example is asked without what its user prompt demonstrates of it.
     """
 
     gateway: Gateway
@@ -33,6 +35,11 @@ class Base:
     account: Account | None = None
     judge: Model | None = None
     system_prompt: str = ""
+    leaves_own_out: bool = False
+
+    def pair_for(self, example: Example, pair: PromptPair) -> PromptPair:
+        """A pair as it is asked for an example."""
+        return replace(pair, user=without(pair.user, example.question)) if self.leaves_own_out else pair
 
 
 class Asking(Protocol):
@@ -61,7 +68,9 @@ class OneCall:
     def __init__(self, base: Base, pair: PromptPair, examples: Sequence[Example]) -> None:
         self._base = base
         model, roles = base.model, base.roles
-        self._requests = [model.request(render(pair, example.question, roles=roles)) for example in examples]
+        self._requests = [
+            model.request(render(base.pair_for(example, pair), example.question, roles=roles)) for example in examples
+        ]
 
     async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Completion]:
         """See `Asking`."""
@@ -105,7 +114,7 @@ class ByProgram:
         asked = Asked(model=base.model, gateway=base.gateway, roles=base.roles, account=base.account, priority=priority)
         run = CodeRun(self._program, asked)
         try:
-            returned = await run.returned(self._pair, example)
+            returned = await run.returned(base.pair_for(example, self._pair), example)
         except NotStored:
             return None
         if isinstance(returned, RequestRejected):

@@ -105,7 +105,12 @@ class _Reader:
         config = self.config
         judge = model_of(config.judge, lane="", temperature=BASE_TEMPERATURE) if config.judge else None
         base = Base(
-            gateway=self.gateway, model=self.model, roles=config.roles, judge=judge, system_prompt=config.system_prompt
+            gateway=self.gateway,
+            model=self.model,
+            roles=config.roles,
+            judge=judge,
+            system_prompt=config.system_prompt,
+            leaves_own_out=config.leaves_own_out,
         )
         answers = await asking_of(base, pair, task, examples).recall()
         outcomes = await outcomes_of(base, task, examples, answers, priority=None)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 
+from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.tokens import open_counter
 from metaspo.engine.journal.events import Spent
@@ -34,7 +35,7 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.strategies import inner_strategy, outer_strategy
+from metaspo.engine.strategies import outer_strategy
 from metaspo.scheduling import Account, AccountStatistics, Gateway, Purse, RunStopped
 from metaspo.scheduling.log_context import logging_about
 
@@ -172,7 +173,7 @@ def make_context(
     return RunContext(
         config=config,
         tasks=prepared.tasks,
-        inner=inner_strategy(config.inner.strategy, config.inner.options),
+        inner=inner_proposer(config.inner),
         outer=outer_strategy(config.outer.strategy, config.outer.options),
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,

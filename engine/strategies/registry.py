@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from metaspo.engine.strategies.ape import Ape
 from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
+from metaspo.engine.strategies.demonstrations import WithDemonstrations
 from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
 from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
 from metaspo.engine.strategies.gepa import Gepa
@@ -68,9 +69,13 @@ class UnknownStrategy(ValueError):
     """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
-def inner_strategy(name: str, options: Mapping[str, Any] | None = None) -> Proposer:
-    """The inner-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _proposer(_make(name, INNER, options or {}, level="user"), inner_context, level="user")
+def inner_strategy(name: str, options: Mapping[str, Any] | None = None, *, demonstrations: int = 0) -> Proposer:
+    """The inner-loop strategy of a name; one candidate of a round shows up to so many right answers, if any.
+
+    Raises `UnknownStrategy`.
+    """
+    proposer = _proposer(_make(name, INNER, options or {}, level="user"), inner_context, level="user")
+    return WithDemonstrations(proposer, demonstrations) if demonstrations else proposer
 
 
 def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> Proposer:

@@ -65,6 +65,13 @@ def draw_demonstrations(
     return tuple([*demonstrations, *rest][: max(size, len(demonstrations))])
 
 
+def draw_right(task: TaskView, *, size: int, rng: Random) -> tuple[WorkedExample, ...]:
+    """Up to `size` right answers as they were given, beside the bare questions; of equal questions one."""
+    given = [_worked(example, answer, PLACEHOLDER) for example, answer in task.right if len(answer) <= LONGEST_INPUT]
+    usable = list({example.question: example for example in given if example is not None}.values())
+    return tuple(rng.sample(usable, min(size, len(usable))))
+
+
 def join_system(text: str, examples: Sequence[WorkedExample]) -> str:
     """A system prompt that ends in the examples; the text alone if there are none."""
     return "\n\n".join([text, _HEADING, *map(str, examples)]) if examples else text

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from metaspo.engine.config.calls import Calls, count_calls, with_grades
+from metaspo.engine.config.calls import Calls, count_calls, inner_proposer, with_grades
 from metaspo.engine.config.plan import Plan, plan_calls
 from metaspo.engine.config.schema import InnerTable, RunConfig
-from metaspo.engine.strategies import RoundSize, inner_strategy
+from metaspo.engine.strategies import RoundSize
 from metaspo.engine.studies.grid import AdaptTable, Cell, GeneralizeTable, Grid
 from metaspo.engine.tasks import Task
 
@@ -52,7 +52,7 @@ def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:
 
 def adapt_calls(table: AdaptTable, inner: InnerTable, tasks: Sequence[Task]) -> Calls:
     """Every target task adapted to, for each amount of data: its first prompt, the children of the kept ones, tests."""
-    strategy = inner_strategy(inner.strategy, inner.options)
+    strategy = inner_proposer(inner)
     parents, tested = adapted_prompts(table)
     proposed = parents * table.children
     calls = NO_CALLS

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.strategies import RoundSize, inner_strategy
+from metaspo.engine.strategies import RoundSize
 from metaspo.engine.studies.methods import Method
 from metaspo.engine.tasks import Task
 
@@ -56,7 +57,7 @@ def check_seen(variant: Method, targets: Sequence[Task], *, source: str) -> None
 
 def check_adapting(config: RunConfig, *, source: str) -> None:
     """Raises `ConfigError` where the config's inner strategy cannot adapt user prompts."""
-    strategy = inner_strategy(config.inner.strategy, config.inner.options)
+    strategy = inner_proposer(config.inner)
     size = RoundSize(level="user", candidates=1, tasks=1, nodes=1, rows=1)
     if config.optimizer is None and strategy.work(size).optimizer:
         raise ConfigError(

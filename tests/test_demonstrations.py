@@ -1,0 +1,94 @@
+"""Demonstrations in user prompts: right answers of the train split, never the test split's, never the asked one's."""
+
+import re
+
+import pytest
+from engine_sessions import Runs
+from hypothesis import given
+from hypothesis import strategies as st
+from test_engine_search import CASES, TASKS, config_of, is_base
+from world import World, make_config
+
+from metaspo.engine import RunConfig
+from metaspo.engine.config.calls import count_calls
+from metaspo.engine.journal.events import Proposal
+from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.strategies.demonstrations import without
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_user, split_user
+
+INNER = [name for name, loop in CASES if loop == "inner"]
+SHOWN = re.compile(r"Input: (.*)\nOutput: (.*)")
+lines = st.text("ab c?", min_size=1, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
+
+
+def demonstrating(name: str, *, candidates: int = 3, shown: int = 2) -> RunConfig:
+    """A run of a strategy in the inner loop, one of whose candidates shows right answers."""
+    table = {} if name not in INNER else config_of(name, loop="inner").inner.model_dump()
+    inner = {**table, "strategy": name, "candidates": candidates, "keep": 2, "demonstrations": shown}
+    return make_config({"inner": inner, "early_rejection": False})
+
+
+def runs_of(config: RunConfig) -> Runs:
+    """A run in a world where much is answered rightly, and much is not."""
+    return Runs(config, TASKS, World(5, malformed=0.0), timing=1, width=4)
+
+
+def demonstrated(runs: Runs) -> list[str]:
+    """The user prompts with right answers that were proposed."""
+    users = [event.user or "" for event in runs.journal.events if isinstance(event, Proposal)]
+    return [user for user in users if split_user(user)[0]]
+
+
+@pytest.mark.parametrize("name", [*INNER, "metaspo", "embedded", "informed"])
+def test_every_strategy_has_a_candidate_with_right_answers_of_the_train_split_and_no_others(name: str) -> None:
+    runs = runs_of(demonstrating(name))
+    assert runs.session() is not None
+    train = {example.question for task in TASKS for example in task.train}
+    right = {example.question: example.answers[0] for task in TASKS for example in (*task.train, *task.test)}
+    prompts = [user for user in demonstrated(runs) if name not in ("embedded", "mipro") or "train number" in user]
+    assert prompts
+    for user in prompts:
+        shown = SHOWN.findall(user)
+        assert 0 < len(shown) <= 4
+        assert all(question in train and answer == right[question] for question, answer in shown)
+
+
+def test_no_example_is_asked_with_its_own_answer_before_it() -> None:
+    runs = runs_of(demonstrating("metaspo"))
+    assert runs.session() is not None
+    asked = [request.messages[-1].content for request in runs.answered if is_base(request)]
+    beside = [text for text in asked if SHOWN.search(text)]
+    assert beside
+    for text in beside:
+        own = re.findall(r"\w+ (?:train|test) number \d+", text)[-1]
+        assert own not in [question for question, _ in SHOWN.findall(text)]
+    whole = {len(SHOWN.findall(user)) for user in demonstrated(runs)}
+    assert any(len(SHOWN.findall(text)) < max(whole) for text in beside), "some were asked without their own"
+
+
+def test_demonstrations_take_no_call_of_the_optimizer_and_are_planned() -> None:
+    config = demonstrating("metaspo")
+    runs = runs_of(config)
+    assert runs.session() is not None
+    planned, plain = count_calls(config, TASKS), count_calls(demonstrating("metaspo", shown=0), TASKS)
+    assert (planned.base, planned.optimizer) == (plain.base, plain.optimizer - 2 * 2 * 2)
+    assert sum(is_base(request) for request in runs.answered) <= planned.base
+    assert sum(not is_base(request) for request in runs.answered) <= planned.optimizer
+    alone = demonstrating("metaspo", candidates=1)
+    unasked = alone.model_copy(update={"outer": alone.outer.model_copy(update={"candidates": 0})})
+    assert count_calls(unasked, TASKS).optimizer == 0
+
+
+@given(st.lists(st.builds(WorkedExample, lines, lines), max_size=4), lines)
+def test_what_is_left_out_is_the_questions_own_and_nothing_else(shown: list[WorkedExample], question: str) -> None:
+    prompt = join_user(shown, "Be brief. {question}")
+    left, text = split_user(without(prompt, f" {question} "))
+    assert text == "Be brief. {question}"
+    assert list(left) == [example for example in shown if example.question != question]
+
+
+def test_a_run_with_demonstrations_is_another_and_one_without_keeps_its_name() -> None:
+    plain = make_config()
+    none = make_config({"inner": {**plain.inner.model_dump(), "demonstrations": 0}})
+    some = make_config({"inner": {**plain.inner.model_dump(), "demonstrations": 2}})
+    assert fingerprint(none, TASKS) == fingerprint(plain, TASKS) != fingerprint(some, TASKS)
