@@ -43,12 +43,12 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
 	$(BIN)/python -m venv $(dir $(ADAPTERS))
 	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai langchain-tests \
-	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mlflow,promptolution,tensorboard,textgrad,wandb]'
+	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mlflow,promptolution,ray,redis,report,tensorboard,textgrad,wandb]'
 	@touch $@
 
-adapters: $(ADAPTERS)/.ready  ## the adapters, exports and trackers against the real packages, in an environment of their own (1 GB in .cache)
+adapters: $(ADAPTERS)/.ready  ## adapters, exports, trackers and a Ray cluster, all with the real packages, in an environment of their own (1 GB in .cache)
 	@! command -v npm >/dev/null || npm install --silent --no-audit --no-fund --prefix .cache/adapters/promptfoo nunjucks
-	$(ADAPTERS)/pytest -q tests/test_adapters_*.py tests/test_exchange_packages.py tests/test_track_packages.py $(ARGS)
+	$(ADAPTERS)/pytest -q tests/test_adapters_*.py tests/test_cluster_ray.py tests/test_exchange_packages.py tests/test_track_packages.py $(ARGS)
 
 test-model: $(VENV)/.dev  ## the tests that need the embedded model (fetched at first use)
 	$(BIN)/pytest -q -m model $(ARGS)

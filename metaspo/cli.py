@@ -14,6 +14,7 @@ from metaspo.bench_commands import bench_app
 from metaspo.bench_serving_commands import add_serving_benchmarks
 from metaspo.cache_commands import cache_app
 from metaspo.check_command import add_check_command
+from metaspo.cluster_commands import On, runs_on
 from metaspo.console import (
     EXIT_CODES,
     ExitCode,
@@ -47,7 +48,7 @@ from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.project import named_after
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.prepare import tell_notices
-from metaspo.engine.runs.stored import read_result, shown_data
+from metaspo.engine.runs.stored import read_result, run_data, shown_data
 from metaspo.engine.suggest import nearest
 from metaspo.exchange_commands import add_exchange_commands
 from metaspo.judge_command import add_judge_command
@@ -221,6 +222,7 @@ def optimize(
     sets: Sets = None,
     web: Annotated[bool, typer.Option("--web", help="Show it in the browser, too, on this machine alone.")] = False,
     port: Port = None,
+    on: On = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -231,7 +233,13 @@ def optimize(
     """
     with exit_on_user_error():
         prepared = [prepare(path, overrides=_overrides(calls, sets)) for path in configs]
-        _optimize(prepared, json=json, quiet=quiet, web=web, port=port)
+        if on is None:
+            _optimize(prepared, json=json, quiet=quiet, web=web, port=port)
+            return
+        if web:
+            raise ConfigError("--on and --web do not go together: a run's journal comes back at its end")
+        options = [*([] if calls is None else ["--calls", str(calls)]), *(f"--set={change}" for change in sets or ())]
+        _optimize_on(on, prepared, configs, options, json=json, quiet=quiet)
 
 
 @app.command()
@@ -282,6 +290,20 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
         for report in finished:
             print_report(out, report)
     _tell_ends(prepared, [None if isinstance(report, RunReport) else report for report in reports])
+
+
+def _optimize_on(
+    address: str, prepared: list[Prepared], configs: list[Path], options: Sequence[str], *, json: bool, quiet: bool
+) -> None:
+    """Optimize on the nodes of a cluster, and tell what came back."""
+    faults = runs_on(address, prepared, configs, options, quiet=quiet)
+    done = [item.directory for item, fault in zip(prepared, faults, strict=True) if item.directory and not fault]
+    if json:
+        tables.print_json(out, [run_data(directory) for directory in done])
+    else:
+        for directory in done:
+            print_run(out, directory, everything=False)
+    _tell_ends(prepared, [RunStopped(fault) if fault else None for fault in faults])
 
 
 def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> None:

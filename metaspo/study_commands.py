@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -11,8 +11,10 @@ from rich.table import Table as RichTable
 
 from metaspo import tables
 from metaspo.cache import StoreError
+from metaspo.cluster_commands import On, cells_on
 from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
+from metaspo.engine.cluster import check_caps
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.config.table import MOST_CALLS
@@ -22,6 +24,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (
     AdaptTable,
+    CellResult,
     Findings,
     GeneralizeTable,
     Grid,
@@ -78,6 +81,11 @@ def compare(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="A comparison's TOML config file, as shown above.")],
     equal_calls: EqualCalls = None,
     plan: Plan = False,
+    cell: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Run the N-th cell of --plan alone; the others are for other processes."),
+    ] = None,
+    on: On = None,
     folder: Out = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -94,7 +102,17 @@ def compare(
     Started again, it goes on where it stopped.
     """
     with exit_on_user_error():
-        _study(load_grid(grid, equal_calls=equal_calls), plan=plan, folder=folder, json=json, quiet=quiet)
+        loaded = load_grid(grid, equal_calls=equal_calls)
+        if cell is not None:
+            if on is not None or plan or folder is not None:
+                raise ConfigError("--cell runs one cell and makes no tables: it goes with no --on, --plan or --out")
+            _one_cell(loaded, cell, json=json, quiet=quiet)
+            return
+        lost: Mapping[int, str] = {}
+        if on is not None and not plan:
+            options = [] if equal_calls is None else ["--equal-calls", str(equal_calls)]
+            lost = cells_on(on, loaded, grid, options, quiet=quiet)
+        _study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)
 
 
 def ablate(
@@ -289,15 +307,38 @@ def _optimized_prompt(run: str, runs: Path) -> Path:
     return directory.prompts / "system.txt"
 
 
-def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool) -> None:
-    """Run a grid, print its tables and write its folder."""
+def _one_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
+    """Run one cell of a grid, whose other cells other processes run at the same time."""
+    part = grid.only(number)
+    check_caps([part.cells[0].prepared], option="--cell")
+    (result,) = _results(part, quiet=quiet)
+    if json:
+        tables.print_json(out, result.as_json())
+    if result.stopped:
+        _tell_stopped([result])
+    err.print(
+        f"Cell {number} of {len(grid.cells)}, {part.cells[0].prepared.config.name}, is done. Once all are, the same "
+        "command without --cell prints the tables, from the cache.",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _results(grid: Grid, *, quiet: bool, lost: Mapping[int, str] | None = None) -> list[CellResult]:
+    with ProgressDisplay(err, quiet=quiet) as display:
+        observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
+        return run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn, lost=lost))
+
+
+def _study(
+    grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool, lost: Mapping[int, str] | None = None
+) -> None:
+    """Run a grid but for the cells that are `lost`, print its tables and write its folder."""
     if plan:
         _print_plan(grid, json=json)
         return
     err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
-    with ProgressDisplay(err, quiet=quiet) as display:
-        observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
-        results = run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn))
+    results = _results(grid, quiet=quiet, lost=lost)
     findings = Findings.of(Study.of(grid, results))
     if json:
         records = {table.name: table.records() for table in findings.tables}
@@ -310,17 +351,25 @@ def _study(grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bo
             out.print(sentence, highlight=False, markup=False)
     page = _pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
-    stopped = [result for result in results if result.stopped]
+    if stopped := [result for result in results if result.stopped]:
+        _tell_stopped(stopped)
+
+
+def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
+    """Say why cells did not get to their end, and exit accordingly."""
     for result in stopped:
         say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
-    if stopped:
-        say_how_to_go_on(*(result.stopped for result in stopped))
-        raise typer.Exit(ExitCode.STOPPED)
+    say_how_to_go_on(*(result.stopped for result in stopped))
+    raise typer.Exit(ExitCode.STOPPED)
 
 
 def _print_plan(grid: Grid, *, json: bool) -> None:
     tell_notices((cell.prepared for cell in grid.cells), say_warning)
-    plans = [(*planned, cell.prepared.notices) for cell in grid.cells for planned in plan_cell(grid, cell)]
+    plans = [
+        (number, *planned, cell.prepared.notices)
+        for number, cell in enumerate(grid.cells, 1)
+        for planned in plan_cell(grid, cell)
+    ]
     capped = [
         plan
         for cell in grid.cells
@@ -329,15 +378,21 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
     ]
     caps = caps_reached(grid.budget, capped)
     if json:
-        tables.print_json(out, [plan_data(*planned, caps=caps) for planned in plans])
+        tables.print_json(
+            out,
+            [
+                {"cell": number, **plan_data(name, estimate, notices, caps=caps)}
+                for number, name, estimate, notices in plans
+            ],
+        )
         return
-    columns = ("run", "train calls", "base calls", "optimizer calls", "dollars")
+    columns = ("cell", "run", "train calls", "base calls", "optimizer calls", "dollars")
     table = tables.make_table("at most, as if the cache were empty", *columns)
-    for name, estimate, _ in plans:
+    for number, name, estimate, _ in plans:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
         calls = estimate.calls
         counts = (calls.base - calls.test, calls.base, calls.optimizer)
-        table.add_row(escape(name), *(f"{count:,}" for count in counts), dollars)
+        table.add_row(str(number), escape(name), *(f"{count:,}" for count in counts), dollars)
     out.print(table)
     for line in caps:
         tables.say(out, line)

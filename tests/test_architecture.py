@@ -43,6 +43,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "api",
     "safety",
     "studies",
+    "cluster",
     "report",
     "watch",
     "demo",

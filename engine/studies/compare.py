@@ -40,13 +40,17 @@ from metaspo.scheduling import AccountStatistics, Gateway, LaneUse, Purse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A cell with its lanes, and the same data under each model that its prompts are transferred to."""
+    """A cell with its lanes, and the same data under each model that its prompts are transferred to.
+
+    `lost`: why it is not to be run; "" for one that is.
+    """
 
     grid: Grid
     cell: Cell
     names: LaneNames
     moved: Sequence[tuple[Prepared, LaneNames]]
     purse: Purse | None
+    lost: str
 
     @property
     def beyond(self) -> bool:
@@ -60,8 +64,11 @@ async def compare(
     observer: Callable[[Prepared], Observer],
     progress: Progress | None = None,
     warn: Warn = log_warning,
+    lost: Mapping[int, str] | None = None,
 ) -> list[CellResult]:
     """Run every cell of a grid, `grid.config.parallel` at a time; results in the order of the cells.
+
+    Cells that are `lost`, by their position, are not run: each result has the reason given for it.
 
     `[budget]` caps everything together, with the sessions before. A cell that has to stop does not stop the others: its
     result says why. Started again, finished work costs nothing.
@@ -71,13 +78,16 @@ async def compare(
         RunDirectoryError: when its journal of what it spent is in use, or cannot be written.
     """
     tell_notices((cell.prepared for cell in grid.cells), warn)
-    note_grid(grid)
+    if grid.whole:
+        note_grid(grid)
     moved = [[_with_base(cell.prepared, model) for model in grid.config.transfer] for cell in grid.cells]
     everything = [*(cell.prepared for cell in grid.cells), *(item for items in moved for item in items)]
     slots = anyio.CapacityLimiter(grid.config.parallel)
     events = LaneEvents()
 
     async def run_cell(job: Job, gateway: Gateway) -> CellResult:
+        if job.lost:
+            return _unfinished(job.cell, job.lost)
         async with slots:
             try:
                 return await _run(job, gateway, observer=observer(job.cell.prepared), events=events)
@@ -94,8 +104,9 @@ async def compare(
                     names=lane_names,
                     moved=[(item, next(rest)) for item in items],
                     purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
+                    lost=(lost or {}).get(position, ""),
                 )
-                for cell, lane_names, items in zip(grid.cells, names, moved, strict=False)
+                for position, (cell, lane_names, items) in enumerate(zip(grid.cells, names, moved, strict=False))
             ]
             return await gather(run_cell(job, gateway) for job in jobs)
 

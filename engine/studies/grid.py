@@ -121,6 +121,7 @@ class Grid:
         folder: where the grid's paths start.
         inner: of the config as it is: every method's user prompts are adapted by the same strategy.
         budget: of the config as it is: over everything, but for methods that set one of their own.
+        whole: whether these are all its cells; other processes run the rest of one that is not.
     """
 
     config: GridConfig
@@ -130,6 +131,13 @@ class Grid:
     against: str
     inner: InnerTable
     budget: BudgetTable = field(default_factory=BudgetTable)
+    whole: bool = True
+
+    def only(self, number: int) -> "Grid":
+        """One cell of it, by its number from 1. Raises `ConfigError` where there is none."""
+        if not 1 <= number <= len(self.cells):
+            raise ConfigError(f"--cell {number}: the cells of {self.config.name} are 1 to {len(self.cells)}")
+        return replace(self, cells=(self.cells[number - 1],), whole=False)
 
 
 def load_grid(path: Path, *, equal_calls: int | None = None) -> Grid:

@@ -1,0 +1,118 @@
+"""What goes to a cluster and comes back: a copy of the project without its secrets, and the folders of runs."""
+
+import io
+import shutil
+import tarfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from metaspo.cache import folder_of
+from metaspo.engine.cluster.node import Outcome, Part
+from metaspo.engine.errors import ConfigError
+from metaspo.engine.journal.journal import stopping_at_faults
+from metaspo.engine.runs.directory import PRIVATE, RunDirectory
+from metaspo.engine.runs.prepare import Prepared
+from metaspo.engine.runs.spending_book import caps
+from metaspo.scheduling import Budget, RunStopped
+
+# Keys stay here, and so does what a node makes for itself. A copy keeps no list of what version control passes over:
+# data that it does not keep are needed all the same.
+LEFT_BEHIND = shutil.ignore_patterns(
+    *(".metaspo", ".env", ".env.*", ".git", ".gitignore", ".rayignore", ".venv", "venv", "node_modules", "__pycache__"),
+    *("*.gguf", "*.egg-info", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".cache"),
+)
+
+
+def check_parts(prepared: Sequence[Prepared], *, files: Sequence[Path], option: str) -> Path:
+    """The project's folder. Raises `ConfigError` where runs cannot be spread over nodes.
+
+    Args:
+        files: that the commands name; they have to be in the project.
+        option: that asks for it, for messages.
+    """
+    check_caps(prepared, option=option)
+    project = prepared[0].folder.resolve()
+    for path in files:
+        if not path.resolve().is_relative_to(project):
+            raise ConfigError(
+                f"{option}: {path} is not in the project's folder, {project}, which goes to the nodes: run this in a "
+                "folder that holds it and its data"
+            )
+    for item in prepared:
+        if not item.config.runs:
+            raise ConfigError(f'{option}: {item.source}: runs: "" keeps nothing that could come back: leave it out')
+        folder = folder_of(item.config.cache, folder=Path())
+        if not item.config.cache or not (folder is None or folder.is_absolute()):
+            raise ConfigError(
+                f'{option}: {item.source}: cache: "{item.config.cache}" is this machine\'s alone, and all nodes share '
+                'one cache: set cache = "redis://…", or "files://" and a whole path on a file system that all have'
+            )
+    return project
+
+
+def check_caps(prepared: Sequence[Prepared], *, option: str) -> None:
+    """Raises `ConfigError` for a cap, which holds within one process: each of many would spend it."""
+    for item in prepared:
+        if caps(item.config.budget) != Budget():
+            raise ConfigError(
+                f"{option}: {item.source}: budget: a cap holds within one process, and these are many: leave "
+                "[budget] out, and look at what --plan says"
+            )
+
+
+def part_of(prepared: Prepared, arguments: Sequence[str], *, name: str, kept: bool = True, seen: str = "") -> Part:
+    """A command for one run; `kept`: it leaves a folder of a run, which comes back."""
+    return Part(
+        name=name,
+        arguments=tuple(arguments),
+        runs=prepared.config.runs,
+        run=prepared.directory.name if kept and prepared.directory else "",
+        seen=seen,
+        version=version("metaspo"),
+    )
+
+
+@contextmanager
+def seen_by_all(cache: str) -> Iterator[str]:
+    """A file in the cache's folder by which a node sees that it is the same one; "" for a cache with an address."""
+    folder = folder_of(cache, folder=Path())
+    if folder is None:
+        yield ""
+        return
+    with stopping_at_faults(folder):
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        mark = folder / f".seen-{uuid.uuid4().hex}"
+        mark.touch()
+    try:
+        yield str(mark)
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def copy_project(project: Path, target: Path) -> None:
+    """Copy a project for the nodes, without keys and without what they make for themselves. Raises `ConfigError`."""
+    try:
+        shutil.copytree(project, target, ignore=LEFT_BEHIND, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise ConfigError(f"{project}: cannot be copied for the nodes: {error}") from None
+
+
+def unpack(outcome: Outcome, directory: RunDirectory) -> None:
+    """Put a run's folder where a run of here would be. Sessions of before, if there are any, stay in its journal.
+
+    Raises `RunDirectoryError` while a process here holds it, `RunStopped` where it cannot be written.
+    """
+    if not outcome.folder:
+        return
+    with directory.held(), stopping_at_faults(directory.path):
+        before = directory.journal.read_bytes() if directory.journal.exists() else b""
+        try:
+            with tarfile.open(fileobj=io.BytesIO(outcome.folder)) as archive:
+                archive.extractall(directory.path, filter="data")
+        except tarfile.TarError as error:
+            raise RunStopped(f"{directory.path}: what came from {outcome.node} cannot be unpacked: {error}") from None
+        if before:
+            directory.journal.write_bytes(before + directory.journal.read_bytes())

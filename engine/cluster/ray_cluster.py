@@ -1,0 +1,115 @@
+"""Parts on the nodes of a Ray cluster.
+
+Ray starts a task of a lost node again by itself; what the part had been answered by then is in the shared cache.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from metaspo.engine.cluster import node
+from metaspo.engine.cluster.node import MISTAKE, Outcome, Part, run_part
+from metaspo.engine.cluster.parts import copy_project
+from metaspo.engine.errors import ConfigError
+from metaspo.scheduling import RunStopped
+
+TRIES = 10  # nodes that may be lost under one part
+LOOK = 1.0  # seconds between two looks for Ctrl-C
+STOPPED = 3  # exit status of what may go on, as of the command line
+Told = Callable[[Part, Outcome], None]
+
+
+def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int, told: Told) -> list[Outcome]:
+    """Run parts on the nodes of a cluster, so many at a time; outcomes in the order of the parts.
+
+    Args:
+        address: as Ray writes it: "ray://HOST:10001", "HOST:6379", or "auto" on a node of the cluster.
+        project: the folder that goes to the nodes.
+        told: hears of each part that has ended, in the order in which they end.
+
+    Raises:
+        ConfigError: where Ray is not installed or the cluster cannot be reached.
+        RunStopped: where the cluster is lost on the way.
+        KeyboardInterrupt: after Ctrl-C, once the parts that were under way have stopped cleanly; `told` has heard.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ConfigError("--on needs 'ray': pip install 'metaspo[ray]'") from None
+    with tempfile.TemporaryDirectory(prefix="metaspo-") as copy:
+        copy_project(project, Path(copy))
+        with _connected(ray, address, working_dir=copy):
+            return _Tasks(ray, parts, told).run(parallel)
+
+
+@contextmanager
+def _connected(ray: Any, address: str, *, working_dir: str) -> Iterator[None]:  # noqa: ANN401 - the module `ray`
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what concerns no one here
+    try:
+        ray.init(address, runtime_env={"working_dir": working_dir}, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise ConfigError(f"--on {address}: the cluster cannot be reached: {first}") from None
+    ray.cloudpickle.register_pickle_by_value(node)  # so that a node need not have this version to say so
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray says there which nodes were lost
+            yield
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(node)
+        ray.shutdown()
+
+
+class _Tasks:
+    """The tasks of some parts: those under way, and how the others ended."""
+
+    def __init__(self, ray: Any, parts: Sequence[Part], told: Told) -> None:  # noqa: ANN401 - the module `ray`
+        self._ray, self._parts, self._told = ray, parts, told
+        self._task = ray.remote(num_cpus=1, max_retries=TRIES)(run_part)
+        self._under_way: dict[Any, int] = {}
+        self._ended: dict[int, Outcome] = {}
+
+    def run(self, parallel: int) -> list[Outcome]:
+        waiting = list(reversed(range(len(self._parts))))
+        try:
+            while waiting or self._under_way:
+                while waiting and len(self._under_way) < parallel:
+                    number = waiting.pop()
+                    self._under_way[self._task.remote(self._parts[number])] = number
+                self._take(timeout=LOOK)
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        return [self._ended[number] for number in range(len(self._parts))]
+
+    def _take(self, *, timeout: float) -> bool:
+        """Take what has ended; false if nothing has within so many seconds."""
+        try:
+            done, _ = self._ray.wait(list(self._under_way), num_returns=1, timeout=timeout)
+        except (ConnectionError, RuntimeError) as error:
+            raise RunStopped(f"the cluster is lost: {error}") from None
+        for reference in done:
+            number = self._under_way.pop(reference)
+            self._ended[number] = self._outcome(reference)
+            self._told(self._parts[number], self._ended[number])
+        return bool(done)
+
+    def _outcome(self, reference: Any) -> Outcome:  # noqa: ANN401 - one of Ray's
+        try:
+            outcome: Outcome = self._ray.get(reference)
+        except self._ray.exceptions.TaskCancelledError:
+            return Outcome(node="", status=STOPPED, said="broken off before it began")
+        except self._ray.exceptions.RayTaskError as fault:
+            return Outcome(node="", status=MISTAKE, said=str(fault.cause if hasattr(fault, "cause") else fault))
+        except self._ray.exceptions.RayError as fault:
+            return Outcome(node="", status=STOPPED, said=f"lost {TRIES + 1} times: {str(fault).splitlines()[0]}")
+        return outcome
+
+    def _stop(self) -> None:
+        """Break off what is under way, and wait until it has stopped."""
+        for reference in self._under_way:
+            self._ray.cancel(reference, force=False)
+        while self._under_way and self._take(timeout=node.GRACE):
+            pass

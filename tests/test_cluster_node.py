@@ -1,0 +1,134 @@
+"""What a node of a cluster does with a part, what goes there and what comes back."""
+
+import io
+import os
+import signal
+import tarfile
+import threading
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from command_line import here
+from world import World
+
+from metaspo.engine import ConfigError, RunDirectory, prepare
+from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
+from metaspo.engine.cluster.node import run_part
+from metaspo.engine.cluster.parts import copy_project
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
+from metaspo.scheduling import RunStopped
+
+WORLD = World(3, malformed=0.1)
+
+
+@pytest.fixture
+def part(project: Path) -> Part:
+    prepared = prepare(project / "run.toml")
+    return part_of(prepared, ["optimize", "run.toml", "--quiet"], name="run")
+
+
+@pytest.fixture
+def back(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return RunDirectory(tmp_path_factory.mktemp("back") / "run-12345678")
+
+
+def archive(name: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    return packed.getvalue()
+
+
+def test_a_part_is_run_and_the_folder_of_its_run_comes_back(part: Part, back: RunDirectory) -> None:
+    outcome = run_part(part)
+    assert (outcome.status, outcome.said) == (0, "")
+    unpack(outcome, back)
+    assert here("show", str(back.path), "--json").data["result"]["system_prompt"]
+
+
+def test_the_sessions_of_before_stay_in_the_journal(part: Part, back: RunDirectory) -> None:
+    unpack(run_part(part), back)
+    calls = RunView.of(StoredJournal(back.journal)).spent.calls
+    (Path(part.runs) / part.run / "journal.jsonl").unlink()  # another node: its journal begins with its own session
+    unpack(run_part(part), back)
+    view = RunView.of(StoredJournal(back.journal))
+    assert (view.sessions, view.spent.calls) == (2, calls)
+
+
+def test_the_words_of_one_that_stopped_come_back(part: Part) -> None:
+    outcome = run_part(replace(part, arguments=("optimize", "none.toml", "--quiet")))
+    assert outcome.status == 2
+    assert "none.toml" in outcome.said
+
+
+@pytest.mark.parametrize("change", [{"version": "0.0.0"}, {"seen": "/nowhere/.seen"}])
+def test_a_node_that_is_not_like_the_others_asks_nothing(
+    part: Part, server: ChatServer, change: dict[str, str]
+) -> None:
+    outcome = run_part(replace(part, **change))  # type: ignore[arg-type]
+    assert outcome.status == 2
+    assert (version("metaspo") in outcome.said) if "version" in change else ("/nowhere" in outcome.said)
+    assert server.calls == 0
+
+
+def test_a_task_that_is_broken_off_stops_its_command_cleanly(part: Part, server: ChatServer) -> None:
+    server.hold_after(10)
+
+    def break_off() -> None:
+        server.wait_for(asked=11, answered=10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    breaker = threading.Thread(target=break_off)
+    breaker.start()
+    outcome = run_part(part)
+    breaker.join()
+    assert outcome.status == 130
+    with tarfile.open(fileobj=io.BytesIO(outcome.folder)) as tar:
+        assert "./journal.jsonl" in tar.getnames()
+
+
+def test_no_key_goes_to_a_node(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in (".env", ".env.local"):
+        (project / name).write_text("OPENAI_API_KEY=sk-secret\n", encoding="utf-8")
+    (project / ".metaspo").mkdir()
+    (project / "data").mkdir()
+    (project / "data/.gitignore").write_text("*.jsonl\n", encoding="utf-8")
+    (project / "data/more.jsonl").write_text("{}\n", encoding="utf-8")
+    copy = tmp_path_factory.mktemp("copy")
+    copy_project(project, copy)
+    names = {str(path.relative_to(copy)) for path in copy.rglob("*")}
+    assert {"run.toml", "a.train.jsonl", "data/more.jsonl"} <= names
+    assert not [name for name in names if Path(name).name.startswith(".")]
+
+
+def test_an_archive_writes_nowhere_else(back: RunDirectory) -> None:
+    with pytest.raises(RunStopped, match="cannot be unpacked"):
+        unpack(Outcome(node="n", status=0, folder=archive("../escaped")), back)
+    assert not (back.path.parent / "escaped").exists()
+
+
+@pytest.mark.parametrize("cache", [".metaspo/cache", "files://shared", ""])
+def test_a_cache_of_one_machine_is_refused(project: Path, cache: str) -> None:
+    prepared = prepare(project / "run.toml", overrides={"cache": cache})
+    with pytest.raises(ConfigError, match="all nodes share one cache"):
+        check_parts([prepared], files=[], option="--on")
+
+
+def test_the_mark_of_a_shared_folder_is_there_while_it_is_looked_for(tmp_path: Path) -> None:
+    with seen_by_all(f"files://{tmp_path}/cache") as mark:
+        assert Path(mark).parent == tmp_path / "cache"
+        assert Path(mark).exists()
+    assert not Path(mark).exists()
+    with seen_by_all("redis://host:6379/0") as mark:
+        assert mark == ""
+
+
+def test_a_config_outside_the_project_is_refused(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    prepared = prepare(project / "run.toml", overrides={"cache": "redis://host:6379/0"})
+    outside = tmp_path_factory.mktemp("outside") / "grid.toml"
+    with pytest.raises(ConfigError, match="not in the project's folder"):
+        check_parts([prepared], files=[outside], option="--on")
