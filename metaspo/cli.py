@@ -9,6 +9,7 @@ import typer
 
 from metaspo import tables
 from metaspo.answer_commands import add_answer_commands
+from metaspo.attention_command import add_attention_command
 from metaspo.backends.paths import read_written
 from metaspo.bench_commands import bench_app
 from metaspo.bench_serving_commands import add_serving_benchmarks
@@ -420,3 +421,4 @@ add_exchange_commands(app)
 add_check_command(app)
 add_judge_command(app)
 add_safety_command(app)
+add_attention_command(app)

@@ -45,6 +45,7 @@ ENGINE = [  # a room of engine/ imports only those before it; a module that lies
     "studies",
     "cluster",
     "report",
+    "attention",
     "watch",
     "demo",
 ]

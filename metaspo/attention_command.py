@@ -1,0 +1,111 @@
+"""`metaspo attention`: how much attention the base model gives to the system prompt."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from metaspo import tables
+from metaspo.console import err, exit_on_user_error, out
+from metaspo.engine import ConfigError, find_run
+from metaspo.engine.attention import AttentionReport, measure_attention
+from metaspo.engine.runs.directory import JSON
+from metaspo.engine.runs.reopened import ReopenedRun, reopen
+from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+
+NEEDED = ("torch", "transformers", "matplotlib")
+INSTALL = "pip install 'metaspo[attention]'"
+HEADS = 5  # shown of all
+
+
+def add_attention_command(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command(cls=NamedArguments, name="attention")(attention)
+
+
+def attention(
+    run: LatestRun = "",
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="A folder or hub name for transformers; [base] model if left out.")
+    ] = "",
+    task: Annotated[str, typer.Option(metavar="NAME", help="One task only.")] = "",
+    examples: Annotated[int, typer.Option(metavar="N", min=1, help="Of each task at most.")] = 20,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Of an answer at most.")] = 16,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to; attention/ in the run's folder if left out.")
+    ] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure which share of its attention the base model gives to the first and to the optimized system prompt.
+
+    The model answers a run's examples on this machine, by transformers, and is asked for its attention at each token:
+    per layer and head, and on average, with an interval over examples. Figures and pictures go into a folder.
+    """
+    with exit_on_user_error():
+        missing = [name for name in NEEDED if not find_spec(name)]
+        if missing:
+            raise ConfigError(f"attention needs {', '.join(missing)}: {INSTALL}")
+        found = find_run(run, base=runs, latest=True)
+        again = reopen(found, task=task)
+        report = _measured(again, model or _own_model(again), examples, tokens, quiet=quiet)
+        paths = _write(report, folder or found.path / "attention")
+    if json:
+        tables.print_json(out, report.as_json())
+        return
+    print_attention(report)
+    for path in paths:
+        out.print(str(path), markup=False, highlight=False)
+
+
+def _own_model(again: ReopenedRun) -> str:
+    base = again.config.base
+    if base.backend == "local":
+        raise ConfigError(
+            f"[base] {base.model} is a GGUF file: give its folder for transformers, --model FOLDER "
+            "(docs/attention.md says how to make one)"
+        )
+    return base.model
+
+
+def _measured(again: ReopenedRun, model: str, examples: int, tokens: int, *, quiet: bool) -> AttentionReport:
+    from metaspo.engine.attention.local_model import LocalModel
+
+    with err.status("loading the model", spinner="dots") as status:
+        attender = LocalModel(model)
+
+        def done(number: int, of: int) -> None:
+            status.update(f"{number} of {of} examples")
+
+        if quiet:
+            status.stop()
+        return measure_attention(again, attender, model=model, examples=examples, tokens=tokens, done=done)
+
+
+def _write(report: AttentionReport, folder: Path) -> list[Path]:
+    """The figures as JSON, and the pictures; where they are."""
+    from metaspo.engine.attention.pictures import pictures
+    from metaspo.engine.report.run_page import write_all
+
+    paths = write_all(pictures(report), folder)
+    data = folder / "attention.json"
+    data.write_bytes(orjson.dumps(report.as_json(), option=JSON))
+    return [data, *paths]
+
+
+def print_attention(report: AttentionReport) -> None:
+    """The verdict, and the heads that changed most."""
+    tables.say(out, f"{report.run}, by {report.model}", style="bold")
+    tables.say(out, report.sentence)
+    changes = [
+        (after - before, before, after, layer, head)
+        for layer, rows in enumerate(zip(report.heads["before"], report.heads["after"], strict=True))
+        for head, (before, after) in enumerate(zip(*rows, strict=True))
+    ]
+    table = tables.make_table("heads that changed most", "layer", "head", "first", "optimized", "change")
+    for change, before, after, layer, head in sorted(changes, key=lambda row: -abs(row[0]))[:HEADS]:
+        table.add_row(str(layer), str(head), f"{before:.1%}", f"{after:.1%}", f"{100 * change:+.1f}")
+    out.print(table)
