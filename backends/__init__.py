@@ -13,9 +13,10 @@ from metaspo.backends.base import (
     ServerInfo,
     Startable,
     Usage,
+    json_text,
 )
 from metaspo.backends.chat_answer import chat_answer, chat_events, rest_of, tool_calls_of, usage_of
-from metaspo.backends.chat_request import UNASKED, ChatCall, json_text, read_chat_call, read_message, read_raw_request
+from metaspo.backends.chat_request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
 from metaspo.backends.errors import (
     AccessDenied,
     BackendError,

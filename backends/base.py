@@ -4,13 +4,27 @@ Everything above (cache, scheduling, engine) speaks in these records. A backend 
 retries: it sends one request once and returns a `Reply` or raises a `BackendError`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import orjson
+
+JsonObject = Mapping[str, Any]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 CONTENT_FILTER = "content_filter"
 """The finish reason of an answer that the model or its provider refused to give."""
+
+
+def json_text(value: object) -> str:
+    """One text for what is the same as JSON; "" for an object without fields."""
+    if value == {}:
+        return ""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +48,8 @@ class Sampling:
 
     Attributes:
         max_tokens: upper bound of the answer, in tokens; the backend picks the parameter name the model takes.
-        extra: further body fields as a JSON object's text, e.g. '{"reasoning_effort": "none"}' or one with `tools`; ""
-            for none.
+        extra: further body fields as a JSON object's text, "" for none. May be given as that object, e.g.
+            {"reasoning_effort": "none"} or one with `tools`.
     """
 
     max_tokens: int | None = 1024
@@ -45,6 +59,24 @@ class Sampling:
     stop: tuple[str, ...] = ()
     extra: str = ""
 
+    if TYPE_CHECKING:  # what may be given is more than what is kept
+
+        def __init__(
+            self,
+            *,
+            max_tokens: int | None = 1024,
+            temperature: float | None = 0.0,
+            top_p: float | None = None,
+            seed: int | None = None,
+            stop: tuple[str, ...] = (),
+            extra: str | JsonObject = "",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        given: object = self.extra
+        if not isinstance(given, str):
+            object.__setattr__(self, "extra", json_text(given))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -52,7 +84,8 @@ class Request:
 
     Attributes:
         revision: tells apart different weights served under one model name; "" where there is only one.
-        response_format: the `response_format` field as JSON text; "" for none.
+        response_format: the `response_format` field as JSON text, "" for none. May be given as the object that it says,
+            e.g. {"type": "json_object"}.
         draw: tells apart repeated samples of the same request at temperature > 0; never sent to the server.
         path: "" for a chat. "completions", "embeddings" or "responses": what is asked below the base URL, with the
             model and `sampling.extra` for a body; such a request has no messages.
@@ -65,6 +98,25 @@ class Request:
     response_format: str = ""
     draw: int = 0
     path: str = field(default="", repr=False)
+
+    if TYPE_CHECKING:  # what may be given is more than what is kept
+
+        def __init__(
+            self,
+            *,
+            model: str,
+            messages: tuple[Message, ...],
+            sampling: Sampling = ...,
+            revision: str = "",
+            response_format: str | JsonObject = "",
+            draw: int = 0,
+            path: str = "",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        given: object = self.response_format
+        if not isinstance(given, str):
+            object.__setattr__(self, "response_format", json_text(given))
 
 
 class Usage(NamedTuple):

@@ -4,14 +4,13 @@ What does not determine the answer (`UNASKED`) is left out, because an answer be
 What cannot be done is refused with a sentence.
 """
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, cast, get_args
 
 import orjson
 
-from metaspo.backends.base import Message, Request, Role, Sampling
+from metaspo.backends.base import Message, Request, Role, Sampling, json_text
 from metaspo.backends.raw_reply import PATHS
 
 UNASKED = ("metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "stream_options", "user")
@@ -130,16 +129,6 @@ def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:
 def read_message(message: object) -> Message:
     """One message of a chat. Raises `ValueError` for what is none."""
     return _message(message, 0)
-
-
-def json_text(value: object) -> str:
-    """One text for what is the same as JSON; "" for an object without fields."""
-    if value == {}:
-        return ""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except orjson.JSONEncodeError:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _fields(body: object) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Benchmarks: what metaspo costs, how near it comes to what servers allow, and the simulated servers they run on."""
 
 from metaspo.bench.embed import installed, measure_embed
+from metaspo.bench.flood import measure_flood
 from metaspo.bench.hanging import measure_hanging
 from metaspo.bench.lag import measure_lag
 from metaspo.bench.limits import measure_limits
@@ -18,6 +19,7 @@ from metaspo.bench.serve import measure_serve
 from metaspo.bench.simulated_openai import OpenAIModel, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.soak import measure_soak
+from metaspo.bench.watching import measure_watching
 
 __all__ = [
     "LiveTarget",
@@ -28,6 +30,7 @@ __all__ = [
     "VLLMModel",
     "installed",
     "measure_embed",
+    "measure_flood",
     "measure_hanging",
     "measure_lag",
     "measure_limits",
@@ -43,4 +46,5 @@ __all__ = [
     "measure_scale",
     "measure_serve",
     "measure_soak",
+    "measure_watching",
 ]

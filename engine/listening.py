@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -33,19 +33,25 @@ class Door:
     @asynccontextmanager
     async def opened(self, runner: web.AppRunner, *, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
         """Listen, at the address that is given. Raises `OSError` where that cannot be."""
-        self._server = runner.server
         loop = asyncio.get_running_loop()
         bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False, reuse_address=True)
         address: tuple[str, int] = bound.sockets[0].getsockname()[:2]
         # a free port is another one in each family: of these only the first is told, and listened at
         sockets = [bound_to.dup() for bound_to in bound.sockets if bound_to.getsockname()[1] == address[1]]
         bound.close()
+        async with self.opened_at(runner, sockets):
+            yield address
+
+    @asynccontextmanager
+    async def opened_at(self, runner: web.AppRunner, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+        """Listen at sockets that are bound, and close them in the end. Raises `OSError` where that cannot be."""
+        self._server = runner.server
         for listener in sockets:
             listener.listen(IN_LINE)
             listener.setblocking(False)
-        tasks = [loop.create_task(self._let_in(listener)) for listener in sockets]
+        tasks = [asyncio.create_task(self._let_in(listener)) for listener in sockets]
         try:
-            yield address
+            yield
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,11 +1,11 @@
-"""`metaspo bench serve`, `soak`, `embed`: what metaspo costs other programs, over HTTP and in their own process."""
+"""`metaspo bench serve`, `soak`, `embed`, `watch`, `page`: what metaspo costs others: programs, and those who look."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from metaspo.bench import installed, measure_embed, measure_serve, measure_soak
+from metaspo.bench import installed, measure_embed, measure_flood, measure_serve, measure_soak, measure_watching
 from metaspo.bench_commands import Turns, show
 from metaspo.console import exit_on_user_error, run_async
 from metaspo.engine import ConfigError
@@ -14,7 +14,7 @@ from metaspo.parameters import Json
 
 def add_serving_benchmarks(bench_app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (serve, soak, embed):
+    for command in (serve, soak, embed, watch, page):
         bench_app.command()(command)
 
 
@@ -65,3 +65,24 @@ def embed(
         if missing:
             raise ConfigError(f"--only {missing[0]}: is not installed there, only {', '.join(names) or 'nothing'}")
     show(measure_embed(python=python, only=only or names, questions=questions, turns=turns), json=json)
+
+
+def watch(
+    turns: Turns = 5,
+    small: Annotated[bool, typer.Option("--small", help="Runs of seconds, to see that it works.")] = False,
+    json: Json = False,
+) -> None:
+    """What it costs a run that somebody looks at its page: time and CPU of its process, with and without, in turns.
+
+    On a simulated model, in real time. Takes some five minutes.
+    """
+    show(measure_watching(turns=turns, small=small), json=json)
+
+
+def page(
+    rate: Annotated[int, typer.Option(metavar="N", min=100, help="Events a second.")] = 5_000,
+    seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="For each row.")] = 10.0,
+    json: Json = False,
+) -> None:
+    """Whether the live page stays smooth while thousands of events a second come in, in a headless Chromium."""
+    show(measure_flood(rate=rate, seconds=seconds), json=json)

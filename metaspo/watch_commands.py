@@ -10,7 +10,7 @@ import typer
 
 from metaspo.console import err, exit_on_user_error, run_async
 from metaspo.engine import ConfigError, Prepared, find_run
-from metaspo.engine.watch import serve_watch
+from metaspo.engine.watch import serve_beside, serve_watch
 from metaspo.parameters import RUNS, NamedArguments, RunsFolder
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ async def watched(running: Coroutine[Any, Any, T], prepared: Sequence[Prepared],
         running.close()
         raise ConfigError('--web: a run that is kept in memory only (runs = "") has nothing to show')
     try:
-        async with serve_watch(first.path.parent, port=port) as address:
+        with serve_beside(first.path.parent, port=port) as address:
             tell(f"{address}?run={quote(first.name)}" if len(prepared) == 1 else address)
             return await running
     finally:

@@ -18,6 +18,7 @@ from metaspo.backends import Request
 from metaspo.bench import (
     Report,
     VLLMModel,
+    measure_flood,
     measure_hanging,
     measure_lag,
     measure_makespan,
@@ -27,7 +28,9 @@ from metaspo.bench import (
     measure_scale,
     measure_serve,
     measure_soak,
+    measure_watching,
 )
+from metaspo.bench.browser import CHROMIUM
 from metaspo.bench.clients import make_requests
 from metaspo.bench.limited_server import BURST, LimitedServer
 from metaspo.bench.limits import CASES, LimitCase, limit_row, measure_limits
@@ -261,6 +264,22 @@ def test_a_report_is_plain_data_with_its_machine() -> None:
 def test_lag_is_measured_with_every_answer_kept() -> None:
     rows = {row["what"]: row for row in measure_lag(rate=100, seconds=0.5).rows}
     assert [row["answers/s"] for row in rows.values()] == [0, 100, 100]
+
+
+def test_a_run_is_measured_with_and_without_somebody_who_looks() -> None:
+    rows = measure_watching(turns=1, small=True).rows
+    looked_at = ["nobody", "a page within its process", "its page (--web)"]
+    assert [row["looked at by"] for row in rows] == 2 * looked_at
+    assert [row["cpu ratio (median)"] for row in rows if row["looked at by"] == "nobody"] == [1, 1]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_page_is_measured_while_events_come_in() -> None:
+    rows = measure_flood(rate=200, seconds=1).rows
+    assert [row["page shows"] for row in rows] == ["candidates", "candidates", "log"]
+    assert rows[0]["events/s"] == 0
+    assert all(row["events/s"] == pytest.approx(200, rel=0.2) for row in rows[1:])
+    assert all(type(row["age p50 ms"]) is int for row in rows[1:]), "it has got lines"
 
 
 def test_the_server_is_measured_fresh_and_cached_beside_a_bare_one() -> None:

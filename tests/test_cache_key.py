@@ -187,6 +187,15 @@ def test_json_counts_by_what_it_says(one: str, other: str) -> None:
     assert request_key(ask(sampling=Sampling(extra=one))) == request_key(ask(sampling=Sampling(extra=other)))
 
 
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.booleans(), min_size=1))
+def test_an_object_given_as_such_is_its_text(given: dict[str, object]) -> None:
+    text = json.dumps(given)
+    assert request_key(ask(sampling=Sampling(extra=given))) == request_key(ask(sampling=Sampling(extra=text)))
+    as_object, as_text = (Request(model="m", messages=(), response_format=form) for form in (given, text))
+    assert request_key(as_object) == request_key(as_text)
+    assert type(as_object.response_format) is str, "and is kept as that"
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("{}", ""), ("null", ""), ('{"a":1}', '{"a":1.0}'), ('{"a":"é"}', '{"a":"e\u0301"}')]
 )

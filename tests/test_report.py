@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, open_page
 from hypothesis import given
 from hypothesis import strategies as st
 from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Request, Simulated
+from metaspo.bench.browser import CHROMIUM, open_page
 from metaspo.engine import Prepared, RunReport
 from metaspo.engine.differences import differences
 from metaspo.engine.journal.events import Candidate, Kept, Proposal, Rejected, Score, Select, Spent, Start

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, open_page
 from chat_server import ChatServer
 from command_line import apart, end, here, run_into
 from world import World
 
 from metaspo.backends import Request
+from metaspo.bench.browser import CHROMIUM, open_page
 from metaspo.engine import RunDirectory, find_runs
 from metaspo.engine.watch import serve_watch
 

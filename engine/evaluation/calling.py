@@ -13,8 +13,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import orjson
 
-from metaspo.backends import Completion, Message, Request, RequestRejected, Usage
-from metaspo.backends.chat_request import json_text, read_message
+from metaspo.backends import Completion, Message, Request, RequestRejected, Usage, json_text, read_message
 from metaspo.engine.config.models import Model
 from metaspo.engine.prompts import Roles, merged
 from metaspo.engine.tasks.programs import CallingCode, Messages, ProgramError

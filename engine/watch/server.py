@@ -4,8 +4,9 @@ A page shows what models wrote as text, nothing is loaded from elsewhere; a requ
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -217,22 +218,40 @@ async def serve_watch(folder: Path, *, port: int | None = None) -> AsyncIterator
     Raises:
         ConfigError: if the port that was asked for cannot be had.
     """
+    bound = bind(port)
+    async with serving(folder, bound):
+        yield address_of(bound)
+
+
+@asynccontextmanager
+async def serving(folder: Path, bound: socket.socket) -> AsyncIterator[None]:
+    """Serve the page on a socket while the block goes on."""
     app = watch_app(folder)
-    door = Door(app, room=ROOM)
     runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None, keepalive_timeout=IDLE)
     await runner.setup()
     try:
-        async with AsyncExitStack() as stack:
-            address = await _open(stack, door, runner, port)
-            yield f"http://{LOOPBACK}:{address[1]}/"
+        async with Door(app, room=ROOM).opened_at(runner, [bound]):
+            yield
     finally:
         await runner.cleanup()
 
 
-async def _open(stack: AsyncExitStack, door: Door, runner: web.AppRunner, port: int | None) -> tuple[str, int]:
-    try:
-        return await stack.enter_async_context(door.opened(runner, host=LOOPBACK, port=PORT if port is None else port))
-    except OSError as error:
-        if port is not None:
-            raise ConfigError(f"--port {port}: cannot be served on: {error.strerror}; choose another") from None
-    return await stack.enter_async_context(door.opened(runner, host=LOOPBACK, port=0))
+def address_of(bound: socket.socket) -> str:
+    """The page's address."""
+    return f"http://{LOOPBACK}:{bound.getsockname()[1]}/"
+
+
+def bind(port: int | None) -> socket.socket:
+    """A socket of the loopback at a port, `PORT` or any free one if left out. Raises `ConfigError`."""
+    for number in (PORT, 0) if port is None else (port,):
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((LOOPBACK, number))
+        except OSError as error:
+            bound.close()
+            if number == 0 or port is not None:
+                raise ConfigError(f"--port {number}: cannot be served on: {error.strerror}; choose another") from None
+        else:
+            return bound
+    raise AssertionError("a free port is always found, or refused")
