@@ -266,6 +266,7 @@ def test_lag_is_measured_with_every_answer_kept() -> None:
     assert [row["answers/s"] for row in rows.values()] == [0, 100, 100]
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_with_and_without_somebody_who_looks() -> None:
     rows = measure_watching(turns=1, small=True).rows
     looked_at = ["nobody", "a page within its process", "its page (--web)"]
@@ -273,6 +274,7 @@ def test_a_run_is_measured_with_and_without_somebody_who_looks() -> None:
     assert [row["cpu ratio (median)"] for row in rows if row["looked at by"] == "nobody"] == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 def test_the_page_is_measured_while_events_come_in() -> None:
     rows = measure_flood(rate=200, seconds=1).rows
