@@ -6,7 +6,7 @@ from math import fsum
 from statistics import fmean
 from typing import Any, TypeVar
 
-from oracle import Evaluation, Kept, Oracle, Refused
+from oracle import Evaluation, Kept, Oracle, Refused, without_own
 from simulation_world import Said
 
 from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
@@ -103,7 +103,7 @@ class PlanOracle(Oracle):
         """Score on any split; what a journal says of it, too."""
         graded: list[tuple[str | None, str]] = []
         grades: list[float] = []
-        failures, malformed, failed = [], 0, 0
+        failures, right, malformed, failed = [], [], 0, 0
         for example in split:
             said = self.say(Request(model="answerer", messages=self._messages(system, user, example), sampling=_GREEDY))
             if said.refused or said.finish_reason == CONTENT_FILTER:
@@ -118,6 +118,8 @@ class PlanOracle(Oracle):
             malformed += prediction is None
             graded.append((prediction, example.answers[0]))
             grades.append(grade.score)
+            if grade.score == 1:
+                right.append((example, said.text))
             if grade.score < 1:
                 feedback = grade.feedback
                 failures.append(Failure(example=example, response=said.text, prediction=prediction, feedback=feedback))
@@ -129,7 +131,7 @@ class PlanOracle(Oracle):
             "malformed": malformed,
             "failed": failed,
         }
-        return Evaluation(user, score or 0.0, failures, refused=failed > 0), row
+        return Evaluation(user, score or 0.0, failures, refused=failed > 0, right=tuple(right)), row
 
     def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
         """What an example is answered under first prompts, which no server refuses."""
@@ -137,6 +139,8 @@ class PlanOracle(Oracle):
         return self.say(Request(model="answerer", messages=messages, sampling=_GREEDY)).text
 
     def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
+        if self.config.inner.demonstrations:
+            user = without_own(user, example.question)
         asked = user.replace("{question}", example.question)
         if self.config.roles == "merged":
             return (Message("user", f"{system}\n\n{asked}"),)
