@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADAPTERS := .cache/adapters/bin
+PARALLEL := -n auto --dist worksteal
 ARGS   ?=
 
 .PHONY: help adapters demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
@@ -30,15 +31,15 @@ check: $(VENV)/.dev  ## lint, types and the quick tests, in about a minute
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types quick
 
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not slow and not model and not whole" $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not model and not whole" $(ARGS)
 
 test: $(VENV)/.dev  ## lint, types and the default tests
 	@$(MAKE) --no-print-directory lint types
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests with draws of their own each time
-	$(BIN)/pytest -q -m slow $(ARGS)
-	$(BIN)/pytest -q -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) -m slow $(ARGS)
+	$(BIN)/pytest -q $(PARALLEL) -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
 	$(BIN)/python -m venv $(dir $(ADAPTERS))
