@@ -28,8 +28,8 @@ NONE_WANTED: dict[Wanted, str] = {
 }
 
 
-def add_answer_commands(app: typer.Typer) -> None:
-    """Register the commands of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments)(answers)
 
 

@@ -20,7 +20,7 @@ INSTALL = "pip install 'metaspo[attention]'"
 HEADS = 5  # shown of all
 
 
-def add_attention_command(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Register the command of this module."""
     app.command(cls=NamedArguments, name="attention")(attention)
 

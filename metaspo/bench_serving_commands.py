@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 from metaspo.bench import installed, measure_embed, measure_flood, measure_serve, measure_soak, measure_watching
-from metaspo.bench_commands import Turns, show
+from metaspo.bench_commands import Turns, bench_app, show
 from metaspo.console import exit_on_user_error, run_async
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json
 
 
-def add_serving_benchmarks(bench_app: typer.Typer) -> None:
-    """Register the commands."""
-    for command in (serve, soak, embed, watch, page):
-        bench_app.command()(command)
+def add_commands(app: typer.Typer) -> None:
+    """Register these and all other benchmarks."""
+    app.add_typer(bench_app, name="bench")
 
 
+@bench_app.command()
 def serve(
     calls: Annotated[int, typer.Option(metavar="N", min=1, help="Requests a turn.")] = 4_000,
     turns: Turns = 5,
@@ -27,6 +27,7 @@ def serve(
     show(measure_serve(calls=calls, turns=turns), json=json)
 
 
+@bench_app.command()
 def soak(
     clients: Annotated[int, typer.Option(metavar="N", min=1, help="At once, one question after the other.")] = 1_000,
     seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="In all.")] = 600.0,
@@ -42,6 +43,7 @@ def soak(
     show(run_async(measure_soak(clients=clients, seconds=seconds, between=between)), json=json)
 
 
+@bench_app.command()
 def embed(
     python: Annotated[
         Path, typer.Option(metavar="FILE", help="A Python with metaspo and the packages, as `make adapters` makes one.")
@@ -67,6 +69,7 @@ def embed(
     show(measure_embed(python=python, only=only or names, questions=questions, turns=turns), json=json)
 
 
+@bench_app.command()
 def watch(
     turns: Turns = 5,
     small: Annotated[bool, typer.Option("--small", help="Runs of seconds, to see that it works.")] = False,
@@ -79,6 +82,7 @@ def watch(
     show(measure_watching(turns=turns, small=small), json=json)
 
 
+@bench_app.command()
 def page(
     rate: Annotated[int, typer.Option(metavar="N", min=100, help="Events a second.")] = 5_000,
     seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="For each row.")] = 10.0,

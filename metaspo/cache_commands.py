@@ -54,6 +54,11 @@ Location = Annotated[
 ]
 
 
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.add_typer(cache_app, name="cache")
+
+
 @cache_app.command()
 def info(location: Location = CACHE, json: Json = False) -> None:
     """Entries, size, tokens, and what asking again would cost, by model and run."""

@@ -22,8 +22,8 @@ from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
 from metaspo.progress import ProgressDisplay
 
 
-def add_check_command(app: typer.Typer) -> None:
-    """Register the command of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments)(check)
 
 

@@ -16,8 +16,8 @@ from metaspo.engine.project import named_after
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
 
 
-def add_exchange_commands(app: typer.Typer) -> None:
-    """Register the commands of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(name="export", cls=NamedArguments)(export)
     app.command(name="import", cls=NamedArguments)(import_files)
 

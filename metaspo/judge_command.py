@@ -23,8 +23,8 @@ ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently
 
 
-def add_judge_command(app: typer.Typer) -> None:
-    """Register the command of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments, name="judge")(hold_judge)
 
 

@@ -1,10 +1,16 @@
-"""Reads `--set key=value`."""
+"""What `--set key=value` and `--calls` change of a config."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from metaspo.engine import ConfigError
 from metaspo.engine.config.load import parse_toml
+from metaspo.engine.config.presets import planned_for
+
+
+def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, Any]:
+    """What both options change; a key that is set wins over what is planned for it."""
+    return {**({} if calls is None else planned_for(calls)), **parse_overrides(sets)}
 
 
 def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:

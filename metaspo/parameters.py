@@ -7,9 +7,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from metaspo.engine.config.table import MOST_CALLS
 from metaspo.engine.project import KEPT, project_folder
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
+Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG", help="One or more TOML config files.")]
+Calls = Annotated[
+    int | None,
+    typer.Option(
+        "--calls",
+        metavar="N",
+        min=1,
+        max=MOST_CALLS,
+        help="Plan rows, candidates and rounds for N base calls on train splits, whatever the config says of them.",
+    ),
+]
 LatestRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder; the latest if left out.")
 ]

@@ -9,9 +9,9 @@ from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import RunDirectory, find_run, find_runs
 from metaspo.engine.runs.listing import RunLine, list_runs
-from metaspo.engine.runs.stored import run_data
-from metaspo.parameters import RUNS, Json, NamedArguments, RunsFolder, WholeSentences
-from metaspo.run_tables import difference_data, print_difference, print_runs
+from metaspo.engine.runs.stored import run_data, shown_data
+from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder, WholeSentences
+from metaspo.run_tables import difference_data, print_difference, print_run, print_runs
 
 runs_app = typer.Typer(
     cls=WholeSentences, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
@@ -20,6 +20,27 @@ runs_app = typer.Typer(
 InnerRunsFolder = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Folder of the run directories.")]
 Side = Annotated[str, typer.Argument(metavar="A", help="A run's name, the start of it, or its folder.")]
 OtherSide = Annotated[str, typer.Argument(metavar="B", help="Another run's.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.command(cls=NamedArguments)(show)
+    app.add_typer(runs_app, name="runs")
+
+
+def show(
+    run: LatestRun = "",
+    everything: Annotated[bool, typer.Option("--all", help="All there is, not only what fits a screen.")] = False,
+    folder: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on."""
+    with exit_on_user_error():
+        directory = find_run(run, base=folder, latest=True)
+        if json:
+            tables.print_json(out, shown_data(directory))
+        else:
+            print_run(out, directory, everything=everything)
 
 
 @runs_app.callback(invoke_without_command=True)

@@ -15,8 +15,8 @@ from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, Run
 from metaspo.progress import ProgressDisplay
 
 
-def add_safety_command(app: typer.Typer) -> None:
-    """Register the command of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments, name="safety")(safety)
 
 

@@ -13,8 +13,8 @@ from metaspo.serving import embedded_config, load_serve_config
 from metaspo.serving import serve as run_server
 
 
-def add_serve_command(app: typer.Typer) -> None:
-    """Register the command."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments)(serve)
 
 

@@ -71,8 +71,8 @@ EqualCalls = Annotated[
 STUDIES = Path(".metaspo/studies")
 
 
-def add_study_commands(app: typer.Typer) -> None:
-    """Register the commands of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     for command in (compare, ablate, generalize, adapt, transfer, report):
         app.command(cls=NamedArguments)(command)
 

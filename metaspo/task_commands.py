@@ -40,6 +40,11 @@ DataFolder = Annotated[
 ]
 
 
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.command(name="tasks")(list_tasks)
+
+
 def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
     """List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing."""
     with exit_on_user_error():

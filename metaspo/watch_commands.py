@@ -20,8 +20,8 @@ Port = Annotated[
 ]
 
 
-def add_watch_commands(app: typer.Typer) -> None:
-    """Register the commands of this module."""
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
     app.command(cls=NamedArguments)(watch)
 
 

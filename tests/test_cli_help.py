@@ -1,14 +1,20 @@
 """Every command's help: complete, and without Python in it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from command_line import here
 
+import metaspo.cli
 from metaspo.cli import app
+from metaspo.late_commands import MODULES
 
 
 def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 - click's, by typer
@@ -18,12 +24,31 @@ def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from commands(within, *path, name)
 
 
+HOME = Path(metaspo.cli.__file__).parent
+LATE = {"late_commands", "bench_commands"}  # which have none of their own: bench_serving_commands has all of bench
 ALL = dict(commands(typer.main.get_command(app)))
 
 
 def test_the_walk_finds_the_commands() -> None:
     """Groups within groups, too: or the tests below would say nothing of them."""
     assert {(), ("optimize",), ("compare",), ("cache",), ("cache", "prune"), ("bench", "live")} <= ALL.keys()
+
+
+@pytest.mark.parametrize("module", sorted({path.stem for path in HOME.glob("*_command*.py")} - LATE))
+def test_every_command_that_a_module_has_is_listed_under_it(module: str) -> None:
+    """And only there: what is not listed could not be called."""
+    app = typer.Typer()
+    import_module(f"metaspo.{module}").add_commands(app)
+    assert {name for name, where in MODULES.items() if where == module} == {*typer.main.get_group(app).commands}
+
+
+def test_a_command_imports_nothing_of_the_others() -> None:
+    """`metaspo plan` would begin much later."""
+    code = "import sys; from metaspo.cli import main; sys.argv = ['metaspo', 'plan', '--help']; import atexit\n"
+    code += "atexit.register(lambda: print(*sys.modules)); main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "metaspo.plan_command" in done.stdout.split()
+    assert not [name for name in done.stdout.split() if name.startswith(("metaspo.bench", "metaspo.engine.watch"))]
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

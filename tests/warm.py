@@ -100,7 +100,9 @@ def _waiting() -> socket.socket:
 
 
 def _fork_for_ever() -> None:
-    import metaspo.cli  # noqa: F401 - this is what takes long
+    from metaspo.late_commands import import_all
+
+    import_all()  # which is what takes long
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a shell's Ctrl-C ends the tests, and they end this
     orders = socket.socket(fileno=0)

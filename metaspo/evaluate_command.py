@@ -1,0 +1,97 @@
+"""`metaspo evaluate`: a prompt pair on a config's tasks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from metaspo import tables
+from metaspo.backends.paths import read_written
+from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.engine import ConfigError, Prepared, PromptError, evaluate, find_run, prepare
+from metaspo.engine.prompts import check_system_prompt, check_user_prompt
+from metaspo.engine.runs.stored import read_result
+from metaspo.overrides import parse_overrides
+from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder, Sets
+from metaspo.progress import ProgressDisplay
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.command(name="evaluate", cls=NamedArguments)(evaluate_command)
+
+
+def evaluate_command(
+    config: Config,
+    system: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="System prompt; the config's if left out.")
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=FILE", help="A task's user prompt; its first one if left out. Repeatable."),
+    ] = None,
+    run: Annotated[str, typer.Option(metavar="RUN", help="Take the prompts that a finished run found.")] = "",
+    split: Annotated[str, typer.Option(metavar="train|test", help="Which examples are scored.")] = "test",
+    runs: RunsFolder = RUNS,
+    sets: Sets = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a prompt pair on a config's tasks."""
+    with exit_on_user_error():
+        prepared = prepare(config, overrides=parse_overrides(sets))
+        system_prompt, user_prompts = _given_prompts(prepared, system, user or [], run, runs)
+        if split not in ("train", "test"):
+            raise ConfigError(f"--split: must be train or test, it is '{split}'")
+        chosen: Literal["train", "test"] = "train" if split == "train" else "test"
+        with ProgressDisplay(err, quiet=quiet) as display:
+            report = run_async(
+                evaluate(
+                    prepared,
+                    system_prompt=system_prompt,
+                    user_prompts=user_prompts,
+                    split=chosen,
+                    observer=display.observer(prepared.config.name),
+                    progress=display.downloaded,
+                )
+            )
+    if json:
+        tables.print_json(out, tables.evaluation_data(report))
+    else:
+        tables.print_evaluation(out, report)
+    if not any(row.score is not None for row in report.scores):
+        say_error("nothing could be scored: " + ("; ".join(row.unanswered for row in report.scores) or "no examples"))
+        say_how_to_go_on()
+        raise typer.Exit(ExitCode.STOPPED)
+
+
+def _given_prompts(
+    prepared: Prepared, system: Path | None, user: list[str], run: str, runs: Path
+) -> tuple[str | None, dict[str, str]]:
+    """The prompts that the options name; files win over a run's."""
+    system_prompt, user_prompts = None, {}
+    if run:
+        result = read_result(find_run(run, base=runs))
+        system_prompt = result["system_prompt"]
+        names = {task.name for task in prepared.tasks}
+        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in names}
+    for given in user:
+        task, equals, path = given.partition("=")
+        if not equals:
+            raise ConfigError(f"--user {given}: must be TASK=FILE, e.g. --user sports=prompt.txt")
+        user_prompts[task] = _read_prompt(Path(path), option=f"--user {task}", check=check_user_prompt)
+    if system:
+        system_prompt = _read_prompt(system, option="--system", check=check_system_prompt)
+    return system_prompt, user_prompts
+
+
+def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str:
+    try:
+        text = read_written(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
+    try:
+        return check(text.removesuffix("\n"))
+    except PromptError as error:
+        raise PromptError(f"{option}: {path}: {error}") from None

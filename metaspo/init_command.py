@@ -1,0 +1,60 @@
+"""`metaspo init`: a starter to begin with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metaspo.console import exit_on_user_error, out
+from metaspo.engine import ConfigError
+from metaspo.engine.project import named_after
+from metaspo.engine.suggest import nearest
+from metaspo.parameters import NamedArguments
+from metaspo.task_commands import domain_starter
+
+STARTER = Path(__file__).resolve().parent / "starter"
+TEMPLATES = {"classify": STARTER} | {
+    name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools", "judge", "safety")
+}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.command(cls=NamedArguments)(init)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
+    domain: Annotated[
+        str, typer.Option("--domain", metavar="NAME", help="Write one for a domain of the paper: see `metaspo tasks`.")
+    ] = "",
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help=f"What it is about: {', '.join(TEMPLATES)} (the first).")
+    ] = "",
+) -> None:
+    """Write a commented starter config with a tiny task set that runs."""
+    target = folder / "metaspo.toml"
+    with exit_on_user_error():
+        if template and domain:
+            raise ConfigError("--template and --domain are two ways to begin: give one of them")
+        if template and template not in TEMPLATES:
+            names = ", ".join(TEMPLATES)
+            raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
+        if domain:
+            files = {target: domain_starter(domain).encode()}
+            wrote, first = f"{target}", f"tasks --domain {domain}"
+        else:
+            written = TEMPLATES[template] if template else STARTER
+            files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
+            wrote, first = f"{target} and {folder / 'tasks'}", f"check {target}\n  metaspo plan {target}"
+            if (labelled := folder / "labelled.jsonl") in files:
+                first += f"\n  metaspo judge {target} {labelled}"
+        files[target] = named_after(folder, files[target].decode()).encode()
+        for path, content in files.items():
+            if path.exists() and (path == target or path.read_bytes() != content):
+                raise ConfigError(f"{path}: is there already; choose another folder, or move it away")
+        for path, content in sorted(files.items()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    last = "plan" if domain else "optimize"
+    out.print(f"Wrote {wrote}. Next:\n  metaspo {first}\n  metaspo {last} {target}", markup=False)

@@ -1,0 +1,133 @@
+"""`metaspo optimize` and `demo`: runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metaspo import tables
+from metaspo.cluster_commands import On, runs_on
+from metaspo.console import (
+    ExitCode,
+    err,
+    exit_on_user_error,
+    out,
+    run_async,
+    say_error,
+    say_how_to_go_on,
+    say_warning,
+)
+from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
+from metaspo.engine.config.load import with_overrides
+from metaspo.engine.demo import DEMO_FOLDER, demo_config
+from metaspo.engine.runs.stored import run_data
+from metaspo.overrides import all_overrides
+from metaspo.parameters import Calls, Configs, Json, NamedArguments, Quiet, Sets
+from metaspo.plan_tables import endless
+from metaspo.progress import ProgressDisplay
+from metaspo.run_tables import print_report, print_run
+from metaspo.scheduling import RunStopped
+from metaspo.watch_commands import Port, watched
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register what is here."""
+    app.command(cls=NamedArguments)(optimize)
+    app.command()(demo)
+
+
+def optimize(
+    configs: Configs,
+    calls: Calls = None,
+    sets: Sets = None,
+    web: Annotated[bool, typer.Option("--web", help="Show it in the browser, too, on this machine alone.")] = False,
+    port: Port = None,
+    on: On = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Optimize a system prompt and the user prompts under it.
+
+    Several configs run together over shared servers and limits. Started again with the same config, a run goes on where
+    it stopped: every answer that was paid for is in the cache.
+    """
+    with exit_on_user_error():
+        prepared = [prepare(path, overrides=all_overrides(calls, sets)) for path in configs]
+        if on is None:
+            _optimize(prepared, json=json, quiet=quiet, web=web, port=port)
+            return
+        if web:
+            raise ConfigError("--on and --web do not go together: a run's journal comes back at its end")
+        options = [*([] if calls is None else ["--calls", str(calls)]), *(f"--set={change}" for change in sets or ())]
+        _optimize_on(on, prepared, configs, options, json=json, quiet=quiet)
+
+
+def demo(
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="qwen2.5-coder-0.5b, smollm2, a GGUF file's path, or owner/repo:file.")
+    ] = "qwen2.5-coder-0.5b",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything random.")] = 42,
+    small: Annotated[bool, typer.Option("--small", help="A fifth of the work, in about two minutes.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Optimize a system prompt against a real model on this machine: no API key, no GPU."""
+    with exit_on_user_error():
+        config = with_overrides(demo_config(small=small), {"base.model": model, "seed": seed})
+        prepared = prepare(config, data_folder=DEMO_FOLDER)
+        err.print(
+            f"A real run on this machine: {model} answers the examples. No language model that fits here can write\n"
+            "prompts: the embedded proposer does. The first time, the model's file is fetched (up to 490 MB).",
+            highlight=False,
+        )
+        _optimize([prepared], json=json, quiet=quiet)
+
+
+def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = False, port: int | None = None) -> None:
+    for item in prepared:
+        if not quiet:
+            tables.print_start(err, item)
+        if warning := endless(item.config, plan_run(item.config, item.tasks)):
+            say_warning(warning)
+    with ProgressDisplay(err, quiet=quiet) as display:
+        running = optimize_many(
+            prepared,
+            observer=lambda item: display.observer(item.config.name),
+            progress=display.downloaded,
+            warn=display.warn,
+        )
+        reports = run_async(watched(running, prepared, port=port) if web else running)
+    finished = [report for report in reports if isinstance(report, RunReport)]
+    if json:
+        tables.print_json(out, [report_data(report) for report in finished])
+    else:
+        for report in finished:
+            print_report(out, report)
+    _tell_ends(prepared, [None if isinstance(report, RunReport) else report for report in reports])
+
+
+def _optimize_on(
+    address: str, prepared: list[Prepared], configs: list[Path], options: Sequence[str], *, json: bool, quiet: bool
+) -> None:
+    """Optimize on the nodes of a cluster, and tell what came back."""
+    faults = runs_on(address, prepared, configs, options, quiet=quiet)
+    done = [item.directory for item, fault in zip(prepared, faults, strict=True) if item.directory and not fault]
+    if json:
+        tables.print_json(out, [run_data(directory) for directory in done])
+    else:
+        for directory in done:
+            print_run(out, directory, everything=False)
+    _tell_ends(prepared, [RunStopped(fault) if fault else None for fault in faults])
+
+
+def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> None:
+    """Say why runs did not get to their end, if any did not, and exit accordingly."""
+    for item, reason in zip(prepared, reasons, strict=True):
+        if reason is not None:
+            say_error(f"{item.config.name}: {reason}")
+    if any(isinstance(reason, RunStopped) for reason in reasons):
+        say_how_to_go_on(*filter(None, reasons))
+        raise typer.Exit(ExitCode.STOPPED)
+    if any(reasons):
+        raise typer.Exit(ExitCode.MISTAKE)
