@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from metaspo.engine.config.table import MOST_CALLS
+from metaspo.engine.config.table import MAX_CALLS
 from metaspo.engine.project import KEPT, project_folder
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
@@ -18,7 +18,7 @@ Calls = Annotated[
         "--calls",
         metavar="N",
         min=1,
-        max=MOST_CALLS,
+        max=MAX_CALLS,
         help="Plan rows, candidates and rounds for N base calls on train splits, whatever the config says of them.",
     ),
 ]

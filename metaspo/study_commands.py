@@ -17,7 +17,7 @@ from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDir
 from metaspo.engine.cluster import check_caps
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
-from metaspo.engine.config.table import MOST_CALLS
+from metaspo.engine.config.table import MAX_CALLS
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.prepare import tell_notices
@@ -64,7 +64,7 @@ EqualCalls = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        max=MOST_CALLS,
+        max=MAX_CALLS,
         help="Give each method that searches N base calls on train splits, whatever its shape.",
     ),
 ]

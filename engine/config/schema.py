@@ -15,7 +15,7 @@ from metaspo.backends.base_url import holds_key, parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password, is_server
-from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, MOST_CALLS, Table
+from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, MAX_CALLS, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
@@ -300,7 +300,7 @@ class RunConfig(Table):
     train_calls: int | None = Field(
         default=None,
         ge=1,
-        le=MOST_CALLS,
+        le=MAX_CALLS,
         description="base calls on train splits: iterations go on until no further prompt fits within them",
     )
     stop_below: float | None = Field(

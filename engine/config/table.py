@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 LARGEST = 2**63 - 1  # that a journal holds, and whoever reads it
 LONGEST_NAME = 200  # with what is put around it, within the 255 bytes of a file's name
 MOST = 1_000_000  # of what is counted in a run: more is a slip, and could not even be planned
-MOST_CALLS = 10**12  # that are planned for
+MAX_CALLS = 10**12  # that are planned for
 
 
 def name_of(path: Path) -> str:

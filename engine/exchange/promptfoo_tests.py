@@ -20,7 +20,7 @@ _VARIABLE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LITERAL: Final = re.compile(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
 _ONE: Final = {"equals", "contains", "icontains", "starts-with"}
 _SEVERAL: Final = {"contains-any", "icontains-any"}
-MOST_TESTS: Final = 100_000  # of the lists in one
+MAX_TESTS: Final = 100_000  # of the lists in one
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -185,8 +185,8 @@ def _vars(test: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """A test's variables; where some are lists, every combination, as promptfoo has it."""
     variables = test.get("vars") or {}
     lists = [value if isinstance(value, list) else [value] for value in variables.values()]
-    if prod(map(len, lists)) > MOST_TESTS:
-        raise ValueError(f"one test stands for more than {MOST_TESTS:,}")
+    if prod(map(len, lists)) > MAX_TESTS:
+        raise ValueError(f"one test stands for more than {MAX_TESTS:,}")
     for values in product(*lists):
         yield {
             name: value if isinstance(value, str) else json.dumps(value)

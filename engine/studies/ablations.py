@@ -9,7 +9,7 @@ from metaspo.engine.studies.grid import MethodTable
 
 Ablation = Literal["loops", "optimizer", "roles", "sources", "strategies", "tasks", "width"]
 WIDTHS = (1, 3, 9, 18)
-MOST_SOURCES = 6  # as many as the paper goes up to
+MAX_SOURCES = 6  # as many as the paper goes up to
 STRATEGIES = ("metaspo", "metaspo-ape", "metaspo-evo")
 
 
@@ -42,7 +42,7 @@ def ablation(
         ],
         "sources": lambda: [
             MethodTable(name=f"{number}-source-tasks", like=like, sources=number, drawn=True)
-            for number in range(min(len(sources), MOST_SOURCES), 0, -1)
+            for number in range(min(len(sources), MAX_SOURCES), 0, -1)
         ],
         "strategies": lambda: [MethodTable(name=name, like=name) for name in STRATEGIES],
         "tasks": lambda: [

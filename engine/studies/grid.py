@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, read_toml, refuse_run
 from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable
-from metaspo.engine.config.table import MOST_CALLS, Table, name_of
+from metaspo.engine.config.table import MAX_CALLS, Table, name_of
 from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
@@ -69,7 +69,7 @@ class GridConfig(Table):
     domains: tuple[str, ...] = Field(default=(), description="of the paper; the config's own tasks if left out")
     against: str = Field(default="", description="the method that the others are compared with; the first one")
     equal_calls: int | None = Field(
-        default=None, ge=1, le=MOST_CALLS, description="`train_calls` of every method that searches"
+        default=None, ge=1, le=MAX_CALLS, description="`train_calls` of every method that searches"
     )
     parallel: int = Field(default=8, ge=1, description="runs that go on at a time")
     transfer: tuple[ModelTable, ...] = Field(default=(), description="models that score what was found, too")

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MEMORY = 512 << 20  # bytes of address space
-MOST_TEXT = 200  # characters of an error
+MAX_TEXT = 200  # characters of an error
 
 # System calls that a thinking process needs, by architecture: its number in seccomp, `openat`, and all others. None of
 # them waits for anything but a lock.
@@ -167,7 +167,7 @@ def call_all(code: str, function: str, arguments: list[list[Any]], say: Any) -> 
 
 def told(error: BaseException) -> str:
     """What went wrong, in a line."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:MOST_TEXT]
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:MAX_TEXT]
 
 
 def main() -> None:
