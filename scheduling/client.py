@@ -5,11 +5,9 @@ with Client([Lane("base", [OpenAICompatible(url)])], cache=".metaspo/cache") as 
 """
 
 import asyncio
-import atexit
 import logging
 import os
 import threading
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +26,7 @@ from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, reque
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.budget import UNLIMITED, Budget
 from metaspo.scheduling.call_record import OnCall
+from metaspo.scheduling.client_end import close_at_exit, close_dropped, end_left, shut
 from metaspo.scheduling.draws import DrawCounter
 from metaspo.scheduling.events import Event
 from metaspo.scheduling.failures import CallFailed, call_failed
@@ -103,14 +102,14 @@ class Client:
         self._closed = False
         self._thread = self._start_loop()
         self._opened = AsyncExitStack()
-        self._dropped = weakref.finalize(self, _close_dropped, self._process, self._thread, self._opened)
+        self._dropped = weakref.finalize(self, close_dropped, self._process, self._thread, self._opened)
         self._dropped.atexit = False  # which is too late
         try:
             self._thread.run(self._open())
         except BaseException:
             self.close()
             raise
-        _close_at_exit(self, self._thread)
+        close_at_exit(self, self._thread)
 
     def __repr__(self) -> str:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"
@@ -293,7 +292,7 @@ class Client:
         self._opened.push_async_callback(store.aclose)
         self._reader = QuickReader(store)
         self._opened.callback(self._reader.close)
-        self._opened.push_async_callback(_end_left, self._thread)
+        self._opened.push_async_callback(end_left, self._thread)
         self._gateway = await self._opened.enter_async_context(self._make_gateway(store))
 
     async def _complete(
@@ -360,44 +359,9 @@ class Client:
             hit.context.run(count, account=self._account)
 
     async def _shut(self) -> None:
-        await _shut(self._opened)
-
-
-async def _end_left(thread: LoopThread) -> None:
-    """The gateway is closed: whoever waits for it is told so."""
-    thread.take_over()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*left, return_exceptions=True)
-
-
-async def _shut(opened: AsyncExitStack) -> None:
-    try:
-        await opened.aclose()
-    finally:
-        await asyncio.get_running_loop().shutdown_default_executor()
-
-
-def _close_dropped(process: int, thread: LoopThread, opened: AsyncExitStack) -> None:
-    """Of a client that nobody has any more; in whatever thread that was seen, so that nothing is waited for."""
-    if process == os.getpid():
-        thread.stop_after(partial(_shut, opened))
-        warnings.warn("A metaspo Client was dropped and not closed: use it in a `with`.", ResourceWarning, stacklevel=1)
+        await shut(self._opened)
 
 
 def _to_caller(answer: Completion | RequestRejected | None) -> Completion | CallFailed:
     assert answer is not None
     return answer if isinstance(answer, Completion) else call_failed(answer)
-
-
-def _close_at_exit(client: Client, thread: LoopThread) -> None:
-    """Before the interpreter's own pools of threads are shut, which keep answers: `atexit` comes too late."""
-    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
-    reference, process, running = weakref.ref(client), os.getpid(), weakref.ref(thread)  # itself, as long as it runs
-
-    def close() -> None:
-        if (left := reference()) is not None:
-            left.close()
-        elif (ending := running()) is not None and process == os.getpid():
-            ending.join()
-
-    register(close)

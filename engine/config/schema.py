@@ -15,7 +15,7 @@ from metaspo.backends.base_url import holds_key, parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password, is_server
-from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MOST, MAX_CALLS, Table
+from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MAX_CALLS, MOST, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec

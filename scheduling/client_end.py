@@ -1,0 +1,58 @@
+"""How a client ends: closed, dropped, or with the interpreter."""
+
+import asyncio
+import atexit
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Protocol
+
+from metaspo.scheduling.loop_thread import LoopThread
+
+
+class Closable(Protocol):
+    """A client, as far as its end goes."""
+
+    def close(self) -> None:
+        """Idempotent."""
+        ...
+
+
+async def end_left(thread: LoopThread) -> None:
+    """The gateway is closed: whoever waits for it is told so."""
+    thread.take_over()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def shut(opened: AsyncExitStack) -> None:
+    """Close what was opened, and the threads that answers were kept in."""
+    try:
+        await opened.aclose()
+    finally:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def close_dropped(process: int, thread: LoopThread, opened: AsyncExitStack) -> None:
+    """Of a client that nobody has any more; in whatever thread that was seen, so that nothing is waited for."""
+    if process == os.getpid():
+        thread.stop_after(partial(shut, opened))
+        warnings.warn("A metaspo Client was dropped and not closed: use it in a `with`.", ResourceWarning, stacklevel=1)
+
+
+def close_at_exit(client: Closable, thread: LoopThread) -> None:
+    """Before the interpreter's own pools of threads are shut, which keep answers: `atexit` comes too late."""
+    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
+    reference, process, running = weakref.ref(client), os.getpid(), weakref.ref(thread)  # itself, as long as it runs
+
+    def close() -> None:
+        if (left := reference()) is not None:
+            left.close()
+        elif (ending := running()) is not None and process == os.getpid():
+            ending.join()
+
+    register(close)
