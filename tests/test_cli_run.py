@@ -14,11 +14,11 @@ from command_line import Ended, apart, end, here, result_bytes, run_into, start,
 from world import World
 
 from metaspo.backends import Request
-from metaspo.cli import TEMPLATES
 from metaspo.engine import read_journal, selections
 from metaspo.engine.config.load import load_config
 from metaspo.engine.journal.events import Event, Malformed
 from metaspo.engine.project import file_name
+from metaspo.init_command import TEMPLATES
 
 WORLD = World(3, malformed=0.1)
 KEY = "sk-planted-4711-never-to-be-seen"
