@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from statistics import fmean
 
 import anyio
 
@@ -24,17 +25,18 @@ from metaspo.scheduling import Gateway, LaneSettings
 
 SHARES = (0.01, 0.05)
 REPLICAS = (1, 4)
+DRAWS = 5  # of which calls hang
 TIER = 3
 
 
 class Hanging(Behind):
     """Another backend, of whose calls a share never ends, whoever sends them."""
 
-    def __init__(self, inner: Backend, *, share: float) -> None:
+    def __init__(self, inner: Backend, *, share: float, draw: int) -> None:
         super().__init__(inner)
         self.sent = self.hung = 0
         self._share = share
-        self._luck = Random(inner.name)
+        self._luck = Random(f"{draw} {inner.name}")
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """As the other one, or never."""
@@ -50,21 +52,25 @@ def measure_hanging(
     size: Size,
     shares: Sequence[float] = SHARES,
     replicas: Sequence[int] = REPLICAS,
+    draws: int = DRAWS,
     server: VLLMModel | None = None,
 ) -> Report:
-    """Every share of hanging calls on every number of replicas, for one run."""
+    """Every share of hanging calls on every number of replicas, for one run, with several draws of which they are."""
     server, optimizer = server or VLLMModel(), GPT_4O_MINI[TIER]
     rows: list[Row] = []
     for count in replicas:
-        without = _run(size, 0.0, server, count, optimizer)
-        rows.extend(_row(share, count, _run(size, share, server, count, optimizer), without) for share in shares)
+        without = _run(size, 0.0, 0, server, count, optimizer)
+        for share in shares:
+            runs = [_run(size, share, draw, server, count, optimizer) for draw in range(draws)]
+            rows.append(_row(share, count, runs, without))
     return Report(
         scenario="hanging",
         title="Calls that hang for ever, simulated: the same run with and without",
         rows=rows,
         parameters={"server": str(server), "optimizer": f"simulated GPT-4o mini, tier {TIER}"},
         notes=(
-            "time, base calls, optimizer calls: times those of the run in which no call hangs.",
+            "time, base calls, optimizer calls: times those of the run in which no call hangs; means of "
+            f"{draws} draws of which calls hang, the longest time beside.",
             "hung: calls to both models that never ended. Without asking again each would take the lane's time limit, "
             f"{LaneSettings().time_limit:g} s.",
         ),
@@ -74,27 +80,28 @@ def measure_hanging(
 Figures = Mapping[str, float]
 
 
-def _row(share: float, replicas: int, figures: Figures, without: Figures) -> Row:
+def _row(share: float, replicas: int, runs: Sequence[Figures], without: Figures) -> Row:
     return {
         "share": share,
         "replicas": replicas,
-        "hung": figures["hung"],
+        "hung": fmean(run["hung"] for run in runs),
         "seconds without": without["seconds"],
-        "time": figures["seconds"] / without["seconds"],
-        "base calls": figures["base"] / without["base"],
-        "optimizer calls": figures["optimizer"] / without["optimizer"],
+        "time": fmean(run["seconds"] for run in runs) / without["seconds"],
+        "longest": max(run["seconds"] for run in runs) / without["seconds"],
+        "base calls": fmean(run["base"] for run in runs) / without["base"],
+        "optimizer calls": fmean(run["optimizer"] for run in runs) / without["optimizer"],
     }
 
 
-def _run(size: Size, share: float, server: VLLMModel, replicas: int, optimizer: OpenAIModel) -> Figures:
+def _run(size: Size, share: float, draw: int, server: VLLMModel, replicas: int, optimizer: OpenAIModel) -> Figures:
     """Virtual seconds and calls of the whole engine."""
 
     async def main() -> Figures:
         servers = [
-            Hanging(SimulatedVLLM(answer, replace(server), name=f"vllm-{number}"), share=share)
+            Hanging(SimulatedVLLM(answer, replace(server), name=f"vllm-{number}"), share=share, draw=draw)
             for number in range(1, replicas + 1)
         ]
-        provider = Hanging(SimulatedOpenAI(answer, optimizer), share=share)
+        provider = Hanging(SimulatedOpenAI(answer, optimizer), share=share, draw=draw)
         lanes = lanes_over(
             servers,
             provider,

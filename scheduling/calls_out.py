@@ -12,11 +12,11 @@ from metaspo.scheduling.account import Funds
 from metaspo.scheduling.endpoints import Endpoint
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.flight import Call, Flight
-from metaspo.scheduling.lateness import Lateness
+from metaspo.scheduling.lateness import FEW, FEW_OF, Lateness
 from metaspo.scheduling.limits import Reservation
 from metaspo.scheduling.settings import LaneSettings
 
-LOOK_AGAIN = 0.5  # seconds between looks at calls that are out, at least
+LOOK_AGAIN, LOOK_AT_LAST = 0.5, 0.1  # seconds between looks at calls that are out, at least: at many, at few
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 
@@ -126,23 +126,27 @@ class CallsOut:
         cost money, one that hangs is waited for while others are queued."""
         settings, limit = self._settings, self._settings.time_limit
         may_ask_again = settings.billing == "time" or not queued
+        last = not queued and self.in_flight <= max(FEW, slots // FEW_OF)
         self.overdue_at = inf
         for call in self:
-            late_at = call.sent + self._lateness.limit(call.funds.at_most.tokens, asked_again=call.flight.hung)
             due = call.sent + limit + OVERDUE
             if now >= due:
                 self.abort(call, TimedOut(f"{self._lane} gave no answer within {limit:g} seconds."))
-            elif now >= late_at and may_ask_again and self._may_ask_again(call, slots):
+            elif now >= self._late_at(call, last=last) and may_ask_again and self._may_ask_again(call, last=last):
                 self.abort(call, Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds."))
             else:
-                again = late_at if now < late_at < inf else now
+                late_at = self._late_at(call, last=True)  # it may be by then
+                again = late_at if now < late_at < inf else now + LOOK_AGAIN
                 self.overdue_at = min(self.overdue_at, due, again)
-        self.overdue_at = max(self.overdue_at, now + LOOK_AGAIN)
+        self.overdue_at = max(self.overdue_at, now + (LOOK_AT_LAST if last else LOOK_AGAIN))
 
     def note_asked_again(self) -> None:
         """One that hung is."""
         self._lateness.note_asked_again()
 
-    def _may_ask_again(self, call: Call, slots: int) -> bool:
-        asked_again = call.flight.hung
-        return self._lateness.may_ask_again(call.number, out=self.in_flight, slots=slots, asked_again=asked_again)
+    def _late_at(self, call: Call, *, last: bool) -> float:
+        tokens, asked_again = call.funds.at_most.tokens, call.flight.hung
+        return call.sent + self._lateness.limit(tokens, asked_again=asked_again, last=last)
+
+    def _may_ask_again(self, call: Call, *, last: bool) -> bool:
+        return self._lateness.may_ask_again(call.number, last=last, asked_again=call.flight.hung)

@@ -11,15 +11,18 @@ from math import inf
 
 from metaspo.scheduling.settings import Billing
 
-ENOUGH = 16
-"""Answers that it takes to know how long they take, and to know that others overtake."""
+FIRST, ENOUGH = 4, 16
+"""Answers that it takes to know how long they take, the less surely the fewer; and to know that others overtake."""
 
 FEW, FEW_OF = 4, 20
-"""Calls out, or one in so many slots, that may be asked again although nobody overtook them: the end of a round."""
+"""Calls out, or one in so many slots, that are the last of a round: they may be asked again although nobody overtook
+them."""
 
 RECENT = 64
 TIMES: Mapping[Billing, float] = {"time": 1.5, "tokens": 3.0}
-"""As long as the slowest of the recent answers took; twice as long with each time that a request was asked again."""
+LAST_TIMES: Mapping[Billing, float] = {"time": 1.1, "tokens": 1.2}
+"""As long as the slowest of the recent answers took; less where few are out, and all else waits for them; twice as long
+with each time that a request was asked again."""
 
 MAX_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
 """So often one request is asked again; then it may take until the time limit."""
@@ -49,12 +52,12 @@ class Lateness:
         self._recent.append((number, seconds, tokens))
         self._slowest = None
 
-    def limit(self, tokens: int, *, asked_again: int) -> float:
+    def limit(self, tokens: int, *, asked_again: int, last: bool) -> float:
         """Seconds within which a call that can take `tokens` at most is answered, if ever; infinite if not known.
 
-        A call that can take more tokens than another may take as much longer.
+        A call that can take more tokens than another may take as much longer. `last` if it is one of few that are out.
         """
-        if len(self._recent) < ENOUGH:
+        if len(self._recent) < FIRST:
             return inf
         if self._slowest is None:
             self._slowest = (
@@ -62,15 +65,15 @@ class Lateness:
                 max(seconds / max(1, size) for _, seconds, size in self._recent),
             )
         slowest, per_token = self._slowest
-        return max(SOONEST, TIMES[self._billing] * max(slowest, per_token * tokens)) * 2.0**asked_again
+        times = (LAST_TIMES if last else TIMES)[self._billing] * max(1.0, ENOUGH / len(self._recent))
+        return max(SOONEST, times * max(slowest, per_token * tokens)) * 2.0**asked_again
 
-    def may_ask_again(self, number: int, *, out: int, slots: int, asked_again: int) -> bool:
-        """Whether one that is late is best asked again, while so many are out and it was so often asked again before.
+    def may_ask_again(self, number: int, *, last: bool, asked_again: int) -> bool:
+        """Whether one that is late is best asked again, if it was so often asked again before.
 
         Where many are out and no later one is answered, all wait in a queue, and asking again would make that longer.
         """
-        few = max(FEW, slots // FEW_OF)
-        overtaken = asked_again > 0 or out <= few or sum(later > number for later, _, _ in self._recent) >= ENOUGH
+        overtaken = asked_again > 0 or last or sum(later > number for later, _, _ in self._recent) >= ENOUGH
         allowed = asked_again < MAX_TIMES[self._billing] and self._asked_again <= SHARE * self.answered
         return allowed and overtaken
 

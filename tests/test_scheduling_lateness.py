@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from test_scheduling_lane_state import Rig
 
 from metaspo.scheduling import Account, LaneSettings
-from metaspo.scheduling.calls_out import LOOK_AGAIN
-from metaspo.scheduling.lateness import ENOUGH, FEW, SHARE, SOONEST, TIMES, Lateness
+from metaspo.scheduling.calls_out import LOOK_AGAIN, LOOK_AT_LAST
+from metaspo.scheduling.lateness import ENOUGH, FEW, FIRST, LAST_TIMES, SHARE, SOONEST, TIMES, Lateness
+from metaspo.scheduling.settings import Billing
 
 MANY = 64
 SLOW = 4.0
 AT = 100.0
 
 
-def rig_that_knows(billing: str = "time", *, concurrency: int = MANY) -> Rig:
+def rig_that_knows(billing: Billing = "time", *, concurrency: int = MANY) -> Rig:
     """A lane whose answers have taken `SLOW` seconds so far, all before `AT`."""
-    rig = Rig(LaneSettings(concurrency=concurrency, billing="tokens" if billing == "tokens" else "time"))
+    rig = Rig(LaneSettings(concurrency=concurrency, billing=billing))
     for number in range(ENOUGH):
         rig.ask(1000 + number, number * SLOW)
         rig.pump(number * SLOW)
@@ -27,9 +28,9 @@ def rig_that_knows(billing: str = "time", *, concurrency: int = MANY) -> Rig:
     return rig
 
 
-def limit(billing: str = "time") -> float:
-    """Seconds after which such a lane takes a call for hanging."""
-    return SLOW * {"time": TIMES["time"], "tokens": TIMES["tokens"]}[billing]
+def limit(billing: Billing = "time", *, last: bool = True) -> float:
+    """Seconds after which such a lane takes a call for hanging: one of few that are out, or of many."""
+    return SLOW * (LAST_TIMES if last else TIMES)[billing]
 
 
 def test_what_hangs_while_others_are_answered_is_asked_again_and_its_second_try_has_twice_the_time() -> None:
@@ -64,14 +65,17 @@ def test_a_lane_counts_those_that_it_asks_again_and_leaves_the_rest_to_their_tim
         assert rig.pump(at + later) == ""
 
 
-def test_calls_that_are_out_are_looked_at_twice_a_second_at_the_most() -> None:
+@pytest.mark.parametrize(("out", "between"), [(FEW, LOOK_AT_LAST), (FEW + 1, LOOK_AGAIN)])
+def test_many_calls_that_are_out_are_looked_at_twice_a_second_at_the_most_and_few_ten_times(
+    out: int, between: float
+) -> None:
     rig = rig_that_knows()
-    rig.ask(1, AT)
+    for number in range(out):
+        rig.ask(number, AT)
     rig.pump(AT)
-    soon = AT + limit() - 0.2
+    soon = AT + limit() - between / 2
     assert rig.pump(soon) == ""
-    assert rig.state.wake_at() == pytest.approx(soon + LOOK_AGAIN)
-    assert rig.pump(soon + LOOK_AGAIN) == "abort 1"
+    assert rig.state.wake_at() == pytest.approx(soon + between)
 
 
 def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
@@ -97,7 +101,8 @@ def test_where_later_calls_are_answered_a_late_one_is_asked_again_and_where_only
             if number != late and number not in (1, 2, 3):
                 rig.land(number, AT + 2)
         rig.done.clear()
-        assert (f"abort {late}" in rig.pump(AT + limit()).split(", ")) is asked_again
+        assert rig.pump(AT + limit(last=False) - 0.1) == "", "many are out"
+        assert (f"abort {late}" in rig.pump(AT + limit(last=False) + LOOK_AGAIN).split(", ")) is asked_again
 
 
 def test_where_tokens_cost_money_nothing_is_asked_twice_while_something_else_can_be() -> None:
@@ -134,17 +139,31 @@ ANSWERS = st.tuples(st.floats(0.01, 1e4), st.integers(1, 10**5))
 
 
 @given(st.lists(ANSWERS, min_size=ENOUGH, max_size=60), st.integers(0, 10**5))
-def test_no_call_is_late_before_one_of_its_size_was_answered_in_half_as_long_again(
+def test_no_call_is_late_before_it_has_taken_longer_than_any_of_its_size_that_was_answered(
     answers: list[tuple[float, int]], tokens: int
 ) -> None:
     """Of answers to smaller calls it is their time for as many tokens that counts."""
     lateness = Lateness("time")
-    assert lateness.limit(tokens, asked_again=0) == inf
     for seconds, size in answers:
         lateness.note_answer(1, seconds, size)
     slowest = max(seconds * max(1.0, tokens / size) for seconds, size in answers)
-    assert lateness.limit(tokens, asked_again=0) == pytest.approx(max(SOONEST, TIMES["time"] * slowest))
-    assert lateness.limit(tokens, asked_again=3) == pytest.approx(8 * lateness.limit(tokens, asked_again=0))
+    for last, times in ((False, TIMES), (True, LAST_TIMES)):
+        within = lateness.limit(tokens, asked_again=0, last=last)
+        assert within == pytest.approx(max(SOONEST, times["time"] * slowest))
+        assert lateness.limit(tokens, asked_again=3, last=last) == pytest.approx(8 * within)
+
+
+@given(st.integers(0, 2 * ENOUGH), st.floats(SOONEST, 1e4))
+def test_the_fewer_were_answered_the_longer_a_call_is_waited_for(answers: int, seconds: float) -> None:
+    """The first ones of a lane hang, too: without a bound for them each would take the time limit."""
+    lateness = Lateness("tokens")
+    for _ in range(answers):
+        lateness.note_answer(1, seconds, 1)
+    within = lateness.limit(1, asked_again=0, last=True)
+    if answers < FIRST:
+        assert within == inf
+    else:
+        assert within == pytest.approx(LAST_TIMES["tokens"] * seconds * max(1.0, ENOUGH / answers))
 
 
 @given(st.integers(0, 200))
@@ -153,7 +172,7 @@ def test_those_asked_again_stay_a_small_share_of_those_answered(answers: int) ->
     lateness, asked = Lateness("time"), 0
     for _ in range(answers):
         lateness.note_answer(1, 1.0, 1)
-        if lateness.may_ask_again(0, out=1, slots=1, asked_again=1):
+        if lateness.may_ask_again(0, last=True, asked_again=1):
             lateness.note_asked_again()
             asked += 1
     assert asked <= SHARE * answers + 1
