@@ -170,12 +170,12 @@ def _check_apart(prepared: Sequence[Prepared]) -> None:
 
 
 def _user_prompts(tasks: Sequence[Task], given: Mapping[str, str]) -> dict[str, str]:
-    prompts = {task.name: task.user_prompt for task in tasks}
+    prompts, forms = {task.name: task.user_prompt for task in tasks}, {task.name: task.form for task in tasks}
     for name, prompt in given.items():
         if name not in prompts:
             raise ConfigError(f"user prompt for '{name}': there is no such task{nearest(name, prompts)}")
         try:
-            prompts[name] = check_user_prompt(prompt)
+            prompts[name] = check_user_prompt(prompt, forms[name])
         except PromptError as error:
             raise PromptError(f"user prompt for '{name}': {error}") from None
     return prompts

@@ -1,11 +1,13 @@
 """Prompts: the pair that is optimized, and how it becomes the messages of a request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from metaspo.backends import Message
 from metaspo.engine.tasks.base import PLACEHOLDER, single_braces
+from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, read_named
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -28,15 +30,47 @@ class PromptPair:
     user: str
 
     def messages(self, question: str) -> tuple[Message, ...]:
-        """The question within the user prompt, under the system prompt."""
+        """The question within the user prompt, under the system prompt.
+
+        Raises `PromptError` where the user prompt is several that the task names.
+        """
+        if named := _named(self.user):
+            raise PromptError(
+                f"the user prompt is several named ones ({', '.join(named.texts)}): use prompts.chat(NAME, …)"
+            )
         return Message("system", self.system), Message("user", self.user.replace(PLACEHOLDER, question))
 
+    def chat(self, name: str, /, **slots: str) -> tuple[Message, ...]:
+        """A named prompt with a text for every place in it, under the system prompt. Raises `KeyError`."""
+        return Message("system", self.system), Message("user", self.text(name, **slots))
 
-def check_user_prompt(prompt: str) -> str:
+    def text(self, name: str, /, **slots: str) -> str:
+        """A named prompt with a text for every place in it. Raises `KeyError` for a name or a text that is missing."""
+        return (_named(self.user) or NamedPrompts({})).filled(name, slots)
+
+    @property
+    def numbers(self) -> Mapping[str, int | float]:
+        """The named numbers; none where the task names none."""
+        named = _named(self.user)
+        return named.numbers if named else {}
+
+
+@lru_cache(maxsize=256)
+def _named(user_prompt: str) -> NamedPrompts | None:
+    """Read once, and not for every example."""
+    return read_named(user_prompt)
+
+
+def check_user_prompt(prompt: str, form: PromptForm | None = None) -> str:
     """Return the prompt, a placeholder in double braces as one in single braces.
 
-    Raises `PromptError` unless it holds the placeholder exactly once.
+    Raises `PromptError` unless it holds the placeholder exactly once, or is of the form, where there is one.
     """
+    if form is not None:
+        try:
+            return form.checked(prompt)
+        except ValueError as error:
+            raise PromptError(str(error)) from None
     prompt = single_braces(prompt)
     count = prompt.count(PLACEHOLDER)
     if count != 1:
@@ -59,7 +93,7 @@ def render(pair: PromptPair, question: str, *, roles: Roles = "separate") -> tup
     "separate" sends the system prompt in the system role; "merged" puts both into one user message, for models
     without a system role.
     """
-    messages = pair.messages(question)
+    messages = (Message("system", pair.system), Message("user", pair.user.replace(PLACEHOLDER, question)))
     return merged(messages) if roles == "merged" else messages
 
 

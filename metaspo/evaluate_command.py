@@ -1,6 +1,7 @@
 """`metaspo evaluate`: a prompt pair on a config's tasks."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,16 +72,17 @@ def _given_prompts(
 ) -> tuple[str | None, dict[str, str]]:
     """The prompts that the options name; files win over a run's."""
     system_prompt, user_prompts = None, {}
+    forms = {task.name: task.form for task in prepared.tasks}
     if run:
         result = read_result(find_run(run, base=runs))
         system_prompt = result["system_prompt"]
-        names = {task.name for task in prepared.tasks}
-        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in names}
+        user_prompts = {task: prompts[0] for task, prompts in result["user_prompts"].items() if task in forms}
     for given in user:
         task, equals, path = given.partition("=")
         if not equals:
             raise ConfigError(f"--user {given}: must be TASK=FILE, e.g. --user sports=prompt.txt")
-        user_prompts[task] = _read_prompt(Path(path), option=f"--user {task}", check=check_user_prompt)
+        check = partial(check_user_prompt, form=forms.get(task))
+        user_prompts[task] = _read_prompt(Path(path), option=f"--user {task}", check=check)
     if system:
         system_prompt = _read_prompt(system, option="--system", check=check_system_prompt)
     return system_prompt, user_prompts

@@ -4,7 +4,8 @@ What it selects is what a run must select. It shares with the engine only the te
 of random draws; loops, sampling order, scores, ties and redraws are written out again.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 from random import Random
@@ -24,8 +25,10 @@ from metaspo.engine.strategies.meta_prompts import (
     read_system_prompt,
     read_user_prompt,
 )
+from metaspo.engine.strategies.named_prompts import about, choose_numbers
 from metaspo.engine.tasks import Example, Failure, Grade, Task
 from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Form, Judge, Verdict
+from metaspo.engine.tasks.named_prompts import NamedPrompts
 from metaspo.engine.tasks.programs import Program
 
 Answer = Callable[[Request], str]
@@ -46,6 +49,7 @@ class Evaluation:
 
 
 Kept = dict[str, list[Evaluation]]  # by task, best first
+Change = tuple[list[tuple[str, int]], Mapping[str, float]]  # prompts to rewrite, each with its count; and the numbers
 
 
 class Refused(Exception):
@@ -67,6 +71,7 @@ class Oracle:
         self.floors: dict[str, float] = {}
         self.plain: Kept = {task.name: [] for task in self.tasks}
         self.beam: list[tuple[str, Kept]] = []
+        self.tried: dict[str, dict[str, float | None]] = {task.name: {} for task in self.tasks}
         self.rank = rank_by(config)
         self.answer = answer
         self.selections: dict[str, dict[str, Any]] = {}
@@ -112,7 +117,7 @@ class Oracle:
         plain: Kept = {}
         for task in self.tasks:
             nodes: dict[str, Evaluation] = {}
-            for number in range(1, self.config.outer.induced + 1):
+            for number in range(1, (0 if task.form else self.config.outer.induced) + 1):
                 place = f"induced/task={task.name}/prompt={number}"
                 rule = task.answer_format.describe()
                 shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
@@ -138,10 +143,13 @@ class Oracle:
         candidates = len(given) or self.config.inner.candidates
         keep = self.config.inner.keep
         nodes = sorted(different([*kept, *self.plain[task.name]]), key=self.rank)[:keep] if candidates else list(kept)
-        parent = nodes[0]
-        for number in range(1, candidates + 1):
+        parent, lost, proposed = nodes[0], set(), []
+        changes = [] if given or task.form is None else self.changes(task, nodes, address)
+        for number in range(1, (len(changes) if changes else candidates) + 1):
             place = f"{address}/cand={number}"
-            if given:
+            if changes:
+                prompt = self.propose_named(task, parent, system, place, *changes[number - 1])
+            elif given:
                 prompt = self.or_none(given[number - 1], task)
             elif self.config.inner.demonstrations and number == candidates:
                 prompt = self.or_none(self.demonstrated(parent, address), task)
@@ -149,13 +157,20 @@ class Oracle:
                 prompt = self.propose_user(task, parent, system, place)
             if prompt is None:
                 continue
+            proposed.append(prompt)
             gate = self.gate({task.name: [parent]}, 0 if given else self.config.inner.gate, place)
             node = self.score_at(f"{place}/score", task, system, prompt)
             if gate and not self.passes({task.name: [node]}, {task.name: [parent]}, gate):
+                lost.add(prompt)
                 continue
             if not node.refused and prompt not in [other.user for other in nodes]:
                 nodes.append(node)
         nodes = sorted(nodes, key=self.rank)[:keep]
+        scores = {node.user: round(node.score, 12) for node in nodes}
+        for prompt in proposed:
+            full = prompt not in lost and len(nodes) == keep
+            if prompt in scores or prompt not in self.tried[task.name]:
+                self.tried[task.name][prompt] = scores.get(prompt, round(nodes[-1].score, 12) if full else None)
         self.selections[address] = {
             "address": address,
             "kept": [{"user": node.user, "score": node.score} for node in nodes],
@@ -273,6 +288,88 @@ class Oracle:
         slots["analysis"] = analysis
         return self.write(f"{address}/generate", meta_messages("user", "generate", slots), read_user_prompt, task)
 
+    def changes(self, task: Task, nodes: list[Evaluation], address: str) -> list[Change]:
+        """What each candidate of a round changes of named prompts and numbers: all, or one in turn."""
+        form, count = task.form, self.config.inner.candidates
+        assert form is not None
+        values = {**self.tried[task.name], **{node.user: round(node.score, 12) for node in nodes}}
+        history = [(form.read(prompt), value) for prompt, value in values.items()]
+        texts = form.read(nodes[0].user).texts
+        first = (int(address.split("/")[0].removeprefix("iter=")) - 1) * count
+        every = [*form.slots, "numbers"]
+        turns = [every[number % len(every)] for number in range(first, first + count)]
+        wanted = count if form.together else turns.count("numbers")
+        chosen = choose_numbers(
+            form,
+            [(named.numbers, value) for named, value in history if value is not None],
+            count=wanted,
+            seed=rng_at(self.config.seed, f"{address}/numbers").getrandbits(32),
+            without=None if form.together else [named.numbers for named, _ in history if named.texts == texts],
+        )
+        if form.together:
+            return [([(name, n + 1) for name in form.slots], chosen[n]) for n in range(count)]
+        return [
+            ([], chosen[turns[:n].count("numbers")])
+            if turn == "numbers"
+            else ([(turn, turns[: n + 1].count(turn))], form.read(nodes[0].user).numbers)
+            for n, turn in enumerate(turns)
+        ]
+
+    def propose_named(
+        self,
+        task: Task,
+        parent: Evaluation,
+        system: str,
+        address: str,
+        names: list[tuple[str, int]],
+        numbers: Mapping[str, float],
+    ) -> str | None:
+        """Some named prompts rewritten, each on its own, as if it were a user prompt; None if none could be."""
+        assert task.form is not None
+        there = task.form.read(parent.user)
+        texts = {name: self.rewritten(task, parent, system, address, name, number) for name, number in names}
+        new = {name: text for name, text in texts.items() if text is not None}
+        return str(NamedPrompts({**there.texts, **new}, numbers)) if new or not names else None
+
+    def rewritten(
+        self, task: Task, parent: Evaluation, system: str, address: str, name: str, number: int
+    ) -> str | None:
+        """One named prompt of a candidate, which is its `number`-th of the round."""
+        form, above = task.form, address.rpartition("/")[0]
+        assert form is not None
+        there = form.read(parent.user)
+        asks = "question" in form.slots[name]
+        shown = there.texts[name] if asks else there.texts[name] + "\n\n{question}"
+        rng = rng_at(self.config.seed, f"{above}/prompt={name}/cand={number}")
+        failures = pick(parent.failures, self.config.inner.failures, rng)
+        if not failures:
+            return None
+        slots = {
+            "system_prompt": system,
+            "user_prompt": shown,
+            "answer_rule": task.answer_format.describe(),
+            "failures": "\n\n".join(
+                failure_block(failure, system_prompt=system, user_prompt=shown) for failure in failures
+            ),
+        }
+
+        def told(step: str) -> tuple[Message, ...]:
+            role, request = meta_messages("user", step, slots)
+            return role, Message("user", f"{request.content}\n\n{about(form, there, name)}")
+
+        def read(said: str) -> str:
+            text = read_user_prompt(said)
+            text = text if asks else text.replace("{question}", "").strip()
+            if sorted(re.findall(r"\{\w+\}", text)) != sorted(f"{{{slot}}}" for slot in form.slots[name]):
+                raise Malformed("not the places that it is to have")
+            return text
+
+        analysis = self.ask(f"{address}/prompt={name}/analyze", told("analyze"), read_analysis)
+        if analysis is None:
+            return None
+        slots["analysis"] = analysis
+        return self.ask(f"{address}/prompt={name}/generate", told("generate"), read)
+
     def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
         """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
         rng = rng_at(self.config.seed, address)
@@ -311,7 +408,7 @@ class Oracle:
         for part in fixed:
             if part not in prompt:
                 prompt = f"{part}\n\n{prompt}" if first.startswith(part) else f"{prompt}\n\n{part}"
-        if task and prompt.count("{question}") != 1:
+        if task and not task.form and prompt.count("{question}") != 1:
             raise Malformed("placeholder")
         if not task and (fault := self.broken(prompt)):
             raise Malformed(fault, again=drawn_again("system", fault))
@@ -432,16 +529,17 @@ class Oracle:
             asked = bare
         raise Refused
 
-    def base(self, messages: tuple[Message, ...]) -> str:
+    def base(self, messages: tuple[Message, ...], temperature: float = 0.0) -> str:
         """One answer of the base model."""
-        return self.send(Request(model="answerer", messages=messages, sampling=Sampling(max_tokens=8, temperature=0.0)))
+        sampling = Sampling(max_tokens=8, temperature=temperature)
+        return self.send(Request(model="answerer", messages=messages, sampling=sampling))
 
     def by_program(self, program: Program, pair: PromptPair, example: Example) -> str:
         """What a program comes to that awaits nothing but its calls."""
 
-        async def call(messages: str | tuple[Message, ...]) -> Completion:
+        async def call(messages: str | tuple[Message, ...], temperature: float = 0.0) -> Completion:
             told = (Message("user", messages),) if isinstance(messages, str) else messages
-            return Completion(text=self.base(told), finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+            return Completion(text=self.base(told, temperature), finish_reason="stop", usage=Usage(1, 1), latency=0.0)
 
         running: Any = program.function(pair, example, call)
         try:

@@ -10,20 +10,27 @@ from engine_sessions import Runs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Refused
-from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task
+from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task, with_prompts
 
 from metaspo.backends import Request
-from metaspo.engine import selections
+from metaspo.engine import RunConfig, selections
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.tasks import Task
 
 
 def tasks_of(
-    count: int, *, programs: int = 0, guards: Sequence[float] = (), users: Sequence[int] = (), fixed: int = 0
+    count: int,
+    *,
+    programs: int = 0,
+    guards: Sequence[float] = (),
+    users: Sequence[int] = (),
+    fixed: int = 0,
+    named: str = "",
 ) -> tuple[Task, ...]:
     """So many source tasks, the last `programs` of which, and the target task then, are answered by a program; and a
     guard of each of these tolerances, by a program, too, then. Sources have so many further first user prompts, and the
-    first ones of them a fixed part."""
+    first ones of them a fixed part. The last source and the target have `named` prompts, changed "in turn" or
+    "together", if that is said."""
     sources = [
         replace(
             make_task(name, train=4 + n),
@@ -38,7 +45,13 @@ def tasks_of(
     ]
     tasks = (*sources, make_task("unseen", role="target"), *guarding)
     first = count - programs if programs else len(tasks)
-    return tuple(replace(task, program=LOOK_TWICE if n >= first else None) for n, task in enumerate(tasks))
+    tasks = tuple(replace(task, program=LOOK_TWICE if n >= first else None) for n, task in enumerate(tasks))
+    return tuple(
+        with_prompts(replace(task, user_prompts=()), together=named == "together")
+        if named and n in (count - 1, count)
+        else task
+        for n, task in enumerate(tasks)
+    )
 
 
 JUDGES = ({"scale": 5}, {"scale": ["bad", "fair", "4", "good"]}, {"against": "gold"}, {"against": "first"})
@@ -49,12 +62,22 @@ def graded(tasks: tuple[Task, ...], world: int) -> tuple[Task, ...]:
     settings = (*JUDGES, None, None)[world % 6]
     if settings is None:
         return tasks
-    return tuple(judged(task, **settings) if n in (0, len(tasks) - 1) else task for n, task in enumerate(tasks))
+    return tuple(
+        judged(task, **settings) if n in (0, len(tasks) - 1) and not task.form else task for n, task in enumerate(tasks)
+    )
 
 
 def count_words(text: str) -> int:
     """A tokenizer of its kind."""
     return len(text.split())
+
+
+def config_of(sizes: dict[str, Any], named: str) -> RunConfig:
+    """The config; named prompts have no demonstrations."""
+    config = make_config({**sizes, "judge": JUDGE})
+    return (
+        config.model_copy(update={"inner": config.inner.model_copy(update={"demonstrations": 0})}) if named else config
+    )
 
 
 def is_gradable(oracle: Oracle) -> bool:
@@ -68,6 +91,7 @@ def is_gradable(oracle: Oracle) -> bool:
 
 USERS = ("Be exact. Is {question} even?", "Is {question} even?", "Be careful, brief and literal. Is {question} even?")
 SYSTEMS = ("You are careful and brief.", "Help.", "You are curious, patient, literal and exact.")
+NAMED = st.sampled_from(["", "in turn", "together"])
 STARTS = st.lists(st.integers(0, 3), max_size=2)
 GUARDS = st.lists(st.sampled_from([0.0, 0.1, 0.25, 1.0]), max_size=2)
 WORDINGS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -128,15 +152,18 @@ SIZES = st.fixed_dictionaries(
     sizes=SIZES,
     users=STARTS,
     guards=GUARDS,
+    named=NAMED,
     world=st.integers(0, 10**6),
     timing=st.integers(0, 10**6),
     width=st.integers(1, 40),
 )
 def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
-    sizes: dict[str, Any], users: list[int], guards: list[float], world: int, timing: int, width: int
+    sizes: dict[str, Any], users: list[int], guards: list[float], named: str, world: int, timing: int, width: int
 ) -> None:
-    config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(1 + world % 3, programs=world % 2, guards=guards, users=users, fixed=world % 5 // 3), world)
+    config = config_of(sizes, named)
+    fixed = 0 if named else world % 5 // 3
+    drawn = tasks_of(1 + world % 3, programs=world % 2, guards=guards, users=users, fixed=fixed, named=named)
+    tasks = graded(drawn, world)
     oracle = Oracle(config, list(tasks), World(world).answer, count_tokens=count_words)
     assume(is_gradable(oracle))
     runs = Runs(config, tasks, World(world), timing=timing, width=width, count_tokens=count_words)
@@ -149,13 +176,17 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    sizes=SIZES, guards=GUARDS, world=st.integers(0, 10**6), stops=st.lists(st.floats(0.1, 30), min_size=1, max_size=4)
+    sizes=SIZES,
+    guards=GUARDS,
+    named=NAMED,
+    world=st.integers(0, 10**6),
+    stops=st.lists(st.floats(0.1, 30), min_size=1, max_size=4),
 )
 def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
-    sizes: dict[str, Any], guards: list[float], world: int, stops: list[float]
+    sizes: dict[str, Any], guards: list[float], named: str, world: int, stops: list[float]
 ) -> None:
-    config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(2, programs=world % 3, guards=guards), world)
+    config = config_of(sizes, named)
+    tasks = graded(tasks_of(2, programs=world % 3, guards=guards, named=named), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     undisturbed = Runs(config, tasks, World(world), timing=1, width=8, count_tokens=count_words)
     result = undisturbed.session()
@@ -168,12 +199,19 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sizes=SIZES, users=STARTS, guards=GUARDS, world=st.integers(0, 10**6), stop=st.none() | st.floats(0.1, 30))
+@given(
+    sizes=SIZES,
+    users=STARTS,
+    guards=GUARDS,
+    named=NAMED,
+    world=st.integers(0, 10**6),
+    stop=st.none() | st.floats(0.1, 30),
+)
 def test_a_finished_run_started_again_makes_no_call(
-    sizes: dict[str, Any], users: list[int], guards: list[float], world: int, stop: float | None
+    sizes: dict[str, Any], users: list[int], guards: list[float], named: str, world: int, stop: float | None
 ) -> None:
-    config = make_config({**sizes, "judge": JUDGE})
-    tasks = graded(tasks_of(2, programs=world % 3, guards=guards, users=users), world)
+    config = config_of(sizes, named)
+    tasks = graded(tasks_of(2, programs=world % 3, guards=guards, users=users, named=named), world)
     assume(is_gradable(Oracle(config, list(tasks), World(world).answer)))
     runs = Runs(config, tasks, World(world), timing=world, width=1 + world % 30, count_tokens=count_words)
     if stop:

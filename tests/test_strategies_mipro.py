@@ -16,7 +16,7 @@ from metaspo.engine.strategies import UnknownStrategy, inner_strategy
 from metaspo.engine.strategies.base import NoProposal, TaskView
 from metaspo.engine.strategies.mipro import Mipro
 from metaspo.engine.strategies.search import Search
-from metaspo.engine.strategies.surrogate import Combination, Surrogate
+from metaspo.engine.strategies.surrogate import Surrogate
 from metaspo.engine.strategies.worked_examples import draw_demonstrations, join_user, split_user
 from metaspo.engine.tasks.base import Example
 
@@ -89,11 +89,20 @@ def test_an_answer_too_long_or_with_the_placeholder_is_no_demonstration() -> Non
     assert [(example.question, example.answer) for example in shown] == [("fine", "two lines")]
 
 
+def surrogate_of(first: int, second: int, *, seed: int, startup: int) -> Surrogate:
+    return Surrogate({"first": range(first), "second": range(second)}, seed=seed, startup=startup)
+
+
+def asked_of(surrogate: Surrogate) -> tuple[float, float]:
+    combination = surrogate.ask()
+    return combination["first"], combination["second"]
+
+
 def test_the_surrogate_is_a_function_of_seed_and_scores_and_comes_back_to_what_is_good() -> None:
-    def sequence(seed: int) -> list[Combination]:
-        surrogate, asked = Surrogate((5, 4), seed=seed, startup=5), []
+    def sequence(seed: int) -> list[tuple[float, float]]:
+        surrogate, asked = surrogate_of(5, 4, seed=seed, startup=5), []
         for _ in range(60):
-            asked.append(surrogate.ask())
+            asked.append(asked_of(surrogate))
             surrogate.tell(1.0 if asked[-1] == (3, 2) else 0.1 * (asked[-1][0] == 3))
         return asked
 
@@ -102,16 +111,16 @@ def test_the_surrogate_is_a_function_of_seed_and_scores_and_comes_back_to_what_i
 
 
 def test_what_could_not_be_scored_or_was_scored_elsewhere_is_told_to_the_surrogate() -> None:
-    surrogate = Surrogate((3, 3), seed=0, startup=1)
-    surrogate.add((2, 1), 1.0)
+    surrogate = surrogate_of(3, 3, seed=0, startup=1)
+    surrogate.add({"first": 2, "second": 1}, 1.0)
     for _ in range(30):
-        surrogate.tell(0.0 if surrogate.ask() != (2, 1) else None)
-    assert surrogate.ask() in {(first, second) for first in range(3) for second in range(3)}
+        surrogate.tell(0.0 if asked_of(surrogate) != (2, 1) else None)
+    assert asked_of(surrogate) in {(first, second) for first in range(3) for second in range(3)}
 
 
 def test_the_surrogate_writes_nothing_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     level = logging.getLogger("optuna").level
-    Surrogate((2, 2), seed=0, startup=1).ask()
+    surrogate_of(2, 2, seed=0, startup=1).ask()
     assert capsys.readouterr().err == ""
     assert logging.getLogger("optuna").level == level
 

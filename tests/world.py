@@ -23,6 +23,7 @@ from metaspo.engine.tasks.judges import judge_grader
 from metaspo.engine.tasks.load import grading_of
 from metaspo.engine.tasks.metric_spec import MetricTable
 from metaspo.engine.tasks.metrics import build_metric
+from metaspo.engine.tasks.named_prompts import NumberRange, PromptForm
 from metaspo.engine.tasks.programs import Call, Program
 
 SKILLS = ("careful", "brief", "literal", "patient", "exact", "curious")
@@ -73,7 +74,8 @@ class World:
         if "between <analysis> and </analysis>" in text:
             return f"<analysis>It should be more {skills}.</analysis>"
         if "between <user_prompt> and </user_prompt>" in text:
-            return f"<user_prompt>Be {skills}. Is {{question}} even?</user_prompt>"
+            places = "".join(f"{place}, " for place in re.findall(r"must hold (\{\w+\}), each exactly once", text))
+            return f"<user_prompt>Be {skills}. {places}Is {{question}} even?</user_prompt>"
         return f"<system_prompt>You are {skills}.</system_prompt>"
 
     def judge(self, request: Request) -> str:
@@ -105,6 +107,22 @@ async def look_twice(prompts: PromptPair, example: Example, call: Call) -> Compl
 
 
 LOOK_TWICE = Program(name="world:look_twice", function=look_twice, max_calls=3)
+
+
+async def two_prompts(prompts: PromptPair, example: Example, call: Call) -> Completion:
+    """A program of two named prompts, one of them with no question in it, and two numbers."""
+    rules = await call(f"{prompts.text('rules')} {example.question}", temperature=prompts.numbers["heat"])
+    return await call(prompts.chat("answer", notes=f"{rules.text} {prompts.numbers['k']}", question=example.question))
+
+
+TWO_PROMPTS = Program(name="world:two_prompts", function=two_prompts, max_calls=2)
+
+
+def with_prompts(task: Task, *, together: bool = False) -> Task:
+    """The same, answered by the program of two prompts and two numbers."""
+    texts = {"rules": "Think of halves.", "answer": "{notes}, so is {question} even?"}
+    form, first = PromptForm.of(texts, {"k": (3, 1, 2), "heat": NumberRange(low=0.0, high=1.0)}, together=together)
+    return replace(task, program=TWO_PROMPTS, form=form, user_prompt=first)
 
 
 def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int = 4, weight: float = 1.0) -> Task:

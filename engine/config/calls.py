@@ -7,8 +7,9 @@ from itertools import count
 from typing import Literal
 
 from metaspo.engine.config.schema import InnerTable, RunConfig
-from metaspo.engine.strategies import CallBound, Proposer, RoundSize, inner_strategy, outer_strategy
+from metaspo.engine.strategies import CallBound, Proposer, RoundSize, inner_strategy, of_form, outer_strategy
 from metaspo.engine.tasks import Accuracy, Task
+from metaspo.engine.tasks.named_prompts import PromptForm
 from metaspo.engine.tasks.programs import Program
 
 
@@ -70,6 +71,7 @@ def with_grades(count: Callable[[Sequence[Task]], Calls], tasks: Sequence[Task])
 
 def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     trains, sources = train_sizes(config, tasks), [task for task in tasks if task.role == "source"]
+    forms = [task.form for task in sources]
     guards, induced = guards_of(config, tasks), induced_prompts(config)
     each = max((task.max_calls for task in (*sources, *guards)), default=1)
     initial = first_calls(config, tasks)
@@ -83,7 +85,7 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
     for number in count(1) if left is not None else range(1, config.iterations + 1):
         seen = prompts_seen(config, sources, iteration=number)
         if seen not in rounds:
-            rounds[seen] = _rounds(config, trains, seen=seen, guarded=guarded)
+            rounds[seen] = _rounds(config, trains, seen=seen, guarded=guarded, forms=forms)
         most = rounds[seen]
         first = _part_of(most[0], left)
         second = _part_of(most[1], None if left is None else left - first.base)
@@ -156,14 +158,19 @@ def _beside(config: RunConfig, seen: int) -> int:
 
 
 def _rounds(
-    config: RunConfig, trains: Sequence[int], *, seen: Sequence[int], guarded: int
+    config: RunConfig,
+    trains: Sequence[int],
+    *,
+    seen: Sequence[int],
+    guarded: int,
+    forms: Sequence[PromptForm | None],
 ) -> tuple[CallBound, CallBound]:
     """What both loops of one iteration take at most, scoring what is proposed included; arguments as `proposing`.
 
     Args:
         guarded: train examples of all guards.
     """
-    work, candidates = proposing(config, trains, seen=seen), config.outer.candidates
+    work, candidates = proposing(config, trains, seen=seen, forms=forms), config.outer.candidates
     scoring = sum(
         rows * (candidates * _nodes(config, prompts) + _beside(config, prompts))
         for rows, prompts in zip(trains, seen, strict=True)
@@ -201,25 +208,28 @@ def inner_proposer(table: InnerTable) -> Proposer:
 
 
 def inner_calls(config: RunConfig, rows: int) -> int:
-    """Base calls of one inner round on so many train rows at most."""
+    """Base calls of one inner round on so many train rows at most; of a task that is answered by no program."""
     strategy, count = inner_proposer(config.inner), config.inner.candidates
     return count * rows + strategy.work(RoundSize(level="user", candidates=count, tasks=1, nodes=1, rows=rows)).base
 
 
 def proposing(
-    config: RunConfig, trains: Sequence[int], *, seen: Sequence[int]
+    config: RunConfig, trains: Sequence[int], *, seen: Sequence[int], forms: Sequence[PromptForm | None]
 ) -> dict[Literal["inner", "outer"], CallBound]:
     """What proposing takes in one iteration at most, scoring of what is proposed not counted.
 
     Args:
         trains: sizes of the source tasks' train splits.
         seen: how many user prompts of each there have been when the outer loop starts.
+        forms: what user prompts of each are made of, where a program names several.
     """
     inner = inner_proposer(config.inner)
     outer = outer_strategy(config.outer.strategy, config.outer.options)
     rounds = [
-        inner.work(RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows))
-        for rows in trains
+        of_form(inner, form).work(
+            RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows)
+        )
+        for rows, form in zip(trains, forms, strict=True)
     ]
     nodes = [_nodes(config, prompts) for prompts in seen]
     whole = RoundSize(

@@ -10,6 +10,7 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.tokens import check_tokenizer
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.strategies import UnknownStrategy, inner_strategy, outer_strategy
+from metaspo.engine.strategies.surrogate import INSTALL, is_installed
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.metric_spec import MetricTable
 
@@ -65,9 +66,22 @@ def check_optimizable(config: RunConfig, tasks: Sequence[Task], *, source: str) 
             f'{source}: tasks: optimizing needs at least one with role = "source"; '
             "`metaspo evaluate` scores prompts without"
         )
+    _check_forms(config, tasks, source)
     _check_train_calls(config, tasks, source)
     _check_wording(config, source=source)
     _check_optimizer(config, tasks, source)
+
+
+def _check_forms(config: RunConfig, tasks: Sequence[Task], source: str) -> None:
+    """What named prompts and numbers need is there."""
+    named = [task for task in tasks if task.form]
+    if any(task.form and task.form.numbers for task in named) and not is_installed():
+        raise ConfigError(f"{source}: tasks.numbers: {INSTALL} [task {named[0].name!r}]")
+    if named and config.inner.demonstrations:
+        raise ConfigError(
+            f"{source}: inner.demonstrations: stand before a question, and the prompts of task {named[0].name!r} are "
+            "named: leave one of them out"
+        )
 
 
 def _check_train_calls(config: RunConfig, tasks: Sequence[Task], source: str) -> None:
@@ -93,8 +107,8 @@ def _check_optimizer(config: RunConfig, tasks: Sequence[Task], source: str) -> N
             f'{source}: optimizer: is missing: outer.under = "induced" asks an optimizer model; add an [optimizer] '
             "table, or choose another one"
         )
-    trains = train_sizes(config, tasks)
-    work = proposing(config, trains, seen=[1] * len(trains))
+    trains, forms = train_sizes(config, tasks), [task.form for task in tasks if task.role == "source"]
+    work = proposing(config, trains, seen=[1] * len(trains), forms=forms)
     for loop, table, asked in (("inner", config.inner, work["inner"]), ("outer", config.outer, work["outer"])):
         if asked.optimizer:
             raise ConfigError(

@@ -4,22 +4,26 @@ from metaspo.engine.addresses import join, rng_at
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
-from metaspo.engine.optimize.search_round import ending_with
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import NoProposal
 from metaspo.engine.strategies.ape import read_induced, user_induction
-from metaspo.engine.strategies.meta_prompts import well_formed
+from metaspo.engine.strategies.meta_prompts import ending_with, well_formed
 from metaspo.engine.tasks import Task
 
+NAMED = "a program names its prompts, and nothing that is induced knows what each is for"
 DEMOS = 10  # train examples that a prompt is induced from
 
 
 async def induce(
     context: RunContext, task: Task, *, above: str, position: int, count: int, demos: int = DEMOS
 ) -> tuple[str, ...]:
-    """Up to `count` user prompts for a task, at addresses below `above`; equal ones once, none if none could be had."""
+    """Up to `count` user prompts for a task, at addresses below `above`; equal ones once, none if none could be had, as
+    for a task whose program names its prompts."""
+    if task.form is not None:
+        context.journal.write(events.Proposal(address=join(above, f"task={task.name}"), none=NAMED))
+        return ()
     induced = await gather(
         _induce_one(context, task, join(above, f"task={task.name}", f"prompt={number}"), position, demos)
         for number in range(1, count + 1)

@@ -46,7 +46,7 @@ async def inner_loop(
         calls=calls,
         objective=objective,
     )
-    held = await hold_round(setup, context.inner if iteration else Given(given))
+    held = await hold_round(setup, context.inner_for(state.task) if iteration else Given(given))
     kept = tuple(prompt.cards[0] for prompt in held.best.kept())
     chosen = events.Select(address=setup.address, kept=[events.Kept(card.pair.user, card.score) for card in kept])
     return replace(state, kept=kept, tried=held.tried, raced_out=held.note_selection(chosen))

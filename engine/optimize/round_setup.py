@@ -87,8 +87,8 @@ class RoundSetup:
 
     def usable(self, prompt: str) -> str:
         """The prompt as the round takes it. Raises `PromptError` if it cannot, `WordingError` for its wording."""
-        prompt = self.mended(prompt)
-        checked = check_user_prompt(prompt) if self.level == "user" else check_system_prompt(prompt)
+        prompt, user = self.mended(prompt), self.level == "user"
+        checked = check_user_prompt(prompt, self.tasks[0].task.form) if user else check_system_prompt(prompt)
         if fault := self.wording.fault(checked, count=self.context.count_tokens):
             raise WordingError(fault)
         return checked

@@ -19,6 +19,7 @@ from metaspo.engine.prompts import PromptError, WordingError
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable
+from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class RoundSearchContext:
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system
         base = setup.context.base
+        self.iteration = setup.iteration
         self.model, self.max_tokens = base.name, base.sampling.max_tokens or 0
 
     @cached_property
@@ -175,9 +177,3 @@ class RoundSearchContext:
     def _next(self) -> Priority:
         self._calls += 1
         return self._setup.priority(0, part=self._calls)
-
-
-def ending_with(request: str, messages: Sequence[Message]) -> list[Message]:
-    """The messages with a request at their end."""
-    *before, last = messages
-    return [*before, replace(last, content=f"{last.content}\n\n{request}")]

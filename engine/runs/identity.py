@@ -10,6 +10,7 @@ from metaspo.engine.config.models import context_of, weights_of
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.config.tokens import tokenizer_digest
 from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.named_prompts import NumberRange, PromptForm
 
 VERSION = 2  # 1 is `old_identity`
 # Of a config, beside the data. What else the tables of the loops hold, and LATER, came later: that enters only where it
@@ -91,7 +92,17 @@ def _task(task: Task) -> dict[str, Any]:
         **({"user_prompts": task.user_prompts} if task.user_prompts else {}),
         **({"fixed": task.fixed} if task.fixed else {}),
         **({"tolerance": task.tolerance} if task.role == "guard" else {}),
+        **({"form": _form(task.form)} if task.form else {}),
     }
+
+
+def _form(form: PromptForm) -> dict[str, Any]:
+    """What of it does not show in the first prompts."""
+    spaces = {
+        name: space.model_dump(include={"low", "high"}) if isinstance(space, NumberRange) else list(space)
+        for name, space in form.numbers.items()
+    }
+    return {"numbers": spaces, "together": form.together}
 
 
 def _example(example: Example) -> tuple[object, ...]:

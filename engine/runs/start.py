@@ -7,6 +7,7 @@ from typing import Final
 
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.prompts import PromptError, check_user_prompt
 from metaspo.engine.runs.directory import RunDirectoryError, find_run
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.tasks import TaskSpec
@@ -69,7 +70,9 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
         "start": "",
         "system_prompt": system,
         "system_prompts": tuple(prompt for prompt in config.system_prompts if prompt != system),
-        "tasks": tuple(_started(task, users[task.name]) if task.name in users else task for task in config.tasks),
+        "tasks": tuple(
+            _started(task, users[task.name], source=source) if task.name in users else task for task in config.tasks
+        ),
     }
     shared, remarks = tuple(task.name for task in config.tasks if task.name in users), []
     if "system_prompt" in config.model_fields_set and config.system_prompt != system:
@@ -85,7 +88,11 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
     return config.model_copy(update=update), StartedFrom(run=run.name, tasks=shared, remarks=tuple(remarks))
 
 
-def _started(task: TaskSpec, kept: Sequence[str]) -> TaskSpec:
+def _started(task: TaskSpec, kept: Sequence[str], *, source: str) -> TaskSpec:
+    try:
+        kept = [check_user_prompt(prompt, task.form) for prompt in kept]
+    except PromptError as error:
+        raise ConfigError(f"{source}: start: what that run has for task '{task.name}' does not fit: {error}") from None
     first, *others = dict.fromkeys([*kept, *task.user_prompts])
     further = tuple(others) if task.role == "source" else ()
     return task.model_copy(update={"user_prompt": first, "user_prompts": further})

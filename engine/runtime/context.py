@@ -10,7 +10,7 @@ from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.strategies import Proposer
+from metaspo.engine.strategies import Proposer, of_form
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Account, Gateway
 
@@ -48,6 +48,10 @@ class RunContext:
     def guards(self) -> tuple[Task, ...]:
         """Tasks that no selected system prompt may fall too far on; none in a run that looks for no system prompts."""
         return tuple(task for task in self.tasks if task.role == "guard" and self.config.searches_systems)
+
+    def inner_for(self, task: Task) -> Proposer:
+        """Who proposes user prompts of a task."""
+        return of_form(self.inner, task.form)
 
     @property
     def targets(self) -> tuple[Task, ...]:

@@ -14,6 +14,7 @@ from metaspo.engine.strategies.base import (
     Unfit,
 )
 from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.named_prompts import of_form
 from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
 from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
 from metaspo.engine.strategies.search import (
@@ -54,6 +55,7 @@ __all__ = [
     "WrongAnswer",
     "inner_strategy",
     "is_usable",
+    "of_form",
     "outer_strategy",
     "strategy_names",
 ]

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -49,6 +50,12 @@ def failure_block(failure: Failure, *, system_prompt: str, user_prompt: str) -> 
 def join_blocks(blocks: Sequence[str]) -> str:
     """Several blocks, one after the other."""
     return "\n\n".join(blocks)
+
+
+def ending_with(request: str, messages: Sequence[Message]) -> list[Message]:
+    """The messages with a request at their end."""
+    *before, last = messages
+    return [*before, replace(last, content=f"{last.content}\n\n{request}")]
 
 
 def read_tag(text: str, tag: str) -> str:

@@ -35,7 +35,7 @@ from metaspo.engine.strategies.searching import (
     require_failures,
 )
 from metaspo.engine.strategies.selection import share
-from metaspo.engine.strategies.surrogate import INSTALL, Combination, Surrogate, is_installed
+from metaspo.engine.strategies.surrogate import INSTALL, Surrogate, is_installed
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.strategies.worked_examples import (
     WorkedExample,
@@ -49,6 +49,7 @@ from metaspo.engine.strategies.worked_examples import (
 T = TypeVar("T")
 
 Demonstrations = tuple[WorkedExample, ...]
+Combination = tuple[int, int]  # of an instruction and a set
 
 
 @dataclass(slots=True)
@@ -177,16 +178,19 @@ class Mipro:
 
     async def _combine(self, context: SearchContext, pieces: Pieces, first: dict[Combination, Trial]) -> list[Trial]:
         """What was scored on all rows, the first prompts included."""
-        sizes, seed = (len(pieces.instructions), len(pieces.sets)), context.rng("surrogate").getrandbits(32)
-        surrogate = Surrogate(sizes, seed=seed, startup=max(1, min(10, self.trials // 4)))
+        spaces, seed = _named((len(pieces.instructions), len(pieces.sets))), context.rng("surrogate").getrandbits(32)
+        surrogate = Surrogate(
+            {name: range(size) for name, size in spaces.items()}, seed=seed, startup=max(1, min(10, self.trials // 4))
+        )
         scored, means = dict(first), dict[Combination, list[float]]()
         full = {*first}  # also what was refused there, and would be again
         for combination, trial in first.items():
-            surrogate.add(combination, trial.score)
+            surrogate.add(_named(combination), trial.score)
         for number in range(1, self.trials + 1):
             if context.room == 0:
                 break
-            combination, step = surrogate.ask(), f"trial={number}"
+            asked, step = surrogate.ask(), f"trial={number}"
+            combination = int(asked["first"]), int(asked["second"])
             rows = context.sample(f"{step}/minibatch", per_task=share(self.minibatch, len(context.tasks)))
             tried = await context.score(f"{step}/try", [pieces.write(combination)], rows=rows)
             surrogate.tell(tried[0].score if tried else None)
@@ -198,8 +202,12 @@ class Mipro:
                 full.add(best)
                 for trial in await context.score(f"{step}/score", [pieces.write(best)]):
                     scored[best] = trial
-                    surrogate.add(best, trial.score)
+                    surrogate.add(_named(best), trial.score)
         return list(scored.values())
+
+
+def _named(combination: Combination) -> dict[str, int]:
+    return dict(zip(("first", "second"), combination, strict=True))
 
 
 def _split(prompt: str, level: Level) -> tuple[str, Demonstrations]:

@@ -20,6 +20,7 @@ class ProposalContext(SearchContext, Protocol):
     Attributes:
         address: the round's.
         tried: what was proposed in earlier rounds, oldest first, each once, and what came of it.
+        iteration: the round's, from 1.
         show: how many failures of a task to show.
         system_prompt: the one that the tasks' user prompts were scored under.
         parents: what candidates start from, in turn: the system prompt, and the tasks under it.
@@ -31,6 +32,9 @@ class ProposalContext(SearchContext, Protocol):
 
     @property
     def tried(self) -> tuple[Tried, ...]: ...
+
+    @property
+    def iteration(self) -> int: ...
 
     @property
     def show(self) -> int: ...

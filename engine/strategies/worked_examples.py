@@ -9,6 +9,7 @@ from metaspo.engine.strategies.base import TaskView
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
+from metaspo.engine.tasks.named_prompts import read_named
 
 LONGEST_INPUT: Final = 400  # characters; a longer text would crowd out the prompt around it
 
@@ -35,7 +36,7 @@ def draw_for_system(tasks: Sequence[TaskView], *, size: int, show: int, rng: Ran
     Args:
         show: how many failures of each task may be drawn from.
     """
-    pools = [_pool(task.failures, split_user(task.user_prompt)[1], limit=show, rng=rng) for task in tasks]
+    pools = [_pool(task.failures, _asked(task), limit=show, rng=rng) for task in tasks]
     rng.shuffle(pools)
     return tuple(_in_turn(pools)[:size])
 
@@ -54,7 +55,7 @@ def draw_demonstrations(
     """
     given, labeled = [], []
     for task in rng.sample(tasks, len(tasks)):
-        prompt = split_user(task.user_prompt)[1] if level == "system" else PLACEHOLDER
+        prompt = _asked(task) if level == "system" else PLACEHOLDER
         answers = [_worked(example, answer, prompt) for example, answer in task.right if len(answer) <= LONGEST_INPUT]
         outcomes = [_worked(example, example.answers[0], prompt) for example in task.train]
         given.append(_shuffled(answers, rng))
@@ -94,6 +95,11 @@ def split_user(prompt: str) -> tuple[tuple[WorkedExample, ...], str]:
     block, _, text = prompt.partition(f"\n\n{_TURN}\n\n")
     examples = _read(block.removeprefix(f"{_HEADING}\n\n")) if block.startswith(_HEADING) else ()
     return (examples, text) if examples and text else ((), prompt)
+
+
+def _asked(task: TaskView) -> str:
+    """What a question of a task stands in: the user prompt; nothing where a program names several."""
+    return PLACEHOLDER if read_named(task.user_prompt) else split_user(task.user_prompt)[1]
 
 
 def _pool(failures: Sequence[Failure], user_prompt: str, *, limit: int, rng: Random) -> list[WorkedExample]:

@@ -152,7 +152,7 @@ class _Adaptation:
             calls=TrainCalls(counted=cells_of(parent.cards)),
             objective=Objective(ties=self.context.config.ties),
         )
-        return await hold_round(setup, self.context.inner)
+        return await hold_round(setup, self.context.inner_for(self.task))
 
     async def _tests(self, prompts: Sequence[str]) -> dict[str, TestScore]:
         """Prompts on the test split."""

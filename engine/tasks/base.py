@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from metaspo.engine.tasks.named_prompts import PromptForm
 from metaspo.engine.tasks.programs import Program
 
 TaskRole = Literal["source", "target", "guard"]
@@ -169,7 +170,8 @@ class Task:
     """A named set of examples with everything needed to ask and to score them.
 
     Attributes:
-        user_prompt: the first user prompt; holds `{question}` exactly once.
+        user_prompt: the first user prompt; holds `{question}` exactly once, or is of the form.
+        form: what user prompts are made of, where a program names several prompts; None for one text.
         user_prompts: further first ones, each other than that.
         fixed: parts of all of these that stay in every other one, letter by letter.
         weight: how much the task counts in a mean over tasks, above 0.
@@ -195,6 +197,7 @@ class Task:
     tolerance: float = 0.0
     user_prompts: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
+    form: PromptForm | None = None
 
     @property
     def shown(self) -> tuple[Example, ...]:

@@ -129,6 +129,7 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         max_tokens=spec.max_tokens,
         response_format=json_text(spec.response_format) if spec.response_format else "",
         tolerance=spec.tolerance or 0.0,
+        form=spec.form,
     )
 
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 from metaspo.engine.tasks.data_spec import Columns, DataSource
 from metaspo.engine.tasks.metric_spec import METRIC_NAMES, MetricSpec, MetricTable, of_a_program, path_of
+from metaspo.engine.tasks.named_prompts import PromptForm, Space
 from metaspo.engine.tasks.spec_table import IMPORT_PATH, LARGEST, SpecTable, one_of
 
 SampleOrder = Literal["head", "random"]
@@ -29,6 +30,9 @@ class TaskSpec(SpecTable):
         max_question_chars: longer questions are left out and counted.
         metric: one of `METRIC_NAMES`, "package.module:function", a `MetricTable` or, from Python, a function; by the
             kind of answer if left out.
+        prompts: in place of one user prompt, those that a program names, each with places of its own in {braces}.
+        numbers: that a program names beside them: a list to choose from, or a `NumberRange`.
+        together: whether a candidate changes all of these, or one in turn.
         user_prompt: the first user prompt, with `{question}` exactly once; the question and one sentence on how to
             answer if left out.
         user_prompts: further first user prompts of a source task, the best of which are kept.
@@ -52,7 +56,10 @@ class TaskSpec(SpecTable):
     max_question_chars: int | None = Field(default=None, ge=1, le=LARGEST, strict=True)
     answer: AnswerSpec = AnswerSpec()
     metric: MetricSpec | None = None
-    user_prompt: str | None = None
+    prompts: dict[str, str] = Field(default_factory=dict)
+    numbers: dict[str, Space] = Field(default_factory=dict)
+    together: bool = False
+    user_prompt: str | None = Field(default=None, validate_default=True)
     user_prompts: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -92,18 +99,17 @@ class TaskSpec(SpecTable):
 
     @field_validator("user_prompt")
     @classmethod
-    def _one_placeholder(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        prompt = single_braces(value)
-        if prompt.count(PLACEHOLDER) != 1:
-            raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {prompt.count(PLACEHOLDER)} times")
-        return prompt
+    def _first(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """The named prompts and numbers are one, if there are any."""
+        if not info.data.get("prompts"):
+            return None if value is None else _with_one_placeholder(value)
+        form, first = PromptForm.of(info.data["prompts"], info.data.get("numbers", {}))
+        return first if value is None else form.checked(value)
 
     @field_validator("user_prompts")
     @classmethod
-    def _a_placeholder_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(filter(None, map(cls._one_placeholder, value)))
+    def _further(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(filter(None, (cls._first(prompt, info) for prompt in value)))
 
     @field_validator("fixed")
     @classmethod
@@ -124,12 +130,20 @@ class TaskSpec(SpecTable):
             raise ValueError("user_prompts are to be chosen among by optimizing: they are for a source task")
         if self.fixed and self.role != "source":
             raise ValueError("fixed is of user prompts that are optimized: it is for a source task")
+        if self.fixed and self.prompts:
+            raise ValueError(
+                "fixed is a part of one user prompt: of named prompts leave one that is to stay out of them"
+            )
         if len({self.user_prompt, *self.user_prompts}) <= len(self.user_prompts):
             raise ValueError("user_prompts are further ones beside user_prompt: a prompt is there twice")
         if self.role != "guard" and self.tolerance is not None:
             raise ValueError('tolerance is for a guard: set role = "guard", or leave it out')
         if self.metric == "macro-f1" and not self.answer.facts.classes:
             raise ValueError('metric = "macro-f1" needs a set of labels: set answer = "label"')
+        if self.prompts and self.program is None:
+            raise ValueError("prompts are named for a program: add program and max_calls, or write one user_prompt")
+        if not self.prompts and (self.numbers or self.together):
+            raise ValueError('numbers and together go with prompts: name what is asked, prompts = { answer = "…" }')
         if (self.program is None) != (self.max_calls is None):
             raise ValueError(
                 "program and max_calls go together: max_calls = 3 lets it make three calls for one example at most"
@@ -141,6 +155,11 @@ class TaskSpec(SpecTable):
         if isinstance(value, MetricTable):
             return value.model_dump(mode="json", exclude_unset=True)
         return path_of(value) if callable(value) else value
+
+    @property
+    def form(self) -> PromptForm | None:
+        """What its user prompts are made of, where a program names prompts."""
+        return PromptForm.of(self.prompts, self.numbers, together=self.together)[0] if self.prompts else None
 
     def metric_name(self) -> str:
         """The metric as given, or the default for the kind of answer; of a function its import path."""
@@ -158,3 +177,10 @@ class TaskSpec(SpecTable):
     def judge(self) -> MetricTable | None:
         """The judge that its answers are graded by, if any."""
         return self.metric if isinstance(self.metric, MetricTable) and self.metric.judge is not None else None
+
+
+def _with_one_placeholder(value: str) -> str:
+    prompt = single_braces(value)
+    if prompt.count(PLACEHOLDER) != 1:
+        raise ValueError(f"must hold {PLACEHOLDER} exactly once, holds it {prompt.count(PLACEHOLDER)} times")
+    return prompt
