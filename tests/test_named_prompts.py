@@ -73,8 +73,8 @@ FORM, FIRST = PromptForm.of(
         ("{notes}", "{notes}{notes}", r"exactly once, it holds it 2 times"),
         ("Words", "{notes} words", r"the prompt 'query' holds \{notes\}, for which the program gives no text"),
         ("Words for {question}", "", "the prompt 'query' is empty"),
-        ("=== query ===", "=== ask ===", r"must have the sections === query ===, === answer ===, === numbers ==="),
-        ("k = 3", "", "the last with k = …, heat = …"),
+        ("=== query ===", "=== ask ===", r"must have the sections === answer ===, === query ===, === numbers ==="),
+        ("k = 3", "", "the last with heat = …, k = …"),
         ("k = 3", "k = 2", "k = 2 is none of 3, 1, 10"),
         ("heat = 0.0", "heat = 1.6", r"heat = 1.6 is not from 0 to 1.5"),
     ],
@@ -83,6 +83,11 @@ def test_a_user_prompt_of_another_form_is_refused_with_what_is_wrong(old: str, n
     assert check_user_prompt(FIRST, FORM) == FIRST
     with pytest.raises(PromptError, match=why):
         check_user_prompt(FIRST.replace(old, new), FORM)
+
+
+def test_the_order_of_the_sections_is_nobodys_to_keep() -> None:
+    answer, query, numbers = FIRST.split("\n\n===")
+    assert check_user_prompt(f"==={numbers}\n\n==={query}\n{answer}", FORM) == FIRST
 
 
 def test_places_in_double_braces_and_loose_lines_are_the_same_user_prompt() -> None:
@@ -156,7 +161,7 @@ def proposed(task: Task, config: RunConfig, *, world: int) -> list[tuple[str, se
 def test_candidates_change_one_prompt_or_the_numbers_each_in_turn_from_iteration_to_iteration() -> None:
     config = make_config({"iterations": 3, "inner": {"candidates": 2, "keep": 1}, "outer": {"candidates": 0}})
     told = dict(proposed(with_prompts(make_task("a")), config, world=3))
-    turns = ["rules", "answer", "numbers"] * 2
+    turns = ["answer", "rules", "numbers"] * 2
     places = [f"iter={n}/inner/task=a/cand={candidate}" for n in (1, 2, 3) for candidate in (1, 2)]
     assert told == {place: {turn} for place, turn in zip(places, turns, strict=True)}
 

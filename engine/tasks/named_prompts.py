@@ -129,7 +129,8 @@ def _read_numbers(text: str) -> dict[str, int | float] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptForm:
-    """What every user prompt of a task is made of whose program names prompts.
+    """What every user prompt of a task is made of whose program names prompts, in the order of the names: that of a
+    table is nobody's to keep.
 
     Attributes:
         slots: by the name of a prompt, the places that it must have, each once.
@@ -153,11 +154,13 @@ class PromptForm:
         for kind, name in [*(("prompts", name) for name in texts), *((NUMBERS, name) for name in numbers)]:
             if not re.fullmatch(_NAME, name) or name == NUMBERS:
                 raise ValueError(f"{kind}: {name!r} is no name for one: use small letters, digits and '_'")
-        plain = {name: _DOUBLED.sub(r"{\1}", text).strip() for name, text in texts.items()}
+        plain = {name: _DOUBLED.sub(r"{\1}", texts[name]).strip() for name in sorted(texts)}
         form = cls(
-            slots={name: tuple(slots_in(text)) for name, text in plain.items()}, numbers=numbers, together=together
+            slots={name: tuple(slots_in(text)) for name, text in plain.items()},
+            numbers={name: numbers[name] for name in sorted(numbers)},
+            together=together,
         )
-        first = {name: _first_of(space) for name, space in numbers.items()}
+        first = {name: _first_of(space) for name, space in form.numbers.items()}
         return form, form.checked(str(NamedPrompts(plain, first)))
 
     def checked(self, prompt: str) -> str:
@@ -167,17 +170,17 @@ class PromptForm:
     def read(self, prompt: str) -> NamedPrompts:
         """The named prompts that a user prompt is. Raises `ValueError` for one that is not of this form."""
         named = read_named(_DOUBLED.sub(r"{\1}", prompt))
-        if named is None or [*named.texts] != [*self.slots] or {*named.numbers} != {*self.numbers}:
+        if named is None or {*named.texts} != {*self.slots} or {*named.numbers} != {*self.numbers}:
             sections = [f"=== {name} ===" for name in (*self.slots, *([NUMBERS] if self.numbers else []))]
             values = f", the last with {', '.join(f'{name} = …' for name in self.numbers)}" if self.numbers else ""
             raise ValueError(
-                f"a user prompt of this task must have the sections {', '.join(sections)}, each once and in this order"
-                f"{values}"
+                f"a user prompt of this task must have the sections {', '.join(sections)}, each once{values}"
             )
-        for name, text in named.texts.items():
+        texts = {name: named.texts[name] for name in self.slots}
+        for name, text in texts.items():
             self._check(name, text)
         numbers = {name: self._taken(name, named.numbers[name]) for name in self.numbers}
-        return NamedPrompts(named.texts, numbers)
+        return NamedPrompts(texts, numbers)
 
     def _check(self, name: str, text: str) -> None:
         if not text:

@@ -7,7 +7,6 @@ from pathlib import Path
 from metaspo import Call, Completion, Example, PromptPair
 
 NOTES = Path(__file__).with_name("notes.txt").read_text(encoding="utf-8").splitlines()
-K = 3  # notes that are shown
 
 
 def words(text: str) -> set[str]:
@@ -20,14 +19,14 @@ def rarity(word: str) -> float:
     return math.log(len(NOTES) / sum(word in words(note) for note in NOTES))
 
 
-def look_up(query: str) -> list[str]:
-    """The notes that share the rarest words with a query."""
+def look_up(query: str, *, k: int) -> list[str]:
+    """The `k` notes that share the rarest words with a query."""
     wanted = words(query)
-    return sorted(NOTES, key=lambda note: -sum(map(rarity, words(note) & wanted)))[:K]
+    return sorted(NOTES, key=lambda note: -sum(map(rarity, words(note) & wanted)))[:k]
 
 
 async def answer(prompts: PromptPair, example: Example, call: Call) -> Completion:
-    """`prompts` are the two that are being tried; `call` asks the base model, through cache, limits and budget."""
-    query = await call(f"Name the words to search notes for to answer: {example.question}", max_tokens=16)
-    notes = "\n".join(look_up(f"{example.question} {query.text}"))
-    return await call(prompts.messages(f"{notes}\n\n{example.question}"))
+    """`prompts` are those that are being tried; `call` asks the base model, through cache, limits and budget."""
+    query = await call(prompts.text("query", question=example.question), max_tokens=16)
+    notes = look_up(query.text, k=int(prompts.numbers["k"]))
+    return await call(prompts.chat("answer", notes="\n".join(notes), question=example.question))
