@@ -323,3 +323,9 @@ def test_the_library_configures_no_logging_and_does_not_import_structlog() -> No
 def test_a_key_that_is_a_word_as_servers_without_keys_are_given_blots_nothing_out(word: str) -> None:
     hold_secret(word)
     assert without_secrets(f"what {word} says") == f"what {word} says"
+
+
+def test_of_two_keys_of_which_one_is_the_beginning_of_the_other_nothing_is_left() -> None:
+    hold_secret("orange-juice")
+    hold_secret("orange-juice-with-ice")
+    assert without_secrets("sent orange-juice-with-ice, then orange-juice") == "sent (key), then (key)"

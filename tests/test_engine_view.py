@@ -329,3 +329,16 @@ def test_the_warning_comes_once_with_the_first_barrier_after_which_it_is_due() -
     assert len(warnings) == 1
     assert warnings[0].startswith("so far none of the 3 proposals")
     assert journal.events == [*events, Barrier(address="iter=1/outer"), Barrier(address="iter=2/inner")]
+
+
+def test_a_task_whose_inner_loop_selects_nothing_with_a_score_counts_with_its_first_prompts() -> None:
+    events: list[Event] = [
+        Start.now(name="r", seed=0),
+        Score(address="init/task=a", task="a", score=0.25),
+        Score(address="init/task=b", task="b", score=0.75),
+        Select(address="iter=1/inner/task=a", kept=[Kept("better", 0.5)]),
+        Select(address="iter=1/inner/task=b", kept=[Kept("b", None)]),
+        Barrier(address="iter=1/inner"),
+    ]
+    scores = [point.score for point in RunView.of(events).history.points({})]
+    assert scores == [0.5, 0.625]

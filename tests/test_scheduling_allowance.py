@@ -32,7 +32,8 @@ def test_nothing_goes_before_it_is_granted_and_due() -> None:
 
 
 def test_a_tenth_of_a_second_of_the_tighter_rate_is_asked_for_at_once() -> None:
-    for requests, tokens, calls in ((100.0, 10_000.0, 10), (100.0, 500.0, 5), (1.0, 500.0, 1), (0.0, 500.0, 5)):
+    rates = (100.0, 10_000.0, 10), (100.0, 500.0, 5), (1.0, 500.0, 1), (0.0, 500.0, 5), (100.0, 0.0, 10)
+    for requests, tokens, calls in rates:
         allowance = make_allowance(requests=requests, tokens=tokens)
         allowance.demand = 64
         allowance.wait(10, 8, 0.0)
