@@ -136,6 +136,19 @@ def test_rows_that_are_asked_for_twice_at_once_keep_no_other_row_from_its_outcom
     assert all(outcome.text for outcome in card.outcomes)
 
 
+def test_what_an_evaluation_takes_from_the_cache_counts_as_answered_by_it() -> None:
+    task = make_task("a", train=6)
+
+    async def again(context: RunContext) -> tuple[int, int]:
+        pair = PromptPair("s", "{question}")
+        await Evaluation(context, pair, task, examples=task.train, address="here").ask([((0,), range(6))])
+        repeated = Evaluation(context, pair, task, examples=task.train, address="there")
+        await repeated.recall()
+        return repeated.missing, context.account.statistics().total.hits
+
+    assert Runs(make_config({}), [task], World(1), timing=1, width=9).do(again) == (0, 6)
+
+
 def test_a_grade_between_wrong_and_right_is_a_failure_to_learn_from() -> None:
     partial, right = (replace(outcomes(RIGHT)[0], grade=grade) for grade in (0.5, 1.0))
     found = replace(card(RIGHT, RIGHT), outcomes=(partial, right))
