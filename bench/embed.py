@@ -67,7 +67,7 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
     rows: list[Row] = []
     for whose, shown in WHOSE.items():
         with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, limited(python, rate) as server:
-            found = _ask(python, name, whose, server.url, questions, cache, per_minute=round(60 * rate))
+            limited_figures = _ask(python, name, whose, server.url, questions, cache, per_minute=round(60 * rate))
             _, refused = server.counts()
         rows.append(
             {
@@ -76,9 +76,9 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
                 "cpu us, fresh": spread(turn["cpu"] for turn in fresh[whose]).least,
                 "cpu us, again": spread(turn["cpu"] for turn in again[whose]).least,
                 "calls, again": asked_again[whose],
-                f"score at {rate:g}/s": found["score"],
+                f"score at {rate:g}/s": limited_figures["score"],
                 "refused": refused,
-                "seconds": found["seconds"],
+                "seconds": limited_figures["seconds"],
             }
         )
     return rows
@@ -128,8 +128,8 @@ def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: s
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     arguments = [name, whose, url, str(questions), f"{cache}/metaspo", str(per_minute)]
-    found: Found = orjson.loads(_run(python, arguments, environment).splitlines()[-1])
-    return found
+    figures: Found = orjson.loads(_run(python, arguments, environment).splitlines()[-1])
+    return figures
 
 
 def _run(python: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> bytes:

@@ -285,8 +285,8 @@ def main() -> None:
             client = opened.enter_context(Client([lane], cache=Path(cache)))
         work = Work([f"{WORDS}warm-up {number}" for number in range(WARM_UP)], url, client, cache, limit, opened)
         measured(ask(work), WARM_UP)
-        found = measured(ask(replace(work, questions=questions)), len(questions))
-    sys.stdout.buffer.write(b"\n" + orjson.dumps(found) + b"\n")
+        figures = measured(ask(replace(work, questions=questions)), len(questions))
+    sys.stdout.buffer.write(b"\n" + orjson.dumps(figures) + b"\n")
 
 
 if __name__ == "__main__":

@@ -145,20 +145,20 @@ class Client:
         `on_call`, where it would wait for itself.
         """
         self._require_elsewhere()
-        found, future = self._begin(request, lane, draw, priority)
+        completion, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert found is not None
-            return found
+            assert completion is not None
+            return completion
         return wait_for(future)
 
     async def acomplete(
         self, request: Request, *, lane: str = "", draw: int | None = None, priority: Priority = ()
     ) -> Completion:
         """The same for a coroutine on any event loop, asyncio's or trio's; cancelled, it waits no longer."""
-        found, future = self._begin(request, lane, draw, priority)
+        completion, future = self._begin(request, lane, draw, priority)
         if future is None:
-            assert found is not None
-            return found
+            assert completion is not None
+            return completion
         return await result_of(future)
 
     def complete_many(

@@ -144,12 +144,12 @@ async def _graded(labelled: Sequence[Labelled], task: Task, base: Base) -> tuple
 
 def _judged(prepared: Prepared, name: str) -> tuple[TaskSpec, Task]:
     """Raises `ConfigError` where it is not clear whose judge is meant, or it cannot be held against labels."""
-    known = [spec.name for spec in prepared.config.tasks if spec.judge is not None]
-    if not known:
+    judged = [spec.name for spec in prepared.config.tasks if spec.judge is not None]
+    if not judged:
         raise ConfigError(f"{prepared.source}: no task has a judge: see docs/judges.md")
-    if name not in ("", *known):
-        raise ConfigError(f"there is no task '{name}' with a judge{nearest(name, known)}; known: {', '.join(known)}")
-    chosen = name or known[0]
+    if name not in ("", *judged):
+        raise ConfigError(f"there is no task '{name}' with a judge{nearest(name, judged)}; known: {', '.join(judged)}")
+    chosen = name or judged[0]
     at = [spec.name for spec in prepared.config.tasks].index(chosen)
     spec, task = prepared.config.tasks[at], prepared.tasks[at]
     if task.against_first:
