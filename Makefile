@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADAPTERS := .cache/adapters/bin
+# Not for slow tests: some measure, and some take nearly as long as they may.
 PARALLEL := -n auto --dist worksteal
 ARGS   ?=
 
@@ -38,7 +39,7 @@ test: $(VENV)/.dev  ## lint, types and the default tests
 	$(BIN)/pytest -q $(PARALLEL) $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests with draws of their own each time
-	$(BIN)/pytest -q $(PARALLEL) -m slow $(ARGS)
+	$(BIN)/pytest -q -m slow $(ARGS)
 	$(BIN)/pytest -q $(PARALLEL) -m "hypothesis and not slow and not model" --hypothesis-profile=random $(ARGS)
 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
