@@ -300,7 +300,8 @@ def run_tests(tests: Sequence[str], longest: float) -> None:
 def trace_tests(files: Sequence[str], root: Path, path: Path) -> None:
     """All of them; nothing is written if pytest itself broke off, as the map would lack the tests after that."""
     tracer = Tracer(root)
-    status = pytest.main([*QUIETLY, "--continue-on-collection-errors", *files], plugins=[tracer])
+    lenient = ["--continue-on-collection-errors", "-W", "ignore::pytest.PytestUnraisableExceptionWarning"]
+    status = pytest.main([*QUIETLY, *lenient, *files], plugins=[tracer])
     if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         tracer.write(path)
 
