@@ -129,6 +129,15 @@ def test_who_asks_is_no_part_of_the_question(body: dict[str, Any], name: str) ->
     assert (read_chat_call(told).stream, read_chat_call(told).choices) == (True, 3)
 
 
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [({"include_usage": True}, True), ({"include_usage": False}, False), ({}, False), ("x", False)],
+)
+def test_the_usage_is_sent_behind_a_stream_where_that_is_asked_for(options: object, wanted: bool) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "q"}], "stream": True, "stream_options": options}
+    assert read_chat_call(body).include_usage is wanted
+
+
 @pytest.mark.parametrize("value", [1, 1.0, -0.0, float("nan"), float("inf"), 10**30])
 def test_what_is_said_again_is_read_as_the_first_time(value: float) -> None:
     """A number that is none is not taken for nothing said, nor a whole one for another."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_script import run_script
 
-from metaspo.cache import DiskStore, Entry, FallbackStore, MemoryStore, Store, StoreError
+from metaspo.cache import DiskStore, Entry, FallbackStore, MemoryStore, Store, StoreError, open_store
 from metaspo.cache.base import BadEntry
 from metaspo.cache.testing import StoreConformance, make_entry, make_key
 
@@ -274,3 +274,10 @@ async def test_claims_are_the_other_stores_until_they_fail_and_then_everything_i
         claims.release(["a"])
         assert len(behind.claiming.told) == 3
     assert FallbackStore(MemoryStore(), warn=unexpected).claims is None
+
+
+async def test_what_a_store_shares_is_shared_through_it() -> None:
+    """A limit that other processes keep, too, is no matter of whether answers can be stored."""
+    pytest.importorskip("redis")
+    async with FallbackStore(open_store("redis://127.0.0.1:1/0"), warn=unexpected) as store:
+        assert store.sharing is not None

@@ -209,6 +209,16 @@ def test_a_system_that_lets_nobody_raise_the_limit_is_lived_with(
     assert len(told) == 1
 
 
+def test_a_lane_that_finds_its_own_number_may_come_to_the_most_on_each_of_its_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 128))
+    servers, told = [Simulated(lambda _: ""), Simulated(lambda _: "")], list[str]()
+    make_room([Lane("m", servers, LaneSettings(concurrency="auto", max_concurrency=100))], warn=told.append)
+    assert "allows for 200:" in told[0]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_dotenv_is_read_in_the_encodings_that_editors_and_shells_write(tmp_path: Path, encoding: str) -> None:
     (tmp_path / ".env").write_bytes("A_KEY=grün\nOTHER='x'\n".encode(encoding))
