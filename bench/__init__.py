@@ -9,6 +9,7 @@ from metaspo.bench.live import LiveTarget, measure_live
 from metaspo.bench.makespan import measure_makespan
 from metaspo.bench.order import measure_order, measure_order_live
 from metaspo.bench.overhead import measure_overhead
+from metaspo.bench.programs import measure_programs
 from metaspo.bench.racing import measure_racing
 from metaspo.bench.replay import measure_replay
 from metaspo.bench.report import Report
@@ -39,6 +40,7 @@ __all__ = [
     "measure_order",
     "measure_order_live",
     "measure_overhead",
+    "measure_programs",
     "measure_racing",
     "measure_replay",
     "measure_requests",

@@ -23,6 +23,7 @@ from metaspo.bench import (
     measure_lag,
     measure_makespan,
     measure_overhead,
+    measure_programs,
     measure_replay,
     measure_requests,
     measure_scale,
@@ -169,6 +170,13 @@ def test_overhead_measures_every_client_on_the_fast_server() -> None:
     assert all(figure > 0 for figure in figures(report))
 
 
+def test_programs_are_measured_beside_as_many_plain_calls_fresh_and_again() -> None:
+    report = measure_programs(examples=10, turns=1)
+    assert [str(row["asked"]).rpartition(", ")[2] for row in report.rows] == ["fresh", "fresh", "again", "again"]
+    assert [row["ratio (median)"] for row in report.rows][::2] == [1, 1]
+    assert all(figure > 0 for figure in figures(report))
+
+
 def test_requests_of_clients_are_all_different() -> None:
     requests = [*make_requests(50), *make_requests(50, start=50)]
     assert len(set(requests)) == len(requests)
@@ -248,7 +256,18 @@ def test_live_says_plainly_that_there_is_no_server() -> None:
 
 
 def test_every_scenario_says_what_it_measures() -> None:
-    for scenario in ("replay", "makespan", "savings", "order", "overhead", "limits", "scale", "requests", "live"):
+    for scenario in (
+        "replay",
+        "makespan",
+        "savings",
+        "order",
+        "overhead",
+        "programs",
+        "limits",
+        "scale",
+        "requests",
+        "live",
+    ):
         ended = here("bench", scenario, "--help")
         assert ended.code == 0
         assert len(ended.out.splitlines()) > 5

@@ -128,7 +128,8 @@ class CodeRun:
         if more := {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}:
             changes["extra"] = _with(model.sampling.extra, more)
         request = model.request(self._messages(messages))
-        request = replace(request, sampling=replace(request.sampling, **changes))
+        if changes:
+            request = replace(request, sampling=replace(request.sampling, **changes))
         if response_format is not None:
             request = replace(request, response_format=json_text(response_format))
         return await self._answer(self._draws.take(request))

@@ -46,12 +46,12 @@ def carry_out(text: str) -> str:
 
 async def answer(prompts: PromptPair, example: Example, call: Call) -> str | Completion:
     """An expression for the tools; where they cannot carry it out, the model is told why and asked once more."""
-    messages = prompts.messages(example.question)
+    messages = prompts.chat("rules", question=example.question)
     said = await call(messages)
     try:
         return carry_out(said.text)
     except ValueError as reason:
-        again = {"role": "user", "content": f"Error: {reason}. Reply with an expression alone."}
+        again = {"role": "user", "content": prompts.text("again", reason=str(reason))}
         said = await call([*messages, {"role": "assistant", "content": said.text}, again])
     try:
         return carry_out(said.text)
