@@ -534,19 +534,29 @@ class Oracle:
         sampling = Sampling(max_tokens=8, temperature=temperature)
         return self.send(Request(model="answerer", messages=messages, sampling=sampling))
 
+    def completion(self, messages: tuple[Message, ...], temperature: float) -> Completion:
+        """What a program's call brings."""
+        text = self.base(messages, temperature)
+        return Completion(text=text, finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+
     def by_program(self, program: Program, pair: PromptPair, example: Example) -> str:
+        """The text that a program comes to."""
+        answer = self.returned(program, pair, example)
+        return answer if isinstance(answer, str) else answer.text
+
+    def returned(self, program: Program, pair: PromptPair, example: Example) -> str | Completion:
         """What a program comes to that awaits nothing but its calls."""
 
         async def call(messages: str | tuple[Message, ...], temperature: float = 0.0) -> Completion:
             told = (Message("user", messages),) if isinstance(messages, str) else messages
-            return Completion(text=self.base(told, temperature), finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+            return self.completion(told, temperature)
 
         running: Any = program.function(pair, example, call)
         try:
             running.send(None)
         except StopIteration as returned:
             answer: str | Completion = returned.value
-            return answer if isinstance(answer, str) else answer.text
+            return answer
         raise AssertionError("the program waits for something else")
 
     def meta(self, kept: Kept) -> float:

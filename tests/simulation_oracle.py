@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from oracle import Evaluation, Kept, Oracle, Refused, without_own
 from simulation_world import Said
 
-from metaspo.backends import CONTENT_FILTER, Message, Request, Sampling
+from metaspo.backends import CONTENT_FILTER, Completion, Message, Request, Sampling, Usage
 from metaspo.engine import RunConfig
 from metaspo.engine.addresses import rng_at
 from metaspo.engine.prompts import PromptPair
@@ -105,7 +105,7 @@ class PlanOracle(Oracle):
         grades: list[float] = []
         failures, right, malformed, failed = [], [], 0, 0
         for example in split:
-            said = self.say(Request(model="answerer", messages=self._messages(system, user, example), sampling=_GREEDY))
+            said = self._said(task, PromptPair(system, user), example)
             if said.refused or said.finish_reason == CONTENT_FILTER:
                 failed += 1
                 continue
@@ -135,8 +135,30 @@ class PlanOracle(Oracle):
 
     def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
         """What an example is answered under first prompts, which no server refuses."""
-        messages = self._messages(pair.system, pair.user, example)
-        return self.say(Request(model="answerer", messages=messages, sampling=_GREEDY)).text
+        return self._said(task, pair, example).text
+
+    def completion(self, messages: tuple[Message, ...], temperature: float) -> Completion:
+        """What a program's call brings, if no server refuses it."""
+        if self.config.roles == "merged":
+            messages = (Message("user", "\n\n".join(message.content for message in messages)),)
+        sampling = Sampling(max_tokens=8, temperature=temperature)
+        said = self.say(Request(model="answerer", messages=messages, sampling=sampling))
+        if said.refused:
+            raise Refused
+        return Completion(text=said.text, finish_reason=said.finish_reason, usage=said.usage, latency=0.0)
+
+    def _said(self, task: Task, pair: PromptPair, example: Example) -> Said:
+        """What an example is answered, by one call or by a program."""
+        if task.program is None:
+            messages = self._messages(pair.system, pair.user, example)
+            return self.say(Request(model="answerer", messages=messages, sampling=_GREEDY))
+        try:
+            returned = self.returned(task.program, pair, example)
+        except Refused:
+            return Said("", "", Usage(0, 0), refused=True)
+        if isinstance(returned, str):
+            return Said(returned, "stop", Usage(0, 0))
+        return Said(returned.text, returned.finish_reason, returned.usage)
 
     def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
         if self.config.inner.demonstrations:

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from world import JUDGE, SKILLS, judged, make_config, make_task
+from world import JUDGE, SKILLS, judged, make_config, make_task, with_prompts
 
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
@@ -159,6 +159,7 @@ class Plan:
             "early rejection": first.early_rejection,
             "two runs at once": len(self.configs) > 1,
             "several first prompts": first.system_prompts or any(task.user_prompts for task in self.tasks),
+            "named prompts": any(task.form for task in self.tasks),
             "guards": any(task.role == "guard" for task in self.tasks),
             "demonstrations": first.inner.demonstrations,
             "wording": first.outer.is_set or any(task.fixed for task in self.tasks),
@@ -195,10 +196,11 @@ def draw_plan(seed: int) -> Plan:
     config = _demonstrating(Random(f"simulation demonstrations {seed}"), config)
     config, wording = _worded(Random(f"simulation wording {seed}"), config)
     replicas = rng.randint(1, 3)
+    named = Random(f"simulation named prompts {seed}")
     return Plan(
         seed=seed,
         configs=(config, _sibling(rng, config))[:runs],
-        tasks=_fixed(wording, _judged(judges, _tasks(rng)) if whose else _tasks(rng)),
+        tasks=_named(named, config, _fixed(wording, _judged(judges, _tasks(rng)) if whose else _tasks(rng))),
         replicas=replicas,
         vllm=_vllm(rng),
         provider=_provider(rng, config),
@@ -268,6 +270,14 @@ def _fixed(rng: Random | None, tasks: Sequence[Task]) -> tuple[Task, ...]:
         replace(task, fixed=(part[task.name],)) if rng and task.role == "source" and rng.random() < 0.5 else task
         for task in tasks
     )
+
+
+def _named(rng: Random, config: RunConfig, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """With one task of named prompts and numbers, answered by a program, in a quarter of the plans that may have it."""
+    inner, first = config.inner, tasks[0]
+    if rng.random() >= 0.25 or first.fixed or inner.strategy != "metaspo" or inner.demonstrations:
+        return tasks
+    return (with_prompts(replace(first, user_prompts=()), together=rng.random() < 0.5), *tasks[1:])
 
 
 def _strategy(rng: Random) -> str:
