@@ -1,5 +1,6 @@
 """Where a run starts: several first prompts to choose among, or what a finished run came to."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +243,18 @@ def test_a_run_that_cannot_be_started_from_is_told(tmp_path: Path, start: str, s
     half.result.unlink()
     with pytest.raises(ConfigError, match=said):
         started(tmp_path, start=start)
+
+
+def test_named_prompts_go_on_from_named_prompts_of_the_same_form_alone(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    code = {"program": "os:getcwd", "max_calls": 1}
+    task = {"name": "a", "train": ROWS, **code, "prompts": {"ask": "{question}?"}}
+    with pytest.raises(ConfigError, match="start: what that run has for task 'a' does not fit: a user prompt of this"):
+        started(tmp_path, start="old-12345678", tasks=[task])
+    kept = "=== ask ===\nWell, {question}?"
+    write_json(run.result, {**json.loads(run.result.read_text()), "user_prompts": {"a": [kept]}})
+    (again,) = started(tmp_path, start="old-12345678", tasks=[task]).tasks
+    assert (again.user_prompt, again.user_prompts) == (kept, ())
 
 
 def test_no_first_prompt_is_lost_to_a_gate() -> None:
