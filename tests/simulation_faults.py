@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio
 import orjson
 from simulation_conduct import Arrival
+from simulation_dialects import Dialect
 from simulation_ledger import Ledger
 from simulation_plan import FATAL, GUEST, HEADERS, REFUSALS, STATES, Fault, Kind, LaneName
 from simulation_world import Said, SimulatedWorld
@@ -72,6 +73,7 @@ class FaultyServer:
         self._world = world
         self._ledger = ledger
         self._seed = seed
+        self._dialect = Dialect(seed, lane)
         self._missing = missing_headers
         self._price = price
 
@@ -123,7 +125,7 @@ class FaultyServer:
             conduct.end(self.lane, self.inner.name, how, key=key, now=self.now())
 
     def _arrive(self, request: Request, key: str, session: Session) -> tuple[Arrival, Fault | None, Said]:
-        said = self._world.say(request, key)
+        said = self._world.say(request, key, thinking=self._dialect.thinking_tokens)
         arrival = Arrival(session.number, self.lane, key, self.now(), said.usage)
         self._ledger.arrive(arrival)
         return arrival, self._meets(key, self._ledger.asked[key]), said
@@ -202,8 +204,8 @@ class FaultyServer:
             self._bill(request, said)
         if kind == "reset within":
             raise ConnectionLost(f"{self.inner.name}: connection reset.", before_answer=False)
-        headers, body = self._headers(reply.hints), chat_body_of(said, damage=kind)
-        return self._read(200, headers, body, request, latency=reply.completion.latency)
+        status, body = (200, damaged(said, kind)) if kind else self._dialect.whole(said)
+        return self._read(status, self._headers(reply.hints), body, request, latency=reply.completion.latency)
 
     def _bill(self, request: Request, said: Said) -> None:
         self._ledger.bill(said.usage, self._price(said), guest=request.messages[0].content.startswith(GUEST))
@@ -214,7 +216,7 @@ class FaultyServer:
             case "reset before":
                 raise ConnectionLost(f"{self.inner.name}: connection reset.", before_answer=True)
             case "overloaded":
-                return self._refuse(503, rng.choice(("", "server_is_overloaded")), request, wait=_wait(rng))
+                return self._refuse(503, rng.choice(("", "server_is_overloaded")), request, wait=self._wait(rng))
             case "server fault":
                 return self._refuse(rng.choice((500, 502, 408)), "", request, page=rng.random() < 0.5)
             case "no credit":
@@ -222,8 +224,11 @@ class FaultyServer:
             case "no access":
                 return self._refuse(401, "invalid_api_key", request)
             case "slow_down":
-                return self._refuse(429, "slow_down", request, wait=_wait(rng))
-        return self._refuse(429, rng.choice(("", "rate_limit_exceeded")), request, wait=_wait(rng))
+                return self._refuse(429, "slow_down", request, wait=self._wait(rng))
+        return self._refuse(429, rng.choice(("", "rate_limit_exceeded")), request, wait=self._wait(rng))
+
+    def _wait(self, rng: Random) -> Mapping[str, str]:
+        return self._dialect.waits(_wait(rng), rng)
 
     def _refuse_as(self, error: TransientError, request: Request) -> Reply:
         """A provider's own refusal."""
@@ -298,8 +303,8 @@ class StartedWire(Wire):
         await self._server.start(self._session, self._seconds)
 
 
-def chat_body_of(said: Said, *, damage: Kind | None = None) -> bytes:
-    """An answer as a server sends it, whole or damaged."""
+def damaged(said: Said, damage: Kind) -> bytes:
+    """An answer as a server in trouble sends it."""
     usage = said.usage
     finish = "abort" if damage == "aborted" else said.finish_reason
     choice = {"index": 0, "message": {"role": "assistant", "content": said.text}, "finish_reason": finish}
@@ -318,7 +323,8 @@ def _told(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait; None if a response does not say so."""
     if "retry-after-ms" in headers:
         return float(headers["retry-after-ms"]) / 1000
-    return float(headers["retry-after"]) if "retry-after" in headers else None
+    seconds = headers.get("retry-after", "")
+    return float(seconds) if seconds.isdecimal() else None
 
 
 def _wait(rng: Random) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from simulation_dialects import Dialect
 from world import JUDGE, SKILLS, judged, make_config, make_task, with_prompts
 
 from metaspo.bench.simulated_openai import OpenAIModel
@@ -181,6 +182,7 @@ class Plan:
             "a limit per day": first.optimizer is not None and first.optimizer.requests_per_day is not None,
         }
         found.update(name for name, there in marks.items() if there)
+        found.update(odd for lane in ("base", "optimizer") for odd in Dialect(self.seed, lane).drawn)
         return found
 
 

@@ -1,7 +1,7 @@
 """What the models of a simulation say: the world's answers, for each sending of a request."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from world import SKILLS, World, fraction
 
@@ -37,9 +37,12 @@ class SimulatedWorld:
         self._refuses = refuses
         self._sent: Counter[str] = Counter()
 
-    def say(self, request: Request, key: str) -> Said:
-        """The answer to one more sending of a request."""
+    def say(self, request: Request, key: str, *, thinking: int = 0) -> Said:
+        """The answer to one more sending of a request, with so many tokens of thinking where there is one."""
         said = self.answer(request, sending=self._sent[key])
+        if said.text:
+            usage = said.usage._replace(completion_tokens=said.usage.completion_tokens + thinking)
+            said = replace(said, usage=usage)
         self._sent[key] += 1
         self.said.setdefault(key, []).append(said)
         return said

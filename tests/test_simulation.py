@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from simulation import simulate
 from simulation_conduct import Arrival
+from simulation_dialects import Count, Form, Thinking
 from simulation_doors import DoorName, simulate_door
 from simulation_ledger import Ledger, most_above_pace, most_within
 from simulation_plan import Kind, draw_plan
@@ -44,6 +45,8 @@ def test_the_seeds_of_the_default_tests_draw_everything() -> None:
     drawn = sum((draw_plan(seed).drawn() for seed in SEEDS), Counter[str]())
     assert min(drawn.values()) >= 3
     assert len([name for name in drawn if name.startswith("fault: ")]) == len(get_args(Kind))
+    odd = [*get_args(Form), *(f"thinking in {how}" for how in get_args(Thinking)[1:])]
+    assert {*odd, *(f"usage: {how}" for how in get_args(Count)[1:])} <= drawn.keys()
 
 
 def arrival(key: str, at: float) -> Arrival:
