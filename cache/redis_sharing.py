@@ -64,14 +64,15 @@ for i, name in ipairs(names) do
   reply[#reply + 1] = string.format('%.17g', aside[i])
   reply[#reply + 1] = string.format('%.17g', taken[i])
 end
-if ARGV[2] == '1' then
+local holds = ARGV[2] == '1' or (fits and aside[1] + aside[2] + aside[3] > 0)
+if holds then
   redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 else
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local others = redis.call('ZCARD', KEYS[2])
-if ARGV[2] == '1' then others = others - 1 end
+if holds then others = others - 1 end
 reply[#reply + 1] = others
 redis.call('SET', KEYS[3], cjson.encode({ARGV[13], reply}), 'PX', 10 * ARGV[3])
 return reply

@@ -50,7 +50,7 @@ class CapAsk(NamedTuple):
     Attributes:
         caps: infinite for none.
         least, most: nothing is set aside unless `least` fits, and no more than `most`; negative where it is given back.
-        holds: whether anything is left to the process that it may give back later.
+        holds: whether the process may give something back later, even if nothing is set aside now.
     """
 
     group: str

@@ -51,7 +51,7 @@ class Books:
         something back, the account is exhausted then."""
         at_most = self.upper_bound(flight)
         funds = account.reserve(at_most)
-        if funds is None and (account.exhausted is not None or not account.purse.out):
+        if funds is None and (account.exhausted is not None or not (account.purse.out or account.purse.may_grow)):
             self._exhaust(account, at_most, now)
         return funds
 

@@ -10,19 +10,27 @@ call might take.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple, Protocol
 
+from metaspo.cache.sharing import Amounts
 from metaspo.scheduling.errors import BudgetExhausted
+from metaspo.scheduling.pool import Pool
 from metaspo.scheduling.queue import PriorityQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Caps; None for no cap. Cached answers cost nothing."""
+    """Caps; None for no cap. Cached answers cost nothing.
+
+    Attributes:
+        group: by which processes on one server's store know that the caps are over all of them; "" for this one's own.
+    """
 
     calls: int | None = None
     tokens: int | None = None
     dollars: float | None = None
+    group: str = ""
 
 
 class Cost(NamedTuple):
@@ -86,6 +94,10 @@ class Funded(Protocol):
         """Leave the line and go on with so much set aside; false, and nothing done, if there is no room."""
         ...
 
+    def ask_again(self, now: float) -> None:
+        """Leave the line, and see anew whether there is room, or ever will be."""
+        ...
+
 
 class Purse:
     """The books of one budget, which several accounts may share.
@@ -96,6 +108,7 @@ class Purse:
         listeners: are called whenever `announced` has grown, before the call that it grew for can go.
         on_change: is called whenever something was set aside or settled.
         exhausted: why nothing more can be spent; None while something can.
+        pool: what is set aside for it under caps that it shares with other processes; None where it shares none.
         parked: requests that wait for a call to give back what it had reserved.
     """
 
@@ -112,6 +125,7 @@ class Purse:
         "on_change",
         "out",
         "parked",
+        "pool",
     )
 
     def __init__(
@@ -129,6 +143,7 @@ class Purse:
         self.on_change: Callable[[], None] | None = None
         self.exhausted: BudgetExhausted | None = None
         self.parked: PriorityQueue[Funded] = PriorityQueue()
+        self.pool = Pool(budget.group, _amounts(budget)) if budget.group else None
         self._unanswered = Total(unanswered)
         self.out = 0  # reservations not settled yet
         self._capped = budget != UNLIMITED
@@ -153,10 +168,17 @@ class Purse:
         """What of `spent` nobody saw an answer for: it is the most that those calls can have cost."""
         return self._unanswered.cost()
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether more may be had of caps that are shared with other processes."""
+        return self.pool is not None and self.pool.may_grow
+
     def reserve(self, at_most: Cost) -> bool:
         """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap. Raises what a
         listener raised, and nothing done either."""
         if self._capped and self.short_of(at_most) is not None:
+            return False
+        if self.pool is not None and not self.pool.covers(Amounts(*self.taken().plus(at_most))):
             return False
         self._reserved.add(at_most)
         self.out += 1
@@ -234,6 +256,8 @@ class Purse:
     def exhaustion(self, at_most: Cost, *, account: str) -> BudgetExhausted:
         """The error for a call that does not fit although nothing is out."""
         cap = self.short_of(at_most) or "calls"
+        if self.pool is not None and self.short_of(at_most) is None:
+            return self.pool.exhaustion(Amounts(*at_most))
         limit: float = getattr(self.budget, cap)
         spent: float = getattr(self.spent, cap)
         unanswered: float = getattr(self.unanswered, cap)
@@ -249,6 +273,10 @@ class Purse:
 
 
 UNLIMITED = Budget()
+
+
+def _amounts(budget: Budget) -> Amounts:
+    return Amounts(*(inf if cap is None else cap for cap in (budget.calls, budget.tokens, budget.dollars)))
 
 
 def _count(value: float) -> str:

@@ -208,6 +208,10 @@ class Flight:
             self.home.resume(self, now)
         return self.funds is not None
 
+    def ask_again(self, now: float) -> None:
+        """It may be that its payer's purse never has room for it."""
+        self.home.resume(self, now)
+
 
 NO_RETRIES = Retries()
 

@@ -31,6 +31,7 @@ from metaspo.scheduling.store_writer import StoreWriter
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
+NOT_SHARED = "that takes a store on a Redis server"
 CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed, and again to be stored
 
 
@@ -101,7 +102,7 @@ class Gateway:
         for lane in self._lanes.values():
             lane.require_free()
             if lane.settings.limit_group and sharing is None:
-                raise ValueError(f"the lane {lane.name!r} shares its limits: that takes a store on a Redis server")
+                raise ValueError(f"the lane {lane.name!r} shares its limits: {NOT_SHARED}")
         self._loop = asyncio.get_running_loop()
         self._open_lanes = {
             name: OpenLane(
@@ -294,6 +295,10 @@ class Gateway:
             raise stopped
         if waiter.account.exhausted is not None:
             raise waiter.account.exhausted
+        if (pool := waiter.account.purse.pool) is not None:
+            if self._sharer is None:
+                raise ValueError(f"the budget shares its caps in the group {pool.group!r}: {NOT_SHARED}")
+            self._sharer.adopt(waiter.account.purse, pool)
         flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)
         lane.submit(flight, asyncio.get_running_loop().time())

@@ -10,9 +10,11 @@ from contextlib import suppress
 from math import inf
 
 from metaspo.cache import StoreError
-from metaspo.cache.sharing import Drawn, RateAsk, Sharing
+from metaspo.cache.sharing import Amounts, Drawn, RateAsk, Sharing
 from metaspo.scheduling.allowance import Allowance, Rate, Wanted
+from metaspo.scheduling.budget import Purse
 from metaspo.scheduling.lane_state import LaneState
+from metaspo.scheduling.pool import Pool
 
 
 class Sharer:
@@ -20,14 +22,21 @@ class Sharer:
 
     def __init__(self, sharing: Sharing, lanes: Iterable[LaneState]) -> None:
         self._sharing = sharing
-        self._lanes = [(lane, lane.allowance) for lane in lanes if lane.allowance is not None]
+        self._lanes = tuple(lanes)
+        self._purses: dict[Pool, Purse] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        for _, allowance in self._lanes:
+        for _, allowance in self._allowances():
             allowance.driven_by(self._wake)
 
     def __repr__(self) -> str:
-        return f"<Sharer {[allowance for _, allowance in self._lanes]}>"
+        return f"<Sharer {[allowance for _, allowance in self._allowances()]} {list(self._purses)}>"
+
+    def adopt(self, purse: Purse, pool: Pool) -> None:
+        """Carry for a purse from now on."""
+        if pool not in self._purses:
+            self._purses[pool] = purse
+            pool.driven_by(self._wake)
 
     async def aclose(self) -> None:
         """Give back what is left, if that can be."""
@@ -35,28 +44,43 @@ class Sharer:
             self._task.cancel()
             await asyncio.wait([self._task])
         with suppress(StoreError):
-            for _, allowance in self._lanes:
+            for _, allowance in self._allowances():
                 allowance.give_all_back()
                 if (wanted := allowance.asked(_now())) is not None:
                     await self._sharing.take(_ask(allowance, wanted))
+            for pool, purse in self._purses.items():
+                await self._fill(pool, purse, last=True)
+
+    def _allowances(self) -> list[tuple[LaneState, Allowance]]:
+        return [(lane, lane.allowance) for lane in self._lanes if lane.allowance is not None]
 
     def _wake(self) -> None:
         self._news.set()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="shared limits")
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="shared limits and caps")
 
     async def _work(self) -> None:
         try:
             while True:
                 self._news.clear()
-                for lane, allowance in self._lanes:
+                for lane, allowance in self._allowances():
                     await self._serve(lane, allowance)
-                due = min((allowance.expires_at() for _, allowance in self._lanes), default=inf)
+                for pool, purse in tuple(self._purses.items()):
+                    await self._fill(pool, purse)
+                due = min((allowance.expires_at() for _, allowance in self._allowances()), default=inf)
+                due = min((due, *(pool.due for pool in self._purses)))
                 if due == inf and not self._news.is_set():
                     return
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due):
                         await self._news.wait()
+        except StoreError as error:
+            for lane in self._lanes:
+                lane.fail_waiting(error, _now())
+        except Exception as mistake:  # in here or in a store, which must not leave anybody waiting for ever
+            for lane in self._lanes:
+                lane.fail_waiting(mistake, _now())
+            raise
         finally:
             self._task = None
 
@@ -66,16 +90,31 @@ class Sharer:
             return
         try:
             granted = await self._sharing.take(_ask(allowance, wanted))
-        except BaseException as error:  # also a mistake in a store, which must not leave anybody waiting for ever
+        except BaseException:
             allowance.lost()
-            lane.fail_waiting(error, _now())
-            if not isinstance(error, StoreError):
-                raise
-            return
+            raise
         allowance.granted(
             granted.wait, requests_sent=granted.requests_sent, tokens_sent=granted.tokens_sent, now=_now()
         )
         lane.allowed()
+
+    async def _fill(self, pool: Pool, purse: Purse, *, last: bool = False) -> None:
+        """Set more aside for a purse, or give back; whoever waits for it goes on, or hears that there is no more."""
+        asked = pool.ask(
+            Amounts(*purse.taken()),
+            out=purse.out > 0,
+            waiting=bool(purse.parked),
+            now=_now(),
+            lease=self._sharing.lease,
+            last=last,
+        )
+        if asked is None:
+            return
+        pool.told(asked, await self._sharing.set_aside(asked), _now(), out=purse.out > 0)
+        while (waiting := purse.parked.first()) is not None and waiting.fund(_now()):
+            pass
+        if waiting is not None and not pool.may_grow:
+            waiting.ask_again(_now())
 
 
 def _ask(allowance: Allowance, wanted: Wanted) -> RateAsk:

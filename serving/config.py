@@ -78,7 +78,7 @@ class ServeConfig(Table):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two of the {what} are named '{twice[0]}'; give each a name of its own")
-        require_shared(self.models, cache=self.cache)
+        require_shared(self.models, [key.budget for key in self.keys], cache=self.cache)
         if not self.keys and not self.is_loopback:
             raise ValueError(
                 f"whoever reaches {self.host} could spend: add [[keys]] with a name and a key_env, or leave host out"
@@ -143,7 +143,7 @@ def revision_of(model: ServedModel) -> str:
 
 def budget_of(table: BudgetTable) -> Budget:
     """The caps of a table."""
-    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars)
+    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars, group=table.group)
 
 
 def open_client(config: str | Path, *, run: str = "", budget: Budget | None = None) -> Client:

@@ -18,7 +18,7 @@ from metaspo.cache.redis_server import Server as Connection
 from metaspo.cache.redis_sharing import RedisSharing
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
-from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling import Account, Budget, BudgetExhausted, Gateway, Lane, LaneSettings
 
 NOTHING = Drawn()
 ROUNDED = 0.001  # seconds
@@ -194,3 +194,48 @@ async def test_who_waits_for_a_limit_is_told_when_the_server_is_gone(tmp_path: P
             with pytest.raises(StoreError, match="cannot be reached"):
                 await gateway.complete(ask(2), lane="api")
         await store.aclose()
+
+
+async def spend(
+    server: RealRedis, backend: Server, number: int, budget: Budget, calls: int = 40
+) -> BudgetExhausted | None:
+    """One process under a shared cap that asks questions of its own; why it ended early, if it did."""
+    async with (
+        RedisStore(server.url) as store,
+        Gateway([Lane("api", [backend], LaneSettings(concurrency=4))], store=store) as gateway,
+    ):
+        account = Account(f"run {number}", budget)
+        try:
+            requests = [ask(1_000 * number + each) for each in range(calls)]
+            await gateway.complete_many(requests, lane="api", account=account)
+        except BudgetExhausted as error:
+            return error
+    return None
+
+
+async def test_gateways_that_share_a_cap_spend_all_of_it_and_no_more(server: RealRedis) -> None:
+    backend, budget = Server(latency=0.001), Budget(calls=50, group="november")
+    ends = await asyncio.gather(*(spend(server, backend, number, budget) for number in range(3)))
+    assert len(backend.calls) == 50
+    assert "group november is used up" in str(next(end for end in ends if end is not None))
+
+
+async def test_what_was_spent_under_a_shared_cap_stays_spent(server: RealRedis) -> None:
+    backend, budget = Server(latency=0.0), Budget(calls=50, group="november")
+    assert await spend(server, backend, 1, budget, calls=30) is None
+    assert await spend(server, backend, 2, budget, calls=20) is None
+    assert await spend(server, backend, 3, budget, calls=1) is not None
+    assert len(backend.calls) == 50
+
+
+async def test_answers_from_the_cache_cost_a_shared_cap_nothing(server: RealRedis) -> None:
+    backend, budget = Server(latency=0.0), Budget(calls=30, group="november")
+    assert await spend(server, backend, 1, budget, calls=30) is None
+    assert await spend(server, backend, 1, budget, calls=30) is None
+
+
+async def test_a_shared_cap_takes_a_store_to_share_it_by() -> None:
+    account = Account("run", Budget(calls=5, group="november"))
+    async with Gateway([Lane("api", [Server()])], store=MemoryStore()) as gateway:
+        with pytest.raises(ValueError, match="takes a store on a Redis server"):
+            await gateway.complete(ask(1), lane="api", account=account)

@@ -224,12 +224,12 @@ class TestTable(Table):
     baseline: bool = Field(default=True, description="also score the first prompts, for the comparison")
 
 
-def require_shared(models: Iterable[ModelTable], *, cache: str) -> None:
+def require_shared(models: Iterable[ModelTable], budgets: "Iterable[BudgetTable]", *, cache: str) -> None:
     """Raises `ValueError` where something is to be shared with other processes, and there is nothing to share it by."""
-    if any(table.limit_group for table in models) and not is_server(cache):
-        raise ValueError(
-            f'limit_group shares limits by the server of the cache: set cache = "redis://HOST:PORT", not "{cache}"'
-        )
+    groups = {"limit_group": any(table.limit_group for table in models), "group": any(each.group for each in budgets)}
+    for key in (key for key, is_given in groups.items() if is_given):
+        if not is_server(cache):
+            raise ValueError(f'{key} shares by the server of the cache: set cache = "redis://HOST:PORT", not "{cache}"')
 
 
 class BudgetTable(Table):
@@ -238,6 +238,15 @@ class BudgetTable(Table):
     calls: int | None = Field(default=None, ge=1, le=LARGEST)
     tokens: int | None = Field(default=None, ge=1, le=LARGEST)
     dollars: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    group: str = Field(
+        default="", pattern=GROUP, description="the caps are over all processes that name the same group"
+    )
+
+    @model_validator(mode="after")
+    def _group_of_something(self) -> Self:
+        if self.group and self.calls is None and self.tokens is None and self.dollars is None:
+            raise ValueError(f"the group {self.group!r} has no cap to share: give calls, tokens or dollars")
+        return self
 
 
 class TelemetryTable(Table):
@@ -378,7 +387,7 @@ class RunConfig(Table):
                 f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '
                 "user prompts change from round to round, and with them the scores of what is kept"
             )
-        require_shared(self.models.values(), cache=self.cache)
+        require_shared(self.models.values(), [self.budget], cache=self.cache)
         try:
             orjson.dumps(self.model_dump(mode="json"))
         except TypeError as error:  # in `options` or `extra`, which hold what they like

@@ -17,7 +17,7 @@ from metaspo.scheduling import Account, Budget, Cost, Purse, RunStopped
 
 def caps(table: BudgetTable) -> Budget:
     """The caps of a config."""
-    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars)
+    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars, group=table.group)
 
 
 def unanswered(spent: Spent) -> Cost:

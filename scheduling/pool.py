@@ -1,0 +1,127 @@
+"""What a purse has set aside under a cap that it shares with other processes, a part of the cap at a time.
+
+Synchronous, told the time (seconds). Whoever drives it (`Sharer`) brings what it asks for. What is set aside is taken
+from the cap at once, and what was not spent is given back when nothing is out; so a process that is killed takes with
+it what it had set aside, and no cap is ever passed.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from metaspo.cache.sharing import Amounts, CapAsk, Set
+from metaspo.scheduling.errors import BudgetExhausted
+
+PARTS = 200  # of a cap: so much is set aside beside what is needed
+RETRY = 0.5  # seconds until a cap that others may give something back to is tried again
+SLACK = 1e-9  # sums of floats do not come out even
+NONE = Amounts()
+
+
+class Pool:
+    """Of one purse.
+
+    Attributes:
+        group: by which the processes know each other.
+        may_grow: whether more can be had, or be given back by others.
+        due: when to ask again, or to say that we are still there; infinite if there is no need to.
+    """
+
+    __slots__ = ("_aside", "_caps", "_needed", "_refused", "_taken_by_all", "_wake", "due", "group", "may_grow")
+
+    def __init__(self, group: str, caps: Amounts) -> None:
+        """`caps` are infinite for none."""
+        self.group = group
+        self.may_grow = True
+        self.due = inf
+        self._caps = caps
+        self._aside = NONE
+        self._needed = NONE  # of all that was taken and is to be taken
+        self._refused = False  # when it was asked for last
+        self._taken_by_all = NONE
+        self._wake: Callable[[], None] = _nothing
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.group!r} aside={tuple(self._aside)} needed={tuple(self._needed)} may_grow={self.may_grow}>"
+
+    def driven_by(self, wake: Callable[[], None]) -> None:
+        """Who is to be woken when something is wanted."""
+        self._wake = wake
+
+    def covers(self, needed: Amounts) -> bool:
+        """Whether so much is set aside, all in all; if not, or if little more is, more is wanted."""
+        covered = all(
+            need <= aside + SLACK or cap == inf
+            for need, aside, cap in zip(needed, self._aside, self._caps, strict=True)
+        )
+        if not covered or any(
+            aside - need < cap / PARTS / 2
+            for need, aside, cap in zip(needed, self._aside, self._caps, strict=True)
+            if cap != inf
+        ):
+            self._needed = needed
+            if self.may_grow:
+                self._wake()
+        return covered
+
+    def ask(
+        self, taken: Amounts, *, out: bool, waiting: bool, now: float, lease: float, last: bool = False
+    ) -> CapAsk | None:
+        """What to ask for, if anything, `taken` being taken, calls that are `out` at the most that they can cost.
+
+        Cases: nothing is out, and nothing wanted, for some time or for good (`last`), or what is left is too little for
+        who waits and others want it: it is given back, so that no two wait for each other; more is wanted, unless that
+        was refused a moment ago; it is time to say that we are still there.
+        """
+        if last or (not out and (self._refused or (not waiting and now >= self.due))):
+            back = Amounts(*(min(0.0, spent - aside) for spent, aside in zip(taken, self._aside, strict=True)))
+            if any(back) or not waiting:
+                self.due = self.due if waiting else inf
+                return CapAsk(self.group, self._caps, back, back, False)
+        wanted = self._needed is not NONE
+        if now < self.due and (self._refused or not wanted):
+            return None
+        least, most = NONE, NONE
+        if wanted:
+            ahead = [0.0 if cap == inf else cap / PARTS for cap in self._caps]
+            short = [
+                0.0 if cap == inf else need - aside
+                for need, aside, cap in zip(self._needed, self._aside, self._caps, strict=True)
+            ]
+            least = Amounts(*(max(0.0, each) for each in short))
+            most = Amounts(
+                *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
+            )
+        self.due, self._needed = now + lease / 3, NONE
+        return CapAsk(self.group, self._caps, least, most, out)
+
+    def told(self, asked: CapAsk, got: Set, now: float, *, out: bool) -> None:
+        """What was set aside, or given back."""
+        self._taken_by_all = got.taken
+        self._refused = got.aside is None or (self._refused and min(asked.least) < 0)
+        if got.aside is not None:
+            self._aside = Amounts(*(mine + more for mine, more in zip(self._aside, got.aside, strict=True)))
+        elif got.others_hold or out:
+            self.due = now + RETRY
+        else:
+            self.may_grow = False
+
+    def exhaustion(self, at_most: Amounts) -> BudgetExhausted:
+        """The error for a call that may take so much, which is not to be had any more."""
+        names = Amounts._fields
+        short = (
+            name
+            for name, cap, taken, needs in zip(names, self._caps, self._taken_by_all, at_most, strict=True)
+            if taken + needs > cap + SLACK
+        )
+        cap = next(short, "calls")
+        limit, taken, needs = (getattr(amounts, cap) for amounts in (self._caps, self._taken_by_all, at_most))
+        message = (
+            f"The budget of the group {self.group} is used up: {taken:,.6g} of {limit:,.6g} {cap} are spent or set"
+            f" aside by all processes and the next call may take {needs:,.6g}; everything answered is kept, so raise"
+            f" the cap on {cap} and start the run again."
+        )
+        return BudgetExhausted(message, cap=cap, limit=limit, spent=taken)
+
+
+def _nothing() -> None:
+    """Nobody drives it yet."""

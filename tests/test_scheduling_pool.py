@@ -1,0 +1,126 @@
+"""Purses of many processes under one cap: it is never passed, whoever is killed, and spent whole by those that live."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaspo.cache.sharing import Amounts, CapAsk, Set
+from metaspo.scheduling.pool import RETRY, Pool
+
+CAPS = Amounts(40, inf, 8.0)
+LEASE = 10.0
+NEVER = Pool("g", CAPS).due
+
+
+class Cap:
+    """What the server keeps."""
+
+    def __init__(self) -> None:
+        self.taken = Amounts()
+        self.holders: set[int] = set()
+
+    def set_aside(self, who: int, ask: CapAsk) -> Set:
+        """As the script does."""
+        fits = all(
+            least <= 0 or taken + least <= cap + 1e-9
+            for least, taken, cap in zip(ask.least, self.taken, CAPS, strict=True)
+        )
+        aside = Amounts(
+            *(
+                min(most, max(least, cap - taken))
+                for least, most, taken, cap in zip(ask.least, ask.most, self.taken, CAPS, strict=True)
+            )
+        )
+        if fits:
+            self.taken = Amounts(*(taken + more for taken, more in zip(self.taken, aside, strict=True)))
+        holds = ask.holds or (fits and sum(aside) > 0)
+        self.holders = self.holders | {who} if holds else self.holders - {who}
+        return Set(aside if fits else None, self.taken, bool(self.holders - {who}))
+
+
+class Process:
+    """One that makes calls under the cap, each of which takes half of what it may."""
+
+    def __init__(self, who: int, calls: int) -> None:
+        self.who, self.left = who, calls
+        self.pool = Pool("g", CAPS)
+        self.taken = Amounts()
+        self.out: list[Amounts] = []
+        self.ended = False
+
+    def step(self, cap: Cap, at_most: Amounts, now: float) -> None:
+        """One call goes if it may; if not, one ends; what is wanted is asked for."""
+        needed = Amounts(*(taken + more for taken, more in zip(self.taken, at_most, strict=True)))
+        if self.left and not self.ended and self.pool.covers(needed):
+            self.taken, self.left = needed, self.left - 1
+            self.out.append(at_most)
+        elif self.out:
+            spent = self.out.pop()
+            self.taken = self.taken._replace(dollars=self.taken.dollars - spent.dollars / 2)
+        self.ask(cap, now)
+        self.ended = self.ended or not (self.pool.may_grow or self.out)
+
+    def ask(self, cap: Cap, now: float, *, last: bool = False) -> None:
+        """What it asks for, done at once."""
+        waiting = bool(self.left) and not self.ended
+        asked = self.pool.ask(self.taken, out=bool(self.out), waiting=waiting, now=now, lease=LEASE, last=last)
+        if asked is not None:
+            self.pool.told(asked, cap.set_aside(self.who, asked), now, out=bool(self.out))
+
+
+COSTS = st.builds(Amounts, st.just(1.0), st.integers(1, 1_000), st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), COSTS, st.floats(0, 1)), max_size=150), st.integers(0, 150))
+def test_no_cap_is_passed_by_what_was_spent_or_may_be(steps: list[tuple[int, Amounts, float]], killed_at: int) -> None:
+    cap, now = Cap(), 0.0
+    processes = [Process(who, 40) for who in range(3)]
+    alive = set(range(3))
+    for number, (who, at_most, passed) in enumerate(steps):
+        now += passed
+        if number == killed_at:
+            alive.discard(0)
+        if who in alive:
+            processes[who].step(cap, at_most, now)
+        together = [sum(process.taken[kind] for process in processes) for kind in range(3)]
+        assert all(sum_ <= limit + 1e-6 for sum_, limit in zip(together, CAPS, strict=True))
+        assert all(taken >= sum_ - 1e-6 for taken, sum_ in zip(cap.taken[::2], together[::2], strict=True))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4))
+def test_the_cap_is_spent_whole_by_those_that_want_it(wanted: list[int]) -> None:
+    cap, now, at_most = Cap(), 0.0, Amounts(1.0, 10, 0.01)
+    processes = [Process(who, calls) for who, calls in enumerate(wanted)]
+    for _ in range(2_000):
+        now += RETRY / 4
+        for process in processes:
+            process.step(cap, at_most, now)
+    for process in processes:
+        process.ask(cap, now, last=True)
+    assert sum(process.taken.calls for process in processes) == min(sum(wanted), CAPS.calls)
+    assert cap.taken.calls == pytest.approx(min(sum(wanted), CAPS.calls))
+
+
+def test_a_refusal_is_not_asked_about_again_at_once() -> None:
+    cap, now = Cap(), 1.0
+    cap.set_aside(9, CapAsk("g", CAPS, Amounts(40, 0, 0), Amounts(40, 0, 0), True))
+    process = Process(1, 3)
+    process.step(cap, Amounts(1, 0, 0), now)
+    assert not process.pool.covers(Amounts(1, 0, 0))
+    assert process.pool.ask(Amounts(), out=False, waiting=True, now=now + RETRY / 2, lease=LEASE) is None
+    assert process.pool.ask(Amounts(), out=False, waiting=True, now=now + RETRY, lease=LEASE) is not None
+
+
+def test_who_has_nothing_out_gives_back_what_is_left_after_some_time() -> None:
+    cap, process = Cap(), Process(1, 1)
+    process.step(cap, Amounts(1, 0, 0.5), 0.0)
+    process.step(cap, Amounts(1, 0, 0.5), 0.0)
+    assert process.out
+    process.step(cap, Amounts(1, 0, 0.5), 0.1)
+    assert cap.taken.dollars > process.taken.dollars
+    process.ask(cap, LEASE)
+    assert cap.taken.dollars == pytest.approx(process.taken.dollars)
+    assert not cap.holders
+    assert process.pool.due == NEVER
