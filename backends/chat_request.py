@@ -95,7 +95,7 @@ def _read_manner(given: Mapping[str, Any]) -> _Manner:
     choices = _whole(fields.pop("n", 1), "n", least=1)
     if choices is None or choices > MAX_CHOICES:
         raise ValueError(f"`n` must be at most {MAX_CHOICES}.")
-    stream, options = fields.pop("stream", False), fields.pop("stream_options", {})
+    stream, options = _switch(fields.pop("stream", False), "stream"), fields.pop("stream_options", {})
     response_format = fields.pop("response_format", None)
     sampling = Sampling(
         max_tokens=_whole(limits[0], "max_tokens", least=1) if limits else None,
@@ -109,7 +109,7 @@ def _read_manner(given: Mapping[str, Any]) -> _Manner:
         sampling=sampling,
         response_format=json_text(response_format) if response_format is not None else "",
         choices=choices,
-        stream=bool(stream),
+        stream=stream,
         include_usage=bool(isinstance(options, Mapping) and options.get("include_usage")),
     )
 
@@ -120,7 +120,7 @@ def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:
         raise ValueError(f"There is no {path!r} here, only {', '.join(PATHS)}.")
     fields = _fields(body)
     model = _model(fields)
-    if fields.pop("stream", False):
+    if _switch(fields.pop("stream", False), "stream"):
         raise ValueError(f"{path} are answered whole: leave `stream` out.")
     sampling = Sampling(max_tokens=None, temperature=None, extra=json_text(_asked(fields)))
     return Request(model=model, messages=(), sampling=sampling, revision=revision, path=path)
@@ -185,6 +185,12 @@ def _whole(value: object, name: str, *, least: int | None = None) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
         raise ValueError(f"`{name}` must be a whole number{f' of at least {least}' if least is not None else ''}.")
+    return value
+
+
+def _switch(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false.")
     return value
 
 

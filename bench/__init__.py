@@ -6,6 +6,7 @@ from metaspo.bench.hanging import measure_hanging
 from metaspo.bench.lag import measure_lag
 from metaspo.bench.limits import measure_limits
 from metaspo.bench.live import LiveTarget, measure_live
+from metaspo.bench.machines import measure_machines
 from metaspo.bench.makespan import measure_makespan
 from metaspo.bench.order import measure_order, measure_order_live
 from metaspo.bench.overhead import measure_overhead
@@ -36,6 +37,7 @@ __all__ = [
     "measure_lag",
     "measure_limits",
     "measure_live",
+    "measure_machines",
     "measure_makespan",
     "measure_order",
     "measure_order_live",

@@ -14,15 +14,17 @@ BURST = 0.1  # seconds that the server saves up
 class LimitedServer:
     """Answers "yes" within its rate."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, *, burst: float = BURST) -> None:
+        """`burst` in seconds."""
         self._per_second = per_second
-        self._allowance, self._since = per_second * BURST, 0.0
+        self._most = per_second * burst
+        self._allowance, self._since = self._most, 0.0
         self.answered = self.refused = 0
 
     def lets_through(self, now: float) -> bool:
         """Whether a request that comes now is answered; told times that do not fall."""
         saved = self._allowance + (now - self._since) * self._per_second
-        self._allowance, self._since = min(saved, self._per_second * BURST), now
+        self._allowance, self._since = min(saved, self._most), now
         if self._allowance < 1:
             self.refused += 1
             return False
@@ -49,9 +51,9 @@ class LimitedServer:
         )
 
 
-async def serve(per_second: float) -> None:
+async def serve(per_second: float, burst: float = BURST) -> None:
     """Serve until standard input ends."""
-    server = LimitedServer(per_second)
+    server = LimitedServer(per_second, burst=burst)
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server.chat)
     runner = web.AppRunner(app, access_log=None)
@@ -69,8 +71,8 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Serve at the rate that the argument names."""
-    asyncio.run(serve(float(sys.argv[1])))
+    """Serve as the arguments say (calls a second, seconds saved up)."""
+    asyncio.run(serve(*map(float, sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ same; the server is a process of its own, and only its CPU time counts. They tak
 import asyncio
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,13 +69,21 @@ class Served:
 @contextmanager
 def served(name: str, upstream: str) -> Iterator[Served]:
     """One of the servers of `served`, in a process of its own."""
-    command = [sys.executable, "-c", "from metaspo.bench.served import main; main()", name, upstream]
+    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
+        server = start_server(name, upstream, port=0, folder=folder)
+        try:
+            yield server
+        finally:
+            server.process.communicate()
+
+
+def start_server(name: str, upstream: str, *, port: int, folder: str) -> Served:
+    """The same on a port, or any that is free for 0, with its cache in a folder; it ends with its standard input."""
+    program = "from metaspo.bench.served import main; main()"
+    command = [sys.executable, "-c", program, name, upstream, str(port), folder]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
-    try:
-        assert process.stdout is not None
-        yield Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
-    finally:
-        process.communicate()
+    assert process.stdout is not None
+    return Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
 
 
 async def _ask(server: Served, calls: int, *, start: int) -> Timing:

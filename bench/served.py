@@ -8,7 +8,6 @@ import asyncio
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ BARE, OURS = "bare aiohttp.web", "metaspo serve"
 
 
 @asynccontextmanager
-async def bare(_upstream: str) -> AsyncIterator[int]:
+async def bare(_upstream: str, _port: int, _folder: Path) -> AsyncIterator[int]:
     """Reads the body as JSON and answers the same to everybody."""
     from metaspo.bench.fast_server import ANSWER  # which is also run as a program
 
@@ -45,19 +44,18 @@ async def bare(_upstream: str) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def ours(upstream: str) -> AsyncIterator[int]:
+async def ours(upstream: str, port: int, folder: Path) -> AsyncIterator[int]:
     """The whole server, with its cache on disk."""
-    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
-        model = {"model": MODEL, "endpoints": [upstream], "concurrency": SLOTS}
-        config = ServeConfig.model_validate({"models": [model], "port": 0, "cache": "cache"})
-        async with open_server(config, environment={}, folder=Path(folder)) as (_, address):
-            yield int(address.rpartition(":")[2].partition("/")[0])
+    model = {"model": MODEL, "endpoints": [upstream], "concurrency": SLOTS}
+    config = ServeConfig.model_validate({"models": [model], "port": port, "cache": "cache"})
+    async with open_server(config, environment={}, folder=folder) as (_, address):
+        yield int(address.rpartition(":")[2].partition("/")[0])
 
 
-async def serve(name: str, upstream: str) -> None:
+async def serve(name: str, upstream: str, port: int, folder: Path) -> None:
     """Serve until standard input ends."""
     contender = bare if name == BARE else ours
-    async with contender(upstream) as port:
+    async with contender(upstream, port, folder) as port:
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
         loop = asyncio.get_running_loop()
@@ -67,9 +65,10 @@ async def serve(name: str, upstream: str) -> None:
 
 
 def main() -> None:
-    """Serve what the arguments name (name, upstream)."""
+    """Serve what the arguments name (name, upstream, port or 0 for any, folder of the cache)."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # whoever asks has the other one
     gc.freeze()  # as the command does
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve(*sys.argv[1:]))
+        name, upstream, port, folder = sys.argv[1:]
+        runner.run(serve(name, upstream, int(port), Path(folder)))

@@ -1,22 +1,24 @@
-"""`metaspo serve` under many clients at once for a long time, while the model's server behind it is killed again and
-again: what its memory does, what clients see, what was paid for twice."""
+"""`metaspo serve` under many clients at once for a long time, while the model's server behind it, or it itself, is
+killed again and again: what its memory does, what clients see, what was paid for twice."""
 
 import asyncio
 import random
 import socket
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 import aiohttp
 import orjson
 
 from metaspo.bench.mortal_server import DIGEST
 from metaspo.bench.report import Report, Row
-from metaspo.bench.serve import Served, served
+from metaspo.bench.serve import Served, start_server
 from metaspo.bench.served import MODEL, OURS, SLOTS
 from metaspo.bench.workload import filler
 
@@ -25,6 +27,7 @@ DOWN = 1.0  # seconds that a killed server is away
 REPEATED = 0.3  # of all questions were asked before
 MEMORY_OF = 1_000  # questions back that are asked again
 PERIODS = 10  # rows of the report
+Victim = Literal["model", "server"]
 
 
 @dataclass(slots=True)
@@ -35,21 +38,25 @@ class _Seen:
     asked: int = 0
 
 
-async def measure_soak(*, clients: int = CLIENTS, seconds: float = SECONDS, between: float = BETWEEN) -> Report:
-    """So many clients for so long; the model's server is killed every `between` seconds."""
+async def measure_soak(
+    *, clients: int = CLIENTS, seconds: float = SECONDS, between: float = BETWEEN, victim: Victim = "model"
+) -> Report:
+    """So many clients for so long; the model's server, or metaspo's own, is killed every `between` seconds."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         paid = Path(folder) / "paid"
         port = _free_port()
-        mortal = _Mortal(port, paid)
-        with served(OURS, f"http://127.0.0.1:{port}/v1") as server:
-            await mortal.start()
-            killing = asyncio.create_task(mortal.kill_again_and_again(between))
-            try:
-                rows = await _soak(server, clients, seconds)
-            finally:
-                killing.cancel()
-                await asyncio.wait([killing])
-                await mortal.end()
+        model, server = _Model(port, paid), _Server(f"http://127.0.0.1:{port}/v1", folder)
+        mortal: _Mortal = model if victim == "model" else server
+        await model.start()
+        await server.start()
+        killing = asyncio.create_task(mortal.kill_again_and_again(between))
+        try:
+            rows = await _soak(server, clients, seconds)
+        finally:
+            killing.cancel()
+            await asyncio.wait([killing])
+            await model.end()
+            await server.end()
         digests = paid.read_bytes()
     times = Counter(digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST))
     return Report(
@@ -59,7 +66,7 @@ async def measure_soak(*, clients: int = CLIENTS, seconds: float = SECONDS, betw
         parameters={
             "clients, one question after the other": clients,
             "of their questions asked before": REPEATED,
-            "kills of the model's server": mortal.kills,
+            f"kills of {'the model' if victim == 'model' else 'metaspo'}'s server": mortal.kills,
             "paid for": times.total(),
             "paid for again": times.total() - len(times),
             "under way at kills, at most": mortal.kills * SLOTS,
@@ -67,7 +74,7 @@ async def measure_soak(*, clients: int = CLIENTS, seconds: float = SECONDS, betw
     )
 
 
-async def _soak(server: Served, clients: int, seconds: float) -> list[Row]:
+async def _soak(server: "_Server", clients: int, seconds: float) -> list[Row]:
     seen, began = _Seen(), perf_counter()
     rows: list[Row] = []
     headers = {"Content-Type": "application/json"}
@@ -76,7 +83,7 @@ async def _soak(server: Served, clients: int, seconds: float) -> list[Row]:
         for period in range(PERIODS):
             before = seen.asked
             await asyncio.sleep(began + seconds * (period + 1) / PERIODS - perf_counter())
-            cpu, memory = server.use()
+            cpu, memory = await server.use()
             rows.append(
                 {
                     "seconds": perf_counter() - began,
@@ -101,32 +108,36 @@ async def _ask(session: aiohttp.ClientSession, url: str, seen: _Seen, client: in
         seen.asked += 1
         question = {"role": "user", "content": f"Statement {number}: {filler(120)}"}
         body = {"model": MODEL, "messages": [question], "max_tokens": 64, "temperature": 0}
-        async with session.post(url, data=orjson.dumps(body)) as answer:
-            await answer.read()
-            seen.statuses[answer.status] += 1
+        seen.statuses[await _post(session, url, orjson.dumps(body))] += 1
 
 
-class _Mortal:
-    """The model's server, killed again and again.
+async def _post(session: aiohttp.ClientSession, url: str, body: bytes) -> int:
+    """The status of an answer; a client whose server is gone asks it again until it is back."""
+    while True:
+        try:
+            async with session.post(url, data=body) as answer:
+                await answer.read()
+                return answer.status
+        except aiohttp.ClientConnectionError:
+            await asyncio.sleep(DOWN / 2)
+
+
+class _Mortal(ABC):
+    """A server that is killed again and again.
 
     Attributes:
         kills: how often so far.
     """
 
-    def __init__(self, port: int, paid: Path) -> None:
-        self._command = [
-            *(sys.executable, "-c", "from metaspo.bench.mortal_server import main; main()"),
-            *(str(port), str(paid)),
-        ]
-        self._process: asyncio.subprocess.Process | None = None
-        self.kills = 0
+    kills = 0
 
+    @abstractmethod
     async def start(self) -> None:
         """Return when it listens."""
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
-        assert self._process.stdout is not None
-        await self._process.stdout.readline()
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Kill it."""
 
     async def kill_again_and_again(self, between: float) -> None:
         """Until cancelled."""
@@ -137,11 +148,51 @@ class _Mortal:
             await asyncio.sleep(DOWN)
             await self.start()
 
+
+class _Model(_Mortal):
+    """The model's."""
+
+    def __init__(self, port: int, paid: Path) -> None:
+        self._command = [
+            *(sys.executable, "-c", "from metaspo.bench.mortal_server import main; main()"),
+            *(str(port), str(paid)),
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
+        assert self._process.stdout is not None
+        await self._process.stdout.readline()
+
     async def end(self) -> None:
-        """Kill it."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+
+class _Server(_Mortal):
+    """Metaspo's, at one port and with one cache."""
+
+    def __init__(self, upstream: str, folder: str) -> None:
+        self._upstream, self._folder, self._port = upstream, folder, _free_port()
+        self._served: Served | None = None
+        self.url = f"http://127.0.0.1:{self._port}/v1/chat/completions"
+
+    async def start(self) -> None:
+        self._served = await asyncio.to_thread(start_server, OURS, self._upstream, port=self._port, folder=self._folder)
+
+    async def end(self) -> None:
+        served, self._served = self._served, None
+        if served is not None:
+            served.process.kill()
+            served.process.communicate()
+
+    async def use(self) -> tuple[float, int]:
+        """CPU seconds and bytes of memory of the one that is there."""
+        while (served := self._served) is None:  # noqa: ASYNC110 - a process is starting
+            await asyncio.sleep(DOWN / 10)
+        return served.use()
 
 
 def _free_port() -> int:

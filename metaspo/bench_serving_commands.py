@@ -1,11 +1,20 @@
-"""`metaspo bench serve`, `soak`, `embed`, `watch`, `page`: what metaspo costs others: programs, and those who look."""
+"""`metaspo bench serve`, `soak`, `machines`, `embed`, `watch`, `page`: what metaspo costs others, and many of it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from metaspo.bench import installed, measure_embed, measure_flood, measure_serve, measure_soak, measure_watching
+from metaspo.bench import (
+    installed,
+    measure_embed,
+    measure_flood,
+    measure_machines,
+    measure_serve,
+    measure_soak,
+    measure_watching,
+)
+from metaspo.bench.soak import Victim
 from metaspo.bench_commands import Turns, bench_app, show
 from metaspo.console import exit_on_user_error, run_async
 from metaspo.engine import ConfigError
@@ -31,16 +40,34 @@ def serve(
 def soak(
     clients: Annotated[int, typer.Option(metavar="N", min=1, help="At once, one question after the other.")] = 1_000,
     seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="In all.")] = 600.0,
-    between: Annotated[
-        float, typer.Option(metavar="NUMBER", min=0.5, help="Seconds between two kills of the model's server.")
-    ] = 30.0,
+    between: Annotated[float, typer.Option(metavar="NUMBER", min=0.5, help="Seconds between two kills.")] = 30.0,
+    victim: Annotated[
+        Victim, typer.Option(help="Whose server is killed: the model's, or `metaspo serve` itself.")
+    ] = "model",
     json: Json = False,
 ) -> None:
-    """Many clients at `metaspo serve` for a long time, while the model's server is killed again and again.
+    """Many clients at `metaspo serve` for a long time, while a server is killed again and again.
 
     The server's memory, what clients got, and what was paid for twice.
     """
-    show(run_async(measure_soak(clients=clients, seconds=seconds, between=between)), json=json)
+    show(run_async(measure_soak(clients=clients, seconds=seconds, between=between, victim=victim)), json=json)
+
+
+@bench_app.command()
+def machines(
+    redis: Annotated[str, typer.Option(metavar="URL", help="A server to share by; else one is started.")] = "",
+    processes: Annotated[int, typer.Option(metavar="N", min=1, help="At once.")] = 8,
+    per_minute: Annotated[int, typer.Option(metavar="N", min=60, help="Requests that the limit lets through.")] = 6_000,
+    seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="In all.")] = 180.0,
+    between: Annotated[float, typer.Option(metavar="NUMBER", min=0.5, help="Seconds between two kills.")] = 10.0,
+    json: Json = False,
+) -> None:
+    """Processes under one limit and one cap, one of them killed again and again: what they use of both."""
+    with exit_on_user_error():
+        report = run_async(
+            measure_machines(url=redis, processes=processes, per_minute=per_minute, seconds=seconds, between=between)
+        )
+    show(report, json=json)
 
 
 @bench_app.command()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from math import inf, isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,7 +125,13 @@ class Server:
             except web.HTTPRequestEntityTooLarge:
                 return failure(CallFailed(f"The body is over {MAX_OF_BODY >> 20} MiB.", kind="request"))
             except web.RequestPayloadError as error:
-                return failure(CallFailed(f"The body cannot be read: {' '.join(str(error).split())}.", kind="request"))
+                # aiohttp reads on, and logs whatever that raises but for a time-out, which it takes for the end
+                request.content.set_exception(TimeoutError())
+                response = failure(
+                    CallFailed(f"The body cannot be read: {' '.join(str(error).split())}.", kind="request")
+                )
+                response.force_close()
+                return response
             except ValueError as error:
                 return failure(CallFailed(str(error), kind="request"))
             except Exception as bug:
@@ -370,9 +377,12 @@ def _keep_alive_of(http: web.Request) -> float | None:
     if said is None:
         return None
     try:
-        return max(1.0, float(said))
+        every = float(said)
     except ValueError:
-        raise CallFailed(f"{KEEP_ALIVE} must be a number of seconds.", kind="request") from None
+        every = inf
+    if not isfinite(every):
+        raise CallFailed(f"{KEEP_ALIVE} must be a number of seconds.", kind="request")
+    return max(1.0, every)
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:

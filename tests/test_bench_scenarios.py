@@ -21,6 +21,7 @@ from metaspo.bench import (
     measure_flood,
     measure_hanging,
     measure_lag,
+    measure_machines,
     measure_makespan,
     measure_overhead,
     measure_programs,
@@ -321,6 +322,27 @@ async def test_nothing_is_paid_for_twice_beyond_what_was_under_way_when_the_mode
     assert isinstance(again, int)
     assert isinstance(under_way, int)
     assert again <= under_way
+
+
+@pytest.mark.slow
+async def test_processes_under_one_limit_and_one_cap_pass_neither_though_some_are_killed() -> None:
+    report = await measure_machines(processes=3, per_minute=3_000, seconds=25, between=4)
+    assert sum(int(row["refused (429)"] or 0) for row in report.rows) == 0
+    answered, cap = report.parameters["answered in all"], report.parameters["cap on calls"]
+    assert isinstance(answered, int)
+    assert isinstance(cap, int)
+    assert 0 < answered <= cap
+    assert report.parameters["kills"]
+
+
+@pytest.mark.slow
+async def test_nothing_is_paid_for_twice_beyond_what_was_under_way_when_the_server_itself_is_killed() -> None:
+    report = await measure_soak(clients=20, seconds=20, between=5, victim="server")
+    again, under_way = report.parameters["paid for again"], report.parameters["under way at kills, at most"]
+    assert isinstance(again, int)
+    assert isinstance(under_way, int)
+    assert again <= under_way
+    assert report.rows[-1]["answered"]
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=200), st.floats(10, 100))

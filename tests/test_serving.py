@@ -211,6 +211,7 @@ async def test_a_final_failure_says_that_it_is_and_stops_no_other_model(
         ({**CHAT, "model": "x"}, 404, "there are: m"),
         ({**CHAT, "n": 0}, 400, "`n`"),
         ({**CHAT, "store": True}, 400, "store"),
+        ({**CHAT, "stream": "false"}, 400, "`stream` must be true or false"),
         ([], 400, "object"),
     ],
 )
@@ -478,3 +479,23 @@ async def _half_a_body(folder: Path, *, key: str) -> tuple[str, bytes]:
         body = await reader.readexactly(int(length.partition(":")[2]))
         writer.close()
         return told, body
+
+
+@pytest.mark.parametrize("seconds", ["soon", "nan", "inf"])
+async def test_signs_of_life_come_every_number_of_seconds(tmp_path: Path, seconds: str) -> None:
+    async with at(tmp_path, config_of("http://127.0.0.1:9/v1")) as (session, _):
+        status, body, _ = await post(session, x_metaspo_keep_alive=seconds)
+        assert (status, body["error"]["message"]) == (400, "x-metaspo-keep-alive must be a number of seconds.")
+
+
+async def test_a_body_that_cannot_be_unpacked_is_refused_without_a_word_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    with upstream() as model:
+        async with at(tmp_path, config_of(model.url)) as (session, _):
+            async with session.post("/v1/chat/completions", data=b"no gzip", headers=headers) as answer:
+                assert answer.status == 400
+                assert "cannot be read" in (await answer.json())["error"]["message"]
+            assert (await post(session))[0] == 200
+    assert not caplog.records
