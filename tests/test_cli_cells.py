@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer
 from command_line import apart, end, here, start, write_project
+from real_redis import real_redis
 from world import World
 
 WORLD = World(3, malformed=0.1)
@@ -63,3 +64,23 @@ def test_a_cap_that_each_of_many_processes_would_spend_is_refused(project: Path,
 def test_one_cell_makes_no_tables(project: Path) -> None:
     for options in (["--plan"], ["--out", "there"], ["--on", "auto"]):
         assert here("compare", "grid.toml", "--cell", "1", *options).code == 2
+
+
+def test_cells_in_processes_of_their_own_keep_the_cap_of_their_group(
+    tmp_path: Path, server: ChatServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """And go on under a higher one from what was answered."""
+    lane = 'requests_per_minute = 6000\nlimit_group = "provider"\nprices = {input = 0, output = 0}'
+    with real_redis(tmp_path_factory.mktemp("redis")) as store:
+        for cap in (60, 100_000):
+            path = write_project(tmp_path, server.url, lane=lane, head=f'cache = "{store.url}"')
+            budget = f'\n[budget]\ncalls = {cap}\ngroup = "cells"\n'
+            path.write_text(path.read_text(encoding="utf-8") + budget, encoding="utf-8")
+            (tmp_path / "grid.toml").write_text(GRID, encoding="utf-8")
+            cells = [start("compare", "grid.toml", "--cell", cell, "--quiet", folder=tmp_path) for cell in ("3", "4")]
+            ends = [end(cell) for cell in cells]
+            if cap == 60:
+                assert server.calls == 60
+                assert any("budget of the group cells is used up" in ended.err for ended in ends), ends
+        assert [ended.code for ended in ends] == [0, 0], ends
+        assert server.calls > 60

@@ -54,12 +54,12 @@ def check_parts(prepared: Sequence[Prepared], *, files: Sequence[Path], option: 
 
 
 def check_caps(prepared: Sequence[Prepared], *, option: str) -> None:
-    """Raises `ConfigError` for a cap, which holds within one process: each of many would spend it."""
+    """Raises `ConfigError` for a cap that holds within one process: each of many would spend it."""
     for item in prepared:
-        if caps(item.config.budget) != Budget():
+        if caps(item.config.budget) != Budget() and not item.config.budget.group:
             raise ConfigError(
-                f"{option}: {item.source}: budget: a cap holds within one process, and these are many: leave "
-                "[budget] out, and look at what --plan says"
+                f"{option}: {item.source}: budget: a cap holds within one process, and these are many: give it a "
+                "group, over a cache at redis://…, or leave [budget] out and look at what --plan says"
             )
 
 
