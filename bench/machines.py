@@ -39,6 +39,8 @@ async def measure_machines(
         try:
             for _ in range(processes):
                 await crowd.add()
+            while not (await upstream.counts())[0]:  # noqa: ASYNC110 - programs are starting
+                await anyio.sleep(0.1)
             killing = asyncio.create_task(crowd.kill_again_and_again(between))
             rows = await _watch(upstream, seconds, per_minute / 60)
             killing.cancel()

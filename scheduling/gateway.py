@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
-from metaspo.cache import Store, request_key
+from metaspo.cache import Store, StoreError, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.call_record import CallReports, OnCall
 from metaspo.scheduling.claiming import Claimer
@@ -31,7 +31,7 @@ from metaspo.scheduling.store_writer import StoreWriter
 
 CHUNK = 256  # requests looked up and queued between two looks at the event loop
 BATCH_WINDOW = 8_192  # requests of one batch under way at once, so that a batch of a million takes little memory
-NOT_SHARED = "that takes a store on a Redis server"
+NOT_SHARED = "that takes a cache on a Redis or Valkey server"
 CLOSE_GRACE = 30.0  # seconds that paid answers get to come in when the gateway is closed, and again to be stored
 
 
@@ -96,13 +96,13 @@ class Gateway:
         return f"<Gateway waiting={len(self._flights)} lanes={list(self._lanes.values())}>"
 
     async def __aenter__(self) -> Self:
-        """Raises `RuntimeError` if one of the lanes is open in another gateway, and `ValueError` if one is to share its
+        """Raises `RuntimeError` if one of the lanes is open in another gateway, and `StoreError` if one is to share its
         limits and the store is not one that processes can share them by."""
         sharing = self._store.sharing
         for lane in self._lanes.values():
             lane.require_free()
             if lane.settings.limit_group and sharing is None:
-                raise ValueError(f"the lane {lane.name!r} shares its limits: {NOT_SHARED}")
+                raise StoreError(f"The lane {lane.name!r} shares its limits: {NOT_SHARED}.")
         self._loop = asyncio.get_running_loop()
         self._open_lanes = {
             name: OpenLane(
@@ -297,7 +297,7 @@ class Gateway:
             raise waiter.account.exhausted
         if (pool := waiter.account.purse.pool) is not None:
             if self._sharer is None:
-                raise ValueError(f"the budget shares its caps in the group {pool.group!r}: {NOT_SHARED}")
+                raise StoreError(f"The budget shares its caps in the group {pool.group!r}: {NOT_SHARED}.")
             self._sharer.adopt(waiter.account.purse, pool)
         flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)

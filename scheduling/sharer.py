@@ -26,6 +26,7 @@ class Sharer:
         self._purses: dict[Pool, Purse] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         for _, allowance in self._allowances():
             allowance.driven_by(self._wake)
 
@@ -40,9 +41,10 @@ class Sharer:
 
     async def aclose(self) -> None:
         """Give back what is left, if that can be."""
+        self._closed = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            self._news.set()
+            await asyncio.wait([self._task])  # not cancelled: nobody would know what it had set aside
         with suppress(StoreError):
             for _, allowance in self._allowances():
                 allowance.give_all_back()
@@ -61,7 +63,7 @@ class Sharer:
 
     async def _work(self) -> None:
         try:
-            while True:
+            while not self._closed:
                 self._news.clear()
                 for lane, allowance in self._allowances():
                     await self._serve(lane, allowance)
@@ -69,7 +71,7 @@ class Sharer:
                     await self._fill(pool, purse)
                 due = min((allowance.expires_at() for _, allowance in self._allowances()), default=inf)
                 due = min((due, *(pool.due for pool in self._purses)))
-                if due == inf and not self._news.is_set():
+                if (due == inf and not self._news.is_set()) or self._closed:
                     return
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due):

@@ -57,15 +57,16 @@ def requests(amount: float, *, rate: float = 1_000.0, burst: float = 10.0, hold:
 
 async def test_all_together_get_the_rate_first_come_first_served(server: RealRedis) -> None:
     async with processes(server, 3) as some:
-        began, taken = time.monotonic(), 0.0
-        due = []
+        began, taken, not_before = time.monotonic(), 0.0, 0.0
         for turn in range(30):
+            asked = time.monotonic()
             granted = await some[turn % 3].take(requests(20))
             taken += 20
-            due.append(time.monotonic() + granted.wait)
-            assert due[-1] - began >= (taken - 10) / 1_000 - ROUNDED
+            due = time.monotonic() + granted.wait
+            assert due - began >= (taken - 10) / 1_000 - ROUNDED
+            assert due >= not_before - ROUNDED
             assert granted.requests_sent == taken
-        assert due == sorted(due)
+            not_before = asked + granted.wait
 
 
 async def test_wait_times_are_right_to_a_millisecond(server: RealRedis) -> None:
@@ -87,8 +88,8 @@ async def test_what_is_given_back_is_the_next_ones(server: RealRedis) -> None:
 
 async def test_whoever_is_refused_holds_all(server: RealRedis) -> None:
     async with processes(server, 2) as (one, two):
-        await one.take(requests(0, hold=3.0))
-        assert (await two.take(requests(1))).wait > 2.5
+        await one.take(requests(0, hold=300.0))
+        assert (await two.take(requests(1))).wait > 200
 
 
 async def test_the_scarcer_of_requests_and_tokens_decides(server: RealRedis) -> None:
@@ -169,17 +170,17 @@ async def answered_at(server: RealRedis, gateways: int, calls: int, settings: La
 
 async def test_gateways_that_share_a_limit_keep_it_together(server: RealRedis) -> None:
     settings = LaneSettings(concurrency=64, requests_per_minute=6_000, limit_group="provider")
-    came = await answered_at(server, 3, 30, settings)
-    assert len(came) == 90
-    burst = 3 * 10  # what was saved up, and what a slow gateway still had
-    for first in range(0, 90, 10):
-        for last in range(first, 90):
+    came = await answered_at(server, 3, 50, settings)
+    assert len(came) == 150
+    burst = 10 + 3 * 2 * 10  # what was saved up, and two batches of each gateway where all were held up
+    for first in range(0, 150, 10):
+        for last in range(first, 150):
             assert last - first + 1 <= 100 * (came[last] - came[first]) + burst
 
 
 async def test_a_shared_limit_takes_a_store_to_share_it_by() -> None:
     lane = Lane("api", [Server()], LaneSettings(limit_group="provider"))
-    with pytest.raises(ValueError, match="takes a store on a Redis server"):
+    with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
         async with Gateway([lane], store=MemoryStore()):
             pass
 
@@ -237,5 +238,5 @@ async def test_answers_from_the_cache_cost_a_shared_cap_nothing(server: RealRedi
 async def test_a_shared_cap_takes_a_store_to_share_it_by() -> None:
     account = Account("run", Budget(calls=5, group="november"))
     async with Gateway([Lane("api", [Server()])], store=MemoryStore()) as gateway:
-        with pytest.raises(ValueError, match="takes a store on a Redis server"):
+        with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
             await gateway.complete(ask(1), lane="api", account=account)

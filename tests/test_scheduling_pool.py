@@ -59,7 +59,8 @@ class Process:
         elif self.out:
             spent = self.out.pop()
             self.taken = self.taken._replace(dollars=self.taken.dollars - spent.dollars / 2)
-        self.ask(cap, now)
+        if self.pool.may_grow:  # else nobody is woken
+            self.ask(cap, now)
         self.ended = self.ended or not (self.pool.may_grow or self.out)
 
     def ask(self, cap: Cap, now: float, *, last: bool = False) -> None:
@@ -124,3 +125,12 @@ def test_who_has_nothing_out_gives_back_what_is_left_after_some_time() -> None:
     assert cap.taken.dollars == pytest.approx(process.taken.dollars)
     assert not cap.holders
     assert process.pool.due == NEVER
+
+
+def test_a_refusal_while_calls_are_out_is_not_the_last_word() -> None:
+    """What they give back may be enough."""
+    cap, process, at_most = Cap(), Process(1, 3), Amounts(1, 0, 3.0)
+    for now in range(12):
+        process.step(cap, at_most, float(now))
+    assert process.left == 0
+    assert process.taken.dollars == pytest.approx(4.5)
