@@ -92,7 +92,8 @@ class Pool:
                 *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
             )
         self.due, self._needed = now + lease / 3, NONE
-        return CapAsk(self.group, self._caps, least, most, out)
+        left = any(aside - spent > SLACK for aside, spent in zip(self._aside, taken, strict=True))
+        return CapAsk(self.group, self._caps, least, most, out or left)
 
     def told(self, asked: CapAsk, got: Set, now: float, *, out: bool) -> None:
         """What was set aside, or given back."""

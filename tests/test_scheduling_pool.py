@@ -94,7 +94,7 @@ def test_no_cap_is_passed_by_what_was_spent_or_may_be(steps: list[tuple[int, Amo
 def test_the_cap_is_spent_whole_by_those_that_want_it(wanted: list[int]) -> None:
     cap, now, at_most = Cap(), 0.0, Amounts(1.0, 10, 0.01)
     processes = [Process(who, calls) for who, calls in enumerate(wanted)]
-    for _ in range(2_000):
+    for _ in range(1_000):
         now += RETRY / 4
         for process in processes:
             process.step(cap, at_most, now)
