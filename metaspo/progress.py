@@ -169,13 +169,12 @@ class _Live(_Said):
         if not self.done:
             first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
         second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}")
-        if self._best is not None:
-            second.append(f"best {self._best:.1%} on the train examples; ", style="green")
         second.append(self._stage, style="dim")
         if self._asked:
-            waited = _clock_text(now - self._asked_since)
             prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"
-            second.append(f"; waiting for {prompts} from the optimizer, {waited}", style="dim")
+            second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
+        if self._best is not None:
+            second.append(f"; best {self._best:.1%}{'' if self._asked else ' on the train examples'}", style="green")
         return [first, second]
 
 

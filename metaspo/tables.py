@@ -65,15 +65,11 @@ def print_start(err: Console, prepared: Prepared) -> None:
     optimizer = config.optimizer.model if config.optimizer else "none"
     judge = f", judge {config.judge.model}" if config.judge else ""
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
-    start = f"\n  {prepared.start.sentence}" if prepared.start.run else ""
-    err.print(
-        f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}\n"
-        f"  user prompts: {inner_proposer(config.inner).describe()}\n"
-        f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}"
-        f"{start}",
-        highlight=False,
-        markup=False,
-    )
+    say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
+    say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
+    say(err, f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}")
+    if prepared.start.run:
+        say(err, f"  {prepared.start.sentence}")
 
 
 def evaluation_data(report: EvaluationReport) -> Data:
@@ -129,7 +125,7 @@ def fitting(
 
 def make_table(title: str | None, *columns: str) -> WholeTable:
     """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`. Cells are markup."""
-    table = WholeTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         text = not number or column in TEXT_COLUMNS
         table.add_column(column, justify="left" if text else "right", overflow="fold")
