@@ -131,19 +131,24 @@ def say_error(message: str) -> None:
     """One line per fault on standard error, without markup or a traceback; a name of thousands of letters is cut."""
     for line in without_held(message).splitlines():
         shown = line if len(line) <= 2 * HALF_LINE else f"{line[:HALF_LINE]} […] {line[-HALF_LINE:]}"
-        err.print(Text.assemble(("error:", "bold red"), f" {shown}"))
+        _say(Text.assemble(("error:", "bold red"), f" {shown}"))
 
 
 def say_warning(message: str) -> None:
     """What has to be known though the command goes on, on standard error."""
-    err.print(f"warning: {without_held(message)}", highlight=False, markup=False)
+    _say(Text(f"warning: {without_held(message)}"))
 
 
 def say_how_to_go_on(*reasons: Exception | str) -> None:
     """What to do after a stop for these reasons, and that everything is kept, unless one of them has said so."""
     kept = "" if any("is kept" in str(reason) for reason in reasons) else f"{KEPT} "
     capped = reasons and all(isinstance(reason, BudgetExhausted) for reason in reasons)
-    err.print(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}.", highlight=False, markup=False)
+    _say(Text(f"{kept}{GO_ON}{RAISE_CAP if capped else ''}."))
+
+
+def _say(text: Text) -> None:
+    """Wrapped at words on a terminal, one line elsewhere, for programs that look for it."""
+    err.print(text, soft_wrap=not err.is_terminal)
 
 
 def take_any_text() -> None:

@@ -34,6 +34,7 @@ class ProgressDisplay:
         self._started = clock()
         self._tenths = 0  # of the model's file, as last said
         self._shown: list[_Live] = []
+        self._left = TimeLeft()  # of all runs together
         self._live = Live(self, console=console, refresh_per_second=4, transient=True) if self._is_live else None
 
     @property
@@ -59,7 +60,8 @@ class ProgressDisplay:
         """What is shown now, in so many lines at most: of many runs a total, and those that go on."""
         now = self._clock()
         lines = [_line(self._total(now), width)] if len(self._shown) > 1 else []
-        going = [run for run in self._shown if not run.done] if len(self._shown) > 1 else self._shown
+        cheapest_first = sorted(self._shown, key=lambda run: run.left.planned)
+        going = [run for run in cheapest_first if not run.done] if len(self._shown) > 1 else self._shown
         for run in going[: max(1, (height - len(lines)) // 2)]:
             lines += [_line(text, width) for text in run.texts(now)]
         return lines
@@ -69,7 +71,10 @@ class ProgressDisplay:
         settled = sum(run.left.settled for run in self._shown)
         done = sum(run.done for run in self._shown)
         text = Text.assemble((f"all {len(self._shown)} runs ", "bold"), _bar(settled, planned))
-        return text.append(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
+        text.append(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
+        if done < len(self._shown):
+            text.append(f"  {spoken(self._left.seconds(now=now))}", style="cyan")
+        return text
 
     def downloaded(self, done: int, total: int) -> None:
         """Shows how far a model's file has been fetched, in bytes."""
@@ -88,7 +93,7 @@ class ProgressDisplay:
             return Observer()
         if not self._is_live:
             return _Lines(self._console, name, self._clock)
-        self._shown.append(_Live(self._console, name, self._clock))
+        self._shown.append(_Live(self._console, name, self._clock, self._left))
         return self._shown[-1]
 
 
@@ -134,14 +139,24 @@ class _Said(Observer):
 class _Live(_Said):
     """Two lines that are drawn anew several times a second."""
 
-    def __init__(self, console: Console, name: str, clock: Clock) -> None:
+    def __init__(self, console: Console, name: str, clock: Clock, every: TimeLeft) -> None:
+        """`every` is of all runs that are shown together."""
         super().__init__(console, name, clock)
+        self._every = every
         self._started = clock()
         self._stage = "starting"
         self._best: float | None = None
         self._asked = 0
         self._asked_since = 0.0
         self.done = False
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        super().planned(base_calls=base_calls, optimizer_calls=optimizer_calls)
+        self._every.more(base_calls + optimizer_calls, now=self._clock())
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        super().calls_done(base_calls=base_calls, optimizer_calls=optimizer_calls)
+        self._every.settle(base_calls + optimizer_calls, now=self._clock())
 
     def stage(self, name: str) -> None:
         self._stage = name
@@ -159,6 +174,7 @@ class _Live(_Said):
 
     def finished(self) -> None:
         self._stage, self.done = "done", True
+        self._every.settle(self.left.planned - self.left.settled, now=self._clock())
 
     def texts(self, now: float) -> list[Text]:
         """How far it is; and what it is at."""

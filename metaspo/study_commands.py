@@ -348,7 +348,7 @@ def _study(
         for table in findings.tables:
             _print_table(table)
         for sentence in findings.verdicts:
-            out.print(sentence, highlight=False, markup=False)
+            tables.say(out, sentence)
     page = _pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     if stopped := [result for result in results if result.stopped]:
@@ -404,7 +404,7 @@ def _print_table(table: Table) -> None:
         made.add_row(*(escape(shown(value)) for value in row))
     out.print(made)
     if table.note:
-        out.print(table.note, style="dim", highlight=False, markup=False)
+        tables.say(out, table.note, style="dim")
 
 
 def _pages() -> Any:  # noqa: ANN401 - the module `metaspo.engine.report`

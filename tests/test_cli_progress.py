@@ -1,6 +1,7 @@
 """What is printed beside a run and after it is said in words that need no manual."""
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -80,6 +81,25 @@ def test_no_line_of_the_progress_is_longer_than_the_terminal_nor_are_there_more_
     assert ("all 40 runs" in lines[0][: len("all 40 runs")]) == (runs == 40)
 
 
+def test_many_runs_have_a_total_with_the_time_left_and_the_cheapest_stand_first() -> None:
+    now = [0.0]
+    display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: now[0])
+    runs = {calls: display.observer(f"run-{calls}") for calls in (4000, 1000, 2000)}
+    for calls, observer in runs.items():
+        observer.planned(base_calls=calls, optimizer_calls=0)
+    now[0] = 60.0
+    for observer in runs.values():
+        observer.calls_done(base_calls=100)
+    total, *rest = [line.plain for line in display.lines(width=120, height=24)]
+    assert [line.split()[0] for line in rest[::2]] == ["run-1000", "run-2000", "run-4000"]
+    low, high = (float(number) for number in re.findall(r"[\d.]+", total.split("done")[1]))
+    assert low <= (7000 - 300) / 300 <= high, "minutes, at 300 calls a minute"
+    runs[1000].finished()
+    total, *rest = [line.plain for line in display.lines(width=120, height=24)]
+    assert "1 done" in total
+    assert not any("run-1000" in line for line in rest)
+
+
 def test_the_optimizer_that_is_waited_for_is_named_for_as_long_as_it_is() -> None:
     terminal = Console(file=io.StringIO(), width=120, force_terminal=True)
     display = ProgressDisplay(terminal, clock=lambda: 0.0)
@@ -92,7 +112,7 @@ def test_the_optimizer_that_is_waited_for_is_named_for_as_long_as_it_is() -> Non
     assert ["2 prompts" in text for text in said] == [False, True, False]
     assert "1 prompt " in said[2]
     observer.optimizer_answered()
-    assert "waiting" not in " ".join(line.plain for line in display.lines(width=120, height=24))
+    assert "being written" not in " ".join(line.plain for line in display.lines(width=120, height=24))
 
 
 def test_the_best_score_that_is_shown_never_falls() -> None:

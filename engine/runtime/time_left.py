@@ -29,6 +29,12 @@ class TimeLeft:
         self.planned, self.settled = planned, 0
         self._times, self._counts = [now], [0]
 
+    def more(self, planned: int, *, now: float) -> None:
+        """Another run, with so many calls ahead, goes on beside those told of before."""
+        if not self._times:
+            self.begin(0, now=now)
+        self.planned += planned
+
     def settle(self, calls: int, *, now: float) -> None:
         """So many more are settled."""
         self.settled += calls
