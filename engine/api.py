@@ -26,6 +26,7 @@ from metaspo.engine.runs.spending_book import command_purse
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
+from metaspo.engine.runtime.progress_line import shown_to
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 from metaspo.engine.track.tracking import tracking
@@ -40,7 +41,7 @@ async def optimize(
     Args:
         config: a TOML file's path, a mapping, a `RunConfig`, or what `prepare` returned.
         gateway: one of your own with lanes "base", "optimizer" and, for a `[judge]`, "judge", in place of the config's.
-        observer: is told how the run goes.
+        observer: is told how the run goes; a line of the terminal, if there is one, where it is left out.
 
     Raises:
         ConfigError, TaskError: for a user's mistake, before anything is spent.
@@ -48,13 +49,13 @@ async def optimize(
         StoreError, RunDirectoryError: when the cache or the run directory cannot be used.
     """
     prepared = config if isinstance(config, Prepared) else prepare(config)
-    observer = observer or Observer()
-    tell_notices([prepared], observer.warn)
-    if gateway is not None:
-        return await run_prepared(prepared, gateway, LaneNames(), observer=observer, beside=tracking)
-    events = LaneEvents()
-    async with open_for([prepared], on_event=events, warn=observer.warn) as (opened, names):
-        return await run_prepared(prepared, opened, names[0], observer=observer, events=events, beside=tracking)
+    with shown_to(observer) as told:
+        tell_notices([prepared], told.warn)
+        if gateway is not None:
+            return await run_prepared(prepared, gateway, LaneNames(), observer=told, beside=tracking)
+        events = LaneEvents()
+        async with open_for([prepared], on_event=events, warn=told.warn) as (opened, names):
+            return await run_prepared(prepared, opened, names[0], observer=told, events=events, beside=tracking)
 
 
 async def optimize_many(
