@@ -13,6 +13,7 @@ import argparse
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import ReopenedRun, reopen
@@ -27,8 +29,11 @@ from metaspo.engine.statistics import SplitGrades, compare
 from metaspo.engine.tasks import Example, Task
 
 # Chosen before any test answer was seen, and not changed since: what peft's examples use for small models.
-RANK, ALPHA, DROPOUT, RATE, EPOCHS, BATCH = 16, 32, 0.05, 5e-4, 10, 4
-ANSWER_TOKENS, ASKED_AT_ONCE = 24, 20
+RANK, ALPHA, DROPOUT, RATE, EPOCHS, BATCH = 16, 32, 0.05, 5e-4, 3, 4
+ANSWER_TOKENS, ASKED_AT_ONCE = 8, 20  # a label alone takes fewer; what is longer is none
+
+PROMPTS: dict[str, Stage] = {"first prompts": "before", "prompts found": "after"}
+LORA: dict[str, Stage] = {f"LoRA, {name}": stage for name, stage in PROMPTS.items()}
 
 Graded = dict[str, list[SplitGrades]]  # by role
 
@@ -111,7 +116,7 @@ def _batches(chats: Sequence[tuple[str, str]], *, rng: random.Random) -> Iterato
             yield order[start : start + BATCH]
 
 
-def tested(answerer: Answerer, run: ReopenedRun, stage: Any, *, seed: int) -> Graded:  # noqa: ANN401 - a literal
+def tested(answerer: Answerer, run: ReopenedRun, stage: Stage, *, seed: int) -> Graded:
     """Every task's test split under the prompts of a stage."""
     graded: Graded = {"source": [], "target": []}
     for task in run.tasks:
@@ -135,21 +140,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--rows", type=int, default=20, help="test examples of each task")
+    parser.add_argument("--found", action="store_true", help="LoRA under the prompts found, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
     run = reopen(RunDirectory(given.run))
+    run = replace(run, tasks=tuple(replace(task, test=task.test[: given.rows]) for task in run.tasks))
     answerer = Answerer(given.model)
-    seeds = given.seeds
-    measured: dict[str, Graded] = {}
-    for name, stage in (("first prompts", "before"), ("prompts found", "after")):
-        measured[name] = _of_seeds([tested(answerer, run, stage, seed=seed) for seed in seeds[:1]], seeds)
-    for name, stage in (("LoRA, first prompts", "before"), ("LoRA, prompts found", "after")):
-        measured[name] = _of_seeds([_tuned(answerer, run, stage, seed) for seed in seeds], seeds)
-    for role in ("source", "target"):
-        _print(role, measured)
+    lora = LORA if given.found else dict(list(LORA.items())[:1])
+    untuned: dict[str, Graded] = {}
+    tuned: dict[str, list[Graded]] = {name: [] for name in lora}
+    for name, stage in PROMPTS.items():
+        started = time.monotonic()
+        untuned[name] = tested(answerer, run, stage, seed=0)
+        print(f"{name}: answered in {time.monotonic() - started:.0f} s", flush=True)
+    for number, seed in enumerate(given.seeds, 1):
+        for name, stage in lora.items():
+            tuned[name].append(_tuned(answerer, run, stage, seed))
+        seeds = given.seeds[:number]
+        measured = {name: _of_seeds([graded], seeds) for name, graded in untuned.items()}
+        measured |= {name: _of_seeds(graded, seeds) for name, graded in tuned.items()}
+        for role in ("source", "target"):
+            _print(role, measured)
 
 
-def _tuned(answerer: Answerer, run: ReopenedRun, stage: Any, seed: int) -> Graded:  # noqa: ANN401 - a literal
+def _tuned(answerer: Answerer, run: ReopenedRun, stage: Stage, seed: int) -> Graded:
     chats = [
         (answerer.chat(run, run.pairs(task)[stage], example), example.answers[0])
         for task in run.tasks
@@ -183,7 +198,9 @@ def _print(role: str, measured: dict[str, Graded]) -> None:
     first = measured["first prompts"][role]
     if not first:
         return
-    print(f"\n| {role} tasks | score | against the first prompts | 95% interval | against the prompts found |")
+    seeds = len({row.seed for row in first})
+    head = "score | against the first prompts | 95% interval | against the prompts found"
+    print(f"\n| {role} tasks, {seeds} seeds | {head} |")
     print("|---|---|---|---|---|")
     for name, graded in measured.items():
         against, found = (compare(graded[role], measured[other][role]) for other in ("first prompts", "prompts found"))
