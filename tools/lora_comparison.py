@@ -141,11 +141,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", type=int, default=20, help="test examples of each task")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="of the run; all if left out")
     parser.add_argument("--found", action="store_true", help="LoRA under the prompts found, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
     run = reopen(RunDirectory(given.run))
-    run = replace(run, tasks=tuple(replace(task, test=task.test[: given.rows]) for task in run.tasks))
+    chosen = [task for task in run.tasks if not given.tasks or task.name in given.tasks]
+    run = replace(run, tasks=tuple(replace(task, test=task.test[: given.rows]) for task in chosen))
     answerer = Answerer(given.model)
     lora = LORA if given.found else dict(list(LORA.items())[:1])
     untuned: dict[str, Graded] = {}
