@@ -147,7 +147,7 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
         raise ConfigError(f"task '{chosen.name}' is answered by a program: what it asks depends on what it is answered")
     model = model_of(prepared.config.base, lane="base", temperature=BASE_TEMPERATURE).of_task(chosen)
     pair = PromptPair(prepared.config.system_prompt, chosen.user_prompt)
-    return explain_key(model.request(render(pair, examples[number - 1].question, roles=prepared.config.roles)))
+    return explain_key(model.request(render(pair, examples[number - 1], roles=prepared.config.roles)))
 
 
 @asynccontextmanager

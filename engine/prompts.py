@@ -1,12 +1,15 @@
 """Prompts: the pair that is optimized, and how it becomes the messages of a request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from metaspo.backends import Message
-from metaspo.engine.tasks.base import PLACEHOLDER, single_braces
+import orjson
+
+from metaspo.backends import Message, json_text
+from metaspo.engine.tasks.base import PLACEHOLDER, Example, single_braces
+from metaspo.engine.tasks.images import with_images
 from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, read_named
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -29,8 +32,8 @@ class PromptPair:
     system: str
     user: str
 
-    def messages(self, question: str) -> tuple[Message, ...]:
-        """The question within the user prompt, under the system prompt.
+    def messages(self, asked: str | Example) -> tuple[Message, ...]:
+        """The question within the user prompt, under the system prompt; of an example with its turns and images.
 
         Raises `PromptError` where the user prompt is several that the task names.
         """
@@ -38,7 +41,7 @@ class PromptPair:
             raise PromptError(
                 f"the user prompt is several named ones ({', '.join(named.texts)}): use prompts.chat(NAME, …)"
             )
-        return Message("system", self.system), Message("user", self.user.replace(PLACEHOLDER, question))
+        return render(self, asked)
 
     def chat(self, name: str, /, **slots: str) -> tuple[Message, ...]:
         """A named prompt with a text for every place in it, under the system prompt. Raises `KeyError`."""
@@ -87,23 +90,41 @@ def check_system_prompt(prompt: str) -> str:
     return prompt
 
 
-def render(pair: PromptPair, question: str, *, roles: Roles = "separate") -> tuple[Message, ...]:
-    """The messages that put a question under a prompt pair.
+def render(pair: PromptPair, asked: str | Example, *, roles: Roles = "separate") -> tuple[Message, ...]:
+    """The messages that put a question, or an example with all that goes with it, under a prompt pair.
 
     "separate" sends the system prompt in the system role; "merged" puts both into one user message, for models
     without a system role.
     """
-    messages = (Message("system", pair.system), Message("user", pair.user.replace(PLACEHOLDER, question)))
+    example = Example(asked, ()) if isinstance(asked, str) else asked
+    text = pair.user.replace(PLACEHOLDER, example.question)
+    messages = (Message("system", pair.system), *example.history, with_images(text, example.images))
     return merged(messages) if roles == "merged" else messages
 
 
 def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The messages without a system role: what stood in it begins the first message that follows it."""
+    """The messages without a system role: what stood in it begins the next message of the user."""
     waiting: list[str] = []
     told: list[Message] = []
     for message in messages:
-        waiting.append(message.content)
-        if message.role != "system":
-            told.append(Message(message.role, "\n\n".join(waiting)))
+        if message.role == "system":
+            waiting.append(message.content)
+        elif waiting and message.role != "user":
+            told += [Message("user", "\n\n".join(waiting)), message]
+            waiting = []
+        else:
+            told.append(_beginning(waiting, message))
             waiting = []
     return (*told, Message("user", "\n\n".join(waiting))) if waiting else tuple(told)
+
+
+def _beginning(above: Sequence[str], message: Message) -> Message:
+    """A message with texts at its beginning."""
+    if not above:
+        return message
+    text = "\n\n".join([*above, message.content])
+    extra = orjson.loads(message.extra) if message.extra else {}
+    if isinstance(parts := extra.get("content"), list):
+        others = [part for part in parts if part.get("type") != "text"]
+        extra["content"] = [{"type": "text", "text": text}, *others]
+    return replace(message, content=text, extra=json_text(extra) if extra else "")

@@ -47,7 +47,7 @@ async def check_task(task: Task, base: Base, config: RunConfig) -> TaskCheck:
     answer: Answered = recalled[0] if recalled else (await asking.ask([0], ()))[0]
     outcome = (await outcomes_of(base, task, [example], {0: answer}, priority=()))[0]
     usage = answer.usage if isinstance(answer, Completion) else None
-    messages = render(pair, example.question, roles=config.roles)
+    messages = render(pair, example, roles=config.roles)
     prompt_characters = sum(len(message.content) for message in messages) - len(example.question)
     return TaskCheck(
         task=task.name,

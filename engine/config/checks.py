@@ -31,6 +31,11 @@ def check_config(config: RunConfig, *, source: str) -> None:
                 "(0 for what costs nothing), or cap calls or tokens instead"
             )
     for task in config.tasks:
+        if task.columns.images and config.base.backend == "local":
+            raise ConfigError(
+                f"{source}: tasks.columns.images: a local model reads text alone: give in [base] a model behind an "
+                f"endpoint that reads images [task {task.name!r}]"
+            )
         if task.judge is not None:
             _check_judge(config, task.judge, f"{source}: tasks.metric", f"[task {task.name!r}]")
     for loop, make, name, options in (

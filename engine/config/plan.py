@@ -14,6 +14,7 @@ from metaspo.engine.config.presets import in_papers_shape
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.tasks import Task
+from metaspo.scheduling.estimate import IMAGE_CHARS
 
 CHARS_PER_TOKEN = 4.0
 GROWN_SYSTEM_TOKENS = 200  # a system prompt that an optimizer has written
@@ -110,7 +111,8 @@ def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls) -> Plan:
 def _mean_prompt_tokens(config: RunConfig, tasks: Sequence[Task]) -> float:
     """Mean length of a base request under the first prompts, in tokens."""
     lengths = [
-        sum(len(message.content) for message in render(pair, example.question, roles=config.roles))
+        sum(len(message.content) for message in render(pair, example, roles=config.roles))
+        + IMAGE_CHARS * len(example.images)
         for task in tasks
         for pair in [PromptPair(config.system_prompt, task.user_prompt)]
         for example in (*task.train, *task.test)

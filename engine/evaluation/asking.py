@@ -69,7 +69,7 @@ class OneCall:
         self._base = base
         model, roles = base.model, base.roles
         self._requests = [
-            model.request(render(base.pair_for(example, pair), example.question, roles=roles)) for example in examples
+            model.request(render(base.pair_for(example, pair), example, roles=roles)) for example in examples
         ]
 
     async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Completion]:

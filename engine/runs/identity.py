@@ -106,5 +106,10 @@ def _form(form: PromptForm) -> dict[str, Any]:
 
 
 def _example(example: Example) -> tuple[object, ...]:
-    seen = (example.question, example.answers)
-    return (*seen, example.metadata) if example.metadata else seen
+    seen: tuple[object, ...] = (example.question, example.answers)
+    seen = (*seen, example.metadata) if example.metadata else seen
+    if not example.history and not example.images:
+        return seen
+    turns = [(message.role, message.content, message.extra) for message in example.history]
+    images = [(image.kind, hashlib.sha256(image.data.encode()).hexdigest()) for image in example.images]
+    return (*seen, {"history": turns, "images": images})

@@ -143,7 +143,7 @@ def read_induced(answer: str, *, answer_rule: str) -> str:
 def _pairs(examples: Sequence[Example]) -> str:
     return join_blocks(
         [
-            text("ape", "user", "pair", {"question": example.question, "answers": " or ".join(example.answers)})
+            text("ape", "user", "pair", {"question": example.asked, "answers": " or ".join(example.answers)})
             for example in examples
         ]
     )

@@ -228,7 +228,7 @@ def _facts(texts: Texts, task: TaskView, level: Level) -> str:
 
 def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
     slots = {
-        "question": failure.example.question,
+        "question": failure.example.asked,
         "response": failure.response.strip(),
         "prediction": failure.prediction if failure.prediction is not None else UNREADABLE,
         "answers": " or ".join(failure.example.answers),
@@ -238,7 +238,7 @@ def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
 
 
 def _right(texts: Texts, example: Example, level: Level) -> str:
-    return texts.text(level, "right", {"question": example.question, "answers": " or ".join(example.answers)})
+    return texts.text(level, "right", {"question": example.asked, "answers": " or ".join(example.answers)})
 
 
 def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:

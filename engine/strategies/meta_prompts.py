@@ -13,7 +13,7 @@ from metaspo.backends import Message
 from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import Malformed
 from metaspo.engine.tasks import Failure
-from metaspo.engine.tasks.base import PLACEHOLDER
+from metaspo.engine.tasks.base import PLACEHOLDER, Example
 
 Level = Literal["user", "system"]
 Section = Literal["user", "system", "blocks"]
@@ -38,13 +38,19 @@ def failure_block(failure: Failure, *, system_prompt: str, user_prompt: str) -> 
     """One wrong answer as the optimizer sees it: system, user, response, parsed prediction, label."""
     slots = {
         "system_prompt": system_prompt,
-        "user_message": user_prompt.replace(PLACEHOLDER, failure.example.question),
+        "user_message": user_message_of(failure.example, user_prompt),
         "response": failure.response.strip(),
         "prediction": failure.prediction if failure.prediction is not None else "(not in the required form)",
         "answers": " or ".join(failure.example.answers),
     }
     slots["feedback"] = fill("blocks", "feedback", {"feedback": failure.feedback}) + "\n" if failure.feedback else ""
     return fill("blocks", "failure", slots)
+
+
+def user_message_of(example: Example, user_prompt: str) -> str:
+    """What was asked of an example under a user prompt, as text: after its turns, before its images."""
+    text = user_prompt.replace(PLACEHOLDER, example.question)
+    return replace(example, question=text).asked
 
 
 def join_blocks(blocks: Sequence[str]) -> str:

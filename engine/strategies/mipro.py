@@ -170,7 +170,7 @@ class Mipro:
         rows = context.sample(step, per_task=share(self.seen, len(context.tasks)))
         return join_blocks(
             [
-                text("mipro", context.level, "pair", {"question": one.question, "answers": " or ".join(one.answers)})
+                text("mipro", context.level, "pair", {"question": one.asked, "answers": " or ".join(one.answers)})
                 for task, places in zip(context.tasks, rows, strict=True)
                 for one in (task.train[row] for row in places)
             ]

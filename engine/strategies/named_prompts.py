@@ -16,6 +16,7 @@ from metaspo.backends import Message
 from metaspo.engine.addresses import join
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.base import Ask, NoProposal, TaskView, Tried
+from metaspo.engine.strategies.demonstrations import WithDemonstrations
 from metaspo.engine.strategies.meta_prompts import Level, ending_with, fill
 from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer
 from metaspo.engine.strategies.search import CallBound, RoundSize, Rows, Trial
@@ -33,8 +34,13 @@ P = TypeVar("P", Tried, Trial)
 
 
 def of_form(proposer: Proposer, form: PromptForm | None) -> Proposer:
-    """The proposer for user prompts of a form; as it is where there is none."""
-    return proposer if form is None else OfForm(proposer, form)
+    """The proposer for user prompts of a form; as it is where there is none.
+
+    Of a form without demonstrations: what a program's several prompts come to is no example of what one of them asks.
+    """
+    if form is None:
+        return proposer
+    return OfForm(proposer.proposer if isinstance(proposer, WithDemonstrations) else proposer, form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from metaspo.engine.gather import gather
-from metaspo.engine.strategies.meta_prompts import Level, join_blocks
+from metaspo.engine.strategies.meta_prompts import Level, join_blocks, user_message_of
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext, Trial
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
 from metaspo.engine.strategies.texts import messages, text
@@ -108,8 +108,8 @@ class Opro:
                 context.level,
                 "exemplar",
                 {
-                    "user_message": task.user_prompt.replace(PLACEHOLDER, example.question),
-                    "question": example.question,
+                    "user_message": user_message_of(example, task.user_prompt),
+                    "question": example.asked,
                     "answers": " or ".join(example.answers),
                 },
             )

@@ -120,7 +120,10 @@ def _shuffled(examples: Iterable[WorkedExample | None], rng: Random) -> list[Wor
 
 
 def _worked(example: Example, answer: str, user_prompt: str) -> WorkedExample | None:
-    """None if it is too long, empty, or would bring a second question placeholder into the prompt."""
+    """None if it is too long, empty, or would bring a second question placeholder into the prompt; nor is there one of
+    what is more than a question: turns and images."""
+    if example.history or example.images:
+        return None
     question = " ".join(user_prompt.replace(PLACEHOLDER, example.question).split())
     answer = " ".join(answer.split())
     if not question or not answer or len(question) > LONGEST_INPUT or PLACEHOLDER in question + answer:

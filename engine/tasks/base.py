@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from metaspo.backends import Message
+from metaspo.engine.tasks.history import told
+from metaspo.engine.tasks.images import Image
 from metaspo.engine.tasks.named_prompts import PromptForm
 from metaspo.engine.tasks.programs import Program
 
@@ -25,12 +28,24 @@ class Example:
     Attributes:
         where: file and line it came from, for messages.
         metadata: the columns of its row that graders see (`columns.metadata`), as plain JSON; no model sees them.
+        history: the turns before the question, under the system prompt.
+        images: that go with the question.
     """
 
     question: str
     answers: tuple[str, ...]
     where: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    history: tuple[Message, ...] = ()
+    images: tuple[Image, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """All that is asked, as one text: the question alone where nothing goes with it."""
+        if not self.history and not self.images:
+            return self.question
+        before = f"{told(self.history)}\nuser: " if self.history else ""
+        return "\n".join([f"{before}{self.question}", *(f"[image {image.name}]" for image in self.images)])
 
 
 @dataclass(frozen=True, slots=True)

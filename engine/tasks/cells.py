@@ -97,6 +97,11 @@ def text_in(row: Row, column: str) -> str:
     return "" if _cell(row, column) is None else _text(row, column)
 
 
+def column_of(row: Row, column: str) -> object:
+    """A cell as it stands in the data, for who reads it in a way of their own. Raises `TaskError` where it is none."""
+    return _cell(row, column)
+
+
 def cell_text(value: object) -> str:
     """A cell as text. Numbers lose a fraction of zero: 5 and 5.0 are both "5", like the text "5"; the text "5.0" stays.
 

@@ -1,9 +1,9 @@
 """Where a task's data lie, and which columns of theirs count."""
 
 import re
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from metaspo.engine.tasks.spec_table import LARGEST, PathText, SpecTable
 
@@ -89,6 +89,11 @@ class DataSource(SpecTable):
         return (int(match[1]), int(match[2])) if match else (0, 100)
 
 
+def _or_one(given: object) -> object:
+    """A list of columns, or the name of one."""
+    return (given,) if isinstance(given, str) else given
+
+
 class Columns(SpecTable):
     """Which columns hold the question and the answer; "answers.text" reaches into a nested column.
 
@@ -101,6 +106,8 @@ class Columns(SpecTable):
         answer: a column of text, numbers, or lists of accepted answers.
         names: what the data's answers are called, {"0" = "no", "1" = "yes"}; then no others may occur.
         metadata: columns that a metric function of one's own sees beside question and answers.
+        history: a column with the turns before the question, a list of messages with `role` and `content`, or its JSON.
+        images: columns that name image files, by paths from the folder of the data file on.
         either: columns with what each answers, {rejected = "yes", chosen = "no"}: of every row one of them, drawn by
             hash, is the question, in place of `question` and `answer`.
     """
@@ -112,6 +119,8 @@ class Columns(SpecTable):
     answer: str = Field(default="answer", min_length=1)
     names: dict[str, str] = Field(default_factory=dict)
     metadata: tuple[str, ...] = ()
+    history: str = ""
+    images: Annotated[tuple[str, ...], BeforeValidator(_or_one)] = ()
     either: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("question")

@@ -207,13 +207,13 @@ class Judge:
         if not example.answers:
             return Grade(1.0)  # the other one is malformed
         other = example.answers[0]
-        return Grade(TIE) if prediction == other else await self._compared(prediction, other, example.question, call)
+        return Grade(TIE) if prediction == other else await self._compared(prediction, other, example.asked, call)
 
     async def _scored(self, prediction: str, example: Example, call: Ask) -> Grade:
         gold = " or ".join(filter(None, example.answers))
         text = SCORED.format(
             rubric=self.rubric,
-            question=_inert(example.question),
+            question=_inert(example.asked),
             reference=REFERENCE.format(gold=_inert(gold)) if gold and self.shows_gold else "",
             answer=_inert(prediction),
             **self.form.words,

@@ -19,6 +19,8 @@ from metaspo.engine.tasks.formats import build_format
 from metaspo.engine.tasks.formats.label_sets import BETWEEN_LABELS, labels_in
 from metaspo.engine.tasks.functions import function_digest
 from metaspo.engine.tasks.graders import Grader
+from metaspo.engine.tasks.history import history_of
+from metaspo.engine.tasks.images import images_of
 from metaspo.engine.tasks.imports import source_digest
 from metaspo.engine.tasks.judges import Judge, judge_grader
 from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
@@ -178,7 +180,7 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[li
     bad: list[str] = []
     for row in read_rows(source, base_dir=base_dir) if source else ():
         try:
-            examples.append(_example(spec, row))
+            examples.append(_example(spec, row, source, base_dir))
         except TaskError as fault:
             _leave_out(fault, source, bad)
     if source and not examples:
@@ -186,11 +188,19 @@ def _read(spec: TaskSpec, source: DataSource | None, base_dir: Path) -> tuple[li
     return examples, bad
 
 
-def _example(spec: TaskSpec, row: Row) -> Example:
-    """Raises `TaskError` for a row that cannot be used."""
+def _example(spec: TaskSpec, row: Row, source: DataSource | None, base_dir: Path) -> Example:
+    """With images that are not read yet. Raises `TaskError` for a row that cannot be used."""
     if row.fault:
         raise TaskError(row.fault)
-    return Example(question_of(row, spec.columns), _answers(spec, row), row.where, metadata_of(row, spec.columns))
+    columns = spec.columns
+    return Example(
+        question_of(row, columns),
+        _answers(spec, row),
+        row.where,
+        metadata_of(row, columns),
+        history_of(row, columns.history),
+        images_of(row, columns.images, source=source, base_dir=base_dir),
+    )
 
 
 def accepted_answers(spec: TaskSpec, answer_format: AnswerFormat, row: Row) -> tuple[str, ...]:
@@ -334,7 +344,12 @@ def _sampled(
     if short and size is not None and f"{split}_size" in spec.model_fields_set and len(short) < size:
         message = f"{split}_size asks for {size} examples, there are {len(short)}"
         notify(Notice(task=spec.name, kind="fewer-than-asked", count=size - len(short), message=message))
-    return tuple(short[index] for index in draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}"))
+    drawn = draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}")
+    return tuple(_with_images(short[index]) for index in drawn)
+
+
+def _with_images(example: Example) -> Example:
+    return replace(example, images=tuple(image.read() for image in example.images)) if example.images else example
 
 
 def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, key: str) -> list[int]:
@@ -347,31 +362,31 @@ def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, k
     positions = list(range(len(examples)))
     if order == "head" or size is None:
         return positions[:size]
-    tickets = [hashlib.sha256(f"{key}\n{example.question}".encode()).digest() for example in examples]
+    tickets = [hashlib.sha256(f"{key}\n{example.asked}".encode()).digest() for example in examples]
     return sorted(sorted(positions, key=lambda position: tickets[position])[:size])
 
 
 def _notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], notify: Notify) -> None:
     seen: dict[str, str] = {}
     repeats = [
-        example for example in examples if seen.setdefault(example.question.strip(), example.where) != example.where
+        example for example in examples if seen.setdefault(example.asked.strip(), example.where) != example.where
     ]
     if repeats:
         first = repeats[0]
         message = (
             f"{len(repeats)} {split} questions stand there before, and each line counts; "
-            f"the first is {first.where}, equal to {seen[first.question.strip()]}"
+            f"the first is {first.where}, equal to {seen[first.asked.strip()]}"
         )
         notify(Notice(task=spec.name, kind="repeated", count=len(repeats), message=message))
 
 
 def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
-    seen = {example.question.strip(): example.where for example in reversed(train)}
-    shared = [example for example in test if example.question.strip() in seen]
+    seen = {example.asked.strip(): example.where for example in reversed(train)}
+    shared = [example for example in test if example.asked.strip() in seen]
     if shared:
         first = shared[0]
         message = (
             f"{len(shared)} test questions are train questions too, so the test score flatters; "
-            f"the first is {first.where}, equal to {seen[first.question.strip()]}"
+            f"the first is {first.where}, equal to {seen[first.asked.strip()]}"
         )
         notify(Notice(task=spec.name, kind="in-both-splits", count=len(shared), message=message))

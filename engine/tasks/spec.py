@@ -128,6 +128,8 @@ class TaskSpec(SpecTable):
             raise ValueError("a guard counts in no mean: leave weight out")
         if self.user_prompts and self.role != "source":
             raise ValueError("user_prompts are to be chosen among by optimizing: they are for a source task")
+        if self.fixed and self.form is not None:
+            raise ValueError("fixed is of one user prompt, and a program names several here: leave it out")
         if self.fixed and self.role != "source":
             raise ValueError("fixed is of user prompts that are optimized: it is for a source task")
         if self.fixed and self.prompts:
