@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from engine_sessions import Runs
 from hypothesis import given
 from hypothesis import strategies as st
-from world import make_config, make_task
+from world import World, make_config, make_task
 
 from metaspo.backends import Message, Request
 from metaspo.backends.base import Role
@@ -23,6 +24,7 @@ from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.strategies.meta_prompts import user_message_of
 from metaspo.engine.tasks import Example, Task, TaskError, TaskSpec, load_task
 from metaspo.engine.tasks.images import LARGEST
+from metaspo.engine.tasks.programs import Call, Program
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + b"a", b"\xff\xd8\xff" + b"b"
 PAIR = PromptPair("Be exact.", "Look: {question}")
@@ -181,3 +183,38 @@ def test_an_example_that_is_a_question_alone_names_its_run_as_ever() -> None:
     assert Example("q", ("yes",)).asked == "q"
     turned = replace(task, train=tuple(replace(each, history=(Message("user", "x"),)) for each in task.train))
     assert len({fingerprint(make_config(), [each]) for each in (task, turned)}) == 2
+
+
+async def ask_with_all(prompts: PromptPair, example: Example, call: Call) -> str:
+    """A program that tells the model what no model sees of itself."""
+    told = [*prompts.messages(example), Message("user", f"It is {example.metadata['hint']}.")]
+    return (await call(told)).text
+
+
+@pytest.mark.parametrize("by_program", [False, True])
+def test_every_request_of_a_run_has_the_turns_and_images_of_its_example(tmp_path: Path, by_program: bool) -> None:
+    image = shown(tmp_path, "cat.png").train[0].images
+    task = make_task("a")
+    rows = tuple(
+        replace(each, history=(Message("user", f"turn {each.where}"),), images=image, metadata={"hint": each.where})
+        for each in task.train
+    )
+    program = Program(name="test:ask_with_all", function=ask_with_all, max_calls=1) if by_program else None
+    runs = Runs(
+        make_config({"iterations": 1}),
+        (replace(task, train=rows, program=program, test=()),),
+        World(3),
+        timing=1,
+        width=4,
+    )
+    assert runs.session() is not None
+    asked = [request for request in runs.answered if request.model == "answerer"]
+    assert {request.messages[1].content for request in asked} == {f"turn {each.where}" for each in rows}
+    for request in asked:
+        assert '"image_url"' in request.messages[2].extra
+        where = request.messages[1].content.removeprefix("turn ")
+        assert [message.content for message in request.messages[3:]] == [f"It is {where}."] * by_program
+    writer = "\n".join(request.messages[-1].content for request in runs.answered if request.model == "writer")
+    assert "user: turn a.train:" in writer
+    assert "[image cat.png]" in writer
+    assert "base64" not in writer

@@ -7,7 +7,7 @@ from engine_sessions import Runs
 from hypothesis import given
 from hypothesis import strategies as st
 from test_engine_search import CASES, TASKS, config_of, is_base
-from world import World, make_config
+from world import World, make_config, make_task, with_prompts
 
 from metaspo.engine import RunConfig
 from metaspo.engine.config.calls import count_calls
@@ -92,3 +92,12 @@ def test_a_run_with_demonstrations_is_another_and_one_without_keeps_its_name() -
     none = make_config({"inner": {**plain.inner.model_dump(), "demonstrations": 0}})
     some = make_config({"inner": {**plain.inner.model_dump(), "demonstrations": 2}})
     assert fingerprint(none, TASKS) == fingerprint(plain, TASKS) != fingerprint(some, TASKS)
+
+
+def test_what_a_programs_named_prompts_come_to_is_no_demonstration_of_one_of_them() -> None:
+    tasks = (with_prompts(make_task("a", train=7)),)
+    runs = Runs(demonstrating("metaspo"), tasks, World(5, malformed=0.0), timing=1, width=4)
+    assert runs.session() is not None
+    users = [event.user for event in runs.journal.events if isinstance(event, Proposal) and event.user]
+    assert users
+    assert not any("Worked examples:" in user for user in users)

@@ -101,6 +101,7 @@ def test_places_in_double_braces_and_loose_lines_are_the_same_user_prompt() -> N
         ({"prompts": {"a": "x"}, "program": None, "max_calls": None}, "prompts are named for a program"),
         ({"numbers": {"k": [1, 2]}}, "numbers and together go with prompts"),
         ({"together": True}, "numbers and together go with prompts"),
+        ({"prompts": {"a": "x"}, "fixed": ["x"]}, "fixed is of one user prompt, and a program names several here"),
         ({"prompts": {"Query": "x"}}, "'Query' is no name for one"),
         ({"prompts": {"numbers": "x"}}, "'numbers' is no name for one"),
         ({"prompts": {"a": "{x} {x}"}}, r"must hold \{x\} exactly once"),
