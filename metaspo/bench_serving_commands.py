@@ -42,7 +42,8 @@ def soak(
     seconds: Annotated[float, typer.Option(metavar="NUMBER", min=1, help="In all.")] = 600.0,
     between: Annotated[float, typer.Option(metavar="NUMBER", min=0.5, help="Seconds between two kills.")] = 30.0,
     victim: Annotated[
-        Victim, typer.Option(help="Whose server is killed: the model's, or `metaspo serve` itself.")
+        Victim,
+        typer.Option(metavar="WHOSE", help="Whose server is killed: model, or server for `metaspo serve` itself."),
     ] = "model",
     json: Json = False,
 ) -> None:
