@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,20 @@ TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)
 HOSTILE = "</div><script>alert('x')</script><img src=http://127.0.0.1/x>"
 
 
-async def finished(folder: Path, *, sessions: int = 1, suffix: str = "") -> RunReport:
-    """A run in the world, started `sessions` times; every prompt that the optimizer writes ends in `suffix`."""
+async def finished(folder: Path, *, worlds: tuple[int, ...] = (3,), suffix: str = "") -> RunReport:
+    """A run with a session in each of these worlds; every prompt that the optimizer writes ends in `suffix`."""
 
-    def answer(request: Request) -> str:
-        text = World(3, malformed=0.0).answer(request)
+    def answer(request: Request, *, world: int) -> str:
+        text = World(world, malformed=0.0).answer(request)
         return text.replace("</system_prompt>", f"{suffix}</system_prompt>")
 
-    store, report = MemoryStore(), None
+    stores, report = {world: MemoryStore() for world in worlds}, None
     tasks = (make_task("a", train=20), make_task("u", role="target", test=12))
     what = Prepared(config=make_config({"runs": "runs"}), tasks=tasks, folder=folder)
-    for _ in range(sessions):
-        lanes = [Lane(name, [Simulated(answer)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
-        async with Gateway(lanes, store=store) as gateway:
+    for world in worlds:
+        model = partial(answer, world=world)
+        lanes = [Lane(name, [Simulated(model)], LaneSettings(concurrency=4)) for name in ("base", "optimizer")]
+        async with Gateway(lanes, store=stores[world]) as gateway:
             report = await optimize(what, gateway=gateway)
     assert report is not None
     return report
@@ -89,15 +91,27 @@ async def test_a_page_of_a_run_whose_optimizer_writes_markup_holds_no_markup_of_
     assert all(source.startswith('"data:image/svg+xml;base64,') for source in sources)
 
 
-async def test_running_again_adds_nothing_to_the_history(tmp_path: Path) -> None:
-    def read(report: RunReport) -> History:
-        assert report.directory is not None
-        return RunView.of(StoredJournal(report.directory / "journal.jsonl"), texts=True).history
+def history_of(report: RunReport) -> History:
+    """All that its sessions say of it."""
+    assert report.directory is not None
+    return RunView.of(StoredJournal(report.directory / "journal.jsonl"), texts=True).history
 
-    once = read(await finished(tmp_path / "once"))
-    twice = read(await finished(tmp_path / "twice", sessions=2))
+
+async def test_running_again_adds_nothing_to_the_history(tmp_path: Path) -> None:
+    once = history_of(await finished(tmp_path / "once"))
+    twice = history_of(await finished(tmp_path / "twice", worlds=(3, 3)))
     assert [p.score for p in twice.points({})] == [p.score for p in once.points({})]
     assert len(twice.proposals({})) == len(once.proposals({})) > 0
+
+
+async def test_a_session_that_graded_otherwise_is_not_mixed_with_those_before(tmp_path: Path) -> None:
+    """As after what a metric imports was mended: the history is that of a run which was only ever graded so."""
+    alone = history_of(await finished(tmp_path / "alone", worlds=(5,)))
+    other = history_of(await finished(tmp_path / "other", worlds=(3,)))
+    after = history_of(await finished(tmp_path / "after", worlds=(3, 5)))
+    assert [p.score for p in alone.points({})] != [p.score for p in other.points({})]
+    assert [p.score for p in after.points({})] == [p.score for p in alone.points({})]
+    assert after.proposals({}) == alone.proposals({})
 
 
 def test_calls_of_earlier_sessions_count_and_parents_are_what_was_selected_before() -> None:
