@@ -145,6 +145,9 @@ class Parked:
             self.account.parked.pop()
         return funds is not None
 
+    def ask_again(self, now: float) -> None:
+        raise AssertionError("only where caps are shared")
+
 
 def test_what_a_call_gives_back_lets_the_first_in_line_go_on_and_then_the_next() -> None:
     """As long as there is room; where nothing is out and there is none, it is said what was needed."""
