@@ -120,10 +120,10 @@ def test_no_run_makes_more_calls_for_grades_than_its_plan_says() -> None:
 
 
 def test_a_budget_counts_calls_for_grades() -> None:
-    runs = runs_of(ask, config={"budget": {"calls": 16}})
+    runs = runs_of(ask, config={"budget": {"calls": 24}})
     with pytest.raises(RunStopped):
         runs.session()
-    assert len(runs.answered) <= 16
+    assert len(runs.answered) <= 24
     assert of_judge(runs)
 
 
@@ -132,7 +132,7 @@ def test_a_grader_that_raises_stops_the_run_with_the_row() -> None:
         raise NameError("x")
 
     with pytest.raises(
-        MetricError, match=r"metric 'own:grade' failed on the prediction .*: NameError: x \(a\.\w+:\d\)"
+        MetricError, match=r"metric 'own:grade' failed on the prediction .*: NameError: x \([ab]\.\w+:\d\)"
     ):
         runs_of(wrong).session()
 
