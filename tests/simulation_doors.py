@@ -342,7 +342,7 @@ class ClientSession(Session):
                 return session._make_gateway(store)
 
         caps, before = self._story.caps[WHO[0]], self._ledger.billed
-        client = Simulated(self._lanes(), budget=replace(Budget(), **caps))
+        client = Simulated(self._lanes(), budget=Budget(calls=caps.get("calls"), tokens=caps.get("tokens")))
         self._begin(client._gateway)
         try:
             loop.run_until_complete(self._be_asked(lambda caller, numbers: self._ask(client, caller, numbers)))
