@@ -149,7 +149,7 @@ def _asked(run: ReopenedRun, most: int) -> Iterator[tuple[Task, Example]]:
 
 
 def _messages(pair: PromptPair, example: Example, run: ReopenedRun) -> tuple[Message, ...]:
-    return render(pair, example.question, roles=run.config.roles)
+    return render(pair, example, roles=run.config.roles)
 
 
 def _report(
