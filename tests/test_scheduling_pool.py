@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.cache.sharing import Amounts, CapAsk, Set
-from metaspo.scheduling.pool import RETRY, Pool
+from metaspo.scheduling.pool import NONE, RETRY, Pool
 
 CAPS = Amounts(40, inf, 8.0)
 LEASE = 10.0
@@ -127,10 +127,12 @@ def test_who_has_nothing_out_gives_back_what_is_left_after_some_time() -> None:
     assert process.pool.due == NEVER
 
 
-def test_a_refusal_while_calls_are_out_is_not_the_last_word() -> None:
-    """What they give back may be enough."""
-    cap, process, at_most = Cap(), Process(1, 3), Amounts(1, 0, 3.0)
-    for now in range(12):
-        process.step(cap, at_most, float(now))
-    assert process.left == 0
-    assert process.taken.dollars == pytest.approx(4.5)
+@pytest.mark.parametrize(("out", "others_hold"), [(True, False), (False, True), (False, False)])
+def test_a_refusal_is_the_last_word_only_where_nobody_may_give_anything_back(out: bool, others_hold: bool) -> None:
+    """Neither calls of this process that are out, nor another one."""
+    pool, needed = Pool("g", CAPS), Amounts(1, 0, 3.0)
+    pool.covers(needed)
+    asked = pool.ask(NONE, out=out, waiting=True, now=0.0, lease=LEASE)
+    assert asked is not None
+    pool.told(asked, Set(None, CAPS, others_hold), 0.0, out=out)
+    assert pool.may_grow == (out or others_hold)
