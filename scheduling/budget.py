@@ -122,6 +122,7 @@ class Purse:
         "earlier",
         "exhausted",
         "listeners",
+        "name",
         "on_change",
         "out",
         "parked",
@@ -135,9 +136,12 @@ class Purse:
         spent: Cost = NOTHING,
         unanswered: Cost = NOTHING,
         announce: Callable[[], None] | None = None,
+        name: str = "",
     ) -> None:
-        """`spent` by earlier sessions; `unanswered`: what of that is the most that calls without an answer can cost."""
+        """`spent` by earlier sessions; `unanswered`: what of that is the most that calls without an answer can cost;
+        `name`: what people call what all accounts are for, where that is more than one."""
         self.budget = budget
+        self.name = name
         self.earlier = self.announced = spent
         self.listeners = [announce] if announce else []
         self.on_change: Callable[[], None] | None = None
@@ -264,7 +268,7 @@ class Purse:
         need: float = getattr(at_most, cap)
         show = _dollars if cap == "dollars" else _count
         unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
-        whose = f" of {account}" if account else ""
+        whose = f" of {self.name or account}" if self.name or account else ""
         message = (
             f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
             f" may take {show(need)}; everything answered is kept, so raise the cap on {cap} and start the run again."

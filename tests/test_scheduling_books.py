@@ -125,6 +125,8 @@ def test_the_end_of_a_budget_names_the_cap_and_what_is_spent_of_it(
     assert str(error).endswith("start the run again.")
     assert (error.cap, error.limit, error.spent) == (cap, getattr(budget, cap), getattr(spent, cap))
     assert str(purse.exhaustion(needs, account="")).startswith("The budget is used up: ")
+    of_all = Purse(budget, spent=spent, name="study")
+    assert str(of_all.exhaustion(needs, account="cell")).startswith("The budget of study is used up: ")
 
 
 @dataclass

@@ -70,12 +70,12 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
         RunDirectoryError: while another process does the same, or if the folder cannot be written.
     """
     if kept is None or caps(table) == Budget():
-        yield Purse(caps(table))
+        yield Purse(caps(table), name=name)
         return
     directory = RunDirectory(kept)
     with directory.held(), closing(FileJournal(directory.journal)) as journal:
         view = sessions_before(directory, journal)
-        purse = Purse(caps(table), spent=view.spent.of_budget, unanswered=unanswered(view.spent))
+        purse = Purse(caps(table), spent=view.spent.of_budget, unanswered=unanswered(view.spent), name=name)
         book = _Book(journal, purse)
         purse.listeners.append(book.announce)
         with kept_ledger(directory, purse, session=view.sessions + 1, spent=book.answered):
