@@ -227,10 +227,11 @@ async def serve_watch(folder: Path, *, port: int | None = None) -> AsyncIterator
 async def serving(folder: Path, bound: socket.socket) -> AsyncIterator[None]:
     """Serve the page on a socket while the block goes on."""
     app = watch_app(folder)
+    door = Door(app, room=ROOM)
     runner = web.AppRunner(app, shutdown_timeout=0.5, access_log=None, keepalive_timeout=IDLE)
     await runner.setup()
     try:
-        async with Door(app, room=ROOM).opened_at(runner, [bound]):
+        async with door.opened_at(runner, [bound]):
             yield
     finally:
         await runner.cleanup()
