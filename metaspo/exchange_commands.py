@@ -29,6 +29,9 @@ def export(
         Path | None, typer.Option("--out", metavar="DIR", help="Where to; export/ in the run's folder if left out.")
     ] = None,
     task: Annotated[str, typer.Option(metavar="NAME", help="One task's prompts only.")] = "",
+    without_system: Annotated[
+        bool, typer.Option("--without-system", help="With --to sft: chats without the system prompt.")
+    ] = False,
     runs: RunsFolder = RUNS,
     json: Json = False,
 ) -> None:
@@ -38,7 +41,8 @@ def export(
     stands there, too. Nothing is asked of any model.
     """
     with exit_on_user_error():
-        paths = run_async(export_run(find_run(run, base=runs, latest=True), to=to, folder=folder, task=task))
+        chosen = find_run(run, base=runs, latest=True)
+        paths = run_async(export_run(chosen, to=to, folder=folder, task=task, without_system=without_system))
     if json:
         tables.print_json(out, {"to": to, "files": [str(path) for path in paths]})
         return

@@ -145,6 +145,19 @@ def test_a_model_is_tuned_on_right_answers_alone(finished: Path) -> None:
         assert messages[-1]["content"] == ("yes" if number % 2 == 0 else "no")
 
 
+def test_chats_to_tune_on_can_be_had_without_the_system_prompt(finished: Path) -> None:
+    """Whose effect is what they teach then."""
+    for folder, options in (("with", []), ("without", ["--without-system"])):
+        assert here("export", "--to", "sft", "--out", folder, *options).code == 0
+    chats = {
+        folder: [json.loads(line)["messages"] for line in (finished / folder / "sft.jsonl").read_text().splitlines()]
+        for folder in ("with", "without")
+    }
+    assert {messages[0]["role"] for messages in chats["with"]} == {"system"}
+    assert [messages[1:] for messages in chats["with"]] == chats["without"]
+    assert here("export", "--to", "text", "--without-system").code == 2
+
+
 def test_one_tasks_prompts_can_be_had_alone_and_without_a_place_they_lie_in_the_run(finished: Path) -> None:
     files = here("export", "--to", "text", "--task", "b", "--json").data["files"]
     (run,) = finished.glob(".metaspo/runs/run-*")

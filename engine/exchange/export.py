@@ -45,7 +45,9 @@ TOOLS: Final[Mapping[str, Tool]] = {
 }
 
 
-async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, task: str = "") -> list[Path]:
+async def export_run(
+    run: RunDirectory, *, to: str, folder: Path | None = None, task: str = "", without_system: bool = False
+) -> list[Path]:
     """Write a finished run's prompts as files for one of `TOOLS`; where they are.
 
     `about.json` goes along: the run, the models, the scores with their intervals.
@@ -53,6 +55,7 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
     Args:
         folder: where the files are written; `export/TOOL` in the run's folder by default.
         task: the only one that is written; all if left out.
+        without_system: leave the system prompt out of the chats to tune on ("sft"), which then is what they teach.
 
     Raises:
         RunDirectoryError: for a run that has not finished, or cannot be read.
@@ -63,6 +66,8 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
     tool = TOOLS.get(to)
     if tool is None:
         raise ConfigError(f"'{to}' is no kind of export{nearest(to, TOOLS)}; there are: {', '.join(TOOLS)}")
+    if without_system and to != "sft":
+        raise ConfigError(f"--without-system is for --to sft: what is written for {to} is the prompt itself")
     exported = exported_run(run, task=task)
     programs = [each.name for each in exported.tasks if each.program]
     if programs and to != "text":
@@ -73,6 +78,8 @@ async def export_run(run: RunDirectory, *, to: str, folder: Path | None = None, 
     if tool.split is not None:
         answered = await run_answers(run, task=task, split=tool.split)
         exported = exported.with_answers(answered.tasks)
+    if without_system:
+        exported = exported.without_system()
     files = tool.files(exported)
     about = {**exported.about, "tasks": [each.about for each in exported.tasks]}
     files["about.json"] = orjson.dumps(about, option=JSON).decode().strip()

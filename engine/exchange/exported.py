@@ -16,7 +16,7 @@ from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
 from metaspo.engine.suggest import nearest
-from metaspo.engine.tasks import AnswerSpec, TaskSpec
+from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 About = Mapping[str, str | float]
@@ -43,9 +43,12 @@ class ExportedTask:
     program: str = ""
     answers: TaskAnswers | None = None
 
-    def messages(self, question: str = PLACEHOLDER) -> tuple[Message, ...]:
-        """The chat that puts a question; if none is given, a template with `{question}` exactly once."""
-        return render(self.pair, question, roles=self.roles)
+    def messages(self, asked: str | Example = PLACEHOLDER) -> tuple[Message, ...]:
+        """The chat that puts a question, or an example with the turns before it; if none is given, a template with
+        `{question}` exactly once. Without a system prompt there is no message of it."""
+        return tuple(
+            each for each in render(self.pair, asked, roles=self.roles) if each.content or each.role != "system"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,11 @@ class ExportedRun:
     tasks: tuple[ExportedTask, ...]
     server: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def without_system(self) -> "ExportedRun":
+        """The same with user prompts alone."""
+        tasks = (replace(task, pair=PromptPair("", task.pair.user), roles="separate") for task in self.tasks)
+        return replace(self, system="", tasks=tuple(tasks))
 
     def with_answers(self, answers: Sequence[TaskAnswers]) -> "ExportedRun":
         """The same with its tasks' examples."""

@@ -198,11 +198,13 @@ def inspect_tasks(exported: ExportedRun) -> Files:
     """A module with a task of Inspect for each of ours, on its test examples."""
     files = {}
     for task in exported.tasks:
+        if any(example.images for example in _examples(task)):
+            raise ConfigError(
+                f"task '{task.name}' has images, which no file for inspect can say: choose another --task"
+            )
         samples = [
             {
-                "input": [
-                    {"role": message.role, "content": message.content} for message in task.messages(each.question)
-                ],
+                "input": [{"role": message.role, "content": message.content} for message in task.messages(each)],
                 "target": list(each.answers),
                 "id": number,
                 "metadata": {"where": each.where},
@@ -220,10 +222,7 @@ def sft(exported: ExportedRun) -> Files:
     chats = [
         {
             "messages": [
-                *(
-                    {"role": message.role, "content": message.content}
-                    for message in task.messages(each.example.question)
-                ),
+                *({"role": message.role, "content": message.content} for message in task.messages(each.example)),
                 {"role": "assistant", "content": each.after.text},
             ]
         }
