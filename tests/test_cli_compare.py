@@ -65,6 +65,16 @@ def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> Non
     assert "You are careful, brief, literal" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server: ChatServer) -> None:
+    """Results keep the order of the grid."""
+    text = 'config = "run.toml"\nparallel = 1\nmethods = ["metaspo", "default", "file:mine.txt"]\n'
+    (project / "grid.toml").write_text(text, encoding="utf-8")
+    ended = here("compare", "grid.toml", "--quiet", "--json").data
+    assert [cell["method"] for cell in ended["cells"]] == ["metaspo", "default", "file:mine.txt"]
+    first = [body for body, _ in zip(server.asked, range(16), strict=False)]
+    assert not [body for body in first if "writer" in body]
+
+
 def test_differences_task_by_task_are_those_of_the_scores(project: Path) -> None:
     tables = here("compare", "grid.toml", "--quiet", "--json").data["tables"]
     scores = {row["task"]: row for row in tables["tasks"]}

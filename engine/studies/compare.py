@@ -32,6 +32,7 @@ from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.adapt import Effort, adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
+from metaspo.engine.studies.needs import plan_cell
 from metaspo.engine.studies.noted import note_grid
 from metaspo.engine.studies.results import CellResult, model_label
 from metaspo.engine.track.tracking import tracking
@@ -66,7 +67,7 @@ async def compare(
     warn: Warn = log_warning,
     lost: Mapping[int, str] | None = None,
 ) -> list[CellResult]:
-    """Run every cell of a grid, `grid.config.parallel` at a time; results in the order of the cells.
+    """Run every cell of a grid, the cheapest first, `parallel` at a time; results in the order of the cells.
 
     Cells that are `lost`, by their position, are not run: each result has the reason given for it.
 
@@ -108,7 +109,15 @@ async def compare(
                 )
                 for position, (cell, lane_names, items) in enumerate(zip(grid.cells, names, moved, strict=False))
             ]
-            return await gather(run_cell(job, gateway) for job in jobs)
+            order = _cheapest_first(grid)
+            results = await gather(run_cell(jobs[position], gateway) for position in order)
+            return [result for _, result in sorted(zip(order, results, strict=True), key=lambda each: each[0])]
+
+
+def _cheapest_first(grid: Grid) -> list[int]:
+    """The cells' positions in the order in which they begin: what needs few calls is there to be seen early."""
+    calls = [sum(plan.calls.base + plan.calls.optimizer for _, plan in plan_cell(grid, cell)) for cell in grid.cells]
+    return sorted(range(len(calls)), key=calls.__getitem__)
 
 
 def _kept(grid: Grid) -> Path | None:
