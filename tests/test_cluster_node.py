@@ -92,7 +92,7 @@ def test_a_task_that_is_broken_off_stops_its_command_cleanly(part: Part, server:
 
 
 def test_no_key_goes_to_a_node(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in (".env", ".env.local"):
+    for name in (".env", ".env.local", ".envrc", ".netrc", "prod.env"):
         (project / name).write_text("OPENAI_API_KEY=sk-secret\n", encoding="utf-8")
     (project / ".metaspo").mkdir()
     (project / "data").mkdir()
@@ -102,7 +102,20 @@ def test_no_key_goes_to_a_node(project: Path, tmp_path_factory: pytest.TempPathF
     copy_project(project, copy)
     names = {str(path.relative_to(copy)) for path in copy.rglob("*")}
     assert {"run.toml", "a.train.jsonl", "data/more.jsonl"} <= names
-    assert not [name for name in names if Path(name).name.startswith(".")]
+    assert not [name for name in names if Path(name).name.startswith(".") or name.endswith(".env")]
+
+
+def test_no_link_takes_a_key_to_a_node_or_has_no_end(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (project / ".env").write_text("OPENAI_API_KEY=sk-secret\n", encoding="utf-8")
+    (project / "keys.txt").symlink_to(".env")
+    (project / "data").mkdir()
+    (project / "data/up").symlink_to("..")
+    (project / "data/rows.jsonl").symlink_to(project / "a.train.jsonl")
+    copy = tmp_path_factory.mktemp("copy")
+    copy_project(project, copy)
+    assert (copy / "data/rows.jsonl").read_bytes() == (project / "a.train.jsonl").read_bytes()
+    assert not (copy / "keys.txt").exists()
+    assert not (copy / "data/up").exists()
 
 
 def test_an_archive_writes_nowhere_else(back: RunDirectory) -> None:

@@ -18,11 +18,10 @@ from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import caps
 from metaspo.scheduling import Budget, RunStopped
 
-# Keys stay here, and so does what a node makes for itself. A copy keeps no list of what version control passes over:
-# data that it does not keep are needed all the same.
+# Keys stay here, and so does what tools keep in hidden files, and what a node makes for itself. A copy keeps no list of
+# what version control passes over: data that it does not keep are needed all the same.
 LEFT_BEHIND = shutil.ignore_patterns(
-    *(".metaspo", ".env", ".env.*", ".git", ".gitignore", ".rayignore", ".venv", "venv", "node_modules", "__pycache__"),
-    *("*.gguf", "*.egg-info", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".cache"),
+    *(".*", "*.env", "venv", "node_modules", "__pycache__", "*.gguf", "*.egg-info"),
 )
 
 
@@ -92,10 +91,22 @@ def seen_by_all(cache: str) -> Iterator[str]:
         mark.unlink(missing_ok=True)
 
 
+def _left_behind(folder: str, names: list[str]) -> set[str]:
+    """By a link's own name, or by the name of what it leads to; links to a folder that they are in have no end."""
+    left = set(LEFT_BEHIND(folder, names))
+    for name in set(names) - left:
+        path = Path(folder, name)
+        if path.is_symlink():
+            target = path.resolve()
+            if LEFT_BEHIND(folder, [target.name]) or Path(folder).resolve().is_relative_to(target):
+                left.add(name)
+    return left
+
+
 def copy_project(project: Path, target: Path) -> None:
     """Copy a project for the nodes, without keys and without what they make for themselves. Raises `ConfigError`."""
     try:
-        shutil.copytree(project, target, ignore=LEFT_BEHIND, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(project, target, ignore=_left_behind, ignore_dangling_symlinks=True, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise ConfigError(f"{project}: cannot be copied for the nodes: {error}") from None
 
