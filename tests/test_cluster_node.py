@@ -36,10 +36,12 @@ def back(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return RunDirectory(tmp_path_factory.mktemp("back") / "run-12345678")
 
 
-def archive(name: str) -> bytes:
+def archive(name: str, content: bytes = b"") -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        tar.addfile(tarfile.TarInfo(name))
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
 
 
@@ -57,6 +59,25 @@ def test_the_sessions_of_before_stay_in_the_journal(part: Part, back: RunDirecto
     unpack(run_part(part), back)
     view = RunView.of(StoredJournal(back.journal))
     assert (view.sessions, view.spent.calls) == (2, calls)
+
+
+def test_sessions_that_the_node_had_too_are_not_told_twice(part: Part, back: RunDirectory) -> None:
+    """As where `runs` is in the project's folder, or on a file system that all have."""
+    outcome = run_part(part)
+    unpack(outcome, back)
+    journal = back.journal.read_bytes()
+    unpack(outcome, back)
+    assert back.journal.read_bytes() == journal
+
+
+def test_an_archive_that_broke_off_leaves_what_was_there(back: RunDirectory) -> None:
+    unpack(Outcome(node="n", status=0, folder=archive("journal.jsonl", b"one\n")), back)
+    broken = archive("journal.jsonl", os.urandom(50_000))[:-10_000]
+    with pytest.raises(RunStopped, match="cannot be unpacked"):
+        unpack(Outcome(node="n", status=0, folder=broken), back)
+    assert back.journal.read_bytes() == b"one\n"
+    unpack(Outcome(node="n", status=0, folder=archive("summary.json")), back)
+    assert back.journal.read_bytes() == b"one\n"
 
 
 def test_the_words_of_one_that_stopped_come_back(part: Part) -> None:

@@ -3,7 +3,9 @@
 import io
 import shutil
 import tarfile
+import tempfile
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -118,12 +120,18 @@ def unpack(outcome: Outcome, directory: RunDirectory) -> None:
     """
     if not outcome.folder:
         return
-    with directory.held(), stopping_at_faults(directory.path):
-        before = directory.journal.read_bytes() if directory.journal.exists() else b""
+    with directory.held(), stopping_at_faults(directory.path), tempfile.TemporaryDirectory(dir=directory.path) as aside:
+        unpacked = RunDirectory(Path(aside))
         try:
             with tarfile.open(fileobj=io.BytesIO(outcome.folder)) as archive:
-                archive.extractall(directory.path, filter="data")
-        except tarfile.TarError as error:
+                archive.extractall(unpacked.path, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error) as error:
             raise RunStopped(f"{directory.path}: what came from {outcome.node} cannot be unpacked: {error}") from None
-        if before:
-            directory.journal.write_bytes(before + directory.journal.read_bytes())
+        if directory.journal.exists() and unpacked.journal.exists():
+            before, journal = directory.journal.read_bytes(), unpacked.journal.read_bytes()
+            if not journal.startswith(before):  # else the node had these sessions: they went there, or all share `runs`
+                unpacked.journal.write_bytes(before + journal)
+        for path in [path for path in unpacked.path.rglob("*") if path.is_symlink() or not path.is_dir()]:
+            target = directory.path / path.relative_to(unpacked.path)
+            target.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            path.replace(target)
