@@ -38,7 +38,7 @@ end
 redis.call('PEXPIRE', KEYS[1], 600000 + math.ceil(wait * 1000))
 return {math.ceil(wait * 1000000), sent[1], sent[2]}
 """
-# ARGV: token of the process, whether it holds something, lease in ms; cap, least and most of calls, tokens, dollars;
+# ARGV: token of the purse, whether it holds something, lease in ms; cap, least and most of calls, tokens, dollars;
 # the exchange's number: one whose reply was lost comes again, and is not to be done twice.
 _SET_ASIDE = """
 local did = redis.call('GET', KEYS[3])
@@ -102,11 +102,12 @@ class RedisSharing:
     async def set_aside(self, ask: CapAsk) -> Set:
         """Set amounts aside, or give them back. Raises `StoreError`."""
         cap, lease, number = CAP + ask.group, str(round(self.lease * 1000)), str(next(self._exchanges))
-        keys = [cap, f"{cap}:holders", f"{cap}:last:{self._token}"]
+        token = f"{self._token}:{ask.holder}"
+        keys = [cap, f"{cap}:holders", f"{cap}:last:{token}"]
         numbers = [number for three in zip(ask.caps, ask.least, ask.most, strict=True) for number in three]
 
         async def call(client: "redis.Redis") -> list[bytes]:
-            arguments = [self._token, str(int(ask.holds)), lease, *map(_text, numbers), number]
+            arguments = [token, str(int(ask.holds)), lease, *map(_text, numbers), number]
             return await client.eval(_SET_ASIDE, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
 
         fits, *said, others = await self._server.run(call)

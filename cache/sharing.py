@@ -45,15 +45,17 @@ class Amounts(NamedTuple):
 
 
 class CapAsk(NamedTuple):
-    """What a process sets aside under a cap.
+    """What a purse sets aside under a cap.
 
     Attributes:
+        holder: tells apart the purses of one process that are in one group; each asks one thing at a time.
         caps: infinite for none.
         least, most: nothing is set aside unless `least` fits, and no more than `most`; negative where it is given back.
-        holds: whether the process may give something back later, even if nothing is set aside now.
+        holds: whether the purse may give something back later, even if nothing is set aside now.
     """
 
     group: str
+    holder: str
     caps: Amounts
     least: Amounts
     most: Amounts
@@ -61,7 +63,7 @@ class CapAsk(NamedTuple):
 
 
 class Set(NamedTuple):
-    """What was set aside (nothing where `least` did not fit), what all took so far, and whether another process holds
+    """What was set aside (nothing where `least` did not fit), what all took so far, and whether another purse holds
     something that it may give back."""
 
     aside: Amounts | None

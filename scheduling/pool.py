@@ -5,6 +5,7 @@ from the cap at once, and what was not spent is given back when nothing is out; 
 it what it had set aside, and no cap is ever passed.
 """
 
+import uuid
 from collections.abc import Callable
 from math import inf
 
@@ -26,7 +27,18 @@ class Pool:
         due: when to ask again, or to say that we are still there; infinite if there is no need to.
     """
 
-    __slots__ = ("_aside", "_caps", "_needed", "_refused", "_taken_by_all", "_wake", "due", "group", "may_grow")
+    __slots__ = (
+        "_aside",
+        "_caps",
+        "_holder",
+        "_needed",
+        "_refused",
+        "_taken_by_all",
+        "_wake",
+        "due",
+        "group",
+        "may_grow",
+    )
 
     def __init__(self, group: str, caps: Amounts) -> None:
         """`caps` are infinite for none."""
@@ -34,6 +46,7 @@ class Pool:
         self.may_grow = True
         self.due = inf
         self._caps = caps
+        self._holder = uuid.uuid4().hex
         self._aside = NONE
         self._needed = NONE  # of all that was taken and is to be taken
         self._refused = False  # when it was asked for last
@@ -76,7 +89,7 @@ class Pool:
             back = Amounts(*(min(0.0, spent - aside) for spent, aside in zip(taken, self._aside, strict=True)))
             if any(back) or not waiting:
                 self.due = self.due if waiting else inf
-                return CapAsk(self.group, self._caps, back, back, False)
+                return CapAsk(self.group, self._holder, self._caps, back, back, False)
         wanted = self._needed is not NONE
         if now < self.due and (self._refused or not wanted):
             return None
@@ -93,7 +106,7 @@ class Pool:
             )
         self.due, self._needed = now + lease / 3, NONE
         left = any(aside - spent > SLACK for aside, spent in zip(self._aside, taken, strict=True))
-        return CapAsk(self.group, self._caps, least, most, out or left)
+        return CapAsk(self.group, self._holder, self._caps, least, most, out or left)
 
     def told(self, asked: CapAsk, got: Set, now: float, *, out: bool) -> None:
         """What was set aside, or given back."""

@@ -103,7 +103,7 @@ CAPS = Amounts(100, float("inf"), 5.0)
 
 def cap(least: Amounts, most: Amounts | None = None, *, holds: bool = True) -> CapAsk:
     """Under the caps."""
-    return CapAsk("g", CAPS, least, most or least, holds)
+    return CapAsk("g", "", CAPS, least, most or least, holds)
 
 
 async def test_no_cap_is_passed_and_the_last_one_gets_what_is_left(server: RealRedis) -> None:
@@ -219,6 +219,20 @@ async def test_gateways_that_share_a_cap_spend_all_of_it_and_no_more(server: Rea
     ends = await asyncio.gather(*(spend(server, backend, number, budget) for number in range(3)))
     assert len(backend.calls) == 50
     assert "group november is used up" in str(next(end for end in ends if end is not None))
+
+
+async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(server: RealRedis) -> None:
+    """As two processes do: what a call of one gives back is enough for the other."""
+    budget, slow = Budget(tokens=1_500, group="november"), Server(latency=0.05)
+    async with RedisStore(server.url) as store, Gateway([Lane("api", [slow])], store=store) as gateway:
+        store._sharing.lease = 0.3
+        accounts = [Account(f"run {number}", budget) for number in range(2)]
+        calls = (
+            gateway.complete(ask(number, max_tokens=1_000), lane="api", account=account)
+            for number, account in enumerate(accounts)
+        )
+        await asyncio.gather(*calls)
+    assert len(slow.calls) == 2
 
 
 async def test_what_was_spent_under_a_shared_cap_stays_spent(server: RealRedis) -> None:

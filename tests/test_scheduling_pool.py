@@ -106,7 +106,7 @@ def test_the_cap_is_spent_whole_by_those_that_want_it(wanted: list[int]) -> None
 
 def test_a_refusal_is_not_asked_about_again_at_once() -> None:
     cap, now = Cap(), 1.0
-    cap.set_aside(9, CapAsk("g", CAPS, Amounts(40, 0, 0), Amounts(40, 0, 0), True))
+    cap.set_aside(9, CapAsk("g", "", CAPS, Amounts(40, 0, 0), Amounts(40, 0, 0), True))
     process = Process(1, 3)
     process.step(cap, Amounts(1, 0, 0), now)
     assert not process.pool.covers(Amounts(1, 0, 0))
