@@ -89,6 +89,7 @@ class Pool:
             back = Amounts(*(min(0.0, spent - aside) for spent, aside in zip(taken, self._aside, strict=True)))
             if any(back) or not waiting:
                 self.due = self.due if waiting else inf
+                self._aside = _sum(self._aside, back)  # at once: by the time that we are told, another may have it
                 return CapAsk(self.group, self._holder, self._caps, back, back, False)
         wanted = self._needed is not NONE
         if now < self.due and (self._refused or not wanted):
@@ -113,7 +114,7 @@ class Pool:
         self._taken_by_all = got.taken
         self._refused = got.aside is None or (self._refused and min(asked.least) < 0)
         if got.aside is not None:
-            self._aside = Amounts(*(mine + more for mine, more in zip(self._aside, got.aside, strict=True)))
+            self._aside = _sum(self._aside, Amounts(*(max(0.0, more) for more in got.aside)))
         elif got.others_hold or out:
             self.due = now + RETRY
         else:
@@ -135,6 +136,10 @@ class Pool:
             f" the cap on {cap} and start the run again."
         )
         return BudgetExhausted(message, cap=cap, limit=limit, spent=taken)
+
+
+def _sum(amounts: Amounts, more: Amounts) -> Amounts:
+    return Amounts(*(each + further for each, further in zip(amounts, more, strict=True)))
 
 
 def _nothing() -> None:

@@ -127,6 +127,24 @@ def test_who_has_nothing_out_gives_back_what_is_left_after_some_time() -> None:
     assert process.pool.due == NEVER
 
 
+def test_nothing_is_spent_while_it_is_on_its_way_back() -> None:
+    """The server may have given it to another by the time that it says so."""
+    cap, process, at_most = Cap(), Process(1, 1), Amounts(1, 0, 0.01)
+    process.step(cap, at_most, 0.0)
+    process.step(cap, at_most, 0.0)
+    process.step(cap, at_most, 0.0)
+    assert not process.out
+    more = process.taken._replace(dollars=cap.taken.dollars)
+    assert process.pool.covers(more)
+    asked = process.pool.ask(process.taken, out=False, waiting=False, now=LEASE, lease=LEASE)
+    assert asked is not None
+    assert asked.least.dollars < 0
+    assert not process.pool.covers(more)
+    process.pool.told(asked, cap.set_aside(process.who, asked), LEASE, out=False)
+    assert process.pool.covers(process.taken)
+    assert not process.pool.covers(more)
+
+
 @pytest.mark.parametrize(("out", "others_hold"), [(True, False), (False, True), (False, False)])
 def test_a_refusal_is_the_last_word_only_where_nobody_may_give_anything_back(out: bool, others_hold: bool) -> None:
     """Neither calls of this process that are out, nor another one."""
