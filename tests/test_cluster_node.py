@@ -139,6 +139,22 @@ def test_no_link_takes_a_key_to_a_node_or_has_no_end(project: Path, tmp_path_fac
     assert not (copy / "data/up").exists()
 
 
+def test_a_pipe_in_the_project_stays_here(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.mkfifo(project / "pipe")
+    copy = tmp_path_factory.mktemp("copy")
+    copy_project(project, copy)
+    assert (copy / "run.toml").exists()
+    assert not (copy / "pipe").exists()
+
+
+def test_what_cannot_be_copied_is_named_in_a_sentence(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    copy = tmp_path_factory.mktemp("copy")
+    (project / "data").mkdir()
+    (copy / "data").touch()
+    with pytest.raises(ConfigError, match=r"/data cannot be copied for the nodes: .*File exists"):
+        copy_project(project, copy)
+
+
 def test_an_archive_writes_nowhere_else(back: RunDirectory) -> None:
     with pytest.raises(RunStopped, match="cannot be unpacked"):
         unpack(Outcome(node="n", status=0, folder=archive("../escaped")), back)

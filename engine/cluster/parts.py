@@ -94,11 +94,14 @@ def seen_by_all(cache: str) -> Iterator[str]:
 
 
 def _left_behind(folder: str, names: list[str]) -> set[str]:
-    """By a link's own name, or by the name of what it leads to; links to a folder that they are in have no end."""
+    """By a link's own name, or by the name of what it leads to. Links to a folder that they are in have no end, and
+    pipes and sockets cannot be copied."""
     left = set(LEFT_BEHIND(folder, names))
     for name in set(names) - left:
         path = Path(folder, name)
-        if path.is_symlink():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            left.add(name)
+        elif path.is_symlink():
             target = path.resolve()
             if LEFT_BEHIND(folder, [target.name]) or Path(folder).resolve().is_relative_to(target):
                 left.add(name)
@@ -109,8 +112,11 @@ def copy_project(project: Path, target: Path) -> None:
     """Copy a project for the nodes, without keys and without what they make for themselves. Raises `ConfigError`."""
     try:
         shutil.copytree(project, target, ignore=_left_behind, ignore_dangling_symlinks=True, dirs_exist_ok=True)
-    except (OSError, shutil.Error) as error:
-        raise ConfigError(f"{project}: cannot be copied for the nodes: {error}") from None
+    except shutil.Error as faults:
+        path, _, why = faults.args[0][0]
+        raise ConfigError(f"{path} cannot be copied for the nodes: {why}") from None
+    except OSError as error:
+        raise ConfigError(f"{project} cannot be copied for the nodes: {error}") from None
 
 
 def unpack(outcome: Outcome, directory: RunDirectory) -> None:
