@@ -271,3 +271,17 @@ def test_no_process_is_left(tmp_path: Path) -> None:
         child for child in Path("/proc").glob("[0-9]*/stat") if f" {os.getpid()} " in child.read_text(errors="replace")
     }
     assert not [child for child in mine if "code_worker" in child.with_name("cmdline").read_text()]
+
+
+def test_an_error_with_half_a_character_in_it_can_be_sent_on() -> None:
+    assert fault_of("raise ValueError('\\ud800')").encode() == b"f() fails: ValueError: ?; it should return 'never'"
+
+
+@pytest.mark.parametrize("error", ["x" * 900_000, "one\n\ntwo", "", ["x" * 900_000]])
+def test_an_error_that_the_code_wrote_past_the_worker_is_a_short_line(error: object) -> None:
+    line = (json.dumps(["error", error]) + "\n").encode()
+    write = "for f in range(3, 9):\n  try:\n    while line: line = line[os.write(f, line):]\n  except OSError: pass"
+    fault = fault_of(f"import os\nline = {line!r}\n{write}", wanted=None)
+    assert fault.startswith("f() fails: ")
+    assert len(fault) < 300
+    assert "\n" not in fault

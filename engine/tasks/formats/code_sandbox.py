@@ -17,6 +17,8 @@ _WORKER: Final = Path(__file__).with_name("code_worker.py")
 _WALL: Final = 10  # seconds of waiting for each second of CPU time, on a machine that is busy with something else
 _START_SECONDS: Final = 120.0
 _MOST_OUTPUT: Final = 1 << 20  # bytes of all that the calls return
+_LONGEST_ERROR: Final = 200  # characters
+_NO_ANSWER: Final = "it wrote something that is no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Sandbox:
         lines = [_line(line) for line in output.split(b"\n")[:-1]]
         if not lines or lines[0][0] != "ready":
             raise RuntimeError(f"the process that runs code did not start: {sys.executable} {_WORKER}")
-        called = [Called(value=value) if kind == "value" else Called(error=str(value)) for kind, value in lines[1:]]
+        called = [Called(value=value) if kind == "value" else Called(error=_words(value)) for kind, value in lines[1:]]
         missing = Called(error=cut or "it ended the process, or took too much time or memory")
         return [*called, *[missing] * len(arguments)][: len(arguments)]
 
@@ -116,5 +118,12 @@ def _line(line: bytes) -> tuple[str, Any]:
     try:
         kind, value = json.loads(line)
     except (ValueError, TypeError, RecursionError):
-        return "error", "it wrote something that is no answer"
+        return "error", _NO_ANSWER
     return str(kind), value
+
+
+def _words(error: object) -> str:
+    """An error in a short line that every encoding can hold: the code may have written it itself, past the worker."""
+    if not isinstance(error, str):
+        return _NO_ANSWER
+    return " ".join(error.encode(errors="replace").decode().split())[:_LONGEST_ERROR] or _NO_ANSWER
