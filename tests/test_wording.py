@@ -249,3 +249,10 @@ def test_a_first_user_prompt_without_its_fixed_part_is_refused(tmp_path: Path) -
         TaskSpec.model_validate({**table, "fixed": [" "]})
     with pytest.raises(ValidationError, match="it is for a source task"):
         TaskSpec.model_validate({**table, "user_prompts": [], "role": "guard"})
+
+
+def test_a_lost_part_that_stands_within_another_in_other_letters_is_put_back_beside_it() -> None:
+    wording = Wording(fixed=("Be brief.", "Whatever is asked, be brief."))
+    mended = wording.mended("Whatever is asked, be brief.", first="Be brief. Whatever is asked, be brief.")
+    assert mended == "Be brief.\n\nWhatever is asked, be brief."
+    assert not wording.fault(mended)

@@ -65,8 +65,10 @@ class Wording(Table):
             if part in prompt:
                 continue
             loose = re.compile(r"\s+".join(map(re.escape, part.split())), re.IGNORECASE)
-            if loose.search(prompt):
-                prompt = loose.sub(part.replace("\\", r"\\"), prompt, count=1)
+            there = [other for other in self.fixed if other in prompt]
+            set_right = loose.sub(part.replace("\\", r"\\"), prompt, count=1)
+            if part in set_right and all(other in set_right for other in there):  # it may stand within another part
+                prompt = set_right
             elif first.startswith(part):
                 prompt = f"{part}\n\n{prompt}"
             else:
