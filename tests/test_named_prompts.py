@@ -226,3 +226,9 @@ def test_every_strategy_works_on_a_named_prompt_as_on_any_and_a_rerun_makes_no_c
     assert len(runs.answered) == calls
     made = [event.user for event in runs.journal.events if isinstance(event, events.Proposal) and event.user]
     assert any(changed(prompt, tasks[0].user_prompt) - {"numbers"} for prompt in made)
+
+
+@pytest.mark.parametrize("low", [0.0, 0.5, 2000.0, -2009.0, 1e6])
+def test_a_range_of_fractions_has_many_numbers_however_far_from_zero_it_lies(low: float) -> None:
+    space = NumberRange(low=low, high=low + 9)
+    assert len({space.nearest(low + 9 * step / 90) for step in range(91)}) == 91

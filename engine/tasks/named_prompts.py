@@ -7,6 +7,7 @@ Name the words to search notes for: {question}
 k = 3
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,9 +59,13 @@ class NumberRange(SpecTable):
         return self.nearest(self.low if self.first is None else self.first)
 
     def nearest(self, value: float) -> int | float:
-        """The number of the range that is nearest to a value, fractions to three digits."""
+        """The number of the range that is nearest to a value, fractions to three digits; to more in a range that is
+        narrow beside its numbers, which three would not tell apart."""
         within = min(max(value, self.low), self.high)
-        return round(within) if self.is_whole else min(max(float(f"{within:.3g}"), self.low), self.high)
+        if self.is_whole:
+            return round(within)
+        narrow = math.log10(max(abs(self.low), abs(self.high)) / (self.high - self.low))
+        return min(max(float(f"{within:.{3 + max(0, int(narrow))}g}"), self.low), self.high)
 
     def has(self, value: float) -> bool:
         """Whether a value is in it."""
