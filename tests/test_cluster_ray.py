@@ -92,9 +92,7 @@ def test_cells_on_two_nodes_come_to_the_tables_of_one_process(
     cluster.remove_node(second)
     assert ended.code == 0, ended.err
     assert ended.err.count(": done on ") == 4
-    assert (
-        server.calls - kept(store) <= 3
-    )  # the cells' processes share the cache; a busy machine's call may be broken off
+    assert server.calls - kept(store) <= 3  # all share the cache; a call may be broken off as late
     runs = {path.name.rsplit("-", 1)[0] for path in (project / ".metaspo/runs").glob("grid.metaspo*")}
     assert runs == {"grid.metaspo.seed1", "grid.metaspo.seed2"}
     assert same(ended.data, alone(tmp_path_factory.mktemp("alone"), server))
