@@ -46,12 +46,13 @@ def attention(
     per layer and head, and on average, with an interval over examples. Figures and pictures go into a folder.
     """
     with exit_on_user_error():
-        missing = [name for name in NEEDED if not find_spec(name)]
-        if missing:
-            raise ConfigError(f"attention needs {', '.join(missing)}: {INSTALL}")
         found = find_run(run, base=runs, latest=True)
         again = reopen(found, task=task)
-        report = _measured(again, model or _own_model(again), examples, tokens, quiet=quiet)
+        model = model or _own_model(again)
+        missing = [name for name in NEEDED if not find_spec(name)]  # gigabytes: what else is wrong is told before
+        if missing:
+            raise ConfigError(f"attention needs {', '.join(missing)}: {INSTALL}")
+        report = _measured(again, model, examples, tokens, quiet=quiet)
         paths = _write(report, folder or found.path / "attention")
     if json:
         tables.print_json(out, report.as_json())
