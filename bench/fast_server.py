@@ -6,24 +6,8 @@ Prints its port on standard output and serves until its standard input closes.
 import asyncio
 import sys
 
-import orjson
+from metaspo.bench.completion import ANSWER
 
-ANSWER = orjson.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1_700_000_000,
-        "model": "bench",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "The answer is <answer>yes</answer>, as was asked."},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 300, "completion_tokens": 12, "total_tokens": 312},
-    }
-)
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + str(len(ANSWER)).encode() + b"\r\n\r\n"
 ) + ANSWER

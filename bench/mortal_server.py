@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from metaspo.bench.fast_server import ANSWER
+from metaspo.bench.completion import ANSWER
 
 DIGEST = 8  # bytes of a body's digest
 SECONDS = 0.02  # that an answer takes

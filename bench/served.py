@@ -17,6 +17,7 @@ import orjson
 from aiohttp import web
 
 from metaspo.backends.event_loop import new_event_loop
+from metaspo.bench.completion import ANSWER
 from metaspo.bench.measure import memory
 from metaspo.serving import ServeConfig, open_server
 
@@ -28,7 +29,6 @@ BARE, OURS = "bare aiohttp.web", "metaspo serve"
 @asynccontextmanager
 async def bare(_upstream: str, _port: int, _folder: Path) -> AsyncIterator[int]:
     """Reads the body as JSON and answers the same to everybody."""
-    from metaspo.bench.fast_server import ANSWER  # which is also run as a program
 
     async def chat(request: web.Request) -> web.Response:
         orjson.loads(await request.read())
