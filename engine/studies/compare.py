@@ -97,21 +97,33 @@ async def compare(
 
     with command_purse(grid.budget, kept=_kept(grid), name=grid.config.name) as purse:
         async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
-            rest = iter(names[len(grid.cells) :])
-            jobs = [
-                Job(
-                    grid=grid,
-                    cell=cell,
-                    names=lane_names,
-                    moved=[(item, next(rest)) for item in items],
-                    purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
-                    lost=(lost or {}).get(position, ""),
-                )
-                for position, (cell, lane_names, items) in enumerate(zip(grid.cells, names, moved, strict=False))
-            ]
+            jobs = _jobs(grid, names, moved, purse=purse, lost=lost or {})
             order = _cheapest_first(grid)
             results = await gather(run_cell(jobs[position], gateway) for position in order)
             return [result for _, result in sorted(zip(order, results, strict=True), key=lambda each: each[0])]
+
+
+def _jobs(
+    grid: Grid,
+    names: Sequence[LaneNames],
+    moved: Sequence[Sequence[Prepared]],
+    *,
+    purse: Purse,
+    lost: Mapping[int, str],
+) -> list[Job]:
+    """A job for each cell. `names` are the lanes of all cells first, then those of all that is `moved`, in order."""
+    rest = iter(names[len(grid.cells) :])
+    return [
+        Job(
+            grid=grid,
+            cell=cell,
+            names=lane_names,
+            moved=[(item, next(rest)) for item in items],
+            purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
+            lost=lost.get(position, ""),
+        )
+        for position, (cell, lane_names, items) in enumerate(zip(grid.cells, names, moved, strict=False))
+    ]
 
 
 def _cheapest_first(grid: Grid) -> list[int]:
