@@ -48,18 +48,18 @@ def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int,
 @contextmanager
 def _connected(ray: Any, address: str, *, working_dir: str) -> Iterator[None]:  # noqa: ANN401 - the module `ray`
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what concerns no one here
-    try:
-        ray.init(address, runtime_env={"working_dir": working_dir}, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        first = str(error).strip().split("\n", 1)[0]
-        raise ConfigError(f"--on {address}: the cluster cannot be reached: {first}") from None
-    ray.cloudpickle.register_pickle_by_value(node)  # so that a node need not have this version to say so
-    try:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray says there which nodes were lost
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # Ray says there which nodes were lost
+        try:
+            ray.init(address, runtime_env={"working_dir": working_dir}, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+            first = str(error).strip().split("\n", 1)[0]
+            raise ConfigError(f"--on {address}: the cluster cannot be reached: {first}") from None
+        ray.cloudpickle.register_pickle_by_value(node)  # so that a node need not have this version to say so
+        try:
             yield
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(node)
-        ray.shutdown()
+        finally:
+            ray.cloudpickle.unregister_pickle_by_value(node)
+            ray.shutdown()  # what Ray has held back it says now
 
 
 class _Tasks:
