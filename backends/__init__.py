@@ -36,7 +36,7 @@ from metaspo.backends.errors import (
     WrongForm,
 )
 from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.local import LocalModel, LocalServerFailed, local_threads
+from metaspo.backends.local import LocalModel, local_threads
 from metaspo.backends.model_files import (
     DEFAULT_MODEL,
     LocalModelFacts,
@@ -52,6 +52,7 @@ from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, loa
 from metaspo.backends.openai_api import OpenAIAPI
 from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.simulated import Scripted, Simulated
+from metaspo.backends.started import LocalServerFailed
 
 __all__ = [
     "CONTENT_FILTER",

@@ -24,7 +24,7 @@ from metaspo.backends import (
     Sampling,
     Startable,
 )
-from metaspo.backends.local import _note_end
+from metaspo.backends.started import note_end
 
 SMALL = "smollm2"
 HELLO = Request(model=SMALL, messages=(Message("user", "Say hello."),), sampling=Sampling(max_tokens=4))
@@ -249,7 +249,7 @@ async def test_a_start_that_failed_when_nobody_waited_any_more_is_no_mistake_of_
 
     for error in (LocalServerFailed("no"), asyncio.CancelledError()):
         start = asyncio.create_task(fail(error))
-        start.add_done_callback(_note_end)
+        start.add_done_callback(note_end)
         await asyncio.wait({start})
         await asyncio.sleep(0)
         del start
