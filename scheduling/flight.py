@@ -1,6 +1,6 @@
 """One request on its way to an answer: what is known of it, whoever waits for it, and where it is.
 
-Mutable, and changed by its lane's `LaneState` alone; `FlightTable` ends it.
+Mutable, and changed by its lane's `LaneState` (with `Waiting` and `Unanswered`) alone; `FlightTable` ends it.
 """
 
 from collections.abc import Callable

@@ -1,45 +1,32 @@
-"""Every decision of one lane: which request goes when and where, and what becomes of calls that fail.
+"""The decisions of one lane: which request goes when and where.
 
 Synchronous and told the time. Nothing here waits, makes a call or looks at a server: whoever drives it (`OpenLane`)
 makes the calls that `next_start` and looks at the endpoints that `tick` hands out, says how they ended, and comes back
-when it is woken or at `wake_at`. This, with `Waiting`, is the only writer of a flight's state while the flight is under
-way; each other decision has an owner of its own: `Books` (money), `CallsOut` (slots, late calls), `Throttle` (rates,
-concurrency), `Endpoints` (where), `Recovery` and `Doubt` (failures), `Verdicts` (what only a person can mend).
+when it is woken or at `wake_at`. This, with `Waiting` and `Unanswered`, is the only writer of a flight's state while
+the flight is under way; each other decision has an owner of its own: `Books` (money), `CallsOut` (slots, late calls),
+`Throttle` (rates, concurrency), `Endpoints` and `Looks` (where), `Unanswered` (failures and the end).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
-from metaspo.backends import (
-    Backend,
-    BackendError,
-    Completion,
-    FatalError,
-    Reply,
-    RequestRejected,
-    TransientError,
-    Unreachable,
-    Usage,
-    WrongForm,
-)
+from metaspo.backends import Backend, Completion, Reply, Usage
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.books import Books
 from metaspo.scheduling.budget import Cost
-from metaspo.scheduling.calls_out import CallsOut, Hung
-from metaspo.scheduling.doubt import Doubt
-from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
-from metaspo.scheduling.errors import RunStopped
-from metaspo.scheduling.flight import WAITING_STATES, Call, Flight, State, Waiter
+from metaspo.scheduling.calls_out import CallsOut
+from metaspo.scheduling.endpoints import Endpoint, Endpoints
+from metaspo.scheduling.flight import Call, Flight, State, Waiter
+from metaspo.scheduling.looks import Looks
 from metaspo.scheduling.patience import duration
 from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.recovery import UNWANTED, Fate, Recovery
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneStatistics
 from metaspo.scheduling.stopwatch import Stopwatch
 from metaspo.scheduling.throttle import Throttle
-from metaspo.scheduling.verdicts import Verdicts
+from metaspo.scheduling.unanswered import Unanswered
 from metaspo.scheduling.waiting import Waiting
 
 
@@ -47,7 +34,8 @@ class LaneState:
     """One lane of an open gateway.
 
     Attributes:
-        books: what its calls cost; verdicts: what stops it; doubt: what shows whether its server answers.
+        books: what its calls cost; unanswered: what becomes of calls that fail, and how everything ends.
+        verdicts: what stops it; doubt: what shows whether its server answers; looks: what looks at it tell.
         closed: whether its gateway is closed.
         allowance: what it may send of limits that it shares with other processes; None where it shares none.
     """
@@ -72,20 +60,35 @@ class LaneState:
         self.settings = settings
         self.closed = False
         self._flights = flights
-        self._emit = emit
         self._wake = wake
         self._claim = claim
-        self._many_programs = many_programs
         self._calls = CallsOut(name, settings)
         self._waiting = Waiting(self._calls.held)
         self._endpoints = Endpoints(backends, now=now)
         self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=emit)
         self.allowance = self._throttle.limits.shared
         self.books = Books(name, settings, flights, emit)
-        self.verdicts = Verdicts(name, final=not many_programs)
-        self.doubt = Doubt(self, flights, emit, wake)
-        self._recovery = Recovery(
-            name, settings, endpoints=self._endpoints, doubt=self.doubt, verdicts=self.verdicts, emit=emit
+        self.unanswered = Unanswered(
+            self,
+            settings,
+            flights=flights,
+            calls=self._calls,
+            waiting=self._waiting,
+            endpoints=self._endpoints,
+            throttle=self._throttle,
+            books=self.books,
+            emit=emit,
+            wake=wake,
+            many_programs=many_programs,
+        )
+        self.verdicts, self.doubt = self.unanswered.verdicts, self.unanswered.doubt
+        self._recovery = self.unanswered.recovery
+        self.looks = Looks(
+            self._endpoints,
+            throttle=self._throttle,
+            calls=self._calls,
+            unanswered=self.unanswered,
+            billing=settings.billing,
         )
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._idle.run(True, now)
@@ -116,7 +119,7 @@ class LaneState:
             return
         flight.waiters.remove(waiter)
         if not flight.waiters:
-            self._withdraw(flight, now)
+            self.unanswered.withdraw(flight, now)
         elif flight.state is State.PARKED and flight.line is not flight.payer.parked:
             self.resume(flight, now)
         elif flight.funds is not None and flight.funds.account is waiter.account:
@@ -165,7 +168,7 @@ class LaneState:
             attempts = suspect.retries.attempts
             self._flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
         if patience.failing_since is not None and now >= patience.deadline and not self._calls:
-            self._give_up(patience.ended(now), now)  # calls that are out may still succeed
+            self.unanswered.give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():
             return self._endpoints.take_due(now)
         return ()
@@ -220,15 +223,13 @@ class LaneState:
             self._waiting.go(flight, now)
             return calls.start(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
         if wait > self.settings.patience:
-            self._give_up(f"its rate limit is used up for the next {duration(wait)}", now)
+            self.unanswered.give_up(f"its rate limit is used up for the next {duration(wait)}", now)
             wait = 0.0
         self._held_until = now + wait if wait > 0 else inf
         self._waiting.limiter.run(wait > 0, now)
         self._idle.run(room and flight is None, now)
         calls.at_fill = calls.in_flight
         return None
-
-    # How calls and looks end
 
     def landed(self, call: Call, reply: Reply, now: float) -> Account:
         """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends."""
@@ -239,111 +240,6 @@ class LaneState:
         self._recovery.answered(call, now)
         self._throttle.answered(call.reservation, reply, now, in_flight=self._calls.at_fill)
         return self.books.answered(call, reply.completion.usage, now)
-
-    def failed(self, call: Call, error: BaseException, now: float) -> None:
-        """A call brought no answer: book it, and do what the table in `retry` says."""
-        flight = call.flight
-        self._ended(call)
-        self._recovery.heard(error)
-        self.books.failed(call, error, now)
-        if isinstance(error, TransientError):
-            decision = self._recovery.decide(flight, error)
-            held = self._throttle.holds(error, decision)
-            self._throttle.failed(call.reservation, error, decision, now)
-            fate = self._recovery.failed(call, error, decision, now, held=held)
-            self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
-        elif isinstance(error, WrongForm) and self._many_programs:
-            self._flights.fail(flight, RequestRejected(str(error)))
-        elif isinstance(error, FatalError):
-            self._flights.fail(flight, self.stop(error, now, model=flight.request.model))
-        else:
-            self._flights.fail(flight, error)
-
-    def cancelled(self, call: Call, now: float) -> None:
-        """A call was broken off: because it hung (which says nothing of the server, nor of the request), by the lane
-        for another reason, or because everything ends."""
-        reason, flight = call.abort_reason, call.flight
-        if isinstance(reason, BackendError) and not isinstance(reason, Hung):
-            self.failed(call, reason, now)
-            return
-        self._ended(call)
-        if isinstance(reason, Hung):
-            self._calls.note_asked_again()
-            flight.hung += 1
-            self.books.broken_off(call, now)
-            self._meet(flight, self._recovery.again(flight, reason, 0.0, now), now)
-        else:
-            self.books.broken_off(call, now)
-            self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
-
-    def broken(self, call: Call, mistake: BaseException, now: float) -> None:
-        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever."""
-        self.fail_waiting(mistake, now)
-        if call.flight.state is State.LANDED:
-            self.stored()
-        try:
-            if not call.booked:
-                self.books.at_most(call, now)
-        finally:
-            self._flights.fail(call.flight, mistake)
-
-    def looked(self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float) -> None:
-        """A look at an endpoint went well (`was`: its health when it began). What has changed meanwhile stays."""
-        if endpoint.health is was and (load := self._recovery.looked(endpoint, was, gauges, now)) is not None:
-            running, waiting, preempted = load
-            self._throttle.control.on_load(now, running=running, waiting=waiting, preempted=preempted)
-
-    def look_failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
-        """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; it refuses what a
-        probe asks, but answers, and whether calls work only a call can tell; only a person can mend it; it is still not
-        there; a mistake in the backend, which does not matter where only gauges were asked for."""
-        if endpoint.health is not was:
-            return
-        if was is Health.UP and isinstance(error, BackendError):
-            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
-        elif isinstance(error, FatalError | RequestRejected) and was is Health.DOWN:
-            endpoint.health = Health.TRIAL
-        elif isinstance(error, FatalError):
-            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)  # counts once the verdict is over, if it ever is
-            self.stop(error, now)
-        elif isinstance(error, BackendError):
-            if isinstance(error, Unreachable) and error.refused and self.settings.billing == "time":
-                self._calls.lose(endpoint)  # where tokens cost money, an answer may come over its open connection
-            self._recovery.rest(endpoint, error, now)
-        elif was is not Health.UP:
-            self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
-            self.fail_waiting(error, now)
-
-    # The end
-
-    def stop(self, error: FatalError, now: float, *, model: str | None = None) -> RunStopped:
-        """Nothing can succeed, of one model or of any, until a person does something. Returns what all that wait are
-        told."""
-        verdict = self.verdicts.of(model)
-        if verdict is None:
-            verdict = self.verdicts.add(error, now, model=model)
-            final = self.verdicts.final
-            self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=str(verdict), final=final))
-        self.fail_waiting(verdict, now, model=model)
-        return verdict
-
-    def close(self, now: float) -> None:
-        """Send nothing from now on, fail what waits, and break off what only costs time."""
-        reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
-        self.verdicts.close(reason)
-        self.fail_waiting(reason, now)
-        if self.settings.billing == "time":
-            for call in self._calls:
-                self._break_off(call, reason)
-
-    def fail_waiting(self, error: BaseException, now: float, *, model: str | None = None) -> None:
-        """Fail every flight of this lane, or of one model on it, that is not out."""
-        for flight in self._flights:
-            if flight.home is not self or flight.state not in WAITING_STATES:
-                continue
-            if model is None or flight.request.model == model:
-                self._take_out(flight, now)
-                self._flights.fail(flight, error)
 
     # Money
 
@@ -356,8 +252,7 @@ class LaneState:
         error = flight.payer.exhausted
         flight.waiters.sort(key=lambda waiter: waiter.account.exhausted is not None)
         if error is not None and flight.waiters[0].account.exhausted is not None:
-            self._take_out(flight, now)
-            self._flights.fail(flight, error)
+            self.unanswered.fail(flight, error, now)
         elif flight.state is State.PARKED:
             self.resume(flight, now)
 
@@ -376,56 +271,9 @@ class LaneState:
             self._waiting.stand_in(account.parked, flight, priority=flight.priority)
         return funds
 
-    # Where flights are
-
-    def _ended(self, call: Call) -> None:
-        self._calls.ended(call)
-        self._wake()
-
-    def _meet(self, flight: Flight, fate: Fate, now: float, *, keeps_slot: bool = False) -> None:
-        """What becomes of a flight whose call failed: it ends, goes again at once or later, or waits for a proof."""
-        if isinstance(fate, BaseException):
-            self._flights.fail(flight, fate)
-        elif fate <= 0:
-            self.resume(flight, now)
-        else:
-            flight.state, flight.since = State.BACKING_OFF, now
-            if fate == inf:
-                self._waiting.stand_in(self.doubt.suspects, flight)
-            else:
-                self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
-
-    def _withdraw(self, flight: Flight, now: float) -> None:
-        """Nobody waits for this flight any more."""
-        if flight.state in WAITING_STATES:
-            self._flights.drop(flight)  # before its funds are released: it is nobody's to pay any more
-            self._take_out(flight, now)
-            flight.state = State.OVER
-            self._wake()
-        elif self.settings.billing == "time" and (call := self._calls.of(flight)) is not None:  # not broken off yet
-            self._break_off(call, UNWANTED)
-
-    def _break_off(self, call: Call, reason: RunStopped) -> None:
-        if self._calls.abort(call, reason):
-            self._flights.drop(call.flight)
-
-    def _take_out(self, flight: Flight, now: float) -> None:
-        """Remove a flight from wherever it waits, and release what is reserved for it."""
-        self._calls.claiming -= flight.state is State.CLAIMING
-        self._waiting.remove(flight)
-        self.books.release(flight, now)
-
     def _has_work(self) -> bool:
         waits = self._waiting or (self._calls and self.verdicts.any is None)
         return self.verdicts.of(None) is None and bool(waits)
-
-    def _give_up(self, reason: str, now: float) -> None:
-        """Fail what waits; what comes later is tried anew."""
-        patience = self._recovery.patience
-        error = patience.unavailable(reason)
-        patience.failing_since = None
-        self._emit(events.LaneGaveUp(lane=self.name, at=now, reason=str(error), final=False))
-        self.fail_waiting(error, now)
 
     def statistics(self, now: float) -> LaneStatistics:
         """The lane now."""

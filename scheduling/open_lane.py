@@ -81,7 +81,7 @@ class OpenLane:
 
     async def aclose(self, *, grace: float) -> None:
         """Fail what waits, let answers that are paid for come in for `grace` seconds, end everything else."""
-        self.state.close(self._loop.time())
+        self.state.unanswered.close(self._loop.time())
         for look in self._looks:
             look.cancel()
         await asyncio.gather(*self._looks, return_exceptions=True)
@@ -116,7 +116,7 @@ class OpenLane:
                 self._launch(call, now)
         except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
             self._awake = False
-            state.fail_waiting(mistake, now)
+            state.unanswered.fail_waiting(mistake, now)
             raise
         if (wake_at := state.wake_at()) < self._rings_at:
             self._set_timer(wake_at)
@@ -131,7 +131,7 @@ class OpenLane:
         try:
             work = call.endpoint.backend.complete(call.flight.request, time_limit=self._time_limit)
         except Exception as bug:  # noqa: BLE001 - a mistake in the backend, which is for those who wait
-            self.state.failed(call, bug, now)
+            self.state.unanswered.failed(call, bug, now)
             return
         task = self._loop.create_task(work, context=self._context.copy())
         call.cancel = task.cancel
@@ -143,14 +143,14 @@ class OpenLane:
         call, now, state = self._calls.pop(task), self._loop.time(), self.state
         try:
             if task.cancelled():
-                state.cancelled(call, now)
+                state.unanswered.cancelled(call, now)
             elif (error := task.exception()) is not None:
-                state.failed(call, error, now)
+                state.unanswered.failed(call, error, now)
             else:
                 reply = task.result()
                 self._keep(call.flight, state.landed(call, reply, now), reply.completion)
         except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
-            state.broken(call, mistake, now)
+            state.unanswered.broken(call, mistake, now)
             raise
 
     def _look_at(self, endpoint: Endpoint) -> None:
@@ -164,9 +164,9 @@ class OpenLane:
             return
         error = look.exception()
         if error is None:
-            self.state.looked(endpoint, was, look.result(), self._loop.time())
+            self.state.looks.went_well(endpoint, was, look.result(), self._loop.time())
         else:
-            self.state.look_failed(endpoint, was, error, self._loop.time())
+            self.state.looks.failed(endpoint, was, error, self._loop.time())
         self._wake()
         if error is not None and not isinstance(error, BackendError):
             raise error  # a mistake in the backend, for the loop to tell

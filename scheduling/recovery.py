@@ -1,6 +1,6 @@
 """What becomes of requests whose calls failed, and of endpoints that fail: who tries again, when, and who does not.
 
-Synchronous, told the time. Decides by the table in `retry`; the lane's `LaneState` does it.
+Synchronous, told the time. Decides by the table in `retry`; the lane's `Unanswered` does it.
 """
 
 import random

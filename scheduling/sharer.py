@@ -78,10 +78,10 @@ class Sharer:
                         await self._news.wait()
         except StoreError as error:
             for lane in self._lanes:
-                lane.fail_waiting(error, _now())
+                lane.unanswered.fail_waiting(error, _now())
         except Exception as mistake:  # in here or in a store, which must not leave anybody waiting for ever
             for lane in self._lanes:
-                lane.fail_waiting(mistake, _now())
+                lane.unanswered.fail_waiting(mistake, _now())
             raise
         finally:
             self._task = None

@@ -183,20 +183,20 @@ class Rig:
             case "answer":
                 self.land(number, at)
             case "fail":
-                self.state.failed(self.take(number), ERRORS[rest[1]], at)
+                self.state.unanswered.failed(self.take(number), ERRORS[rest[1]], at)
             case "ended":
-                self.state.cancelled(self.take(number), at)
+                self.state.unanswered.cancelled(self.take(number), at)
             case "probe":
                 self._end_look(rest[0], at)
             case "close":
-                self.state.close(at)
+                self.state.unanswered.close(at)
 
     def _end_look(self, how: str, at: float) -> None:
         endpoint, was = self.looks.pop(0)
         if how == "ok":
-            self.state.looked(endpoint, was, {}, at)
+            self.state.looks.went_well(endpoint, was, {}, at)
         else:
-            self.state.look_failed(endpoint, was, ERRORS[how], at)
+            self.state.looks.failed(endpoint, was, ERRORS[how], at)
 
 
 Table = list[tuple[float, str, str]]
@@ -540,11 +540,11 @@ def test_what_is_taken_was_announced_before_in_dollars_too(billing: str, ends: l
             if call.flight.waiters:
                 rig.leave(oldest, at)
             if call.abort_reason is not None:
-                rig.state.cancelled(rig.take(oldest), at)
+                rig.state.unanswered.cancelled(rig.take(oldest), at)
         elif rig.out and end == "answer":
             rig.land(rig.out[0][0], at)
         elif rig.out:
-            rig.state.failed(rig.take(rig.out[0][0]), ERRORS[end], at)
+            rig.state.unanswered.failed(rig.take(rig.out[0][0]), ERRORS[end], at)
     assert account.statistics().total.dollars == pytest.approx(account.purse.spent.dollars)
 
 
@@ -655,7 +655,7 @@ def test_a_stopped_lane_wants_nothing_and_a_closed_one_is_never_woken() -> None:
     assert isinstance(rig.state.verdicts.any, RunStopped)
     assert rig.pump(100) == ""
     assert rig.pump(1_000) == "abort 3"
-    rig.state.close(1_000)
+    rig.state.unanswered.close(1_000)
     rig.state.closed = True
     assert rig.state.wake_at() == inf
 
@@ -702,8 +702,8 @@ def test_a_call_whose_end_lets_go_on_what_cannot_be_announced_is_booked_once() -
     account.purse.announced = Cost()
     full.append(True)
     with pytest.raises(OSError, match="No space") as raised:
-        rig.state.failed(call, ERRORS["gone"], 1)
-    rig.state.broken(call, raised.value, 1)
+        rig.state.unanswered.failed(call, ERRORS["gone"], 1)
+    rig.state.unanswered.broken(call, raised.value, 1)
     assert "1 OSError" in rig.pump(1)
     assert (account.out, account.purse.out, account.taken(), account.purse.spent) == (0, 0, Cost(), Cost())
 

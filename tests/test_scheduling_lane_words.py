@@ -35,7 +35,7 @@ def test_limits_are_told_once_when_headers_tell_other_ones(fails: bool) -> None:
         rig.pump(number)
         _, call = rig.out.pop(0)  # the new question's, or that of one that failed before
         if fails:
-            rig.state.failed(call, ServerFault("500", hints=hints), number)
+            rig.state.unanswered.failed(call, ServerFault("500", hints=hints), number)
         else:
             rig.state.landed(call, answer("x")._replace(hints=hints), number)
             rig.state.stored()
@@ -52,13 +52,13 @@ def test_a_hold_and_a_cut_are_told_with_what_they_come_to() -> None:
     for number in (1, 2, 3):
         rig.ask(number, 0)
     rig.pump(0)
-    rig.state.failed(rig.take(1), ERRORS["fault"], 1)
+    rig.state.unanswered.failed(rig.take(1), ERRORS["fault"], 1)
     assert not [event for event in rig.events if isinstance(event, ConcurrencyChanged | HeldBack)]
-    rig.state.failed(rig.take(2), Overloaded("full"), 2)
+    rig.state.unanswered.failed(rig.take(2), Overloaded("full"), 2)
     (cut,) = [event for event in rig.events if isinstance(event, ConcurrencyChanged)]
     assert (cut.at, cut.before, cut.after) == (2, 8, 6)
     assert not [event for event in rig.events if isinstance(event, HeldBack)]
-    rig.state.failed(rig.take(3), ERRORS["rate"], 100)
+    rig.state.unanswered.failed(rig.take(3), ERRORS["rate"], 100)
     (held,) = [event for event in rig.events if isinstance(event, HeldBack)]
     assert held.at == 100
     assert 30.0 <= held.wait <= 31.5
@@ -77,7 +77,7 @@ def test_a_mistake_as_a_call_is_booked_leaves_nobody_waiting_and_nothing_set_asi
     most = call.funds.at_most
     if landed:
         rig.state.landed(call, answer("question 1"), 1)
-    rig.state.broken(call, ZeroDivisionError(), 1)
+    rig.state.unanswered.broken(call, ZeroDivisionError(), 1)
     assert sorted(rig.pump(1).split(", ")) == ["1 ZeroDivisionError", "2 ZeroDivisionError"]
     assert account.purse.out == account.out == 0
     assert account.purse.reserved == Cost()
@@ -156,9 +156,9 @@ def test_gauges_that_tell_of_preemptions_cut_the_lane_and_none_that_tell_nothing
     _, call = rig.out[0]
     before = rig.state.statistics(0).concurrency
     for at, gauges in enumerate([{"preemptions": 4.0}, {}, {"preemptions": 4.0}]):
-        rig.state.looked(call.endpoint, Health.UP, gauges, at)
+        rig.state.looks.went_well(call.endpoint, Health.UP, gauges, at)
         assert rig.state.statistics(at).concurrency == before
-    rig.state.looked(call.endpoint, Health.UP, {"preemptions": 5.0}, 9)
+    rig.state.looks.went_well(call.endpoint, Health.UP, {"preemptions": 5.0}, 9)
     assert rig.state.statistics(9).concurrency < before
 
 

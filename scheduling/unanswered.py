@@ -1,0 +1,198 @@
+"""What becomes of flights without an answer: their calls fail or are broken off, nobody waits, the lane stops.
+
+Synchronous, told the time. With `LaneState` the only writer of a flight's state while it is under way; what a failure
+means is decided by `Recovery`, `Doubt` and `Verdicts`.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from metaspo.backends import BackendError, FatalError, RequestRejected, TransientError, WrongForm
+from metaspo.scheduling import events
+from metaspo.scheduling.books import Books
+from metaspo.scheduling.calls_out import CallsOut, Hung
+from metaspo.scheduling.doubt import Doubt
+from metaspo.scheduling.endpoints import Endpoints
+from metaspo.scheduling.errors import RunStopped
+from metaspo.scheduling.flight import WAITING_STATES, Call, Flight, Home, State
+from metaspo.scheduling.recovery import UNWANTED, Fate, Recovery
+from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.throttle import Throttle
+from metaspo.scheduling.verdicts import Verdicts
+from metaspo.scheduling.waiting import Waiting
+
+
+class Unanswered:
+    """Of one lane.
+
+    Attributes:
+        verdicts: what stops it; doubt: what shows whether its server answers; recovery: who tries again, and when.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: LaneSettings,
+        *,
+        flights: FlightTable,
+        calls: CallsOut,
+        waiting: Waiting,
+        endpoints: Endpoints,
+        throttle: Throttle,
+        books: Books,
+        emit: Callable[[events.Event], None],
+        wake: Callable[[], None],
+        many_programs: bool,
+    ) -> None:
+        self._home = home
+        self._billing = settings.billing
+        self._flights = flights
+        self._calls = calls
+        self._waiting = waiting
+        self._throttle = throttle
+        self._books = books
+        self._emit = emit
+        self._wake = wake
+        self._many_programs = many_programs
+        self.verdicts = Verdicts(home.name, final=not many_programs)
+        self.doubt = Doubt(home, flights, emit, wake)
+        self.recovery = Recovery(
+            home.name, settings, endpoints=endpoints, doubt=self.doubt, verdicts=self.verdicts, emit=emit
+        )
+
+    def __repr__(self) -> str:
+        return f"<Unanswered {self.verdicts} {self.recovery}>"
+
+    # One flight
+
+    def failed(self, call: Call, error: BaseException, now: float) -> None:
+        """A call brought no answer: book it, and do what the table in `retry` says."""
+        flight = call.flight
+        self._ended(call)
+        self.recovery.heard(error)
+        self._books.failed(call, error, now)
+        if isinstance(error, TransientError):
+            decision = self.recovery.decide(flight, error)
+            held = self._throttle.holds(error, decision)
+            self._throttle.failed(call.reservation, error, decision, now)
+            fate = self.recovery.failed(call, error, decision, now, held=held)
+            self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
+        elif isinstance(error, WrongForm) and self._many_programs:
+            self._flights.fail(flight, RequestRejected(str(error)))
+        elif isinstance(error, FatalError):
+            self._flights.fail(flight, self.stop(error, now, model=flight.request.model))
+        else:
+            self._flights.fail(flight, error)
+
+    def cancelled(self, call: Call, now: float) -> None:
+        """A call was broken off: because it hung (which says nothing of the server, nor of the request), by the lane
+        for another reason, or because everything ends."""
+        reason, flight = call.abort_reason, call.flight
+        if isinstance(reason, BackendError) and not isinstance(reason, Hung):
+            self.failed(call, reason, now)
+            return
+        self._ended(call)
+        if isinstance(reason, Hung):
+            self._calls.note_asked_again()
+            flight.hung += 1
+            self._books.broken_off(call, now)
+            self._meet(flight, self.recovery.again(flight, reason, 0.0, now), now)
+        else:
+            self._books.broken_off(call, now)
+            self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
+
+    def broken(self, call: Call, mistake: BaseException, now: float) -> None:
+        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever."""
+        self.fail_waiting(mistake, now)
+        if call.flight.state is State.LANDED:
+            self._home.stored()
+        try:
+            if not call.booked:
+                self._books.at_most(call, now)
+        finally:
+            self._flights.fail(call.flight, mistake)
+
+    def withdraw(self, flight: Flight, now: float) -> None:
+        """Nobody waits for this flight any more."""
+        if flight.state in WAITING_STATES:
+            self._flights.drop(flight)  # before its funds are released: it is nobody's to pay any more
+            self._take_out(flight, now)
+            flight.state = State.OVER
+            self._wake()
+        elif self._billing == "time" and (call := self._calls.of(flight)) is not None:  # not broken off yet
+            self._break_off(call, UNWANTED)
+
+    def fail(self, flight: Flight, error: BaseException, now: float) -> None:
+        """A flight that waits somewhere ends."""
+        self._take_out(flight, now)
+        self._flights.fail(flight, error)
+
+    # All of them
+
+    def stop(self, error: FatalError, now: float, *, model: str | None = None) -> RunStopped:
+        """Nothing can succeed, of one model or of any, until a person does something. Returns what all that wait are
+        told."""
+        verdict = self.verdicts.of(model)
+        if verdict is None:
+            verdict = self.verdicts.add(error, now, model=model)
+            self._say_given_up(verdict, now, final=self.verdicts.final)
+        self.fail_waiting(verdict, now, model=model)
+        return verdict
+
+    def give_up(self, reason: str, now: float) -> None:
+        """Fail what waits; what comes later is tried anew."""
+        patience = self.recovery.patience
+        error = patience.unavailable(reason)
+        patience.failing_since = None
+        self._say_given_up(error, now, final=False)
+        self.fail_waiting(error, now)
+
+    def close(self, now: float) -> None:
+        """Send nothing from now on, fail what waits, and break off what only costs time."""
+        reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
+        self.verdicts.close(reason)
+        self.fail_waiting(reason, now)
+        if self._billing == "time":
+            for call in self._calls:
+                self._break_off(call, reason)
+
+    def fail_waiting(self, error: BaseException, now: float, *, model: str | None = None) -> None:
+        """Fail every flight of this lane, or of one model on it, that is not out."""
+        for flight in self._flights:
+            if flight.home is not self._home or flight.state not in WAITING_STATES:
+                continue
+            if model is None or flight.request.model == model:
+                self.fail(flight, error, now)
+
+    def _say_given_up(self, error: RunStopped, now: float, *, final: bool) -> None:
+        self._emit(events.LaneGaveUp(lane=self._home.name, at=now, reason=str(error), final=final))
+
+    # Where they go
+
+    def _ended(self, call: Call) -> None:
+        self._calls.ended(call)
+        self._wake()
+
+    def _meet(self, flight: Flight, fate: Fate, now: float, *, keeps_slot: bool = False) -> None:
+        """What becomes of a flight whose call failed: it ends, goes again at once or later, or waits for a proof."""
+        if isinstance(fate, BaseException):
+            self._flights.fail(flight, fate)
+        elif fate <= 0:
+            self._home.resume(flight, now)
+        else:
+            flight.state, flight.since = State.BACKING_OFF, now
+            if fate == inf:
+                self._waiting.stand_in(self.doubt.suspects, flight)
+            else:
+                self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
+
+    def _break_off(self, call: Call, reason: RunStopped) -> None:
+        if self._calls.abort(call, reason):
+            self._flights.drop(call.flight)
+
+    def _take_out(self, flight: Flight, now: float) -> None:
+        """Remove a flight from wherever it waits, and release what is reserved for it."""
+        self._calls.claiming -= flight.state is State.CLAIMING
+        self._waiting.remove(flight)
+        self._books.release(flight, now)
