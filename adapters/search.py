@@ -23,7 +23,8 @@ from metaspo.backends import (
     Usage,
 )
 from metaspo.cache import MemoryStore
-from metaspo.engine import Example, Grade, Prepared, RunConfig, RunResult, optimize
+from metaspo.engine import Example, Grade, Prepared, RunConfig, RunResult
+from metaspo.engine.api import optimize
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.metrics import MeanOfGrades

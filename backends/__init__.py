@@ -1,58 +1,65 @@
 """How to talk to one model."""
 
-from metaspo.backends.base import (
-    CONTENT_FILTER,
-    Backend,
-    Completion,
-    LimitHints,
-    Message,
-    Reply,
-    Request,
-    Role,
-    Sampling,
-    ServerInfo,
-    Startable,
-    Usage,
-    json_text,
-)
-from metaspo.backends.chat_answer import chat_answer, chat_events, rest_of, tool_calls_of, usage_of
-from metaspo.backends.chat_request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
-from metaspo.backends.errors import (
-    AccessDenied,
-    BackendError,
-    ConnectionLost,
-    CreditExhausted,
-    FatalError,
-    HalfAnswer,
-    Overloaded,
-    RateLimited,
-    RequestRejected,
-    ServerFault,
-    SlowDown,
-    TimedOut,
-    TransientError,
-    UnknownModel,
-    Unreachable,
-    WrongForm,
-)
-from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.local import LocalModel, local_threads
-from metaspo.backends.model_files import (
-    DEFAULT_MODEL,
-    LocalModelFacts,
-    ModelFileUnavailable,
-    fetch_model,
-    local_models,
-    local_revision,
-    local_size,
-    models_folder,
-)
-from metaspo.backends.model_sources import Progress
-from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, load_models, model_facts
-from metaspo.backends.openai_api import OpenAIAPI
-from metaspo.backends.openai_compatible import OpenAICompatible
-from metaspo.backends.simulated import Scripted, Simulated
-from metaspo.backends.started import LocalServerFailed
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.backends.base import (
+        CONTENT_FILTER,
+        Backend,
+        Completion,
+        LimitHints,
+        Message,
+        Reply,
+        Request,
+        Role,
+        Sampling,
+        ServerInfo,
+        Startable,
+        Usage,
+        json_text,
+    )
+    from metaspo.backends.chat_answer import chat_events, rest_of, tool_calls_of, usage_of
+    from metaspo.backends.chat_request import UNASKED, ChatCall, read_chat_call, read_message, read_raw_request
+    from metaspo.backends.errors import (
+        AccessDenied,
+        BackendError,
+        ConnectionLost,
+        CreditExhausted,
+        FatalError,
+        HalfAnswer,
+        Overloaded,
+        RateLimited,
+        RequestRejected,
+        ServerFault,
+        SlowDown,
+        TimedOut,
+        TransientError,
+        UnknownModel,
+        Unreachable,
+        WrongForm,
+    )
+    from metaspo.backends.http_endpoint import HttpEndpoint
+    from metaspo.backends.local import LocalModel, local_threads
+    from metaspo.backends.model_files import (
+        DEFAULT_MODEL,
+        LocalModelFacts,
+        ModelFileUnavailable,
+        fetch_model,
+        local_models,
+        local_revision,
+        local_size,
+        models_folder,
+    )
+    from metaspo.backends.model_sources import Progress
+    from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, load_models, model_facts
+    from metaspo.backends.openai_api import OpenAIAPI
+    from metaspo.backends.openai_compatible import OpenAICompatible
+    from metaspo.backends.simulated import Scripted, Simulated
+    from metaspo.backends.started import LocalServerFailed
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
     "CONTENT_FILTER",
@@ -99,7 +106,6 @@ __all__ = [
     "Unreachable",
     "Usage",
     "WrongForm",
-    "chat_answer",
     "chat_events",
     "fetch_model",
     "json_text",

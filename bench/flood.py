@@ -20,7 +20,7 @@ from metaspo.bench.report import Report, Row
 from metaspo.bench.watching import small_run
 from metaspo.bench.workload import answer
 from metaspo.cache import MemoryStore
-from metaspo.engine import optimize
+from metaspo.engine.api import optimize
 from metaspo.engine.watch import serve_beside
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

@@ -20,7 +20,7 @@ from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel, SimulatedOp
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore
-from metaspo.engine import optimize
+from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, LaneSettings
 
 SHARES = (0.01, 0.05)

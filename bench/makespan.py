@@ -19,7 +19,7 @@ from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.work import Stage, work_of
 from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore
-from metaspo.engine import optimize
+from metaspo.engine.api import optimize
 from metaspo.engine.gather import gather
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

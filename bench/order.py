@@ -26,7 +26,8 @@ from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size
 from metaspo.bench.world import World
 from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, RunReport, count_calls, optimize
+from metaspo.engine import Prepared, RunReport, count_calls
+from metaspo.engine.api import optimize
 from metaspo.engine.runtime.priorities import LAST
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Priority
 from metaspo.scheduling.single_flight import OnAnswer

@@ -18,7 +18,8 @@ from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, PAPER, Size, answer, make_run
 from metaspo.cache import DiskStore, request_key
 from metaspo.cache.database import open_cache
-from metaspo.engine import Prepared, RunReport, optimize
+from metaspo.engine import Prepared, RunReport
+from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 TURNS = 7

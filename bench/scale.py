@@ -19,7 +19,8 @@ from metaspo.bench.measure import peak_memory, timed
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, Size, answer, make_run
 from metaspo.cache import DiskStore
-from metaspo.engine import count_calls, optimize
+from metaspo.engine import count_calls
+from metaspo.engine.api import optimize
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 EVALUATIONS = (1_000, 10_000, 100_000)

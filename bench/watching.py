@@ -23,7 +23,8 @@ from metaspo.bench.measure import Timing, settled_heap, spread
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, OPTIMIZER, answer, filler
 from metaspo.cache import DiskStore
-from metaspo.engine import Prepared, optimize, prepare
+from metaspo.engine import Prepared, prepare
+from metaspo.engine.api import optimize
 from metaspo.engine.watch import serve_beside, serve_watch
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

@@ -7,7 +7,8 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.workload import answer
 from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, optimize
+from metaspo.engine import Prepared
+from metaspo.engine.api import optimize
 from metaspo.engine.runtime import priorities
 from metaspo.scheduling import Account, Gateway, Lane, Priority
 from metaspo.scheduling.single_flight import OnAnswer

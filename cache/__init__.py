@@ -1,38 +1,45 @@
 """Content-addressed store of completions."""
 
-from metaspo.cache.base import BadEntry, Entry, Store, StoreError
-from metaspo.cache.batched import StoreStatistics
-from metaspo.cache.claims import Claims, LocalClaims, at_once
-from metaspo.cache.disk import DiskStore
-from metaspo.cache.disk_maintenance import DiskMaintenance
-from metaspo.cache.fallback import FallbackStore
-from metaspo.cache.key import KEY_VERSION, explain_key, request_key
-from metaspo.cache.maintenance import (
-    CacheCheck,
-    CacheInfo,
-    EntryGroup,
-    Maintained,
-    PruneFilter,
-    PruneReport,
-    Row,
-    cache_info,
-    prune_cache,
-    verify_cache,
-)
-from metaspo.cache.memory import MemoryStore
-from metaspo.cache.opening import (
-    PASSWORD,
-    check_location,
-    folder_of,
-    holds_password,
-    is_server,
-    open_maintenance,
-    open_store,
-    shown_location,
-)
-from metaspo.cache.quick_reader import QuickReader
-from metaspo.cache.sharing import Sharing
-from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.cache.base import BadEntry, Entry, Store, StoreError
+    from metaspo.cache.batched import StoreStatistics
+    from metaspo.cache.claims import Claims, LocalClaims, at_once
+    from metaspo.cache.disk import DiskStore
+    from metaspo.cache.disk_maintenance import DiskMaintenance
+    from metaspo.cache.fallback import FallbackStore
+    from metaspo.cache.key import KEY_VERSION, explain_key, request_key
+    from metaspo.cache.maintenance import (
+        CacheCheck,
+        CacheInfo,
+        EntryGroup,
+        Maintained,
+        PruneFilter,
+        PruneReport,
+        Row,
+        cache_info,
+        prune_cache,
+        verify_cache,
+    )
+    from metaspo.cache.memory import MemoryStore
+    from metaspo.cache.opening import (
+        PASSWORD,
+        check_location,
+        folder_of,
+        holds_password,
+        is_server,
+        open_maintenance,
+        open_store,
+        shown_location,
+    )
+    from metaspo.cache.quick_reader import QuickReader
+    from metaspo.cache.sharing import Sharing
+    from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
     "KEY_VERSION",

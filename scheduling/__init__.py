@@ -1,36 +1,43 @@
 """Who may call when: lanes, queues, limits, retries, budgets, and the gateway over them."""
 
-from metaspo.scheduling.account import Account
-from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
-from metaspo.scheduling.call_record import CallRecord
-from metaspo.scheduling.client import Answered, Client
-from metaspo.scheduling.draws import DrawCounter, is_sampled
-from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
-from metaspo.scheduling.events import (
-    BudgetReached,
-    ConcurrencyChanged,
-    Doubted,
-    EndpointDown,
-    EndpointUp,
-    Event,
-    HeldBack,
-    LaneGaveUp,
-    LimitsLearned,
-    Retried,
-    Waiting,
-)
-from metaspo.scheduling.failures import CallFailed, call_failed
-from metaspo.scheduling.gateway import Answer, Gateway
-from metaspo.scheduling.lane import Lane
-from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.settings import LaneSettings, Prices
-from metaspo.scheduling.statistics import (
-    AccountStatistics,
-    EndpointStatistics,
-    GatewayStatistics,
-    LaneStatistics,
-    LaneUse,
-)
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.scheduling.account import Account
+    from metaspo.scheduling.budget import NOTHING, Budget, Cost, Purse
+    from metaspo.scheduling.call_record import CallRecord
+    from metaspo.scheduling.client import Answered, Client
+    from metaspo.scheduling.draws import DrawCounter, is_sampled
+    from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped, Unavailable
+    from metaspo.scheduling.events import (
+        BudgetReached,
+        ConcurrencyChanged,
+        Doubted,
+        EndpointDown,
+        EndpointUp,
+        Event,
+        HeldBack,
+        LaneGaveUp,
+        LimitsLearned,
+        Retried,
+        Waiting,
+    )
+    from metaspo.scheduling.failures import CallFailed, call_failed
+    from metaspo.scheduling.gateway import Answer, Gateway
+    from metaspo.scheduling.lane import Lane
+    from metaspo.scheduling.queue import Priority
+    from metaspo.scheduling.settings import LaneSettings, Prices
+    from metaspo.scheduling.statistics import (
+        AccountStatistics,
+        EndpointStatistics,
+        GatewayStatistics,
+        LaneStatistics,
+        LaneUse,
+    )
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
     "NOTHING",

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from metaspo.backends import ChatCall, chat_answer, chat_events
+from metaspo.backends import ChatCall, chat_events
+from metaspo.backends.chat_answer import chat_answer
 from metaspo.backends.chat_format import encoded
 from metaspo.scheduling import Answer, CallFailed
 

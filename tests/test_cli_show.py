@@ -16,7 +16,8 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Simulated
 from metaspo.cache import MemoryStore
-from metaspo.engine import Observer, Prepared, RunDirectory, optimize, read_journal
+from metaspo.engine import Observer, Prepared, RunDirectory, read_journal
+from metaspo.engine.api import optimize
 from metaspo.engine.journal.events import Spent, Start
 from metaspo.engine.journal.journal import FileJournal
 from metaspo.engine.runs.listing import list_runs

@@ -13,7 +13,8 @@ from world import SKILLS, World, fraction, make_config, make_task
 from metaspo.backends import ModelFileUnavailable, Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
-from metaspo.engine import Calls, Observer, Prepared, RunConfig, RunReport, count_calls, optimize, plan_run
+from metaspo.engine import Calls, Observer, Prepared, RunConfig, RunReport, count_calls, plan_run
+from metaspo.engine.api import optimize
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 

@@ -13,7 +13,8 @@ from world import World, make_config, make_task
 from metaspo.backends import Message, Request, Sampling, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
-from metaspo.engine import Prepared, RunReport, optimize, report_data
+from metaspo.engine import Prepared, RunReport, report_data
+from metaspo.engine.api import optimize
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.events import Barrier as Wait
 from metaspo.engine.journal.events import Start

@@ -1,32 +1,39 @@
 """Strategies: who proposes prompts."""
 
-from metaspo.engine.strategies.base import (
-    Ask,
-    InnerContext,
-    InnerStrategy,
-    Malformed,
-    NoProposal,
-    OuterContext,
-    OuterStrategy,
-    Strategy,
-    TaskView,
-    Tried,
-    Unfit,
-)
-from metaspo.engine.strategies.meta_prompts import Level
-from metaspo.engine.strategies.named_prompts import of_form
-from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
-from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
-from metaspo.engine.strategies.search import (
-    CallBound,
-    RoundSize,
-    Rows,
-    Search,
-    SearchContext,
-    Trial,
-    WrongAnswer,
-)
-from metaspo.engine.tasks import Failure
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.engine.strategies.base import (
+        Ask,
+        InnerContext,
+        InnerStrategy,
+        Malformed,
+        NoProposal,
+        OuterContext,
+        OuterStrategy,
+        Strategy,
+        TaskView,
+        Tried,
+        Unfit,
+    )
+    from metaspo.engine.strategies.meta_prompts import Level
+    from metaspo.engine.strategies.named_prompts import of_form
+    from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
+    from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
+    from metaspo.engine.strategies.search import (
+        CallBound,
+        RoundSize,
+        Rows,
+        Search,
+        SearchContext,
+        Trial,
+        WrongAnswer,
+    )
+    from metaspo.engine.tasks import Failure
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
     "Ask",

@@ -1,52 +1,59 @@
 """Tasks: data, answer formats, metrics."""
 
-from metaspo.engine.tasks.answer_spec import ANSWER_KINDS, AnswerSpec
-from metaspo.engine.tasks.base import (
-    PLACEHOLDER,
-    AnswerFormat,
-    Comparing,
-    Example,
-    Failure,
-    Grade,
-    Metric,
-    Tally,
-    Task,
-    TaskRole,
-    similarity_of,
-    single_braces,
-)
-from metaspo.engine.tasks.data_spec import Columns, DataSource
-from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
-from metaspo.engine.tasks.formats import (
-    Code,
-    Integer,
-    Json,
-    Kind,
-    Label,
-    Letter,
-    Math,
-    Number,
-    OrUnanswerable,
-    Plugin,
-    Tagged,
-    Text,
-    build_format,
-)
-from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
-from metaspo.engine.tasks.metric_spec import METRIC_NAMES
-from metaspo.engine.tasks.metrics import (
-    Accuracy,
-    Agreement,
-    ExactMatch,
-    MacroF1,
-    TokenF1,
-    UserMetric,
-    build_metric,
-    squad_normalize,
-)
-from metaspo.engine.tasks.numberwords import digits_for_words
-from metaspo.engine.tasks.spec import TaskSpec
-from metaspo.engine.tasks.written import task
+from typing import TYPE_CHECKING
+
+from metaspo.backends.late_exports import late_exports
+
+if TYPE_CHECKING:
+    from metaspo.engine.tasks.answer_spec import ANSWER_KINDS, AnswerSpec
+    from metaspo.engine.tasks.base import (
+        PLACEHOLDER,
+        AnswerFormat,
+        Comparing,
+        Example,
+        Failure,
+        Grade,
+        Metric,
+        Tally,
+        Task,
+        TaskRole,
+        similarity_of,
+        single_braces,
+    )
+    from metaspo.engine.tasks.data_spec import Columns, DataSource
+    from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
+    from metaspo.engine.tasks.formats import (
+        Code,
+        Integer,
+        Json,
+        Kind,
+        Label,
+        Letter,
+        Math,
+        Number,
+        OrUnanswerable,
+        Plugin,
+        Tagged,
+        Text,
+        build_format,
+    )
+    from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
+    from metaspo.engine.tasks.metric_spec import METRIC_NAMES
+    from metaspo.engine.tasks.metrics import (
+        Accuracy,
+        Agreement,
+        ExactMatch,
+        MacroF1,
+        TokenF1,
+        UserMetric,
+        build_metric,
+        squad_normalize,
+    )
+    from metaspo.engine.tasks.numberwords import digits_for_words
+    from metaspo.engine.tasks.spec import TaskSpec
+    from metaspo.engine.tasks.written import task
+else:
+    __getattr__, __dir__ = late_exports(__name__)
 
 __all__ = [
     "ANSWER_KINDS",
