@@ -19,8 +19,8 @@ from metaspo.backends import (
     Request,
     Sampling,
     ServerFault,
-    chat_answer,
 )
+from metaspo.backends.chat_answer import chat_answer
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.http_errors import Call
 from metaspo.backends.loose_json import loads

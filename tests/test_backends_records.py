@@ -24,13 +24,13 @@ from metaspo.backends import (
     Scripted,
     ServerFault,
     Usage,
-    chat_answer,
     chat_events,
     read_chat_call,
     read_raw_request,
     rest_of,
     tool_calls_of,
 )
+from metaspo.backends.chat_answer import chat_answer
 from metaspo.backends.chat_format import chat_body, raw_body
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.http_errors import Call
