@@ -124,6 +124,15 @@ class OpenAICompatible:
             return {}
         return parse_load(response.body.decode(errors="replace")) if response.status == 200 else {}
 
+    async def is_healthy(self, *, time_limit: float) -> bool:
+        """Whether the server's `/health` says so within so many seconds, as vLLM's does once it is ready."""
+        call = self._call("its health", f"{self._url.root}/health")
+        try:
+            response = await self._http.send(call.url, None, call=call, time_limit=time_limit, max_bytes=_MAX_OF_PAGE)
+        except BackendError:
+            return False
+        return response.status == 200
+
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
         await self._http.aclose()

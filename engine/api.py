@@ -54,7 +54,7 @@ async def optimize(
         if gateway is not None:
             return await run_prepared(prepared, gateway, LaneNames(), observer=told, beside=tracking)
         events = LaneEvents()
-        async with open_for([prepared], on_event=events, warn=told.warn) as (opened, names):
+        async with open_for([prepared], on_event=events, warn=told.warn, of_run=True) as (opened, names):
             return await run_prepared(prepared, opened, names[0], observer=told, events=events, beside=tracking)
 
 
@@ -84,7 +84,7 @@ async def optimize_many(
         check_optimizable(item.config, item.tasks, source=item.source)
     tell_notices(prepared, warn)
     events = LaneEvents()
-    async with open_for(prepared, on_event=events, progress=progress, warn=warn) as (gateway, names):
+    async with open_for(prepared, on_event=events, progress=progress, warn=warn, of_run=True) as (gateway, names):
         return await gather(run_one(item, gateway, name) for item, name in zip(prepared, names, strict=True))
 
 

@@ -127,11 +127,19 @@ def _of_run(path: Path) -> dict[str, Any]:
 
 
 def make_lanes(
-    config: ServeConfig, *, environment: Mapping[str, str], progress: Progress | None = None
+    config: ServeConfig,
+    *,
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    folder: Path = Path(),
 ) -> dict[str, Lane]:
-    """A lane for each model, by the name that clients use. Raises `ConfigError` for a missing key."""
+    """A lane for each model, by the name that clients use. Raises `ConfigError` for a missing key.
+
+    What a vLLM that is started here says goes where the accounts' spending does, in `folder` if that is relative.
+    """
+    logs = folder / Path(config.spent).expanduser()
     return {
-        model.public_name: make_lane(model.public_name, model, environment=environment, progress=progress)
+        model.public_name: make_lane(model.public_name, model, environment=environment, progress=progress, logs=logs)
         for model in config.models
     }
 

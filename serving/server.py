@@ -308,7 +308,7 @@ async def open_server(
 
     Raises `ConfigError` for a missing key or an address that cannot be had, `StoreError` for an unusable cache.
     """
-    lanes = make_lanes(config, environment=environment, progress=progress)
+    lanes = make_lanes(config, environment=environment, progress=progress, folder=folder)
     clients = make_room(tuple(lanes.values()), warn=LOG.warning, files_a_call=2)
     accounts = Accounts(config, environment=environment, folder=folder)
     totals = CallTotals()

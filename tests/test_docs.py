@@ -27,6 +27,7 @@ from metaspo.engine.config.schema import (
     TestTable,
     TrackTable,
 )
+from metaspo.engine.config.vllm_table import VllmTable
 from metaspo.engine.journal.events import KINDS, Proposal, Trial
 from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.tasks import AnswerSpec, Columns, DataSource, TaskSpec
@@ -42,6 +43,7 @@ TABLES = (
     BudgetTable,
     TelemetryTable,
     TrackTable,
+    VllmTable,
     TaskSpec,
     AnswerSpec,
     Columns,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import anyio
 
@@ -46,13 +47,13 @@ class ServerCheck:
 
 
 async def check_servers(
-    config: RunConfig, *, environment: Mapping[str, str], progress: Progress | None = None
+    config: RunConfig, *, environment: Mapping[str, str], progress: Progress | None = None, logs: Path | None = None
 ) -> tuple[ServerCheck, ...]:
     """Every endpoint of all models, those of one after the other."""
     checks: list[ServerCheck] = []
     for role, table in config.models.items():
         try:
-            backends = make_backends(table, environment=environment, progress=progress)
+            backends = make_backends(table, environment=environment, progress=progress, logs=logs)
         except ConfigError as error:
             checks.append(ServerCheck(role=role, model=table.model, fault=str(error), mistake=True))
             continue

@@ -22,6 +22,7 @@ from metaspo.backends import (
     model_facts,
 )
 from metaspo.backends.base_url import parse_base_url
+from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.http_endpoint import fill_in, is_secret_header, proxy_for
 from metaspo.backends.openai_api import OPENAI
 from metaspo.engine.config.schema import EndpointTable, ModelTable
@@ -79,6 +80,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
     facts = model_facts(table.model)
     limits = _tier_limits(table, facts)
     prices = _prices(table, facts)
+    starting = table.vllm.start_limit if table.backend == "vllm" else 0.0  # one that died is waited for
     return LaneSettings(
         concurrency=_local_parallel(table) if table.backend == "local" else table.concurrency,
         requests_per_minute=table.requests_per_minute or limits.get("requests_per_minute"),
@@ -88,8 +90,8 @@ def lane_settings(table: ModelTable) -> LaneSettings:
         limit_group=table.limit_group,
         time_limit=table.time_limit,
         attempts=table.attempts,
-        patience=table.patience,
-        first_patience=table.first_patience,
+        patience=max(table.patience, starting),
+        first_patience=max(table.first_patience, starting),
         prices=prices,
         billing="tokens" if table.backend == "openai" or (prices and prices.upper_bound(1, 1)) else "time",
     )
@@ -133,16 +135,31 @@ def context_of(table: ModelTable) -> int:
 
 
 def make_lane(
-    name: str, table: ModelTable, *, environment: Mapping[str, str], progress: Progress | None = None
+    name: str,
+    table: ModelTable,
+    *,
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    logs: Path | None = None,
 ) -> Lane:
-    """A lane with its backends; nothing is started or sent yet. Raises `ConfigError` for a missing key."""
-    return Lane(name, make_backends(table, environment=environment, progress=progress), lane_settings(table))
+    """A lane with its backends, as `make_backends` has them."""
+    backends = make_backends(table, environment=environment, progress=progress, logs=logs)
+    return Lane(name, backends, lane_settings(table))
 
 
 def make_backends(
-    table: ModelTable, *, environment: Mapping[str, str], progress: Progress | None = None
+    table: ModelTable,
+    *,
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    logs: Path | None = None,
 ) -> Sequence[Backend]:
-    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key."""
+    """A model's endpoints; nothing is started or sent yet. Raises `ConfigError` for a missing key, or missing GPUs.
+
+    `logs`: the folder for what a vLLM that is started here says; the user's own if left out.
+    """
+    if table.backend == "vllm":
+        return _vllm(table, environment, logs)
     if table.backend == "local":
         return [
             LocalModel(
@@ -161,6 +178,25 @@ def make_backends(
         OpenAICompatible(_endpoint(each, table, environment), limit_parameter=parameter or "max_tokens")
         for each in table.endpoints
     ]
+
+
+def _vllm(table: ModelTable, environment: Mapping[str, str], logs: Path | None) -> Sequence[Backend]:
+    """A replica of vLLM for as many GPUs as each is to have. Raises `ConfigError` where there are fewer."""
+    from metaspo.backends.vllm import VllmSettings, vllm_replicas
+
+    said = table.vllm
+    try:
+        shares = share_out(said.gpus or gpus_there(environment), each=said.tensor_parallel)
+    except ValueError as error:
+        raise ConfigError(f"vLLM for {table.model}: {error}") from None
+    settings = VllmSettings(
+        model=table.model,
+        command=said.command,
+        options=said.options,
+        tensor_parallel=said.tensor_parallel,
+        start_limit=said.start_limit,
+    )
+    return vllm_replicas(settings, shares[: said.replicas], logs=logs)
 
 
 def _openai_url(environment: Mapping[str, str]) -> str:
@@ -231,7 +267,7 @@ def _tier_limits(table: ModelTable, facts: ModelFacts | None) -> Mapping[str, in
 
 def _prices(table: ModelTable, facts: ModelFacts | None) -> Prices | None:
     """None where they are not known; a model on this machine costs nothing."""
-    if table.backend == "local" and table.prices is None:
+    if table.backend in ("local", "vllm") and table.prices is None:
         return Prices(input=0.0, cached=0.0, output=0.0)
     if table.prices is not None:
         cached = table.prices.input if table.prices.cached is None else table.prices.cached

@@ -16,6 +16,7 @@ from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password, is_server
 from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MAX_CALLS, MOST, Table
+from metaspo.engine.config.vllm_table import VllmTable
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
@@ -97,7 +98,7 @@ class EndpointTable(Table):
 class ModelTable(Table):
     """One model and how to reach it: the `[base]`, `[optimizer]` and `[judge]` tables."""
 
-    backend: Literal["openai-compatible", "openai", "local"] = "openai-compatible"
+    backend: Literal["openai-compatible", "openai", "local", "vllm"] = "openai-compatible"
     model: str = Field(min_length=1, description="the name the server knows, or a local model's name or path")
     endpoints: tuple[EndpointTable, ...] = Field(
         default=(), description="base URLs, or tables with a url and headers; several are replicas of one model"
@@ -140,6 +141,7 @@ class ModelTable(Table):
     )
     context: int | None = Field(default=None, ge=256, le=10 * MOST, description="context of a local model, in tokens")
     threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
+    vllm: VllmTable = Field(default=VllmTable(), description='how it is started, with backend = "vllm"')
 
     @field_validator("extra")
     @classmethod
@@ -160,8 +162,11 @@ class ModelTable(Table):
     def _endpoints_where_needed(self) -> Self:
         if self.backend == "openai-compatible" and not self.endpoints:
             raise ValueError('needs endpoints, e.g. endpoints = ["http://127.0.0.1:8000/v1"]')
-        if self.backend == "local" and self.endpoints:
-            raise ValueError("a local model takes no endpoints: metaspo starts its server")
+        if self.backend in ("local", "vllm") and self.endpoints:
+            what = "a local model" if self.backend == "local" else 'backend = "vllm"'
+            raise ValueError(f"{what} takes no endpoints: metaspo starts its server")
+        if self.backend != "vllm" and self.vllm != VllmTable():
+            raise ValueError('the table vllm says how metaspo starts vLLM: it goes with backend = "vllm"')
         if longer := [each for each in self.endpoints if (each.time_limit or 0) > self.time_limit]:
             raise ValueError(
                 f"an endpoint has time_limit = {longer[0].time_limit:g}, and the model {self.time_limit:g}: "

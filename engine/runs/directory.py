@@ -9,6 +9,7 @@ result.json     the result, once there is one
 summary.json    scores, calls, tokens, dollars, time
 safety.json     what `metaspo safety` came to, where it was asked
 prompts/        the prompts as text files, ready to paste
+vllm-*.log      what a vLLM that was started for the run said, one for each replica
 """
 
 import os

@@ -41,13 +41,24 @@ async def open_for(
     on_event: Callable[[Event], None] | None = None,
     progress: Progress | None = None,
     warn: Warn = log_warning,
+    of_run: bool = False,
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
-    """The gateway that prepared runs ask for; keys come from the environment or a `.env` file."""
+    """The gateway that prepared runs ask for; keys come from the environment or a `.env` file.
+
+    What a vLLM that is started here says is kept in the folder of the runs, and where they are to be run (`of_run`) and
+    it is one alone, in its own.
+    """
     folder = prepared[0].folder
     environment = environment_with_dotenv(Path(), folder, *(item.beside for item in prepared))
     configs = [item.config for item in prepared]
     async with open_gateway(
-        configs, environment=environment, folder=folder, on_event=on_event, progress=progress, warn=warn
+        configs,
+        environment=environment,
+        folder=folder,
+        on_event=on_event,
+        progress=progress,
+        warn=warn,
+        logs=prepared[0].server_logs(alone=of_run and len(prepared) == 1),
     ) as opened:
         yield opened
 

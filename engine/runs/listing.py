@@ -23,7 +23,7 @@ State = Literal["running", "finished", "stopped", "unfinished", "unreadable"]
 # Keys that change no result: where things are, and how fast answers come.
 WHERE = ("name", "runs", "cache", "cache_failure", "budget", "early_rejection", "telemetry", "track")
 HOW_FAST = {"api_key_env", "attempts", "concurrency", "endpoints", "first_patience", "patience", "prices", "threads"}
-HOW_FAST |= {"tier", "time_limit", "token_limit_parameter"}
+HOW_FAST |= {"tier", "time_limit", "token_limit_parameter", "vllm"}
 LONGEST = 60  # characters of a change in a table
 NONE = "–"
 LIMIT = re.compile(r"(requests|tokens)_per_(minute|day)")

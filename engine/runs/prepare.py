@@ -59,6 +59,14 @@ class Prepared:
         before = replace(self, config=self.config.model_copy(update={"ties": "earlier"}))
         return before if before.directory and before.directory.path.is_dir() else self
 
+    def server_logs(self, *, alone: bool) -> Path | None:
+        """The folder for what servers that are started for it say: its own if it is `alone` with them, else that of all
+        runs; None for one that is kept in memory only."""
+        directory = self.as_begun.directory
+        if directory is None:
+            return None
+        return directory.path if alone else directory.path.parent / "logs"
+
     def command_folder(self, name: str, identity: object) -> Path | None:
         """Where a command that is no run, and spends what this config lets it, writes down what it has spent; None for
         one that is kept in memory only."""

@@ -69,11 +69,13 @@ async def open_gateway(
     on_event: Callable[[Event], None] | None = None,
     progress: Progress | None = None,
     warn: Warn = log_warning,
+    logs: Path | None = None,
 ) -> AsyncIterator[tuple[Gateway, list[LaneNames]]]:
     """A gateway for runs that go on together, and each one's lanes in it.
 
     `on_event` is told what the lanes do, `progress` how far the download of a local model's file is, `warn` that the
     cache cannot be used, in runs that go on nevertheless, or that fewer calls can be out at once than asked for.
+    `logs`: the folder for what a vLLM that is started here says; the user's own if left out.
     Nothing is sent and no local model is started before the first request that the cache cannot answer.
 
     Raises:
@@ -86,7 +88,9 @@ async def open_gateway(
     cache = caches.pop()
     tolerant = all(config.cache_failure == "continue" for config in configs)
     names, tables = name_lanes(configs)
-    lanes = [make_lane(name, table, environment=environment, progress=progress) for name, table in tables.items()]
+    lanes = [
+        make_lane(name, table, environment=environment, progress=progress, logs=logs) for name, table in tables.items()
+    ]
     make_room(lanes, warn=warn)
     store = open_store(
         cache, folder=folder, password=environment.get(PASSWORD, ""), on_failure=warn if tolerant else None

@@ -1,0 +1,29 @@
+"""What a server that died said of it: one sentence out of its log."""
+
+import re
+from typing import Final
+
+from metaspo.backends.printable import printable
+from metaspo.backends.secrets import without_secrets
+
+TAIL: Final = 64 << 10  # bytes of a log that are worth looking at
+_LONGEST: Final = 300  # characters
+_PREFIX: Final = re.compile(  # "(EngineCore pid=7) ERROR 11-28 18:00:00 [core.py:800] "
+    r"^(?:\([^()]*\)\s*)*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d\s*)?(?:\[[^\]]*\]\s*)*"
+)
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_FAULT: Final = re.compile(r"^(?:[\w.]*(?:Error|Exception)|[\w ./-]+: error): \S")
+_OF_ANOTHER: Final = ("See root cause above", "Engine core initialization failed", "Engine process failed to start")
+
+
+def last_words(log: bytes) -> str:
+    """The last fault that a log tells, without what only says that there was one; else its last line; "" for none."""
+    text = _COLOUR.sub("", log[-TAIL:].decode(errors="replace"))
+    lines = [line for raw in text.splitlines() if (line := _PREFIX.sub("", raw.strip()).strip())]
+    faults = [line for line in lines if _FAULT.match(line)]
+    causes = [line for line in faults if not any(words in line for words in _OF_ANOTHER)]
+    for told in (causes, faults, lines):
+        if told:
+            words = printable(without_secrets(told[-1]))
+            return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+    return ""
