@@ -16,6 +16,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
 from metaspo.cache import Store, StoreError, request_key
 from metaspo.scheduling.account import Account
+from metaspo.scheduling.arrivals import Arrival, Arrivals
 from metaspo.scheduling.call_record import CallReports, OnCall
 from metaspo.scheduling.claiming import Claimer
 from metaspo.scheduling.events import Event
@@ -89,6 +90,7 @@ class Gateway:
         self._sharer: Sharer | None = None
         self._claimer = Claimer(store, self._flights)
         self._writer = StoreWriter(store, self._flights, wall_clock=wall_clock)
+        self._arrivals = Arrivals(self._writer.look_up, self._admit)
         self._account = Account()
         self._open = False
 
@@ -130,6 +132,7 @@ class Gateway:
         close the backends. Raises what closing a backend raised, when all is closed."""
         if not self._open:
             return
+        self._arrivals.settle_arrived()
         self._open = False
         await to_the_end(self._close())
 
@@ -160,27 +163,32 @@ class Gateway:
         account = self._account if account is None else account
         key = request_key(request)
         flight = self._flights.get(key)
-        if flight is None or target.doubt.is_proof(flight):  # which asks again what is stored
-            stored = await self._writer.look_up((key,))
-            if stored:
-                completion = stored[key]
-                target.doubt.answered_before(request)
-                target.books.hits(account, (completion,))
-                self._report_hits(((key, request, completion),), lane=target, account=account)
-                return Answer(completion, key, "hit", 0.0, target.price_of(completion.usage))
-        joined = flight is not None
         waiter = SingleWaiter(account, asyncio.get_running_loop().create_future(), context=self._context())
-        flight = self._join(key, request, target, waiter, priority)
+        arrival = Arrival(key, request, target, waiter, priority)
+        if flight is not None and not target.doubt.is_proof(flight):  # which asks again what is stored
+            self._admit(arrival)
+        elif self._store.local:
+            self._arrivals.add(arrival)
+        else:
+            await self._arrivals.settle((arrival,))  # such a store puts look-ups together itself
         try:
             completion = await waiter.future
         except asyncio.CancelledError:
-            flight.home.leave(flight, waiter, asyncio.get_running_loop().time())
+            if waiter.flight is not None:
+                waiter.flight.home.leave(waiter.flight, waiter, asyncio.get_running_loop().time())
             if waiter.future.done() and not waiter.future.cancelled():
                 waiter.future.exception()  # seen, though nobody is left to tell
             raise
+        dollars = target.price_of(completion.usage)
+        flight = waiter.flight
+        if flight is None:
+            target.doubt.answered_before(request)
+            target.books.hits(account, (completion,))
+            self._report_hits(((key, request, completion),), lane=target, account=account)
+            return Answer(completion, key, "hit", 0.0, dollars)
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
-        source: Source = "hit" if flight.in_store else "joined" if joined else "miss"
-        return Answer(completion, key, source, waited, target.price_of(completion.usage))
+        source: Source = "hit" if flight.in_store else "joined" if waiter.joined else "miss"
+        return Answer(completion, key, source, waited, dollars)
 
     async def complete_many(
         self,
@@ -282,6 +290,12 @@ class Gateway:
         if self._reports is not None:
             hits = [(key, requests[position], stored[key]) for position, key in keys.items() if key in stored]
             self._report_hits(hits, lane=lane, account=batch.account)
+
+    def _admit(self, arrival: Arrival) -> None:
+        """Put a single request on its way whose answer is not in the store."""
+        key, request, lane, waiter, priority = arrival
+        waiter.joined = self._flights.get(key) is not None
+        waiter.flight = self._join(key, request, lane, waiter, priority)
 
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""

@@ -67,9 +67,14 @@ class FlightTable:
 
 
 class SingleWaiter:
-    """One call of `complete`."""
+    """One call of `complete`.
 
-    __slots__ = ("account", "context", "future")
+    Attributes:
+        flight: what it waits for; None until it is known that the store has no answer, and where it has one.
+        joined: whether somebody had asked for it before.
+    """
+
+    __slots__ = ("account", "context", "flight", "future", "joined")
 
     def __init__(
         self, account: Account, future: "asyncio.Future[Completion]", *, context: Context | None = None
@@ -77,6 +82,8 @@ class SingleWaiter:
         self.account = account
         self.context = context
         self.future = future
+        self.flight: Flight | None = None
+        self.joined = False
 
     def asked(self, flight: Flight) -> int:
         """One request."""

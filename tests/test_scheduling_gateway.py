@@ -499,6 +499,8 @@ def test_an_answer_that_cannot_be_kept_is_an_error() -> None:
 class RemoteStore(MemoryStore):
     """Asks over a slow network: what lands meanwhile is missed."""
 
+    local = False
+
     async def get_many(self, keys: object) -> dict[str, Entry]:
         found = await super().get_many(list(keys))  # type: ignore[call-overload]
         await asyncio.sleep(3)
