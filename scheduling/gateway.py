@@ -242,13 +242,21 @@ class Gateway:
             self.count_hits([(requests[i], stored[i]) for i in stored], lane=lane, account=payer)
         return stored
 
-    def count_hits(self, hits: Sequence[tuple[Request, Completion]], *, lane: str, account: Account) -> None:
-        """These were in the store, where somebody has looked."""
+    def count_hits(
+        self,
+        hits: Sequence[tuple[Request, Completion]],
+        *,
+        lane: str,
+        account: Account,
+        keys: Sequence[str] = (),
+    ) -> None:
+        """These were in the store, where somebody has looked, with their `keys` if those are known."""
         target = self._lane(lane)
         target.doubt.answered_before(hits[-1][0])
         target.books.hits(account, [completion for _, completion in hits])
         if self._reports is not None:
-            keyed = [(request_key(request), request, completion) for request, completion in hits]
+            keys = keys or [request_key(request) for request, _ in hits]
+            keyed = [(key, *hit) for key, hit in zip(keys, hits, strict=True)]
             self._report_hits(keyed, lane=target, account=account)
 
     async def settled(self, account: Account) -> None:

@@ -7,7 +7,7 @@ replayed.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runtime.telemetry import exporting
-from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed
+from metaspo.scheduling import Account, Answer, CallFailed, Gateway, call_failed, is_sampled
 from metaspo.scheduling.call_record import to_both
 from metaspo.scheduling.call_totals import CallTotals
 from metaspo.scheduling.open_files import make_room
@@ -33,6 +33,7 @@ from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revisio
 from metaspo.serving.lane_log import LaneLog
 from metaspo.serving.metrics import metrics_page
 from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
+from metaspo.serving.recent import RecentAnswer, RecentAnswers, digest_of, says_all
 from metaspo.serving.replies import (
     EVENTS,
     JSON,
@@ -65,6 +66,7 @@ class Server:
         self._accounts = accounts
         self._totals = totals
         self._sampler = Sampler()
+        self._recent = RecentAnswers()
         self._models = {model.public_name: model for model in config.models}
         self._revisions = {name: revision_of(model) for name, model in self._models.items()}
         self._hosts = frozenset({config.host, *config.hosts})
@@ -159,16 +161,31 @@ class Server:
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
-        call = read_chat_call(await _json_of(http))
+        body, plain = await _body_of(http), says_all(http.headers)
+        digest = digest_of(body)
+        if plain and (recent := self._recent.get(digest)) is not None:
+            return self._again(recent, account)
+        call = read_chat_call(_json_of(body))
         every = None if call.stream else _keep_alive_of(http)
         question = self._question(call.request, call.choices, account, http)
         if call.stream:
             return await self._stream(http, call, question)
-        return await self._reply(http, question, partial(chat_body_of, call), every=every)
+        if not plain or call.choices > 1 or is_sampled(call.request):
+            return await self._reply(http, question, partial(chat_body_of, call), every=every)
+        answers, request = await self._answers(question), question.requests[0]
+        reply = chat_body_of(call, answers)
+        self._recent.add(digest, body, reply, lane=question.lane, request=request, answer=answers[0])
+        return _whole(reply, answers, question.draws)
+
+    def _again(self, recent: RecentAnswer, account: Account) -> web.Response:
+        """What was answered before."""
+        lane, request, completion, key, dollars, reply, _ = recent
+        self._gateway.count_hits(((request, completion),), lane=lane, account=account, keys=(key,))
+        return _whole(reply, (Answer(completion, key, "hit", 0.0, dollars),), (request.draw,))
 
     async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
-        request = read_raw_request(path, await _json_of(http))
+        request = read_raw_request(path, _json_of(await _body_of(http)))
         every = _keep_alive_of(http)
         return await self._reply(http, self._question(request, 1, account, http), _raw_body, every=every)
 
@@ -221,7 +238,7 @@ class Server:
         """One body; where the client asks for signs of life `every` so many seconds, white space goes before it."""
         if every is None:
             answers = await self._answers(question)
-            return web.Response(body=body_of(answers), content_type=JSON, headers=headers_of(answers, question.draws))
+            return _whole(body_of(answers), answers, question.draws)
         return await self._held(http, question, body_of, every=every, content_type=JSON, sign=b" ")
 
     async def _stream(self, http: web.Request, call: ChatCall, question: Question) -> web.StreamResponse:
@@ -349,22 +366,35 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
-async def _json_of(http: web.Request) -> object:
+async def _body_of(http: web.Request) -> bytes:
     """The body. Raises `CallFailed`, and `HTTPRequestTimeout` for who holds a place with half of one.
 
     Another type is what a page elsewhere could send without being asked for leave.
     """
     if http.content_type != JSON:
         raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
+    if http.content.is_eof():  # as most are when their head is: there is nothing to time
+        return await http.read()
     late = asyncio.get_running_loop().call_later(IDLE, http.content.set_exception, TimeoutError())
     try:
-        return orjson.loads(await http.read())
+        return await http.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
-    except orjson.JSONDecodeError as error:
-        raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
     finally:
         late.cancel()
+
+
+def _json_of(body: bytes) -> object:
+    """What a body says. Raises `CallFailed`."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
+
+
+def _whole(body: bytes, answers: Sequence[Answer], draws: Iterable[int]) -> web.Response:
+    """Answers at once, and how they were come by."""
+    return web.Response(body=body, content_type=JSON, headers=headers_of(answers, draws))
 
 
 def _raw_body(answers: Sequence[Answer]) -> bytes:

@@ -78,6 +78,27 @@ async def test_a_chat_is_answered_as_openai_s_clients_expect_it_and_once_for_all
     assert server.calls == 1
 
 
+async def test_a_body_that_came_before_is_answered_the_same_and_counted_as_a_hit(tmp_path: Path) -> None:
+    """Whoever asks, and only where a body says all there is to say: a draw that is named is another question."""
+    with upstream() as server:
+        keys = [{"name": name, "key_env": f"{name.upper()}_KEY"} for name in ("alice", "bob")]
+        async with at(tmp_path, config_of(server.url, keys=keys)) as (session, _):
+            answers = []
+            for key in (ALICE, ALICE, BOB):
+                async with session.post("/v1/chat/completions", json=CHAT, headers=key) as answer:
+                    answers.append((await answer.read(), answer.headers["x-metaspo-cache"]))
+            drawn = await post(session, CHAT, x_metaspo_draw="1", **ALICE)
+            stranger = await post(session, CHAT)
+            async with session.get("/metrics", headers=ALICE) as page:
+                metrics = await page.text()
+    assert len({body for body, _ in answers}) == 1
+    assert [source for _, source in answers] == ["miss", "hit", "hit"]
+    assert (drawn[2]["x-metaspo-cache"], drawn[2]["x-metaspo-draw"]) == ("miss", "1")
+    assert stranger[0] == 401
+    assert 'metaspo_requests_total{lane="m",outcome="hit"} 2' in metrics
+    assert server.calls == 2
+
+
 async def test_equal_questions_of_many_clients_are_asked_once(tmp_path: Path) -> None:
     with upstream() as server:
         server.hold_after(0)
