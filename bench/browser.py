@@ -30,6 +30,8 @@ class Page:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.asked: list[str] = []  # addresses that the page has loaded
         self.faults: list[str] = []  # what went wrong in its scripts
+        self._trace: list[dict[str, Any]] = []
+        self._trace_ended = asyncio.Event()
 
     async def listen(self) -> None:
         """Take what the browser says, until it is closed."""
@@ -43,6 +45,10 @@ class Page:
                 self.faults.append(str(said["params"]["exceptionDetails"]))
             elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
                 self.faults.append(str(said["params"]["entry"]))
+            elif said.get("method") == "Tracing.dataCollected":
+                self._trace += said["params"]["value"]
+            elif said.get("method") == "Tracing.tracingComplete":
+                self._trace_ended.set()
 
     async def send(self, method: str, **parameters: object) -> dict[str, Any]:
         """One command of the protocol."""
@@ -96,6 +102,18 @@ class Page:
         """Prefer dark colours."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if on else "light"}]
         await self.send("Emulation.setEmulatedMedia", features=features)
+
+    async def trace(self) -> None:
+        """Begin to note what the page's threads do."""
+        self._trace_ended.clear()
+        await self.send("Tracing.start", traceConfig={"includedCategories": ["devtools.timeline"]})
+
+    async def traced(self) -> list[dict[str, Any]]:
+        """End it: the events, as Chromium writes them."""
+        await self.send("Tracing.end")
+        await asyncio.wait_for(self._trace_ended.wait(), LIMIT)
+        events, self._trace = self._trace, []
+        return events
 
     async def picture(self, path: Path) -> None:
         """Keep a PNG of the whole page."""

@@ -2,10 +2,12 @@
 
 A finished run's journal gets lines at a given rate, most of them of the servers, now and then a proposal and its score.
 The page counts how long each of its frames takes, and how old the newest line is that it has; the browser counts the
-CPU time of the page, which other work on the machine does not change. Without events, and with them.
+CPU time of the page, all in all and from frame to frame, which other work on the machine does not change. Without
+events, and with them.
 """
 
 import asyncio
+import itertools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -47,7 +49,8 @@ def measure_flood(*, rate: int = RATE, seconds: float = SECONDS) -> Report:
     missing = () if CHROMIUM else ("There is no Chromium on this machine: nothing was measured.",)
     notes = (
         "cpu: what the page takes, whatever else is at work. age: of the newest line that it has.",
-        "A frame has 17 ms at 60 a second; frames are late, too, where other programs want the cores.",
+        "work: CPU of its main thread from one frame to the next, which has 17 ms where there are 60 a second.",
+        "Frames are late, too, where other programs want the cores.",
         *missing,
     )
     return Report(scenario="page", title="The live page while events come in", rows=rows, notes=notes)
@@ -67,16 +70,19 @@ async def _measure(rate: int, seconds: float) -> list[Row]:
                 async with open_page() as page:
                     await page.resize(1200, 800)
                     await page.open(f"{address}?run={run.name}")
-                    await page.until("typeof seen !== 'undefined' && seen.state && seen.candidates.size > 5")
+                    await page.until("document.querySelectorAll('#tree details').length > 2")
                     await page.value(f"showTab('{tab}')")
+                    await page.until(f"!dirty.has('{tab}') && seen.answers")
                     await page.send("Performance.enable", timeDomain="threadTicks")
                     await page.value(PROBE)
                     before = await _taken(page)
+                    await page.trace()
                     wrote = await _write(run.journal, events, seconds)
+                    work = _work(await page.traced())
                     taken = await _taken(page)
                     cpu = {f"cpu s/s, {name}": (taken[name] - before[name]) / seconds for name in taken}
                     frames = await _frames(page, seconds)
-                    rows.append({"page shows": tab, "events/s": wrote / seconds, **cpu, **frames})
+                    rows.append({"page shows": tab, "events/s": wrote / seconds, **cpu, **work, **frames})
         return rows
 
 
@@ -106,6 +112,13 @@ async def _taken(page: Page) -> dict[str, float]:
     """CPU seconds that the page has taken so far: its main thread, and all of its process."""
     metrics = {each["name"]: each["value"] for each in (await page.send("Performance.getMetrics"))["metrics"]}
     return {"main thread": metrics["ThreadTime"], "page's process": metrics["ProcessTime"]}
+
+
+def _work(trace: Sequence[dict[str, Any]]) -> Row:
+    """CPU of the page's main thread from frame to frame."""
+    at = sorted(event["tts"] for event in trace if event["name"] == "FireAnimationFrame" and "tts" in event)
+    work = sorted((after - before) / 1000 for before, after in itertools.pairwise(at))
+    return {"work p50 ms": _at(work, 0.5), "work p99 ms": _at(work, 0.99), "work max ms": _at(work, 1.0)}
 
 
 async def _frames(page: Page, seconds: float) -> Row:

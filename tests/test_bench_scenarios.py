@@ -289,7 +289,7 @@ def test_lag_is_measured_with_every_answer_kept() -> None:
 @pytest.mark.slow
 def test_a_run_is_measured_with_and_without_somebody_who_looks() -> None:
     rows = measure_watching(turns=1, small=True).rows
-    looked_at = ["nobody", "a page within its process", "its page (--web)"]
+    looked_at = ["nobody", "a page within its process", "its page (--web)", "nobody, beside another program"]
     assert [row["looked at by"] for row in rows] == 2 * looked_at
     assert [row["cpu ratio (median)"] for row in rows if row["looked at by"] == "nobody"] == [1, 1]
 
@@ -302,6 +302,7 @@ def test_the_page_is_measured_while_events_come_in() -> None:
     assert rows[0]["events/s"] == 0
     assert all(row["events/s"] == pytest.approx(200, rel=0.2) for row in rows[1:])
     assert all(type(row["age p50 ms"]) is int for row in rows[1:]), "it has got lines"
+    assert all(type(row["work p99 ms"]) is float for row in rows)
 
 
 def test_the_server_is_measured_fresh_and_cached_beside_a_bare_one() -> None:

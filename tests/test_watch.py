@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from chat_server import ChatServer
 from command_line import apart, end, here, run_into, start, write_project
 from hypothesis import given
@@ -23,6 +24,7 @@ from metaspo.engine.journal.journal import CHUNK, read_lines
 from metaspo.engine.watch import serve_watch
 from metaspo.engine.watch.follower import Follower, tail_offset
 from metaspo.engine.watch.stop import process_of
+from metaspo.engine.watch.stream import Stream
 
 WORLD = World(3, malformed=0.1)
 RUNS = Path(".metaspo/runs")
@@ -325,6 +327,36 @@ def test_a_follower_folds_what_came_since_and_passes_over_what_it_does_not_know(
     assert follower.advance()
     assert follower.view.seconds == 7.5
     assert not follower.advance()
+
+
+class Written(web.StreamResponse):
+    """Keeps what it is to send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = b""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.text += data
+
+
+@pytest.mark.virtual
+async def test_whoever_looks_is_told_some_times_a_second_however_often_the_journal_is_written_to(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory(tmp_path)
+    run.journal.touch()
+    response = Written()
+    watching = asyncio.create_task(Stream(response, Follower(run), "").run())
+    for number in range(400):
+        with run.journal.open("ab") as journal:
+            journal.write(b'{"event":"lane","address":"","number":%d}\n' % number)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
+    watching.cancel()
+    events = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith(b'data: {"skipped"')]
+    assert [line["number"] for event in events for line in event["lines"]] == list(range(400))
+    assert 16 <= len(events) <= 17
 
 
 async def test_a_comparison_is_a_grid_that_fills_up(project: Path, server: ChatServer) -> None:

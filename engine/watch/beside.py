@@ -1,6 +1,7 @@
 """The live page served by a process of its own beside the runs: looking at them takes nothing from theirs."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from metaspo.engine.watch.stream import EVERY
 
 SERVES = "from metaspo.engine.watch.beside import main; main()"
 LAST_LOOK = 2 * EVERY  # seconds after the runs' end in which those who look are told how they ended
+NICE = 10  # the page waits where it and a run want the same core
 LIMIT = 3.0  # seconds in which the process has to end then
 
 
@@ -47,6 +49,7 @@ def main() -> None:
     Ctrl-C is for the runs: the page shows how they stop.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
     number, folder = sys.argv[1:]
     with socket.socket(fileno=int(number)) as listening:
         asyncio.run(_serve(Path(folder), listening))

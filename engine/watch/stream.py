@@ -8,11 +8,12 @@ import asyncio
 import orjson
 from aiohttp import web
 
-from metaspo.engine.journal.journal import read_lines
+from metaspo.engine.journal.journal import CHUNK, read_lines
 from metaspo.engine.watch.follower import Follower, tail_offset
 from metaspo.engine.watch.state import Data, candidates_of, state_of
 
-EVERY = 0.25  # seconds between two looks at a directory
+EVERY = 0.25  # seconds between two looks at a directory: what comes meanwhile is told at once
+CATCHING_UP = 0.02  # where more was there than is read at once
 BEAT = 15.0  # seconds after which a silent connection is told that it is alive
 LOG_TAIL = 1 << 16  # bytes of the log that a new page begins with
 MAX_LINES = 300  # of the log at once: what comes faster is counted
@@ -35,11 +36,13 @@ class Stream:
     async def run(self) -> None:
         """Until the browser has gone."""
         while True:
-            more = self._follower.advance()
+            begun = self._follower.offset + self._offset
+            self._follower.advance()
             await self._tell_state()
-            more = await self._tell_log() or more
+            await self._tell_log()
             await self._tell_candidates()
-            await asyncio.sleep(EVERY if not more else 0.02)
+            came = self._follower.offset + self._offset - begun
+            await asyncio.sleep(EVERY if came < CHUNK else CATCHING_UP)
             self._quiet += EVERY
             if self._quiet >= BEAT:
                 await self._write(b": alive\n\n")
@@ -65,16 +68,15 @@ class Stream:
             self._sent |= {candidate["address"]: candidate for candidate in changed}
             await self._send("candidates", orjson.dumps(changed))
 
-    async def _tell_log(self) -> bool:
+    async def _tell_log(self) -> None:
         lines, self._offset = read_lines(self._follower.run.journal, self._offset)
         if not lines:
-            return False
+            return
         shown = [line for line in lines[-MAX_LINES:] if _is_json(line)]
         skipped = max(0, len(lines) - MAX_LINES) if self._told else 0  # what was there before is not news
         self._told = True
         data = b'{"skipped":%d,"lines":[%b]}' % (skipped, b",".join(shown))
         await self._send("log", data, number=self._offset)
-        return True
 
     async def _send(self, kind: str, data: bytes, *, number: int | None = None) -> None:
         identity = b"" if number is None else b"id: %d\n" % number
