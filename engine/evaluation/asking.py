@@ -14,6 +14,7 @@ from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
 
+LOOKING = 64  # programs at once that only look at what is in the cache
 Answered = Completion | RequestRejected | Broken
 
 
@@ -97,8 +98,16 @@ class ByProgram:
     async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Answered]:
         """Of those examples of which every call's answer is there: the program is run to see which calls it makes."""
         rows = range(len(self._examples)) if rows is None else rows
-        answers = await gather(self._run(row, priority=None) for row in rows)
-        return {row: answer for row, answer in zip(rows, answers, strict=True) if answer is not None}
+        rest, answers = iter(rows), dict[int, Answered]()
+
+        async def look() -> None:
+            for row in rest:
+                answer = await self._run(row, priority=None)
+                if answer is not None:
+                    answers[row] = answer
+
+        await gather(look() for _ in rows[:LOOKING])  # not a task for each: most end at their first call
+        return {row: answers[row] for row in rows if row in answers}
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Answered]:
         """See `Asking`."""
