@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the closest known name, "" if none is close."""
-    matches = get_close_matches(word, list(names), n=1, cutoff=0.5)
+    """` (did you mean 'x'?)` for the closest known name, of close ones that which begins alike; "" if none is close."""
+    matches = get_close_matches(word, list(names), n=5, cutoff=0.55)
+    matches.sort(key=lambda name: name[:2] != word[:2])
     return f" (did you mean '{matches[0]}'?)" if matches else ""

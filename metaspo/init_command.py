@@ -7,6 +7,7 @@ import typer
 
 from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError
+from metaspo.engine.domains import own_domains
 from metaspo.engine.project import named_after
 from metaspo.engine.suggest import nearest
 from metaspo.parameters import NamedArguments
@@ -26,7 +27,10 @@ def add_commands(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
     domain: Annotated[
-        str, typer.Option("--domain", metavar="NAME", help="Write one for a domain of the paper: see `metaspo tasks`.")
+        str,
+        typer.Option(
+            "--domain", metavar="NAME", help="Write one for a domain, the paper's or ours: see `metaspo tasks`."
+        ),
     ] = "",
     template: Annotated[
         str, typer.Option("--template", metavar="NAME", help=f"What it is about: {', '.join(TEMPLATES)} (the first).")
@@ -42,13 +46,14 @@ def init(
             raise ConfigError(f"there is no template '{template}'{nearest(template, list(TEMPLATES))}; known: {names}")
         if domain:
             files = {target: domain_starter(domain).encode()}
-            wrote, first = f"{target}", f"tasks --domain {domain}"
+            wrote, steps = f"{target}", [] if domain in own_domains() else [f"tasks --domain {domain}"]
         else:
             written = TEMPLATES[template] if template else STARTER
             files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
-            wrote, first = f"{target} and {folder / 'tasks'}", f"check {target}\n  metaspo plan {target}"
-            if (labelled := folder / "labelled.jsonl") in files:
-                first += f"\n  metaspo judge {target} {labelled}"
+            wrote, steps = f"{target} and {folder / 'tasks'}", []
+        steps += [f"check {target}", f"plan {target}"]
+        if (labelled := folder / "labelled.jsonl") in files:
+            steps.append(f"judge {target} {labelled}")
         files[target] = named_after(folder, files[target].decode()).encode()
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):
@@ -56,5 +61,5 @@ def init(
         for path, content in sorted(files.items()):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    last = "plan" if domain else "optimize"
-    out.print(f"Wrote {wrote}. Next:\n  metaspo {first}\n  metaspo {last} {target}", markup=False)
+    told = "\n".join(f"  metaspo {step}" for step in (*steps, f"optimize {target}"))
+    out.print(f"Wrote {wrote}. Next:\n{told}", markup=False)

@@ -27,6 +27,10 @@ from metaspo.parameters import Json
 
 INSTALL = "pip install 'metaspo[data]'"
 STARTER = Path(__file__).resolve().parent / "starter_domain" / "metaspo.toml"
+OWN_ROWS = """\
+# train_size = 20        # examples of each task: 40 and 60 come with metaspo
+# test_size = 30
+"""
 
 DomainNames = Annotated[
     list[str] | None,
@@ -59,12 +63,15 @@ def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json =
 
 def domain_starter(name: str) -> str:
     """A commented config for a domain. Raises `ConfigError` where there is no such domain."""
-    first = _chosen([name])[0].tasks[0]
+    chosen = _chosen([name])[0]
     text = STARTER.read_text(encoding="utf-8")
+    if name in own_domains():
+        begins, after = text.index("# data = "), text.index("seed = ")
+        text = f"{text[:begins]}{OWN_ROWS}\n{text[after:]}".replace("The paper's study of one", "A study of a small")
     for placeholder, filled in (
         ('"DOMAIN"', f'"{name}"'),
         ("--domain DOMAIN", f"--domain {name}"),
-        ("FIRST", first.name),
+        ("FIRST", chosen.tasks[0].name),
     ):
         text = text.replace(placeholder, filled)
     return text

@@ -100,6 +100,32 @@ def test_every_domain_has_a_starter(folder: Path) -> None:
         assert tomllib.loads((folder / name / "metaspo.toml").read_text(encoding="utf-8"))["domain"] == name
 
 
+@pytest.mark.parametrize(("name", "looked_at"), [("safety", True), ("all", True), ("math", False), ("code", False)])
+def test_next_is_to_look_for_data_that_do_not_come_along_to_check_and_to_optimize(
+    folder: Path, name: str, looked_at: bool
+) -> None:
+    steps = here("init", "mine", "--domain", name).out.splitlines()[1:]
+    file = Path("mine") / "metaspo.toml"
+    looks = [f"  metaspo tasks --domain {name}"] if looked_at else []
+    assert steps == [*looks, *(f"  metaspo {step} {file}" for step in ("check", "plan", "optimize"))]
+    written = file.read_text(encoding="utf-8")
+    assert ("Hugging Face" in written, "come with metaspo" in written) == (looked_at, not looked_at)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("maths", "math"), ("coding", "code"), ("medicine", "medical"), ("reviews", "review")]
+)
+def test_a_domain_that_is_meant_is_named(folder: Path, name: str, meant: str) -> None:
+    assert f"did you mean '{meant}'?" in here("init", "mine", "--domain", name).errors[0]
+
+
+@pytest.mark.parametrize("name", ["nope", "poetry", "x"])
+def test_no_domain_is_named_where_none_is_like_it(folder: Path, name: str) -> None:
+    (error,) = here("init", "mine", "--domain", name).errors
+    assert "did you mean" not in error
+    assert "known: medical" in error
+
+
 def test_a_starter_for_no_domain_writes_nothing(folder: Path) -> None:
     ended = here("init", "mine", "--domain", "poetry")
     assert ended.code == 2
