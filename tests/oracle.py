@@ -179,7 +179,8 @@ class Oracle:
 
     def demonstrated(self, parent: Evaluation, address: str) -> str | None:
         """The best user prompt with right answers of its own before it."""
-        pool = [f"Input: {example.question}\nOutput: {text}" for example, text in parent.right]
+        plain = [(example, text) for example, text in parent.right if not (example.history or example.images)]
+        pool = [f"Input: {example.question}\nOutput: {text}" for example, text in plain]
         shown = pick(pool, self.config.inner.demonstrations, rng_at(self.config.seed, f"{address}/demonstrations"))
         instruction = parent.user.rpartition(f"{NEXT}\n\n")[2]
         return "\n\n".join(["Worked examples:", *shown, NEXT, instruction]) if shown else None
@@ -480,8 +481,30 @@ class Oracle:
             pair = PromptPair(pair.system, without_own(pair.user, example.question))
         if task.program is not None:
             return self.by_program(task.program, pair, example)
-        question = pair.user.replace("{question}", example.question)
-        return self.base((Message("system", pair.system), Message("user", question)))
+        return self.base(self.messages(pair, example))
+
+    def messages(self, pair: PromptPair, example: Example) -> tuple[Message, ...]:
+        """System prompt, turns, question with images; merged, the system prompt begins what the user says first."""
+        asked = pair.user.replace("{question}", example.question)
+        told = [(turn.role, turn.content, turn.extra) for turn in example.history]
+        system = pair.system
+        if self.config.roles == "merged":
+            role, text, extra = told[0] if told else ("user", asked, "")
+            if role != "user":
+                told.insert(0, ("user", system, ""))
+            elif told:
+                told[0] = (role, f"{system}\n\n{text}", extra)
+            else:
+                asked = f"{system}\n\n{asked}"
+        else:
+            told.insert(0, ("system", system, ""))
+        parts = [{"type": "text", "text": asked}]
+        parts += [
+            {"type": "image_url", "image_url": {"url": f"data:{image.kind};base64,{image.data}"}}
+            for image in example.images
+        ]
+        told.append(("user", asked, json_text({"content": parts}) if example.images else ""))
+        return tuple(Message(*each) for each in told)
 
     def grade(self, task: Task, prediction: str | None, example: Example) -> Grade:
         """Right or wrong, or what a judge says."""
@@ -494,7 +517,7 @@ class Oracle:
             form = judge.form
             words = {**form.words, "rubric": judge.rubric}
             gold = REFERENCE.format(gold=example.answers[0])
-            text = SCORED.format(question=example.question, reference=gold, answer=prediction, **words)
+            text = SCORED.format(question=all_of(example), reference=gold, answer=prediction, **words)
             return Grade(*self.verdict(form, text))
         other: str | None = example.answers[0]
         if judge.against == "first":
@@ -504,7 +527,7 @@ class Oracle:
             return Grade(1.0 if other is None else 0.5)
         words = {**judge.form.words, "rubric": judge.rubric}
         sides = [(prediction, other), (other, prediction)]
-        texts = [COMPARED.format(question=example.question, a=a, b=b, **words) for a, b in sides]
+        texts = [COMPARED.format(question=all_of(example), a=a, b=b, **words) for a, b in sides]
         (first_score, first_why), (second_score, second_why) = [self.verdict(judge.form, text) for text in texts]
         why, place = (first_why, "A") if first_score <= 1 - second_score else (second_why, "B")
         score = (first_score + 1 - second_score) / 2
@@ -568,6 +591,13 @@ class Oracle:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
+
+
+def all_of(example: Example) -> str:
+    """What a judge reads of an example: its turns, its question, the names of its images."""
+    turns = [f"{turn.role}: {turn.content}" for turn in example.history]
+    last = f"user: {example.question}" if turns else example.question
+    return "\n".join([*turns, last, *(f"[image {image.name}]" for image in example.images)])
 
 
 def ending_with(request: str, messages: Sequence[Message]) -> list[Message]:

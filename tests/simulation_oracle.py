@@ -150,8 +150,9 @@ class PlanOracle(Oracle):
     def _said(self, task: Task, pair: PromptPair, example: Example) -> Said:
         """What an example is answered, by one call or by a program."""
         if task.program is None:
-            messages = self._messages(pair.system, pair.user, example)
-            return self.say(Request(model="answerer", messages=messages, sampling=_GREEDY))
+            if self.config.inner.demonstrations:
+                pair = PromptPair(pair.system, without_own(pair.user, example.question))
+            return self.say(Request(model="answerer", messages=self.messages(pair, example), sampling=_GREEDY))
         try:
             returned = self.returned(task.program, pair, example)
         except Refused:
@@ -159,14 +160,6 @@ class PlanOracle(Oracle):
         if isinstance(returned, str):
             return Said(returned, "stop", Usage(0, 0))
         return Said(returned.text, returned.finish_reason, returned.usage)
-
-    def _messages(self, system: str, user: str, example: Example) -> tuple[Message, ...]:
-        if self.config.inner.demonstrations:
-            user = without_own(user, example.question)
-        asked = user.replace("{question}", example.question)
-        if self.config.roles == "merged":
-            return (Message("user", f"{system}\n\n{asked}"),)
-        return (Message("system", system), Message("user", asked))
 
     def _tested(self, stage: str) -> list[tuple[str, Task]]:
         settings = self.config.test

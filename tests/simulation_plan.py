@@ -12,13 +12,13 @@ from random import Random
 from typing import Any, Literal
 
 from simulation_dialects import Dialect
-from world import JUDGE, SKILLS, judged, make_config, make_task, with_prompts
+from world import JUDGE, SKILLS, judged, make_config, make_task, with_more, with_prompts
 
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
 from metaspo.engine.config.schema import ModelTable, OuterTable
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
 
 LaneName = Literal["base", "optimizer"]
@@ -149,6 +149,9 @@ class Plan:
     judged: LaneName | None
     starts: float | None
 
+    def _examples(self) -> list[Example]:
+        return [example for task in self.tasks for example in (*task.train, *task.test)]
+
     def drawn(self) -> Counter[str]:
         """What is in it, for the table over many seeds."""
         first = self.configs[0]
@@ -163,7 +166,10 @@ class Plan:
             "named prompts": any(task.form for task in self.tasks),
             "guards": any(task.role == "guard" for task in self.tasks),
             "demonstrations": first.inner.demonstrations,
-            "wording": first.outer.is_set or any(task.fixed for task in self.tasks),
+            "wording": first.outer.is_set,
+            "fixed parts": first.outer.fixed or any(task.fixed for task in self.tasks),
+            "turns before questions": any(example.history for example in self._examples()),
+            "images": any(example.images for example in self._examples()),
             "macro-F1": any(task.metric.name == "macro-f1" for task in self.tasks),
             "strategy embedded": "embedded" in (first.inner.strategy, first.outer.strategy),
             "budget": first.budget.model_fields_set,
@@ -199,10 +205,13 @@ def draw_plan(seed: int) -> Plan:
     config, wording = _worded(Random(f"simulation wording {seed}"), config)
     replicas = rng.randint(1, 3)
     named = Random(f"simulation named prompts {seed}")
+    configs = (config, _sibling(rng, config))[:runs]
+    tasks = _judged(judges, _tasks(rng)) if whose else _tasks(rng)
+    tasks = _conversing(Random(f"simulation conversations {seed}"), _fixed(wording, tasks))
     return Plan(
         seed=seed,
-        configs=(config, _sibling(rng, config))[:runs],
-        tasks=_named(named, config, _fixed(wording, _judged(judges, _tasks(rng)) if whose else _tasks(rng))),
+        configs=configs,
+        tasks=_named(named, config, tasks),
         replicas=replicas,
         vllm=_vllm(rng),
         provider=_provider(rng, config),
@@ -272,6 +281,13 @@ def _fixed(rng: Random | None, tasks: Sequence[Task]) -> tuple[Task, ...]:
         replace(task, fixed=(part[task.name],)) if rng and task.role == "source" and rng.random() < 0.5 else task
         for task in tasks
     )
+
+
+def _conversing(rng: Random, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """With turns and images at some tasks' examples, in a third of the plans."""
+    if rng.random() >= 1 / 3:
+        return tuple(tasks)
+    return tuple(with_more(task, rng) if rng.random() < 0.7 else task for task in tasks)
 
 
 def _named(rng: Random, config: RunConfig, tasks: tuple[Task, ...]) -> tuple[Task, ...]:

@@ -10,7 +10,7 @@ from engine_sessions import Runs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Refused
-from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task, with_prompts
+from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task, with_more, with_prompts
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
@@ -59,6 +59,8 @@ JUDGES = ({"scale": 5}, {"scale": ["bad", "fair", "4", "good"]}, {"against": "go
 
 def graded(tasks: tuple[Task, ...], world: int) -> tuple[Task, ...]:
     """The same; in some worlds the first one's answers, and the unseen one's, are graded by a judge."""
+    if world % 7 < 2:
+        tasks = tuple(with_more(task, random.Random(world)) for task in tasks)
     settings = (*JUDGES, None, None)[world % 6]
     if settings is None:
         return tasks

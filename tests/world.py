@@ -7,18 +7,21 @@ something malformed.
 
 import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from metaspo.backends import Completion, Request
+from metaspo.backends import Completion, Message, Request
+from metaspo.backends.base import Role
 from metaspo.engine import RunConfig
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Example, Metric, Task, TaskRole
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.images import Image
 from metaspo.engine.tasks.judges import judge_grader
 from metaspo.engine.tasks.load import grading_of
 from metaspo.engine.tasks.metric_spec import MetricTable
@@ -55,7 +58,7 @@ class World:
 
     def base(self, request: Request) -> str:
         """`yes` or `no`; sometimes neither, which is malformed."""
-        text = "\n".join(message.content for message in request.messages)
+        text = "\n".join(message.content + message.extra for message in request.messages)
         number = int(re.findall(r"number (\d+)", text)[-1])
         skilled = sum(skill in text for skill in SKILLS) / len(SKILLS)
         luck = fraction(str(self.seed), "base", text)
@@ -147,6 +150,25 @@ def make_task(name: str, *, role: TaskRole = "source", train: int = 6, test: int
         weight=weight,
         grading=grading_of(spec),
     )
+
+
+def with_more(task: Task, rng: Random) -> Task:
+    """The same, some of its examples with turns before the question, and with images."""
+
+    def more(example: Example) -> Example:
+        said = (f"Now number {rng.randrange(99)}.", "I see.", "And then?", "Well.")
+        roles: tuple[Role, ...] = rng.choice((("user", "assistant"), ("assistant", "user")))
+        turns = tuple(
+            Message(roles[at % 2], rng.choice(said), rng.choice(("", "", '{"name":"ann"}')))
+            for at in range(rng.choice((0, 0, 1, 2, 3)))
+        )
+        images = tuple(
+            Image(f"{shown}.png", Path(f"{shown}.png"), "image/png", b64encode(shown.encode()).decode())
+            for shown in rng.sample(("cat", "dog", "cow"), rng.choice((0, 0, 1, 2)))
+        )
+        return replace(example, history=turns, images=images)
+
+    return replace(task, train=tuple(map(more, task.train)), test=tuple(map(more, task.test)))
 
 
 JUDGE = {"model": "judge", "endpoints": ["http://127.0.0.1:1/v1"]}
