@@ -148,17 +148,20 @@ def test_a_mean_and_its_parts_are_what_they_are_defined_as(
 def test_the_intervals_of_a_mean_are_wilsons_of_all_its_parts(
     seed: int, tasks: int, seeds: int, seeds_matter: bool
 ) -> None:
-    """Other seeds where they matter, with what they and the questions have both counted taken off once."""
+    """Other seeds where they matter, with what they and the questions have both counted taken off once; of other tasks
+    no less than Student's t over the tasks."""
     rows = study(seed, tasks=tasks, seeds=seeds, prompts=1, questions=9)
     found, by_hand = mean_score(rows, seeds_matter=seeds_matter), ByHand(rows)
 
-    def interval(units: tuple[float, float, int]) -> Interval:
+    def interval(units: tuple[float, float, int], *, least: float = 0.0) -> Interval:
         whole, doubled, freedom = units
         parts = [Part(whole, freedom)]
         if seeds > 1 and seeds_matter:
             between = Part(variance(by_hand.by_seed) / seeds, seeds - 1)
             parts = [between, Part(max(whole - doubled, 0.0), freedom)]
-        return wilson(by_hand.mean, total(parts), by_hand.examples, quantile(parts))
+        return wilson(
+            by_hand.mean, max(total(parts), (least / quantile(parts)) ** 2), by_hand.examples, quantile(parts)
+        )
 
     def close(a: Interval, b: Interval) -> bool:
         return (a.low, a.high) == pytest.approx((b.low, b.high))
@@ -170,7 +173,7 @@ def test_the_intervals_of_a_mean_are_wilsons_of_all_its_parts(
     if tasks == 1:
         assert found.over_tasks is None
     else:
-        wide = interval(by_hand.over_tasks)
+        wide = interval(by_hand.over_tasks, least=student.ppf(0.975, tasks - 1) * sqrt(by_hand.over_tasks[0]))
         both = Interval(min(wide.low, over_examples.low), max(wide.high, over_examples.high))
         assert found.over_tasks is not None
         assert close(found.over_tasks, both)
@@ -300,7 +303,9 @@ def test_a_comparison_over_seeds_adds_what_seeds_give_to_what_questions_and_task
     if tasks == 1:
         assert found.over_tasks is None
     else:
+        alone = student.ppf(0.975, tasks - 1) * sqrt(table.over_tasks[0])
         wide = interval(table.over_tasks, table.mean, 0.0)
+        wide = min(wide[0], max(table.mean - alone, -1.0)), max(wide[1], min(table.mean + alone, 1.0))
         assert found.over_tasks is not None
         both = min(wide[0], low), max(wide[1], high)
         assert (found.over_tasks.low, found.over_tasks.high) == pytest.approx(both)

@@ -67,9 +67,8 @@ def score_bounds(grades: Floats) -> Both:
     parts, many = parts_of(grades), tasks * examples
     free = np.full(len(grades), max(seeds - 1, 1))
     variance, quantile = _add(parts.seeds, free, parts.questions - parts.in_questions, tasks * (examples - 1))
-    near = _wilson(parts.mean, variance, many, quantile)
-    variance, quantile = _add(parts.seeds, free, parts.tasks - parts.in_tasks, tasks - 1)
-    return Both(near, _wider(near, _wilson(parts.mean, variance, many, quantile)))
+    near = _wilson(parts.mean, variance, quantile, many)
+    return Both(near, _wider(near, _wilson(parts.mean, *_over_tasks(parts, parts.seeds, free, tasks), many)))
 
 
 def gain_bounds(grades: Floats) -> Both:
@@ -84,7 +83,7 @@ def gain_bounds(grades: Floats) -> Both:
     doubt = (1 - kept) * (0.5 + kept * parts.mean**2) / (many + 2)
     rest = kept**2 * np.maximum(parts.questions - parts.in_questions, 0) + doubt
     near = _around(kept * parts.mean, *_add(a + b, free, rest, tasks * (examples - 1)))
-    far = _around(parts.mean, *_add(a + b, free, parts.tasks - parts.in_tasks, tasks - 1))
+    far = _around(parts.mean, *_over_tasks(parts, a + b, free, tasks))
     return Both(near, _wider(near, far))
 
 
@@ -95,9 +94,8 @@ def share_bounds(wins: Floats) -> Bounds:
     free, of_task = np.full(len(wins), max(seeds - 1, 1)), seeds * prompts
     away = wins - wins.mean(axis=3, keepdims=True, dtype=float)
     questions = of_task / (of_task - 1) * (away**2).sum(axis=(1, 2, 3)) / many**2 * (seeds == 1)
-    near = _wilson(parts.mean, *_shared(many, _add(parts.seeds, free, questions, tasks * (of_task - 1))))
-    far = _wilson(parts.mean, *_shared(many, _add(parts.seeds, free, parts.tasks - parts.in_tasks, tasks - 1)))
-    return _wider(near, far)
+    near = _wilson(parts.mean, *_add(parts.seeds, free, questions, tasks * (of_task - 1)), many)
+    return _wider(near, _wilson(parts.mean, *_over_tasks(parts, parts.seeds, free, tasks), many))
 
 
 def same_as_engine(world: World, repetitions: int) -> None:
@@ -128,10 +126,6 @@ def _split(task: int, seed: int, row: Floats) -> SplitGrades:
     return SplitGrades(task=f"t{task}", seed=seed, grades=row.tolist())
 
 
-def _shared(many: int, of: tuple[Floats, Floats]) -> tuple[Floats, int, Floats]:
-    return of[0], many, of[1]
-
-
 def _add(seeds: Floats, free: Floats, units: Floats, freedom: int) -> tuple[Floats, Floats]:
     units = np.maximum(units, 0)
     variance = seeds + units
@@ -141,7 +135,12 @@ def _add(seeds: Floats, free: Floats, units: Floats, freedom: int) -> tuple[Floa
     return variance, np.where(there, np.sqrt(squares / np.where(there, variance, 1)), alone)
 
 
-def _wilson(mean: Floats, variance: Floats, many: float | Floats, quantile: Floats) -> Bounds:
+def _over_tasks(parts: Parts, seeds: Floats, free: Floats, tasks: int) -> tuple[Floats, Floats]:
+    variance, quantile = _add(seeds, free, parts.tasks - parts.in_tasks, tasks - 1)
+    return np.maximum(variance, parts.tasks * (stdtrit(tasks - 1, 1 - TAIL) / quantile) ** 2), quantile
+
+
+def _wilson(mean: Floats, variance: Floats, quantile: Floats, many: float | Floats) -> Bounds:
     own = mean * (1 - mean) / np.where(variance > 0, variance, 1)
     many = np.maximum(np.where(variance > 0, np.minimum(many, own), many), 1)
     spread = quantile**2 / many

@@ -11,7 +11,7 @@ from typing import Literal
 from metaspo.engine.statistics.crossed import Crossed, Part, Units, crossed
 from metaspo.engine.statistics.grades import Grade, SplitGrades, Values, values_of
 from metaspo.engine.statistics.interval import TAIL, Interval
-from metaspo.engine.statistics.scores import check, only, variance_parts
+from metaspo.engine.statistics.scores import check, only, over_tasks, variance_parts
 from metaspo.engine.statistics.student import combined, quantile, total, two_sided
 
 Verdict = Literal["better", "worse", "noise"]
@@ -107,7 +107,7 @@ def compare(
     of_a, of_b = crossed(left), crossed(right)
     seeds = _seeds(table, of_a, of_b) if several else None
     mean, parts = _with_one_more(table, seeds, differences)
-    examples = _interval(mean, parts)
+    examples = _interval(mean, total(parts), quantile(parts))
     tasks = len({row.task for row, _ in differences})
     p = two_sided(mean, parts)
     return Comparison(
@@ -119,7 +119,7 @@ def compare(
         examples=len({(row.task, name) for row, _ in differences for name in row.questions or range(len(row.grades))}),
         seeds=len(table.by_seed) if several else 1,
         interval=examples,
-        over_tasks=_interval(table.mean, variance_parts(seeds, table.tasks)).wider(examples) if tasks > 1 else None,
+        over_tasks=_interval(table.mean, *over_tasks(seeds, table.tasks)).wider(examples) if tasks > 1 else None,
         p=p,
         p_adjusted=p,
         one_run=seeds_matter and not several,
@@ -207,6 +207,6 @@ def _doubt(table: Crossed, differences: Sequence[tuple[SplitGrades, Values]]) ->
     return 2 / more * (farthest**2 / 2 + table.examples / more * table.mean**2) / more
 
 
-def _interval(middle: float, parts: Sequence[Part]) -> Interval:
-    reach = quantile(parts) * sqrt(total(parts))
+def _interval(middle: float, variance: float, by: float) -> Interval:
+    reach = by * sqrt(variance)
     return Interval(max(middle - reach, -1.0), min(middle + reach, 1.0))

@@ -64,14 +64,16 @@ def mean_score(rows: Sequence[SplitGrades], *, seeds_matter: bool = True) -> Mea
     kept = [answered(row) for row in rows if any(grade is not None for grade in row.grades)]
     check(kept)
     table = crossed([(row, values_of(row.grades)) for row in kept])
-    over_examples = _interval(table, table.questions, seeds_matter)
+    seeds = table.seeds if seeds_matter else None
+    parts = variance_parts(seeds, table.questions)
+    over_examples = _interval(table, total(parts), quantile(parts))
     tasks = len({row.task for row in kept})
     return MeanScore(
         tasks=tasks,
         seeds=len(table.by_seed),
         score=table.mean,
         over_examples=over_examples,
-        over_tasks=_interval(table, table.tasks, seeds_matter).wider(over_examples) if tasks > 1 else None,
+        over_tasks=_interval(table, *over_tasks(seeds, table.tasks)).wider(over_examples) if tasks > 1 else None,
     )
 
 
@@ -119,6 +121,16 @@ def variance_parts(seeds: Part | None, units: Units, *, doubt: float = 0.0) -> l
     return [seeds, Part(max(units.variance - units.doubled, 0.0) + doubt, units.freedom)]
 
 
-def _interval(table: Crossed, units: Units, seeds_matter: bool) -> Interval:
-    parts = variance_parts(table.seeds if seeds_matter else None, units)
-    return wilson(min(max(table.mean, 0.0), 1.0), total(parts), table.examples, quantile(parts))
+def over_tasks(seeds: Part | None, tasks: Units) -> tuple[float, float]:
+    """The variance of a mean with other tasks and other seeds, and Student's quantile for it.
+
+    The variance is no less than what makes them the reach of Student's t over the tasks' means alone: what few tasks
+    give, less what seeds give already, is often nothing by chance.
+    """
+    parts = variance_parts(seeds, tasks)
+    together = quantile(parts)
+    return max(total(parts), tasks.variance * (quantile([Part(1.0, tasks.freedom)]) / together) ** 2), together
+
+
+def _interval(table: Crossed, variance: float, by: float) -> Interval:
+    return wilson(min(max(table.mean, 0.0), 1.0), variance, table.examples, by)
