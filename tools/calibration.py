@@ -1,6 +1,6 @@
 """Whether intervals and verdicts are as sure as they say: the tables of docs/statistics.md, by simulation.
 
-    python tools/calibration.py             the record, some minutes on one core
+    python tools/calibration.py             the record, a quarter of an hour on one core
     python tools/calibration.py --quick     a rough look, under a minute
 
 Methods whose truth is known answer tasks; how often does the 95% interval hold the truth, how often are two equal
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from calibration_figures import Bounds, covered, gain_bounds, same_as_engine, score_bounds
+from calibration_figures import HIGH, LOW, Bounds, covered, gain_bounds, measured_again, same_as_engine, score_bounds
 from calibration_luck import luck_table
 from calibration_macro_f1 import macro_f1_table
 from calibration_protocols import protocol_outside, protocol_results, protocol_table
@@ -26,8 +26,6 @@ SEEDS = (1, 2, 3, 5)
 SPREADS = (0.0, 0.02, 0.05, 0.1)
 CHECKED = 2
 FIGURES = ("score, other examples", "score, other tasks", "gain, other examples", "gain, other tasks")
-LOW, HIGH, MOST = 93.0, 97.0, 5.5
-AGAIN = 10  # times as many repetitions, where equal methods are called different in more than `MOST`
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,10 @@ def main() -> None:
     for lines in (coverage_table(results), alarm_table(results), power_table(results)):
         print("\n".join(lines), end="\n\n")
     print("\n".join(macro_f1_table(repetitions, quick=given.quick)), end="\n\n")
-    print("\n".join(luck_table(repetitions, quick=given.quick)), end="\n\n")
     protocols = protocol_results(repetitions, quick=given.quick)
     print("\n".join(protocol_table(protocols)), end="\n\n")
-    print("\n".join([*outside(results), *protocol_outside(protocols, low=LOW, high=HIGH, most=MOST)]))
+    print("\n".join(luck_table(repetitions, quick=given.quick)), end="\n\n")
+    print("\n".join([*outside(results), *protocol_outside(protocols)]))
 
 
 def cells(*, quick: bool) -> Iterator[Cell]:
@@ -105,14 +103,13 @@ def told(rng: np.random.Generator, cell: Cell, repetitions: int) -> float:
 
 
 def alarm(rng: np.random.Generator, cell: Cell, repetitions: int) -> float:
-    """How often equal methods are. Of hundreds of cells some are above by chance: what is, is measured again."""
-    first = told(rng, cell, repetitions)
-    return first if first <= MOST else told(rng.spawn(1)[0], cell, AGAIN * repetitions)
+    """How often equal methods are."""
+    return measured_again(lambda rng, many: told(rng, cell, many), rng, repetitions)
 
 
 def coverage_table(results: Sequence[Result]) -> list[str]:
     """By size and seeds, over shares and spreads."""
-    lines = ["Coverage of 95% intervals, %: lowest to highest over shares and spreads"]
+    lines = ["**Coverage of 95% intervals**, %: lowest to highest over shares and spreads."]
     for figure in FIGURES:
         by = {(each.cell.size, each.cell.seeds) for each in results}
         seeds = sorted({number for _, number in by})
@@ -129,7 +126,7 @@ def coverage_table(results: Sequence[Result]) -> list[str]:
 def alarm_table(results: Sequence[Result]) -> list[str]:
     """By seeds and spread, over sizes and shares."""
     return [
-        "Two equal methods called different, %: mean, and the highest cell",
+        "**Two equal methods called different**, %: mean, and the highest cell.",
         "",
         "| seeds | spread, points | two that search | one that searches, one fixed |",
         "|---|---|---|---|",
@@ -145,7 +142,7 @@ def power_table(results: Sequence[Result]) -> list[str]:
     """By seeds and spread, at a share of 50%."""
     sizes = list(dict.fromkeys(each.cell.size for each in results))
     lines = [
-        "A true difference seen, %: of 5 points / of 10 points, at a share of 50%",
+        "**A true difference seen**, %: of 5 points / of 10 points, at a share of 50% (tasks × examples).",
         "",
         "| seeds | spread, points | " + " | ".join(f"{tasks} × {examples}" for tasks, examples in sizes) + " |",
         "|---" * (len(sizes) + 2) + "|",

@@ -11,7 +11,7 @@ ROUNDS = ((9, 1, 0.0), (9, 1, 0.03), (9, 1, 0.1), (9, 5, 0.0), (9, 5, 0.03), (9,
 def luck_table(repetitions: int, *, quick: bool) -> list[str]:
     """By candidates, tasks, and how far the candidates' true scores lie apart."""
     lines = [
-        "The luck in the train score of the best, points: mean ± standard deviation; % of rounds above the bound",
+        "**The luck of the best**, points: mean ± standard deviation; % of rounds above the bound.",
         "",
         "| candidates | tasks | true scores differ by (sd) | true luck | chosen again | bound | above it |",
         "|---|---|---|---|---|---|---|",
