@@ -31,6 +31,24 @@ def mistake(ended: Ended, *says: str) -> None:
         assert part in ended.errors[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("optimise run.toml", "no such command 'optimise'. Did you mean 'optimize'? `metaspo --help` says"),
+        ("optimize", "missing argument 'CONFIG'; `metaspo optimize --help` says"),
+        ("optimize run.toml --quit", "no such option: --quit"),
+        ("bench pag", "no such command 'pag'"),
+        ("bench page --rate many", "invalid value for '--rate'"),
+        ("--log yaml runs", "'yaml' is not one of 'console', 'json'; `metaspo --help` says"),
+        ("optimize run.toml --set", "option '--set' requires an argument"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_told_as_every_other_mistake(words: str, says: str) -> None:
+    ended = here(*words.split())
+    mistake(ended, says)
+    assert ended.err.count("\n") == 1
+
+
 def test_a_missing_config() -> None:
     mistake(here("optimize", "nowhere.toml"), "nowhere.toml", "metaspo init")
 

@@ -1,10 +1,14 @@
 """Configs: what is refused, and how it is said."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metaspo.engine import ConfigError, load_config
+from metaspo.engine.config.load import as_toml
 
 GOOD = """
 [base]
@@ -125,3 +129,15 @@ def test_extra_fields_cannot_undo_what_budgets_reserve(tmp_path: Path) -> None:
     assert "base.extra: must not hold 'n'" in refusal(
         tmp_path, GOOD.replace('model = "m"', 'model = "m"\nextra = {n = 4}')
     )
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+)
+
+
+@given(VALUES)
+def test_a_value_is_written_as_a_config_says_it_whatever_its_keys_are(value: object) -> None:
+    assert tomllib.loads(f"x = {as_toml(value)}") == {"x": value}

@@ -24,6 +24,7 @@ from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.strategies.meta_prompts import user_message_of
 from metaspo.engine.tasks import Example, Task, TaskError, TaskSpec, load_task
 from metaspo.engine.tasks.images import LARGEST
+from metaspo.engine.tasks.load import Notice
 from metaspo.engine.tasks.programs import Call, Program
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + b"a", b"\xff\xd8\xff" + b"b"
@@ -131,15 +132,24 @@ def test_a_link_leads_no_image_out_of_the_folder(tmp_path: Path) -> None:
         loaded(tmp_path / "data", {"question": "q", "image": "link.png"}, images="image")
 
 
-def test_rows_of_one_question_are_told_apart_by_what_goes_with_it(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / f"{name}.png").write_bytes(PNG)
-    rows: list[dict[str, object]] = [{"question": "A cat?", "image": [f"{name}.png"]} for name in "ab"]
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"answer": "yes", **row}) + "\n" for row in rows))
-    spec = TaskSpec.model_validate({"name": "t", "train": "t.jsonl", "answer": "label", "columns": {"images": "image"}})
-    told: list[object] = []
-    load_task(spec, base_dir=tmp_path, seed=1, notify=told.append)
-    assert told == []
+@pytest.mark.parametrize(("named", "kept"), [("cat.png", "abcd"), ("cat-{split}{number}.png", "aaaa")])
+def test_rows_of_one_question_are_told_apart_by_what_goes_with_it(tmp_path: Path, named: str, kept: str) -> None:
+    """Images by what they hold: files of one name in several folders are several, one file under two names is one."""
+    pictures, columns = iter(kept), {"images": "image"}
+    table: dict[str, object] = {"name": "t", "answer": "label", "columns": columns}
+    for split in ("train", "test"):
+        rows: list[dict[str, object]] = []
+        for number in (1, 2):
+            name = f"{number}/{named.format(split=split, number=number)}"
+            (tmp_path / split / str(number)).mkdir(parents=True)
+            (tmp_path / split / name).write_bytes(PNG + next(pictures).encode())
+            rows.append({"question": "A cat?", "image": name, "answer": "yes"})
+        table[split] = f"{split}/t.jsonl"
+        (tmp_path / split / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told: list[Notice] = []
+    load_task(TaskSpec.model_validate(table), base_dir=tmp_path, seed=1, notify=told.append)
+    same = ["repeated", "repeated", "in-both-splits"] if len(set(kept)) == 1 else []
+    assert [notice.kind for notice in told] == same
 
 
 def test_a_model_that_reads_no_images_is_told_so_before_it_is_asked() -> None:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +30,7 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
 STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
@@ -105,8 +108,15 @@ def as_toml(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(as_toml, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key} = {as_toml(inner)}' for key, inner in value.items() if inner is not None)}}}"
-    return json.dumps(value, ensure_ascii=False)
+        said = (f"{_key(key)} = {as_toml(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{{', '.join(said)}}}"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if BARE.fullmatch(key) else as_toml(key)
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

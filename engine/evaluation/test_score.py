@@ -112,7 +112,7 @@ class TestScore(ScoreRow):
         """The row of a scorecard."""
         grades = tuple(outcome.grade for outcome in card.outcomes)
         labels = _labels(card) if metric == MacroF1().name else ()
-        repeats = _repeats([outcome.example.asked for outcome in card.outcomes])
+        repeats = _repeats([outcome.example.content for outcome in card.outcomes])
         answered = any(grade is not None for grade in grades)
         return cls(
             task=card.task,

@@ -165,7 +165,7 @@ def curves_by_size(study: Study, method: str) -> dict[int, Curves]:
         seen: Counter[str] = Counter()
         for curve in result.adapted:
             task = tasks[curve.task]
-            questions = [example.asked for example in task.test]
+            questions = [example.content for example in task.test]
             task_seed = Place(f"{result.domain}/{task.name}", result.seed, questions, task.weight)
             if all(point.test.score is not None for point in curve.points):
                 asked.setdefault(seen[curve.task], []).append((task_seed, curve))

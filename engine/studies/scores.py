@@ -81,7 +81,7 @@ def splits(study: Study, method: str, rows: Rows, *, domain: str | None = None) 
     """
     graded = []
     for cell, result in study.of_method(method, domain):
-        questions = {task.name: [example.asked for example in task.test] for task in cell.prepared.tasks}
+        questions = {task.name: [example.content for example in task.test] for task in cell.prepared.tasks}
         graded += [
             row.split_grades(questions=questions[row.task], task=f"{result.domain}/{row.task}", seed=result.seed)
             for row in rows(result)

@@ -1,7 +1,7 @@
 """What a task is: examples, an answer format, a metric and a first user prompt."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -42,10 +42,16 @@ class Example:
     @property
     def asked(self) -> str:
         """All that is asked, as one text: the question alone where nothing goes with it."""
-        if not self.history and not self.images:
-            return self.question
+        return self._with(image.name for image in self.images)
+
+    @property
+    def content(self) -> str:
+        """As `asked`, with images by what they hold: equal where a model is shown the same."""
+        return self._with(image.digest for image in self.images)
+
+    def _with(self, images: Iterable[str]) -> str:
         before = f"{told(self.history)}\nuser: " if self.history else ""
-        return "\n".join([f"{before}{self.question}", *(f"[image {image.name}]" for image in self.images)])
+        return "\n".join([f"{before}{self.question}", *(f"[image {image}]" for image in images)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Images of examples: files beside the data, as parts of a message."""
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,11 @@ class Image:
     path: Path = field(compare=False, repr=False)
     kind: str
     data: str = field(default="", repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The same for two images that show the same. They have been read."""
+        return hashlib.sha256(self.data.encode()).hexdigest()
 
     def read(self) -> "Image":
         """The same with its bytes. Raises `TaskError`."""

@@ -369,24 +369,24 @@ def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, k
 def _notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], notify: Notify) -> None:
     seen: dict[str, str] = {}
     repeats = [
-        example for example in examples if seen.setdefault(example.asked.strip(), example.where) != example.where
+        example for example in examples if seen.setdefault(example.content.strip(), example.where) != example.where
     ]
     if repeats:
         first = repeats[0]
         message = (
             f"{len(repeats)} {split} questions stand there before, and each line counts; "
-            f"the first is {first.where}, equal to {seen[first.asked.strip()]}"
+            f"the first is {first.where}, equal to {seen[first.content.strip()]}"
         )
         notify(Notice(task=spec.name, kind="repeated", count=len(repeats), message=message))
 
 
 def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
-    seen = {example.asked.strip(): example.where for example in reversed(train)}
-    shared = [example for example in test if example.asked.strip() in seen]
+    seen = {example.content.strip(): example.where for example in reversed(train)}
+    shared = [example for example in test if example.content.strip() in seen]
     if shared:
         first = shared[0]
         message = (
             f"{len(shared)} test questions are train questions too, so the test score flatters; "
-            f"the first is {first.where}, equal to {seen[first.asked.strip()]}"
+            f"the first is {first.where}, equal to {seen[first.content.strip()]}"
         )
         notify(Notice(task=spec.name, kind="in-both-splits", count=len(shared), message=message))
