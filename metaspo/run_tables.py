@@ -25,8 +25,11 @@ from metaspo.engine.statistics import Interval
 from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
 from metaspo.whole_table import WholeTable
 
-SCREEN_TASKS = 6  # rows of tasks on the first screen
-SCREEN_LINES = 8  # lines of the system prompt there
+SCREEN = 23  # lines of the first screen: 24, less that of the shell's prompt
+SCREEN_TASKS = 6  # rows of tasks there at most
+SCREEN_LINES = 8  # lines of the system prompt there at most
+FEW_LINES = 3  # that it has there before tasks get more than one
+FRAMES = 2 + 3  # lines around the system prompt and above the tasks
 GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
 OF_TIMES = (
     "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
@@ -48,18 +51,34 @@ def print_run(out: Console, run: RunDirectory, *, everything: bool) -> None:
 
 
 def print_result(out: Console, data: Data) -> None:
-    """What a busy person wants: warnings, the verdict, the prompt, what got worse, what it took, what to do next."""
+    """What a busy person wants, on a screen: warnings, the verdict, the prompt, what got worse, what to do next."""
+    with out.capture() as beside:
+        _print_screen(out, data, tasks=0, lines=0)
+    result = data["result"]
+    tasks, prompt = (rows_of(data), _height(out, result["system_prompt"])) if result else ((), 0)
+    room = SCREEN - beside.get().count("\n") - FRAMES
+    rows = min(len(tasks), SCREEN_TASKS, max(1, room - min(prompt, FEW_LINES)))
+    if len(tasks) > rows > 1:
+        rows -= 1  # a line says how many more there are
+    told = rows + (len(tasks) > rows)
+    _print_screen(out, data, tasks=rows, lines=min(SCREEN_LINES, max(1, room - told)))
+
+
+def _print_screen(out: Console, data: Data, *, tasks: int, lines: int) -> None:
+    """With so many tasks and so many lines of the prompt; with none of either, what stands beside them."""
     summary, result = summary_of(data), data["result"]
     out.print(Text(data["name"], style="bold"))
     _print_state(out, data, summary)
     if summary:
-        _print_warning(out, summary)
+        _print_warning(out, summary, short=True)
     if result:
-        _print_verdict(out, summary, result)
+        _print_verdict(out, summary, result, short=True)
         _print_cost(out, data)
-        _print_prompt(out, result["system_prompt"], lines=SCREEN_LINES)
-        _print_safety(out, data)
-        _print_worst(out, rows_of(data))
+        if lines:
+            _print_prompt(out, result["system_prompt"], lines=lines)
+        _print_safety(out, data, short=True)
+        if tasks:
+            _print_worst(out, rows_of(data), tasks)
     if summary:
         say(out, _spent(summary))
     name = data["name"]
@@ -108,19 +127,22 @@ def _print_how_to_go_on(out: Console, data: Data) -> None:
         say(out, f"Go on with it: {data['goes_on_with']}", style="bold")
 
 
-def _print_warning(out: Console, summary: RunSummary) -> None:
+def _print_warning(out: Console, summary: RunSummary, *, short: bool = False) -> None:
     """That proposals were lost, for their wording or altogether, and whether asking again would ask anybody."""
     if sentence := summary.proposals.sentence:
         say(out, sentence)
-    if warning := summary.proposals.warning:
+    if warning := summary.proposals.short_warning if short else summary.proposals.warning:
         again = from_cache(
             next((use for lane, use in summary.usage.lanes.items() if "optimizer" in lane), None), "optimizer"
         )
         say(out, f"warning: {warning} {again}".rstrip(), style="yellow")
 
 
-def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> None:
-    """The gains; where no system prompt was adopted, that and why, in place of a gain that cannot but be nothing."""
+def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, short: bool = False) -> None:
+    """The gains, in short without what other tasks would gain.
+
+    Where no system prompt was adopted, that and why, in place of a gain that cannot but be nothing.
+    """
     kept_first = result["system_prompt"] == result.get("first_system_prompt")
     if summary and kept_first:
         say(out, summary.system_search.sentence or "The run ended with the system prompt that it began with.")
@@ -129,7 +151,7 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
             tasks = f"{gain.tasks} unseen target task{'' if gain.tasks == 1 else 's'}"
             say(out, f"Mean over {tasks}: {gain.before:.1%}, as before: nothing that they are asked with has changed.")
         else:
-            _print_gain(out, gain)
+            _print_gain(out, gain, over_tasks=not short)
     for guard in result.get("guards", ()):
         say(out, GuardScore(**guard).sentence)
     if summary and (cost := summary.system_search.guards_cost):
@@ -138,9 +160,9 @@ def _print_verdict(out: Console, summary: RunSummary | None, result: Data) -> No
         say(out, f"The loops {ended_early}.")
 
 
-def _print_safety(out: Console, data: Data) -> None:
+def _print_safety(out: Console, data: Data, *, short: bool = False) -> None:
     """Whether the prompt changes what the model refuses, as far as anybody has asked."""
-    for sentence in safety_sentences(data):
+    for sentence in safety_sentences(data, short=short):
         say(out, sentence, style="dim")
 
 
@@ -153,15 +175,14 @@ def _print_cost(out: Console, data: Data) -> None:
 def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> None:
     """The system prompt in a frame; of a long one so many lines."""
     whole = prompt.splitlines() or [""]
-    width = max(20, out.width - 4)
     shown, used = [], 0
     for line in whole:
-        used += max(1, -(-len(line) // width))
+        used += _height(out, line)
         if lines is not None and used > lines:
             break
         shown.append(line)
     if lines is not None and not shown:
-        shown = [whole[0][: width * (lines - 1)] + "…"]
+        shown = [whole[0][: max(_inside(out) - 1, _inside(out) * (lines - 1))] + "…"]
     left = len(whole) - len(shown)
     foot = f"{left} more line{'' if left == 1 else 's'}: prompts/system.txt" if left else None
     text = Text("\n".join(shown))
@@ -171,15 +192,27 @@ def _print_prompt(out: Console, prompt: str, *, lines: int | None = None) -> Non
     out.print(panel, soft_wrap=False)  # else its lines would be cut off at the width
 
 
-def _print_worst(out: Console, rows: Sequence[TaskRow]) -> None:
-    """The tasks in rows, those that fell most first; the others by name alone if they are many."""
+def _inside(out: Console) -> int:
+    """Characters of a line of the system prompt within its frame."""
+    return max(20, out.width - 4)
+
+
+def _height(out: Console, prompt: str) -> int:
+    """Lines that a system prompt takes within its frame, about."""
+    return sum(max(1, -(-len(line) // _inside(out))) for line in prompt.splitlines() or [""])
+
+
+def _print_worst(out: Console, rows: Sequence[TaskRow], most: int) -> None:
+    """So many tasks in rows, those that fell most first."""
     if not rows:
         return
     ranked = sorted(rows, key=lambda row: row.change if row.change is not None else 0.0)
     malformed = ("malformed",) if any(sum(row.malformed) for row in rows) else ()
-    out.print(_scores(out, ranked[:SCREEN_TASKS], (*SHORT, *malformed)))
-    if (left := len(ranked) - SCREEN_TASKS) > 0:
-        say(out, f"{left} more, all better than these: --all shows them.", style="dim")
+    table = _scores(out, ranked[:most], (*SHORT, *malformed))
+    table.show_edge = False
+    out.print(table)
+    if (left := len(ranked) - most) > 0:
+        say(out, f"{left} more, none of which fell more: --all shows them.", style="dim")
 
 
 def _spent(summary: RunSummary) -> str:
@@ -232,7 +265,7 @@ def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str]) -> Wh
     return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", *OF_COST))
 
 
-def _print_gain(out: Console, gain: Gain) -> None:
+def _print_gain(out: Console, gain: Gain, *, over_tasks: bool) -> None:
     unseen = "unseen target" if gain.role == "target" else "source"
     say(
         out,
@@ -242,7 +275,7 @@ def _print_gain(out: Console, gain: Gain) -> None:
         f"(95% interval {100 * gain.interval.low:+.1f} to {100 * gain.interval.high:+.1f}): "
         f"{gain.verdict}.",
     )
-    if others := gain.over_tasks:
+    if over_tasks and (others := gain.over_tasks):
         say(out, f"  {_of_other_tasks(others, gain.tasks)}")
 
 

@@ -39,7 +39,9 @@ def result_lines(*, tasks: int, prompt: str, width: int, after: Sequence[float] 
     tests = [{**row, "task": f"task-{n}", "stage": stage, "grades": of} for n in range(tasks) for stage, of in sides]
     gain = {"role": "source", "tasks": tasks, "before": 0.5, "after": 0.5, "interval": {"low": -0.1, "high": 0.1}}
     result = {"system_prompt": prompt, "first_system_prompt": "s", "strategies": {}, "tests": tests}
-    summary = {"finished": True, "usage": {"lanes": {}}, "gains": [gain]}
+    gains = [{**gain, "role": role, "over_tasks": {"low": -0.3, "high": 0.4}} for role in ("target", "source")]
+    lost = {"made": 12, "unusable": 8, "last_reason": "analyze: malformed 4 times: " + "no tag; " * 30}
+    summary = {"finished": True, "usage": {"lanes": {}}, "gains": gains, "proposals": lost}
     out = io.StringIO()
     terminal = Console(file=out, width=width, force_terminal=True, color_system=None)
     print_result(terminal, {"name": "r", "directory": "d", "result": result, "summary": summary})
@@ -47,11 +49,18 @@ def result_lines(*, tasks: int, prompt: str, width: int, after: Sequence[float] 
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_result_fits_a_screen_however_many_tasks_and_however_long_a_prompt(width: int) -> None:
-    lines = result_lines(tasks=40, prompt="A long sentence that says something. " * 60 + "\n" * 30, width=width)
-    assert len(lines) <= 30
+@pytest.mark.parametrize("tasks", [1, 4, 40])
+@pytest.mark.parametrize("prompt", ["Be exact.", "A long sentence that says something. " * 60 + "\n" * 30])
+def test_the_result_fits_a_screen_however_many_tasks_and_however_long_a_prompt(
+    width: int, tasks: int, prompt: str
+) -> None:
+    lines = result_lines(tasks=tasks, prompt=prompt, width=width)
+    assert len(lines) <= 23, "a screen of 24, with the shell's prompt"
     assert max(map(len, lines)) <= width
     assert any("metaspo answers r --worse" in line for line in lines)
+    assert any("only 4 of the 12 proposals could be used" in line for line in lines)
+    assert prompt[:9] in " ".join(lines)
+    assert sum("task-" in line for line in lines) == 1 if tasks == 1 else sum("task-" in line for line in lines) >= 3
 
 
 @pytest.mark.parametrize("after", [(1.0, 0.0), (1.0, 1.0)])
@@ -65,7 +74,7 @@ def test_the_tasks_that_got_worse_stand_first(project: Path, server: ChatServer)
     data = here("show", "--json").data
     by_change = sorted(data["tasks"], key=lambda row: row["change"])
     text = here("show").out
-    places = [text.index(f"\n {row['task']} ") for row in by_change]
+    places = [text.index(f"\n{row['task']} ") for row in by_change]
     assert places == sorted(places)
 
 

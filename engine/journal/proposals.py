@@ -10,6 +10,7 @@ from typing import Any
 from metaspo.engine.journal.events import Malformed, Proposal
 
 LEAST = 3  # lost proposals that are worth a warning, if they are half of all
+TRY = "try a stronger optimizer model or a larger [optimizer] max_tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +59,18 @@ class Proposals:
         """What the user has to know; "" unless a good part was lost."""
         if self.unusable < LEAST or 2 * self.unusable < self.made:
             return ""
+        left = "The others changed no prompt" if self.made > self.unusable else "No prompt was changed"
+        return f"{self._few} could be used (the last that could not: {self.last_reason}). {left}: {TRY}."
+
+    @property
+    def short_warning(self) -> str:
+        """The same without the last reason."""
+        return f"{self._few} could be used: {TRY}." if self.warning else ""
+
+    @property
+    def _few(self) -> str:
         used = self.made - self.unusable
-        few = f"only {used} of the {self.made} proposals" if used else f"none of the {self.made} proposals"
-        left = "The others changed no prompt" if used else "No prompt was changed"
-        return (
-            f"{few} could be used (the last that could not: {self.last_reason}). {left}: "
-            "try a stronger optimizer model or a larger [optimizer] max_tokens."
-        )
+        return f"only {used} of the {self.made} proposals" if used else f"none of the {self.made} proposals"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for a summary."""

@@ -96,7 +96,7 @@ def summary_of(data: Data) -> RunSummary | None:
         raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
 
 
-def safety_sentences(data: Data) -> list[str]:
+def safety_sentences(data: Data, *, short: bool = False) -> list[str]:
     """Of a finished run that found another system prompt: what `metaspo safety` came to, or that nobody has asked."""
     result = data["result"]
     if not result or result["system_prompt"] == result.get("first_system_prompt"):
@@ -107,9 +107,8 @@ def safety_sentences(data: Data) -> list[str]:
     )
     checked = [f"Safety: {sentence}" for sentence in told if sentence]
     name = data["name"] if data.get("directory") else "RUN"
-    return checked or [
-        f"Not checked for safety: whether it makes the model refuse less or more, `metaspo safety {name}` tells."
-    ]
+    what = "" if short else "whether it makes the model refuse less or more, "
+    return checked or [f"Not checked for safety: {what}`metaspo safety {name}` tells."]
 
 
 def rows_of(data: Data) -> tuple[TaskRow, ...]:
