@@ -1,14 +1,26 @@
-"""`metaspo plan`: what a run will need."""
+"""`metaspo plan`: what a run, several or a comparison will need."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metaspo import tables
 from metaspo.console import exit_on_user_error, out, say_warning
-from metaspo.engine import check_optimizable, plan_run, prepare
+from metaspo.engine import ConfigError, Plan, Prepared, check_optimizable, find_run, plan_run, prepare
+from metaspo.engine.config.load import read_toml
+from metaspo.engine.config.plan import ASSUMED, Pace
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import all_overrides
-from metaspo.parameters import Calls, Configs, Json, NamedArguments, Sets
-from metaspo.plan_tables import caps_reached, plan_data, print_plan
+from metaspo.parameters import RUNS, Calls, Json, NamedArguments, RunsFolder, Sets
+from metaspo.plan_tables import caps_reached, plan_data, print_plan, print_scale, scale_data
+
+if TYPE_CHECKING:
+    from metaspo.engine.studies.needs import Need
+    from metaspo.engine.studies.scale import AtScale
+
+MOST = 100_000  # replicas
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -16,23 +28,138 @@ def add_commands(app: typer.Typer) -> None:
     app.command(cls=NamedArguments)(plan)
 
 
-def plan(configs: Configs, calls: Calls = None, sets: Sets = None, json: Json = False) -> None:
-    """Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."""
+def plan(
+    configs: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG", help="One or more TOML config files, or a grid of `compare`.")
+    ],
+    calls: Calls = None,
+    sets: Sets = None,
+    replicas: Annotated[
+        str, typer.Option(metavar="N,N", help="Hours and costs by replicas of the base model's server, e.g. 1,4,16.")
+    ] = "",
+    tier: Annotated[str, typer.Option(metavar="N,N", help="The same by usage tiers of OpenAI's models.")] = "",
+    speed: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", min=0.001, help="Answer tokens a second of one replica with all it can take."),
+    ] = None,
+    like: Annotated[
+        str, typer.Option(metavar="RUN", help="That speed, and the tokens of a call, as this run had them.")
+    ] = "",
+    gpu_dollars: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", min=0, help="What an hour of one GPU costs.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw hours and costs into a file (SVG or PNG).")
+    ] = None,
+    runs: RunsFolder = RUNS,
+    json: Json = False,
+) -> None:
+    """Say what runs will need, before anything is spent: calls, tokens, dollars, time; or by replicas and tiers."""
     with exit_on_user_error():
-        prepared = [prepare(path, overrides=all_overrides(calls, sets)) for path in configs]
-        for item in prepared:
-            check_optimizable(item.config, item.tasks, source=item.source)
+        if like and speed is not None:
+            raise ConfigError("--like and --speed both say how fast a replica is: give one of them")
+        like, pace = _pace(like, speed, runs)
+        is_grid = any("config" in read_toml(path) for path in configs)
+        if replicas or tier or is_grid or picture:
+            prepared, needs, parallel = _needs(configs, calls, sets, is_grid=is_grid)
+            tell_notices(prepared, say_warning)
+            scales = _scales(needs, replicas or "1", tier, pace, parallel, gpu_dollars)
+            if picture is not None:
+                _draw(scales, picture)
+            if json:
+                tables.print_json(out, scale_data(scales, pace, like=like))
+            else:
+                print_scale(out, scales, needs, pace, like=like)
+            return
+        prepared = [_prepared(path, calls, sets) for path in configs]
         tell_notices(prepared, say_warning)
-        plans = [plan_run(item.config, item.tasks) for item in prepared]
+        plans = [plan_run(item.config, item.tasks, pace=pace) for item in prepared]
+    _tell(prepared, plans, json=json)
+
+
+def _tell(prepared: Sequence[Prepared], plans: Sequence[Plan], *, json: bool) -> None:
+    paired = list(zip(prepared, plans, strict=True))
     if json:
-        paired = zip(prepared, plans, strict=True)
         plans_of = [
             plan_data(item.config.name, plan, item.notices, caps=caps_reached(item.config.budget, [plan]))
             for item, plan in paired
         ]
         tables.print_json(out, plans_of)
         return
-    for item, estimate in zip(prepared, plans, strict=True):
+    for item, estimate in paired:
         print_plan(out, item.config, estimate)
         if item.start.run:
             tables.say(out, item.start.sentence)
+
+
+def _prepared(path: Path, calls: int | None, sets: list[str] | None) -> Prepared:
+    item = prepare(path, overrides=all_overrides(calls, sets))
+    check_optimizable(item.config, item.tasks, source=item.source)
+    return item
+
+
+def _pace(like: str, speed: float | None, runs: Path) -> tuple[str, Pace]:
+    """The pace, and the whole name of the run that it is of."""
+    if not like:
+        return "", ASSUMED if speed is None else Pace(speed=speed)
+    from metaspo.engine.runs.speed import measured_pace
+
+    run = find_run(like, base=runs)
+    return run.name, measured_pace(run)
+
+
+def _needs(
+    paths: Sequence[Path], calls: int | None, sets: list[str] | None, *, is_grid: bool
+) -> "tuple[list[Prepared], list[Need], int]":
+    """What is to be asked for, of how many runs at a time. Raises `ConfigError`."""
+    from metaspo.engine.config.calls import count_calls
+    from metaspo.engine.studies.needs import Need, needs_of
+
+    if not is_grid:
+        prepared = [_prepared(path, calls, sets) for path in paths]
+        needs = [
+            Need(
+                name=item.config.name, config=item.config, tasks=item.tasks, calls=count_calls(item.config, item.tasks)
+            )
+            for item in prepared
+        ]
+        return prepared, needs, len(needs)
+    from metaspo.engine.studies.grid import load_grid
+
+    if len(paths) > 1 or calls is not None or sets:
+        raise ConfigError("a grid is planned alone, as it stands: give one file, without --calls and --set")
+    grid = load_grid(paths[0])
+    needs = [need for cell in grid.cells for need in needs_of(grid, cell)]
+    return [cell.prepared for cell in grid.cells], needs, grid.config.parallel
+
+
+def _scales(
+    needs: "Sequence[Need]", replicas: str, tier: str, pace: Pace, parallel: int, gpu_dollars: float | None
+) -> "list[AtScale]":
+    from metaspo.engine.studies.scale import at_scales
+
+    counts, tiers = _numbers("--replicas", replicas, least=1), _numbers("--tier", tier, least=0)
+    return at_scales(
+        needs, replicas=counts, tiers=tiers or [None], pace=pace, parallel=parallel, gpu_dollars=gpu_dollars
+    )
+
+
+def _numbers(option: str, text: str, *, least: int) -> list[int]:
+    """Numbers between commas, each once, in order. Raises `ConfigError`."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 and least <= int(part) <= MOST for part in parts):
+        raise ConfigError(f"{option} {text}: give numbers from {least} to {MOST:,} with commas between them: 1,4,16")
+    return sorted({int(part) for part in parts})
+
+
+def _draw(scales: "Sequence[AtScale]", path: Path) -> None:
+    """Raises `ConfigError` where the libraries for pictures are not there, or for another kind of file."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise ConfigError(f"--picture {path}: give a name that ends in .svg or .png")
+    try:
+        from metaspo.engine.report.figures import draw
+        from metaspo.engine.report.scale_figure import scale_figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a picture needs '{error.name}': pip install 'metaspo[report]'") from None
+    path.write_bytes(draw(scale_figure(scales), "svg" if kind == "svg" else "png"))

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 from metaspo.engine import Plan, RunConfig
+from metaspo.engine.config.plan import AUTO_CONCURRENCY, Pace
 from metaspo.engine.config.presets import CALLS
 from metaspo.engine.config.schema import BudgetTable
 from metaspo.engine.tasks import Notice
 from metaspo.tables import Data, make_table
+
+if TYPE_CHECKING:
+    from metaspo.engine.studies.needs import Need
+    from metaspo.engine.studies.scale import AtScale
 
 LONG = 7 * 24 * 60  # minutes
 
@@ -90,6 +96,71 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
             f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.",
             highlight=False,
         )
+
+
+def scale_data(scales: "Sequence[AtScale]", pace: Pace, *, like: str) -> Data:
+    """A plan at scale as plain data."""
+    return {"speed": pace.speed, "speed_is": _origin(pace, like), "at": [scale.as_json() for scale in scales]}
+
+
+def print_scale(out: Console, scales: "Sequence[AtScale]", needs: "Sequence[Need]", pace: Pace, *, like: str) -> None:
+    """A plan at scale as a table, and what it rests on."""
+    plural = "" if len(needs) == 1 else f" and {len(needs) - 1:,} more"
+    table = make_table(
+        escape(f"{needs[0].name}{plural}: all calls that may be made"),
+        *("replicas", "tier", "hours", "GPU hours", "dollars for calls", "with GPUs"),
+    )
+    for scale in scales:
+        table.add_row(
+            f"{scale.replicas:,}",
+            "" if scale.tier is None else str(scale.tier),
+            _range(scale.least, scale.most),
+            _range(scale.least * scale.gpus, scale.most * scale.gpus) if scale.gpus else "",
+            _dollars(scale.dollars),
+            "" if scale.cost is None else f"${_range(*scale.cost)}",
+        )
+    out.print(table)
+    base = sum(need.calls.base for need in needs)
+    optimizer = sum(need.calls.optimizer for need in needs)
+    out.print(
+        f"{base:,} base calls, {optimizer:,} optimizer calls. {_replica(needs[0].config, pace, like)}\n"
+        "Hours at least: what has the most to do works all the time; at most: models and rounds wait for each other.",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _replica(config: RunConfig, pace: Pace, like: str) -> str:
+    """What the base model's servers are taken for."""
+    backend = config.base.backend
+    if backend == "openai":
+        return "A provider's API is one server, whose limits are its tier's."
+    one = "The model on this machine is one server" if backend == "local" else "One replica"
+    places = AUTO_CONCURRENCY if config.base.concurrency == "auto" else config.base.concurrency
+    if pace.speed is not None:
+        return f"{one}: {pace.speed:,.4g} answer tokens a second ({_origin(pace, like)})."
+    assumed = (
+        "by the size of its file and the cores here"
+        if backend == "local"
+        else f"{places} answers at once, a second each"
+    )
+    return f"{one}: {assumed} ({_origin(pace, like)})."
+
+
+def _origin(pace: Pace, like: str) -> str:
+    if like:
+        return f"measured in {like}"
+    return "assumed: --like RUN takes what a run had" if pace.speed is None else "given"
+
+
+def _range(least: float, most: float) -> str:
+    """Two numbers as one where they are the same in what is shown."""
+    low, high = _short(least), _short(most)
+    return low if low == high else f"{low} to {high}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _grades(config: RunConfig, plan: Plan) -> str:

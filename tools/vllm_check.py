@@ -3,9 +3,11 @@
 Everything goes through the front door: `metaspo init`, `metaspo optimize`, and the gateway of the Python API.
 """
 
+import os
+import re
 import shutil
 import signal
-import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +16,16 @@ from rich.console import Console
 from rich.markup import escape
 from vllm_grouping import MIN_HIT_RATE, run_grouped
 from vllm_runs import Ended, Runs
-from vllm_server import Figures, Server, SetupFailed, ensure_environment, ensure_model, running
+from vllm_server import SetupFailed, ensure_environment, ensure_model, settings_for
 
 from metaspo.backends import BackendError
+from metaspo.backends.vllm import VllmSettings, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "vllm-check"
 OWN_VENV = ROOT / ".venv-vllm"
 MIN_CALLS = 300
-RESTART_AFTER = 100  # requests answered
+KILLED_AFTER = 100  # requests answered
 
 out = Console(soft_wrap=True, highlight=False)
 
@@ -45,11 +48,11 @@ def main(
         Path | None,
         typer.Option(metavar="DIR", help="An environment with vLLM, taken as it is; else .venv-vllm, made if need be."),
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Also: stop and start the server in mid-run.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Also: kill the server in mid-run.")] = False,
     grouping: Annotated[bool, typer.Option("--grouping", help="Also: the hit rate of the prefix cache.")] = False,
 ) -> None:
     """Run metaspo against a real vLLM on the CPU, and check what it promises. Exit status 1 if a promise broke."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped on the way out
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for vLLM
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     promises = Promises()
@@ -58,9 +61,9 @@ def main(
         python = venv / "bin" / "python" if venv else ensure_environment(OWN_VENV)
         out.print("The model is SmolLM2-135M, which takes a minute to fetch and convert if it is not there.")
         model = ensure_model(python)
-        check_runs(promises, Server(python, model, WORK / "vllm.log"), restart=restart)
+        check_runs(promises, settings_for(python, str(model)), restart=restart)
         if grouping:
-            check_grouping(promises, python, model)
+            check_grouping(promises, settings_for(python, str(model), more=("--num-gpu-blocks-override", "256")))
     except (SetupFailed, BackendError) as error:
         out.print(f"[bold red]error:[/bold red] {escape(str(error))}")
         raise typer.Exit(1) from None
@@ -69,41 +72,39 @@ def main(
     raise typer.Exit(min(promises.broken, 1))
 
 
-def check_runs(promises: Promises, server: Server, *, restart: bool) -> None:
-    """The bilevel run: fresh, again, under a wrong name, without a server; and, if wanted, with one that goes away."""
-    runs = Runs(WORK / "runs", server.url)
-    out.print("Starting vLLM: half a minute, the first time several.")
-    with running(server) as seconds:
-        out.print(f"vLLM is ready at {server.url} after {seconds:.0f} s")
-        first = check_fresh(promises, runs, server)
-        check_replay(promises, runs, server, first)
-        check_sentence(promises, "a wrong model name", runs.optimize(cache="other", set_=["base.model=no-such-model"]))
-        if restart:
-            check_restart(promises, runs, server, first)
-    stopped = runs.optimize(cache="other", set_=["base.patience=5"])
+def check_runs(promises: Promises, vllm: VllmSettings, *, restart: bool) -> None:
+    """The bilevel run: fresh, again, with a wrong model, without a server; and, if wanted, with one that is killed."""
+    runs = Runs(WORK / "runs", vllm)
+    first = check_fresh(promises, runs)
+    check_replay(promises, runs, first)
+    check_sentence(promises, "a wrong model name", runs.optimize(cache="other", set_=["base.model=no-such-model"]))
+    stopped = runs.optimize(cache="other", url=f"http://127.0.0.1:{free_port()}/v1", set_=["base.patience=5"])
     check_sentence(promises, "a stopped server", stopped)
+    if restart:
+        check_restart(promises, runs, first)
 
 
-def check_fresh(promises: Promises, runs: Runs, server: Server) -> Ended:
+def check_fresh(promises: Promises, runs: Runs) -> Ended:
     """A run from an empty cache."""
-    out.print("A bilevel run from an empty cache:")
+    out.print("A bilevel run from an empty cache, vLLM's start included: half a minute, the first time several.")
     first = runs.optimize(cache="cache")
-    report(first, server.figures())
+    rates = re.findall(r"Prefix cache hit rate: ([\d.]+)%", runs.log(cache="cache"))
+    report(first, prefix=f", prefix cache hit rate {rates[-1]}%" if rates else "")
     promises.hold("the run ends with a result", held=first.status == 0, seen=first.errors)
     promises.hold(f"it makes at least {MIN_CALLS} calls", held=first.calls >= MIN_CALLS, seen=str(first.calls))
     promises.hold("every example gets an answer", held=first.failed == 0, seen=f"{first.failed} failed")
+    promises.hold("no vLLM is left", held=not left(), seen=str(left()))
     return first
 
 
-def check_replay(promises: Promises, runs: Runs, server: Server, first: Ended) -> None:
+def check_replay(promises: Promises, runs: Runs, first: Ended) -> None:
     """The same run again, over the cache of the first."""
     out.print("The same again:")
-    before = server.figures()
+    before = runs.log(cache="cache")
     second = runs.optimize(cache="cache")
-    asked = server.figures().since(before).ended
-    report(second, None)
-    seen = f"{second.calls} by metaspo's count, {asked} by the server's"
-    promises.hold("no call is made", held=second.calls == 0 and asked == 0, seen=seen)
+    report(second)
+    promises.hold("no call is made", held=second.calls == 0, seen=f"{second.calls} by metaspo's count")
+    promises.hold("and vLLM is not started", held=runs.log(cache="cache") == before)
     promises.hold("the result is the same", held=second.status == 0 and second.result == first.result)
 
 
@@ -116,46 +117,54 @@ def check_sentence(promises: Promises, mistake: str, ended: Ended) -> None:
     promises.hold("the run stops with one clear sentence", held=plain)
 
 
-def check_restart(promises: Promises, runs: Runs, server: Server, first: Ended) -> None:
-    """A run whose server is stopped and started again on the way."""
-    out.print(f"A run from an empty cache, the server stopped after {RESTART_AFTER} answers and started again:")
-    started = server.figures()
+def check_restart(promises: Promises, runs: Runs, first: Ended) -> None:
+    """A run whose server is killed on the way."""
+    out.print(f"A run from an empty cache, vLLM killed (SIGKILL) after {KILLED_AFTER} answers:")
     with runs.optimizing(cache="interrupted") as run:
-        run.wait_until(lambda: server.figures().since(started).ended >= RESTART_AFTER)
-        away = server.stop() + server.start()
+        run.wait_until(lambda: runs.answered(cache="interrupted") >= KILLED_AFTER)
+        for pid in re.findall(r"APIServer pid=(\d+)", runs.log(cache="interrupted"))[-1:]:
+            os.kill(int(pid), signal.SIGKILL)
         ended = run.wait()
-    report(ended, None)
+    report(ended)
     again = runs.optimize(cache="interrupted")
     out.print(
-        f"  the server was away for {away:.0f} s, {ended.retries} calls were sent again; undisturbed it took "
-        f"{first.calls} calls; the results are {'the same' if ended.result == first.result else 'not the same'}"
+        f"  {ended.retries} calls were sent again; undisturbed it took {first.calls} calls in {first.seconds:.0f} s; "
+        f"the results are {'the same' if ended.result == first.result else 'not the same'}"
         " (vLLM's greedy decoding does not always repeat itself)"
     )
-    promises.hold("the run waits and goes on", held=ended.status == 0 and ended.retries > 0, seen=ended.errors)
+    started = "is started again" in ended.errors
+    promises.hold("it is started again, and the run goes on", held=ended.status == 0 and started, seen=ended.errors)
     promises.hold("every example gets an answer", held=ended.failed == 0, seen=f"{ended.failed} failed")
     kept = again.calls == 0 and again.result == ended.result
     promises.hold("and every answer is kept", held=kept, seen=f"{again.calls} calls when it was run again")
+    promises.hold("no vLLM is left", held=not left(), seen=str(left()))
 
 
-def check_grouping(promises: Promises, python: Path, model: Path) -> None:
+def check_grouping(promises: Promises, vllm: VllmSettings) -> None:
     """Requests put in interleaved over their prefixes, with a priority for each prefix."""
-    server = Server(python, model, WORK / "vllm-grouping.log", options=("--num-gpu-blocks-override", "256"))
-    with running(server):
-        out.print("400 requests over 20 prefixes, put in interleaved, with room for 8,192 tokens in the KV cache:")
-        seconds = run_grouped(server.url, by_prefix=True)
-        figures = server.figures()
+    out.print("400 requests over 20 prefixes, put in interleaved, with room for 8,192 tokens in the KV cache:")
+    seconds, hits = run_grouped(vllm, WORK, by_prefix=True)
     out.print(
-        f"  {seconds:.1f} s, {400 / seconds:.1f} requests/s; of {figures.queried} prompt tokens {figures.hit} were "
-        f"found in the prefix cache: hit rate {figures.hit_rate:.3f}"
+        f"  {seconds:.1f} s, {400 / seconds:.1f} requests/s; of {hits.queried} prompt tokens {hits.hit} were "
+        f"found in the prefix cache: hit rate {hits.rate:.3f}"
     )
-    promises.hold(f"the hit rate is at least {MIN_HIT_RATE}", held=figures.hit_rate >= MIN_HIT_RATE)
+    promises.hold(f"the hit rate is at least {MIN_HIT_RATE}", held=hits.rate >= MIN_HIT_RATE)
 
 
-def report(ended: Ended, figures: Figures | None) -> None:
+def report(ended: Ended, *, prefix: str = "") -> None:
     """What a run took."""
     rate = f", {ended.calls / ended.seconds:.1f} requests/s" if ended.calls else ""
-    prefix = f", prefix cache hit rate {figures.hit_rate:.2f}" if figures else ""
     out.print(f"  {ended.seconds:.1f} s, {ended.calls} calls, {ended.hits} from the cache{rate}{prefix}")
+
+
+def left() -> list[int]:
+    """The processes of servers that a command started and did not end."""
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"vllm.entrypoints" in (process / "cmdline").read_bytes():
+                pids.append(int(process.name))
+    return pids
 
 
 if __name__ == "__main__":

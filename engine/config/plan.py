@@ -6,6 +6,7 @@ assumptions below.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from metaspo.backends import Usage, local_size, local_threads
 from metaspo.engine.config.calls import Calls, count_calls
@@ -14,8 +15,10 @@ from metaspo.engine.config.presets import in_papers_shape
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.tasks import Task
+from metaspo.scheduling import LaneSettings
 from metaspo.scheduling.estimate import IMAGE_CHARS
 
+SERVERS = ("openai-compatible", "vllm")  # of which there may be several
 CHARS_PER_TOKEN = 4.0
 GROWN_SYSTEM_TOKENS = 200  # a system prompt that an optimizer has written
 ANSWER_TOKENS = 60  # of the base model, unless max_tokens is lower
@@ -33,12 +36,31 @@ LOCAL_BYTES = 500_000_000  # of a file whose size is not known yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the base model's servers are taken for.
+
+    Attributes:
+        speed: answer tokens a second of one replica that has all the work it can take; None: 32 answers at once, a
+            second each.
+        prompt_tokens, answer_tokens: of a call in the mean; None for an estimate from the texts.
+    """
+
+    speed: float | None = None
+    prompt_tokens: float | None = None
+    answer_tokens: float | None = None
+
+
+ASSUMED: Final = Pace()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanePlan:
     """What one model will be asked, and what that takes.
 
     Attributes:
         dollars: None where the model's prices are not known; 0 for one that runs locally.
-        minutes: at the lane's limits and the assumed latency; of a local model, by its tokens and threads.
+        server_minutes: of one server, at the assumed latency or speed; of a local model, by its tokens and threads.
+        limit_minutes: at the lane's limits.
     """
 
     model: str
@@ -46,7 +68,13 @@ class LanePlan:
     prompt_tokens: int
     completion_tokens: int
     dollars: float | None
-    minutes: float
+    server_minutes: float
+    limit_minutes: float
+
+    @property
+    def minutes(self) -> float:
+        """Whichever it has to wait for."""
+        return max(self.server_minutes, self.limit_minutes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +109,18 @@ class Plan:
         return sum(lane.minutes for lane in self.lanes.values())
 
 
-def plan_run(config: RunConfig, tasks: Sequence[Task]) -> Plan:
+def plan_run(config: RunConfig, tasks: Sequence[Task], *, pace: Pace = ASSUMED) -> Plan:
     """Estimate a whole run. Raises `ModelFileUnavailable` for a local model that there is not."""
-    return plan_calls(config, tasks, count_calls(config, tasks))
+    return plan_calls(config, tasks, count_calls(config, tasks), pace=pace)
 
 
-def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls) -> Plan:
+def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls, *, pace: Pace = ASSUMED) -> Plan:
     """Estimate what so many calls take, whatever they are made for. Raises `ModelFileUnavailable`."""
     question = _mean_prompt_tokens(config, tasks)
-    base_answer = min(ANSWER_TOKENS, config.base.max_tokens)
+    base_answer = pace.answer_tokens or min(ANSWER_TOKENS, config.base.max_tokens)
     of_base = calls.base if config.judge else calls.base + calls.judge
-    prompt = question + GROWN_SYSTEM_TOKENS
-    base = _lane(config.base, of_base, prompt, base_answer, own=question, seconds=BASE_SECONDS)
+    prompt = pace.prompt_tokens or question + GROWN_SYSTEM_TOKENS
+    base = _lane(config.base, of_base, prompt, base_answer, own=question, seconds=BASE_SECONDS, pace=pace)
     optimizer = None
     if config.optimizer is not None and calls.optimizer:
         shown = max(config.inner.failures, config.outer.failures * sum(task.role == "source" for task in tasks))
@@ -126,20 +154,27 @@ def _local_seconds(table: ModelTable) -> float:
     return (LOCAL_SECONDS + size * LOCAL_SECONDS_PER_BYTE) / (table.threads or local_threads())
 
 
-def _lane(table: ModelTable, calls: int, prompt: float, answer: float, *, own: float, seconds: float) -> LanePlan:
+def _lane(
+    table: ModelTable,
+    calls: int,
+    prompt: float,
+    answer: float,
+    *,
+    own: float,
+    seconds: float,
+    pace: Pace = ASSUMED,
+) -> LanePlan:
     """What calls of so many tokens take; `own`: of a prompt's tokens those that no other call begins with."""
     settings = lane_settings(table)
     tokens_in, tokens_out = round(calls * prompt), round(calls * answer)
     usage = Usage(tokens_in, tokens_out)
     concurrency = AUTO_CONCURRENCY if settings.concurrency == "auto" else settings.concurrency
-    if table.backend == "local":  # what calls have in common, the system prompt, is read once
-        limits = [calls * (own + answer) * _local_seconds(table) / 60]
+    if pace.speed is not None and table.backend != "openai":
+        server_seconds = tokens_out / pace.speed
+    elif table.backend == "local":  # what calls have in common, the system prompt, is read once
+        server_seconds = calls * (own + answer) * _local_seconds(table)
     else:
-        limits = [calls * seconds / concurrency / 60]
-    if settings.requests_per_minute:
-        limits.append(calls / settings.requests_per_minute)
-    if settings.tokens_per_minute:
-        limits.append((tokens_in + tokens_out) / settings.tokens_per_minute)
+        server_seconds = calls * seconds / concurrency
     dollars = settings.prices.dollars(usage) if settings.prices else None
     return LanePlan(
         model=table.model,
@@ -147,5 +182,12 @@ def _lane(table: ModelTable, calls: int, prompt: float, answer: float, *, own: f
         prompt_tokens=tokens_in,
         completion_tokens=tokens_out,
         dollars=dollars,
-        minutes=max(limits),
+        server_minutes=server_seconds / 60,
+        limit_minutes=limit_minutes(settings, calls=calls, tokens=tokens_in + tokens_out),
     )
+
+
+def limit_minutes(settings: LaneSettings, *, calls: int, tokens: int) -> float:
+    """How long a lane's limits hold so many calls and tokens back; 0 where there are none."""
+    of_requests = calls / settings.requests_per_minute if settings.requests_per_minute else 0.0
+    return max(of_requests, tokens / settings.tokens_per_minute if settings.tokens_per_minute else 0.0)

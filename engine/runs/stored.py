@@ -15,7 +15,7 @@ from metaspo.engine.runs.status import last_session
 from metaspo.engine.runs.summary import RunSummary
 
 Data = dict[str, Any]
-Part = Literal["config", "result", "summary", "safety"]
+Part = Literal["config", "result", "summary", "safety", "live"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,8 @@ _TESTS: TypeAdapter[tuple[TestScore, ...]] = TypeAdapter(tuple[TestScore, ...])
 
 def read_json(run: RunDirectory, *, part: Part) -> Data:
     """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
-    path = {"config": run.config, "result": run.result, "summary": run.summary, "safety": run.safety}[part]
+    files = {"config": run.config, "result": run.result, "summary": run.summary, "safety": run.safety, "live": run.live}
+    path = files[part]
     if not path.is_file():
         return {}
     try:

@@ -4,7 +4,7 @@ Calls are upper bounds, as those of a run's plan are: nothing in the cache, no a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from metaspo.engine.config.calls import Calls, count_calls, inner_proposer, with_grades
@@ -17,8 +17,23 @@ from metaspo.engine.tasks import Task
 NO_CALLS = Calls(initial=0, inner=0, outer=0, test=0, optimizer=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Calls that are to be made, and of which models: a config's `[base]`, `[optimizer]`, `[judge]`."""
+
+    name: str
+    config: RunConfig
+    tasks: tuple[Task, ...]
+    calls: Calls
+
+
 def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
     """The plans of a cell by name: of its own models, then of each that its prompts are transferred to."""
+    return [(need.name, plan_calls(need.config, need.tasks, need.calls)) for need in needs_of(grid, cell)]
+
+
+def needs_of(grid: Grid, cell: Cell) -> list[Need]:
+    """What a cell needs: of its own models, then of each that its prompts are transferred to."""
     config, tasks = cell.prepared.config, cell.prepared.tasks
     generalize, adapt = grid.config.generalize, grid.config.adapt
 
@@ -30,11 +45,12 @@ def plan_cell(grid: Grid, cell: Cell) -> list[tuple[str, Plan]]:
         calls += with_grades(partial(generalize_calls, generalize), tasks)
     if adapt is not None:
         calls += with_grades(partial(adapt_calls, adapt, grid.inner), tasks)
-    plans = [(config.name, plan_calls(config, tasks, calls))]
+    needs = [Need(name=config.name, config=config, tasks=tasks, calls=calls)]
     for model in grid.config.transfer:
         moved = config.model_copy(update={"base": model, "optimizer": None})
-        plans.append((f"{config.name}, with {model.model}", plan_calls(moved, tasks, with_grades(once, tasks))))
-    return plans
+        name = f"{config.name}, with {model.model}"
+        needs.append(Need(name=name, config=moved, tasks=tasks, calls=with_grades(once, tasks)))
+    return needs
 
 
 def test_calls(config: RunConfig, tasks: Sequence[Task]) -> int:

@@ -1,0 +1,143 @@
+"""How long runs take, and what they cost, by how many replicas of the base model and by which usage tier.
+
+Hours are a range. At least: the model that has the most to do works all the time, and no run is faster than its rounds,
+one after the other, let it. At most: the models wait for each other, and the rounds of runs that go on together, too.
+All calls are counted that may be made.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from metaspo.engine.config.calls import count_calls
+from metaspo.engine.config.models import lane_settings
+from metaspo.engine.config.plan import (
+    BASE_SECONDS,
+    OPTIMIZER_SECONDS,
+    SERVERS,
+    LanePlan,
+    Pace,
+    Plan,
+    limit_minutes,
+    plan_calls,
+)
+from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.studies.needs import Need
+
+MINUTES: Final = 60  # of an hour
+STEPS: Final = 2  # calls of the optimizer model, one after the other, before a candidate can be scored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtScale:
+    """What all of it takes with so many replicas, on a tier.
+
+    Attributes:
+        tier: None for that of the config.
+        least, most: hours.
+        dollars: of calls that are paid for; None where a price is not known.
+        gpus: of all replicas together; 0 where no server of one's own is asked.
+        gpu_dollars: of an hour of one GPU; None where it is not said.
+    """
+
+    replicas: int
+    tier: int | None
+    least: float
+    most: float
+    dollars: float | None
+    gpus: int
+    gpu_dollars: float | None = None
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """Dollars at least and at most, GPUs included; None where one of them is not known."""
+        if self.dollars is None or self.gpu_dollars is None:
+            return None
+        hour = self.gpus * self.gpu_dollars
+        return self.dollars + self.least * hour, self.dollars + self.most * hour
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "replicas": self.replicas,
+            "tier": self.tier,
+            "hours": [self.least, self.most],
+            "dollars": self.dollars,
+            "gpu_hours": [self.least * self.gpus, self.most * self.gpus],
+            "cost": self.cost and list(self.cost),
+        }
+
+
+def at_scales(
+    needs: Sequence[Need],
+    *,
+    replicas: Iterable[int],
+    tiers: Sequence[int | None],
+    pace: Pace,
+    parallel: int,
+    gpu_dollars: float | None = None,
+) -> list[AtScale]:
+    """Every number of replicas on every tier; `parallel` runs go on at a time.
+
+    Raises:
+        ConfigError: for a tier that a model's facts do not know.
+        ModelFileUnavailable: for a local model that there is not.
+    """
+    rounds = [_rounds_alone(need) for need in needs]
+    plans = [plan_calls(need.config, need.tasks, need.calls, pace=pace) for need in needs]
+    dollars, gpus = _dollars(plans), max(_gpus(need.config.base) for need in needs)
+    scales = []
+    for tier in tiers:
+        for count in replicas:
+            minutes: defaultdict[str, float] = defaultdict(float)  # a model is the same wherever it is named
+            for need, plan in zip(needs, plans, strict=True):
+                for role, lane in plan.lanes.items():
+                    minutes[lane.model] += _minutes(lane, need.config.models[role], replicas=count, tier=tier)
+            least = max(*minutes.values(), *rounds)
+            most = sum(minutes.values()) + sum(rounds) / min(parallel, len(rounds))
+            scales.append(
+                AtScale(
+                    replicas=count,
+                    tier=tier,
+                    least=least / MINUTES,
+                    most=most / MINUTES,
+                    dollars=dollars,
+                    gpus=count * gpus,
+                    gpu_dollars=gpu_dollars,
+                )
+            )
+    return scales
+
+
+def _minutes(lane: LanePlan, table: ModelTable, *, replicas: int, tier: int | None) -> float:
+    """What a model takes with so many servers, if it has some, and on a tier, if it has one."""
+    if table.backend in SERVERS:
+        return max(lane.server_minutes / replicas, lane.limit_minutes)
+    if table.backend == "openai" and tier is not None:
+        settings = lane_settings(table.model_copy(update={"tier": tier}))
+        tokens = lane.prompt_tokens + lane.completion_tokens
+        return max(lane.server_minutes, limit_minutes(settings, calls=lane.calls, tokens=tokens))
+    return lane.minutes
+
+
+def _gpus(table: ModelTable) -> int:
+    """Of one replica, as far as a config tells."""
+    return table.vllm.tensor_parallel if table.backend in SERVERS else 0
+
+
+def _rounds_alone(need: Need) -> float:
+    """Minutes that a run's rounds take one after the other, however many servers there are."""
+    config, searched = need.config, need.calls.inner + need.calls.outer
+    if not searched:
+        return BASE_SECONDS / MINUTES
+    once = count_calls(config.model_copy(update={"iterations": 1, "train_calls": None}), need.tasks)
+    iterations = searched / max(1, once.inner + once.outer)
+    loops = (once.inner > 0) + (once.outer > 0)
+    asked = STEPS * OPTIMIZER_SECONDS if config.optimizer is not None and need.calls.optimizer else 0.0
+    return (iterations * loops * (asked + BASE_SECONDS) + 2 * BASE_SECONDS) / MINUTES
+
+
+def _dollars(plans: Sequence[Plan]) -> float | None:
+    known = [plan.dollars for plan in plans if plan.dollars is not None]
+    return sum(known) if len(known) == len(plans) else None

@@ -1,0 +1,163 @@
+"""Hours and costs by replicas and tiers: simulated runs take what was planned, and more servers never take longer."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from command_line import here, write_project
+from hypothesis import given
+from hypothesis import strategies as st
+from test_engine_plan import PAPER, Prolific, tasks_of
+from world import World, make_config
+
+from metaspo.backends import Simulated
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MemoryStore
+from metaspo.engine import Observer, Prepared, RunConfig, RunReport, count_calls
+from metaspo.engine.api import optimize
+from metaspo.engine.config.plan import AUTO_CONCURRENCY, OPTIMIZER_SECONDS, Pace
+from metaspo.engine.studies.needs import Need
+from metaspo.engine.studies.scale import AtScale, at_scales
+from metaspo.engine.tasks import Task
+from metaspo.scheduling import Gateway, Lane, LaneSettings
+
+PLACES = 8  # of a replica, each with an answer of one token in a second
+PACE = Pace(speed=PLACES, answer_tokens=1)
+TASKS = tuple(tasks_of(2, 1, train=16, test=16))
+
+
+def need_of(config: RunConfig, tasks: tuple[Task, ...] = TASKS) -> Need:
+    return Need(name="run", config=config, tasks=tasks, calls=count_calls(config, tasks))
+
+
+def scales_of(config: RunConfig, *, replicas: list[int], runs: int = 1, **more: Any) -> list[AtScale]:  # noqa: ANN401
+    needs = [need_of(config)] * runs
+    return at_scales(needs, **{"replicas": replicas, "tiers": [None], "pace": PACE, "parallel": runs, **more})
+
+
+def hours_taken(config: RunConfig, *, replicas: int) -> float:
+    """By a run on simulated servers, in virtual time."""
+    world = Prolific(1)
+
+    async def main() -> RunReport:
+        base = [Simulated(world.answer, latency=1.0)]
+        optimizer = [Simulated(world.answer, latency=OPTIMIZER_SECONDS)]
+        lanes = [
+            Lane("base", base, LaneSettings(concurrency=PLACES * replicas)),
+            Lane("optimizer", optimizer, LaneSettings(concurrency=AUTO_CONCURRENCY)),
+        ]
+        async with Gateway(lanes, store=MemoryStore()) as gateway:
+            prepared = Prepared(config=config, tasks=TASKS, folder=Path())
+            return await optimize(prepared, gateway=gateway, observer=Observer())
+
+    return run_virtual(main()).seconds / 3600
+
+
+@pytest.mark.parametrize("replicas", [1, 4, 16])
+def test_a_run_takes_what_was_planned(replicas: int) -> None:
+    """No less than at least, no more than at most; and the two are not far from each other."""
+    config = make_config(PAPER)
+    (scale,) = scales_of(config, replicas=[replicas])
+    taken = hours_taken(config, replicas=replicas)
+    assert scale.least * 0.98 <= taken <= scale.most * 1.02
+    assert scale.most <= 2.2 * scale.least
+
+
+@given(
+    replicas=st.lists(st.integers(1, 1000), min_size=2, max_size=4, unique=True).map(sorted),
+    runs=st.integers(1, 4),
+    gpu=st.floats(0, 10),
+)
+def test_more_replicas_take_no_longer_and_no_fewer_gpu_hours(replicas: list[int], runs: int, gpu: float) -> None:
+    config = make_config(PAPER)
+    scales = scales_of(config, replicas=replicas, runs=runs, gpu_dollars=gpu)
+    for fewer, more in pairwise(scales):
+        assert more.least <= fewer.least
+        assert more.most <= fewer.most
+        assert more.least * more.gpus >= fewer.least * fewer.gpus * (1 - 1e-9)
+    assert all(scale.least <= scale.most for scale in scales)
+    costs = [scale.cost for scale in scales if scale.cost]
+    assert all(low <= high for low, high in costs)
+
+
+def test_runs_at_a_time_share_the_servers() -> None:
+    """Four take four times what one does at least, where servers are the limit."""
+    config = make_config(PAPER)
+    (one,), (four,) = scales_of(config, replicas=[1]), scales_of(config, replicas=[1], runs=4)
+    assert four.least == pytest.approx(4 * one.least)
+    assert four.most < 4 * one.most
+
+
+def test_a_higher_tier_takes_no_longer() -> None:
+    base = {"model": "answerer", "backend": "vllm", "max_tokens": 8}
+    config = make_config({**PAPER, "base": base, "optimizer": {"backend": "openai", "model": "gpt-4o-mini"}})
+    low, high = scales_of(config, replicas=[64], tiers=[1, 3])
+    assert high.most < low.most
+    assert low.dollars == high.dollars
+    assert (low.dollars or 0) > 0
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, "http://127.0.0.1:9/v1", lane="prices = {input = 0, output = 0}")
+    (tmp_path / "grid.toml").write_text('config = "run.toml"\nmethods = ["default", "metaspo"]\nseeds = [1, 2]\n')
+    return tmp_path
+
+
+def test_the_table_has_a_row_for_each_number_and_the_picture_is_drawn(project: Path) -> None:
+    """Of a config as of a grid; without options a grid has one row."""
+    pytest.importorskip("matplotlib")
+    options = ("--replicas", "4,1", "--tier", "1,3", "--gpu-dollars", "2", "--speed", "100")
+    ended = here("plan", "run.toml", *options, "--picture", "plan.svg")
+    assert ended.code == 0
+    assert "100 answer tokens a second (given)" in ended.out
+    assert (project / "plan.svg").read_bytes().startswith(b"<?xml")
+    data = here("plan", "grid.toml", *options, "--json").data
+    assert [(row["replicas"], row["tier"]) for row in data["at"]] == [(1, 1), (4, 1), (1, 3), (4, 3)]
+    one, four = data["at"][:2]
+    assert four["hours"][0] < one["hours"][0]
+    assert one["cost"] == [pytest.approx(2 * hours) for hours in one["hours"]]
+    assert len(here("plan", "grid.toml", "--json").data["at"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run.toml", "--replicas", "1,x"), "--replicas 1,x: give numbers from 1 to 100,000"),
+        (("run.toml", "--replicas", "0"), "--replicas 0: give numbers from 1"),
+        (("run.toml", "--speed", "5", "--like", "run"), "--like and --speed both say"),
+        (("run.toml", "--like", "nothing"), "no run 'nothing'"),
+        (("run.toml", "--picture", "plan.gif"), "ends in .svg or .png"),
+        (("run.toml", "grid.toml"), "a grid is planned alone"),
+        (("grid.toml", "--set", "seed=1"), "a grid is planned alone"),
+    ],
+)
+def test_a_mistake_is_one_sentence(project: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    ended = here("plan", *arguments)
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    assert sentence in ended.errors[0]
+
+
+def test_a_speed_is_that_of_a_run_which_asked(project: Path) -> None:
+    """Its tokens a second while it was busy, its tokens a call; one whose answers came from the cache has none."""
+    with ChatServer(World(3).answer) as server:
+        write_project(project, server.url, lane="prices = {input = 0, output = 0}")
+        assert here("optimize", "run.toml", "--quiet").code == 0
+        (summary_file,) = project.glob(".metaspo/runs/run-*/summary.json")
+        summary = json.loads(summary_file.read_text())
+        base = summary["usage"]["lanes"]["base"]
+        planned = here("plan", "run.toml", "--like", "run", "--replicas", "1", "--json").data
+        assert planned["speed"] >= base["completion_tokens"] / summary["seconds"] > 0
+        assert planned["speed_is"] == f"measured in {summary_file.parent.name}"
+        (plain,) = here("plan", "run.toml", "--like", "run", "--json").data
+        lane = plain["lanes"]["base"]
+        tokens = base["completion_tokens"] / base["calls"]
+        assert lane["completion_tokens"] == pytest.approx(lane["calls"] * tokens, abs=1)
+        assert here("optimize", "run.toml", "--quiet").code == 0
+    again = here("plan", "run.toml", "--like", "run")
+    assert again.code == 2
+    assert "0 calls of its base model were answered in its last session" in again.errors[0]
