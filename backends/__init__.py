@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         CreditExhausted,
         FatalError,
         HalfAnswer,
+        ModelFileUnavailable,
         Overloaded,
         RateLimited,
         RequestRejected,
@@ -41,16 +42,15 @@ if TYPE_CHECKING:
         WrongForm,
     )
     from metaspo.backends.http_endpoint import HttpEndpoint
-    from metaspo.backends.local import LocalModel, local_threads
-    from metaspo.backends.model_files import (
+    from metaspo.backends.local import LocalModel
+    from metaspo.backends.model_files import fetch_model, models_folder
+    from metaspo.backends.model_names import (
         DEFAULT_MODEL,
         LocalModelFacts,
-        ModelFileUnavailable,
-        fetch_model,
         local_models,
         local_revision,
         local_size,
-        models_folder,
+        local_threads,
     )
     from metaspo.backends.model_sources import Progress
     from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, load_models, model_facts

@@ -90,3 +90,7 @@ class CreditExhausted(FatalError):
 
 class UnknownModel(FatalError):
     """The server does not serve this model."""
+
+
+class ModelFileUnavailable(FatalError):
+    """The model's file is not there and cannot be fetched, or is not what it should be."""

@@ -15,14 +15,14 @@ from metaspo.backends import local_server
 from metaspo.backends.base import Reply, Request
 from metaspo.backends.errors import Unreachable
 from metaspo.backends.local_server import MISSING_PACKAGE, ServerSettings
-from metaspo.backends.model_files import DEFAULT_MODEL, fetch_model, models_folder
+from metaspo.backends.model_files import fetch_model, models_folder
+from metaspo.backends.model_names import DEFAULT_MODEL, local_threads
 from metaspo.backends.model_sources import Progress
 from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.started import LocalServerFailed, StartedServer
 
 _INSTALL = "The embedded model needs the package xllamacpp: pip install 'metaspo[local]'."
 _STOP_LIMIT = 5.0
-_MAX_THREADS = 8  # models this small do not get faster with more
 
 
 class LocalModel(StartedServer):
@@ -134,12 +134,3 @@ class LocalModel(StartedServer):
             f"The server of {self._alias} did not start within {self._start_limit:g} seconds or gave up: "
             f"see {self.log_path}."
         )
-
-
-def local_threads() -> int:
-    """The threads that a local model gets where none are given: the cores we may use, at most 8."""
-    return min(_usable_cores(), _MAX_THREADS)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2

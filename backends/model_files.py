@@ -1,100 +1,46 @@
 """Finds a local model's GGUF file, fetching it into the user's cache folder where needed.
 
-A model is named by an embedded name (`local_models.toml`), the path of a GGUF file, or `owner/repo[:file.gguf]` on the
-model hub. A fetched file appears under its name only when whole and accepted by its SHA-256, which is noted beside it
+A fetched file appears under its name only when whole and accepted by its SHA-256, which is noted beside it
 in `sha256sum` format.
 """
 
 import hashlib
 import os
 import shutil
-import tomllib
-from collections.abc import Mapping
-from functools import cache, partial
-from importlib import resources
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import anyio
 from anyio import to_thread
-from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from metaspo.backends.errors import FatalError
-from metaspo.backends.file_lock import file_lock
+from metaspo.backends.errors import ModelFileUnavailable
+from metaspo.backends.file_lock import try_lock
+from metaspo.backends.model_names import (
+    DEFAULT_MODEL,
+    LocalModelFacts,
+    hash_file,
+    is_path,
+    local_models,
+    own_file,
+    parse_hub_name,
+    unknown,
+)
 from metaspo.backends.model_sources import (
     HUB,
     Progress,
     SourceFailed,
-    WheelPart,
     fetch_hub_file,
     fetch_wheel_part,
     find_hub_file,
-    parse_hub_name,
 )
-from metaspo.backends.paths import path_of
-
-DEFAULT_MODEL = "qwen2.5-coder-0.5b"
-
-
-class ModelFileUnavailable(FatalError):
-    """The model's file is not there and cannot be fetched, or is not what it should be."""
-
-
-class LocalModelFacts(BaseModel):
-    """One embedded model. `size` in bytes; `parts` in order; `hub` as `owner/repo:file.gguf`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str
-    licence: str
-    file: str
-    size: int
-    sha256: str
-    hub: str
-    parts: tuple[WheelPart, ...]
-
-
-@cache
-def local_models() -> Mapping[str, LocalModelFacts]:
-    """The embedded models by name."""
-    text = resources.files("metaspo.backends").joinpath("local_models.toml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, LocalModelFacts]).validate_python(tomllib.loads(text)["models"])
 
 
 def models_folder() -> Path:
     """Where fetched models are kept: `metaspo/models` under $METASPO_CACHE_HOME, $XDG_CACHE_HOME or ~/.cache."""
     home = os.environ.get("METASPO_CACHE_HOME") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home).expanduser() / "metaspo" / "models"
-
-
-def local_revision(model: str | Path) -> str:
-    """What tells a local model's weights apart from others of the same name; nothing is fetched for it.
-
-    The start of the file's SHA-256, for embedded models and files of your own; "" for names on the hub, whose
-    repository is part of the name. Raises `ModelFileUnavailable` for a path where there is no GGUF file.
-    """
-    name = str(model)
-    facts = local_models().get(name)
-    if facts is not None:
-        return facts.sha256[:16]
-    if _is_path(name):
-        return _hash_file(_own_file(name))[:16]
-    if parse_hub_name(name) is None:
-        raise _unknown(name, local_models())
-    return ""
-
-
-def local_size(model: str | Path) -> int | None:
-    """Bytes of a local model's file; None for a name on the hub, which is not asked for it; nothing is fetched.
-
-    Raises `ModelFileUnavailable` where there is no such model.
-    """
-    name = str(model)
-    if (facts := local_models().get(name)) is not None:
-        return facts.size
-    if _is_path(name):
-        return _own_file(name).stat().st_size
-    if parse_hub_name(name) is None:
-        raise _unknown(name, local_models())
-    return None
 
 
 async def fetch_model(
@@ -116,16 +62,16 @@ async def fetch_model(
     facts = catalogue.get(name)
     if facts is not None:
         fetch = partial(_embedded, name, facts)
-    elif _is_path(name):
-        return _own_file(name)
+    elif is_path(name):
+        return own_file(name)
     elif (hub_name := parse_hub_name(name)) is not None:
         fetch = partial(_from_hub, hub_name)
     else:
-        raise _unknown(name, catalogue)
+        raise unknown(name, catalogue)
     folder = models_folder() if folder is None else folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        async with file_lock(folder / f".{name.replace('/', '--').replace(':', '--')}.lock"):
+        async with _locked(folder / f".{name.replace('/', '--').replace(':', '--')}.lock"):
             return await fetch(folder, progress, full_check)
     except SourceFailed as error:
         raise ModelFileUnavailable(f"The model {name} could not be fetched: {error}.") from error
@@ -133,31 +79,13 @@ async def fetch_model(
         raise ModelFileUnavailable(f"The model {name} could not be kept in {folder}: {error.strerror}.") from error
 
 
-def _is_path(name: str) -> bool:
-    try:
-        return (name.lower().endswith(".gguf") and ":" not in name) or path_of(name).is_file()
-    except ValueError:
-        return False
-
-
-def _unknown(name: str, catalogue: Mapping[str, LocalModelFacts]) -> ModelFileUnavailable:
-    names = ", ".join(catalogue)
-    return ModelFileUnavailable(
-        f"There is no local model {name!r}: give one of {names}, the path of a GGUF file, or owner/repo:file.gguf."
-    )
-
-
-def _own_file(name: str) -> Path:
-    try:
-        path = path_of(name)
-    except ValueError as error:
-        raise ModelFileUnavailable(f"The model's file {name!r} {error}.") from None
-    if not path.is_file():
-        raise ModelFileUnavailable(f"There is no model file {path.absolute()}.")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelFileUnavailable(f"{path} is not a GGUF file.")
-    return path
+@asynccontextmanager
+async def _locked(path: Path, *, poll: float = 0.2) -> AsyncIterator[None]:
+    """Hold `path` exclusively, waiting for other processes; looks again every `poll` seconds. Raises `OSError`."""
+    with path.open("ab") as file:
+        while not try_lock(file):  # noqa: ASYNC110 - another process has no event to set
+            await anyio.sleep(poll)
+        yield
 
 
 async def _embedded(
@@ -260,7 +188,7 @@ async def _is_good(path: Path, sha256: str, size: int | None, *, full_check: boo
         return False
     if not full_check and _noted_hash(path) == sha256:
         return True
-    if await to_thread.run_sync(_hash_file, path) != sha256:
+    if await to_thread.run_sync(hash_file, path) != sha256:
         return False
     _note_hash(path, sha256)
     return True
@@ -268,11 +196,6 @@ async def _is_good(path: Path, sha256: str, size: int | None, *, full_check: boo
 
 def _has_size(path: Path, size: int | None) -> bool:
     return path.is_file() and size in (None, path.stat().st_size)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> Path:

@@ -19,6 +19,8 @@ import anyio
 import orjson
 from anyio import to_thread
 
+from metaspo.backends.model_names import WheelPart, parse_hub_name
+
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
@@ -29,14 +31,6 @@ _PREFERRED = ("q4_k_m", "q4_k_s", "q4_0", "q8_0")
 
 class SourceFailed(Exception):
     """One way of getting a file did not work; `str()` is half a sentence that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class WheelPart:
-    """A piece of a file: `member` of the wheel that satisfies `requirement`."""
-
-    requirement: str
-    member: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +83,6 @@ def _last_words(stderr: bytes) -> str:
     errors = [line for line in lines if line.startswith("ERROR") or "No module named pip" in line] or lines
     words = re.sub(r"\S+://\S+", "(address)", errors[-1]) if errors else "no reason given"
     return words.removeprefix("ERROR:").strip()[:160]
-
-
-def parse_hub_name(name: str) -> tuple[str, str] | None:
-    """`owner/repo[:file.gguf]` as (repository, file or ""), None if it is no such name."""
-    match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?::(\w[\w./ -]*\.gguf))?", name)
-    if match is None or ".." in name:
-        return None
-    return match[1], match[2] or ""
 
 
 async def find_hub_file(repository: str, file: str = "", *, hub: str = HUB, time_limit: float = 20.0) -> HubFile:

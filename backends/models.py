@@ -27,7 +27,7 @@ class ModelFactsError(ValueError):
 class TierLimits(BaseModel):
     """The provider's limits of one usage tier; None where there is none or it is not known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     requests_per_minute: _Count | None = None
     requests_per_day: _Count | None = None
@@ -51,7 +51,7 @@ class ModelFacts(BaseModel):
         limits: by usage tier.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     input_price: _Price

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metaspo.cache.disk_maintenance import DiskMaintenance
     from metaspo.cache.fallback import FallbackStore
     from metaspo.cache.key import KEY_VERSION, explain_key, request_key
+    from metaspo.cache.location import PASSWORD, check_location, folder_of, holds_password, is_server, shown_location
     from metaspo.cache.maintenance import (
         CacheCheck,
         CacheInfo,
@@ -25,16 +26,7 @@ if TYPE_CHECKING:
         verify_cache,
     )
     from metaspo.cache.memory import MemoryStore
-    from metaspo.cache.opening import (
-        PASSWORD,
-        check_location,
-        folder_of,
-        holds_password,
-        is_server,
-        open_maintenance,
-        open_store,
-        shown_location,
-    )
+    from metaspo.cache.opening import open_maintenance, open_store
     from metaspo.cache.quick_reader import QuickReader
     from metaspo.cache.sharing import Sharing
     from metaspo.cache.snapshot import ExportReport, ImportReport, export_cache, import_cache

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from metaspo.engine.config.load import load_config
     from metaspo.engine.config.plan import LanePlan, Plan, plan_run
     from metaspo.engine.config.schema import RunConfig
-    from metaspo.engine.errors import ConfigError
+    from metaspo.engine.errors import ConfigError, PromptError, RunDirectoryError
     from metaspo.engine.evaluation.test_score import TestScore
     from metaspo.engine.journal.journal import read_journal, selections
     from metaspo.engine.optimize.result import EvaluationReport, Gain, RunReport, RunResult
-    from metaspo.engine.prompts import PromptError, PromptPair
-    from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_run, find_runs
+    from metaspo.engine.prompts import PromptPair
+    from metaspo.engine.runs.directory import RunDirectory, find_run, find_runs
     from metaspo.engine.runs.execute import open_for
     from metaspo.engine.runs.prepare import Prepared, prepare
     from metaspo.engine.runs.summary import report_data

@@ -11,13 +11,13 @@ from metaspo.backends import Progress
 from metaspo.cache import explain_key
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import EvaluationReport, RunReport
 from metaspo.engine.optimize.test_splits import score_given
-from metaspo.engine.prompts import PromptError, PromptPair, check_system_prompt, check_user_prompt, render
+from metaspo.engine.prompts import PromptPair, check_system_prompt, check_user_prompt, render
 from metaspo.engine.runs.execute import ENDS_ONE_RUN, open_for, run_prepared
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.prepare import ConfigLike, Prepared, prepare, tell_notices

@@ -1,4 +1,4 @@
-"""What is wrong with a config, and the paths that it names."""
+"""What is wrong with a config, and the paths that it names; with prompts, strategies and directories of runs."""
 
 from pathlib import Path
 
@@ -7,6 +7,22 @@ from metaspo.backends.paths import path_of
 
 class ConfigError(ValueError):
     """A config that cannot be used; one line per fault, each with file and key."""
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; `str()` says why."""
+
+
+class WordingError(PromptError):
+    """A prompt that could be used, and breaks what the config says every prompt must keep to."""
+
+
+class RunDirectoryError(RuntimeError):
+    """A run directory that cannot be used; `str()` says why and what to do."""
+
+
+class UnknownStrategy(ValueError):
+    """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
 def resolve_path(path: str, *, base_dir: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Literal
 import orjson
 
 from metaspo.backends import Message, json_text
+from metaspo.engine.errors import PromptError
 from metaspo.engine.tasks.base import PLACEHOLDER, Example, single_braces
 from metaspo.engine.tasks.images import with_images
 from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, read_named
@@ -15,14 +16,6 @@ from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, read_na
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
 Roles = Literal["separate", "merged"]
-
-
-class PromptError(ValueError):
-    """A prompt that cannot be used; `str()` says why."""
-
-
-class WordingError(PromptError):
-    """A prompt that could be used, and breaks what the config says every prompt must keep to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from metaspo import tables
-from metaspo.console import err, exit_on_user_error, out, run_async
+from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, Wanted, confusion_rows, expected_of, read_as
 from metaspo.engine.evaluation.scorecard import Outcome
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
+from metaspo.running import run_async
 
 SHOWN = 5  # examples a task, unless all are asked for
 HEAD, TAIL = 200, 120  # characters of a long text

@@ -34,10 +34,11 @@ from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
-from metaspo.console import exit_on_user_error, out, run_async
+from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import Json, NamedArguments, WholeSentences
+from metaspo.running import run_async
 from metaspo.scheduling import Prices
 from metaspo.whole_table import WholeTable
 

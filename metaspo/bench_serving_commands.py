@@ -16,9 +16,10 @@ from metaspo.bench import (
 )
 from metaspo.bench.soak import Victim
 from metaspo.bench_commands import Turns, bench_app, show
-from metaspo.console import exit_on_user_error, run_async
+from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json
+from metaspo.running import run_async
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -29,7 +29,7 @@ from metaspo.cache import (
     verify_cache,
 )
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error
-from metaspo.engine import ConfigError, explain_example, prepare
+from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.suggest import nearest
 from metaspo.parameters import Config, Json, NamedArguments, WholeSentences, in_project
@@ -262,6 +262,8 @@ def key(
     ] = 1,
 ) -> None:
     """Explain a cache key: everything that goes into the key of one example under the config's first prompts."""
+    from metaspo.engine import explain_example, prepare  # half of all there is, which no other command here needs
+
     with exit_on_user_error():
         explained = explain_example(prepare(config), task=task, number=example)
     tables.print_json(out, explained)

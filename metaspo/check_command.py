@@ -9,7 +9,7 @@ from rich.text import Text
 from metaspo import tables
 from metaspo.answer_commands import excerpt
 from metaspo.backends import LimitHints
-from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_warning
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_warning
 from metaspo.engine import prepare
 from metaspo.engine.check.report import CheckReport, check_run
 from metaspo.engine.check.servers import ServerCheck
@@ -20,6 +20,7 @@ from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 
 
 def add_commands(app: typer.Typer) -> None:

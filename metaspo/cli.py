@@ -1,7 +1,6 @@
 """The command line. Results go to standard output, everything else to standard error."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -35,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # which reads mail headers, and packed archives
+
         out.print(f"metaspo {version('metaspo')}", highlight=False)
         raise typer.Exit
 

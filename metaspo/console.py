@@ -1,17 +1,14 @@
 """What commands share: the two streams, exit codes, and how mistakes and stops are told."""
 
-import asyncio
 import errno
-import gc
 import io
 import os
-import signal
 import sys
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, TextIO, TypeVar
+from typing import TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,7 +16,6 @@ from rich.segment import Segment
 from rich.text import Text
 
 from metaspo.backends import BackendError, ModelFileUnavailable
-from metaspo.backends.event_loop import new_event_loop
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_held
 from metaspo.cache import StoreError
@@ -27,9 +23,6 @@ from metaspo.engine import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.strategies import UnknownStrategy
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.scheduling import BudgetExhausted, RunStopped
-from metaspo.scheduling.open_files import raise_limit
-
-T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -190,7 +183,7 @@ def exit_on_user_error() -> Iterator[None]:
     except HurriedInterrupt:
         err.print(f"\nInterrupted at once. {LOST} {GO_ON}.", highlight=False, markup=False)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         err.print("\nInterrupted. ", end="")
         say_how_to_go_on()
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -198,43 +191,3 @@ def exit_on_user_error() -> Iterator[None]:
 
 class HurriedInterrupt(KeyboardInterrupt):
     """A second Ctrl-C, before what the first one began was over."""
-
-
-def _cancel_once(task: asyncio.Task[Any]) -> None:
-    if task.cancelling():
-        return
-    task.cancel()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would cancel once more
-
-
-def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a Ctrl-C after it is immediate.
-
-    A SIGTERM or SIGHUP after it is passed over: what the first one began, as a server's last answers, is not cut off.
-    """
-    cancelled = False
-
-    async def with_signals() -> T:
-        nonlocal cancelled
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        if sys.platform != "win32" and task is not None:
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    loop.add_signal_handler(number, _cancel_once, task)
-        try:
-            return await main
-        except asyncio.CancelledError:
-            cancelled = True
-            raise
-
-    raise_limit()
-    gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        try:
-            return runner.run(with_signals())
-        except KeyboardInterrupt:
-            if cancelled:
-                raise
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
-            raise HurriedInterrupt from None

@@ -9,13 +9,14 @@ import typer
 
 from metaspo import tables
 from metaspo.backends.paths import read_written
-from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on
 from metaspo.engine import ConfigError, Prepared, PromptError, evaluate, find_run, prepare
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.runs.stored import read_result
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder, Sets
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 
 
 def add_commands(app: typer.Typer) -> None:

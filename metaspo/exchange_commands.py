@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
-from metaspo.console import exit_on_user_error, out, run_async, say_warning
+from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, find_run
-from metaspo.engine.config.load import STARTER
+from metaspo.engine.config.toml import STARTER
 from metaspo.engine.exchange.export import TOOLS, export_run
 from metaspo.engine.exchange.imported import config_files
 from metaspo.engine.exchange.read import read_files
 from metaspo.engine.project import named_after
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
+from metaspo.running import run_async
 
 
 def add_commands(app: typer.Typer) -> None:

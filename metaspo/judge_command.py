@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from metaspo import tables
 from metaspo.answer_commands import excerpt
-from metaspo.console import err, exit_on_user_error, out, run_async, say_warning
+from metaspo.console import err, exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
 from metaspo.engine.money import show_dollars
@@ -18,6 +18,7 @@ from metaspo.engine.tasks.judges import Judge
 from metaspo.overrides import parse_overrides
 from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 
 ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently

@@ -1,7 +1,8 @@
-"""Where each command is: its module is imported when it is called, or when all are listed, so that each begins soon."""
+"""Where each command is, and what it is for: its module is imported when it is called, so that each begins soon."""
 
+import gc
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -13,38 +14,82 @@ from metaspo.console import ExitCode, say_error
 from metaspo.parameters import WholeSentences
 
 USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # click's, which some versions of typer keep to themselves
-MODULES: Final = {
-    "init": "init_command",
-    "plan": "plan_command",
-    "optimize": "optimize_commands",
-    "demo": "optimize_commands",
-    "evaluate": "evaluate_command",
-    "show": "run_commands",
-    "tasks": "task_commands",
-    "answers": "answer_commands",
-    "compare": "study_commands",
-    "ablate": "study_commands",
-    "generalize": "study_commands",
-    "adapt": "study_commands",
-    "transfer": "study_commands",
-    "report": "study_commands",
-    "serve": "serve_command",
-    "watch": "watch_commands",
-    "export": "exchange_commands",
-    "import": "exchange_commands",
-    "check": "check_command",
-    "judge": "judge_command",
-    "safety": "safety_command",
-    "attention": "attention_command",
-    "cache": "cache_commands",
-    "bench": "bench_serving_commands",
-    "runs": "run_commands",
+COMMANDS: Final = {
+    "init": ("init_command", "Write a commented starter config with a tiny task set that runs."),
+    "plan": ("plan_command", "Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."),
+    "optimize": ("optimize_commands", "Optimize a system prompt and the user prompts under it."),
+    "demo": ("optimize_commands", "Optimize a system prompt against a real model on this machine: no API key, no GPU."),
+    "evaluate": ("evaluate_command", "Score a prompt pair on a config's tasks."),
+    "show": (
+        "run_commands",
+        "Show a run: scores before and after, prompts, calls, tokens, dollars, time; how far it is while it goes on.",
+    ),
+    "tasks": (
+        "task_commands",
+        "List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing.",
+    ),
+    "answers": ("answer_commands", "Show a run's answers before and after, those that got worse first."),
+    "compare": (
+        "study_commands",
+        "Compare methods x domains x seeds: run them all over shared servers and limits, and print tables.",
+    ),
+    "ablate": ("study_commands", "Compare a method with itself, one thing changed at a time."),
+    "generalize": (
+        "study_commands",
+        "Score a system prompt, and the default one, on unseen tasks under several user prompts each.",
+    ),
+    "adapt": ("study_commands", "Adapt user prompts to unseen tasks under a system prompt, and under the default one."),
+    "transfer": (
+        "study_commands",
+        "Score a system prompt that was found with one model, and the default one, with others.",
+    ),
+    "report": (
+        "study_commands",
+        "Write a finished run's page: scores with intervals, curves, every prompt with what changed.",
+    ),
+    "serve": (
+        "serve_command",
+        "Serve the config's models to programs that speak OpenAI's API: cached, within limits, budgets by key.",
+    ),
+    "watch": ("watch_commands", "Show runs in the browser: under way, finished, killed, many at once."),
+    "export": ("exchange_commands", "Write a finished run's prompts as files for another tool."),
+    "import": (
+        "exchange_commands",
+        "Write a config with the tasks and prompts of another tool: promptfoo, DSPy, prompts as text files.",
+    ),
+    "check": (
+        "check_command",
+        "Reach a config's servers and answer one example of each task, before a run: keys, models, limits, answers.",
+    ),
+    "judge": (
+        "judge_command",
+        "Hold a task's judge against answers that people have scored: Cohen's kappa, and where they differ most.",
+    ),
+    "safety": (
+        "safety_command",
+        "Check whether the optimized system prompt makes the model comply with more that it should refuse, or "
+        "refuse more of what it should answer.",
+    ),
+    "attention": (
+        "attention_command",
+        "Measure which share of its attention the base model gives to the first and to the optimized system prompt.",
+    ),
+    "cache": ("cache_commands", "Look into the cache, check it, move it, clear it out."),
+    "bench": (
+        "bench_serving_commands",
+        "Measure what metaspo costs, and how near it comes to what servers and limits allow.",
+    ),
+    "runs": (
+        "run_commands",
+        "List the runs there are, the latest first: date, models, what changed in the config, scores, dollars.",
+    ),
 }
+"""Each command's module, and the first sentence of its help."""
 
 
 def import_all() -> None:
     """Import every command, for a process that others are forked from."""
-    for module in MODULES.values():
+    for module, _ in COMMANDS.values():
         _commands_of(module)
 
 
@@ -67,6 +112,10 @@ class LateCommands(WholeSentences):
             status = ExitCode.MISTAKE
         sys.exit(status)
 
+    def sentences(self) -> Iterable[tuple[str, str]]:
+        """As they stand here: nothing is imported for a list."""
+        return ((name, sentence) for name, (_, sentence) in COMMANDS.items())
+
 
 def _sentence(message: str, context: Any) -> str:  # noqa: ANN401 - a type that typer keeps to itself
     """What click says is wrong with a command line, and where it says what would be right."""
@@ -80,17 +129,21 @@ class _ByName(Mapping[str, Any]):
     """Commands as typer makes them, by name, in the order of the help."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a type that typer keeps to itself
-        return _commands_of(MODULES[name])[name]
+        return _commands_of(COMMANDS[name][0])[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(MODULES)
+        return iter(COMMANDS)
 
     def __len__(self) -> int:
-        return len(MODULES)
+        return len(COMMANDS)
 
 
 @cache
 def _commands_of(module: str) -> Mapping[str, Any]:
     app = typer.Typer(rich_markup_mode=None)
-    import_module(f"metaspo.{module}").add_commands(app)
+    gc.disable()  # what is imported stays
+    try:
+        import_module(f"metaspo.{module}").add_commands(app)
+    finally:
+        gc.enable()
     return get_group(app).commands

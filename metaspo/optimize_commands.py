@@ -1,5 +1,6 @@
 """`metaspo optimize` and `demo`: runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,25 +9,19 @@ import typer
 
 from metaspo import tables
 from metaspo.cluster_commands import On, runs_on
-from metaspo.console import (
-    ExitCode,
-    err,
-    exit_on_user_error,
-    out,
-    run_async,
-    say_error,
-    say_how_to_go_on,
-    say_warning,
-)
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
+from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.runs.stored import run_data
+from metaspo.engine.strategies import outer_strategy
 from metaspo.overrides import all_overrides
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, Quiet, Sets
 from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
 from metaspo.run_tables import print_report, print_run
+from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
 from metaspo.watch_commands import Port, watched
 
@@ -87,7 +82,7 @@ def demo(
 def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = False, port: int | None = None) -> None:
     for item in prepared:
         if not quiet:
-            tables.print_start(err, item)
+            _print_start(item)
         if warning := endless(item.config, plan_run(item.config, item.tasks)):
             say_warning(warning)
     with ProgressDisplay(err, quiet=quiet) as display:
@@ -131,3 +126,19 @@ def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> Non
         raise typer.Exit(ExitCode.STOPPED)
     if any(reasons):
         raise typer.Exit(ExitCode.MISTAKE)
+
+
+def _print_start(prepared: Prepared) -> None:
+    """What is about to run, and where it will be kept."""
+    config = prepared.config
+    counts = Counter(task.role for task in prepared.tasks)
+    tasks = ", ".join(f"{counts[role]} {role}" for role in ("source", "target", "guard") if counts[role])
+    tasks += " task" if counts.total() == 1 else " tasks"
+    optimizer = config.optimizer.model if config.optimizer else "none"
+    judge = f", judge {config.judge.model}" if config.judge else ""
+    where = f", kept in {prepared.directory.path}" if prepared.directory else ""
+    tables.say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
+    tables.say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
+    tables.say(err, f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}")
+    if prepared.start.run:
+        tables.say(err, f"  {prepared.start.sentence}")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from metaspo.engine import ConfigError
-from metaspo.engine.config.load import parse_toml
 from metaspo.engine.config.presets import planned_for
+from metaspo.engine.config.toml import parse_toml
 
 
 def all_overrides(calls: int | None, sets: Sequence[str] | None) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Options and arguments that several commands share, and how help names arguments and commands."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from metaspo.engine.config.table import MAX_CALLS
+from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.project import KEPT, project_folder
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
@@ -71,9 +72,12 @@ class WholeSentences(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - types that typer keeps to itself
         """The help's section of commands."""
-        rows = [(name, first_sentence(command.help or "")) for name, command in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(list(self.sentences()))
+
+    def sentences(self) -> Iterable[tuple[str, str]]:
+        """Each command's name, and what it is for."""
+        return ((name, first_sentence(command.help or "")) for name, command in self.commands.items())
 
 
 def first_sentence(text: str) -> str:

@@ -7,12 +7,13 @@ import typer
 from rich.console import Console
 
 from metaspo import tables
-from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 
 
 def add_commands(app: typer.Typer) -> None:

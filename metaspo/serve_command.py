@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from metaspo.console import err, exit_on_user_error, out, run_async
+from metaspo.console import err, exit_on_user_error, out
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import NamedArguments
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 from metaspo.serving import embedded_config, load_serve_config
 from metaspo.serving import serve as run_server
 

@@ -12,12 +12,12 @@ from rich.table import Table as RichTable
 from metaspo import tables
 from metaspo.cache import StoreError
 from metaspo.cluster_commands import On, cells_on
-from metaspo.console import ExitCode, err, exit_on_user_error, out, run_async, say_error, say_how_to_go_on, say_warning
+from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
 from metaspo.engine.cluster import check_caps
+from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
-from metaspo.engine.config.table import MAX_CALLS
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.prepare import tell_notices
@@ -45,6 +45,7 @@ from metaspo.engine.tasks import TaskError
 from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, in_project
 from metaspo.plan_tables import caps_reached, plan_data
 from metaspo.progress import ProgressDisplay
+from metaspo.running import run_async
 
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]
 Out = Annotated[

@@ -1,7 +1,6 @@
 """What commands print: tables for people, plain data for programs."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +12,9 @@ from rich.text import Text
 
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
-from metaspo.engine import EvaluationReport, Prepared
-from metaspo.engine.config.calls import inner_proposer
+from metaspo.engine import EvaluationReport
 from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS
 from metaspo.engine.money import show_dollars
-from metaspo.engine.strategies import outer_strategy
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
 
@@ -54,22 +51,6 @@ def print_json(out: HarmlessConsole, data: object) -> None:
 def say(console: Console, text: str, *, style: str = "") -> None:
     """A sentence: wrapped at words on a terminal, one line elsewhere, for programs that look for it."""
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
-
-
-def print_start(err: Console, prepared: Prepared) -> None:
-    """What is about to run, and where it will be kept."""
-    config = prepared.config
-    counts = Counter(task.role for task in prepared.tasks)
-    tasks = ", ".join(f"{counts[role]} {role}" for role in ("source", "target", "guard") if counts[role])
-    tasks += " task" if counts.total() == 1 else " tasks"
-    optimizer = config.optimizer.model if config.optimizer else "none"
-    judge = f", judge {config.judge.model}" if config.judge else ""
-    where = f", kept in {prepared.directory.path}" if prepared.directory else ""
-    say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
-    say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
-    say(err, f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}")
-    if prepared.start.run:
-        say(err, f"  {prepared.start.sentence}")
 
 
 def evaluation_data(report: EvaluationReport) -> Data:

@@ -20,8 +20,8 @@ from metaspo.engine.domains import (
     data_folder,
     find_domains,
     own_domains,
-    survey,
 )
+from metaspo.engine.domains.survey import survey
 from metaspo.engine.errors import resolve_path
 from metaspo.parameters import Json
 

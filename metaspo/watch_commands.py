@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import typer
 
-from metaspo.console import err, exit_on_user_error, run_async
+from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, Prepared, find_run
 from metaspo.engine.watch import serve_beside, serve_watch
 from metaspo.parameters import RUNS, NamedArguments, RunsFolder
+from metaspo.running import run_async
 
 T = TypeVar("T")
 Port = Annotated[
@@ -40,7 +41,7 @@ def watch(
         target = _target(place, runs)
         try:
             run_async(_serve(target, port))
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except KeyboardInterrupt:
             err.print()
 
 

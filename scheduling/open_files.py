@@ -1,37 +1,13 @@
-"""How many files the process may have open at once, and lanes whose calls fit: each call out is an open file."""
+"""Lanes whose calls fit into the files that the process may have open at once: each call out is an open file."""
 
-import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from metaspo.scheduling.file_limit import limit, raise_limit
 from metaspo.scheduling.lane import Lane
 from metaspo.scheduling.settings import LaneSettings
 
 OURS = 64  # files besides connections: caches, journals, what the interpreter has open
-MAX_ASKED = 65_536  # of a system that knows no limit
-
-
-def raise_limit() -> None:
-    """Let the process open as many files as the system lets it; what the shell lets it is often 256 or 1,024."""
-    if sys.platform != "win32":
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MAX_ASKED if hard == resource.RLIM_INFINITY else min(hard, MAX_ASKED)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            with contextlib.suppress(ValueError, OSError):  # a sandbox, or a system that lets less than it says
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def limit() -> int | None:
-    """Files that may be open at once; None where there is no such limit."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def make_room(lanes: Sequence[Lane], *, warn: Callable[[str], None], files_a_call: int = 1) -> int | None:

@@ -9,10 +9,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, check_location, holds_password
-from metaspo.engine.config.load import explain_faults, load_config, read_toml
-from metaspo.engine.config.models import make_lane, weights_of
+from metaspo.engine.config.lanes import make_lane
+from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable, VariableName, require_shared
 from metaspo.engine.config.table import Table
+from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.tasks.spec_table import PathText

@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 import anyio.lowlevel
 
 from metaspo.backends import Message
-from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
+from metaspo.engine.errors import PromptError
+from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import Malformed, NoProposal, TaskView
 from metaspo.engine.strategies.search import RoundSize, Rows, Search, Trial, WrongAnswer
 from metaspo.engine.tasks import Failure

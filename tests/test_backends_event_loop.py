@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from metaspo.console import HurriedInterrupt, run_async
+from metaspo.console import HurriedInterrupt
+from metaspo.running import run_async
 
 
 async def _module_of_the_loop() -> str:

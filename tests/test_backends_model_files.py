@@ -18,8 +18,7 @@ import pytest
 from aiohttp import web
 
 from metaspo.backends import LocalModelFacts, ModelFileUnavailable, fetch_model, local_models, models_folder
-from metaspo.backends.model_files import local_revision, local_size
-from metaspo.backends.model_sources import WheelPart, parse_hub_name
+from metaspo.backends.model_names import WheelPart, local_revision, local_size, parse_hub_name
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 CUT = 5000

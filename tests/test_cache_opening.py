@@ -9,7 +9,8 @@ from redis import exceptions
 
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
 from metaspo.cache.files import FileStore
-from metaspo.cache.opening import holds_password, is_url, open_maintenance, open_store, shown_location
+from metaspo.cache.location import holds_password, is_url, shown_location
+from metaspo.cache.opening import open_maintenance, open_store
 from metaspo.cache.record import encode_entry
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_server import check_safe, eviction, explained

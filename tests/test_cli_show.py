@@ -139,7 +139,7 @@ async def test_a_run_under_way_has_taken_the_minutes_until_now(tmp_path: Path) -
     run = RunDirectory(tmp_path / "run")
     with run.held():
         run.config.write_text("{}", encoding="utf-8")
-        journal = FileJournal(run.journal)
+        journal = FileJournal(run.journal, clock=asyncio.get_running_loop().time)
         journal.write(Start(name="run", seed=1, wall=time.time() - 600))
         journal.close()
         (line,) = list_runs([run])

@@ -182,7 +182,7 @@ def test_calls_fit_the_files_that_may_be_open(lanes: list[tuple[object, int]], f
 
 
 def test_the_limit_of_the_shell_is_raised_to_that_of_the_system(tmp_path: Path) -> None:
-    script = "from metaspo.scheduling.open_files import limit, raise_limit; raise_limit(); print(limit())"
+    script = "from metaspo.scheduling.file_limit import limit, raise_limit; raise_limit(); print(limit())"
     done = subprocess.run(
         ["bash", "-c", f'ulimit -S -n 128; ulimit -H -n 700; "{sys.executable}" -c "{script}"'],
         capture_output=True,

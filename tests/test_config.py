@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.engine import ConfigError, load_config
-from metaspo.engine.config.load import as_toml
+from metaspo.engine.config.toml import as_toml
 
 GOOD = """
 [base]

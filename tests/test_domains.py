@@ -22,9 +22,9 @@ from metaspo.engine.domains import (
     find_domains,
     find_task,
     given_user_prompts,
-    survey,
     task_spec,
 )
+from metaspo.engine.domains.survey import survey
 from metaspo.engine.tasks import DataSource, Example, TaskError, TaskSpec, build_format, build_metric, load_task
 
 DATA = Path(

@@ -1,5 +1,6 @@
 """The journal: whole lines survive a kill, a resumed run repeats its selections, a contradiction is noticed."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ KEPT = {"kept": [{"user": "Q: {question}", "score": 0.5}]}
 
 
 async def test_events_are_read_back_in_order_with_their_place(tmp_path: Path) -> None:
-    journal = FileJournal(tmp_path / "j")
+    journal = FileJournal(tmp_path / "j", clock=asyncio.get_running_loop().time)
     written = [Start(seed=1), Score(address="init/task=ä", score=0.25)]
     for event in written:
         journal.write(event)
@@ -93,7 +94,7 @@ def test_a_record_of_which_one_value_is_of_another_type_does_not_fit(change: dic
 
 
 async def test_a_line_is_on_file_before_write_returns(tmp_path: Path) -> None:
-    journal = FileJournal(tmp_path / "j")
+    journal = FileJournal(tmp_path / "j", clock=asyncio.get_running_loop().time)
     journal.write(Start())
     assert len(read_journal(tmp_path / "j")) == 1
     journal.close()
@@ -103,7 +104,7 @@ async def test_a_line_is_on_file_before_write_returns(tmp_path: Path) -> None:
 async def test_a_half_line_is_passed_over_and_harms_no_other(tmp_path: Path) -> None:
     path = tmp_path / "j"
     for number in range(3):
-        journal = FileJournal(path)
+        journal = FileJournal(path, clock=asyncio.get_running_loop().time)
         journal.write(Score(address=str(number), task="a longer line, to be cut", score=None))
         journal.close()
         whole = path.read_bytes()
@@ -125,7 +126,7 @@ async def test_a_journal_can_be_written_from_a_callback_of_the_event_loop(tmp_pa
     """Lanes tell what they do in callbacks, where there is no task."""
     import asyncio
 
-    journal = FileJournal(tmp_path / "j")
+    journal = FileJournal(tmp_path / "j", clock=asyncio.get_running_loop().time)
     asyncio.get_running_loop().call_soon(journal.write, LaneEvent(what="EndpointUp", details={}))
     await asyncio.sleep(0.01)
     journal.close()
@@ -297,7 +298,7 @@ def test_a_line_whose_kind_is_no_word_is_passed_over() -> None:
 
 async def test_half_a_character_in_somebodys_words_is_no_fault_of_the_journal(tmp_path: Path) -> None:
     """As a strategy or a metric of a user's own may return it."""
-    journal = FileJournal(tmp_path / "journal.jsonl")
+    journal = FileJournal(tmp_path / "journal.jsonl", clock=asyncio.get_running_loop().time)
     journal.write(Proposal(address="iter=1/outer/cand=1", system="half \ud83d of it"))
     journal.close()
     (event,) = read_journal(tmp_path / "journal.jsonl")
@@ -309,12 +310,12 @@ async def test_half_a_character_in_somebodys_words_is_no_fault_of_the_journal(tm
 async def test_a_journal_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
     full = tmp_path / "journal.jsonl"
     full.symlink_to("/dev/full")
-    journal = FileJournal(full)
+    journal = FileJournal(full, clock=asyncio.get_running_loop().time)
     with pytest.raises(RunStopped, match=r"journal\.jsonl cannot be written: No space left"):
         journal.write(Start(name="run", seed=1))
     journal.close()
     with pytest.raises(RunStopped, match="Is a directory"):
-        FileJournal(tmp_path)
+        FileJournal(tmp_path, clock=asyncio.get_running_loop().time)
 
 
 def test_sessions_that_graded_otherwise_are_no_part_of_the_history() -> None:

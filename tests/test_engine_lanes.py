@@ -9,7 +9,8 @@ from world import make_config
 from metaspo import ConfigError, DiskStore, MemoryStore, Message, RunConfig
 from metaspo.backends import model_facts
 from metaspo.cache import open_store
-from metaspo.engine.config.models import lane_settings, make_lane, model_of
+from metaspo.engine.config.lanes import make_lane
+from metaspo.engine.config.models import lane_settings, model_of
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runtime.gateway import LaneNames, name_lanes, open_gateway
 

@@ -13,8 +13,9 @@ from world import World, make_config, make_task, with_prompts
 
 from metaspo.engine import RunConfig
 from metaspo.engine.config.calls import count_calls
+from metaspo.engine.errors import PromptError
 from metaspo.engine.journal import events
-from metaspo.engine.prompts import PromptError, PromptPair, check_user_prompt
+from metaspo.engine.prompts import PromptPair, check_user_prompt
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.strategies.named_prompts import choose_numbers
 from metaspo.engine.tasks import Task, TaskSpec, load_task

@@ -8,7 +8,8 @@ import pytest
 from command_line import here
 
 from metaspo.engine.config.load import parse_config
-from metaspo.engine.domains import DomainTask, domain_tasks, domains, find_task, own_domains, survey, task_spec
+from metaspo.engine.domains import DomainTask, domain_tasks, domains, find_task, own_domains, task_spec
+from metaspo.engine.domains.survey import survey
 from metaspo.engine.tasks import Task, load_task
 from metaspo.engine.tasks.formats.code_sandbox import confinement
 

@@ -19,6 +19,7 @@ from metaspo.backends import Request, Simulated
 from metaspo.bench.browser import CHROMIUM, open_page
 from metaspo.engine import Prepared, RunReport
 from metaspo.engine.differences import differences
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.events import Candidate, Kept, Proposal, Rejected, Score, Select, Spent, Start
 from metaspo.engine.journal.history import History, Point
 from metaspo.engine.journal.journal import StoredJournal
@@ -26,7 +27,7 @@ from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
 from metaspo.engine.report.page import COPY, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.studies.table_formats import Table, latex
 
 TEXTS = st.text(alphabet="ab <&\n{}.", max_size=30)

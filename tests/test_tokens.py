@@ -11,7 +11,8 @@ from world import make_config, make_task
 
 from metaspo.engine import RunConfig
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.tokens import open_counter, tokenizer_file
+from metaspo.engine.config.token_counter import open_counter
+from metaspo.engine.config.tokens import tokenizer_file
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.identity import fingerprint
 

@@ -12,8 +12,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from metaspo.engine.errors import ConfigError
-from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, check_system_prompt
+from metaspo.engine.errors import ConfigError, PromptError
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt
 from metaspo.engine.suggest import nearest
 
 

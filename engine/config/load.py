@@ -1,22 +1,18 @@
-"""Reads a config from a TOML file, with errors that name file and key."""
+"""A config as it was read from a TOML file, checked, with errors that name file and key."""
 
-import json
 import os
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from metaspo.backends.paths import read_written
 from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.table import name_of
+from metaspo.engine.config.toml import read_toml
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
@@ -30,9 +26,6 @@ PLAINLY = {  # pydantic's faults that name types of Python
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "may hold no space and no sign but these few: . _ - and, for a method, : + =",
 }
-BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
-STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
-DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 OF_A_RUN = ("base", "optimizer", "tasks", "domain")
 OF_A_COMPARISON = ("config", "methods", "method")
 NEVER_SHOWN = {"api_key_env", "cache", "endpoints", "mlflow"}  # where a key might have been put by mistake
@@ -47,43 +40,6 @@ def load_config(path: Path, *, overrides: Mapping[str, Any] | None = None) -> Ru
     raw = with_texts(with_overrides(raw, overrides or {}), folder=path.parent)
     raw.setdefault("name", name_of(path))
     return parse_config(raw, source=str(path), base_dir=path.parent)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a file. Raises `ConfigError`."""
-    try:
-        text = read_written(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: cannot be read: no such file") from None
-    except IsADirectoryError:
-        hint = f"; did you mean {path / STARTER}?" if (path / STARTER).is_file() else ""
-        raise ConfigError(f"{path}: is a folder{hint}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
-    try:
-        return parse_toml(text)
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """The table in a text. Raises `ValueError`, also for what is valid but nested deeper than any config is."""
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(TOO_DEEP) from None
-    level: list[Any] = [table]
-    for _ in range(DEEPEST):
-        level = [inner for value in level for inner in _within(value)]
-    if level:
-        raise ValueError(TOO_DEEP)
-    return table
-
-
-def _within(value: object) -> Iterable[object]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _refuse_comparison(raw: Mapping[str, Any], path: Path) -> None:
@@ -101,22 +57,6 @@ def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
             f'config = "{path.name}" and methods = ["default", "metaspo"]; see docs/compare.md or '
             "`metaspo compare --help`"
         )
-
-
-def as_toml(value: object) -> str:
-    """A value as a config says it, in a line; what is None in a table is left out."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_toml, value))}]"
-    if isinstance(value, Mapping):
-        said = (f"{_key(key)} = {as_toml(inner)}" for key, inner in value.items() if inner is not None)
-        return f"{{{', '.join(said)}}}"
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(key: str) -> str:
-    return key if BARE.fullmatch(key) else as_toml(key)
 
 
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any, Final
 
+from metaspo.engine.config.bounds import MOST
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.config.table import MOST
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
 

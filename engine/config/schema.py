@@ -15,10 +15,12 @@ from metaspo.backends.base_url import holds_key, parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
 from metaspo.cache import PASSWORD, check_location, holds_password, is_server
-from metaspo.engine.config.table import LARGEST, LONGEST_NAME, MAX_CALLS, MOST, Table
+from metaspo.engine.config.bounds import LARGEST, LONGEST_NAME, MAX_CALLS, MOST
+from metaspo.engine.config.table import Table
 from metaspo.engine.config.vllm_table import VllmTable
 from metaspo.engine.config.wording import Wording
-from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, Roles, check_system_prompt
+from metaspo.engine.errors import PromptError
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
 from metaspo.engine.tasks.spec_table import PathText
 

@@ -5,10 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-LARGEST = 2**63 - 1  # that a journal holds, and whoever reads it
-LONGEST_NAME = 200  # with what is put around it, within the 255 bytes of a file's name
-MOST = 1_000_000  # of what is counted in a run: more is a slip, and could not even be planned
-MAX_CALLS = 10**12  # that are planned for
+from metaspo.engine.config.bounds import LONGEST_NAME
 
 
 def name_of(path: Path) -> str:
@@ -19,4 +16,4 @@ def name_of(path: Path) -> str:
 class Table(BaseModel):
     """A table of the config: unknown keys are refused, values are not changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, protected_namespaces=())

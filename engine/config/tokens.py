@@ -1,4 +1,4 @@
-"""How many tokens of the base model a text has, where its tokenizer is on this machine: nothing is fetched for it."""
+"""Where the tokenizer of the base model is on this machine: nothing is fetched for it."""
 
 import hashlib
 import os
@@ -6,12 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from anyio import to_thread
-
-from metaspo.backends.gguf_tokens import tokenizer_in
-from metaspo.backends.model_files import fetch_model
 from metaspo.engine.config.schema import ModelTable
-from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.errors import ConfigError
 
 FILE: Final = "tokenizer.json"
@@ -60,34 +55,6 @@ def tokenizer_digest(table: ModelTable) -> str:
     """What tells a tokenizer in a file of its own from others; "" for a local model's, which its weights tell."""
     file = tokenizer_file(table)
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
-
-
-async def open_counter(table: ModelTable) -> CountTokens:
-    """What counts a model's tokens; a local model's file is fetched if it is not there. Raises `ConfigError`."""
-    file = tokenizer_file(table)
-    try:
-        if file is None:
-            return await to_thread.run_sync(_of_gguf, await fetch_model(table.model))
-        return await to_thread.run_sync(_of_file, file)
-    except ValueError as error:
-        raise ConfigError(
-            f"{KEY}: {error}: set base.tokenizer to the path of the model's {FILE}, or give outer.max_chars"
-        ) from None
-
-
-def _of_gguf(path: Path) -> CountTokens:
-    tokenizer = tokenizer_in(path)
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def _of_file(path: Path) -> CountTokens:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing more particular
-        raise ValueError(f"{path} holds no tokenizer") from error
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _hub_cache() -> Path:

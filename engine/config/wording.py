@@ -10,7 +10,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from metaspo.engine.config.table import LARGEST, Table
+from metaspo.engine.config.bounds import LARGEST
+from metaspo.engine.config.table import Table
 
 CountTokens = Callable[[str], int]
 """How many tokens of the base model a text has."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from metaspo.engine.domains.specs import UnknownDomain, find_task
-from metaspo.engine.prompts import PromptError, check_user_prompt
+from metaspo.engine.errors import PromptError
+from metaspo.engine.prompts import check_user_prompt
 from metaspo.engine.tasks import PLACEHOLDER, TaskError
 
 SUBFOLDER: Final = "unseen_user_prompts"

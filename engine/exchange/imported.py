@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from metaspo.backends.paths import read_written
-from metaspo.engine.errors import ConfigError
-from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptError, check_system_prompt, check_user_prompt
+from metaspo.engine.errors import ConfigError, PromptError
+from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt, check_user_prompt
 
 Row = tuple[str, tuple[str, ...]]
 """A question and its accepted answers."""

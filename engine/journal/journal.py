@@ -5,9 +5,8 @@ runs of one config have the same ones, whatever their timing. A run that is star
 says its selections once more.
 """
 
-import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -32,14 +31,15 @@ class Journal(Protocol):
 class FileJournal:
     """Appends to a file. Every line is handed to the operating system before `write` returns.
 
-    What cannot be opened or written, for want of room above all, stops the run: raises `RunStopped`.
+    `clock` is in seconds, that of its event loop as a rule. What cannot be opened or written, for want of room above
+    all, stops the run: raises `RunStopped`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float]) -> None:
         self._path = path
         with stopping_at_faults(path):
             self._file: BinaryIO = path.open("ab", buffering=0)
-        self._clock = asyncio.get_running_loop().time  # lanes write from callbacks, where anyio knows no event loop
+        self._clock = clock
         self._start = self._clock()
         if self._file.tell() and not _ends_a_line(path):
             self._file.write(b"\n")  # a kill in mid-line: the next line starts on its own

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from metaspo.engine.addresses import candidate_address, join
+from metaspo.engine.errors import PromptError
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
@@ -16,7 +17,6 @@ from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
 from metaspo.engine.optimize.search_round import RoundSearchContext
 from metaspo.engine.optimize.train_calls import TrainCell
-from metaspo.engine.prompts import PromptError
 from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest

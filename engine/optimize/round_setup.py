@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 from metaspo.engine.config.wording import Wording
+from metaspo.engine.errors import WordingError
 from metaspo.engine.optimize.state import GuardState, TaskState
 from metaspo.engine.optimize.train_calls import TrainCalls
-from metaspo.engine.prompts import PromptPair, WordingError, check_system_prompt, check_user_prompt
+from metaspo.engine.prompts import PromptPair, check_system_prompt, check_user_prompt
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt

@@ -9,13 +9,13 @@ from typing import TypeVar
 from metaspo.backends import Message
 from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.config.wording import drawn_again
+from metaspo.engine.errors import PromptError, WordingError
 from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
 from metaspo.engine.optimize.train_calls import TrainCell
-from metaspo.engine.prompts import PromptError, WordingError
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from metaspo.engine.config.schema import ROLES
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import COLUMNS, cost_sentence, task_rows
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.journal.history import Point, Proposed
@@ -29,7 +30,7 @@ from metaspo.engine.report.page import (
     render_page,
 )
 from metaspo.engine.runs.answers import RunAnswers
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, safety_sentences, summary_of
 
 

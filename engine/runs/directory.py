@@ -27,8 +27,9 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
-from metaspo.engine.config.load import as_toml
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.config.toml import as_toml
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import stopping_at_faults
 from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.project import file_name
@@ -43,10 +44,6 @@ FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
 
 PRIVATE = 0o700  # prompts and answers are their owner's, here as in the cache
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
-
-
-class RunDirectoryError(RuntimeError):
-    """A run directory that cannot be used; `str()` says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

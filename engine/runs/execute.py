@@ -7,10 +7,9 @@ from pathlib import Path
 from metaspo.backends import BackendError, Progress
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.environment import environment_with_dotenv
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.errors import ConfigError, RunDirectoryError
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.optimize.result import RunReport
-from metaspo.engine.runs.directory import RunDirectoryError
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.session import Beside, open_session
 from metaspo.engine.runtime.gateway import LaneNames, open_gateway

@@ -10,12 +10,13 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from metaspo.engine.config.load import as_toml
 from metaspo.engine.config.schema import ROLES, ModelTable, RunConfig
+from metaspo.engine.config.toml import as_toml
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import Data, run_data, summary_of
 from metaspo.engine.tasks import TaskSpec
 

@@ -9,12 +9,12 @@ import orjson
 
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.errors import ConfigError, RunDirectoryError
 from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task

@@ -18,7 +18,7 @@ import anyio
 
 from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.config.tokens import open_counter
+from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
 from metaspo.engine.journal.spending import note_spending
@@ -201,7 +201,7 @@ def _journal(prepared: Prepared) -> Iterator[Journal]:
             file=file if file.is_file() else None,
             overrides=prepared.overrides,
         )
-        journal = FileJournal(directory.journal)
+        journal = FileJournal(directory.journal, clock=asyncio.get_running_loop().time)
         try:
             yield journal
         finally:

@@ -73,7 +73,7 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
         yield Purse(caps(table), name=name)
         return
     directory = RunDirectory(kept)
-    with directory.held(), closing(FileJournal(directory.journal)) as journal:
+    with directory.held(), closing(FileJournal(directory.journal, clock=asyncio.get_running_loop().time)) as journal:
         view = sessions_before(directory, journal)
         purse = Purse(caps(table), spent=view.spent.of_budget, unanswered=unanswered(view.spent), name=name)
         book = _Book(journal, purse)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.errors import ConfigError
-from metaspo.engine.prompts import PromptError, check_user_prompt
-from metaspo.engine.runs.directory import RunDirectoryError, find_run
+from metaspo.engine.errors import ConfigError, PromptError, RunDirectoryError
+from metaspo.engine.prompts import check_user_prompt
+from metaspo.engine.runs.directory import find_run
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.tasks import TaskSpec
 

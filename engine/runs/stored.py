@@ -2,18 +2,21 @@
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
+from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
 from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError
+from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.status import last_session
 from metaspo.engine.runs.summary import RunSummary
 
+T = TypeVar("T")
 Data = dict[str, Any]
 Part = Literal["config", "result", "summary", "safety", "live"]
 
@@ -30,8 +33,9 @@ class _Result:
     tests: list[Data] = field(default_factory=list)
 
 
-_IN_EVERY_RESULT = TypeAdapter(_Result)
-_TESTS: TypeAdapter[tuple[TestScore, ...]] = TypeAdapter(tuple[TestScore, ...])
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
 
 
 def read_json(run: RunDirectory, *, part: Part) -> Data:
@@ -54,7 +58,7 @@ def read_json(run: RunDirectory, *, part: Part) -> Data:
 def _check_result(data: Data, path: Path) -> None:
     """Raises `RunDirectoryError` where what every version wrote is not there."""
     try:
-        _IN_EVERY_RESULT.validate_python(data)
+        _adapter(_Result).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -116,7 +120,7 @@ def rows_of(data: Data) -> tuple[TaskRow, ...]:
     """A run's tasks, by its result where that says what each example was worth, else by its summary."""
     tests: tuple[ScoreRow, ...]
     try:
-        tests = _TESTS.validate_python(data["result"].get("tests", ()))
+        tests = _adapter(tuple[TestScore, ...]).validate_python(data["result"].get("tests", ()))
     except ValueError:  # of an earlier version
         tests = ()
     if not tests and (summary := summary_of(data)):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
+    from metaspo.engine.errors import UnknownStrategy
     from metaspo.engine.strategies.base import (
         Ask,
         InnerContext,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from metaspo.engine.strategies.meta_prompts import Level
     from metaspo.engine.strategies.named_prompts import of_form
     from metaspo.engine.strategies.proposers import Proposal, ProposalContext, Proposer, is_usable
-    from metaspo.engine.strategies.registry import UnknownStrategy, inner_strategy, outer_strategy, strategy_names
+    from metaspo.engine.strategies.registry import inner_strategy, outer_strategy, strategy_names
     from metaspo.engine.strategies.search import (
         CallBound,
         RoundSize,

@@ -10,7 +10,8 @@ from string import Template
 from typing import Literal
 
 from metaspo.backends import Message
-from metaspo.engine.prompts import PromptError, check_system_prompt, check_user_prompt
+from metaspo.engine.errors import PromptError
+from metaspo.engine.prompts import check_system_prompt, check_user_prompt
 from metaspo.engine.strategies.base import Malformed
 from metaspo.engine.tasks import Failure
 from metaspo.engine.tasks.base import PLACEHOLDER, Example

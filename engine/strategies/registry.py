@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from metaspo.engine.errors import UnknownStrategy
 from metaspo.engine.strategies.ape import Ape
 from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
 from metaspo.engine.strategies.demonstrations import WithDemonstrations
@@ -63,10 +64,6 @@ OUTER: Mapping[str, Callable[..., OuterStrategy | Search]] = {
     **SEARCHES,
 }
 GROUPS: Mapping[Level, str] = {"user": "metaspo.inner_strategies", "system": "metaspo.outer_strategies"}
-
-
-class UnknownStrategy(ValueError):
-    """No strategy has this name, or it cannot be made as asked; `str()` says which, and lists those there are."""
 
 
 def inner_strategy(name: str, options: Mapping[str, Any] | None = None, *, demonstrations: int = 0) -> Proposer:

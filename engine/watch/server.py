@@ -16,12 +16,12 @@ from aiohttp import ClientConnectionResetError, web
 
 from metaspo.cache import StoreError
 from metaspo.engine.differences import differences
-from metaspo.engine.errors import ConfigError
+from metaspo.engine.errors import ConfigError, RunDirectoryError
 from metaspo.engine.evaluation.task_rows import task_rows
 from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
-from metaspo.engine.runs.directory import RunDirectory, RunDirectoryError, find_runs
+from metaspo.engine.runs.directory import RunDirectory, find_runs
 from metaspo.engine.studies.noted import noted_grids
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.watch.follower import Follower

@@ -1,0 +1,69 @@
+"""TOML: read from a file or a text, and written in a line."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from metaspo.backends.paths import read_written
+from metaspo.engine.errors import ConfigError
+
+STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
+DEEPEST, TOO_DEEP = 50, "it is nested too deep"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a file. Raises `ConfigError`."""
+    try:
+        text = read_written(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: cannot be read: no such file") from None
+    except IsADirectoryError:
+        hint = f"; did you mean {path / STARTER}?" if (path / STARTER).is_file() else ""
+        raise ConfigError(f"{path}: is a folder{hint}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
+    try:
+        return parse_toml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The table in a text. Raises `ValueError`, also for what is valid but nested deeper than any config is."""
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level: list[Any] = [table]
+    for _ in range(DEEPEST):
+        level = [inner for value in level for inner in _within(value)]
+    if level:
+        raise ValueError(TOO_DEEP)
+    return table
+
+
+def _within(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def as_toml(value: object) -> str:
+    """A value as a config says it, in a line; what is None in a table is left out."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, Mapping):
+        said = (f"{_key(key)} = {as_toml(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{{', '.join(said)}}}"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if BARE.fullmatch(key) else as_toml(key)

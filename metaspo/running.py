@@ -1,0 +1,57 @@
+"""Running what a command waits for, and how it is interrupted."""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from metaspo.backends.event_loop import new_event_loop
+from metaspo.console import HurriedInterrupt
+from metaspo.scheduling.file_limit import raise_limit
+
+T = TypeVar("T")
+
+
+def _cancel_once(task: asyncio.Task[Any]) -> None:
+    if task.cancelling():
+        return
+    task.cancel()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would cancel once more
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a Ctrl-C after it is immediate.
+
+    A SIGTERM or SIGHUP after it is passed over: what the first one began, as a server's last answers, is not cut off.
+    Raises `KeyboardInterrupt` for all of them.
+    """
+    cancelled = False
+
+    async def with_signals() -> T:
+        nonlocal cancelled
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if sys.platform != "win32" and task is not None:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    loop.add_signal_handler(number, _cancel_once, task)
+        try:
+            return await main
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
+
+    raise_limit()
+    gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        try:
+            return runner.run(with_signals())
+        except KeyboardInterrupt:
+            if cancelled:
+                raise
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
+            raise HurriedInterrupt from None
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None

@@ -1,0 +1,61 @@
+"""What begins imports no more than it needs: each library that is named here takes as long as such a command itself."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+CALLS = {"aiohttp", "redis", "uvloop"}
+NUMBERS = {"numpy", "scipy", "optuna", "matplotlib"}
+STORES = {"diskcache", "sqlite3", "zstandard"}
+LOOPS = {"asyncio", "anyio", "ssl"}
+LATE: tuple[str, ...] = ("", ".backends", ".cache", ".engine", ".engine.domains", ".engine.strategies", ".engine.tasks")
+LATE += (".engine.tasks.formats", ".scheduling", ".serving")
+
+
+def loaded(code: str, folder: Path) -> set[str]:
+    """The libraries that a process has imported in the end; what it says is passed over."""
+    code = f"import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+
+
+def loaded_by(command: str, folder: Path) -> set[str]:
+    return loaded(f"sys.argv = {['metaspo', *command.split()]}\nfrom metaspo.cli import main\nmain()", folder)
+
+
+def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
+    assert loaded("import metaspo", tmp_path) - loaded("", tmp_path) - sys.stdlib_module_names == {"metaspo"}
+
+
+@pytest.mark.parametrize(
+    ("command", "spared"),
+    [
+        ("--help", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "email", "dotenv"}),
+        ("--version", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "dotenv"}),
+        ("runs", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
+        ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"structlog"}),
+        ("cache info", CALLS | NUMBERS | {"structlog"}),
+    ],
+)
+def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
+    loaded_by("init .", tmp_path)
+    assert loaded_by(command, tmp_path) & spared == set()
+
+
+@pytest.mark.parametrize("package", LATE)
+def test_no_name_that_is_handed_on_late_is_a_module_of_its_package(package: str) -> None:
+    """Whichever was imported first would stand there."""
+    handed_on = import_module(f"metaspo{package}")
+    folder = Path(str(handed_on.__file__)).parent
+    assert not {path.name.removesuffix(".py") for path in folder.iterdir()} & {*handed_on.__all__}
+
+
+def test_what_is_not_handed_on_is_an_error_and_what_is_can_be_listed() -> None:
+    metaspo = import_module("metaspo")
+    assert {*metaspo.__all__} <= {*dir(metaspo)}
+    with pytest.raises(AttributeError, match="module 'metaspo' has no attribute 'nothing'"):
+        _ = metaspo.nothing
