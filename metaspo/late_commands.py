@@ -16,7 +16,10 @@ from metaspo.parameters import WholeSentences
 USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # click's, which some versions of typer keep to themselves
 COMMANDS: Final = {
     "init": ("init_command", "Write a commented starter config with a tiny task set that runs."),
-    "plan": ("plan_command", "Say what a run will need, before anything is spent: calls, tokens, dollars, minutes."),
+    "plan": (
+        "plan_command",
+        "Say what runs will need, before anything is spent: calls, tokens, dollars, time; or by replicas and tiers.",
+    ),
     "optimize": ("optimize_commands", "Optimize a system prompt and the user prompts under it."),
     "demo": ("optimize_commands", "Optimize a system prompt against a real model on this machine: no API key, no GPU."),
     "evaluate": ("evaluate_command", "Score a prompt pair on a config's tasks."),

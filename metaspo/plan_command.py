@@ -9,8 +9,8 @@ import typer
 from metaspo import tables
 from metaspo.console import exit_on_user_error, out, say_warning
 from metaspo.engine import ConfigError, Plan, Prepared, check_optimizable, find_run, plan_run, prepare
-from metaspo.engine.config.load import read_toml
 from metaspo.engine.config.plan import ASSUMED, Pace
+from metaspo.engine.config.toml import read_toml
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.overrides import all_overrides
 from metaspo.parameters import RUNS, Calls, Json, NamedArguments, RunsFolder, Sets
@@ -35,9 +35,10 @@ def plan(
     calls: Calls = None,
     sets: Sets = None,
     replicas: Annotated[
-        str, typer.Option(metavar="N,N", help="Hours and costs by replicas of the base model's server, e.g. 1,4,16.")
+        str,
+        typer.Option(metavar="NUMBERS", help="Hours and costs by replicas of the base model's server, e.g. 1,4,16."),
     ] = "",
-    tier: Annotated[str, typer.Option(metavar="N,N", help="The same by usage tiers of OpenAI's models.")] = "",
+    tier: Annotated[str, typer.Option(metavar="NUMBERS", help="The same by usage tiers of OpenAI's models.")] = "",
     speed: Annotated[
         float | None,
         typer.Option(metavar="NUMBER", min=0.001, help="Answer tokens a second of one replica with all it can take."),

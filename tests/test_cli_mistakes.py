@@ -92,7 +92,7 @@ def test_a_bad_key(project: Path, old: str, new: str, says: tuple[str, ...]) -> 
     assert not (project / ".metaspo").exists()
 
 
-@pytest.mark.parametrize("command", [["optimize"], ["plan"], ["evaluate"], ["adapt", "--system", "run.toml"]])
+@pytest.mark.parametrize("command", [["optimize"], ["evaluate"], ["adapt", "--system", "run.toml"]])
 def test_a_comparisons_config_where_a_runs_is_wanted(project: Path, command: list[str]) -> None:
     """One line that says which command is meant, not one for each unknown key."""
     (project / "grid.toml").write_text('config = "run.toml"\nmethods = ["metaspo"]\nseeds = [1]\n', encoding="utf-8")
