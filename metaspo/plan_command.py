@@ -36,7 +36,7 @@ def plan(
     sets: Sets = None,
     replicas: Annotated[
         str,
-        typer.Option(metavar="NUMBERS", help="Hours and costs by replicas of the base model's server, e.g. 1,4,16."),
+        typer.Option(metavar="NUMBERS", help="Hours and costs by replicas of the base model, e.g. 1,4,16."),
     ] = "",
     tier: Annotated[str, typer.Option(metavar="NUMBERS", help="The same by usage tiers of OpenAI's models.")] = "",
     speed: Annotated[
