@@ -498,7 +498,7 @@ class Oracle:
                 asked = f"{system}\n\n{asked}"
         else:
             told.insert(0, ("system", system, ""))
-        parts = [{"type": "text", "text": asked}]
+        parts: list[dict[str, object]] = [{"type": "text", "text": asked}]
         parts += [
             {"type": "image_url", "image_url": {"url": f"data:{image.kind};base64,{image.data}"}}
             for image in example.images
