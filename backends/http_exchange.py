@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.http import HttpProcessingError
 
 from metaspo.backends.deadlines import Deadlines, TimeLimit
 from metaspo.backends.errors import BackendError, ConnectionLost, FatalError, HalfAnswer, TimedOut, Unreachable
+from metaspo.backends.http_connections import Begun, Connections
 from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.http_errors import Call
 
@@ -17,10 +19,7 @@ _KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
 _CONNECT_LIMIT = 10.0
 _REFUSED = "connection refused"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-# What is unpacked here, where it is bounded; not by aiohttp, where it is not. Every call pays for a header of our own.
-_ENCODINGS: dict[str, str] = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}
-if aiohttp.ClientRequest.DEFAULT_HEADERS.items() >= _ENCODINGS.items():
-    _ENCODINGS = {}
+_ENCODINGS: dict[str, str] = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}  # unpacked here, where it is bounded
 
 
 class Response(NamedTuple):
@@ -36,7 +35,7 @@ class HttpExchange:
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
         self._endpoint = endpoint
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
         self._deadlines = Deadlines(TimeLimit.expire)
 
     async def send(self, url: str, body: bytes | None, *, call: Call, time_limit: float, max_bytes: int) -> Response:
@@ -44,36 +43,36 @@ class HttpExchange:
 
         `time_limit` in seconds until the last byte, `max_bytes` of the response, unpacked. Raises a `BackendError`.
         """
-        session = self._session or self._open(call)
-        method, payload = "GET", None
-        if body is not None:
-            method, payload = "POST", aiohttp.BytesPayload(body, content_type="application/json")
-        response: aiohttp.ClientResponse | None = None
+        connections = self._connections or self._open(call)
+        begun: Begun | None = None
         try:
             with TimeLimit(time_limit, self._deadlines):
-                async with session.request(method, url, data=payload, allow_redirects=False) as response:
-                    content = await response.content.readany()
-                    if len(content) <= max_bytes and not response.content.at_eof():
-                        content = await _read_on(content, response.content, max_bytes=max_bytes)
+                begun = await connections.begin(url, body)
+                content = await _read(begun, max_bytes=max_bytes)
             if len(content) > max_bytes:
                 raise _too_long(max_bytes, call)
-            encoding = response.headers.get(hdrs.CONTENT_ENCODING)
+            encoding = begun.headers.get(hdrs.CONTENT_ENCODING)
             if encoding is not None:
                 content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
-        except (aiohttp.ClientError, OSError, HalfAnswer) as error:  # `TimeoutError` is an `OSError`
-            if response is None or 200 <= response.status < 300:
-                raise _failure(error, call=call, time_limit=time_limit, answer_begun=response is not None) from error
+        except (
+            aiohttp.ClientError,
+            HttpProcessingError,
+            OSError,
+            HalfAnswer,
+        ) as error:  # `TimeoutError` is an `OSError`
+            if begun is None or 200 <= begun.status < 300:
+                raise _failure(error, call=call, time_limit=time_limit, answer_begun=begun is not None) from error
             content = b""  # a refusal is one, whatever becomes of its words
-        return Response(response.status, response.headers, content)
+        return Response(begun.status, begun.headers, content)
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
         self._deadlines.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
 
-    def _open(self, call: Call) -> aiohttp.ClientSession:
+    def _open(self, call: Call) -> Connections:
         """Raises `FatalError` where certificates or the proxy cannot be used."""
         endpoint = self._endpoint
         try:
@@ -88,15 +87,27 @@ class HttpExchange:
             raise FatalError(f"{endpoint.ca_file}, for {call.endpoint}, cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise FatalError(f"{call.endpoint} cannot be reached through the proxy given: {error}.") from error
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300, ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
+        self._connections = Connections(
+            aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=300, ssl=context),
             headers={**_ENCODINGS, **endpoint.all_headers()},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT),  # the rest is `TimeLimit`'s
-            auto_decompress=False,
             proxy=proxy,
+            connect_limit=_CONNECT_LIMIT,
         )
-        return self._session
+        return self._connections
+
+
+async def _read(begun: Begun, *, max_bytes: int) -> bytes:
+    """All of a response, or as much of it as is too much; its connection is left for others if they can use it."""
+    stream = begun.content
+    try:
+        content = await stream.readany()
+        if len(content) <= max_bytes and not stream.at_eof():
+            content = await _read_on(content, stream, max_bytes=max_bytes)
+    except BaseException:
+        begun.close()
+        raise
+    begun.let_go()
+    return content
 
 
 async def _read_on(content: bytes, stream: aiohttp.StreamReader, *, max_bytes: int) -> bytes:
@@ -148,7 +159,7 @@ def _failure(error: Exception, *, call: Call, time_limit: float, answer_begun: b
         return Unreachable(message, refused=reason == _REFUSED)
     if isinstance(error, TimeoutError):
         return TimedOut(f"{call.endpoint} gave no whole answer within {time_limit:g} seconds.")
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, HttpProcessingError | aiohttp.ClientResponseError):
         return HalfAnswer(f"{call.endpoint} sent something that is not HTTP.")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         answer_begun = answer_begun or not isinstance(error.message, str)

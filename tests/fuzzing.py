@@ -145,37 +145,38 @@ class Server:
         return Odd(content=json.dumps(answer(text, usage=TOOK)).encode())
 
 
-class _Session:
-    """In place of aiohttp's: the one thing that `HttpExchange` asks of it."""
+class _Connections:
+    """In place of those of the network."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    @contextlib.asynccontextmanager
-    async def _answered(self, data: Json) -> Json:
-        reply = self._server.reply(data.decode() if data is not None else "")
+    async def begin(self, url: str, body: bytes | None) -> Json:
+        reply = self._server.reply(body.decode() if body is not None else "")
         await asyncio.sleep(1e9 if reply.hangs else reply.seconds)
         if reply.breaks is not None:
             raise reply.breaks()
-        stream = _Stream(reply.content)
-        yield _Response(reply.status, CIMultiDict(reply.headers), stream)
-        if reply is not self._server.odd and data is not None:
-            self._server.answered += 1
-
-    def request(self, method: str, url: str, *, data: Json, allow_redirects: bool) -> Json:
-        assert not allow_redirects
-        assert method in ("GET", "POST")
-        return self._answered(data)
+        counts = reply is not self._server.odd and body is not None
+        return _Begun(reply.status, CIMultiDict(reply.headers), _Stream(reply.content), self._server, counts)
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
 @dataclass(slots=True)
-class _Response:
+class _Begun:
     status: int
     headers: CIMultiDict[str]
     content: "_Stream"
+    server: Server
+    counts: bool
+
+    def let_go(self) -> None:
+        """It was read to its end."""
+        self.server.answered += self.counts
+
+    def close(self) -> None:
+        """It was not."""
 
 
 class _Stream:
@@ -194,10 +195,10 @@ class _Stream:
 def simulated(server: Server | None) -> Iterator[None]:
     """Every exchange in here is with the server; with none, asking is a fault."""
 
-    def opened(self: HttpExchange, call: object) -> _Session:
+    def opened(self: HttpExchange, call: object) -> _Connections:
         assert server is not None, "nothing was to be asked"
-        self._session = _Session(server)  # type: ignore[assignment]
-        return self._session  # type: ignore[return-value]
+        self._connections = _Connections(server)  # type: ignore[assignment]
+        return self._connections  # type: ignore[return-value]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HttpExchange, "_open", opened)
