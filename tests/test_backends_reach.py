@@ -1,5 +1,6 @@
 """Every server can be reached, a hostile one costs nothing, and what it says reaches the user harmlessly."""
 
+import asyncio
 import gzip
 import json
 import shutil
@@ -185,6 +186,54 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("NO_PROXY", "other.invalid")
         assert await text_from(OpenAICompatible("http://models.invalid/v1")) == "yes"
     assert seen.heads[0].startswith("POST http://models.invalid/v1/chat/completions ")
+
+
+async def test_a_proxy_s_password_goes_with_every_request_and_only_to_the_proxy() -> None:
+    async with serving(response(200, chat("yes"))) as (proxy, seen):
+        endpoint = HttpEndpoint(url="http://models.invalid/v1", proxy=proxy.replace("//", "//user:word@"))
+        backend = OpenAICompatible(endpoint)
+        for _ in range(2):
+            await backend.complete(REQUEST, time_limit=30)
+        await backend.aclose()
+    assert [head.lower().count("\r\nproxy-authorization: basic dxnlcjp3b3jk") for head in seen.heads] == [1, 1]
+    assert "\r\nauthorization" not in seen.heads[0].lower()
+
+
+async def test_an_answer_that_is_announced_is_waited_for() -> None:
+    """Hints come before it, and are none."""
+    hints = Answer(raw=b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + response(200, chat("yes")).raw)
+    async with serving(hints) as (url, _):
+        assert await text_from(OpenAICompatible(url)) == "yes"
+
+
+async def test_no_header_brings_another_one() -> None:
+    """A value that ends its line would be read as more headers, or as another request."""
+    async with serving(response(200, chat("yes"))) as (url, seen):
+        with pytest.raises(ValueError, match="character"):
+            await text_from(OpenAICompatible(HttpEndpoint(url=url, headers={"x-title": "a\r\nhost: b"})))
+    assert not seen.heads
+
+
+async def test_a_connection_over_which_not_all_was_sent_is_for_nobody_else() -> None:
+    """A server may refuse a body before it has read it: what is left of it would be taken for the next request."""
+    long = Request(model="m", messages=(Message("user", "x" * 40_000_000),))
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(413, b"").raw)
+        await writer.drain()
+        await left.wait()
+        writer.close()
+
+    left = asyncio.Event()
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    backend = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    for _ in range(2):  # the second one would wait for ever on the connection of the first
+        with pytest.raises(RequestRejected):
+            await backend.complete(long, time_limit=30)
+    left.set()
+    await backend.aclose()
+    server.close()
 
 
 async def test_a_server_on_this_machine_is_not_looked_for_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
