@@ -55,6 +55,16 @@ class Books:
             self._exhaust(account, at_most, now)
         return funds
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether a call that is broken off gives back what was set aside for its tokens."""
+        return self._billing == "time"
+
+    def at_hand(self, flight: Flight) -> Funds | None:
+        """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line."""
+        payer = flight.payer
+        return None if payer.parked else payer.reserve(self.upper_bound(flight))
+
     def release(self, flight: Flight, now: float) -> None:
         """The call will not be made, or not by whoever had set something aside."""
         funds, flight.funds = flight.funds, None

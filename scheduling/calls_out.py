@@ -4,6 +4,7 @@ Synchronous, told the time. A slot is taken from when a call goes (or its claim 
 off or not, and by a request that a full server refused, until it goes again.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from math import inf
 
@@ -12,11 +13,13 @@ from metaspo.scheduling.account import Funds
 from metaspo.scheduling.endpoints import Endpoint
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.flight import Call, Flight
-from metaspo.scheduling.lateness import FEW, FEW_OF, Lateness
+from metaspo.scheduling.lateness import FEW, FEW_OF, Lateness, remedy
 from metaspo.scheduling.limits import Reservation
 from metaspo.scheduling.settings import LaneSettings
 
-LOOK_AGAIN, LOOK_AT_LAST = 0.5, 0.1  # seconds between looks at calls that are out, at least: at many, at few
+LOOK_AGAIN, LOOK_AT_FEW = 0.5, 0.1  # seconds between looks at calls that may be late, at least: at many, at few
+MANY = 256
+MOST_OUT = 3  # calls of one request at once
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 
@@ -35,22 +38,24 @@ class CallsOut:
         held: those that keep their slot while they back off.
         unstored: answers on their way to the store.
         overdue_at: when to look for calls that are late; no call is before.
+        late: those that hang and are best asked once more beside, as it was when they were looked for.
     """
 
     __slots__ = (
-        "_calls", "_lane", "_lateness", "_sent", "_settings", "at_fill", "claiming", "held", "in_flight", "overdue_at",
-        "unstored",
+        "_calls", "_lane", "_lateness", "_sent", "_settings", "at_fill", "claiming", "held", "in_flight", "late",
+        "overdue_at", "unstored",
     )  # fmt: skip
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
         self._lane = lane
         self._settings = settings
         self._lateness = Lateness(settings.billing)
-        self._calls: dict[Flight, Call] = {}  # not broken off, in the order in which they were sent
+        self._calls: dict[Call, None] = {}  # not broken off, in the order in which they were sent
         self._sent = 0
         self.in_flight = self.at_fill = self.claiming = self.unstored = 0
         self.held: set[Flight] = set()
         self.overdue_at = inf
+        self.late: deque[Call] = deque()
 
     def __bool__(self) -> bool:
         """Whether one is out that may still be answered."""
@@ -58,7 +63,7 @@ class CallsOut:
 
     def __iter__(self) -> Iterator[Call]:
         """Those that are out and not broken off."""
-        return iter(tuple(self._calls.values()))
+        return iter(tuple(self._calls))
 
     def __repr__(self) -> str:
         return f"<CallsOut in_flight={self.in_flight} unstored={self.unstored} answered={self.answered}>"
@@ -67,10 +72,6 @@ class CallsOut:
     def answered(self) -> int:
         """How many were, so far."""
         return self._lateness.answered
-
-    def of(self, flight: Flight) -> Call | None:
-        """A flight's call; None if none is out, or it is broken off."""
-        return self._calls.get(flight)
 
     def has_slot(self, limit: int) -> bool:
         """Whether one of so many slots is free, and few enough answers would be lost if the process were killed: those
@@ -85,7 +86,9 @@ class CallsOut:
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """A call goes."""
         self._sent += 1
-        call = self._calls[flight] = Call(flight, endpoint, funds, reservation, now, self._sent)
+        call = Call(flight, endpoint, funds, reservation, now, self._sent)
+        self._calls[call] = None
+        flight.out.append(call)
         flight.endpoint, flight.sent = endpoint, now
         flight.calls += 1
         endpoint.in_flight += 1
@@ -94,25 +97,43 @@ class CallsOut:
             self.overdue_at = now + LOOK_AGAIN
         return call
 
+    def may_ask_beside(self, late: Call) -> bool:
+        """Whether a call that hung still does, and others that were asked again since leave it a share."""
+        return late in late.flight.out and bool(late.flight.waiters) and self._lateness.has_share()
+
+    def start_beside(self, late: Call, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
+        """One more goes, for the request of a call that hangs."""
+        self._lateness.note_asked_again()
+        return self.start(late.flight, endpoint, funds, reservation, now)
+
     def ended(self, call: Call) -> None:
         """It is over, in whatever way."""
-        self._calls.pop(call.flight, None)
+        self._forget(call)
         self.in_flight -= 1
         call.endpoint.in_flight -= 1
 
-    def answered_by(self, call: Call, now: float) -> None:
-        """It is over and brought an answer, which is to be stored."""
+    def answered_by(self, call: Call, now: float, *, first: bool) -> None:
+        """It is over and brought an answer, which is to be stored if it is its request's first."""
         self.ended(call)
-        self.unstored += 1
-        self._lateness.note_answer(call.number, now - call.sent, call.funds.at_most.tokens)
+        self.unstored += first
+        self._lateness.note_answer(call.number, now - call.sent, call.flight.size.longest)
 
     def abort(self, call: Call, reason: BackendError | RunStopped) -> bool:
         """Break a call off, unless its answer is here already (then false): whoever asks again shall find it."""
         if not call.cancel():
             return False
         call.abort_reason = reason
-        del self._calls[call.flight]
+        self._forget(call)
         return True
+
+    def abort_all(self, flight: Flight, reason: BackendError | RunStopped) -> None:
+        """Break off whatever of a flight is out."""
+        for call in tuple(flight.out):
+            self.abort(call, reason)
+
+    def _forget(self, call: Call) -> None:
+        if self._calls.pop(call, call) is None:
+            call.flight.out.remove(call)
 
     def lose(self, endpoint: Endpoint) -> None:
         """Nobody listens at an endpoint any more: what is still out there goes elsewhere, without waiting for ever."""
@@ -121,32 +142,45 @@ class CallsOut:
             if call.endpoint is endpoint:
                 self.abort(call, ConnectionLost(words, before_answer=True))
 
-    def break_off_overdue(self, now: float, *, queued: bool, slots: int) -> None:
-        """A backend that does not keep its time limit is not waited for, and neither is a call that hangs; where tokens
-        cost money, one that hangs is waited for while others are queued."""
-        settings, limit = self._settings, self._settings.time_limit
-        may_ask_again = settings.billing == "time" or not queued
-        last = not queued and self.in_flight <= max(FEW, slots // FEW_OF)
-        self.overdue_at = inf
+    def look_for_late(self, now: float, *, queued: bool, slots: int) -> None:
+        """A backend that does not keep its time limit is not waited for, and something is done about what hangs."""
+        limit = self._settings.time_limit + OVERDUE
+        last = not queued and self._few(max(FEW, slots // FEW_OF))
+        room, soonest = self.has_slot(slots), min(limit, self._lateness.soonest())
+        self.late.clear()
+        self.overdue_at, watched = now + LOOK_AGAIN, 0
         for call in self:
-            due = call.sent + limit + OVERDUE
-            if now >= due:
-                self.abort(call, TimedOut(f"{self._lane} gave no answer within {limit:g} seconds."))
-            elif now >= self._late_at(call, last=last) and may_ask_again and self._may_ask_again(call, last=last):
+            if now < call.sent + soonest:  # and so are all that were sent later
+                self.overdue_at = min(self.overdue_at, call.sent + soonest)
+                break
+            watched += 1
+            if now >= call.sent + limit:
+                words = f"{self._lane} gave no answer within {self._settings.time_limit:g} seconds."
+                self.abort(call, TimedOut(words))
+            elif call is call.flight.out[-1] and self._hangs(call, now, last=last):
+                self._remedy(call, now, last=last, queued=queued, room=room)
+        if watched:
+            self.overdue_at = now + (LOOK_AT_FEW if watched <= MANY else LOOK_AGAIN)
+        self.overdue_at = max(self.overdue_at, now + LOOK_AT_FEW) if self._calls else inf
+
+    def _few(self, limit: int) -> bool:
+        """Whether at most so many requests are out."""
+        return self.in_flight <= MOST_OUT * limit and len({call.flight for call in self._calls}) <= limit
+
+    def _hangs(self, call: Call, now: float, *, last: bool) -> bool:
+        lateness, flight = self._lateness, call.flight
+        late_at = call.sent + lateness.limit(flight.size.longest, broken_off=flight.hung, last=last)
+        asked_again = flight.hung + len(flight.out) - 1
+        return now >= late_at and lateness.may_ask_again(call.number, last=last, asked_again=asked_again)
+
+    def _remedy(self, call: Call, now: float, *, last: bool, queued: bool, room: bool) -> None:
+        flight = call.flight
+        billing, wanted = self._settings.billing, bool(flight.waiters)
+        match remedy(billing, last=last, queued=queued, room=room, wanted=wanted):
+            case "break off":
                 self.abort(call, Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds."))
-            else:
-                late_at = self._late_at(call, last=True)  # it may be by then
-                again = late_at if now < late_at < inf else now + LOOK_AGAIN
-                self.overdue_at = min(self.overdue_at, due, again)
-        self.overdue_at = max(self.overdue_at, now + (LOOK_AT_LAST if last else LOOK_AGAIN))
-
-    def note_asked_again(self) -> None:
-        """One that hung is."""
-        self._lateness.note_asked_again()
-
-    def _late_at(self, call: Call, *, last: bool) -> float:
-        tokens, asked_again = call.funds.at_most.tokens, call.flight.hung
-        return call.sent + self._lateness.limit(tokens, asked_again=asked_again, last=last)
-
-    def _may_ask_again(self, call: Call, *, last: bool) -> bool:
-        return self._lateness.may_ask_again(call.number, last=last, asked_again=call.flight.hung)
+                self._lateness.note_asked_again()
+            case "ask beside":
+                if len(flight.out) >= MOST_OUT:
+                    self.abort(flight.out[0], Hung(f"{self._lane} gave no answer to the first of {MOST_OUT} calls."))
+                self.late.append(call)

@@ -18,6 +18,7 @@ LONGEST_ANSWER = 131_072  # of a request that sets no limit: no model known give
 USUAL_ANSWER = 1_024  # ... and until answers tell better it gives so much
 IMAGE_BYTES = 50_000  # as many tokens as the dearest picture takes; what is sent whole has more bytes than tokens
 IMAGE_CHARS = 4_000
+READ_CHARS = 64  # of a prompt, about 16 tokens, are read at least as fast as one token is written
 
 
 class Size(NamedTuple):
@@ -37,6 +38,11 @@ class Size(NamedTuple):
     def usual_limit(self) -> int:
         """Tokens that an answer is measured by: its limit, or what is usual where it has none."""
         return self.max_tokens if self.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
+
+    @property
+    def longest(self) -> int:
+        """How long it can take, in tokens written one after the other."""
+        return self.usual_limit + self.chars // READ_CHARS
 
 
 def size_of(request: Request) -> Size:

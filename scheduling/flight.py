@@ -136,9 +136,11 @@ class Flight:
         since: when it came to where it is; limiter_then: the lane's limiter clock when it came into the queue last.
         queue_seconds, limiter_seconds, retry_seconds: how long it has waited for a slot or an endpoint, for the rate
             limit, and between tries.
-        verdict: what came of its tries, once none is left; hung: how often a call of it was broken off for hanging.
+        verdict: what came of its tries, once none is left; hung: how many of its calls were broken off
+            for hanging, or failed beside another one.
         in_store: whether its answer turned out to be in the store.
-        calls: how many went; endpoint, sent: where to and when the last one did.
+        out: its calls that are out and not broken off, in the order in which they were sent.
+        calls: how many went; endpoint, sent: where to and when the one did that was answered, or else the last one.
     """
 
     __slots__ = (
@@ -153,6 +155,7 @@ class Flight:
         "limiter_then",
         "line",
         "line_ticket",
+        "out",
         "priority",
         "queue_seconds",
         "request",
@@ -183,6 +186,7 @@ class Flight:
         self.verdict = ""
         self.hung = 0
         self.in_store = False
+        self.out: list[Call] = []
         self.calls = 0
         self.endpoint: Endpoint | None = None
         self.sent = 0.0

@@ -13,6 +13,7 @@ from math import inf
 from metaspo.backends import Backend, Completion, Reply, Usage
 from metaspo.scheduling import events
 from metaspo.scheduling.account import Account, Funds
+from metaspo.scheduling.beside import Beside
 from metaspo.scheduling.books import Books
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.calls_out import CallsOut
@@ -21,6 +22,7 @@ from metaspo.scheduling.flight import Call, Flight, State, Waiter
 from metaspo.scheduling.looks import Looks
 from metaspo.scheduling.patience import duration
 from metaspo.scheduling.queue import Priority
+from metaspo.scheduling.recovery import UNWANTED
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneStatistics
@@ -90,6 +92,14 @@ class LaneState:
             unanswered=self.unanswered,
             billing=settings.billing,
         )
+        self._beside = Beside(
+            calls=self._calls,
+            books=self.books,
+            limits=self._throttle.limits,
+            endpoints=self._endpoints,
+            recovery=self._recovery,
+            verdicts=self.verdicts,
+        )
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._idle.run(True, now)
         self._held_until = inf  # by the rate limit
@@ -158,7 +168,7 @@ class LaneState:
     def tick(self, now: float) -> Sequence[Endpoint]:
         """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
         if now >= self._calls.overdue_at:
-            self._calls.break_off_overdue(now, queued=bool(self._waiting.queue), slots=self._throttle.concurrency)
+            self._calls.look_for_late(now, queued=bool(self._waiting.queue), slots=self._throttle.concurrency)
         if now >= self._waiting.next_try_at:
             self._waiting.come_back(now)
         if now >= self.verdicts.reopens_at:
@@ -229,17 +239,23 @@ class LaneState:
         self._waiting.limiter.run(wait > 0, now)
         self._idle.run(room and flight is None, now)
         calls.at_fill = calls.in_flight
-        return None
+        return self._beside.next_start(now) if calls.late and room and flight is None else None
 
-    def landed(self, call: Call, reply: Reply, now: float) -> Account:
-        """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends."""
+    def landed(self, call: Call, reply: Reply, now: float) -> Account | None:
+        """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends.
+        None where its flight had ended before, by a call beside: then this one is only paid for."""
         flight = call.flight
-        self._calls.answered_by(call, now)
+        first = flight.state is State.FLYING
+        self._calls.answered_by(call, now, first=first)
         self._wake()
-        flight.state, flight.since = State.LANDED, now
+        if first:
+            flight.state, flight.since = State.LANDED, now
+            flight.endpoint, flight.sent = call.endpoint, call.sent
+            self._calls.abort_all(flight, UNWANTED)
         self._recovery.answered(call, now)
         self._throttle.answered(call.reservation, reply, now, in_flight=self._calls.at_fill)
-        return self.books.answered(call, reply.completion.usage, now)
+        payer = self.books.answered(call, reply.completion.usage, now)
+        return payer if first else None
 
     # Money
 

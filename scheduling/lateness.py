@@ -8,6 +8,7 @@ for everybody is waited for, and those asked again stay a small share of those a
 from collections import deque
 from collections.abc import Mapping
 from math import inf
+from typing import Literal
 
 from metaspo.scheduling.settings import Billing
 
@@ -19,10 +20,10 @@ FEW, FEW_OF = 4, 20
 them."""
 
 RECENT = 64
-TIMES: Mapping[Billing, float] = {"time": 1.5, "tokens": 3.0}
-LAST_TIMES: Mapping[Billing, float] = {"time": 1.1, "tokens": 1.2}
+TIMES = 1.5
+LAST_TIMES = 1.1
 """As long as the slowest of the recent answers took; less where few are out, and all else waits for them; twice as long
-with each time that a request was asked again."""
+with each of its calls that was broken off."""
 
 MAX_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
 """So often one request is asked again; then it may take until the time limit."""
@@ -32,6 +33,19 @@ SOONEST = 1.0
 
 SHARE = 0.1
 """Of the answers: so many calls may be asked again, and one more."""
+
+Remedy = Literal["wait", "break off", "ask beside"]
+
+
+def remedy(billing: Billing, *, last: bool, queued: bool, room: bool, wanted: bool) -> Remedy:
+    """What to do about a call that hangs. Cases: it costs money, and there is something else to ask; nobody waits for
+    it, or there is no slot beside it; it costs time, and many are out, from whom it takes a place on their server. Else
+    the first answer of the two counts: most calls that hang never end, but some were only slow."""
+    if billing == "tokens" and queued:
+        return "wait"
+    if not wanted or not room or (billing == "time" and not last):
+        return "break off"
+    return "ask beside"
 
 
 class Lateness:
@@ -52,7 +66,11 @@ class Lateness:
         self._recent.append((number, seconds, tokens))
         self._slowest = None
 
-    def limit(self, tokens: int, *, asked_again: int, last: bool) -> float:
+    def soonest(self) -> float:
+        """Seconds within which no call is late, whatever it can take; infinite if not known."""
+        return self.limit(0, broken_off=0, last=True)
+
+    def limit(self, tokens: int, *, broken_off: int, last: bool) -> float:
         """Seconds within which a call that can take `tokens` at most is answered, if ever; infinite if not known.
 
         A call that can take more tokens than another may take as much longer. `last` if it is one of few that are out.
@@ -65,8 +83,8 @@ class Lateness:
                 max(seconds / max(1, size) for _, seconds, size in self._recent),
             )
         slowest, per_token = self._slowest
-        times = (LAST_TIMES if last else TIMES)[self._billing] * max(1.0, ENOUGH / len(self._recent))
-        return max(SOONEST, times * max(slowest, per_token * tokens)) * 2.0**asked_again
+        times = (LAST_TIMES if last else TIMES) * max(1.0, ENOUGH / len(self._recent))
+        return max(SOONEST, times * max(slowest, per_token * tokens)) * 2.0**broken_off
 
     def may_ask_again(self, number: int, *, last: bool, asked_again: int) -> bool:
         """Whether one that is late is best asked again, if it was so often asked again before.
@@ -74,8 +92,11 @@ class Lateness:
         Where many are out and no later one is answered, all wait in a queue, and asking again would make that longer.
         """
         overtaken = asked_again > 0 or last or sum(later > number for later, _, _ in self._recent) >= ENOUGH
-        allowed = asked_again < MAX_TIMES[self._billing] and self._asked_again <= SHARE * self.answered
-        return allowed and overtaken
+        return overtaken and asked_again < MAX_TIMES[self._billing] and self.has_share()
+
+    def has_share(self) -> bool:
+        """Whether one more may be asked again."""
+        return self._asked_again <= SHARE * self.answered
 
     def note_asked_again(self) -> None:
         """One was."""

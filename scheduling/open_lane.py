@@ -148,7 +148,9 @@ class OpenLane:
                 state.unanswered.failed(call, error, now)
             else:
                 reply = task.result()
-                self._keep(call.flight, state.landed(call, reply, now), reply.completion)
+                payer = state.landed(call, reply, now)
+                if payer is not None:
+                    self._keep(call.flight, payer, reply.completion)
         except BaseException as mistake:  # in here, which must not leave anybody waiting for ever
             state.unanswered.broken(call, mistake, now)
             raise

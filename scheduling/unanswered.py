@@ -67,7 +67,8 @@ class Unanswered:
     # One flight
 
     def failed(self, call: Call, error: BaseException, now: float) -> None:
-        """A call brought no answer: book it, and do what the table in `retry` says."""
+        """A call brought no answer: book it, and do what the table in `retry` says. Where another call of its flight is
+        out, or was answered, a failure that may pass says nothing of that one."""
         flight = call.flight
         self._ended(call)
         self.recovery.heard(error)
@@ -76,30 +77,33 @@ class Unanswered:
             decision = self.recovery.decide(flight, error)
             held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
-            fate = self.recovery.failed(call, error, decision, now, held=held)
-            self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
+            if not _was_its_last(flight):
+                flight.hung += 1  # and the next call beside is not soon
+            else:
+                fate = self.recovery.failed(call, error, decision, now, held=held)
+                self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
         elif isinstance(error, WrongForm) and self._many_programs:
-            self._flights.fail(flight, RequestRejected(str(error)))
+            self._refused(flight, RequestRejected(str(error)))
         elif isinstance(error, FatalError):
-            self._flights.fail(flight, self.stop(error, now, model=flight.request.model))
+            self._refused(flight, self.stop(error, now, model=flight.request.model))
         else:
-            self._flights.fail(flight, error)
+            self._refused(flight, error)
 
     def cancelled(self, call: Call, now: float) -> None:
         """A call was broken off: because it hung (which says nothing of the server, nor of the request), by the lane
-        for another reason, or because everything ends."""
+        for another reason, or because everything ends. If it was not its flight's last one, it is only booked."""
         reason, flight = call.abort_reason, call.flight
         if isinstance(reason, BackendError) and not isinstance(reason, Hung):
             self.failed(call, reason, now)
             return
         self._ended(call)
+        self._books.broken_off(call, now)
+        flight.hung += isinstance(reason, Hung)
+        if not _was_its_last(flight):
+            return
         if isinstance(reason, Hung):
-            self._calls.note_asked_again()
-            flight.hung += 1
-            self._books.broken_off(call, now)
             self._meet(flight, self.recovery.again(flight, reason, 0.0, now), now)
         else:
-            self._books.broken_off(call, now)
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
@@ -120,8 +124,9 @@ class Unanswered:
             self._take_out(flight, now)
             flight.state = State.OVER
             self._wake()
-        elif self._billing == "time" and (call := self._calls.of(flight)) is not None:  # not broken off yet
-            self._break_off(call, UNWANTED)
+        elif self._billing == "time":
+            for call in tuple(flight.out):
+                self._break_off(call, UNWANTED)
 
     def fail(self, flight: Flight, error: BaseException, now: float) -> None:
         """A flight that waits somewhere ends."""
@@ -187,6 +192,12 @@ class Unanswered:
             else:
                 self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
 
+    def _refused(self, flight: Flight, error: BaseException) -> None:
+        """A call of it was: there is no answer, unless another call has brought one."""
+        if flight.state is State.FLYING:
+            self._calls.abort_all(flight, UNWANTED)
+            self._flights.fail(flight, error)
+
     def _break_off(self, call: Call, reason: RunStopped) -> None:
         if self._calls.abort(call, reason):
             self._flights.drop(call.flight)
@@ -196,3 +207,8 @@ class Unanswered:
         self._calls.claiming -= flight.state is State.CLAIMING
         self._waiting.remove(flight)
         self._books.release(flight, now)
+
+
+def _was_its_last(flight: Flight) -> bool:
+    """Whether nothing more is to come of a flight whose call has just ended, nor has come."""
+    return flight.state is State.FLYING and not flight.out

@@ -133,9 +133,9 @@ class Rig:
         self.out.append((number, call))
         self.done.append(f"send {number}")
 
-    def take(self, number: int) -> Call:
-        """The first call for a question that is out; it is not, any more."""
-        entry = next(entry for entry in self.out if entry[0] == number)
+    def take(self, number: int, *, newest: bool = False) -> Call:
+        """The first call for a question that is out, or the newest; it is not, any more."""
+        entry = next(entry for entry in (reversed(self.out) if newest else self.out) if entry[0] == number)
         self.out.remove(entry)
         return entry[1]
 
@@ -162,6 +162,7 @@ class Rig:
         """A call is answered, and the answer is kept at once."""
         call, reply = self.take(number), answer(f"question {number}")
         payer = self.state.landed(call, reply, at)
+        assert payer is not None, "it was answered before"
         self.state.stored()
         self.flights.finish(call.flight, reply.completion)
         return payer

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from test_scheduling_lane_state import Rig
 
 from metaspo.scheduling import Account, LaneSettings
-from metaspo.scheduling.calls_out import LOOK_AGAIN, LOOK_AT_LAST
+from metaspo.scheduling.calls_out import LOOK_AGAIN, LOOK_AT_FEW, MANY
 from metaspo.scheduling.lateness import ENOUGH, FEW, FIRST, LAST_TIMES, SHARE, SOONEST, TIMES, Lateness
 from metaspo.scheduling.settings import Billing
 
-MANY = 64
+SLOTS = 64
 SLOW = 4.0
 AT = 100.0
 
 
-def rig_that_knows(billing: Billing = "time", *, concurrency: int = MANY) -> Rig:
+def rig_that_knows(billing: Billing = "time", *, concurrency: int = SLOTS) -> Rig:
     """A lane whose answers have taken `SLOW` seconds so far, all before `AT`."""
     rig = Rig(LaneSettings(concurrency=concurrency, billing=billing))
     for number in range(ENOUGH):
@@ -28,24 +28,40 @@ def rig_that_knows(billing: Billing = "time", *, concurrency: int = MANY) -> Rig
     return rig
 
 
-def limit(billing: Billing = "time", *, last: bool = True) -> float:
+def limit(*, last: bool = True) -> float:
     """Seconds after which such a lane takes a call for hanging: one of few that are out, or of many."""
-    return SLOW * (LAST_TIMES if last else TIMES)[billing]
+    return SLOW * (LAST_TIMES if last else TIMES)
 
 
-def test_what_hangs_while_others_are_answered_is_asked_again_and_its_second_try_has_twice_the_time() -> None:
-    """One call that is broken off costs a call; its request has used up no attempt."""
+def overtake(rig: Rig, at: float, *, first: int) -> list[int]:
+    """Calls are sent, and so many of them answered that what is out longer is overtaken; returns the others, which are
+    many and are not."""
+    for number in range(first, first + 2 * ENOUGH):
+        rig.ask(number, at)
+    rig.pump(at)
+    for number in range(first, first + ENOUGH):
+        rig.land(number, at + 1)
+    rig.done.clear()
+    return list(range(first + ENOUGH, first + 2 * ENOUGH))
+
+
+def test_one_of_many_that_hangs_is_broken_off_and_its_second_try_has_twice_the_time() -> None:
+    """Each call that is broken off costs a call; its request has used up no attempt."""
     rig, account = rig_that_knows(), Account("run")
-    rig.ask(1, AT, account=account)
-    assert rig.pump(AT) == "send 1"
-    assert rig.pump(AT + limit() - 1.5) == ""
-    assert rig.state.wake_at() == pytest.approx(AT + limit())
-    assert rig.pump(AT + limit()) == "abort 1"
-    assert rig.happen("ended 1", 120) == "send 1"
-    assert rig.pump(120 + 2 * limit() - 1.5) == ""
-    assert rig.pump(120 + 2 * limit()) == "abort 1"
-    assert rig.happen("ended 1", 150) == "send 1"
-    assert rig.happen("answer 1", 200) == "1 answered"
+    rig.ask(0, AT, account=account)
+    others = overtake(rig, AT, first=1)
+    assert rig.pump(AT + limit(last=False) - 0.1) == ""
+    at = AT + limit(last=False) + LOOK_AT_FEW
+    assert rig.pump(at) == "abort 0"
+    assert rig.happen("ended 0", at) == "send 0"
+    for number in others:
+        rig.land(number, at)
+    overtake(rig, at, first=100)
+    assert rig.pump(at + 2 * limit(last=False) - 0.1) == ""
+    at += 2 * TIMES * (at - AT) + LOOK_AGAIN  # the others took so long
+    assert rig.pump(at) == "abort 0"
+    assert rig.happen("ended 0", at) == "send 0"
+    assert rig.happen("answer 0", at + 1) == "0 answered"
     use = account.statistics().total
     assert (use.calls, use.retries, use.failed) == (3, 2, 0)
 
@@ -57,25 +73,28 @@ def test_a_lane_counts_those_that_it_asks_again_and_leaves_the_rest_to_their_tim
         rig.ask(number, at)
         assert rig.pump(at) == f"send {number}"
         at += limit()
-        assert rig.pump(at) == f"abort {number}"
-        assert rig.happen(f"ended {number}", at) == f"send {number}"
+        assert rig.pump(at) == f"send {min(number, 1)}"
     rig.ask(3, at)
     assert rig.pump(at) == "send 3"
     for later in (limit(), 2 * limit(), 4 * limit()):
         assert rig.pump(at + later) == ""
 
 
-@pytest.mark.parametrize(("out", "between"), [(FEW, LOOK_AT_LAST), (FEW + 1, LOOK_AGAIN)])
-def test_many_calls_that_are_out_are_looked_at_twice_a_second_at_the_most_and_few_ten_times(
+@pytest.mark.parametrize(("out", "between"), [(MANY, LOOK_AT_FEW), (MANY + 1, LOOK_AGAIN)])
+def test_calls_that_may_be_late_are_looked_at_ten_times_a_second_at_the_most_and_many_twice(
     out: int, between: float
 ) -> None:
-    rig = rig_that_knows()
+    """None before it may be late: however many are out, that costs nothing."""
+    rig = rig_that_knows(concurrency=2 * MANY)
     for number in range(out):
         rig.ask(number, AT)
     rig.pump(AT)
-    soon = AT + limit() - between / 2
-    assert rig.pump(soon) == ""
-    assert rig.state.wake_at() == pytest.approx(soon + between)
+    assert rig.pump(AT + 1) == ""
+    assert rig.state.wake_at() == pytest.approx(AT + 1 + LOOK_AGAIN), "what is slow may become faster"
+    assert rig.pump(AT + limit() - 0.3) == ""
+    assert rig.state.wake_at() == pytest.approx(AT + limit())
+    assert rig.pump(AT + limit()) == ""
+    assert rig.state.wake_at() == pytest.approx(AT + limit() + between)
 
 
 def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
@@ -111,7 +130,7 @@ def test_where_tokens_cost_money_nothing_is_asked_twice_while_something_else_can
     rig.ask(1, AT, account=account)
     rig.ask(2, AT)
     assert rig.pump(AT) == "send 1"
-    assert rig.pump(AT + 5 * limit("tokens")) == ""
+    assert rig.pump(AT + 5 * limit()) == ""
     rig.leave(2, 200)
     assert rig.pump(201) == "abort 1"
     most = account.purse.reserved
@@ -131,7 +150,7 @@ def test_a_paid_call_that_hung_and_that_nobody_waits_for_is_not_asked_again() ->
     rig.ask(1, AT)
     rig.pump(AT)
     rig.leave(1, AT + 1)
-    assert rig.pump(AT + limit("tokens")) == "abort 1"
+    assert rig.pump(AT + limit()) == "abort 1"
     assert rig.happen("ended 1", 150) == ""
 
 
@@ -148,9 +167,9 @@ def test_no_call_is_late_before_it_has_taken_longer_than_any_of_its_size_that_wa
         lateness.note_answer(1, seconds, size)
     slowest = max(seconds * max(1.0, tokens / size) for seconds, size in answers)
     for last, times in ((False, TIMES), (True, LAST_TIMES)):
-        within = lateness.limit(tokens, asked_again=0, last=last)
-        assert within == pytest.approx(max(SOONEST, times["time"] * slowest))
-        assert lateness.limit(tokens, asked_again=3, last=last) == pytest.approx(8 * within)
+        within = lateness.limit(tokens, broken_off=0, last=last)
+        assert within == pytest.approx(max(SOONEST, times * slowest))
+        assert lateness.limit(tokens, broken_off=3, last=last) == pytest.approx(8 * within)
 
 
 @given(st.integers(0, 2 * ENOUGH), st.floats(SOONEST, 1e4))
@@ -159,11 +178,11 @@ def test_the_fewer_were_answered_the_longer_a_call_is_waited_for(answers: int, s
     lateness = Lateness("tokens")
     for _ in range(answers):
         lateness.note_answer(1, seconds, 1)
-    within = lateness.limit(1, asked_again=0, last=True)
+    within = lateness.limit(1, broken_off=0, last=True)
     if answers < FIRST:
         assert within == inf
     else:
-        assert within == pytest.approx(LAST_TIMES["tokens"] * seconds * max(1.0, ENOUGH / answers))
+        assert within == pytest.approx(LAST_TIMES * seconds * max(1.0, ENOUGH / answers))
 
 
 @given(st.integers(0, 200))
@@ -181,9 +200,9 @@ def test_those_asked_again_stay_a_small_share_of_those_answered(answers: int) ->
 def test_what_hung_on_a_lane_that_was_stopped_meanwhile_is_told_so() -> None:
     rig = rig_that_knows(concurrency=2)
     rig.ask(1, AT)
-    assert rig.pump(AT) == "send 1"
-    assert rig.pump(AT + limit()) == "abort 1"
-    rig.ask(2, AT + limit())
-    assert rig.pump(AT + limit()) == "send 2"
+    rig.ask(2, AT)
+    assert rig.pump(AT) == "send 1, send 2"
+    assert rig.pump(AT + limit()) == "abort 1, abort 2", "there is no slot beside them"
+    assert rig.happen("ended 2", AT + limit()) == "send 2"
     assert rig.happen("fail 2 denied", 120) == "2 LaneStopped"
     assert rig.happen("ended 1", 121) == "1 LaneStopped"

@@ -1,0 +1,62 @@
+"""A request whose call hangs is asked once more beside that call; the first answer counts, and both are paid for.
+
+Synchronous, told the time. Nobody waits for such a call: it goes only where there is room at once, in the limits, on an
+endpoint and in the budget, and what its account has to pay for otherwise comes before.
+"""
+
+from metaspo.scheduling.books import Books
+from metaspo.scheduling.calls_out import CallsOut, Hung
+from metaspo.scheduling.endpoints import Endpoints
+from metaspo.scheduling.flight import Call
+from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.recovery import Recovery
+from metaspo.scheduling.verdicts import Verdicts
+
+
+class Beside:
+    """Of one lane."""
+
+    __slots__ = ("_books", "_calls", "_endpoints", "_limits", "_recovery", "_verdicts")
+
+    def __init__(
+        self,
+        *,
+        calls: CallsOut,
+        books: Books,
+        limits: RateLimits,
+        endpoints: Endpoints,
+        recovery: Recovery,
+        verdicts: Verdicts,
+    ) -> None:
+        self._calls = calls
+        self._books = books
+        self._limits = limits
+        self._endpoints = endpoints
+        self._recovery = recovery
+        self._verdicts = verdicts
+
+    def next_start(self, now: float) -> Call | None:
+        """The next call beside one that hangs, on its way from here on; None if there is none that may go now. There is
+        a slot for one."""
+        while self._calls.late:
+            if (call := self._start(self._calls.late.popleft(), now)) is not None:
+                return call
+        return None
+
+    def _start(self, late: Call, now: float) -> Call | None:
+        """Cases: it has ended meanwhile, or nothing is sent any more; there is no room; its account cannot pay for two
+        at once, so that it is asked again instead where the first one gives back what it costs."""
+        flight, limits = late.flight, self._limits
+        if not self._calls.may_ask_beside(late) or self._verdicts.of(flight.request.model) is not None:
+            return None
+        tokens, endpoint = self._books.expected_tokens(flight), self._endpoints.pick(flight.request)
+        if endpoint is None or limits.wait(tokens, now) > 0:
+            return None
+        hung = Hung(f"no answer for {now - late.sent:.3g} seconds")
+        funds = self._books.at_hand(flight)
+        if funds is None:
+            if self._books.gives_back:
+                self._calls.abort(late, hung)
+            return None
+        self._recovery.again(flight, hung, 0.0, now)
+        return self._calls.start_beside(late, endpoint, funds, limits.reserve(tokens, now), now)

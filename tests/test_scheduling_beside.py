@@ -1,0 +1,255 @@
+"""A request whose call hangs is asked once more beside it: the first answer counts, and each is paid for once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, answer, ask
+from test_scheduling_lane_state import ERRORS, Asker, Rig
+from test_scheduling_lateness import AT, SLOW, limit, rig_that_knows
+
+from metaspo.cache import request_key
+from metaspo.scheduling import Account, Budget, Cost, LaneSettings, Prices
+from metaspo.scheduling.calls_out import LOOK_AT_FEW, MOST_OUT
+from metaspo.scheduling.flight import Flight
+from metaspo.scheduling.lateness import ENOUGH, Remedy, remedy
+from metaspo.scheduling.settings import Billing
+
+ANSWER = Cost(1, PROMPT_TOKENS + ANSWER_TOKENS, 0.0)
+BILLINGS: tuple[Billing, ...] = ("time", "tokens")
+
+
+def rig_with_two_out(billing: Billing, account: Account | None = None) -> Rig:
+    """Question 1 is asked twice: a call of it hung at `AT`, and is still out."""
+    rig = rig_that_knows(billing)
+    rig.ask(1, AT, account=account)
+    assert rig.pump(AT) == "send 1"
+    assert rig.pump(AT + limit() - 0.1) == ""
+    assert rig.pump(AT + limit()) == "send 1"
+    return rig
+
+
+REMEDIES: list[tuple[Billing, str, Remedy]] = [
+    ("tokens", "last room wanted", "ask beside"),
+    ("tokens", "room wanted", "ask beside"),
+    ("tokens", "queued room wanted", "wait"),
+    ("tokens", "queued", "wait"),
+    ("tokens", "last wanted", "break off"),
+    ("tokens", "last room", "break off"),
+    ("time", "last room wanted", "ask beside"),
+    ("time", "room wanted", "break off"),
+    ("time", "queued room wanted", "break off"),
+    ("time", "last wanted", "break off"),
+]
+
+
+@pytest.mark.parametrize(("billing", "how", "then"), REMEDIES)
+def test_what_is_done_about_a_call_that_hangs(billing: Billing, how: str, then: Remedy) -> None:
+    last, queued, room, wanted = (word in how.split() for word in ("last", "queued", "room", "wanted"))
+    assert remedy(billing, last=last, queued=queued, room=room, wanted=wanted) == then
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+@pytest.mark.parametrize("newest", [False, True])
+def test_the_first_of_two_answers_counts_and_both_calls_are_paid_for(billing: Billing, newest: bool) -> None:
+    """The other one is broken off; where tokens cost money it may be charged all the same, at the most it can cost."""
+    account = Account("run")
+    rig = rig_with_two_out(billing, account)
+    call = rig.take(1, newest=newest)
+    reply = answer("question 1")
+    assert rig.state.landed(call, reply, 110) is account
+    rig.flights.finish(call.flight, reply.completion)
+    assert rig.pump(110) == "abort 1, 1 answered"
+    at_most = rig.out[0][1].funds.at_most
+    assert rig.happen("ended 1", 111) == ""
+    beside = at_most if billing == "tokens" else Cost(calls=1)
+    assert account.purse.reserved == Cost()
+    assert account.purse.spent == ANSWER.plus(beside)
+    use = account.statistics().total
+    assert (use.calls, use.retries, use.failed) == (2, 1, 0)
+    assert call.flight.sent == call.sent, "what is told of the call is told of the one that was answered"
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_two_answers_at_once_are_both_paid_for_and_one_is_kept(billing: Billing) -> None:
+    account = Account("run")
+    rig = rig_with_two_out(billing, account)
+    rig.cancels = False
+    rig.land(1, 110)
+    assert rig.pump(110) == "abort 1, 1 answered"
+    unstored = rig.state.statistics(110).answered
+    assert rig.state.landed(rig.take(1), answer("question 1"), 110) is None
+    assert rig.pump(110) == ""
+    assert rig.state.statistics(110).answered == unstored + 1
+    assert (account.purse.reserved, account.purse.spent) == (Cost(), ANSWER.plus(ANSWER))
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+@pytest.mark.parametrize("newest", [False, True])
+@pytest.mark.parametrize("how", ["fault", "half", "rate", "cut", "gone"])
+def test_a_failure_of_one_says_nothing_of_the_other(billing: Billing, newest: bool, how: str) -> None:
+    """The request has used up no attempt; if the other one fails, too, it has used up one, and is tried again."""
+    rig = rig_with_two_out(billing)
+    rig.state.failed(rig.take(1, newest=newest), ERRORS[how], 105)
+    assert rig.pump(105) == "", "and none goes in its stead at once"
+    assert rig.out[0][1].flight.retries.failures == 0
+    assert rig.happen("fail 1 half", 106) in ("", "send 1")
+    assert rig.out or rig.pump(200) == "send 1"
+    assert rig.happen("answer 1", 201) == "1 answered"
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+@pytest.mark.parametrize(("how", "told"), [("rejected", "1 RequestRejected"), ("denied", "1 LaneStopped")])
+def test_a_refusal_of_one_is_for_good_and_the_other_is_not_waited_for(billing: Billing, how: str, told: str) -> None:
+    account = Account("run")
+    rig = rig_with_two_out(billing, account)
+    assert rig.happen(f"fail 1 {how}", 105) == f"abort 1, {told}"
+    assert rig.happen("ended 1", 106) == ""
+    assert account.purse.reserved == Cost()
+
+
+def test_so_many_are_out_at_most_and_the_oldest_makes_room_for_the_next() -> None:
+    """It has had the most time; what was only slow is still likely to be answered."""
+    rig = rig_that_knows()
+    for number in range(100, 100 + 4 * ENOUGH):  # so that enough may be asked again
+        rig.ask(number, AT)
+    rig.pump(AT)
+    for number in range(100, 100 + 4 * ENOUGH):
+        rig.land(number, AT + SLOW)
+    rig.done.clear()
+    at = AT + SLOW
+    rig.ask(1, at)
+    assert rig.pump(at) == "send 1"
+    for _ in range(MOST_OUT - 1):
+        at += limit() + LOOK_AT_FEW
+        assert rig.pump(at) == "send 1"
+    at += limit() + LOOK_AT_FEW
+    assert rig.pump(at) == "abort 1, send 1"
+    assert rig.happen("ended 1", at) == ""
+    assert rig.happen("answer 1", at + 1) == "abort 1, abort 1, 1 answered"
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_nothing_is_asked_beside_where_the_budget_has_no_room_for_both(billing: Billing) -> None:
+    """Where a call that is broken off gives back what it reserved, it is asked again in its stead."""
+    rig = rig_that_knows(billing)
+    probe = Account("probe")
+    rig.ask(2, 90, account=probe)
+    rig.pump(90)
+    at_most = probe.purse.reserved.tokens
+    rig.land(2, 91)
+    account = Account("run", Budget(tokens=2 * at_most - 1))
+    rig.ask(1, AT, account=account)
+    assert rig.pump(AT).endswith("send 1")
+    assert rig.pump(AT + limit()) == ("abort 1" if billing == "time" else "")
+    if billing == "time":
+        assert rig.happen("ended 1", AT + limit()) == "send 1"
+    assert rig.happen("answer 1", 110) == "1 answered"
+    assert account.exhausted is None
+
+
+def test_what_others_pay_for_with_the_same_purse_comes_before() -> None:
+    """A request that waits in the line for the budget gets what comes back, not a call beside one that hangs."""
+    rig = rig_that_knows("tokens")
+    dear = Prices(input=1e6, cached=1e6, output=1e6)
+    other = Rig(LaneSettings(concurrency=2, prices=dear), flights=rig.flights, name="other")
+    needed = other.state.upper_bound(Flight("", ask(2), Asker("", Account(), []), home=other.state, priority=()))
+    account = Account("run", Budget(dollars=1.5 * needed.dollars))
+    rig.ask(1, AT, account=account)
+    assert rig.pump(AT) == "send 1"
+    for number in (2, 3):
+        other.ask(number, AT, account=account)
+    assert other.pump(AT) == "send 2"
+    assert rig.pump(AT + limit()) == ""
+    other.leave(3, AT + limit())
+    assert rig.pump(AT + limit() + LOOK_AT_FEW) == "send 1"
+
+
+def test_while_the_rate_limit_is_used_up_nothing_goes_beside() -> None:
+    """It goes when it may, if the first one still hangs then."""
+    rig = rig_that_knows("tokens")
+    for number in (1, 2):
+        rig.ask(number, AT)
+    assert rig.pump(AT) == "send 1, send 2"
+    assert rig.happen("fail 2 rate", AT + 1) == ""
+    assert rig.pump(AT + limit()) == ""
+    assert rig.pump(AT + 30) == ""
+    assert rig.pump(AT + 40) + rig.pump(AT + 41) == "send 2send 1"
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_whoever_leaves_takes_both_back_where_that_saves_anything(billing: Billing) -> None:
+    rig = rig_with_two_out(billing)
+    rig.leave(1, 106)
+    assert rig.pump(106) == ("abort 1, abort 1" if billing == "time" else "")
+    if billing == "tokens":
+        assert rig.happen("answer 1", 107) == "abort 1"
+    while rig.out:
+        assert rig.happen("ended 1", 108) == ""
+
+
+ENDS = st.sampled_from(["answer", "answer newest", "fault", "rate", "half", "rejected", "ended", "leave", "wait"])
+
+
+@hypothesis_settings(max_examples=150)
+@given(st.sampled_from(BILLINGS), st.lists(st.tuples(ENDS, st.integers(0, 3)), max_size=40), st.integers(2, 30))
+def test_whatever_becomes_of_two_calls_each_is_booked_once_within_the_cap_and_everybody_is_told_once(
+    billing: Billing, steps: list[tuple[str, int]], calls: int
+) -> None:
+    """Money is conserved: nothing is reserved when nothing is out, and each call that was sent is one that is spent,
+    or was refused for nothing."""
+    rig, account, at = rig_that_knows(billing), Account("run", Budget(calls=calls)), AT
+    told, free, sent = [str(number) for number in range(4)], 0, 0
+    for number in range(4):
+        rig.ask(number, at, account=account)
+    seen: list[str] = []
+
+    def pump() -> None:
+        nonlocal sent
+        done = rig.pump(at).split(", ")
+        sent += sum(word.startswith("send") for word in done)
+        seen.extend(word for word in done if word and word[0].isdigit())
+        taken = account.purse.reserved.calls + account.purse.spent.calls
+        assert taken <= calls
+
+    def end(how: str, index: int) -> None:
+        nonlocal free
+        number, call = rig.out[index % len(rig.out)]
+        rig.out.remove((number, call))
+        if call.abort_reason is not None:
+            rig.state.cancelled(call, at)
+        elif how.startswith("answer") or how == "ended":
+            if (payer := rig.state.landed(call, answer("question"), at)) is not None:
+                assert payer is account
+                rig.state.stored()
+                rig.flights.finish(call.flight, answer("question").completion)
+        else:
+            before = account.purse.spent.calls
+            rig.state.failed(call, ERRORS[how], at)
+            free += account.purse.spent.calls == before
+
+    pump()
+    for how, index in steps:
+        at += 2.0
+        if how == "leave":
+            flights = [asker for asker in rig.askers.get(index, ()) if str(index) not in " ".join(seen).split()]
+            if flights and rig.flights.get(_key(index)) is not None:
+                rig.leave(index, at)
+                told.remove(str(index))
+        elif how != "wait" and rig.out:
+            end(how, index)
+        else:
+            at += SLOW
+        pump()
+    for _ in range(200):
+        at += 100.0
+        if rig.out:
+            end("answer", 0)
+        pump()
+    assert sorted(word.split()[0] for word in seen) == sorted(told)
+    assert (account.purse.reserved, account.purse.out) == (Cost(), 0)
+    assert account.purse.spent.calls + free == sent
+
+
+def _key(number: int) -> str:
+    return request_key(ask(number))
