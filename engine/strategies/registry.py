@@ -7,22 +7,15 @@ is a class: it is called with the loop's `options` as keyword arguments, with no
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
-from metaspo.engine.strategies.ape import Ape
-from metaspo.engine.strategies.base import Ask, InnerStrategy, OuterStrategy, Strategy
+from metaspo.engine.strategies.base import Ask, Strategy
 from metaspo.engine.strategies.demonstrations import WithDemonstrations
-from metaspo.engine.strategies.embedded import EmbeddedInner, EmbeddedOuter
-from metaspo.engine.strategies.evoprompt import EvoPromptDE, EvoPromptGA
-from metaspo.engine.strategies.gepa import Gepa
-from metaspo.engine.strategies.informed import InformedInner, InformedOuter
 from metaspo.engine.strategies.meta_prompts import Level
-from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
-from metaspo.engine.strategies.mipro import Mipro
-from metaspo.engine.strategies.opro import Opro
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
     OneByOne,
@@ -31,38 +24,36 @@ from metaspo.engine.strategies.proposers import (
     inner_context,
     outer_context,
 )
-from metaspo.engine.strategies.protegi import ProTeGi
 from metaspo.engine.strategies.search import Search
-from metaspo.engine.strategies.sprig import Sprig
-from metaspo.engine.strategies.textgrad import TextGrad
 from metaspo.engine.suggest import nearest
 
 C = TypeVar("C")
 S = TypeVar("S")
 
-SEARCHES: Mapping[str, Callable[..., Search]] = {
-    "ape": Ape,
-    "evoprompt-de": EvoPromptDE,
-    "evoprompt-ga": EvoPromptGA,
-    "gepa": Gepa,
-    "mipro": Mipro,
-    "opro": Opro,
-    "protegi": ProTeGi,
-    "sprig": Sprig,
-    "textgrad": TextGrad,
+SEARCHES: Mapping[str, str] = {
+    "ape": "ape:Ape",
+    "evoprompt-de": "evoprompt:EvoPromptDE",
+    "evoprompt-ga": "evoprompt:EvoPromptGA",
+    "gepa": "gepa:Gepa",
+    "mipro": "mipro:Mipro",
+    "opro": "opro:Opro",
+    "protegi": "protegi:ProTeGi",
+    "sprig": "sprig:Sprig",
+    "textgrad": "textgrad:TextGrad",
 }
-INNER: Mapping[str, Callable[..., InnerStrategy | Search]] = {
-    "embedded": EmbeddedInner,
-    "informed": InformedInner,
-    "metaspo": FailureAnalysisInner,
+INNER: Mapping[str, str] = {
+    "embedded": "embedded:EmbeddedInner",
+    "informed": "informed:InformedInner",
+    "metaspo": "metaspo:FailureAnalysisInner",
     **SEARCHES,
 }
-OUTER: Mapping[str, Callable[..., OuterStrategy | Search]] = {
-    "embedded": EmbeddedOuter,
-    "informed": InformedOuter,
-    "metaspo": FailureAnalysisOuter,
+OUTER: Mapping[str, str] = {
+    "embedded": "embedded:EmbeddedOuter",
+    "informed": "informed:InformedOuter",
+    "metaspo": "metaspo:FailureAnalysisOuter",
     **SEARCHES,
 }
+"""Module and class of each of our own: the module is imported when the strategy is asked for."""
 GROUPS: Mapping[Level, str] = {"user": "metaspo.inner_strategies", "system": "metaspo.outer_strategies"}
 
 
@@ -86,12 +77,12 @@ def strategy_names(level: Level) -> list[str]:
     return sorted({*built_in, *(point.name for point in entry_points(group=GROUPS[level]))})
 
 
-def _make(name: str, built_in: Mapping[str, Callable[..., S]], options: Mapping[str, Any], *, level: Level) -> S:
+def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *, level: Level) -> Any:  # noqa: ANN401 - of a loop's kind
     if name in built_in:
-        return _with_options(name, built_in[name], options)
+        return _with_options(name, resolve_name(f"metaspo.engine.strategies.{built_in[name]}"), options)
     for point in entry_points(group=GROUPS[level], name=name):
         try:
-            factory: Callable[..., S] = point.load()
+            factory: Callable[..., object] = point.load()
         except (ImportError, AttributeError) as error:
             raise UnknownStrategy(f"the strategy '{name}' ({point.value}) cannot be loaded: {error}") from error
         return _with_options(name, factory, options)
