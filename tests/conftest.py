@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from chat_server import ChatServer
@@ -14,6 +15,9 @@ from command_line import write_project
 from hypothesis import settings
 
 from metaspo.backends.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from real_redis import RealRedis
 
 # Files that run whole sessions of the engine, processes or simulations, or read all data: `make check` leaves them out.
 WHOLE = (
@@ -106,3 +110,20 @@ def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch)
     write_project(tmp_path, server.url)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[RealRedis]":
+    """A Redis or Valkey server for all of a module's tests."""
+    from real_redis import real_redis  # whose client is an extra
+
+    with real_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def redis_server(redis_process: "RealRedis") -> "RealRedis":
+    """That server, with nothing in it, for tests that do not harm it."""
+    with redis_process.client() as client:
+        client.flushall()
+    return redis_process

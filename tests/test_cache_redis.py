@@ -34,21 +34,6 @@ from metaspo.cache.testing import StoreConformance, make_entry, make_key
 IMPATIENT = 1.0
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    """A server for all tests that do not harm it."""
-    with real_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared: RealRedis) -> RealRedis:
-    """That server, with nothing in it."""
-    with shared.client() as client:
-        client.flushall()
-    return shared
-
-
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RealRedis]:
     """A server that a test may harm."""
@@ -60,8 +45,8 @@ class TestRedisStore(StoreConformance):
     """The common laws."""
 
     @pytest.fixture(autouse=True)
-    def _server(self, server: RealRedis) -> None:
-        self.url = server.url
+    def _server(self, redis_server: RealRedis) -> None:
+        self.url = redis_server.url
 
     def open(self, folder: Path) -> Store:
         """A store with a usual memory layer."""
@@ -76,22 +61,22 @@ class TestRedisStoreWithoutMemory(TestRedisStore):
         return RedisStore(self.url, memory_bytes=0)
 
 
-async def test_of_two_stores_the_first_answer_wins(server: RealRedis) -> None:
+async def test_of_two_stores_the_first_answer_wins(redis_server: RealRedis) -> None:
     """Of different answers that come from two processes at once both get the same one of each key."""
-    async with RedisStore(server.url) as one, RedisStore(server.url) as other:
+    async with RedisStore(redis_server.url) as one, RedisStore(redis_server.url) as other:
         entries = [{make_key(n): make_entry(f"{who} {n}") for n in range(500)} for who in ("one", "other")]
         kept = await asyncio.gather(one.put_many(entries[0]), other.put_many(entries[1]))
         assert kept[0] == kept[1]
         assert one.statistics().written + other.statistics().written == 500
 
 
-async def test_look_ups_of_one_moment_share_an_exchange(server: RealRedis) -> None:
+async def test_look_ups_of_one_moment_share_an_exchange(redis_server: RealRedis) -> None:
     """A thousand of them take a few commands, and each gets its own."""
     entries = {make_key(number): make_entry(str(number)) for number in range(1_000)}
-    async with RedisStore(server.url) as store:
+    async with RedisStore(redis_server.url) as store:
         await store.put_many(entries)
-    async with RedisStore(server.url) as store:
-        with server.client() as client:
+    async with RedisStore(redis_server.url) as store:
+        with redis_server.client() as client:
             client.config_resetstat()
             found = await asyncio.gather(*(store.get_many([key]) for key in entries))
             calls = client.info("commandstats")["cmdstat_mget"]["calls"]
@@ -110,19 +95,19 @@ async def test_what_was_kept_outlives_the_server(own_server: RealRedis) -> None:
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-async def test_a_server_that_throws_answers_away_is_refused(server: RealRedis, policy: str) -> None:
+async def test_a_server_that_throws_answers_away_is_refused(redis_server: RealRedis, policy: str) -> None:
     """Before anything is read or kept, with the setting to change."""
-    with server.client() as client:
+    with redis_server.client() as client:
         client.config_set("maxmemory-policy", policy)
         try:
-            async with RedisStore(server.url) as store:
+            async with RedisStore(redis_server.url) as store:
                 for work in (store.get_many([make_key(1)]), store.put(make_key(1), make_entry())):
                     with pytest.raises(StoreError, match=f"maxmemory-policy {policy}.*set maxmemory-policy noeviction"):
                         await work
                 client.config_set("maxmemory-policy", "noeviction")
                 assert await store.put(make_key(1), make_entry()) == make_entry()
                 client.config_set("maxmemory-policy", policy)
-                assert not verify_cache(RedisMaintenance(server.url)).sound
+                assert not verify_cache(RedisMaintenance(redis_server.url)).sound
         finally:
             client.config_set("maxmemory-policy", "noeviction")
 
@@ -293,16 +278,16 @@ async def test_a_password_opens_the_server_and_is_never_shown(tmp_path: Path, ca
     assert not [text for text in [*texts, caplog.text] if "s3cret" in text]
 
 
-async def test_a_damaged_or_foreign_row_is_found_and_removed(server: RealRedis, tmp_path: Path) -> None:
+async def test_a_damaged_or_foreign_row_is_found_and_removed(redis_server: RealRedis, tmp_path: Path) -> None:
     """It is never an answer; the others can be read, saved and counted."""
-    await filled(server, {make_key(n): make_entry(str(n)) for n in range(10)})
-    with server.client() as client:
+    await filled(redis_server, {make_key(n): make_entry(str(n)) for n in range(10)})
+    with redis_server.client() as client:
         client.set(f"{PREFIX}{make_key(3)}", b"1damaged")
         client.set(b"%s\x1b[31m\xff" % PREFIX.encode(), b"foreign")
         client.hset(f"{PREFIX}{make_key('hash')}", "a", "b")
         client.set("another program's", "x")
-    maintained = RedisMaintenance(server.url)
-    async with RedisStore(server.url) as store:
+    maintained = RedisMaintenance(redis_server.url)
+    async with RedisStore(redis_server.url) as store:
         with pytest.raises(StoreError, match="bad entry"):
             await store.get_many([make_key(3)])
         with pytest.raises(StoreError, match="bad entry"):
@@ -312,14 +297,14 @@ async def test_a_damaged_or_foreign_row_is_found_and_removed(server: RealRedis, 
     assert export_cache(maintained, tmp_path / "snapshot").entries == 9
     assert prune_cache(maintained, PruneFilter(bad=True), delete=True).entries == 3
     assert verify_cache(maintained).sound
-    with server.client() as client:
+    with redis_server.client() as client:
         assert client.get("another program's") == b"x"
 
 
-async def test_info_and_prune_go_by_model_and_run(server: RealRedis) -> None:
+async def test_info_and_prune_go_by_model_and_run(redis_server: RealRedis) -> None:
     entries = {make_key(n): make_entry(str(n), model="ab"[n % 2], run="r") for n in range(1_100)}
-    await filled(server, entries)
-    maintained = RedisMaintenance(server.url)
+    await filled(redis_server, entries)
+    maintained = RedisMaintenance(redis_server.url)
     info = cache_info(maintained)
     assert [(group.model, group.entries) for group in info.groups] == [("a", 550), ("b", 550)]
     assert info.size > sum(group.size for group in info.groups)
@@ -328,28 +313,28 @@ async def test_info_and_prune_go_by_model_and_run(server: RealRedis) -> None:
     assert [group.model for group in cache_info(maintained).groups] == ["b"]
 
 
-async def test_answers_move_between_a_folder_and_a_server(server: RealRedis, tmp_path: Path) -> None:
+async def test_answers_move_between_a_folder_and_a_server(redis_server: RealRedis, tmp_path: Path) -> None:
     """By a snapshot, both ways, word for word; what is there stays."""
     entries = {make_key(n): make_entry(str(n), created=float(n)) for n in range(500)}
     async with DiskStore(tmp_path / "here") as store:
         await store.put_many(entries)
     export_cache(DiskMaintenance(tmp_path / "here"), tmp_path / "from folder")
-    await filled(server, {make_key(7): make_entry("first")})
-    brought = import_cache(RedisMaintenance(server.url), tmp_path / "from folder")
+    await filled(redis_server, {make_key(7): make_entry("first")})
+    brought = import_cache(RedisMaintenance(redis_server.url), tmp_path / "from folder")
     assert (brought.added, brought.kept) == (499, 1)
-    export_cache(RedisMaintenance(server.url), tmp_path / "from server")
-    export_cache(RedisMaintenance(server.url), tmp_path / "again")
+    export_cache(RedisMaintenance(redis_server.url), tmp_path / "from server")
+    export_cache(RedisMaintenance(redis_server.url), tmp_path / "again")
     assert (tmp_path / "from server").read_bytes() == (tmp_path / "again").read_bytes()
     assert import_cache(DiskMaintenance(tmp_path / "there"), tmp_path / "from server").added == 500
     async with DiskStore(tmp_path / "there") as store:
         assert await store.get_many(list(entries)) == entries | {make_key(7): make_entry("first")}
 
 
-async def test_a_place_with_a_scheme_is_a_server(server: RealRedis, tmp_path: Path) -> None:
+async def test_a_place_with_a_scheme_is_a_server(redis_server: RealRedis, tmp_path: Path) -> None:
     """For stores as for their maintenance."""
-    async with open_store(server.url, folder=tmp_path) as store:
+    async with open_store(redis_server.url, folder=tmp_path) as store:
         await store.put(make_key(1), make_entry())
-    assert cache_info(open_maintenance(server.url)).entries == 1
+    assert cache_info(open_maintenance(redis_server.url)).entries == 1
     assert names_in(tmp_path) == set()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,21 +24,6 @@ NOTHING = Drawn()
 ROUNDED = 0.001  # seconds
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    """A server for all tests that do not harm it."""
-    with real_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared: RealRedis) -> RealRedis:
-    """That server, with nothing in it."""
-    with shared.client() as client:
-        client.flushall()
-    return shared
-
-
 @asynccontextmanager
 async def processes(server: RealRedis, count: int, *, lease: float = 10.0) -> AsyncIterator[list[RedisSharing]]:
     """As many, each with a connection of its own."""
@@ -55,8 +40,8 @@ def requests(amount: float, *, rate: float = 1_000.0, burst: float = 10.0, hold:
     return RateAsk("g", Drawn(rate, burst, amount, max(0, round(amount))), NOTHING, hold)
 
 
-async def test_all_together_get_the_rate_first_come_first_served(server: RealRedis) -> None:
-    async with processes(server, 3) as some:
+async def test_all_together_get_the_rate_first_come_first_served(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 3) as some:
         began, taken, not_before = time.monotonic(), 0.0, 0.0
         for turn in range(30):
             asked = time.monotonic()
@@ -69,8 +54,8 @@ async def test_all_together_get_the_rate_first_come_first_served(server: RealRed
             not_before = asked + granted.wait
 
 
-async def test_wait_times_are_right_to_a_millisecond(server: RealRedis) -> None:
-    async with processes(server, 1) as (one,):
+async def test_wait_times_are_right_to_a_millisecond(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 1) as (one,):
         before = time.monotonic()
         first = await one.take(requests(20_010))
         later = await one.take(requests(5_000))
@@ -79,21 +64,21 @@ async def test_wait_times_are_right_to_a_millisecond(server: RealRedis) -> None:
         assert 25.0 - passed - ROUNDED <= later.wait <= 25.0 + ROUNDED
 
 
-async def test_what_is_given_back_is_the_next_ones(server: RealRedis) -> None:
-    async with processes(server, 2) as (one, two):
+async def test_what_is_given_back_is_the_next_ones(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 2) as (one, two):
         await one.take(requests(10_010))
         await one.take(requests(-10_000))
         assert (await two.take(requests(10))).wait <= 0.01 + ROUNDED
 
 
-async def test_whoever_is_refused_holds_all(server: RealRedis) -> None:
-    async with processes(server, 2) as (one, two):
+async def test_whoever_is_refused_holds_all(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 2) as (one, two):
         await one.take(requests(0, hold=300.0))
         assert (await two.take(requests(1))).wait > 200
 
 
-async def test_the_scarcer_of_requests_and_tokens_decides(server: RealRedis) -> None:
-    async with processes(server, 1) as (one,):
+async def test_the_scarcer_of_requests_and_tokens_decides(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 1) as (one,):
         ask_for = RateAsk("g", Drawn(1_000, 10, 10, 10), Drawn(100, 1, 1_001, 1_001))
         assert (await one.take(ask_for)).wait == pytest.approx(10.0, abs=ROUNDED)
 
@@ -106,8 +91,8 @@ def cap(least: Amounts, most: Amounts | None = None, *, holds: bool = True) -> C
     return CapAsk("g", "", CAPS, least, most or least, holds)
 
 
-async def test_no_cap_is_passed_and_the_last_one_gets_what_is_left(server: RealRedis) -> None:
-    async with processes(server, 2) as (one, two):
+async def test_no_cap_is_passed_and_the_last_one_gets_what_is_left(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 2) as (one, two):
         first = await one.set_aside(cap(Amounts(60, 10**12, 1.0)))
         assert first.aside == Amounts(60, 10**12, 1.0)
         second = await two.set_aside(cap(Amounts(1, 1, 0.1), Amounts(60, 10, 1.0)))
@@ -118,8 +103,8 @@ async def test_no_cap_is_passed_and_the_last_one_gets_what_is_left(server: RealR
         assert third.taken == Amounts(100, 10**12 + 10, 2.0)
 
 
-async def test_what_is_given_back_can_be_spent_by_another(server: RealRedis) -> None:
-    async with processes(server, 2) as (one, two):
+async def test_what_is_given_back_can_be_spent_by_another(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 2) as (one, two):
         await one.set_aside(cap(Amounts(100, 0, 0)))
         await one.set_aside(cap(Amounts(-30, 0, 0), holds=False))
         got = await two.set_aside(cap(Amounts(30, 0, 0)))
@@ -127,8 +112,10 @@ async def test_what_is_given_back_can_be_spent_by_another(server: RealRedis) -> 
         assert not got.others_hold
 
 
-async def test_who_is_killed_gives_nothing_back_and_is_waited_for_no_longer_than_its_lease(server: RealRedis) -> None:
-    async with processes(server, 2, lease=0.2) as (killed, left):
+async def test_who_is_killed_gives_nothing_back_and_is_waited_for_no_longer_than_its_lease(
+    redis_server: RealRedis,
+) -> None:
+    async with processes(redis_server, 2, lease=0.2) as (killed, left):
         await killed.set_aside(cap(Amounts(100, 0, 0)))
         while (got := await left.set_aside(cap(Amounts(1, 0, 0)))).others_hold:  # noqa: ASYNC110 - the server's clock
             await asyncio.sleep(0.02)
@@ -136,8 +123,8 @@ async def test_who_is_killed_gives_nothing_back_and_is_waited_for_no_longer_than
         assert got.taken.calls == 100
 
 
-async def test_an_exchange_that_comes_again_is_done_once(server: RealRedis) -> None:
-    async with processes(server, 1) as (one,):
+async def test_an_exchange_that_comes_again_is_done_once(redis_server: RealRedis) -> None:
+    async with processes(redis_server, 1) as (one,):
         await one.set_aside(cap(Amounts(50, 0, 0)))
         number = one._exchanges
         one._exchanges = itertools.count(7, 0)  # as a client that lost the reply sends it
@@ -168,9 +155,9 @@ async def answered_at(server: RealRedis, gateways: int, calls: int, settings: La
     return [at - came[0] for at in sorted(came)]
 
 
-async def test_gateways_that_share_a_limit_keep_it_together(server: RealRedis) -> None:
+async def test_gateways_that_share_a_limit_keep_it_together(redis_server: RealRedis) -> None:
     settings = LaneSettings(concurrency=64, requests_per_minute=6_000, limit_group="provider")
-    came = await answered_at(server, 3, 50, settings)
+    came = await answered_at(redis_server, 3, 50, settings)
     assert len(came) == 150
     burst = 10 + 3 * 2 * 10  # what was saved up, and two batches of each gateway where all were held up
     for first in range(0, 150, 10):
@@ -214,17 +201,17 @@ async def spend(
     return None
 
 
-async def test_gateways_that_share_a_cap_spend_all_of_it_and_no_more(server: RealRedis) -> None:
+async def test_gateways_that_share_a_cap_spend_all_of_it_and_no_more(redis_server: RealRedis) -> None:
     backend, budget = Server(latency=0.001), Budget(calls=50, group="november")
-    ends = await asyncio.gather(*(spend(server, backend, number, budget) for number in range(3)))
+    ends = await asyncio.gather(*(spend(redis_server, backend, number, budget) for number in range(3)))
     assert len(backend.calls) == 50
     assert "group november is used up" in str(next(end for end in ends if end is not None))
 
 
-async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(server: RealRedis) -> None:
+async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(redis_server: RealRedis) -> None:
     """As two processes do: what a call of one gives back is enough for the other."""
     budget, slow = Budget(tokens=1_500, group="november"), Server(latency=0.05)
-    async with RedisStore(server.url) as store, Gateway([Lane("api", [slow])], store=store) as gateway:
+    async with RedisStore(redis_server.url) as store, Gateway([Lane("api", [slow])], store=store) as gateway:
         store._sharing.lease = 0.3
         accounts = [Account(f"run {number}", budget) for number in range(2)]
         calls = (
@@ -235,18 +222,18 @@ async def test_two_purses_of_one_process_under_a_shared_cap_wait_for_each_other(
     assert len(slow.calls) == 2
 
 
-async def test_what_was_spent_under_a_shared_cap_stays_spent(server: RealRedis) -> None:
+async def test_what_was_spent_under_a_shared_cap_stays_spent(redis_server: RealRedis) -> None:
     backend, budget = Server(latency=0.0), Budget(calls=50, group="november")
-    assert await spend(server, backend, 1, budget, calls=30) is None
-    assert await spend(server, backend, 2, budget, calls=20) is None
-    assert await spend(server, backend, 3, budget, calls=1) is not None
+    assert await spend(redis_server, backend, 1, budget, calls=30) is None
+    assert await spend(redis_server, backend, 2, budget, calls=20) is None
+    assert await spend(redis_server, backend, 3, budget, calls=1) is not None
     assert len(backend.calls) == 50
 
 
-async def test_answers_from_the_cache_cost_a_shared_cap_nothing(server: RealRedis) -> None:
+async def test_answers_from_the_cache_cost_a_shared_cap_nothing(redis_server: RealRedis) -> None:
     backend, budget = Server(latency=0.0), Budget(calls=30, group="november")
-    assert await spend(server, backend, 1, budget, calls=30) is None
-    assert await spend(server, backend, 1, budget, calls=30) is None
+    assert await spend(redis_server, backend, 1, budget, calls=30) is None
+    assert await spend(redis_server, backend, 1, budget, calls=30) is None
 
 
 async def test_a_shared_cap_takes_a_store_to_share_it_by() -> None:

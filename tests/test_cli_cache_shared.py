@@ -13,14 +13,20 @@ WORLD = World(3, malformed=0.1)
 IN_FLIGHT = 24  # answers of two lanes that a killed process may lose: four calls each, and eight not stored yet
 
 
+def projects(home: Path, server: ChatServer, *, names: tuple[str, ...]) -> list[Path]:
+    """A folder of each name with the same run, whose cache is `shared`; "alone" has one of its own."""
+    shared = f'early_rejection = false\ncache = "{home / "shared"}"'
+    folders = [home / name for name in names]
+    for folder in folders:
+        folder.mkdir()
+        write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+    return folders
+
+
 def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(tmp_path: Path) -> None:
     """The runs are two, the folder they keep answers in is one; a third process then finds all of it."""
-    folders = [tmp_path / name for name in ("alone", "left", "right", "later")]
-    shared = f'early_rejection = false\ncache = "{tmp_path / "shared"}"'
     with ChatServer(WORLD.answer) as server:
-        for folder in folders:
-            folder.mkdir()
-            write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+        folders = projects(tmp_path, server, names=("alone", "left", "right", "later"))
         assert apart("optimize", "run.toml", folder=folders[0]).code == 0
         alone = server.calls
         running = [start("optimize", "run.toml", folder=folder) for folder in folders[1:3]]
@@ -36,12 +42,8 @@ def test_two_processes_fill_one_cache_and_both_come_to_what_each_comes_to_alone(
 
 def test_what_a_killed_process_was_asking_the_other_one_asks_once_more(tmp_path: Path) -> None:
     """Nothing else is asked twice, and the result is that of a run which had all of it to itself."""
-    folders = [tmp_path / name for name in ("alone", "killed", "left")]
-    shared = f'early_rejection = false\ncache = "{tmp_path / "shared"}"'
     with ChatServer(WORLD.answer) as server:
-        for folder in folders:
-            folder.mkdir()
-            write_project(folder, server.url, **({} if folder.name == "alone" else {"head": shared}))
+        folders = projects(tmp_path, server, names=("alone", "killed", "left"))
         assert apart("optimize", "run.toml", folder=folders[0]).code == 0
         alone = server.calls
         killed, left = (start("optimize", "run.toml", folder=folder) for folder in folders[1:])

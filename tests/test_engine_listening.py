@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -28,20 +28,12 @@ async def test_who_finds_no_room_waits_before_the_door(room: int | None, clients
         await gathered.wait()  # until as many as there is room for are in, at once
         return web.Response(text=ANSWER)
 
-    app = web.Application()
-    app.router.add_get("/", answer)
-    door = Door(app, room=room)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        async with door.opened(runner, host="127.0.0.1", port=0) as (host, port):
-            sessions = [aiohttp.ClientSession() for _ in range(clients)]
-            try:
-                answers = await asyncio.gather(*(_ask(session, f"http://{host}:{port}/") for session in sessions))
-            finally:
-                await asyncio.gather(*(session.close() for session in sessions))
-    finally:
-        await runner.cleanup()
+    async with _opened(answer, room=room) as (runner, host, port):
+        sessions = [aiohttp.ClientSession() for _ in range(clients)]
+        try:
+            answers = await asyncio.gather(*(_ask(session, f"http://{host}:{port}/") for session in sessions))
+        finally:
+            await asyncio.gather(*(session.close() for session in sessions))
     assert answers == [ANSWER] * clients
     assert len(asked) == clients
     assert max(asked) == (clients if room is None else room)
@@ -60,7 +52,7 @@ async def test_a_client_that_fails_at_the_door_does_not_close_it_to_the_next(
         return make(server)
 
     monkeypatch.setattr(web.Server, "__call__", fail_once)
-    async with _opened(host="127.0.0.1") as (host, port):
+    async with _opened() as (_, host, port):
         reader, writer = await asyncio.open_connection(host, port)
         assert await reader.read() == b""  # it is closed, and not left hanging
         writer.close()
@@ -78,7 +70,7 @@ async def test_a_free_port_is_one_port_though_a_host_has_two_families(monkeypatc
 
     monkeypatch.setattr(loop, "sock_accept", noted)
     monkeypatch.setattr(loop, "getaddrinfo", _two_addresses)  # also where a machine has no IPv6
-    async with _opened(host="localhost") as (host, port), aiohttp.ClientSession() as session:
+    async with _opened(host="localhost") as (_, host, port), aiohttp.ClientSession() as session:
         assert await _ask(session, f"http://{host}:{port}/") == ANSWER
     assert ports == {port}
 
@@ -90,19 +82,25 @@ async def _two_addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
     ]
 
 
-@asynccontextmanager
-async def _opened(*, host: str) -> AsyncIterator[tuple[str, int]]:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=ANSWER)
+async def _answer(_: web.Request) -> web.Response:
+    return web.Response(text=ANSWER)
 
+
+@asynccontextmanager
+async def _opened(
+    answer: Callable[[web.Request], Awaitable[web.Response]] = _answer,
+    *,
+    host: str = "127.0.0.1",
+    room: int | None = None,
+) -> AsyncIterator[tuple[web.AppRunner, str, int]]:
     app = web.Application()
     app.router.add_get("/", answer)
-    door = Door(app, room=None)
+    door = Door(app, room=room)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        async with door.opened(runner, host=host, port=0) as address:
-            yield address
+        async with door.opened(runner, host=host, port=0) as (name, port):
+            yield runner, name, port
     finally:
         await runner.cleanup()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from real_redis import RealRedis, real_redis
+from real_redis import RealRedis
 from scheduling_world import Server, ask, now
 
 from metaspo.backends import Completion, Request, RequestRejected
@@ -162,13 +162,6 @@ def test_a_store_that_fails_while_something_is_claimed_is_told(tmp_path: Path) -
                 assert (await gateway.complete(BATCH[0], lane="lane")).text
 
     run_virtual(main())
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RealRedis]:
-    """A server for one test."""
-    with real_redis(tmp_path / "redis") as running:
-        yield running
 
 
 async def test_on_a_server_every_question_is_asked_once(redis_server: RealRedis) -> None:
