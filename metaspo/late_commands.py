@@ -47,7 +47,7 @@ COMMANDS: Final = {
         "Score a system prompt that was found with one model, and the default one, with others.",
     ),
     "report": (
-        "study_commands",
+        "report_command",
         "Write a finished run's page: scores with intervals, curves, every prompt with what changed.",
     ),
     "serve": (

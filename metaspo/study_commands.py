@@ -1,51 +1,34 @@
-"""`metaspo compare`, `ablate`, `generalize`, `adapt`, `transfer`, `report`: methods side by side, and pages."""
+"""`metaspo compare`, `ablate`, `generalize`, `adapt`, `transfer`: methods side by side."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
-from rich.table import Table as RichTable
 
-from metaspo import tables
-from metaspo.cache import StoreError
 from metaspo.cluster_commands import On, cells_on
-from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
-from metaspo.engine import ConfigError, Observer, Prepared, RunDirectory, RunDirectoryError, find_run
-from metaspo.engine.cluster import check_caps
+from metaspo.console import err, exit_on_user_error
+from metaspo.engine import ConfigError, RunDirectoryError, find_run
 from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.project import file_name
-from metaspo.engine.runs.answers import RunAnswers, run_answers
-from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (
     AdaptTable,
-    CellResult,
-    Findings,
     GeneralizeTable,
     Grid,
     GridConfig,
-    Study,
-    Table,
     UnseenMethod,
     ablation,
     ablation_names,
     load_grid,
-    plan_cell,
     prepare_grid,
-    shown,
 )
-from metaspo.engine.studies import compare as run_grid
 from metaspo.engine.studies.grid import MethodTable
-from metaspo.engine.tasks import TaskError
-from metaspo.parameters import RUNS, Config, Json, LatestRun, NamedArguments, Quiet, RunsFolder, in_project
-from metaspo.plan_tables import caps_reached, plan_data
-from metaspo.progress import ProgressDisplay
-from metaspo.running import run_async
+from metaspo.grid_runs import run_cell, run_study
+from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder
 
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]
 Out = Annotated[
@@ -69,12 +52,11 @@ EqualCalls = Annotated[
         help="Give each method that searches N base calls on train splits, whatever its shape.",
     ),
 ]
-STUDIES = Path(".metaspo/studies")
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register what is here."""
-    for command in (compare, ablate, generalize, adapt, transfer, report):
+    for command in (compare, ablate, generalize, adapt, transfer):
         app.command(cls=NamedArguments)(command)
 
 
@@ -107,13 +89,13 @@ def compare(
         if cell is not None:
             if on is not None or plan or folder is not None:
                 raise ConfigError("--cell runs one cell and makes no tables: it goes with no --on, --plan or --out")
-            _one_cell(loaded, cell, json=json, quiet=quiet)
+            run_cell(loaded, cell, json=json, quiet=quiet)
             return
         lost: Mapping[int, str] = {}
         if on is not None and not plan:
             options = [] if equal_calls is None else ["--equal-calls", str(equal_calls)]
             lost = cells_on(on, loaded, grid, options, quiet=quiet)
-        _study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)
+        run_study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)
 
 
 def ablate(
@@ -150,7 +132,7 @@ def ablate(
         methods = ablation(chosen, like=like, sources=sources, optimizers=optimizers)
         name = f"{config.stem}-ablate-{over}"
         made = _grid_of_seen(config, name, seeds=seeds or [run.seed], methods=methods, equal_calls=equal_calls)
-        _study(made, plan=plan, folder=folder, json=json, quiet=quiet)
+        run_study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
 def generalize(
@@ -173,7 +155,7 @@ def generalize(
     with exit_on_user_error():
         table = GeneralizeTable(prompts=prompts, given=str(given.resolve()) if given else "")
         made = _beside_default(config, "generalize", table, system=system, seeds=seeds, runs=runs)
-        _study(made, plan=False, folder=folder, json=json, quiet=quiet)
+        run_study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
 def adapt(
@@ -194,7 +176,7 @@ def adapt(
     with exit_on_user_error():
         table = AdaptTable(rounds=rounds, examples=tuple(examples or ()))
         made = _beside_default(config, "adapt", table, system=system, seeds=seeds, runs=runs)
-        _study(made, plan=False, folder=folder, json=json, quiet=quiet)
+        run_study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
 def transfer(
@@ -214,40 +196,7 @@ def transfer(
     with exit_on_user_error():
         models = tuple(load_config(path).base for path in to)
         made = _beside_default(config, "transfer", models, system=system, seeds=seeds, runs=runs)
-        _study(made, plan=False, folder=folder, json=json, quiet=quiet)
-
-
-def report(
-    run: LatestRun = "",
-    page: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="The page; report.html in the run's folder if left out."),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the pictures there, too, as SVG and PNG.")
-    ] = None,
-    runs: RunsFolder = RUNS,
-) -> None:
-    """Write a finished run's page: scores with intervals, curves, every prompt with what changed."""
-    with exit_on_user_error():
-        directory = find_run(run, base=runs, latest=True)
-        pages = _pages()
-        html = pages.run_page(directory, _answers(directory))
-        target = page or directory.path / "report.html"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(html, encoding="utf-8")
-        out.print(f"Wrote {target}", highlight=False, markup=False)
-        if figures:
-            for path in pages.write_figures(directory, figures):
-                out.print(f"Wrote {path}", highlight=False, markup=False)
-
-
-def _answers(run: RunDirectory) -> RunAnswers | str:
-    """A run's answers, or why there are none."""
-    try:
-        return run_async(run_answers(run))
-    except (ConfigError, TaskError, StoreError) as reason:
-        return f"The answers cannot be shown: {reason}"
+        run_study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
 def _optimizers(configs: Sequence[Path]) -> list[ModelTable]:
@@ -306,112 +255,3 @@ def _optimized_prompt(run: str, runs: Path) -> Path:
         raise ConfigError(f"--system {run}: there is no such file, and {error}") from None
     read_result(directory)
     return directory.prompts / "system.txt"
-
-
-def _one_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
-    """Run one cell of a grid, whose other cells other processes run at the same time."""
-    part = grid.only(number)
-    check_caps([part.cells[0].prepared], option="--cell")
-    (result,) = _results(part, quiet=quiet)
-    if json:
-        tables.print_json(out, result.as_json())
-    if result.stopped:
-        _tell_stopped([result])
-    err.print(
-        f"Cell {number} of {len(grid.cells)}, {part.cells[0].prepared.config.name}, is done. Once all are, the same "
-        "command without --cell prints the tables, from the cache.",
-        highlight=False,
-        markup=False,
-    )
-
-
-def _results(grid: Grid, *, quiet: bool, lost: Mapping[int, str] | None = None) -> list[CellResult]:
-    with ProgressDisplay(err, quiet=quiet) as display:
-        observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
-        return run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn, lost=lost))
-
-
-def _study(
-    grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool, lost: Mapping[int, str] | None = None
-) -> None:
-    """Run a grid but for the cells that are `lost`, print its tables and write its folder."""
-    if plan:
-        _print_plan(grid, json=json)
-        return
-    err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
-    results = _results(grid, quiet=quiet, lost=lost)
-    findings = Findings.of(Study.of(grid, results))
-    if json:
-        records = {table.name: table.records() for table in findings.tables}
-        cells = [result.as_json() for result in results]
-        tables.print_json(out, {"tables": records, "cells": cells})
-    else:
-        for table in findings.tables:
-            _print_table(table)
-        for sentence in findings.verdicts:
-            tables.say(out, sentence)
-    page = _pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
-    err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
-    if stopped := [result for result in results if result.stopped]:
-        _tell_stopped(stopped)
-
-
-def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
-    """Say why cells did not get to their end, and exit accordingly."""
-    for result in stopped:
-        say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
-    say_how_to_go_on(*(result.stopped for result in stopped))
-    raise typer.Exit(ExitCode.STOPPED)
-
-
-def _print_plan(grid: Grid, *, json: bool) -> None:
-    tell_notices((cell.prepared for cell in grid.cells), say_warning)
-    plans = [
-        (number, *planned, cell.prepared.notices)
-        for number, cell in enumerate(grid.cells, 1)
-        for planned in plan_cell(grid, cell)
-    ]
-    capped = [
-        plan
-        for cell in grid.cells
-        if cell.prepared.config.budget == grid.budget  # else it has its own
-        for _, plan in plan_cell(grid, cell)
-    ]
-    caps = caps_reached(grid.budget, capped)
-    if json:
-        tables.print_json(
-            out,
-            [
-                {"cell": number, **plan_data(name, estimate, notices, caps=caps)}
-                for number, name, estimate, notices in plans
-            ],
-        )
-        return
-    columns = ("cell", "run", "train calls", "base calls", "optimizer calls", "dollars")
-    table = tables.make_table("at most, as if the cache were empty", *columns)
-    for number, name, estimate, _ in plans:
-        dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
-        calls = estimate.calls
-        counts = (calls.base - calls.test, calls.base, calls.optimizer)
-        table.add_row(str(number), escape(name), *(f"{count:,}" for count in counts), dollars)
-    out.print(table)
-    for line in caps:
-        tables.say(out, line)
-
-
-def _print_table(table: Table) -> None:
-    made: RichTable = tables.make_table(escape(table.title), *map(escape, table.columns))
-    for row in table.rows:
-        made.add_row(*(escape(shown(value)) for value in row))
-    out.print(made)
-    if table.note:
-        tables.say(out, table.note, style="dim")
-
-
-def _pages() -> Any:  # noqa: ANN401 - the module `metaspo.engine.report`
-    """The reports, whose libraries are an extra. Raises `ConfigError` where they are not installed."""
-    try:
-        from metaspo.engine import report as pages
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"pictures and pages need '{error.name}': pip install 'metaspo[report]'") from None
-    return pages

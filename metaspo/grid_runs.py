@@ -1,0 +1,124 @@
+"""Running a comparison, or one cell of it: its plan, its tables, and why cells stopped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from metaspo import tables
+from metaspo.console import ExitCode, err, out, say_error, say_how_to_go_on, say_warning
+from metaspo.engine import Observer, Prepared
+from metaspo.engine.cluster import check_caps
+from metaspo.engine.runs.prepare import tell_notices
+from metaspo.engine.studies import CellResult, Findings, Grid, Study, Table, plan_cell, shown
+from metaspo.engine.studies import compare as run_grid
+from metaspo.parameters import in_project
+from metaspo.plan_tables import caps_reached, plan_data
+from metaspo.progress import ProgressDisplay
+from metaspo.report_command import pages
+from metaspo.running import run_async
+
+STUDIES = Path(".metaspo/studies")
+
+
+def run_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
+    """Run one cell of a grid, whose other cells other processes run at the same time."""
+    part = grid.only(number)
+    check_caps([part.cells[0].prepared], option="--cell")
+    (result,) = _results(part, quiet=quiet)
+    if json:
+        tables.print_json(out, result.as_json())
+    if result.stopped:
+        _tell_stopped([result])
+    err.print(
+        f"Cell {number} of {len(grid.cells)}, {part.cells[0].prepared.config.name}, is done. Once all are, the same "
+        "command without --cell prints the tables, from the cache.",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _results(grid: Grid, *, quiet: bool, lost: Mapping[int, str] | None = None) -> list[CellResult]:
+    with ProgressDisplay(err, quiet=quiet) as display:
+        observer: Callable[[Prepared], Observer] = lambda item: display.observer(item.config.name)  # noqa: E731
+        return run_async(run_grid(grid, observer=observer, progress=display.downloaded, warn=display.warn, lost=lost))
+
+
+def run_study(
+    grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool, lost: Mapping[int, str] | None = None
+) -> None:
+    """Run a grid but for the cells that are `lost`, print its tables and write its folder."""
+    if plan:
+        _print_plan(grid, json=json)
+        return
+    err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
+    results = _results(grid, quiet=quiet, lost=lost)
+    findings = Findings.of(Study.of(grid, results))
+    if json:
+        records = {table.name: table.records() for table in findings.tables}
+        cells = [result.as_json() for result in results]
+        tables.print_json(out, {"tables": records, "cells": cells})
+    else:
+        for table in findings.tables:
+            _print_table(table)
+        for sentence in findings.verdicts:
+            tables.say(out, sentence)
+    page = pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
+    err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
+    if stopped := [result for result in results if result.stopped]:
+        _tell_stopped(stopped)
+
+
+def _tell_stopped(stopped: Sequence[CellResult]) -> NoReturn:
+    """Say why cells did not get to their end, and exit accordingly."""
+    for result in stopped:
+        say_error(f"{result.method}, {result.domain or 'own tasks'}, seed {result.seed}: {result.stopped}")
+    say_how_to_go_on(*(result.stopped for result in stopped))
+    raise typer.Exit(ExitCode.STOPPED)
+
+
+def _print_plan(grid: Grid, *, json: bool) -> None:
+    tell_notices((cell.prepared for cell in grid.cells), say_warning)
+    plans = [
+        (number, *planned, cell.prepared.notices)
+        for number, cell in enumerate(grid.cells, 1)
+        for planned in plan_cell(grid, cell)
+    ]
+    capped = [
+        plan
+        for cell in grid.cells
+        if cell.prepared.config.budget == grid.budget  # else it has its own
+        for _, plan in plan_cell(grid, cell)
+    ]
+    caps = caps_reached(grid.budget, capped)
+    if json:
+        tables.print_json(
+            out,
+            [
+                {"cell": number, **plan_data(name, estimate, notices, caps=caps)}
+                for number, name, estimate, notices in plans
+            ],
+        )
+        return
+    columns = ("cell", "run", "train calls", "base calls", "optimizer calls", "dollars")
+    table = tables.make_table("at most, as if the cache were empty", *columns)
+    for number, name, estimate, _ in plans:
+        dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
+        calls = estimate.calls
+        counts = (calls.base - calls.test, calls.base, calls.optimizer)
+        table.add_row(str(number), escape(name), *(f"{count:,}" for count in counts), dollars)
+    out.print(table)
+    for line in caps:
+        tables.say(out, line)
+
+
+def _print_table(table: Table) -> None:
+    made: RichTable = tables.make_table(escape(table.title), *map(escape, table.columns))
+    for row in table.rows:
+        made.add_row(*(escape(shown(value)) for value in row))
+    out.print(made)
+    if table.note:
+        tables.say(out, table.note, style="dim")
