@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from metaspo.engine.tasks.formats.build import build_format
     from metaspo.engine.tasks.formats.code import Code
     from metaspo.engine.tasks.formats.expressions import Math
+    from metaspo.engine.tasks.formats.label_sets import LabelSet
     from metaspo.engine.tasks.formats.labels import Label
     from metaspo.engine.tasks.formats.letters import Letter
     from metaspo.engine.tasks.formats.numbers import Integer, Number
@@ -25,6 +26,7 @@ __all__ = [
     "Json",
     "Kind",
     "Label",
+    "LabelSet",
     "Letter",
     "Math",
     "Number",
