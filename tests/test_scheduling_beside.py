@@ -90,7 +90,7 @@ def test_two_answers_at_once_are_both_paid_for_and_one_is_kept(billing: Billing)
 def test_a_failure_of_one_says_nothing_of_the_other(billing: Billing, newest: bool, how: str) -> None:
     """The request has used up no attempt; if the other one fails, too, it has used up one, and is tried again."""
     rig = rig_with_two_out(billing)
-    rig.state.failed(rig.take(1, newest=newest), ERRORS[how], 105)
+    rig.state.unanswered.failed(rig.take(1, newest=newest), ERRORS[how], 105)
     assert rig.pump(105) == "", "and none goes in its stead at once"
     assert rig.out[0][1].flight.retries.failures == 0
     assert rig.happen("fail 1 half", 106) in ("", "send 1")
@@ -217,7 +217,7 @@ def test_whatever_becomes_of_two_calls_each_is_booked_once_within_the_cap_and_ev
         number, call = rig.out[index % len(rig.out)]
         rig.out.remove((number, call))
         if call.abort_reason is not None:
-            rig.state.cancelled(call, at)
+            rig.state.unanswered.cancelled(call, at)
         elif how.startswith("answer") or how == "ended":
             if (payer := rig.state.landed(call, answer("question"), at)) is not None:
                 assert payer is account
@@ -225,7 +225,7 @@ def test_whatever_becomes_of_two_calls_each_is_booked_once_within_the_cap_and_ev
                 rig.flights.finish(call.flight, answer("question").completion)
         else:
             before = account.purse.spent.calls
-            rig.state.failed(call, ERRORS[how], at)
+            rig.state.unanswered.failed(call, ERRORS[how], at)
             free += account.purse.spent.calls == before
 
     pump()
