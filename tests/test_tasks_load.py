@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks
 from metaspo.engine.tasks.data_spec import DataSource
-from metaspo.engine.tasks.load import draw
+from metaspo.engine.tasks.sampling import draw
 from metaspo.engine.tasks.sources import read_rows
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Text,
         build_format,
     )
-    from metaspo.engine.tasks.load import Notice, Notify, load_task, load_tasks
+    from metaspo.engine.tasks.load import load_task, load_tasks
     from metaspo.engine.tasks.metric_spec import METRIC_NAMES
     from metaspo.engine.tasks.metrics import (
         Accuracy,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         squad_normalize,
     )
     from metaspo.engine.tasks.numberwords import digits_for_words
+    from metaspo.engine.tasks.sampling import Notice, Notify
     from metaspo.engine.tasks.spec import TaskSpec
     from metaspo.engine.tasks.written import task
 else:

@@ -1,11 +1,10 @@
-"""From a task's spec to a `Task`: read, check every answer, leave out what is too long, sample."""
+"""From a task's spec to a `Task`: read, check every answer, sample."""
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import orjson
 
@@ -27,36 +26,12 @@ from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
+from metaspo.engine.tasks.sampling import Notice, Notify, ignore, notice_overlap, notice_repeats, sampled
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.engine.tasks.spec import SampleOrder, TaskSpec
-
-NoticeKind = Literal["too-long", "in-both-splits", "fewer-than-asked", "repeated", "bad-rows"]
-Split = Literal["train", "test"]
+from metaspo.engine.tasks.spec import TaskSpec
 
 _MAX_LABELS: Final = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something about a task's data that is no error but that its owner should know.
-
-    Attributes:
-        count: how many examples it is about.
-        message: one sentence.
-    """
-
-    task: str
-    kind: NoticeKind
-    count: int
-    message: str
-
-
-Notify = Callable[[Notice], None]
-
-
-def ignore(_notice: Notice, /) -> None:
-    """Takes a notice and does nothing with it."""
 
 
 def load_tasks(specs: Sequence[TaskSpec], *, base_dir: Path, seed: int, notify: Notify = ignore) -> tuple[Task, ...]:
@@ -100,11 +75,11 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
         if bad:
             message = f"{len(bad)} {split} rows cannot be used and are left out; the first: {bad[0]}"
             notify(Notice(task=spec.name, kind="bad-rows", count=len(bad), message=message))
-    train = _sampled(spec, "train", read_train, seed, notify)
-    test = _sampled(spec, "test", read_test, seed, notify)
-    _notice_repeats(spec, "train", train, notify)
-    _notice_repeats(spec, "test", test, notify)
-    _notice_overlap(spec, train, test, notify)
+    train = sampled(spec, "train", read_train, seed, notify)
+    test = sampled(spec, "test", read_test, seed, notify)
+    notice_repeats(spec, "train", train, notify)
+    notice_repeats(spec, "test", test, notify)
+    notice_overlap(spec, train, test, notify)
     first = spec.user_prompt or _first_prompt(spec, answer_format, (*train, *test))
     for prompt in (first, *spec.user_prompts):
         for part in spec.fixed:
@@ -328,65 +303,3 @@ def _accepted(spec: TaskSpec, answer_format: AnswerFormat, example: Example) -> 
     if spec.metric_name() == "macro-f1" and len(accepted) > 1:
         raise TaskError(f'{example.where}: {len(accepted)} accepted answers; metric = "macro-f1" takes one each')
     return tuple(accepted)
-
-
-def _sampled(
-    spec: TaskSpec, split: Split, examples: Sequence[Example], seed: int, notify: Notify
-) -> tuple[Example, ...]:
-    size = spec.train_size if split == "train" else spec.test_size
-    limit = spec.max_question_chars
-    short = [example for example in examples if limit is None or len(example.question) <= limit]
-    if left_out := len(examples) - len(short):
-        if not short:
-            raise TaskError(f"max_question_chars: every question of {split} is longer than {limit}; raise it")
-        message = f"{left_out} of {len(examples)} {split} questions are longer than {limit} characters and left out"
-        notify(Notice(task=spec.name, kind="too-long", count=left_out, message=message))
-    if short and size is not None and f"{split}_size" in spec.model_fields_set and len(short) < size:
-        message = f"{split}_size asks for {size} examples, there are {len(short)}"
-        notify(Notice(task=spec.name, kind="fewer-than-asked", count=size - len(short), message=message))
-    drawn = draw(short, size, order=spec.sample, key=f"{seed}/{spec.name}/{split}")
-    return tuple(_with_images(short[index]) for index in drawn)
-
-
-def _with_images(example: Example) -> Example:
-    return replace(example, images=tuple(image.read() for image in example.images)) if example.images else example
-
-
-def draw(examples: Sequence[Example], size: int | None, *, order: SampleOrder, key: str) -> list[int]:
-    """Positions of a sample, ascending; all of them where `size` is None or too large.
-
-    "random" takes the `size` questions whose SHA-256 together with the key is lowest. So a larger sample holds every
-    smaller one, and adding, removing or moving lines leaves the rest of the sample as it is: answers already paid for
-    stay in use.
-    """
-    positions = list(range(len(examples)))
-    if order == "head" or size is None:
-        return positions[:size]
-    tickets = [hashlib.sha256(f"{key}\n{example.asked}".encode()).digest() for example in examples]
-    return sorted(sorted(positions, key=lambda position: tickets[position])[:size])
-
-
-def _notice_repeats(spec: TaskSpec, split: Split, examples: Sequence[Example], notify: Notify) -> None:
-    seen: dict[str, str] = {}
-    repeats = [
-        example for example in examples if seen.setdefault(example.content.strip(), example.where) != example.where
-    ]
-    if repeats:
-        first = repeats[0]
-        message = (
-            f"{len(repeats)} {split} questions stand there before, and each line counts; "
-            f"the first is {first.where}, equal to {seen[first.content.strip()]}"
-        )
-        notify(Notice(task=spec.name, kind="repeated", count=len(repeats), message=message))
-
-
-def _notice_overlap(spec: TaskSpec, train: Sequence[Example], test: Sequence[Example], notify: Notify) -> None:
-    seen = {example.content.strip(): example.where for example in reversed(train)}
-    shared = [example for example in test if example.content.strip() in seen]
-    if shared:
-        first = shared[0]
-        message = (
-            f"{len(shared)} test questions are train questions too, so the test score flatters; "
-            f"the first is {first.where}, equal to {seen[first.content.strip()]}"
-        )
-        notify(Notice(task=spec.name, kind="in-both-splits", count=len(shared), message=message))
