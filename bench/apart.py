@@ -16,7 +16,7 @@ def measured_apart(module: str, *arguments: str | int) -> Row:
     Raises `subprocess.SubprocessError` if it fails, or takes more than two hours.
     """
     program = f"from {module} import main; main()"
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    command = [sys.executable, "-P", "-c", program, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=LIMIT)  # noqa: S603  # our own words
     row: Row = orjson.loads(done.stdout)
     return row

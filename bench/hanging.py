@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from statistics import fmean
+from statistics import fmean, median
 
 import anyio
 
@@ -69,8 +69,8 @@ def measure_hanging(
         rows=rows,
         parameters={"server": str(server), "optimizer": f"simulated GPT-4o mini, tier {TIER}"},
         notes=(
-            "time, base calls, optimizer calls: times those of the run in which no call hangs; means of "
-            f"{draws} draws of which calls hang, the longest time beside.",
+            "time, base calls, optimizer calls: times those of the run in which no call hangs, over "
+            f"{draws} draws of which calls hang: the median time, its mean and the longest; calls are means.",
             "hung: calls to both models that never ended. Without asking again each would take the lane's time limit, "
             f"{LaneSettings().time_limit:g} s.",
         ),
@@ -86,7 +86,8 @@ def _row(share: float, replicas: int, runs: Sequence[Figures], without: Figures)
         "replicas": replicas,
         "hung": fmean(run["hung"] for run in runs),
         "seconds without": without["seconds"],
-        "time": fmean(run["seconds"] for run in runs) / without["seconds"],
+        "time": median(run["seconds"] for run in runs) / without["seconds"],
+        "mean": fmean(run["seconds"] for run in runs) / without["seconds"],
         "longest": max(run["seconds"] for run in runs) / without["seconds"],
         "base calls": fmean(run["base"] for run in runs) / without["base"],
         "optimizer calls": fmean(run["optimizer"] for run in runs) / without["optimizer"],

@@ -154,7 +154,9 @@ class _Crowd:
 
 async def _python(program: str, *arguments: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", program, *arguments, stdin=pipe, stdout=pipe)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", program, *arguments, stdin=pipe, stdout=pipe
+    )
 
 
 async def _watch(upstream: _Limited, seconds: float, per_second: float) -> list[Row]:

@@ -33,7 +33,7 @@ def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Pa
     """Our clients and, under a Python that has them, other people's; all in turns."""
     clients = [name for name in CLIENTS if name != "openai SDK" or find_spec("openai")]
     on_uvloop = [f"{name}{ON_UVLOOP}" for name in (BARE, "metaspo") if find_spec("uvloop")]
-    commands: dict[str, Command] = {name: [sys.executable, "-c", OURS, name] for name in (*clients, *on_uvloop)}
+    commands: dict[str, Command] = {name: [sys.executable, "-P", "-c", OURS, name] for name in (*clients, *on_uvloop)}
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
@@ -60,7 +60,7 @@ def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Pa
 def fast_server() -> Iterator[str]:
     """The base URL of a running `fast_server`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "metaspo.bench.fast_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-P", "-m", "metaspo.bench.fast_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:

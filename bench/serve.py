@@ -80,7 +80,7 @@ def served(name: str, upstream: str) -> Iterator[Served]:
 def start_server(name: str, upstream: str, *, port: int, folder: str) -> Served:
     """The same on a port, or any that is free for 0, with its cache in a folder; it ends with its standard input."""
     program = "from metaspo.bench.served import main; main()"
-    command = [sys.executable, "-c", program, name, upstream, str(port), folder]
+    command = [sys.executable, "-P", "-c", program, name, upstream, str(port), folder]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
     assert process.stdout is not None
     return Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")

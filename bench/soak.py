@@ -154,7 +154,7 @@ class _Model(_Mortal):
 
     def __init__(self, port: int, paid: Path) -> None:
         self._command = [
-            *(sys.executable, "-c", "from metaspo.bench.mortal_server import main; main()"),
+            *(sys.executable, "-P", "-c", "from metaspo.bench.mortal_server import main; main()"),
             *(str(port), str(paid)),
         ]
         self._process: asyncio.subprocess.Process | None = None

@@ -108,7 +108,7 @@ def _reader(address: str, run: str) -> Iterator[None]:
     if not address:
         yield
         return
-    with _program([sys.executable, "-c", READS, address, run]) as process:
+    with _program([sys.executable, "-P", "-c", READS, address, run]) as process:
         assert process.stdout is not None
         process.stdout.readline()
         yield

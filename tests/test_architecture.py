@@ -191,3 +191,15 @@ def test_the_wheel_holds_exactly_the_tree(tmp_path: Path) -> None:
                 place = path.relative_to(copy).as_posix()
                 tree.add(place if folder == "metaspo" else f"metaspo/{place}")
     assert inside == tree
+
+
+def test_no_process_of_python_that_is_started_looks_into_the_current_folder() -> None:
+    """`-P`, or `-I`: what lies there may be called like a module that it imports."""
+    started = 0
+    for path in [path for folder in ORDER for path in modules(folder)]:
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            words = node.elts if isinstance(node, ast.List | ast.Tuple) else getattr(node, "args", None)
+            if isinstance(words, list) and any(ast.unparse(word) == "sys.executable" for word in words):
+                started += 1
+                assert {"'-P'", "'-I'"} & {ast.unparse(word) for word in words}, f"{path.name}:{node.lineno}"
+    assert started >= 10

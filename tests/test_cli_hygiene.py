@@ -1,6 +1,8 @@
 """No API key and no credential of an endpoint is in anything a run writes or says."""
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,33 @@ def test_credentials_in_an_endpoint_are_refused_without_being_repeated(
     assert all("user name or password" in ended.errors[0] for ended in told[1:])
     assert server.asked.total() == calls
     assert leaks(tmp_path, told) == []
+
+
+TRAPS = (
+    "json",
+    "asyncio",
+    "orjson",
+    "pydantic",
+    "tomllib",
+    "pip",
+    "sitecustomize",
+    "usercustomize",
+    "conftest",
+    "metaspo",
+)
+
+
+def test_no_code_of_the_current_folder_runs(tmp_path: Path, server: ChatServer) -> None:
+    """Whatever it is called: neither in a command nor in a process that one starts. Metrics that a config names do."""
+    write_project(tmp_path, server.url)
+    trap = "import pathlib; pathlib.Path(__file__ + '.ran').touch(); raise SystemExit(9)\n"
+    for name in TRAPS:
+        (tmp_path / f"{name}.py").write_text(trap, encoding="utf-8")
+    for package in ("engine", ".metaspo", "metaspo"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(trap, encoding="utf-8")
+    for command in (["plan", "run.toml"], ["optimize", "run.toml", "--web", "--port", "0"], ["runs"]):
+        script = [str(Path(sys.executable).with_name("metaspo")), *command]
+        ended = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0), ended.stderr
+    assert not list(tmp_path.rglob("*.ran"))

@@ -63,7 +63,7 @@ def run_part(part: Part) -> Outcome:
     """Run a part to its end, or to a clean stop if the task is broken off."""
     if refusal := _refusal(part):
         return Outcome(node=platform.node(), status=MISTAKE, said=refusal)
-    command = [sys.executable, "-m", "metaspo", *part.arguments]
+    command = [sys.executable, "-P", "-m", "metaspo", *part.arguments]
     process = subprocess.Popen(  # noqa: S603 - our own command
         command,
         stdin=subprocess.DEVNULL,
