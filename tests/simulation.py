@@ -37,9 +37,7 @@ from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.tasks import TaskError
 from metaspo.scheduling import (
     BudgetExhausted,
-    ConcurrencyChanged,
     Cost,
-    Doubted,
     Event,
     Gateway,
     Lane,
@@ -237,11 +235,8 @@ class Session:
 
         def hear(event: Event) -> None:
             simulation.note(f"{event}")
-            if isinstance(event, Doubted) and not process.dead:
-                self._ledger.doubted.add(event.key)
-                self._ledger.counts["doubts"] += 1
-            if isinstance(event, ConcurrencyChanged):
-                self._ledger.widen(event.lane, event.after)
+            if not process.dead:
+                self._ledger.hear(event)
             if conduct is not None and not process.dead:
                 conduct.hear(event)
             events(event)

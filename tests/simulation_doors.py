@@ -40,9 +40,7 @@ from metaspo.scheduling import (
     Budget,
     CallFailed,
     Client,
-    ConcurrencyChanged,
     Cost,
-    Doubted,
     DrawCounter,
     Event,
     Gateway,
@@ -294,10 +292,7 @@ class Session:
         if self._process.dead:
             return
         self._outcomes.said.append(f"{event}")
-        if isinstance(event, Doubted):
-            self._ledger.doubted.add(event.key)
-        if isinstance(event, ConcurrencyChanged):
-            self._ledger.widen(event.lane, event.after)
+        self._ledger.hear(event)
         if self._conduct is not None:
             self._conduct.hear(event)
 

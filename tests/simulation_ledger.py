@@ -11,9 +11,10 @@ from simulation_conduct import Arrival, Conduct
 from simulation_rates import MINUTE
 
 from metaspo.backends import Usage
-from metaspo.scheduling import NOTHING, Cost
+from metaspo.scheduling import NOTHING, ConcurrencyChanged, Cost, Doubted, Event, Retried
 
 HEADROOM = 0.01  # of a minute's limit may go at once, as the scheduler promises
+BESIDE = "Hung: no answer for"  # of a call that is still out
 UNKEPT = 8  # answers that may be lost beside a full lane, as the scheduler promises; in wider lanes one for each slot
 
 
@@ -113,6 +114,16 @@ class Ledger:
         self.delivered[arrival.key] = arrival.lane
         self.doubted.discard(arrival.key)
         self._note(f"{arrival.lane} answers {arrival.key[:8]}")
+
+    def hear(self, event: Event) -> None:
+        """A lane says what it does."""
+        if isinstance(event, Doubted):
+            self.doubted.add(event.key)
+            self.counts["doubts"] += 1
+        if isinstance(event, ConcurrencyChanged):
+            self.widen(event.lane, event.after)
+        if isinstance(event, Retried) and event.reason.startswith(BESIDE):
+            self.counts["asked beside"] += 1
 
     def note_given_up(self, given_up: set[str], answered: set[str]) -> None:
         """At a session's end: what its runs got no answer to, and what they got one to."""
