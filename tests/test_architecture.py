@@ -201,5 +201,5 @@ def test_no_process_of_python_that_is_started_looks_into_the_current_folder() ->
             words = node.elts if isinstance(node, ast.List | ast.Tuple) else getattr(node, "args", None)
             if isinstance(words, list) and any(ast.unparse(word) == "sys.executable" for word in words):
                 started += 1
-                assert {"'-P'", "'-I'"} & {ast.unparse(word) for word in words}, f"{path.name}:{node.lineno}"
+                assert {"'-P'", "'-I'"} & {ast.unparse(word) for word in words}, f"{path.name}: {ast.unparse(node)}"
     assert started >= 10
