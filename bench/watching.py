@@ -92,7 +92,7 @@ async def _page(page: str, runs: Path) -> AsyncIterator[str]:
     if page == NO_PAGE:
         yield ""
     elif page == OTHER:
-        with _program([sys.executable, "-c", STARTS]):
+        with _program([sys.executable, "-P", "-c", STARTS]):
             yield ""
     elif page == WITHIN:
         async with serve_watch(runs, port=0) as address:
