@@ -5,25 +5,30 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+_PLAIN = frozenset({bool, float, int, str, type(None)})
+
 
 def fits(record: object) -> bool:
     """Whether a record's fields, and those of the records in them, are of the types that it names."""
-    if isinstance(record, type) or not (is_dataclass(record) or hasattr(record, "_fields")):
-        return True
     kind: Any = type(record)
     for name, classes in _fields(kind):
         value = getattr(record, name)
-        if not isinstance(value, classes) or not fits(value):
+        if not isinstance(value, classes):
             return False
-        if isinstance(value, list | tuple) and not all(map(fits, value)):
+        if type(value) in _PLAIN:  # as nearly all are
+            continue
+        if not fits(value) or (isinstance(value, list | tuple) and not all(map(fits, value))):
             return False
     return True
 
 
 @cache
-def _fields(kind: type) -> tuple[tuple[str, tuple[type, ...]], ...]:
+def _fields(kind: Any) -> tuple[tuple[str, tuple[type, ...]], ...]:  # noqa: ANN401 - any class
+    """Of a record, and nothing of any other class."""
+    if not (is_dataclass(kind) or hasattr(kind, "_fields")):
+        return ()
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)] if is_dataclass(kind) else kind._fields  # type: ignore[attr-defined]
+    names = [field.name for field in fields(kind)] if is_dataclass(kind) else kind._fields
     return tuple((name, tuple(_classes(hints[name]))) for name in names)
 
 
