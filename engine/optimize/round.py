@@ -161,11 +161,11 @@ class Round:
     def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> set[TrainCell]:
         """What answers to a prompt are to, on these rows of each node; on all of them if none are given."""
         whole = [range(len(node.task.train)) for node in self._nodes]
-        return {
-            (node.pair(prompt), node.task.name, row)
-            for node, places in zip(self._nodes, rows or whole, strict=True)
-            for row in places
-        }
+        cells: set[TrainCell] = set()
+        for node, places in zip(self._nodes, rows or whole, strict=True):
+            pair, task = node.pair(prompt), node.task.name  # once, not for each of thousands of rows
+            cells.update((pair, task, row) for row in places)
+        return cells
 
     def _enter(self, number: int, prompt: str) -> CandidateRun:
         evaluations = [
