@@ -477,8 +477,7 @@ class Oracle:
 
     def answered(self, task: Task, pair: PromptPair, example: Example) -> str:
         """What an example is answered under a pair of prompts."""
-        if self.config.inner.demonstrations:
-            pair = PromptPair(pair.system, without_own(pair.user, example.question))
+        pair = PromptPair(without_own(pair.system, example.question), without_own(pair.user, example.question))
         if task.program is not None:
             return self.by_program(task.program, pair, example)
         return self.base(self.messages(pair, example))
@@ -622,13 +621,21 @@ def rank_by(config: RunConfig) -> Callable[[Evaluation], tuple[float, int]]:
     return lambda node: (-round(node.score, 12), len(node.user) if shorter else 0)
 
 
-def without_own(user: str, question: str) -> str:
-    """A user prompt without what it demonstrates of a question."""
-    blocks = user.split("\n\n")
-    if blocks[0] != "Worked examples:":
-        return user
-    others = [block for block in blocks if not block.startswith(f"Input: {question}\n")]
-    return "\n\n".join(others if others[1] != NEXT else others[2:])
+def without_own(prompt: str, question: str) -> str:
+    """A prompt without what it demonstrates of a question: alone in user prompts, within one in system prompts."""
+    blocks = prompt.split("\n\n")
+    if "Worked examples:" not in blocks:
+        return prompt
+    before = blocks[: blocks.index("Worked examples:")]
+    shown = [block for block in blocks[len(before) + 1 :] if block.startswith("Input: ")]
+    after = blocks[len(before) + 1 + len(shown) :]
+    asked = [block.removeprefix("Input: ").partition("\n")[0] for block in shown]
+    others = [
+        block for block, text in zip(shown, asked, strict=True) if (question != text if after else question not in text)
+    ]
+    if not others:
+        return "\n\n".join([*before, *after[1:]])
+    return "\n\n".join([*before, "Worked examples:", *others, *after])
 
 
 def pick(failures: list[T], size: int, rng: Random) -> list[T]:

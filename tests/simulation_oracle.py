@@ -149,9 +149,8 @@ class PlanOracle(Oracle):
 
     def _said(self, task: Task, pair: PromptPair, example: Example) -> Said:
         """What an example is answered, by one call or by a program."""
+        pair = PromptPair(without_own(pair.system, example.question), without_own(pair.user, example.question))
         if task.program is None:
-            if self.config.inner.demonstrations:
-                pair = PromptPair(pair.system, without_own(pair.user, example.question))
             return self.say(Request(model="answerer", messages=self.messages(pair, example), sampling=_GREEDY))
         try:
             returned = self.returned(task.program, pair, example)

@@ -12,10 +12,13 @@ from world import World, make_config, make_task, with_prompts
 from metaspo.engine import RunConfig
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.journal.events import Proposal
-from metaspo.engine.runs.identity import fingerprint
-from metaspo.engine.strategies.demonstrations import without
-from metaspo.engine.strategies.worked_examples import WorkedExample, join_user, split_user
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runs.identity import fingerprint, later
+from metaspo.engine.runs.old_identity import old_fingerprint
+from metaspo.engine.strategies.demonstrations import without_own
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_user
 
+SEARCHED = [case for case in CASES if case[0] == "mipro"]
 INNER = [name for name, loop in CASES if loop == "inner"]
 SHOWN = re.compile(r"Input: (.*)\nOutput: (.*)")
 lines = st.text("ab c?", min_size=1, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
@@ -82,7 +85,7 @@ def test_demonstrations_take_no_call_of_the_optimizer_and_are_planned() -> None:
 @given(st.lists(st.builds(WorkedExample, lines, lines), max_size=4), lines)
 def test_what_is_left_out_is_the_questions_own_and_nothing_else(shown: list[WorkedExample], question: str) -> None:
     prompt = join_user(shown, "Be brief. {question}")
-    left, text = split_user(without(prompt, f" {question} "))
+    left, text = split_user(without_own(PromptPair("Help.", prompt), f" {question} ").user)
     assert text == "Be brief. {question}"
     assert list(left) == [example for example in shown if example.question != question]
 
@@ -101,3 +104,52 @@ def test_what_a_programs_named_prompts_come_to_is_no_demonstration_of_one_of_the
     users = [event.user for event in runs.journal.events if isinstance(event, Proposal) and event.user]
     assert users
     assert not any("Worked examples:" in user for user in users)
+
+
+@pytest.mark.parametrize(("name", "loop"), [("embedded", "inner"), ("embedded", "outer"), *SEARCHED])
+def test_no_strategy_has_an_example_answered_with_its_own_answer_shown(name: str, loop: str) -> None:
+    """In a user prompt or in the system prompt, as it is or within an earlier user prompt."""
+    config = make_config({loop: {"strategy": name, "candidates": 3}, "early_rejection": False})
+    if (name, loop) in CASES:
+        config = config_of(name, loop=loop)
+    runs = runs_of(config)
+    assert runs.session() is not None
+    asked = [
+        "\n\n".join(message.content for message in request.messages) for request in runs.answered if is_base(request)
+    ]
+    beside = [text for text in asked if SHOWN.search(text)]
+    assert beside
+    for text in beside:
+        own = re.findall(r"\w+ (?:train|test) number \d+", text)[-1]
+        assert not any(own in question for question, _ in SHOWN.findall(text))
+    counts = {len(SHOWN.findall(text)) for text in beside}
+    assert len(counts) > 1, "some were asked without their own"
+
+
+@given(st.lists(st.builds(WorkedExample, lines, lines), max_size=4), lines, st.sampled_from(["", "Stay polite."]))
+def test_an_example_is_left_out_wherever_it_stands_and_nothing_else(
+    shown: list[WorkedExample], question: str, fixed: str
+) -> None:
+    """Also where a fixed part of the first prompt was put back before a block, or behind it."""
+    asked = [WorkedExample(f"Answer this: {example.question}", example.answer) for example in shown]
+    others = [example for example in shown if example.question != question]
+    apart = [example for example in asked if question not in example.question]
+
+    def around(first: str, last: str) -> str:
+        return "\n\n".join(filter(None, [first, last]))
+
+    whole = PromptPair(
+        around(join_system("Help.", asked), fixed), around(fixed, join_user(shown, "Be brief. {question}"))
+    )
+    assert without_own(whole, f" {question} ") == PromptPair(
+        around(join_system("Help.", apart), fixed), around(fixed, join_user(others, "Be brief. {question}"))
+    )
+
+
+def test_runs_whose_strategies_show_examples_begin_anew_and_all_others_keep_their_names() -> None:
+    """The names of before."""
+    embedded, plain = make_config({"outer": {"strategy": "embedded"}}), make_config()
+    assert old_fingerprint(embedded.model_copy(update={"ties": "earlier"}), TASKS) == ""
+    assert later(embedded)["rules"] == 4
+    assert "rules" not in later(plain)
+    assert "rules" not in later(demonstrating("metaspo"))

@@ -10,6 +10,7 @@ from metaspo.engine.evaluation.test_score import Stage
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.runs.reopened import ReopenedRun
 from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, compare, mean_score
+from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.tasks import Example, Task
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _asked(run: ReopenedRun, most: int) -> Iterator[tuple[Task, Example]]:
 
 
 def _messages(pair: PromptPair, example: Example, run: ReopenedRun) -> tuple[Message, ...]:
-    return render(pair, example, roles=run.config.roles)
+    return render(without_own(pair, example.question), example, roles=run.config.roles)
 
 
 def _report(

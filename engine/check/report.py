@@ -122,7 +122,6 @@ async def _check_tasks(
             account=Account("check"),
             judge=judge,
             system_prompt=config.system_prompt,
-            leaves_own_out=config.leaves_own_out,
         )
         checks = [await check_task(task, base, config) for task in tasks]
         await gateway.settled(base.account or Account())

@@ -353,11 +353,6 @@ class RunConfig(Table):
         """Whether a system prompt is chosen at all: by an outer loop, or among several first ones."""
         return bool(self.system_prompts or (self.outer.candidates and (self.iterations or self.train_calls)))
 
-    @property
-    def leaves_own_out(self) -> bool:
-        """Whether an example is asked without what its user prompt demonstrates of it."""
-        return self.inner.demonstrations > 0
-
     @field_validator("cache")
     @classmethod
     def _a_cache(cls, value: str) -> str:

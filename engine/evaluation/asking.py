@@ -9,7 +9,7 @@ from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, Roles, render
-from metaspo.engine.strategies.demonstrations import without
+from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
@@ -27,7 +27,7 @@ class Base:
         account: of whom; None for who only looks at what is in the cache.
         judge: whom graders ask; the base model if left out.
         system_prompt: the first one.
-        leaves_own_out: whether an example is asked without what its user prompt demonstrates of it.
+        leaves_own_out: whether an example is asked without what its prompts demonstrate of it, as all are now.
     """
 
     gateway: Gateway
@@ -36,11 +36,11 @@ class Base:
     account: Account | None = None
     judge: Model | None = None
     system_prompt: str = ""
-    leaves_own_out: bool = False
+    leaves_own_out: bool = True
 
     def pair_for(self, example: Example, pair: PromptPair) -> PromptPair:
         """A pair as it is asked for an example."""
-        return replace(pair, user=without(pair.user, example.question)) if self.leaves_own_out else pair
+        return without_own(pair, example.question) if self.leaves_own_out else pair
 
 
 class Asking(Protocol):

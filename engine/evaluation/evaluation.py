@@ -39,7 +39,6 @@ class Evaluation:
             account=context.account,
             judge=context.judge,
             system_prompt=context.config.system_prompt,
-            leaves_own_out=context.config.leaves_own_out,
         )
         self._asking = asking_of(base, pair, task, examples)
         self._grading = grading_of(base, task, examples)

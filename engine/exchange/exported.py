@@ -15,6 +15,7 @@ from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import read_config
 from metaspo.engine.runs.stored import Data, finished_at, read_result, rows_of, run_data
+from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import AnswerSpec, Example, TaskSpec
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -45,10 +46,10 @@ class ExportedTask:
 
     def messages(self, asked: str | Example = PLACEHOLDER) -> tuple[Message, ...]:
         """The chat that puts a question, or an example with the turns before it; if none is given, a template with
-        `{question}` exactly once. Without a system prompt there is no message of it."""
-        return tuple(
-            each for each in render(self.pair, asked, roles=self.roles) if each.content or each.role != "system"
-        )
+        `{question}` exactly once. Without a system prompt there is no message of it. What the prompts demonstrate of an
+        example is left out, as in a run."""
+        pair = without_own(self.pair, asked.question) if isinstance(asked, Example) else self.pair
+        return tuple(each for each in render(pair, asked, roles=self.roles) if each.content or each.role != "system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

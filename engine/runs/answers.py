@@ -1,7 +1,7 @@
 """The answers of a run, as it got and read them: from its cache, by its config. Nothing is asked of any model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,9 +110,11 @@ class _Reader:
             roles=config.roles,
             judge=judge,
             system_prompt=config.system_prompt,
-            leaves_own_out=config.leaves_own_out,
         )
-        answers = await asking_of(base, pair, task, examples).recall()
+        answers = dict(await asking_of(base, pair, task, examples).recall())
+        if missing := [row for row in range(len(examples)) if row not in answers]:  # or of older rules
+            whole = replace(base, leaves_own_out=False)
+            answers |= await asking_of(whole, pair, task, examples).recall(missing)
         outcomes = await outcomes_of(base, task, examples, answers, priority=None)
         return [outcomes.get(row) for row in range(len(examples))]
 

@@ -24,6 +24,7 @@ METHOD: dict[str, Any] = {
 }
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
+SHOWING = {"embedded", "mipro"}  # strategies whose prompts show examples of the data
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -60,11 +61,15 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
-    3: whoever wrote a prompt that breaks its wording is told so. 2: of `under` and of the strategy "informed".
+    4: of strategies that show examples at work, of which none is any more the one that is asked. 3: whoever wrote a
+    prompt that breaks its wording is told so. 2: of `under` and of the strategy "informed".
     """
+    strategies = {config.inner.strategy, config.outer.strategy}
+    if strategies & SHOWING:
+        return 4
     if config.outer.is_set:
         return 3
-    later = config.outer.under != "kept" or "informed" in (config.inner.strategy, config.outer.strategy)
+    later = config.outer.under != "kept" or "informed" in strategies
     return 2 if later else 1
 
 

@@ -2,18 +2,21 @@
 
 Any strategy of the inner loop may have them (`inner.demonstrations`): one candidate of each round is the best user
 prompt with right answers of its own, drawn from the train split; nothing is asked for it. Drawn anew in each round and
-kept where they are worth it, they are bootstrapped as in Khattab et al., "DSPy" (arXiv 2310.03714). A train example
-that a prompt shows is answered without that demonstration of it (`without`): else it would be scored on copying.
+kept where they are worth it, they are bootstrapped as in Khattab et al., "DSPy" (arXiv 2310.03714).
+
+Whatever strategy shows them, and at either level: an example is never answered with its own answer shown
+(`without_own`), or it would be scored on copying.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies.base import Ask, NoProposal
 from metaspo.engine.strategies.proposers import OneByOne, Proposal, ProposalContext, Proposer
 from metaspo.engine.strategies.search import CallBound, RoundSize
-from metaspo.engine.strategies.worked_examples import draw_right, join_user, split_user
+from metaspo.engine.strategies.worked_examples import draw_right, join_user, leave_out, shows_examples, split_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,16 @@ class WithDemonstrations:
         return join_user(shown, split_user(task.user_prompt)[1])
 
 
-def without(user_prompt: str, question: str) -> str:
-    """The user prompt without its demonstrations of this question."""
-    shown, text = split_user(user_prompt)
+def without_own(pair: PromptPair, question: str) -> PromptPair:
+    """The prompts without what they demonstrate of this question.
+
+    A user prompt shows bare questions; a system prompt shows them as they were asked once, within some user prompt, and
+    so whatever holds the question there is left out.
+    """
+    if not (shows_examples(pair.system) or shows_examples(pair.user)):
+        return pair
     own = " ".join(question.split())
-    others = tuple(example for example in shown if example.question != own)
-    return user_prompt if len(others) == len(shown) else join_user(others, text)
+    return PromptPair(leave_out(pair.system, lambda asked: own in asked), leave_out(pair.user, own.__eq__))
 
 
 async def _none(reason: NoProposal, _ask: Ask) -> str:

@@ -1,6 +1,7 @@
 """Worked examples: failures with their right answers, as a block of a prompt that can be read back from its text."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -17,6 +18,8 @@ _HEADING: Final = "Worked examples:"
 _TURN: Final = "Now the next one:"
 _INPUT: Final = "Input: "
 _OUTPUT: Final = "Output: "
+_PAIR: Final = rf"\n\n{_INPUT}([^\n]*)\n{_OUTPUT}[^\n]*"
+_BLOCK: Final = re.compile(rf"(?P<before>\n\n)?{_HEADING}(?P<pairs>(?:{_PAIR})+)(?P<turn>\n\n{_TURN}\n\n)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,26 @@ def split_user(prompt: str) -> tuple[tuple[WorkedExample, ...], str]:
     block, _, text = prompt.partition(f"\n\n{_TURN}\n\n")
     examples = _read(block.removeprefix(f"{_HEADING}\n\n")) if block.startswith(_HEADING) else ()
     return (examples, text) if examples and text else ((), prompt)
+
+
+def shows_examples(prompt: str) -> bool:
+    """Whether there may be worked examples in a prompt."""
+    return _HEADING in prompt
+
+
+def leave_out(prompt: str, is_own: Callable[[str], bool]) -> str:
+    """The prompt without those of its worked examples, wherever they stand, of whose questions that is said."""
+
+    def rest(block: re.Match[str]) -> str:
+        before, pairs, turn = block["before"] or "", block["pairs"], block["turn"] or ""
+        left = "".join(pair[0] for pair in re.finditer(_PAIR, pairs) if not is_own(pair[1]))
+        if left == pairs:
+            return block[0]
+        if not left:
+            return before if turn else ""
+        return f"{before}{_HEADING}{left}{turn}"
+
+    return _BLOCK.sub(rest, prompt)
 
 
 def _asked(task: TaskView) -> str:
