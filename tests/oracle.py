@@ -7,6 +7,7 @@ of random draws; loops, sampling order, scores, ties and redraws are written out
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import fsum
 from random import Random
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from metaspo.engine.addresses import draw_at, rng_at
 from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.strategies import Malformed
-from metaspo.engine.strategies.ape import read_induced, user_induction
+from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
     meta_messages,
@@ -117,16 +118,27 @@ class Oracle:
         plain: Kept = {}
         for task in self.tasks:
             nodes: dict[str, Evaluation] = {}
-            for number in range(1, (0 if task.form else self.config.outer.induced) + 1):
-                place = f"induced/task={task.name}/prompt={number}"
-                rule = task.answer_format.describe()
-                shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
-                asked = user_induction(shown, answer_rule=rule)
-                user = self.write(f"{place}/induce", asked, induced_reader(rule), task)
+            for number in range(1, self.config.outer.induced + 1):
+                user = self.induced(task, f"induced/task={task.name}/prompt={number}")
                 if user is not None and user not in nodes:
                     nodes[user] = self.score_at(f"induced/task={task.name}", task, system, user)
             plain[task.name] = [node for node in nodes.values() if not node.refused] or list(kept[task.name])
         return plain
+
+    def induced(self, task: Task, place: str) -> str | None:
+        """A user prompt by what examples were answered; named prompts each on its own, beside the first ones."""
+        rule, form = task.answer_format.describe(), task.form
+        shown = rng_at(self.config.seed, place).sample(task.train, min(10, len(task.train)))
+        if form is None:
+            asked = user_induction(shown, answer_rule=rule)
+            return self.write(f"{place}/induce", asked, induced_reader(rule), task)
+        first, texts = form.read(task.user_prompt), dict[str, str | None]()
+        for name in form.slots:
+            asked = named_induction(shown, form=form, first=first, name=name, answer_rule=rule)
+            read = partial(read_named_induced, form=form, first=first, name=name)
+            texts[name] = self.ask(f"{place}/prompt={name}/induce", asked, read)
+        whole = {name: text for name, text in texts.items() if text is not None}
+        return str(NamedPrompts(whole, first.numbers)) if len(whole) == len(texts) else None
 
     def under(self, task: Task, kept: Kept) -> list[Evaluation]:
         """What system prompts are compared under."""

@@ -81,7 +81,7 @@ def _count(config: RunConfig, tasks: Sequence[Task]) -> Calls:
         prompts_seen(config, sources, iteration=0),
         None if config.train_calls is None else config.train_calls - initial,
     )
-    inner, outer, optimizer = 0, 0, induced * len(trains)
+    inner, outer, optimizer = 0, 0, induced * sum(task.user_texts for task in sources)
     for number in count(1) if left is not None else range(1, config.iterations + 1):
         seen = prompts_seen(config, sources, iteration=number)
         if seen not in rounds:

@@ -195,7 +195,7 @@ async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[
     )
     usable = tuple(card for card in cards if not card.invalid)
     missing = table.induced - len(prompts)
-    context.observer.calls_done(base_calls=missing * len(task.train), optimizer_calls=missing)
+    context.observer.calls_done(base_calls=missing * len(task.train), optimizer_calls=missing * task.user_texts)
     return usable or (first,)
 
 

@@ -1,5 +1,9 @@
 """User prompts that are induced from a task's train examples, as in APE, and know nothing of any system prompt."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 from metaspo.engine.addresses import join, rng_at
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.gather import gather
@@ -8,22 +12,19 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import NoProposal
-from metaspo.engine.strategies.ape import read_induced, user_induction
+from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
+from metaspo.engine.strategies.base import Ask
 from metaspo.engine.strategies.meta_prompts import ending_with, well_formed
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.named_prompts import PromptForm
 
-NAMED = "a program names its prompts, and nothing that is induced knows what each is for"
 DEMOS = 10  # train examples that a prompt is induced from
 
 
 async def induce(
     context: RunContext, task: Task, *, above: str, position: int, count: int, demos: int = DEMOS
 ) -> tuple[str, ...]:
-    """Up to `count` user prompts for a task, at addresses below `above`; equal ones once, none if none could be had, as
-    for a task whose program names its prompts."""
-    if task.form is not None:
-        context.journal.write(events.Proposal(address=join(above, f"task={task.name}"), none=NAMED))
-        return ()
+    """Up to `count` user prompts for a task, at addresses below `above`; equal ones once, none if none could be had."""
     induced = await gather(
         _induce_one(context, task, join(above, f"task={task.name}", f"prompt={number}"), position, demos)
         for number in range(1, count + 1)
@@ -34,14 +35,38 @@ async def induce(
 async def _induce_one(context: RunContext, task: Task, address: str, position: int, demos: int) -> str:
     shown = rng_at(context.config.seed, address).sample(task.train, min(demos, len(task.train)))
     ask = asker(context, address, priority=priorities.initial(position))
+    try:
+        return await (_induced(task, shown, ask) if task.form is None else _named(task, task.form, shown, ask))
+    except NoProposal as reason:
+        context.journal.write(events.Proposal(address=address, none=str(reason)))
+        return ""
+
+
+async def _induced(task: Task, shown: Sequence[Example], ask: Ask) -> str:
     rule, wording = task.answer_format.describe(), Wording(fixed=task.fixed)
     messages, request = user_induction(shown, answer_rule=rule), wording.request("user")
 
     def read(answer: str) -> str:
         return well_formed(wording.mended(read_induced(answer, answer_rule=rule), first=task.user_prompt), level="user")
 
-    try:
-        return await ask("induce", ending_with(request, messages) if request else messages, read)
-    except NoProposal as reason:
-        context.journal.write(events.Proposal(address=address, none=str(reason)))
-        return ""
+    return await ask("induce", ending_with(request, messages) if request else messages, read)
+
+
+async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: Ask) -> str:
+    """Each of the prompts that a program names, beside the others as they are at first; numbers stay."""
+    first, rule = form.read(task.user_prompt), task.answer_format.describe()
+
+    async def induced(name: str) -> str | NoProposal:  # which breaks off no other's call
+        messages = named_induction(shown, form=form, first=first, name=name, answer_rule=rule)
+        read = partial(read_named_induced, form=form, first=first, name=name)
+        try:
+            return await ask(f"prompt={name}/induce", messages, read)
+        except NoProposal as reason:
+            return reason
+
+    texts: dict[str, str] = {}
+    for name, text in zip(form.slots, await gather(map(induced, form.slots)), strict=True):
+        if isinstance(text, NoProposal):
+            raise text
+        texts[name] = text
+    return str(replace(first, texts=texts))

@@ -43,6 +43,7 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         "optimizer": _model(config.optimizer) if config.optimizer else None,
         **({"judge": _model(config.judge)} if config.judge else {}),
         "tasks": [_task(task) for task in tasks],
+        **({"induced": "named"} if config.outer.under == "induced" and any(task.form for task in tasks) else {}),
         **({"tokenizer": tokenizer_digest(config.base)} if config.outer.max_prompt_tokens else {}),
     }
     return fingerprint_of(identity)

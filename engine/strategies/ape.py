@@ -5,6 +5,7 @@ it is the strategy of MetaSPO-APE (Choi, Baek and Hwang, NeurIPS 2025, and the a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,12 +14,15 @@ from pydantic.dataclasses import dataclass
 from metaspo.backends import Message
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.bandits import UpperConfidence
+from metaspo.engine.strategies.base import Malformed
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_tag
+from metaspo.engine.strategies.named_prompts import bare
 from metaspo.engine.strategies.search import CallBound, RoundSize, SearchContext
 from metaspo.engine.strategies.searching import BOTH_LEVELS, ask_or_none, new_prompts, prompt_reader, ranked
 from metaspo.engine.strategies.selection import bandit_ranking, most_calls
 from metaspo.engine.strategies.texts import messages, text
 from metaspo.engine.tasks.base import PLACEHOLDER, Example
+from metaspo.engine.tasks.named_prompts import NamedPrompts, PromptForm, slots_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,36 @@ def user_induction(examples: Sequence[Example], *, answer_rule: str) -> tuple[Me
 def read_induced(answer: str, *, answer_rule: str) -> str:
     """The user prompt that an induced instruction makes. Raises `Malformed`."""
     return completed(read_tag(answer, "user_prompt"), answer_rule)
+
+
+def named_induction(
+    examples: Sequence[Example], *, form: PromptForm, first: NamedPrompts, name: str, answer_rule: str
+) -> tuple[Message, ...]:
+    """Asks for one of the prompts that a program names, the others being as the first ones are."""
+    others = {other: prompt for other, prompt in first.texts.items() if other != name}
+    places = " and ".join(f"{{{slot}}}" for slot in form.slots[name])
+    slots = {
+        "name": name,
+        "others": str(NamedPrompts(others)) or "(none)",
+        "pairs": _pairs(examples),
+        "places": f"It must hold {places}, each exactly once: the program puts in there what belongs there."
+        if places
+        else "It holds no places in braces.",
+        "answer_rule": answer_rule,
+    }
+    return messages("ape", "user", "induce_named", slots)
+
+
+def read_named_induced(answer: str, *, form: PromptForm, first: NamedPrompts, name: str) -> str:
+    """The named prompt, with the places that it lacks below it. Raises `Malformed`."""
+    written = read_tag(answer, "user_prompt")
+    written = written if "question" in form.slots[name] else bare(written)
+    missing = [f"{{{slot}}}" for slot in form.slots[name] if slot not in slots_in(written)]
+    induced = "\n\n".join([written, *missing])
+    try:
+        return form.read(str(replace(first, texts={**first.texts, name: induced}))).texts[name]
+    except ValueError as reason:
+        raise Malformed(str(reason)) from reason
 
 
 def _pairs(examples: Sequence[Example]) -> str:

@@ -237,7 +237,7 @@ class OneOf:
         """The named prompt that is shown so."""
         if "question" in self._form.slots[self.name]:
             return shown.strip()
-        return _ADDED.sub("", shown).replace(PLACEHOLDER, "").strip()
+        return bare(shown)
 
     def _shown(self, whole: str) -> str:
         text = self._form.read(whole).texts[self.name]
@@ -256,6 +256,11 @@ class OneOf:
 
     def _step(self, step: str) -> str:
         return f"prompt={self.name}/{step}"
+
+
+def bare(shown: str) -> str:
+    """A prompt without the place of a question that is no part of it."""
+    return _ADDED.sub("", shown).replace(PLACEHOLDER, "").strip()
 
 
 def about(form: PromptForm, parent: NamedPrompts, name: str) -> str:

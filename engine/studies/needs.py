@@ -60,9 +60,9 @@ def test_calls(config: RunConfig, tasks: Sequence[Task]) -> int:
 
 
 def generalize_calls(table: GeneralizeTable, tasks: Sequence[Task]) -> Calls:
-    """Every target task's test split under each user prompt; one optimizer call for each that is induced."""
+    """Every target task's test split under each user prompt; one optimizer call for each text that is induced."""
     targets = [task for task in tasks if task.role == "target"]
-    induced = 0 if table.given else table.prompts * len(targets)
+    induced = 0 if table.given else table.prompts * sum(task.user_texts for task in targets)
     return replace(NO_CALLS, test=table.prompts * sum(task.calls(task.test) for task in targets), optimizer=induced)
 
 

@@ -231,6 +231,11 @@ class Task:
         return self.program.max_calls if self.program else 1
 
     @property
+    def user_texts(self) -> int:
+        """How many texts its user prompt is made of: more than one where a program names several."""
+        return len(self.form.slots) if self.form else 1
+
+    @property
     def grade_calls(self) -> int:
         """How many calls the grade of an answer takes at most, if each is answered in the form asked for."""
         return self.metric.calls_a_grade if isinstance(self.metric, Calling) else 0
