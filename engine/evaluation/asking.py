@@ -7,7 +7,7 @@ from typing import Protocol
 from metaspo.backends import Completion, RequestRejected
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
-from metaspo.engine.gather import gather
+from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.tasks import Example, Task
@@ -106,12 +106,12 @@ class ByProgram:
                 if answer is not None:
                     answers[row] = answer
 
-        await gather(look() for _ in rows[:LOOKING])  # not a task for each: most end at their first call
+        await gather_many(look() for _ in rows[:LOOKING])  # not a task for each: most end at their first call
         return {row: answers[row] for row in rows if row in answers}
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Answered]:
         """See `Asking`."""
-        answers = await gather(self._run(row, priority=priority) for row in rows)
+        answers = await gather_many(self._run(row, priority=priority) for row in rows)
         return [answer for answer in answers if answer is not None]
 
     async def _run(self, row: int, *, priority: Priority | None) -> Answered | None:

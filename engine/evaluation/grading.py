@@ -13,7 +13,7 @@ from metaspo.backends import RequestRejected
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.evaluation.scorecard import Outcome, Status, grade_answer, graded, ungraded
-from metaspo.engine.gather import gather
+from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Example, MetricError, Task, UserMetric
 from metaspo.engine.tasks.base import is_blocking
@@ -104,7 +104,7 @@ class ByGrader:
         outcomes = {row: self._read(answer, self._examples[row]) for row, answer in answers.items()}
         if self._grader.against_first:
             await self._refer(outcomes, priority)
-        await gather(self._one(row, outcome, priority, take) for row, outcome in outcomes.items())
+        await gather_many(self._one(row, outcome, priority, take) for row, outcome in outcomes.items())
 
     async def _refer(self, rows: Iterable[int], priority: Priority | None) -> None:
         """Get the answers under the first prompts, which are mostly there already."""
