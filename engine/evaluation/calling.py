@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import add
 from typing import Any, cast
 
 import anyio
@@ -53,14 +52,10 @@ class Asked:
 
 
 class CodeRun:
-    """One example's run; used once.
-
-    Attributes:
-        usage: of all its calls.
-    """
+    """One example's run; used once."""
 
     def __init__(self, code: CallingCode, asked: Asked) -> None:
-        self.usage = Usage(0, 0)
+        self._usages: list[Usage] = []
         self._code = code
         self._asking = asked
         self._draws = DrawCounter()
@@ -70,6 +65,11 @@ class CodeRun:
         self._over = False
         self._task: asyncio.Task[Any] | None = None
         self._calling: set[asyncio.Task[Any]] = set()  # others of the code's that wait for an answer
+
+    @property
+    def usage(self) -> Usage:
+        """Of all its calls."""
+        return Usage(*map(sum, zip(*self._usages, strict=True))) if self._usages else Usage(0, 0)
 
     async def returned(self, *arguments: object) -> object:
         """What the function returns, given these and its call; or `Raised`, or the server's refusal that it passes on.
@@ -120,14 +120,19 @@ class CodeRun:
         extra: Mapping[str, Any] | None = None,
     ) -> Completion:
         """See `Call`."""
-        model = self._asking.model
-        given = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
-        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        request = self._asking.model.request(self._messages(messages))
+        changes: dict[str, Any] = {}
+        if max_tokens is not None:
+            changes["max_tokens"] = max_tokens
+        if temperature is not None:
+            changes["temperature"] = temperature
+        if top_p is not None:
+            changes["top_p"] = top_p
         if stop is not None:
             changes["stop"] = tuple(stop)
-        if more := {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}:
-            changes["extra"] = _with(model.sampling.extra, more)
-        request = model.request(self._messages(messages))
+        if extra or tools is not None:
+            more = {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}
+            changes["extra"] = _with(request.sampling.extra, more)
         if changes:
             request = replace(request, sampling=replace(request.sampling, **changes))
         if response_format is not None:
@@ -136,7 +141,7 @@ class CodeRun:
 
     def _messages(self, messages: Messages) -> tuple[Message, ...]:
         told = [Message("user", messages)] if isinstance(messages, str) else messages
-        read = tuple(message if isinstance(message, Message) else read_message(message) for message in told)
+        read = tuple([message if isinstance(message, Message) else read_message(message) for message in told])
         return merged(read) if self._asking.roles == "merged" else read
 
     async def _answer(self, request: Request) -> Completion:
@@ -158,9 +163,10 @@ class CodeRun:
             if asking.priority is None:
                 completion = await self._look_up(request)
             else:
-                completion = await asking.gateway.complete(
+                answer = await asking.gateway.answer(
                     request, lane=asking.model.lane, account=asking.account, priority=asking.priority
                 )
+                completion = answer.completion
         except (RequestRejected, asyncio.CancelledError):
             raise
         except BaseException as reason:
@@ -168,7 +174,7 @@ class CodeRun:
             raise
         finally:
             self._calling.discard(task)
-        self.usage = _sum(self.usage, completion.usage)
+        self._usages.append(completion.usage)
         return completion
 
     async def _look_up(self, request: Request) -> Completion:
@@ -193,10 +199,6 @@ def _refusal_in(reason: BaseException) -> RequestRejected | None:
     if isinstance(reason, BaseExceptionGroup):
         return next(filter(None, map(_refusal_in, reason.exceptions)), None)
     return reason if isinstance(reason, RequestRejected) else None
-
-
-def _sum(first: Usage, second: Usage) -> Usage:
-    return Usage(*map(add, first, second))
 
 
 def _with(extra: str, more: Mapping[str, Any]) -> str:
