@@ -1,6 +1,7 @@
 """Single requests on their way in: those of one turn of the event loop are looked up in the store together.
 
-A look-up of its own for every request costs more than all else of a call before it is sent.
+A look-up of its own for every request costs more than all else of a call before it is sent. The first one of a turn
+waits for no others, as there mostly are none.
 """
 
 import asyncio
@@ -35,18 +36,24 @@ class Arrivals:
         self._look_up = look_up
         self._admit = admit
         self._arrived: list[Arrival] = []
+        self._others_wait = False  # of this turn
 
     def __repr__(self) -> str:
         return f"<Arrivals {len(self._arrived)}>"
 
     def add(self, arrival: Arrival) -> None:
-        """Settle it in the next turn of the loop with all that come until then; for a store on the spot."""
-        if not self._arrived:
-            asyncio.get_running_loop().call_soon(self.settle_arrived)
-        self._arrived.append(arrival)
+        """Settle it at once if it is the first of its turn of the loop, else after it with all others; for a store on
+        the spot."""
+        if self._others_wait:
+            self._arrived.append(arrival)
+            return
+        self._others_wait = True
+        asyncio.get_running_loop().call_soon(self.settle_arrived)
+        at_once(self.settle((arrival,)))
 
     def settle_arrived(self) -> None:
-        """Settle now what has come in this turn."""
+        """Settle now what else has come in this turn."""
+        self._others_wait = False
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
