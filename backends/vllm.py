@@ -92,13 +92,14 @@ class VllmReplica(StartedServer):
     @property
     def name(self) -> str:
         """ "vllm", the model's name, and the number of the replica."""
-        return f"vllm/{self._settings.model}/{self._number}"
+        model = self._settings.model  # of a folder its own name
+        return f"vllm/{Path(model).name if Path(model).is_absolute() else model}/{self._number}"
 
     @property
     def log_path(self) -> Path:
         """Where vLLM's own messages go, of all its starts."""
-        model = re.sub(r"[^\w.-]+", "-", self._settings.model)[-80:].strip("-")
-        return (self._logs or models_folder().parent / "logs") / f"vllm-{model}-{self._number}.log"
+        name = re.sub(r"[^\w.-]+", "-", self.name)[-100:].strip("-")
+        return (self._logs or models_folder().parent / "logs") / f"{name}.log"
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Send the request once; `time_limit` in seconds, without the first start. Raises a `BackendError`."""

@@ -78,6 +78,11 @@ class BoundFinder:
         limited = self._limited_releases([load for load in everything if load.chain])
         return Bound(max(*alone, work, limited[-1] if limited else 0.0), work)
 
+    def mean_latency(self, stages: Sequence[Stage]) -> float:
+        """Seconds of a call of the optimizer model; 0 where there is none."""
+        latencies = [self._latency(call) for stage in stages for unit in stage.units for call in unit.optimizer]
+        return sum(latencies) / max(1, len(latencies))
+
     def _afresh(self) -> "BoundFinder":
         return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)
 

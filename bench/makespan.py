@@ -6,7 +6,7 @@ Everything runs on virtual time, so figures are the same on every machine, to th
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from metaspo.backends import Backend
@@ -20,7 +20,14 @@ from metaspo.bench.work import Stage, work_of
 from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine.api import optimize
+from metaspo.engine.config.calls import count_calls
+from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.plan import Pace
+from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.gather import gather
+from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.studies.needs import Need
+from metaspo.engine.studies.scale import at_scales
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 REPLICAS = (1, 4, 16)
@@ -28,6 +35,7 @@ TIERS = (1, 3, 5)
 DOMAINS = 5  # runs in one process, each on tasks of its own
 DOMAINS_TIER = 3
 OVERFULL = 1.25  # times the places on the servers: what a user who knows them would set
+FILL = 8  # times as many answers as a server has places: what tells its speed
 SERVER_LIMITED = 0.8  # share of the bound that is the servers' own work
 
 Concurrency = int | Literal["auto"]
@@ -66,6 +74,8 @@ def measure_makespan(
             "auto: both found by metaspo.",
             "barriers: gather with semaphores of those sizes and a barrier after each kind of call; "
             "one by one: the reference's batches of 50. These two do several runs one after the other.",
+            "planned: what `metaspo plan --replicas … --tier …` says at least and at most, told how many answers a "
+            "second a full server gives and how long a call of the optimizer model takes.",
             f"Servers are the limit where their share of the bound is at least {SERVER_LIMITED:.0%}; "
             "the rest is waiting for the optimizer model, in which no work is there to be done.",
         ),
@@ -81,6 +91,8 @@ def _cell(size: Size, works: Mapping[str, Sequence[Stage]], server: VLLMModel, r
     places = round(OVERFULL * replicas * server.max_num_seqs)
     run = partial(ours, size, server=server, replicas=replicas, optimizer=optimizer, domains=tuple(works))
     fixed, auto = run(concurrency=places), run(concurrency="auto")
+    pace = Pace(speed=answers_a_second(server), answer_tokens=1, optimizer_seconds=finder.mean_latency(stages))
+    least, most = planned(size, pace, replicas=replicas, tier=tier, domains=tuple(works))
     barriers = theirs(with_barriers, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
     reference = theirs(one_by_one, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
     return {
@@ -92,6 +104,8 @@ def _cell(size: Size, works: Mapping[str, Sequence[Stage]], server: VLLMModel, r
         "ours fixed s": fixed,
         "ours fixed": fixed / bound.seconds,
         "ours auto": auto / bound.seconds,
+        "planned least": least / bound.seconds,
+        "planned most": most / bound.seconds,
         "barriers": barriers / bound.seconds,
         "one by one": reference / bound.seconds,
     }
@@ -115,6 +129,37 @@ def ours(
         async with Gateway(lanes, store=MemoryStore()) as gateway:
             await gather(optimize(make_run(size, domain=domain), gateway=gateway) for domain in domains)
             return asyncio.get_running_loop().time()
+
+    return run_virtual(main())
+
+
+def planned(size: Size, pace: Pace, *, replicas: int, tier: int, domains: Sequence[str] = ("",)) -> tuple[float, float]:
+    """Seconds at least and at most, as `metaspo plan` has them."""
+    runs = [make_run(size, domain=domain) for domain in domains]
+    optimizer = ModelTable(backend="openai", model="gpt-4o-mini", max_tokens=1024)
+    configs = [run.config.model_copy(update={"optimizer": optimizer}) for run in runs]
+    needs = [
+        Need(name=config.name, config=config, tasks=run.tasks, calls=count_calls(config, run.tasks))
+        for config, run in zip(configs, runs, strict=True)
+    ]
+    (scale,) = at_scales(needs, replicas=[replicas], tiers=[tier], pace=pace, parallel=len(needs))
+    return 3600 * scale.least, 3600 * scale.most
+
+
+@cache
+def answers_a_second(model: VLLMModel) -> float:
+    """Of one simulated server that has all it can take, of one prompt."""
+    run, count = make_run(Size(tasks=1, train=FILL * model.max_num_seqs, test=1)), FILL * model.max_num_seqs
+
+    async def main() -> float:
+        (server,) = _servers(model, 1)
+        base = model_of(run.config.base, lane="base", temperature=BASE_TEMPERATURE)
+        pair = PromptPair(run.config.system_prompt, run.tasks[0].user_prompt)
+        requests = [base.request(render(pair, example)) for example in run.tasks[0].train]
+        settings = LaneSettings(concurrency=round(OVERFULL * model.max_num_seqs))
+        async with Gateway([Lane("base", [server], settings)], store=MemoryStore()) as gateway:
+            await gateway.complete_many(requests, lane="base")
+            return count / asyncio.get_running_loop().time()
 
     return run_virtual(main())
 

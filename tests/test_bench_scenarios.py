@@ -132,6 +132,7 @@ def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() ->
     (row,) = reports[0].rows
     assert "simulated" in reports[0].title
     assert row["one by one"] > row["ours fixed"] >= 1  # type: ignore[operator]
+    assert row["planned least"] <= row["ours fixed"] <= row["planned most"]  # type: ignore[operator]
 
 
 def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:

@@ -37,17 +37,19 @@ LOCAL_BYTES = 500_000_000  # of a file whose size is not known yet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What the base model's servers are taken for.
+    """What the models' servers are taken for.
 
     Attributes:
         speed: answer tokens a second of one replica that has all the work it can take; None: 32 answers at once, a
             second each.
-        prompt_tokens, answer_tokens: of a call in the mean; None for an estimate from the texts.
+        prompt_tokens, answer_tokens: of a call of the base model in the mean; None for an estimate from the texts.
+        optimizer_seconds: that a call of the optimizer model takes in the mean.
     """
 
     speed: float | None = None
     prompt_tokens: float | None = None
     answer_tokens: float | None = None
+    optimizer_seconds: float = OPTIMIZER_SECONDS
 
 
 ASSUMED: Final = Pace()
@@ -126,7 +128,12 @@ def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls, *, pace: 
         shown = max(config.inner.failures, config.outer.failures * sum(task.role == "source" for task in tasks))
         prompt = META_PROMPT_TOKENS + shown * (question + GROWN_SYSTEM_TOKENS + base_answer)
         optimizer = _lane(
-            config.optimizer, calls.optimizer, prompt, OPTIMIZER_ANSWER_TOKENS, own=prompt, seconds=OPTIMIZER_SECONDS
+            config.optimizer,
+            calls.optimizer,
+            prompt,
+            OPTIMIZER_ANSWER_TOKENS,
+            own=prompt,
+            seconds=pace.optimizer_seconds,
         )
     judge = None
     if config.judge is not None and calls.judge:

@@ -1,6 +1,6 @@
 """How fast the base model's servers were in a run, as a plan takes it."""
 
-from metaspo.engine.config.plan import Pace
+from metaspo.engine.config.plan import OPTIMIZER_SECONDS, Pace
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import read_json
@@ -16,9 +16,10 @@ def measured_pace(run: RunDirectory) -> Pace:
         RunDirectoryError: where its files cannot be read.
     """
     summary, live = read_json(run, part="summary"), read_json(run, part="live")
-    use = summary.get("usage", {}).get("lanes", {}).get("base", {})
+    lanes = summary.get("usage", {}).get("lanes", {})
+    use, optimizer = lanes.get("base", {}), lanes.get("optimizer", {})
     lane = live.get("lanes", {}).get("base", {})
-    calls = use.get("calls", 0)
+    calls, asked = use.get("calls", 0), optimizer.get("calls", 0)
     if calls < FEWEST or not use.get("completion_tokens"):
         raise ConfigError(
             f"{run.name}: {calls} calls of its base model were answered in its last session, and a speed wants "
@@ -29,4 +30,7 @@ def measured_pace(run: RunDirectory) -> Pace:
         speed=use["completion_tokens"] / busy / max(1, len(lane.get("endpoints", ()))),
         prompt_tokens=use["prompt_tokens"] / calls,
         answer_tokens=use["completion_tokens"] / calls,
+        optimizer_seconds=optimizer["server_seconds"] / asked
+        if (asked := optimizer.get("calls"))
+        else OPTIMIZER_SECONDS,
     )

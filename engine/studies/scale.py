@@ -14,7 +14,6 @@ from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.plan import (
     BASE_SECONDS,
-    OPTIMIZER_SECONDS,
     SERVERS,
     LanePlan,
     Pace,
@@ -84,7 +83,7 @@ def at_scales(
         ConfigError: for a tier that a model's facts do not know.
         ModelFileUnavailable: for a local model that there is not.
     """
-    rounds = [_rounds_alone(need) for need in needs]
+    rounds = [_rounds_alone(need, pace) for need in needs]
     plans = [plan_calls(need.config, need.tasks, need.calls, pace=pace) for need in needs]
     dollars, gpus = _dollars(plans), max(_gpus(need.config.base) for need in needs)
     scales = []
@@ -126,7 +125,7 @@ def _gpus(table: ModelTable) -> int:
     return table.vllm.tensor_parallel if table.backend in SERVERS else 0
 
 
-def _rounds_alone(need: Need) -> float:
+def _rounds_alone(need: Need, pace: Pace) -> float:
     """Minutes that a run's rounds take one after the other, however many servers there are."""
     config, searched = need.config, need.calls.inner + need.calls.outer
     if not searched:
@@ -134,7 +133,7 @@ def _rounds_alone(need: Need) -> float:
     once = count_calls(config.model_copy(update={"iterations": 1, "train_calls": None}), need.tasks)
     iterations = searched / max(1, once.inner + once.outer)
     loops = (once.inner > 0) + (once.outer > 0)
-    asked = STEPS * OPTIMIZER_SECONDS if config.optimizer is not None and need.calls.optimizer else 0.0
+    asked = STEPS * pace.optimizer_seconds if config.optimizer is not None and need.calls.optimizer else 0.0
     return (iterations * loops * (asked + BASE_SECONDS) + 2 * BASE_SECONDS) / MINUTES
 
 
