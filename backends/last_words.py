@@ -16,13 +16,14 @@ _FAULT: Final = re.compile(r"^(?:[\w.]*(?:Error|Exception)|[\w ./-]+: error): \S
 _OF_ANOTHER: Final = ("See root cause above", "Engine core initialization failed", "Engine process failed to start")
 
 
-def last_words(log: bytes) -> str:
-    """The last fault that a log tells, without what only says that there was one; else its last line; "" for none."""
+def last_words(log: bytes, *, or_last_line: bool = True) -> str:
+    """The last fault that a log tells, without what only says that there was one; else its last line, if that is
+    wanted; "" for none."""
     text = _COLOUR.sub("", log[-TAIL:].decode(errors="replace"))
     lines = [line for raw in text.splitlines() if (line := _PREFIX.sub("", raw.strip()).strip())]
     faults = [line for line in lines if _FAULT.match(line)]
     causes = [line for line in faults if not any(words in line for words in _OF_ANOTHER)]
-    for told in (causes, faults, lines):
+    for told in (causes, faults, lines if or_last_line else []):
         if told:
             words = printable(without_secrets(told[-1]))
             return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

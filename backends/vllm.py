@@ -16,7 +16,7 @@ import anyio
 
 from metaspo.backends import watchdog
 from metaspo.backends.base import Reply, Request
-from metaspo.backends.errors import BackendError, Unreachable
+from metaspo.backends.errors import BackendError, ConnectionLost, Unreachable
 from metaspo.backends.gpus import VISIBLE
 from metaspo.backends.last_words import TAIL, last_words
 from metaspo.backends.model_files import models_folder
@@ -87,6 +87,7 @@ class VllmReplica(StartedServer):
         self._ports = ports or free_port
         self._siblings: Sequence[VllmReplica] = ()
         self._restarts = 0
+        self._began = 0  # where the log of its latest start begins
         self._words = ""
 
     @property
@@ -111,9 +112,15 @@ class VllmReplica(StartedServer):
         return reply
 
     def _fallen(self) -> BackendError:
-        """What a call is told that finds it dead; it is being started again from here on, if it may."""
-        if self._restarts >= RESTARTS and (self._starting is None or self._starting.done()):
-            return self._given_up()
+        """What a call is told that found it dead. Cases: it has been started again meanwhile; it is being; it is from
+        here on, if it may."""
+        if self.address is not None:
+            return ConnectionLost(f"{self.name} died and was started again.", before_answer=True)
+        starts = self._starting is not None and not self._starting.done()
+        if not starts:
+            self._words = self._read_words(self._began, or_last_line=False)  # of one that is killed there are none
+            if self._restarts >= RESTARTS:
+                return self._given_up()
         self._begin_start()
         return Unreachable(f"{self.name} died and is started again{self._said()}.")
 
@@ -129,7 +136,6 @@ class VllmReplica(StartedServer):
         if self._restarts >= RESTARTS:
             raise self._given_up()
         self._restarts += 1
-        self._words = await anyio.to_thread.run_sync(self._read_words, 0)
         try:
             return await super()._start_anew()
         except LocalServerFailed as error:  # it may have been too soon: its GPU's memory was not free yet
@@ -143,11 +149,11 @@ class VllmReplica(StartedServer):
                 "name it in the model's vllm.command."
             )
         for _ in range(_PORTS):
-            begin = self._log_size()
+            self._began = self._log_size()
             client = await self._launch_at(program, self._ports())
             if client is not None:
                 return client
-            self._words = self._read_words(begin)
+            self._words = self._read_words(self._began)
             if not _TAKEN.search(self._words):
                 break
         status = self._process.returncode if self._process is not None else None
@@ -214,12 +220,12 @@ class VllmReplica(StartedServer):
     def _log_size(self) -> int:
         return self.log_path.stat().st_size if self.log_path.is_file() else 0
 
-    def _read_words(self, begin: int) -> str:
+    def _read_words(self, begin: int, *, or_last_line: bool = True) -> str:
         """Its last words, from a byte of the log on."""
         try:
             with self.log_path.open("rb") as log:
                 log.seek(max(begin, self._log_size() - TAIL))
-                return last_words(log.read(TAIL))
+                return last_words(log.read(TAIL), or_last_line=or_last_line)
         except OSError:
             return ""
 

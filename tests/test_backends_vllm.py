@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_backends_local import wait_until_gone
 
-from metaspo.backends import LocalServerFailed, Message, Request, Unreachable
+from metaspo.backends import ConnectionLost, LocalServerFailed, Message, Request, Unreachable
 from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.last_words import last_words
 from metaspo.backends.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
@@ -145,6 +145,21 @@ async def test_one_that_died_is_started_again_while_its_calls_go_elsewhere(put: 
     assert len({start["key"] for start in fake.starts()}) == 2
     assert "Starting vLLM" in server.log_path.read_text()
     assert "again" in server.log_path.read_text()
+
+
+async def test_a_call_that_hears_late_of_a_death_ends_no_server_that_has_been_started_since(
+    put: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    """It goes again at once."""
+    fake: Installed = put()
+    async with open_replica(replica(tmp_path)) as server:
+        await server.start()
+        late = server._fallen()
+        assert isinstance(late, ConnectionLost)
+        assert late.before_answer
+        assert await answer(server) == f"pid {fake.starts()[0]['pid']}"
+    assert len(fake.starts()) == 1
 
 
 async def test_one_that_dies_too_often_is_given_up_with_its_words(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
@@ -275,7 +290,9 @@ def test_last_words_are_one_line_that_can_be_shown(log: bytes) -> None:
 
 
 def test_last_words_are_the_last_cause() -> None:
-    assert last_words(b"INFO 11-28 18:00:00 [a.py:1] Loading\nKilled\n") == "Killed"
+    killed = b"INFO 11-28 18:00:00 [a.py:1] Loading\nKilled\n"
+    assert last_words(killed) == "Killed"
+    assert last_words(killed, or_last_line=False) == ""
     usage = b"usage: vllm serve\nvllm serve: error: unrecognized arguments: --no\n"
     assert last_words(usage) == "vllm serve: error: unrecognized arguments: --no"
     assert (
