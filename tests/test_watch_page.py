@@ -167,3 +167,19 @@ async def test_a_run_is_stopped_by_two_presses_of_a_button(project: Path, server
         await page.until("document.querySelector('#stop').hidden")
         assert page.faults == []
     server.release()
+
+
+async def test_what_a_killed_run_was_scoring_is_not_being_scored_any_more(project: Path, server: ChatServer) -> None:
+    running = await asyncio.to_thread(lambda: run_into(project, server, calls=60))
+    async with open_page() as page, serve_watch(RUNS, port=0) as address:
+        await page.open(address)
+        await page.until("document.querySelector('#tree') && document.querySelector('#tree').textContent")
+        await page.until(f"{text_of('#tree')}.includes('being scored')")
+        running.kill()
+        await asyncio.to_thread(end, running)
+        await page.until(f"{text_of('#state')} === 'broken off'")
+        await page.until(f"{text_of('#tree')}.includes('not scored')")
+        assert "being scored" not in await page.value(text_of("#tree"))
+        assert (await page.value(text_of("#dollars"))).endswith(" calls"), "no price is known"
+        assert page.faults == []
+    server.release()

@@ -81,7 +81,7 @@ function drawState(state) {
   $("bar").style.width = 100 * (share || 0) + "%";
   say("left", running ? (progress ? progress.left : "") : state.state === "finished" ? "done" : !state.goes_on_with ? "start it again to go on: everything paid for is kept" : "everything paid for is kept; to go on:");
   $("again").hidden = !state.goes_on_with;
-  say("again-command", state.goes_on_with);
+  if ($("again-command").textContent !== state.goes_on_with) $("again-command").replaceChildren(...state.goes_on_with.split(" ").flatMap((word) => [el("span", { class: "word" }, word), " "]).slice(0, -1));
   drawStage();
 
   const first = points.length ? points[0].score : null, best = points.length ? Math.max(...points.map((point) => point.score)) : null;
@@ -95,11 +95,12 @@ function drawState(state) {
   say("verdict", gain ? gain.verdict + (onTest ? "" : "; on the examples that it was chosen by, which flatters") : "");
 
   const cap = spent.cap || {};
-  say("dollars", spent.text);
+  const priced = spent.text !== "unknown";  // of a model without prices the calls are what it took
+  say("dollars", priced ? spent.text : `${number(spent.calls)} calls`);
   const capped = cap.dollars ? [spent.dollars, cap.dollars, "$" + cap.dollars.toFixed(2)] : cap.calls ? [spent.calls, cap.calls, number(cap.calls) + " calls"] : cap.tokens ? [spent.tokens, cap.tokens, number(cap.tokens) + " tokens"] : null;
   $("cap-bar").hidden = !capped;
   if (capped) $("cap").style.width = Math.min(100, (100 * capped[0]) / capped[1]) + "%";
-  say("calls", `${number(spent.calls)} calls, ${number(spent.tokens)} tokens${capped ? "; the cap is " + capped[2] : ""}`);
+  say("calls", `${priced ? number(spent.calls) + " calls, " : ""}${number(spent.tokens)} tokens${priced ? "" : "; no price is known"}${capped ? "; the cap is " + capped[2] : ""}`);
   drawElapsed();
   drawCurve(points);
   say("prompt", state.system_prompt || "");
@@ -222,9 +223,10 @@ function drawTree() {
 }
 
 function candidateNode(one, depth, times) {
-  const key = "@" + one.address;
+  const key = "@" + one.address, open = one.fate === "being scored", going = seen.state && seen.state.state === "running";
+  const fate = open && !going ? "not scored" : one.fate;
   let node = nodes.get(key);
-  const says = JSON.stringify([one, depth, times]);
+  const says = JSON.stringify([one, fate, depth, times]);
   if (!node) {
     node = el("details", { "data-address": one.address }, el("summary", {}), el("div", { class: "inside" }));
     node.addEventListener("toggle", () => { if (node.open) openCandidate(one.address, node); });
@@ -234,10 +236,10 @@ function candidateNode(one, depth, times) {
   node.says = says;
   node.classList.remove("depth-0", "depth-1", "depth-2", "depth-3", "depth-4");
   node.classList.add("depth-" + Math.min(depth, 4));
-  const known = ["kept", "passed over", "dropped", "being scored"].includes(one.fate);
+  const known = open || ["kept", "passed over", "dropped"].includes(fate);
   node.firstChild.replaceChildren(
     el("span", { class: "score" }, percent(one.score)),
-    el("span", { class: "tag " + (known ? slug(one.fate) : "") }, known ? one.fate : times > 1 ? `no prompt, ${times}×` : "no prompt"),
+    el("span", { class: "tag " + (known ? slug(fate) : "") }, known ? fate : times > 1 ? `no prompt, ${times}×` : "no prompt"),
     el("span", { class: "what", title: one.address }, one.text || one.fate),
   );
   if (node.open) openCandidate(one.address, node);
@@ -385,8 +387,9 @@ function watchRun() {
   source.onopen = () => say("link", "");
   source.onerror = () => say("link", "not connected; trying again");
   source.addEventListener("state", (event) => {
+    const before = seen.state;
     seen.state = JSON.parse(event.data);
-    changed("state", "servers", "tasks");
+    changed("state", "servers", "tasks", ...(before && before.state !== seen.state.state ? ["candidates"] : []));
     loadAnswers();
   });
   source.addEventListener("candidates", (event) => {
@@ -414,7 +417,8 @@ function gridNodes(grid) {
     if (!one) return el("td", {});
     const bar = el("i", {}), text = one.score || (one.state === "to come" ? "·" : one.share ? Math.floor(100 * one.share) + "%" : one.state);
     bar.style.width = 100 * (one.state === "finished" ? 1 : one.share || 0) + "%";
-    return el("td", { class: "cell " + slug(one.state), title: one.state }, one.name ? el("a", { href: "/?run=" + encodeURIComponent(one.name) }, text) : text, el("div", { class: "bar" }, bar));
+    const broken = ["finished", "running", "to come"].includes(one.state) || text === one.state ? null : el("div", {}, one.state);
+    return el("td", { class: "cell " + slug(one.state), title: one.state }, one.name ? el("a", { href: "/?run=" + encodeURIComponent(one.name) }, text) : text, el("div", { class: "bar" }, bar), broken);
   };
   const head = el("tr", {}, ...["method", ...grid.columns].map((column) => el("th", {}, column)));
   return [
