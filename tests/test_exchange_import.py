@@ -119,6 +119,20 @@ def test_a_config_of_promptfoo_becomes_a_task(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_prompt_of_promptfoo_holds_as_text_is_no_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a config without a name is named after its folder, wherever one stands."""
+    prompt = "{a} {% raw %}{{x}} {% y %}{% endraw %} {{ '{{z}}' }} {{text}} {% raw %}{{text}}{% endraw %} {{text}}."
+    config = {"prompts": [prompt], "tests": [{"vars": {"text": "T"}, "assert": [{"type": "equals", "value": "yes"}]}]}
+    as_files(tmp_path, {"promptfooconfig.yaml": json.dumps(config)})
+    monkeypatch.chdir(tmp_path)
+    (task,) = read_files([Path("promptfooconfig.yaml")]).tasks
+    assert task.name == tmp_path.name.strip("-_")
+    assert task.user_prompt == "{a} {{x}} {% y %} {{z}} {question}."
+    assert task.rows == (("T {{text}} T", ("yes",)),)
+
+
 def program(*demos: dict[str, Any]) -> str:
     fields = [{"prefix": "Text:", "description": "${text}"}, {"prefix": "Label:", "description": "which"}]
     state: dict[str, Any] = {

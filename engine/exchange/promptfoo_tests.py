@@ -16,8 +16,8 @@ from metaspo.engine.exchange.prompt_files import roles_of
 from metaspo.engine.exchange.structured import read_structured
 from metaspo.engine.tasks.base import PLACEHOLDER
 
-_VARIABLE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LITERAL: Final = re.compile(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
+_TOKEN: Final = re.compile(rf"{_LITERAL.pattern}|\{{\{{\s*(?P<variable>\w+)\s*\}}\}}", re.DOTALL)
 _ONE: Final = {"equals", "contains", "icontains", "starts-with"}
 _SEVERAL: Final = {"contains-any", "icontains-any"}
 MAX_TESTS: Final = 100_000  # of the lists in one
@@ -53,7 +53,7 @@ def _name(data: Mapping[str, Any], path: Path) -> str:
     default = data.get("defaultTest")
     metadata = default.get("metadata", {}) if isinstance(default, Mapping) else {}
     stem = path.name.partition(".")[0] if path.stem == "promptfooconfig" else path.stem.removeprefix("promptfooconfig.")
-    return task_name(str(metadata.get("task") or (path.parent.name if stem == "promptfooconfig" else stem)))
+    return task_name(str(metadata.get("task") or (path.absolute().parent.name if stem == "promptfooconfig" else stem)))
 
 
 def _prompt(data: Mapping[str, Any], path: Path) -> tuple[str, str, list[str]]:
@@ -89,13 +89,18 @@ def _of_file(text: str, path: Path) -> str:
 
 def _around_variables(template: str, path: Path) -> tuple[str, str, str]:
     """What stands before the first variable, from it to the last one, and after it; only the middle is a template."""
-    marks = list(_VARIABLE.finditer(template))
+    marks = _variables(template)
     if not marks:
         raise ConfigError(
             f"{path}: its prompt has no variable, such as {{{{question}}}}, for what differs from test to test"
         )
     start, end = marks[0].start(), marks[-1].end()
     return _plain(template[:start], path), template[start:end], _plain(template[end:], path)
+
+
+def _variables(template: str) -> list[re.Match[str]]:
+    """Where a template names its variables; within a literal part nothing is one."""
+    return [token for token in _TOKEN.finditer(template) if token["variable"]]
 
 
 def _plain(template: str, path: Path) -> str:
@@ -124,10 +129,10 @@ def _checked(text: str, path: Path) -> str:
 def _filled(span: str, values: Mapping[str, str], path: Path) -> str:
     """The part of the prompt that differs from test to test, for one of them."""
     text, at = [], 0
-    for mark in _VARIABLE.finditer(span):
-        if mark[1] not in values:
-            raise ConfigError(f"{path}: a test has no variable '{mark[1]}', which its prompt names")
-        text += [_plain(span[at : mark.start()], path), values[mark[1]]]
+    for mark in _variables(span):
+        if mark["variable"] not in values:
+            raise ConfigError(f"{path}: a test has no variable '{mark['variable']}', which its prompt names")
+        text += [_plain(span[at : mark.start()], path), values[mark["variable"]]]
         at = mark.end()
     return "".join(text)
 
