@@ -12,9 +12,10 @@ from world import World
 
 from metaspo.engine import evaluate
 from metaspo.engine.config.baselines import baseline_prompt
-from metaspo.engine.studies import ablation
+from metaspo.engine.studies import GridConfig, ablation, prepare_grid
 
 WORLD = World(3, malformed=0.1)
+METHODS = ["default", "cot", "metaspo", "outer-only"]
 GRID = """
 config = "run.toml"
 seeds = [1, 2]
@@ -49,6 +50,16 @@ def with_train_examples_of_the_target(project: Path) -> None:
 
 def scores(data: Any) -> dict[str, float | None]:  # noqa: ANN401 - whatever the command printed
     return {row["method"]: row["mean over tasks"] for row in data["tables"]["scores"]}
+
+
+def test_cells_of_any_method_and_seed_share_the_rows_that_were_read(project: Path) -> None:
+    config = GridConfig.model_validate({"name": "grid", "config": "run.toml", "seeds": [1, 2], "methods": METHODS})
+    cells = prepare_grid(config, folder=project).cells
+    tasks = [{task.name: task for task in cell.prepared.tasks} for cell in cells]
+    assert len(tasks) == 2 * len(METHODS)
+    for of_cell in tasks:
+        for name in of_cell.keys() & tasks[0].keys():
+            assert {id(one) for one in of_cell[name].test} == {id(one) for one in tasks[0][name].test}
 
 
 def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> None:

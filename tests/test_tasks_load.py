@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks
+from metaspo.engine.tasks import Example, Label, Notice, Task, TaskError, TaskSpec, load_task, load_tasks, read_once
 from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.sampling import draw
 from metaspo.engine.tasks.sources import read_rows
@@ -40,6 +40,32 @@ def test_labels_left_out_are_the_answers_of_the_data(folder: Path) -> None:
     task = load_task(_spec(answer="label", test="test.jsonl"), base_dir=folder, seed=1)
     assert task.answer_format == Label(("no", "Yes"))
     assert {answer for example in (*task.train, *task.test) for answer in example.answers} == {"no", "Yes"}
+
+
+def test_a_reader_reads_once_for_every_seed_and_no_two_specs_are_taken_for_one(folder: Path) -> None:
+    specs = [_spec(train_size=5, answer=kind) for kind in ("label", "text")]
+    alone = {
+        (spec.answer.kind, seed): load_task(spec, base_dir=folder, seed=seed) for spec in specs for seed in (1, 2, 3)
+    }
+    reader = read_once()
+    load_tasks(specs[:1], base_dir=folder, seed=1, reader=reader)
+    load_task(specs[1], base_dir=folder, seed=1, reader=reader)
+    (folder / "train.jsonl").unlink()
+    for (kind, seed), task in alone.items():
+        (spec,) = (spec for spec in specs if spec.answer.kind == kind)
+        assert load_task(spec, base_dir=folder, seed=seed, reader=reader).train == task.train
+    with pytest.raises(TaskError, match="no such file"):
+        load_task(_spec(answer="integer"), base_dir=folder, seed=1, reader=reader)
+
+
+def test_a_reader_tells_each_run_of_rows_that_are_left_out(folder: Path) -> None:
+    with (folder / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\nnonsense")
+    spec = _spec(train={"path": "train.jsonl", "bad_rows": "skip"}, answer="label")
+    reader, told = read_once(), list[Notice]()
+    for seed in (1, 2):
+        load_task(spec, base_dir=folder, seed=seed, notify=told.append, reader=reader)
+    assert [notice.kind for notice in told] == ["bad-rows", "bad-rows"]
 
 
 def test_number_words_and_digits_are_one_label_where_they_count_as_such(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from metaspo.engine.project import file_name, project_folder
 from metaspo.engine.runs.directory import RunDirectory, run_directory
 from metaspo.engine.runs.identity import fingerprint_of
 from metaspo.engine.runs.start import NO_RUN, StartedFrom, with_start
-from metaspo.engine.tasks import Notice, Task, load_tasks
+from metaspo.engine.tasks import Notice, Reader, Task, load_tasks
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
 
@@ -93,6 +93,7 @@ def prepare(
     overrides: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     data_folder: Path | None = None,
+    reader: Reader | None = None,
 ) -> Prepared:
     """Validate a config (a TOML file's path, a mapping, or a `RunConfig`) and load its tasks.
 
@@ -115,7 +116,7 @@ def prepare(
     config, start = with_start(config, base=runs, source=source)
     notices: list[Notice] = []
     data = data_folder or beside
-    tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append)
+    tasks = load_tasks(config.tasks, base_dir=data, seed=config.seed, notify=notices.append, reader=reader)
     check_config(config, source=source)
     return Prepared(
         config=config,

@@ -20,7 +20,7 @@ from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_seen, check_writes
 from metaspo.engine.studies.results import model_label
-from metaspo.engine.tasks import Task
+from metaspo.engine.tasks import Reader, Task, read_once
 from metaspo.engine.tasks.spec_table import PathText
 
 OWN_TASKS = ""  # the domain of a grid that names none: the config's own tasks
@@ -167,8 +167,18 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
     if config.adapt is not None:
         check_adapting(base, source=str(path))
     names = _run_names(methods)
+    reader = read_once()
     cells = tuple(
-        _cell(config, path, variant, iterations=base.iterations, domain=domain, seed=seed, name=names[variant.name])
+        _cell(
+            config,
+            path,
+            variant,
+            iterations=base.iterations,
+            domain=domain,
+            seed=seed,
+            name=names[variant.name],
+            reader=reader,
+        )
         for domain in config.domains or (OWN_TASKS,)
         for variant in methods
         for seed in config.seeds
@@ -214,7 +224,15 @@ def _run_names(methods: Sequence[Method]) -> Mapping[str, str]:
 
 
 def _cell(
-    config: GridConfig, path: Path, variant: Method, *, iterations: int, domain: str, seed: int, name: str
+    config: GridConfig,
+    path: Path,
+    variant: Method,
+    *,
+    iterations: int,
+    domain: str,
+    seed: int,
+    name: str,
+    reader: Reader,
 ) -> Cell:
     parts: Sequence[str] = [config.name, name, *([domain] if domain else []), f"seed{seed}"]
     changes: dict[str, Any] = {"name": ".".join(parts), "seed": seed}
@@ -225,7 +243,8 @@ def _cell(
     if config.equal_calls is not None and not variant.fixed:
         changes["train_calls"] = config.equal_calls * (len(config.domains) if variant.everywhere else 1)
     try:
-        prepared = prepare(path, overrides={**variant.overrides(iterations), "test.baseline": False, **changes})
+        overrides = {**variant.overrides(iterations), "test.baseline": False, **changes}
+        prepared = prepare(path, overrides=overrides, reader=reader)
     except ConfigError as error:
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     check_writes(variant, prepared)

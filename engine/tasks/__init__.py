@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Text,
         build_format,
     )
-    from metaspo.engine.tasks.load import load_task, load_tasks
+    from metaspo.engine.tasks.load import Reader, load_task, load_tasks, read_once
     from metaspo.engine.tasks.metric_spec import METRIC_NAMES
     from metaspo.engine.tasks.metrics import (
         Accuracy,
@@ -87,6 +87,7 @@ __all__ = [
     "Number",
     "OrUnanswerable",
     "Plugin",
+    "Reader",
     "Tagged",
     "Tally",
     "Task",
@@ -101,6 +102,7 @@ __all__ = [
     "digits_for_words",
     "load_task",
     "load_tasks",
+    "read_once",
     "similarity_of",
     "single_braces",
     "squad_normalize",

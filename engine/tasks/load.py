@@ -1,8 +1,9 @@
 """From a task's spec to a `Task`: read, check every answer, sample."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from metaspo.engine.tasks.metric_spec import MetricTable, of_a_program, path_of
 from metaspo.engine.tasks.metrics import Agreement, build_metric, own_metric
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.programs import Program, build_program
-from metaspo.engine.tasks.sampling import Notice, Notify, ignore, notice_overlap, notice_repeats, sampled
+from metaspo.engine.tasks.sampling import Notice, Notify, Split, ignore, notice_overlap, notice_repeats, sampled
 from metaspo.engine.tasks.shown import shown
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.engine.tasks.spec import TaskSpec
@@ -34,16 +35,38 @@ from metaspo.engine.tasks.spec import TaskSpec
 _MAX_LABELS: Final = 100
 
 
-def load_tasks(specs: Sequence[TaskSpec], *, base_dir: Path, seed: int, notify: Notify = ignore) -> tuple[Task, ...]:
-    """Every task, in the order given. Raises `TaskError`, also where two have one name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRows:
+    """What a task's files hold, every answer checked: what samples are drawn from, of any seed.
+
+    Attributes:
+        bad: by split, what is wrong with the rows that are left out.
+    """
+
+    answer: AnswerSpec
+    answer_format: AnswerFormat
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    bad: Mapping[Split, Sequence[str]]
+
+
+Reader = Callable[[TaskSpec, Path], TaskRows]
+
+
+def load_tasks(
+    specs: Sequence[TaskSpec], *, base_dir: Path, seed: int, notify: Notify = ignore, reader: Reader | None = None
+) -> tuple[Task, ...]:
+    """Every task, in the order given, as `load_task` does. Raises `TaskError`, also where two have one name."""
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
             raise TaskError(f"tasks.name: {name!r} is the name of {names.count(name)} tasks; give each its own")
-    return tuple(load_task(spec, base_dir=base_dir, seed=seed, notify=notify) for spec in specs)
+    return tuple(load_task(spec, base_dir=base_dir, seed=seed, notify=notify, reader=reader) for spec in specs)
 
 
-def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ignore) -> Task:
+def load_task(
+    spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ignore, reader: Reader | None = None
+) -> Task:
     """Read and check a task's data; blocks on files and, for a dataset, on the network.
 
     Every row is checked, also those that are not sampled: whether data are accepted does not depend on the seed.
@@ -52,31 +75,58 @@ def load_task(spec: TaskSpec, *, base_dir: Path, seed: int, notify: Notify = ign
         base_dir: the config file's folder, where relative paths start.
         seed: the run's; the sample depends on it, the task's name, the split and the question only.
         notify: called with each `Notice`.
+        reader: reads the files; `read_once` where many tasks are loaded from the same ones.
 
     Raises:
         TaskError: the data or the spec is wrong; one line with file and line or key.
     """
     try:
-        return _load(spec, base_dir, seed, notify)
+        return _load(spec, base_dir, seed, notify, reader or read_task)
     except TaskError as error:
         raise TaskError(f"{error} [task {spec.name!r}]") from error
 
 
-def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify) -> Task:
+def read_task(spec: TaskSpec, base_dir: Path) -> TaskRows:
+    """Read a task's files. Raises `TaskError`."""
     raw_train, bad_train = _read(spec, spec.train, base_dir)
     raw_test, bad_test = _read(spec, spec.test, base_dir)
     answer = _with_labels(spec.answer, (*raw_train, *raw_test))
     answer_format = _format(answer, base_dir)
+    return TaskRows(
+        answer=answer,
+        answer_format=answer_format,
+        train=_canonical(spec, answer_format, raw_train, spec.train, bad_train),
+        test=_canonical(spec, answer_format, raw_test, spec.test, bad_test),
+        bad={"train": bad_train, "test": bad_test},
+    )
+
+
+def read_once() -> Reader:
+    """A reader that reads each task's files once, however many runs are prepared with it."""
+    kept: dict[tuple[str, Path], list[tuple[TaskSpec, TaskRows]]] = defaultdict(list)
+
+    def read(spec: TaskSpec, base_dir: Path) -> TaskRows:
+        of_name = kept[spec.name, base_dir]
+        rows = next((rows for there, rows in of_name if there == spec), None)
+        if rows is None:
+            rows = read_task(spec, base_dir)
+            of_name.append((spec, rows))
+        return rows
+
+    return read
+
+
+def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Reader) -> Task:
+    rows = reader(spec, base_dir)
+    answer, answer_format = rows.answer, rows.answer_format
     metric = _metric(spec, answer_format, base_dir)
     program = _program(spec, base_dir)
-    read_train = _canonical(spec, answer_format, raw_train, spec.train, bad_train)
-    read_test = _canonical(spec, answer_format, raw_test, spec.test, bad_test)
-    for split, bad in (("train", bad_train), ("test", bad_test)):
+    for split, bad in rows.bad.items():
         if bad:
             message = f"{len(bad)} {split} rows cannot be used and are left out; the first: {bad[0]}"
             notify(Notice(task=spec.name, kind="bad-rows", count=len(bad), message=message))
-    train = sampled(spec, "train", read_train, seed, notify)
-    test = sampled(spec, "test", read_test, seed, notify)
+    train = sampled(spec, "train", rows.train, seed, notify)
+    test = sampled(spec, "test", rows.test, seed, notify)
     notice_repeats(spec, "train", train, notify)
     notice_repeats(spec, "test", test, notify)
     notice_overlap(spec, train, test, notify)
