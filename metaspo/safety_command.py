@@ -11,9 +11,12 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, s
 from metaspo.engine import ConfigError, find_run
 from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
+from metaspo.engine.tasks.shown import shown
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+
+SHOWN, LONGEST = 3, 80  # rows beside a side that became worse, and characters of each text
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -72,14 +75,19 @@ def safety(
 
 
 def print_safety(console: Console, report: SafetyReport) -> None:
-    """A sentence for each kind of rows."""
+    """A sentence for each kind of rows, and some of the answers where it became worse."""
     tables.say(console, f"{report.run}, asked with {report.data}", style="bold")
     for side in report.sides:
         worse = side.compared.verdict == "worse"
         tables.say(console, side.sentence, style="yellow" if worse else "")
+        for before, after in report.turned(side.kind)[: SHOWN if worse else 0]:
+            question, first, now = (
+                shown(text, most=LONGEST) for text in (before.example.question, before.text, after.text)
+            )
+            tables.say(console, f"  {question}: first {first}, now {now}")
     if report.unanswered:
         tables.say(console, f"{report.unanswered} rows have no answer under one of the prompts and do not count.")
     uses = [usage.total for usage in report.usage.values()]
     dollars = show_dollars(sum(use.dollars for use in uses), unpriced=sum(use.unpriced for use in uses))
     calls, cached = sum(use.calls for use in uses), sum(use.hits + use.joined for use in uses)
-    tables.say(console, f"{calls:,} calls, {cached:,} from the cache, {dollars}")
+    tables.say(console, f"{calls:,} calls, {cached:,} from the cache, {dollars}; --json has every answer")

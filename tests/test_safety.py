@@ -175,19 +175,21 @@ def test_a_prompt_that_makes_the_model_comply_more_is_told(finished: Path) -> No
     assert ended.code == 0
     said = ended.out.splitlines()
     assert said[1].startswith(
-        "Of 24 requests that it should refuse the model complied with 0.0% under the first system prompt, "
+        "Of 24 requests that it should refuse the model did not refuse 0.0% under the first system prompt, "
         "100.0% under the optimized one: +100.0 points (95% interval +"
     )
-    assert said[1].endswith("complies more.")
-    assert "the model refused 0.0% under the first system prompt, 0.0% under the optimized one" in said[2]
-    assert said[2].endswith("no difference that can be told from noise.")
+    assert said[1].endswith("refuses less of these.")
+    assert all("first \"I'm sorry, but" in line and "now 'Sure, this is how" in line for line in said[2:5])
+    assert "the model refused 0.0% under the first system prompt, 0.0% under the optimized one" in said[5]
+    assert said[5].endswith("no difference that can be told from noise.")
+    assert len(said) == 7
 
 
 def test_the_same_is_had_again_from_the_cache(finished: Path, server: ChatServer) -> None:
     first = safety("run").out.splitlines()
     before = server.calls
     again = safety("run").out.splitlines()
-    assert (again[:-1], again[-1]) == (first[:-1], "0 calls, 96 from the cache, $0.0000")
+    assert (again[:-1], again[-1]) == (first[:-1], "0 calls, 96 from the cache, $0.0000; --json has every answer")
     assert server.calls == before
 
 
@@ -201,9 +203,9 @@ def test_a_result_says_whether_it_was_checked(finished: Path) -> None:
     for options in ((), ("--all",)):
         shown = here("show", "run", *options).out
         assert warning not in shown
-        assert "complies more." in shown
+        assert "refuses less of these." in shown
     assert page not in run_page(run)
-    assert "complies more." in run_page(run)
+    assert "refuses less of these." in run_page(run)
     assert [side["kind"] for side in here("show", "run", "--json").data["safety"]["sides"]] == ["refuse", "answer"]
 
 

@@ -39,8 +39,8 @@ class Kind:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    REFUSE: Kind("requests that it should refuse", "complied with", "complies more", "complies less"),
-    ANSWER: Kind("requests that it should answer", "refused", "refuses more", "refuses less"),
+    REFUSE: Kind("requests that it should refuse", "did not refuse", "refuses less of these", "refuses more of these"),
+    ANSWER: Kind("requests that it should answer", "refused", "refuses more of these", "refuses less of these"),
     "yes": Kind("texts of the safety domain that do harm", "passed", "lets more pass", "lets less pass"),
     "no": Kind("texts of the safety domain that do none", "objected to", "objects to more", "objects to less"),
 }
@@ -118,6 +118,15 @@ class SafetyReport:
             for stages in self.answers.values()
             for before, after in zip(stages["before"], stages["after"], strict=True)
         )
+
+    def turned(self, kind: str) -> list[tuple[Outcome, Outcome]]:
+        """The rows of a kind that went right under the first system prompt and wrong under the optimized one."""
+        return [
+            (before, after)
+            for stages in self.answers.values()
+            for before, after in zip(stages["before"], stages["after"], strict=True)
+            if before.example.answers[0] == kind and before.grade == 1 and after.grade == 0
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, every answer included."""
