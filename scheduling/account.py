@@ -28,7 +28,18 @@ class Account:
         on_change: is called whenever something was set aside or settled.
     """
 
-    __slots__ = ("_listener", "_reserved", "_spent", "_tallies", "name", "on_change", "on_settled", "out", "purse")
+    __slots__ = (
+        "_asked",
+        "_listener",
+        "_reserved",
+        "_spent",
+        "_tallies",
+        "name",
+        "on_change",
+        "on_settled",
+        "out",
+        "purse",
+    )
 
     def __init__(
         self,
@@ -38,9 +49,11 @@ class Account:
         spent: Cost = NOTHING,
         announce: Callable[["Account"], None] | None = None,
         purse: Purse | None = None,
+        remembers: bool = False,
     ) -> None:
         """
         Args:
+            remembers: whether to tell requests that it asked before from others, at some 80 bytes a request.
             spent: what earlier sessions of the same run took out of its budget already.
             purse: that it shares with others, in place of a budget of its own.
             announce: is called whenever `announced` has grown, before the call that it grew for can go.
@@ -55,6 +68,7 @@ class Account:
         if self._listener is not None:
             self.purse.listeners.append(self._listener)
         self._tallies: dict[str, LaneTally] = {}
+        self._asked: set[int] | None = set() if remembers else None  # hashes of keys
 
     def __repr__(self) -> str:
         return f"<Account {self.name!r} {self.purse} parked={len(self.parked)}>"
@@ -68,6 +82,19 @@ class Account:
     def parked(self) -> PriorityQueue[Funded]:
         """The line for its purse."""
         return self.purse.parked
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it knows what it asked before."""
+        return self._asked is not None
+
+    def asked_before(self, key: str) -> bool:
+        """Whether it remembers this request; from now on it does."""
+        if self._asked is None:
+            return False
+        known = len(self._asked)
+        self._asked.add(hash(key))
+        return len(self._asked) == known
 
     def silence(self) -> None:
         """Announce nothing from now on."""

@@ -4,7 +4,7 @@ Synchronous, told the time. A call costs what its answer says it used; one witho
 reached the server, the most it can have cost if that may be charged, and else it was just a call.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 
 from metaspo.backends import BackendError, Completion, Usage
 from metaspo.scheduling import events, retry
@@ -14,6 +14,7 @@ from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import WAITING_STATES, Call, Flight
 from metaspo.scheduling.settings import LaneSettings
 from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.statistics import LaneTally
 
 ONE_CALL = Cost(calls=1)
 
@@ -108,14 +109,26 @@ class Books:
         """The call may have been worked on and paid for: count it at the most it can have cost."""
         self._unanswered(call, call.funds.at_most, now, unsure=True)
 
-    def hits(self, account: Account, completions: Collection[Completion]) -> None:
-        """Answers out of the store: what they would have cost again is saved."""
+    def hits(self, account: Account, completions: Sequence[Completion], keys: Sequence[str] = ()) -> None:
+        """Answers out of the store, with the `keys` of what was not counted yet as asked: what they would have cost
+        again is saved."""
         tally, prices = account.tally(self._lane), self._prices
         tally.hits += len(completions)
         if prices is None:
             tally.unpriced_saved += len(completions)
         else:
             tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
+        if account.remembers:
+            self._repeated(
+                tally, [each for each, key in zip(completions, keys, strict=False) if account.asked_before(key)]
+            )
+
+    def _repeated(self, tally: LaneTally, completions: Sequence[Completion]) -> None:
+        tally.repeated += len(completions)
+        if self._prices is None:
+            tally.unpriced_repeated += len(completions)
+        else:
+            tally.dollars_repeated += sum(self._prices.dollars(completion.usage) for completion in completions)
 
     def _unanswered(self, call: Call, cost: Cost, now: float, *, unsure: bool) -> None:
         tally = call.funds.account.tally(self._lane)

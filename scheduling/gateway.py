@@ -183,7 +183,7 @@ class Gateway:
         flight = waiter.flight
         if flight is None:
             target.doubt.answered_before(request)
-            target.books.hits(account, (completion,))
+            target.books.hits(account, (completion,), (key,))
             self._report_hits(((key, request, completion),), lane=target, account=account)
             return Answer(completion, key, "hit", 0.0, dollars)
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
@@ -231,15 +231,17 @@ class Gateway:
         They are counted as hits of the account if a lane is named.
         """
         stored: dict[int, Completion] = {}
+        known: list[str] = []  # their keys
         for start in range(0, len(requests), CHUNK):
             keys = [request_key(request) for request in requests[start : start + CHUNK]]
             answers = await self._writer.look_up(keys)
             stored.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
+            known.extend(key for key in keys if key in answers)
             if len(requests) > CHUNK:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self.count_hits([(requests[i], stored[i]) for i in stored], lane=lane, account=payer)
+            self.count_hits([(requests[i], stored[i]) for i in stored], lane=lane, account=payer, keys=known)
         return stored
 
     def count_hits(
@@ -253,9 +255,10 @@ class Gateway:
         """These were in the store, where somebody has looked, with their `keys` if those are known."""
         target = self._lane(lane)
         target.doubt.answered_before(hits[-1][0])
-        target.books.hits(account, [completion for _, completion in hits])
+        if not keys and (account.remembers or self._reports is not None):
+            keys = [request_key(request) for request, _ in hits]
+        target.books.hits(account, [completion for _, completion in hits], keys)
         if self._reports is not None:
-            keys = keys or [request_key(request) for request, _ in hits]
             keyed = [(key, *hit) for key, hit in zip(keys, hits, strict=True)]
             self._report_hits(keyed, lane=target, account=account)
 
@@ -291,10 +294,11 @@ class Gateway:
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
                 batch.expect(flight, position)
-                batch.account.tally(lane.name).joined += 1
+                _count_joined(batch.account, lane.name, key)
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
-        lane.books.hits(batch.account, [stored[key] for key in keys.values() if key in stored])
+        at_hand = [key for key in keys.values() if key in stored]
+        lane.books.hits(batch.account, [stored[key] for key in at_hand], at_hand)
         if self._reports is not None:
             hits = [(key, requests[position], stored[key]) for position, key in keys.items() if key in stored]
             self._report_hits(hits, lane=lane, account=batch.account)
@@ -309,7 +313,7 @@ class Gateway:
         """Wait for the flight of this request, or start it."""
         flight = self._flights.get(key)
         if flight is not None:
-            waiter.account.tally(lane.name).joined += 1
+            _count_joined(waiter.account, lane.name, key)
             flight.home.join(flight, waiter, priority)
             return flight
         self._require_open()
@@ -321,6 +325,7 @@ class Gateway:
             if self._sharer is None:
                 raise StoreError(f"The budget shares its caps in the group {pool.group!r}: {NOT_SHARED}.")
             self._sharer.adopt(waiter.account.purse, pool)
+        waiter.account.asked_before(key)
         flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)
         lane.submit(flight, asyncio.get_running_loop().time())
@@ -354,3 +359,9 @@ class Gateway:
                 "the gateway was opened in another event loop, and its answers come in there: open one in this one, "
                 "or run everything in one"
             )
+
+
+def _count_joined(account: Account, lane: str, key: str) -> None:
+    tally = account.tally(lane)
+    tally.joined += 1
+    tally.repeated += account.asked_before(key)

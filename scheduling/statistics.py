@@ -13,9 +13,12 @@ class LaneUse:
         withdrawn: those of them that brought no answer and that nobody waited for any more.
         hits: requests answered from the cache.
         joined: requests that waited for an equal one already on its way.
+        repeated: hits and joined ones that the account itself had asked before, if it remembers: with an empty cache,
+            too, there would have been no call for them.
         dollars: spent; calls without a whole answer count at their most.
         dollars_saved: what the cache's answers would have cost again.
         unpriced, unpriced_saved: calls and cache's answers that are in neither, because no price is known.
+        dollars_repeated, unpriced_repeated: of what was saved, what is of repeated requests.
         retries: calls that failed and were sent again.
         failed: requests that got no answer.
         queue_seconds, limiter_seconds, server_seconds, retry_seconds, store_seconds: where answered requests spent
@@ -27,13 +30,16 @@ class LaneUse:
     withdrawn: int = 0
     hits: int = 0
     joined: int = 0
+    repeated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     dollars: float = 0.0
     dollars_saved: float = 0.0
+    dollars_repeated: float = 0.0
     unpriced: int = 0
     unpriced_saved: int = 0
+    unpriced_repeated: int = 0
     retries: int = 0
     failed: int = 0
     queue_seconds: float = 0.0
@@ -52,13 +58,16 @@ class LaneTally:
     withdrawn: int
     hits: int
     joined: int
+    repeated: int
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
     dollars: float
     dollars_saved: float
+    dollars_repeated: float
     unpriced: int
     unpriced_saved: int
+    unpriced_repeated: int
     retries: int
     failed: int
     queue_seconds: float

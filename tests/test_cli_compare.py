@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +455,42 @@ def test_budgets_that_differ_by_more_than_a_tenth_are_called_unequal(project: Pa
         said = f"{what} go from {took[least]:,} ({least}) to {took[most]:,} ({most})"
         assert (said in written) == (took[most] > 1.1 * took[least])
         assert not equal or what != "train calls" or took[most] <= 90
+
+
+@pytest.mark.parametrize("method", ["metaspo", "gepa", "textgrad"])
+def test_the_calls_of_a_method_are_those_that_it_makes_with_an_empty_cache(
+    project: Path, server: ChatServer, method: str
+) -> None:
+    """What it looks at twice counts once; the cache has all of it the second time, and the figures are the same."""
+    text = f'config = "run.toml"\nmethods = ["{method}"]\nequal_calls = 60\n'
+    (project / "grid.toml").write_text(text, encoding="utf-8")
+    first, again = (here("compare", "grid.toml", "--quiet", "--json").data["tables"]["spent"][0] for _ in range(2))
+    models = [json.loads(body)["model"] for body in server.asked.elements()]
+    for row in (first, again):
+        assert row["base calls a cell"] == models.count("answerer")
+        assert row["optimizer calls a cell"] == models.count("writer")
+
+
+def test_with_equal_calls_scores_are_those_of_as_many_base_calls_on_train_splits(project: Path) -> None:
+    """Exactly these are made without early rejection; with it some are spared, and the same is found."""
+    scored, made = [], []
+    for rejection in ("true", "false"):
+        text = (project / "run.toml").read_text(encoding="utf-8")
+        (project / "run.toml").write_text(f"early_rejection = {rejection}\n{text}", encoding="utf-8")
+        data = here("compare", "grid.toml", "--equal-calls", "60", "--quiet", "--json").data
+        (project / "run.toml").write_text(text, encoding="utf-8")
+        scored.append(scores(data))
+        searched = [cell["result"] and cell for cell in data["cells"] if cell["result"]]
+        made.append([cell["answers"] - cell["optimizer_answers"] for cell in searched])
+        tested = [
+            len({(test["system"], test["user"], test["task"]) for test in cell["result"]["tests"]}) for cell in searched
+        ]
+        trained = [cell["result"]["train_calls"] for cell in searched]
+    assert scored[0] == scored[1]
+    assert made[1] == [train + 4 * tests for train, tests in zip(trained, tested, strict=True)]
+    assert all(spared <= whole for spared, whole in zip(*made, strict=True))
+    said = (project / ".metaspo/studies/grid/tables.md").read_text(encoding="utf-8")
+    assert "Each method that searches had 60 train calls to work with." in said
 
 
 def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api(

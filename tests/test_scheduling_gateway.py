@@ -893,6 +893,29 @@ async def test_what_the_store_answers_is_counted_with_what_it_would_have_cost(pr
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize("priced", [True, False])
+async def test_an_account_that_remembers_counts_what_it_asked_before_as_repeated(priced: bool) -> None:
+    """Of one request, of a batch, of a look-up; while it is under way, and once it is stored. Others' do not count."""
+    prices = Prices(input=1e6, cached=1e6, output=1e5)
+    each = PROMPT_TOKENS + ANSWER_TOKENS / 10
+    account, forgetful = Account("run", remembers=True), Account("other")
+    async with gateway_over(Server(), settings=LaneSettings(prices=prices if priced else None)) as gateway:
+        await gateway.complete(ask(1), lane="lane", account=forgetful)
+        await gateway.complete(ask(1), lane="lane", account=account)
+        await gateway.complete_many([ask(1), ask(2), ask(2)], lane="lane", account=account)
+        third, *_ = await asyncio.gather(*(gateway.complete(ask(3), lane="lane", account=account) for _ in range(3)))
+        await gateway.lookup_many([ask(2), ask(4)], lane="lane", account=account)
+        gateway.count_hits([(ask(3), third)], lane="lane", account=account)
+        await gateway.complete_many([ask(1), ask(2)], lane="lane", account=forgetful)
+    use = account.statistics().lanes["lane"]
+    assert use.calls + use.hits + use.joined - use.repeated == 3
+    assert (use.hits, use.calls, use.joined, use.repeated) == (4, 2, 3, 6)
+    assert use.dollars_repeated == pytest.approx(3 * each if priced else 0.0)
+    assert use.unpriced_repeated == (0 if priced else 3)
+    assert forgetful.statistics().lanes["lane"].repeated == 0
+
+
+@pytest.mark.virtual
 async def test_who_asks_what_is_under_way_is_counted_as_one_who_joined() -> None:
     """Alone, in a batch, or twice in one."""
     account = Account("run")

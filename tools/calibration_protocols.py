@@ -80,7 +80,7 @@ def _shares(rng: np.random.Generator, cell: Cell, repetitions: int) -> Result:
     return Result(
         cell=cell,
         covers={name: covered(share_bounds(varied), varied.mean(dtype=float) + np.zeros(1))},
-        alarms={name: measured_again(lambda rng, many: _told(wins(rng, cell, many)), rng, 4 * repetitions)},
+        alarms={name: measured_again(lambda rng, many: _told(wins(rng, cell, many)), rng, repetitions)},
         power={f"{name}, of 10 points": _told(wins(rng, replace(cell, gain=0.1 * toward), repetitions))},
     )
 

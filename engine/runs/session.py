@@ -179,7 +179,7 @@ def make_context(
         optimizer=optimizer,
         judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
         gateway=gateway,
-        account=Account(name, announce=announce, purse=purse),
+        account=Account(name, announce=announce, purse=purse, remembers=True),
         journal=journal,
         observer=observer,
         started=started,

@@ -211,8 +211,8 @@ def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) 
         result,
         answers=result.answers + _answers(total) - (_answers(judge) if judge else 0),
         optimizer_answers=result.optimizer_answers + (_answers(optimizer) if optimizer else 0),
-        worth=result.worth + total.dollars + total.dollars_saved,
-        unpriced_worth=result.unpriced_worth + total.unpriced + total.unpriced_saved,
+        worth=result.worth + total.dollars + total.dollars_saved - total.dollars_repeated,
+        unpriced_worth=result.unpriced_worth + total.unpriced + total.unpriced_saved - total.unpriced_repeated,
         calls=result.calls + total.calls,
         dollars=result.dollars + total.dollars,
         unpriced=result.unpriced + total.unpriced,
@@ -220,7 +220,8 @@ def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) 
 
 
 def _answers(use: LaneUse) -> int:
-    return use.calls + use.hits + use.joined
+    """As if the cache had been empty: what was asked twice counts once."""
+    return use.calls + use.hits + use.joined - use.repeated
 
 
 async def _user_prompts(context: RunContext, table: GeneralizeTable, *, folder: Path) -> UserPrompts:

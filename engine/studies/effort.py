@@ -38,6 +38,17 @@ def effort(study: Study, method: str) -> Effort:
     )
 
 
+def about_equal_calls(study: Study) -> list[str]:
+    """What `equal_calls` makes equal, where it is given."""
+    given = study.grid.config.equal_calls
+    if given is None:
+        return []
+    return [
+        f"Each method that searches had {given:,} train calls to work with. Its scores are those of as many base calls "
+        "on train splits: with early_rejection = false it makes them all and finds the same; with it some are spared."
+    ]
+
+
 def about_effort(study: Study) -> list[str]:
     """Which methods that search did not have equal budgets; of dollars where everything has a price."""
     efforts = {method: effort(study, method) for method in study.methods if study.searches(method)}

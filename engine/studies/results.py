@@ -19,7 +19,7 @@ class CellResult:
         generalized: the system prompt on target tasks under several user prompts each.
         adapted: user prompts of target tasks adapted under the system prompt, curve by curve.
         result: of the optimization; None for a fixed prompt.
-        answers: how many answers it took, from the cache or not.
+        answers: how many it took with an empty cache: from the cache or not, each once.
         optimizer_answers: how many of them the optimizer model gave; 0 where it shares the base model's lane.
         train_calls: base calls on train splits of the optimization, as `RunResult` counts them; 0 for a fixed prompt.
         worth: what all of them cost, in dollars, as if the cache had been empty; `unpriced_worth` are not in it.

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from metaspo.engine.money import show_dollars
 from metaspo.engine.statistics import Comparison, Interval, MeanScore
-from metaspo.engine.studies.effort import about_effort, about_everywhere, about_user_prompts, effort
+from metaspo.engine.studies.effort import about_effort, about_equal_calls, about_everywhere, about_user_prompts, effort
 from metaspo.engine.studies.protocol_scores import ProtocolScores, Shares, adaptation
 from metaspo.engine.studies.savings import Needed, Savings
 from metaspo.engine.studies.scores import Summaries, source_contributions, task_comparisons, without_result
@@ -319,12 +319,13 @@ def _spent(study: Study, summaries: Summaries) -> Table:
         rows=tuple(rows),
         note=" ".join(
             [
+                *about_equal_calls(study),
                 *about_effort(study),
                 *about_everywhere(study),
                 "Train calls are base calls on train splits, each answer once, those that dropped candidates spared "
-                "included; base calls are all answers there were, without those spared, on test splits, too. What was "
-                "in the cache already was not asked again; methods share equal questions. What cells without a result "
-                "took is not in them.",
+                "included: what a method works with. Base calls are all that an empty cache would have left to ask, "
+                "each once, on test splits, too, without those spared. What was in the cache already was not asked "
+                "again; methods share equal questions. What cells without a result took is not in them.",
             ]
         ),
     )
