@@ -612,3 +612,9 @@ def test_all_dashes_of_unicode_are_dashes() -> None:
 def test_a_format_reads_the_same_whether_tag_or_table_names_it() -> None:
     spec = AnswerSpec.model_validate({"kind": "label", "labels": ["entailment", "not-entailment"], "tag": True})
     assert build_format(spec).parse("<answer>non entailment</answer>") == "not-entailment"
+
+
+@pytest.mark.parametrize("worked_out", ["12 x 4 = 48", "24 + 24 = 48", "24 plus 24 is 48", "6 X 8 = 48", "12 × 4 = 48"])
+def test_what_a_number_is_worked_out_from_is_no_answer(worked_out: str) -> None:
+    assert Integer().parse(worked_out) == "48"
+    assert Integer().parse(worked_out.partition(" = ")[0].partition(" is ")[0]) is None

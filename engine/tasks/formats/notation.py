@@ -90,10 +90,11 @@ _TEX: Final = re.compile(
 _TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
 _JOINT: Final = re.compile(
     rf"""[ \t]++(?=\.?[0-9]++(?!-[^\W\d]))
-    | \s*+(?:[,;/|:~+*×÷-]++|\.{{2,}}+|to|through|plus|minus|times|and|or|bis|à|至|到|から|和|与|或)
+    | \s*+(?:[,;/|:~+*×÷-]++|\.{{2,}}+|to|through|plus|minus|times|x|and|or|bis|à|至|到|から|和|与|或)
       \s*+(?:[,;/|]\s*+)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*+(?=\.?[0-9])""",
     re.IGNORECASE | re.VERBOSE,
 )
+_WORKED_OUT: Final = re.compile(r"\s*(?:[+*×÷]|(?:plus|minus|times|x)(?![^\W\d_]))", re.IGNORECASE)  # "2 + 2 = 4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ def _unlisted(text: str, position: int) -> Iterator[Numeral]:
             following = _numeral(text, begin.start()) if begin else None
             if following is None or following.start > joint.end():
                 break
-            in_list = in_list or following.value != numeral.value
+            in_list = in_list or following.value != numeral.value or _WORKED_OUT.match(joint[0]) is not None
             numeral = following
         position = numeral.end
         if not in_list:
