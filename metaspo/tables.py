@@ -13,7 +13,7 @@ from rich.text import Text
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
 from metaspo.engine import EvaluationReport
-from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS
+from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, cut_off
 from metaspo.engine.money import show_dollars
 from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
@@ -75,6 +75,8 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     for row in report.scores:
         if row.unanswered:
             out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}", highlight=False, markup=False)
+    if warning := cut_off(report.scores):
+        say(out, f"warning: {warning}.", style="yellow")
     use = report.usage.total
     if not use.calls and 2 * sum(row.malformed for row in report.scores) > sum(row.examples for row in report.scores):
         say(out, from_cache(use, "base"))

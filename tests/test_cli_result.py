@@ -3,16 +3,20 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from command_line import here
+from command_line import here, write_project
 from rich.console import Console
-from world import World
+from world import World, make_task
 
+from metaspo.backends import Completion, Request, Usage
 from metaspo.engine import read_journal
+from metaspo.engine.evaluation.scorecard import grade_answer
+from metaspo.engine.evaluation.test_score import ScoreRow, cut_off
 from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Barrier, Candidate, Event, Kept, Proposal, Rejected, Score, Select, Start
 from metaspo.engine.journal.system_search import SystemTrials
@@ -261,3 +265,47 @@ def test_a_report_on_an_unfinished_run_names_the_config_to_go_on_with(project: P
     assert here("optimize", "run.toml", "--set", "budget.calls=20").code == 3
     (error,) = here("report").errors
     assert "`metaspo optimize run.toml` goes on with it" in error
+
+
+@pytest.mark.parametrize(("reason", "said"), [("length", True), ("stop", False)])
+def test_a_result_whose_answers_were_cut_off_says_what_to_raise(
+    reason: str, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: Request) -> str:
+        return "Let me see: first" if request.model == "answerer" else WORLD.answer(request)
+
+    def form(request: Request, text: str) -> dict[str, Any]:
+        ended = reason if request.model == "answerer" else "stop"
+        choice = {"index": 0, "finish_reason": ended, "message": {"role": "assistant", "content": text}}
+        return {"model": request.model, "choices": [choice], "usage": {"prompt_tokens": 20, "completion_tokens": 64}}
+
+    monkeypatch.chdir(tmp_path)
+    with ChatServer(answer, form=form) as server:
+        write_project(tmp_path, server.url)
+        texts = [here(*command, "--quiet").out for command in (["optimize", "run.toml"], ["evaluate", "run.toml"])]
+    texts.append(here("show", "run", "--all").out)
+    warning = "answers were cut off and are not in the form asked for: raise [base] max_tokens"
+    assert [warning in " ".join(text.split()) for text in texts] == [said] * 3
+
+
+@pytest.mark.parametrize(("cut", "answers", "said"), [(0, 0, False), (0, 9, False), (1, 11, False), (1, 10, True)])
+def test_a_tenth_of_cut_answers_is_told_and_less_is_not(cut: int, answers: int, said: bool) -> None:
+    row = ScoreRow(
+        task="t", role="target", metric="accuracy", stage="after", prompt=0, score=0.0, examples=answers + 1, failed=1
+    )
+    assert bool(cut_off([row, replace(row, cut=cut, examples=1)])) is said
+
+
+def test_an_answer_that_ends_too_soon_and_can_be_read_is_not_cut() -> None:
+    task = make_task("a")
+    outcomes = [
+        grade_answer(
+            Completion(text=text, finish_reason=reason, usage=Usage(1, 1), latency=0.0),
+            task.train[0],
+            answer_format=task.answer_format,
+            metric=task.metric,
+        )
+        for text in ("yes", "well")
+        for reason in ("length", "stop")
+    ]
+    assert [outcome.cut for outcome in outcomes] == [False, False, True, False]

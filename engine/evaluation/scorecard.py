@@ -31,6 +31,7 @@ class Outcome:
         grade: 0 to 1; a malformed answer counts as wrong, a failed one has no grade.
         reason: why there is no answer, for a failed one.
         feedback: what the grader says of the answer, if anything.
+        cut: whether it is malformed, and cut off where the answer had to end (max_tokens).
         broken: whether there is no answer since a program of the user's raised; `feedback` says what.
         usage: the tokens of the call that brought the answer, from the cache or not; None if there is none.
     """
@@ -42,6 +43,7 @@ class Outcome:
     grade: float | None = None
     reason: str = ""
     feedback: str = ""
+    cut: bool = False
     broken: bool = False
     usage: Usage | None = None
 
@@ -67,6 +69,11 @@ class Scorecard:
     def malformed(self) -> int:
         """Answers that were not in the answer format."""
         return sum(outcome.status is Status.MALFORMED for outcome in self.outcomes)
+
+    @property
+    def cut(self) -> int:
+        """Those of them that were cut off at max_tokens."""
+        return sum(outcome.cut for outcome in self.outcomes)
 
     @property
     def failed(self) -> int:
@@ -138,6 +145,7 @@ def grade_answer(
         prediction=prediction,
         grade=grade.score if grade else None,
         feedback=grade.feedback if grade else "",
+        cut=prediction is None and answer.finish_reason == "length",
         usage=answer.usage,
     )
 

@@ -1,6 +1,6 @@
 """One prompt pair on one test split."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -23,6 +23,7 @@ class ScoreRow:
         prompt: 0 for a task's best (or only) user prompt, 1 for the next, …
         score: the metric over the answered examples, 0 to 1; None if none was answered.
         malformed, failed: how many examples ended so.
+        cut: how many of the malformed ones were cut off at max_tokens.
         interval: 95%, of the score with other examples of the task; None if none was answered.
         weight: how much the task counts in a mean over tasks.
         prompt_tokens: of one question with its prompts, the mean over the answers, as the server counts them.
@@ -39,6 +40,7 @@ class ScoreRow:
     score: float | None
     examples: int = 0
     malformed: int = 0
+    cut: int = 0
     failed: int = 0
     interval: Interval | None = None
     weight: float = 1.0
@@ -125,6 +127,7 @@ class TestScore(ScoreRow):
             score=card.score,
             examples=len(card.outcomes),
             malformed=card.malformed,
+            cut=card.cut,
             failed=card.failed,
             grades=grades,
             interval=score_interval(labels or grades, repeats) if answered else None,
@@ -175,3 +178,12 @@ def _repeats(questions: Sequence[str]) -> tuple[int, ...]:
     first: dict[str, int] = {}
     positions = tuple(first.setdefault(question, position) for position, question in enumerate(questions))
     return positions if len(first) < len(questions) else ()
+
+
+def cut_off(rows: Iterable[ScoreRow]) -> str:
+    """A sentence where a tenth of the answers or more were cut off before they were in the form asked for; else ""."""
+    rows = tuple(rows)
+    cut, answers = sum(row.cut for row in rows), sum(row.examples - row.failed for row in rows)
+    if not cut or 10 * cut < answers:
+        return ""
+    return f"{cut:,} of {answers:,} answers were cut off and are not in the form asked for: raise [base] max_tokens"
