@@ -187,9 +187,10 @@ def _row(
 
 
 def _lanes(world: World, server: Server) -> tuple[list[Lane], SimulatedVLLM | None]:
-    optimizer = Lane("optimizer", [SimulatedOpenAI(world.answer, GPT_4O_MINI[TIER])], _api_settings())
+    even = replace(GPT_4O_MINI[TIER], spread=1.0)  # no call is slow for its size, and so asked beside: no lever's doing
+    optimizer = Lane("optimizer", [SimulatedOpenAI(world.answer, even)], _api_settings())
     if server == "api":
-        return [Lane("base", [SimulatedOpenAI(world.answer, GPT_4O_MINI[TIER])], _api_settings()), optimizer], None
+        return [Lane("base", [SimulatedOpenAI(world.answer, even)], _api_settings()), optimizer], None
     vllm = SimulatedVLLM(world.answer)
     return [Lane("base", [vllm], LaneSettings(max_concurrency=2 * vllm.model.max_num_seqs)), optimizer], vllm
 

@@ -20,7 +20,7 @@ from gallery import answer
 from multidict import CIMultiDict
 from world import World
 
-from metaspo import console
+from metaspo import running
 from metaspo.backends import Message, Request
 from metaspo.backends.http_exchange import HttpExchange
 from metaspo.backends.virtual_time import VirtualTimeLoop
@@ -74,7 +74,7 @@ def run(*arguments: str) -> Ended:
     logging.getLogger().addHandler(handler)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(typer.main, "get_command", _COMMAND)
-        patch.setattr(console, "new_event_loop", virtual)
+        patch.setattr(running, "new_event_loop", virtual)
         try:
             main(arguments)
         except SystemExit as end:

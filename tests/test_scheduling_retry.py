@@ -14,6 +14,7 @@ from metaspo.backends import (
     CreditExhausted,
     FatalError,
     HalfAnswer,
+    ModelFileUnavailable,
     Overloaded,
     RateLimited,
     RequestRejected,
@@ -53,6 +54,7 @@ EXAMPLES: list[BackendError] = [
     CreditExhausted("x"),
     UnknownModel("x"),
     WrongForm("x"),
+    ModelFileUnavailable("x"),
 ]
 
 
