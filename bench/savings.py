@@ -187,9 +187,9 @@ def _row(
 
 
 def _lanes(world: World, server: Server) -> tuple[list[Lane], SimulatedVLLM | None]:
-    even = replace(GPT_4O_MINI[TIER], spread=1.0)  # no call is slow for its size, and so asked beside: no lever's doing
-    optimizer = Lane("optimizer", [SimulatedOpenAI(world.answer, even)], _api_settings())
+    optimizer = Lane("optimizer", [SimulatedOpenAI(world.answer, GPT_4O_MINI[TIER])], _api_settings())
     if server == "api":
+        even = replace(GPT_4O_MINI[TIER], spread=1.0)  # none is slow for its size, and asked beside, which is no lever
         return [Lane("base", [SimulatedOpenAI(world.answer, even)], _api_settings()), optimizer], None
     vllm = SimulatedVLLM(world.answer)
     return [Lane("base", [vllm], LaneSettings(max_concurrency=2 * vllm.model.max_num_seqs)), optimizer], vllm

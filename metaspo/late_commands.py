@@ -106,7 +106,7 @@ class LateCommands(WholeSentences):
     def main(self, *args: Any, **settings: Any) -> Any:  # noqa: ANN401 - typer's
         """As typer runs it, but that a command line that cannot be read is told as every other mistake is."""
         try:
-            status = super().main(*args, **{**settings, "standalone_mode": False})
+            status = super().main(*args, **{**settings, "standalone_mode": False}) or 0
         except USAGE_ERROR as error:
             if "\n" in error.format_message():  # the help, where nothing was given
                 error.show()
