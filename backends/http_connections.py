@@ -16,6 +16,7 @@ from yarl import URL
 
 _NOT_IN_A_HEAD = re.compile(r"[\x00\r\n]")
 _TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
+_MOST_SPOILT = 100  # kept connections that are passed over by one request
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
 
 
@@ -62,7 +63,7 @@ class Connections:
         where = url, body is not None
         target = self._targets.get(where) or self._add_target(where)
         try:
-            connection = await self._connector.connect(target, _NO_TRACES, self._timeout)
+            connection = await self._connect(target)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"no connection within {self._timeout.sock_connect} s") from error
         try:
@@ -79,6 +80,16 @@ class Connections:
             connection.close()
             raise
         return Begun(message.code, message.headers, content, connection)
+
+    async def _connect(self, target: aiohttp.ClientRequest) -> Connection:
+        """One over which nothing has come that nobody asked for: that would be taken for the answer to what is sent
+        next, such as the 408 of a server that lets go of an idle connection."""
+        for _ in range(_MOST_SPOILT):
+            connection = await self._connector.connect(target, _NO_TRACES, self._timeout)
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
 
     async def close(self) -> None:
         """Close them; idempotent."""

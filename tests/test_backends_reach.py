@@ -236,6 +236,27 @@ async def test_a_connection_over_which_not_all_was_sent_is_for_nobody_else() -> 
     server.close()
 
 
+async def test_what_comes_over_an_idle_connection_is_no_answer() -> None:
+    """A server may send more than it was asked for; whoever asks next must not be given it."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(200, chat("asked for")).raw)
+        await asyncio.sleep(0.05)
+        writer.write(response(200, chat("not asked for")).raw)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    backend = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    for _ in range(2):
+        reply = await backend.complete(REQUEST, time_limit=30)
+        assert reply.completion.text == "asked for"
+        await asyncio.sleep(0.2)
+    await backend.aclose()
+    server.close()
+
+
 async def test_a_server_on_this_machine_is_not_looked_for_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded model, and vLLM beside it."""
     async with serving(response(200, chat("yes"))) as (url, _), serving(response(502, b"")) as (proxy, seen):
