@@ -359,6 +359,19 @@ async def test_whoever_looks_is_told_some_times_a_second_however_often_the_journ
     assert 16 <= len(events) <= 17
 
 
+@pytest.mark.virtual
+async def test_a_page_of_a_long_journal_catches_up_at_once(tmp_path: Path) -> None:
+    """A chunk holds whole lines only, and so is hardly ever full."""
+    run = RunDirectory(tmp_path)
+    line = b'{"event":"lane","address":"","number":0,"text":"%b"}\n' % (b"x" * 1000)
+    run.journal.write_bytes(line * (20 * CHUNK // len(line)))
+    follower = Follower(run)
+    watching = asyncio.create_task(Stream(Written(), follower, "").run())
+    await asyncio.sleep(1)
+    watching.cancel()
+    assert follower.offset == run.journal.stat().st_size
+
+
 async def test_a_comparison_is_a_grid_that_fills_up(project: Path, server: ChatServer) -> None:
     grid = 'config = "run.toml"\nmethods = ["default", "metaspo", "outer-only"]\nseeds = [1, 2]\n'
     (project / "grid.toml").write_text(grid, encoding="utf-8")

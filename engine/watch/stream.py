@@ -14,6 +14,7 @@ from metaspo.engine.watch.state import Data, candidates_of, state_of
 
 EVERY = 0.25  # seconds between two looks at a directory: what comes meanwhile is told at once
 CATCHING_UP = 0.02  # where more was there than is read at once
+MUCH = CHUNK // 2  # bytes that came, after which there may be more: of a chunk its whole lines are read
 BEAT = 15.0  # seconds after which a silent connection is told that it is alive
 LOG_TAIL = 1 << 16  # bytes of the log that a new page begins with
 MAX_LINES = 300  # of the log at once: what comes faster is counted
@@ -36,13 +37,13 @@ class Stream:
     async def run(self) -> None:
         """Until the browser has gone."""
         while True:
-            begun = self._follower.offset + self._offset
+            folded, told = self._follower.offset, self._offset
             self._follower.advance()
             await self._tell_state()
             await self._tell_log()
             await self._tell_candidates()
-            came = self._follower.offset + self._offset - begun
-            await asyncio.sleep(EVERY if came < CHUNK else CATCHING_UP)
+            came = max(self._follower.offset - folded, self._offset - told)
+            await asyncio.sleep(EVERY if came < MUCH else CATCHING_UP)
             self._quiet += EVERY
             if self._quiet >= BEAT:
                 await self._write(b": alive\n\n")
