@@ -91,6 +91,16 @@ def test_runs_at_a_time_share_the_servers() -> None:
     assert four.most < 4 * one.most
 
 
+def test_beside_runs_that_end_soon_a_long_one_takes_no_less_than_its_rounds() -> None:
+    """At most is no less than at least, however unequal the runs are that go on together."""
+    long, short = make_config(PAPER), make_config({**PAPER, "iterations": 0})
+    needs = [need_of(long), *[need_of(short)] * 5]
+    (alone,) = scales_of(long, replicas=[1000])
+    (scale,) = at_scales(needs, replicas=[1000], tiers=[None], pace=PACE, parallel=6)
+    assert alone.least <= scale.least <= scale.most
+    assert scale.most >= alone.most
+
+
 def test_a_higher_tier_takes_no_longer() -> None:
     base = {"model": "answerer", "backend": "vllm", "max_tokens": 8}
     config = make_config({**PAPER, "base": base, "optimizer": {"backend": "openai", "model": "gpt-4o-mini"}})

@@ -94,7 +94,7 @@ def at_scales(
                 for role, lane in plan.lanes.items():
                     minutes[lane.model] += _minutes(lane, need.config.models[role], replicas=count, tier=tier)
             least = max(*minutes.values(), *rounds)
-            most = sum(minutes.values()) + sum(rounds) / min(parallel, len(rounds))
+            most = sum(minutes.values()) + max(sum(rounds) / min(parallel, len(rounds)), *rounds)
             scales.append(
                 AtScale(
                     replicas=count,
