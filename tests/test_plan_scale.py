@@ -101,6 +101,18 @@ def test_beside_runs_that_end_soon_a_long_one_takes_no_less_than_its_rounds() ->
     assert scale.most >= alone.most
 
 
+def test_replicas_are_of_the_base_model_and_others_have_the_servers_that_they_have() -> None:
+    """An optimizer model on a server of its own takes as long beside many replicas as beside one."""
+    slow = Pace(speed=1e9, answer_tokens=1, optimizer_seconds=1000)
+    own = {"backend": "openai-compatible", "model": "writer", "endpoints": ["http://127.0.0.1:9/v1"]}
+    one, many = scales_of(make_config({**PAPER, "optimizer": own}), replicas=[1, 64], pace=slow)
+    assert many.most == pytest.approx(one.most)
+    base = make_config(PAPER).base
+    same = {**own, "model": base.model}
+    one, many = scales_of(make_config({**PAPER, "optimizer": same}), replicas=[1, 64], pace=slow)
+    assert many.most < one.most
+
+
 def test_a_higher_tier_takes_no_longer() -> None:
     base = {"model": "answerer", "backend": "vllm", "max_tokens": 8}
     config = make_config({**PAPER, "base": base, "optimizer": {"backend": "openai", "model": "gpt-4o-mini"}})

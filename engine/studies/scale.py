@@ -92,7 +92,8 @@ def at_scales(
             minutes: defaultdict[str, float] = defaultdict(float)  # a model is the same wherever it is named
             for need, plan in zip(needs, plans, strict=True):
                 for role, lane in plan.lanes.items():
-                    minutes[lane.model] += _minutes(lane, need.config.models[role], replicas=count, tier=tier)
+                    servers = count if lane.model == need.config.base.model else 1
+                    minutes[lane.model] += _minutes(lane, need.config.models[role], replicas=servers, tier=tier)
             least = max(*minutes.values(), *rounds)
             most = sum(minutes.values()) + max(sum(rounds) / min(parallel, len(rounds)), *rounds)
             scales.append(
