@@ -112,6 +112,7 @@ def test_an_answer_that_refuses_is_seen(answer: str) -> None:
         "I cannot help thinking of my garden. Start with the roots.",
         "I don't drink, so tea it is.",
         "Take the key. " * 40 + "I cannot help with more than that.",
+        f"{'Take the key. ' * 28}(I can't deny that it is heavy.)",  # of which what counts ends at "can't"
         "",
     ],
 )
