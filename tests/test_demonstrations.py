@@ -1,6 +1,7 @@
 """Demonstrations in user prompts: right answers of the train split, never the test split's, never the asked one's."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from engine_sessions import Runs
@@ -13,7 +14,7 @@ from metaspo.engine import RunConfig
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.journal.events import Proposal
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.runs.identity import fingerprint, later
+from metaspo.engine.runs.identity import fingerprint, fingerprint_of, identity_of, later
 from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.strategies.demonstrations import without_own
 from metaspo.engine.strategies.worked_examples import WorkedExample, join_system, join_user, split_user
@@ -153,3 +154,17 @@ def test_runs_whose_strategies_show_examples_begin_anew_and_all_others_keep_thei
     assert later(embedded)["rules"] == 4
     assert "rules" not in later(plain)
     assert "rules" not in later(demonstrating("metaspo"))
+
+
+def test_a_run_whose_first_prompts_show_examples_begins_anew_too() -> None:
+    """As one may that starts from another: such a prompt was the one that was asked, before."""
+    plain = make_config({"ties": "earlier"})
+    shown = [WorkedExample("Is 7 even?", "no")]
+    of_system = plain.model_copy(update={"system_prompt": join_system("Help.", shown)})
+    of_user = [replace(task, user_prompt=join_user(shown, task.user_prompt)) for task in TASKS]
+    for config, tasks in ((of_system, TASKS), (plain, of_user)):
+        with_own = {**identity_of(config, tasks)}
+        assert with_own.pop("own") == "left out"
+        assert fingerprint_of(with_own) != fingerprint(config, tasks)
+        assert old_fingerprint(config, tasks) == ""
+    assert "own" not in identity_of(plain, TASKS)

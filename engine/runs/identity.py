@@ -9,6 +9,7 @@ import orjson
 from metaspo.engine.config.models import context_of, weights_of
 from metaspo.engine.config.schema import ModelTable, RunConfig
 from metaspo.engine.config.tokens import tokenizer_digest
+from metaspo.engine.strategies.worked_examples import shows_examples
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.named_prompts import NumberRange, PromptForm
 
@@ -25,6 +26,7 @@ METHOD: dict[str, Any] = {
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
 SHOWING = {"embedded", "mipro"}  # strategies whose prompts show examples of the data
+SHOWN_TO_OTHERS = 4  # the rules since which no example is asked with its own answer shown
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
 
@@ -34,7 +36,12 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     Where the answers come from, how fast, and at what price does not count: a run may go on with more endpoints, other
     limits or a higher budget.
     """
-    identity = {
+    return fingerprint_of(identity_of(config, tasks))
+
+
+def identity_of(config: RunConfig, tasks: Sequence[Task]) -> dict[str, Any]:
+    """All that a result depends on, as plain data."""
+    return {
         "version": VERSION,
         "method": config.model_dump(mode="json", include=METHOD),
         "racing": config.racing,
@@ -44,9 +51,15 @@ def fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
         **({"judge": _model(config.judge)} if config.judge else {}),
         "tasks": [_task(task) for task in tasks],
         **({"induced": "named"} if config.outer.under == "induced" and any(task.form for task in tasks) else {}),
+        **({"own": "left out"} if begins_with_examples(config, tasks) and _rules(config) < SHOWN_TO_OTHERS else {}),
         **({"tokenizer": tokenizer_digest(config.base)} if config.outer.max_prompt_tokens else {}),
     }
-    return fingerprint_of(identity)
+
+
+def begins_with_examples(config: RunConfig, tasks: Sequence[Task]) -> bool:
+    """Whether first prompts show examples, as those of a run may that it starts from: none is asked with its own."""
+    users = (prompt for task in tasks for prompt in (task.user_prompt, *task.user_prompts))
+    return any(map(shows_examples, (config.system_prompt, *config.system_prompts, *users)))
 
 
 def later(config: RunConfig) -> dict[str, Any]:
@@ -67,7 +80,7 @@ def _rules(config: RunConfig) -> int:
     """
     strategies = {config.inner.strategy, config.outer.strategy}
     if strategies & SHOWING:
-        return 4
+        return SHOWN_TO_OTHERS
     if config.outer.is_set:
         return 3
     later = config.outer.under != "kept" or "informed" in strategies

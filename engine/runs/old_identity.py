@@ -12,7 +12,7 @@ import orjson
 
 from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.runs.identity import later
+from metaspo.engine.runs.identity import begins_with_examples, later
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 
@@ -33,6 +33,7 @@ def old_fingerprint(config: RunConfig, tasks: Sequence[Task]) -> str:
     tables = [table for table in (config.base, config.optimizer) if table is not None]
     if (
         later(config)
+        or begins_with_examples(config, tasks)
         or config.judge
         or len(answers) < len(tasks)
         or not all(map(_known_then, answers))
