@@ -1,6 +1,7 @@
 """Every server can be reached, a hostile one costs nothing, and what it says reaches the user harmlessly."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import shutil
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving_server import Answer, chat, response, serving
@@ -371,6 +373,77 @@ async def test_a_certificate_of_ones_own_is_trusted_where_it_is_named(certificat
 
 async def _yes(_: web.Request) -> web.Response:
     return web.json_response(chat())
+
+
+async def test_a_proxy_sees_nothing_of_what_goes_through_it_to_https(certificate: tuple[Path, Path]) -> None:
+    """It is asked for a tunnel, with its own password; the server is told nothing of that."""
+    asked: list[str] = []
+    heads: list[str] = []
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+
+    async def answer(request: web.Request) -> web.Response:
+        heads.append("\n".join(request.headers))
+        return web.json_response(chat())
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    server = TestServer(app)
+    await server.start_server(ssl=context)
+    port = server.port
+    proxy = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+    address = f"http://user:word@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    endpoint = HttpEndpoint(url=f"https://localhost:{port}/v1", proxy=address, ca_file=str(certificate[0]))
+    backend = OpenAICompatible(endpoint)
+    for _ in range(2):
+        assert (await backend.complete(REQUEST, time_limit=30)).completion.text == "hi"
+    await backend.aclose()
+    proxy.close()
+    await server.close()
+    (head,) = asked
+    assert head.startswith(f"CONNECT localhost:{port} ")
+    assert "\r\nproxy-authorization: basic dxnlcjp3b3jk" in head.lower()
+    assert len(heads) == 2
+    assert not any("authorization" in names.lower() for names in heads)
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while part := await reader.read(1 << 16):
+            writer.write(part)
+            await writer.drain()
+    writer.close()
+
+
+CONTENT = json.dumps(chat("yes")).encode()
+LENGTH = b"content-length: %d\r\n\r\n%b" % (len(CONTENT), CONTENT)
+CHUNKED = b"transfer-encoding: chunked\r\ntrailer: x\r\n\r\n%x\r\n%b\r\n0\r\nx: y\r\n\r\n" % (len(CONTENT), CONTENT)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(raw=b"HTTP/1.1 200 OK\r\n" + CHUNKED),
+        Answer(raw=b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + LENGTH),
+        Answer(raw=b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + CONTENT, close=True),
+        Answer(raw=b"HTTP/1.0 200 OK\r\n" + LENGTH),
+        Answer(raw=b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT, close=True),
+    ],
+    ids=["chunked", "closing", "to the end", "old", "old, to the end"],
+)
+async def test_an_answer_ends_where_http_says_so(answer: Answer) -> None:
+    """And the next one is not looked for where none can come."""
+    async with serving(answer) as (url, _):
+        backend = OpenAICompatible(url)
+        for _ in range(3):
+            assert (await backend.complete(REQUEST, time_limit=30)).completion.text == "yes"
+        await backend.aclose()
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
