@@ -139,8 +139,8 @@ def _row(before: ScoreRow | None, after: ScoreRow | None) -> TaskRow | None:
 
 
 def _moved(before: ScoreRow | None, after: ScoreRow | None) -> tuple[int, int]:
-    """How many examples got worse and better; -1 where grades are not known."""
-    if not (isinstance(before, TestScore) and isinstance(after, TestScore)):
+    """How many examples got worse and better; -1 where unknown: without grades, or with those of others."""
+    if not (isinstance(before, TestScore) and isinstance(after, TestScore)) or len(before.grades) != len(after.grades):
         return -1, -1
     pairs = [(a, b) for a, b in zip(before.grades, after.grades, strict=True) if a is not None and b is not None]
     return sum(new < old for old, new in pairs), sum(new > old for old, new in pairs)

@@ -6,6 +6,8 @@ import selectors
 import subprocess
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ class Equivalence:
         self._verdicts: dict[tuple[str, str], bool] = {}
         self._lock = threading.Lock()  # comparisons come from threads, so that no event loop waits for one
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: weakref.finalize[[subprocess.Popen[bytes]], Equivalence] | None = None
 
     def equal(self, answer: str, prediction: str) -> bool:
         """Whether a prediction is what the right answer is; False also where it was not found out in time."""
@@ -37,13 +40,9 @@ class Equivalence:
 
     def close(self) -> None:
         """End the process, if there is one."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-
-    def __del__(self) -> None:
-        self.close()
+        self._process = None
+        if self._end is not None:
+            self._end()
 
     def _compare(self, answer: str, prediction: str) -> bool:
         process = self._started()
@@ -70,10 +69,16 @@ class Equivalence:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            self._end = weakref.finalize(self, _ended, self._process)  # before the interpreter takes its pipes apart
             if not _line(self._process, seconds=_START_SECONDS):
                 self.close()
                 raise RuntimeError(f"the process that compares expressions did not start: {sys.executable} {_WORKER}")
         return self._process
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    with suppress(OSError), process:  # which waits, and closes pipes
+        process.kill()
 
 
 def _line(process: subprocess.Popen[bytes], *, seconds: float) -> str:
