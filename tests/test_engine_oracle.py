@@ -117,6 +117,21 @@ def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
     return {**table, **drawn["wording"], "keep": keep}
 
 
+def with_allowed(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Of the first system prompts those that keep to what is asked of every one: a config with others is refused."""
+    outer = sizes["outer"]
+
+    def is_allowed(prompt: str) -> bool:
+        return (
+            len(prompt) <= outer.get("max_chars", len(prompt))
+            and count_words(prompt) <= outer.get("max_prompt_tokens", count_words(prompt))
+            and all(word in prompt for word in outer.get("must_contain", ()))
+            and not any(word in prompt for word in outer.get("must_not_contain", ()))
+        )
+
+    return {**sizes, "system_prompts": tuple(filter(is_allowed, sizes["system_prompts"]))}
+
+
 SIZES = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 10**6),
@@ -146,7 +161,7 @@ SIZES = st.fixed_dictionaries(
         "ties": st.sampled_from(["shorter", "earlier"]),
         "system_prompts": st.just(()) | st.lists(st.sampled_from(SYSTEMS), max_size=3, unique=True),
     }
-)
+).map(with_allowed)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracle import Oracle
 from pydantic import ValidationError
 from test_engine_final import row
-from test_engine_oracle import SIZES
+from test_engine_oracle import SIZES, count_words
 from test_engine_scoring import RIGHT, WRONG, card
 from world import World, make_config, make_task
 
@@ -60,9 +60,9 @@ def test_selections_by_weighted_means_equal_the_oracles(
     sources = [make_task(name, train=4 + n, weight=weights[n]) for n, name in enumerate("abc")]
     tasks = (*sources, make_task("unseen", role="target"))
     config = make_config(sizes)
-    oracle = Oracle(config, list(tasks), World(world).answer)
+    oracle = Oracle(config, list(tasks), World(world).answer, count_tokens=count_words)
     oracle.run()
-    runs = Runs(config, tasks, World(world), timing=timing, width=width)
+    runs = Runs(config, tasks, World(world), timing=timing, width=width, count_tokens=count_words)
     assert runs.session() is not None
     assert selections(runs.journal.events) == oracle.selections
 
