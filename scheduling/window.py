@@ -26,7 +26,7 @@ class Bucket:
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be taken; 0.0 if it may be now. The bucket saves up for the amount last asked."""
         self._cap = self.burst if self.burst > amount else amount
-        if now != self._updated:
+        if now != self._updated or self._level > self._cap:
             self._refill(now)
         missing = amount - self._level
         return 0.0 if missing <= SLACK else missing / self.rate

@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metaspo.backends import LimitHints
@@ -30,6 +30,7 @@ def pace(limits: RateLimits, now: float, *, tokens: bool = False) -> float:
 
 
 @settings(max_examples=60)
+@example(5, 9, [(3, "w", 21), (0, "w", 14), (1, "w", 32)])
 @given(
     st.integers(1, 9),
     st.integers(1, 20),
