@@ -4,12 +4,12 @@ Only where a body says all there is to say: it is no sample, and no header of ou
 the store, and is the same for everybody who may ask.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
 from metaspo.backends import Completion, Request
+from metaspo.cache.lru import Recent
 from metaspo.scheduling import Answer
 from metaspo.serving.questions import DRAW, KEEP_ALIVE, PRIORITY, RUN
 
@@ -36,30 +36,20 @@ class RecentAnswers:
     """Forgets those that were longest not asked for once all of them are over `max_bytes`."""
 
     def __init__(self, max_bytes: int = RECENT_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._recent: OrderedDict[bytes, RecentAnswer] = OrderedDict()
+        self._recent: Recent[bytes, RecentAnswer] = Recent(max_bytes, lambda recent: recent.size)
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def get(self, digest: bytes) -> RecentAnswer | None:
         """The answer to the body of this digest, if it is here; it is then the last to be forgotten."""
-        recent = self._recent.get(digest)
-        if recent is not None:
-            self._recent.move_to_end(digest)
-        return recent
+        return self._recent.get(digest)
 
     def add(self, digest: bytes, body: bytes, reply: bytes, *, lane: str, request: Request, answer: Answer) -> None:
         """Keep the answer to a body, and forget others for it where need be."""
-        if digest in self._recent:
-            return
         size = OVERHEAD + 2 * len(body) + 2 * len(reply)
         completion, key, dollars = answer.completion, answer.key, answer.dollars
-        self._recent[digest] = RecentAnswer(lane, request, completion, key, dollars, reply, size)
-        self._bytes += size
-        while self._bytes > self._max_bytes:
-            self._bytes -= self._recent.popitem(last=False)[1].size
+        self._recent.add(digest, RecentAnswer(lane, request, completion, key, dollars, reply, size))
 
 
 def digest_of(body: bytes) -> bytes:
