@@ -119,17 +119,9 @@ def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
 
 def with_allowed(sizes: dict[str, Any]) -> dict[str, Any]:
     """Of the first system prompts those that keep to what is asked of every one: a config with others is refused."""
-    outer = sizes["outer"]
-
-    def is_allowed(prompt: str) -> bool:
-        return (
-            len(prompt) <= outer.get("max_chars", len(prompt))
-            and count_words(prompt) <= outer.get("max_prompt_tokens", count_words(prompt))
-            and all(word in prompt for word in outer.get("must_contain", ()))
-            and not any(word in prompt for word in outer.get("must_not_contain", ()))
-        )
-
-    return {**sizes, "system_prompts": tuple(filter(is_allowed, sizes["system_prompts"]))}
+    outer = make_config({"outer": sizes["outer"]}).outer
+    given = (prompt for prompt in sizes["system_prompts"] if not outer.fault(prompt, count=count_words))
+    return {**sizes, "system_prompts": tuple(given)}
 
 
 SIZES = st.fixed_dictionaries(
