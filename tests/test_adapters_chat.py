@@ -43,14 +43,16 @@ PROGRAM = """
 import os, sys
 from metaspo.adapters.chat import ChatModel
 model = ChatModel("m", sys.argv[1], {"temperature": 0})
-print(model.text([{"role": "user", "content": "in the parent"}]), flush=True)
+def asked(content):
+    os.write(1, (model.text([{"role": "user", "content": content}]) + "\\n").encode())  # at once: two processes write
+asked("in the parent")
 child = os.fork()
-print(model.text([{"role": "user", "content": "in the child" if not child else "after it"}]), flush=True)
+asked("in the child" if not child else "after it")
 if not child:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 model.client.close()
-print(model.text([{"role": "user", "content": "after it was closed"}]), flush=True)
+asked("after it was closed")
 """
 
 
