@@ -70,12 +70,14 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the files above as `whole`."""
+    """Mark the tests of the files above as `whole`, and give slow ones the time of a busy machine."""
     names = {item.path.stem for item in items}
     whole = {name for name in names if any(fnmatch(name, pattern) for pattern in WHOLE)}
     for item in items:
         if item.path.stem in whole:
             item.add_marker(pytest.mark.whole)
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 def pytest_collection_finish() -> None:
