@@ -5,7 +5,7 @@ endpoint and in the budget, and what its account has to pay for otherwise comes 
 """
 
 from metaspo.scheduling.books import Books
-from metaspo.scheduling.calls_out import CallsOut, Hung
+from metaspo.scheduling.calls_out import CallsOut
 from metaspo.scheduling.endpoints import Endpoints
 from metaspo.scheduling.flight import Call
 from metaspo.scheduling.limits import RateLimits
@@ -45,18 +45,20 @@ class Beside:
 
     def _start(self, late: Call, now: float) -> Call | None:
         """Cases: it has ended meanwhile, or nothing is sent any more; there is no room; its account cannot pay for two
-        at once, so that it is asked again instead where the first one gives back what it costs."""
+        at once, so that it is asked again in its stead where it gives back what that costs."""
         flight, limits = late.flight, self._limits
         if not self._calls.may_ask_beside(late) or self._verdicts.of(flight.request.model) is not None:
             return None
-        tokens, endpoint = self._books.expected_tokens(flight), self._endpoints.pick(flight.request)
+        tokens = self._books.expected_tokens(flight)
+        endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
         if endpoint is None or limits.wait(tokens, now) > 0:
             return None
-        hung = Hung(f"no answer for {now - late.sent:.3g} seconds")
         funds = self._books.at_hand(flight)
         if funds is None:
-            if self._books.gives_back:
-                self._calls.abort(late, hung)
+            if flight.out == [late] and self._books.affords_instead(late):
+                self._calls.break_off(late, now)
             return None
+        hung = self._calls.hung(late, now)
+        self._recovery.hangs(late, hung, now)
         self._recovery.again(flight, hung, 0.0, now)
         return self._calls.start_beside(late, endpoint, funds, limits.reserve(tokens, now), now)

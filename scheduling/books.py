@@ -56,15 +56,19 @@ class Books:
             self._exhaust(account, at_most, now)
         return funds
 
-    @property
-    def gives_back(self) -> bool:
-        """Whether a call that is broken off gives back what was set aside for its tokens."""
-        return self._billing == "time"
-
     def at_hand(self, flight: Flight) -> Funds | None:
         """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line."""
         payer = flight.payer
         return None if payer.parked else payer.reserve(self.upper_bound(flight))
+
+    def affords_instead(self, call: Call) -> bool:
+        """Whether another call of its flight can be paid for once it is broken off: that costs a call, and its tokens
+        where those are what is paid for."""
+        payer = call.flight.payer
+        if self._billing == "tokens" or payer.exhausted is not None or payer.purse is not call.funds.account.purse:
+            return False
+        more = self.upper_bound(call.flight).plus(ONE_CALL).minus(call.funds.at_most)
+        return payer.purse.short_of(more) is None
 
     def release(self, flight: Flight, now: float) -> None:
         """The call will not be made, or not by whoever had set something aside."""
@@ -72,8 +76,8 @@ class Books:
         if funds is not None:
             self._settle(funds, NOTHING, now)
 
-    def answered(self, call: Call, usage: Usage, now: float) -> Account:
-        """Book an answer; returns who paid."""
+    def answered(self, call: Call, usage: Usage, now: float, *, first: bool) -> Account:
+        """Book an answer, and what its request has waited if it is the first; returns who paid."""
         flight, prices, account = call.flight, self._prices, call.funds.account
         self._estimator.observe(flight.size, usage)
         dollars = prices.dollars(usage) if prices is not None else 0.0
@@ -84,10 +88,11 @@ class Books:
         tally.cached_tokens += usage.cached_tokens
         tally.dollars += dollars
         tally.unpriced += prices is None
-        tally.queue_seconds += flight.queue_seconds
-        tally.limiter_seconds += flight.limiter_seconds
         tally.server_seconds += now - call.sent
-        tally.retry_seconds += flight.retry_seconds
+        if first:
+            tally.queue_seconds += flight.queue_seconds
+            tally.limiter_seconds += flight.limiter_seconds
+            tally.retry_seconds += flight.retry_seconds
         self._close(call, Cost(1, usage.prompt_tokens + usage.completion_tokens, dollars), now)
         return account
 

@@ -102,9 +102,20 @@ class CallsOut:
         return late in late.flight.out and bool(late.flight.waiters) and self._lateness.has_share()
 
     def start_beside(self, late: Call, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
-        """One more goes, for the request of a call that hangs."""
+        """One more goes, for the request of a call that hangs; where too many of it are out, in place of the first."""
         self._lateness.note_asked_again()
+        if len(late.flight.out) >= MOST_OUT:
+            self.abort(late.flight.out[0], self.hung(late.flight.out[0], now))
         return self.start(late.flight, endpoint, funds, reservation, now)
+
+    def break_off(self, call: Call, now: float) -> None:
+        """A call that hangs is not waited for: its request is asked again in its stead."""
+        self._lateness.note_asked_again()
+        self.abort(call, self.hung(call, now))
+
+    def hung(self, call: Call, now: float) -> Hung:
+        """What is said of a call that hangs."""
+        return Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds.")
 
     def ended(self, call: Call) -> None:
         """It is over, in whatever way."""
@@ -142,10 +153,11 @@ class CallsOut:
             if call.endpoint is endpoint:
                 self.abort(call, ConnectionLost(words, before_answer=True))
 
-    def look_for_late(self, now: float, *, queued: bool, slots: int) -> None:
-        """A backend that does not keep its time limit is not waited for, and something is done about what hangs."""
+    def look_for_late(self, now: float, *, queued: bool, slots: int, idle: bool = False) -> None:
+        """A backend that does not keep its time limit is not waited for, and something is done about what hangs. `idle`
+        is whether an endpoint is, so that what is asked again takes nobody's place."""
         limit = self._settings.time_limit + OVERDUE
-        last = not queued and self._few(max(FEW, slots // FEW_OF))
+        last = not queued and (idle or self._few(max(FEW, slots // FEW_OF)))
         room, soonest = self.has_slot(slots), min(limit, self._lateness.soonest())
         self.late.clear()
         self.overdue_at, watched = now + LOOK_AGAIN, 0
@@ -174,13 +186,9 @@ class CallsOut:
         return now >= late_at and lateness.may_ask_again(call.number, last=last, asked_again=asked_again)
 
     def _remedy(self, call: Call, now: float, *, last: bool, queued: bool, room: bool) -> None:
-        flight = call.flight
-        billing, wanted = self._settings.billing, bool(flight.waiters)
+        billing, wanted = self._settings.billing, bool(call.flight.waiters)
         match remedy(billing, last=last, queued=queued, room=room, wanted=wanted):
             case "break off":
-                self.abort(call, Hung(f"{self._lane} gave no answer for {now - call.sent:.3g} seconds."))
-                self._lateness.note_asked_again()
+                self.break_off(call, now)
             case "ask beside":
-                if len(flight.out) >= MOST_OUT:
-                    self.abort(flight.out[0], Hung(f"{self._lane} gave no answer to the first of {MOST_OUT} calls."))
                 self.late.append(call)

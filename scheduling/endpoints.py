@@ -6,7 +6,7 @@ the prefix's own order (consistent hashing with bounded loads: Mirrokni, Thorup 
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from hashlib import blake2b
 from math import ceil, inf
@@ -117,18 +117,29 @@ class Endpoints:
     def __repr__(self) -> str:
         return f"<Endpoints {self.all}>"
 
-    def pick(self, request: Request) -> Endpoint | None:
-        """The replica for a request; None if none can take it now."""
+    def pick(self, request: Request, *, hung: Collection[Endpoint] = ()) -> Endpoint | None:
+        """The replica for a request; None if none can take it now. Where calls of it have `hung`, another one, if there
+        is one."""
         if len(self.all) == 1:
             return self.all[0] if _takes(self.all[0]) else None
         up = [endpoint for endpoint in self.all if _takes(endpoint)]
+        if hung:
+            up = [endpoint for endpoint in up if endpoint not in hung] or up
         if not up:
             return None
         bound = ceil(LOAD_BOUND * (sum(endpoint.in_flight for endpoint in up) + 1) / len(up))
         for endpoint in self._order(prefix_of(request)):
-            if _takes(endpoint) and endpoint.in_flight < bound:
+            if endpoint in up and endpoint.in_flight < bound:
                 return endpoint
         return min(up, key=lambda endpoint: endpoint.in_flight)
+
+    def any_idle(self) -> bool:
+        """Whether one that is up has nothing to do."""
+        return any(endpoint.in_flight == 0 and endpoint.health is Health.UP for endpoint in self.all)
+
+    def silent(self, endpoint: Endpoint, since: float) -> bool:
+        """Whether it has answered nothing since then, while another one has."""
+        return not endpoint.answers_since(since) and any(each.answers_since(since) for each in self.all)
 
     def none_up(self) -> bool:
         """Whether every replica is down."""

@@ -201,6 +201,12 @@ class Flight:
         """Who pays for it while it waits: whoever it is reserved for, else the first waiter."""
         return self.funds.account if self.funds is not None else self.waiters[0].account
 
+    def hung_at(self) -> "list[Endpoint]":
+        """Where its calls hang that are out, or else the last one did."""
+        if self.out or not self.hung or self.endpoint is None:
+            return [call.endpoint for call in self.out]
+        return [self.endpoint]
+
     def upper_bound(self) -> Cost:
         """The most that its call can cost."""
         return self.home.upper_bound(self)

@@ -168,7 +168,8 @@ class LaneState:
     def tick(self, now: float) -> Sequence[Endpoint]:
         """Do what is due by the clock; returns the endpoints to be looked at: started, probed, or asked for gauges."""
         if now >= self._calls.overdue_at:
-            self._calls.look_for_late(now, queued=bool(self._waiting.queue), slots=self._throttle.concurrency)
+            queued, idle = bool(self._waiting.queue), self._endpoints.any_idle()
+            self._calls.look_for_late(now, queued=queued, slots=self._throttle.concurrency, idle=idle)
         if now >= self._waiting.next_try_at:
             self._waiting.come_back(now)
         if now >= self.verdicts.reopens_at:
@@ -210,7 +211,7 @@ class LaneState:
         queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
         slots = self._throttle.concurrency
         if self.allowance is not None:
-            self.allowance.demand = min(len(queue), calls.free(slots))
+            self.allowance.demand = min(len(queue) + len(calls.late), calls.free(slots))
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
             if not self.doubt.is_proof(flight) and (state := self._claim(flight)) is not None:
                 self._waiting.move(flight, state)
@@ -224,7 +225,7 @@ class LaneState:
             wait = self._throttle.limits.wait(tokens, now)
             if wait > 0:
                 break
-            endpoint = self._endpoints.pick(flight.request)
+            endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
             if endpoint is None:
                 if self._endpoints.none_up():
                     self._recovery.patience.failing(now)
@@ -254,7 +255,7 @@ class LaneState:
             self._calls.abort_all(flight, UNWANTED)
         self._recovery.answered(call, now)
         self._throttle.answered(call.reservation, reply, now, in_flight=self._calls.at_fill)
-        payer = self.books.answered(call, reply.completion.usage, now)
+        payer = self.books.answered(call, reply.completion.usage, now, first=first)
         return payer if first else None
 
     # Money

@@ -75,14 +75,9 @@ class Recovery:
     def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float) -> Fate:
         """Whether and when the flight of a failed call tries again; the failure holds the whole lane for `held`
         seconds. May rest the call's endpoint, doubt the server, and run the patience."""
-        flight, endpoint, patience, past = call.flight, call.endpoint, self.patience, call.flight.retries
-        proven = endpoint.answers_since(past.tried_at)  # then it is the request
-        on_trial = endpoint.health is Health.TRIAL and decision.endpoint == "count" and not proven
-        rests = decision.endpoint == "rest" or (
-            decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
-        )
-        if rests and endpoint.health is not Health.DOWN:
-            self.rest(endpoint, error, now)
+        flight, patience, past = call.flight, self.patience, call.flight.retries
+        on_trial = call.endpoint.health is Health.TRIAL
+        rests = self.blames(call, error, decision, now)
         counts = decision.uses_attempt and not rests
         flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
         if not counts and not decision.quick:
@@ -94,9 +89,28 @@ class Recovery:
         if reason := patience.reason_to_give_up(flight.retries, error, now):
             return patience.unavailable(reason)
         wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
-        if on_trial and flight.waiters:
+        if on_trial and rests and decision.endpoint == "count" and flight.waiters:
             self._doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
+
+    def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
+        """Whether a failure gets the call's endpoint rested."""
+        flight, endpoint = call.flight, call.endpoint
+        proven = endpoint.answers_since(flight.retries.tried_at)  # then it is the request
+        rests = decision.endpoint == "rest" or (
+            decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
+        )
+        if rests and endpoint.health is not Health.DOWN:
+            self.rest(endpoint, error, now)
+        return rests
+
+    def hangs(self, call: Call, error: TransientError, now: float) -> None:
+        """A call hangs and is asked again. Its endpoint rests if several do of which it has answered none since, while
+        another endpoint answers."""
+        endpoint = call.endpoint
+        silent = self._endpoints.silent(endpoint, call.sent) and endpoint.fail(call.flight.key)
+        if silent and endpoint.health is not Health.DOWN:
+            self.rest(endpoint, error, now)
 
     def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Fate:
         """The flight tries again after so many seconds, if anybody waits for it; else it was left to finish into the

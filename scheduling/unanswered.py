@@ -77,11 +77,11 @@ class Unanswered:
             decision = self.recovery.decide(flight, error)
             held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
-            if not _was_its_last(flight):
-                flight.hung += 1  # and the next call beside is not soon
-            else:
+            if _was_its_last(flight):
                 fate = self.recovery.failed(call, error, decision, now, held=held)
                 self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
+            elif flight.state is State.FLYING and not self.recovery.blames(call, error, decision, now):
+                flight.hung += not decision.hold  # and the next call beside is not soon, which the hold sees to
         elif isinstance(error, WrongForm) and self._many_programs:
             self._refused(flight, RequestRejected(str(error)))
         elif isinstance(error, FatalError):
@@ -98,7 +98,9 @@ class Unanswered:
             return
         self._ended(call)
         self._books.broken_off(call, now)
-        flight.hung += isinstance(reason, Hung)
+        if isinstance(reason, Hung):
+            flight.hung += 1
+            self.recovery.hangs(call, reason, now)
         if not _was_its_last(flight):
             return
         if isinstance(reason, Hung):
@@ -125,8 +127,7 @@ class Unanswered:
             flight.state = State.OVER
             self._wake()
         elif self._billing == "time":
-            for call in tuple(flight.out):
-                self._break_off(call, UNWANTED)
+            self._break_off(flight, UNWANTED)
 
     def fail(self, flight: Flight, error: BaseException, now: float) -> None:
         """A flight that waits somewhere ends."""
@@ -159,8 +160,9 @@ class Unanswered:
         self.verdicts.close(reason)
         self.fail_waiting(reason, now)
         if self._billing == "time":
-            for call in self._calls:
-                self._break_off(call, reason)
+            for flight in self._flights:
+                if flight.home is self._home:
+                    self._break_off(flight, reason)
 
     def fail_waiting(self, error: BaseException, now: float, *, model: str | None = None) -> None:
         """Fail every flight of this lane, or of one model on it, that is not out."""
@@ -193,14 +195,18 @@ class Unanswered:
                 self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
 
     def _refused(self, flight: Flight, error: BaseException) -> None:
-        """A call of it was: there is no answer, unless another call has brought one."""
+        """A call of it was: there is no answer, unless another call has brought one, or is about to."""
         if flight.state is State.FLYING:
             self._calls.abort_all(flight, UNWANTED)
-            self._flights.fail(flight, error)
+            if not flight.out:
+                self._flights.fail(flight, error)
 
-    def _break_off(self, call: Call, reason: RunStopped) -> None:
-        if self._calls.abort(call, reason):
-            self._flights.drop(call.flight)
+    def _break_off(self, flight: Flight, reason: RunStopped) -> None:
+        """Nobody may join it any more, unless its answer is here already."""
+        if flight.state is State.FLYING:
+            self._calls.abort_all(flight, reason)
+            if not flight.out:
+                self._flights.drop(flight)
 
     def _take_out(self, flight: Flight, now: float) -> None:
         """Remove a flight from wherever it waits, and release what is reserved for it."""

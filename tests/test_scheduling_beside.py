@@ -1,15 +1,19 @@
 """A request whose call hangs is asked once more beside it: the first answer counts, and each is paid for once."""
 
+import asyncio
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, answer, ask
+from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, SlotServer, answer, ask, now
 from test_scheduling_lane_state import ERRORS, Asker, Rig
-from test_scheduling_lateness import AT, SLOW, limit, rig_that_knows
+from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 
-from metaspo.cache import request_key
-from metaspo.scheduling import Account, Budget, Cost, LaneSettings, Prices
+from metaspo.backends import Request
+from metaspo.cache import MemoryStore, request_key
+from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices
 from metaspo.scheduling.calls_out import LOOK_AT_FEW, MOST_OUT
 from metaspo.scheduling.flight import Flight
 from metaspo.scheduling.lateness import ENOUGH, Remedy, remedy
@@ -93,6 +97,8 @@ def test_a_failure_of_one_says_nothing_of_the_other(billing: Billing, newest: bo
     rig.state.unanswered.failed(rig.take(1, newest=newest), ERRORS[how], 105)
     assert rig.pump(105) == "", "and none goes in its stead at once"
     assert rig.out[0][1].flight.retries.failures == 0
+    if how == "gone":
+        assert rig.pump(106) + rig.happen("probe ok", 106) == "look"
     assert rig.happen("fail 1 half", 106) in ("", "send 1")
     assert rig.out or rig.pump(200) == "send 1"
     assert rig.happen("answer 1", 201) == "1 answered"
@@ -106,6 +112,180 @@ def test_a_refusal_of_one_is_for_good_and_the_other_is_not_waited_for(billing: B
     assert rig.happen(f"fail 1 {how}", 105) == f"abort 1, {told}"
     assert rig.happen("ended 1", 106) == ""
     assert account.purse.reserved == Cost()
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_an_answer_that_is_here_when_the_other_call_is_refused_is_not_thrown_away(billing: Billing) -> None:
+    """Both ended in one turn of the event loop, the refusal is heard first."""
+    account = Account("run")
+    rig = rig_with_two_out(billing, account)
+    rig.cancels = False
+    assert rig.happen("fail 1 rejected", 105) == "abort 1"
+    assert rig.happen("answer 1", 105) == "1 answered"
+    assert (account.purse.reserved, account.purse.spent) == (Cost(), ANSWER)
+
+
+def test_whoever_asks_as_the_last_one_leaves_finds_the_answer_that_is_here() -> None:
+    rig = rig_with_two_out("time")
+    rig.out[1][1].cancel = lambda: False
+    rig.leave(1, 106)
+    rig.ask(1, 106)
+    assert rig.pump(106) == "abort 1"
+    rig.out.reverse()
+    assert rig.happen("answer 1", 106) == "1 answered"
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_what_a_request_has_waited_is_booked_once(billing: Billing) -> None:
+    account = Account("run")
+    rig = rig_that_knows(billing, concurrency=1)
+    rig.ask(2, AT - 10)
+    assert rig.pump(AT - 10) == "send 2"
+    rig.ask(1, AT - 3, account=account)
+    assert rig.happen("answer 2", AT) == "2 answered, send 1"
+    rig.ask(3, AT)
+    first = rig.out[0][1]
+    beside = rig.state._calls.start(first.flight, first.endpoint, first.funds, first.reservation, AT + 4)
+    for call, at in ((first, AT + 5), (beside, AT + 5)):
+        rig.state.landed(call, answer("question 1"), at)
+    use = account.statistics().total
+    assert (use.calls, use.queue_seconds, use.server_seconds) == (2, 3.0, 5.0 + 1.0)
+
+
+def replica_of(rig: Rig, index: int = -1) -> str:
+    """Where the call went."""
+    return rig.out[index][1].endpoint.backend.name
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_what_hangs_at_one_replica_is_asked_at_another(billing: Billing) -> None:
+    for number in range(8):  # whatever the prefix, its own replica would be asked first
+        rig = rig_that_knows(billing, servers=4)
+        rig.ask(number, AT)
+        for other in range(10, 13):
+            rig.ask(other, AT)
+        rig.pump(AT)
+        assert f"send {number}" in rig.pump(AT + limit())
+        assert replica_of(rig, 0) != next(
+            call.endpoint.backend.name for asked, call in reversed(rig.out) if asked == number
+        )
+
+
+def test_what_is_broken_off_goes_to_another_replica() -> None:
+    rig = rig_that_knows("time", servers=3)
+    rig.ask(0, AT)
+    rig.pump(AT)
+    hung = replica_of(rig)
+    overtake(rig, AT, first=1)
+    at = AT + limit(last=False) + LOOK_AT_FEW
+    rig.ask(900, at)  # something waits, so that nothing goes beside
+    rig.state.tick(at)
+    assert rig.out[0][1].abort_reason is not None
+    rig.done.clear()
+    assert "send 0" in rig.happen("ended 0", at)
+    assert hung != next(call.endpoint.backend.name for number, call in rig.out if number == 0)
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_a_replica_that_refuses_a_call_beside_rests_and_the_next_goes_elsewhere_at_once(billing: Billing) -> None:
+    rig = rig_that_knows(billing, servers=3)
+    rig.ask(1, AT)
+    rig.pump(AT)
+    asked = {replica_of(rig)}
+    at = AT + limit()
+    assert rig.pump(at) == "send 1"
+    asked.add(replica_of(rig))
+    rig.state.unanswered.failed(rig.take(1, newest=True), ERRORS["gone"], at)
+    assert rig.pump(at + LOOK_AT_FEW) == "send 1"
+    assert replica_of(rig) not in asked
+    assert rig.happen("answer 1", at + 1) == "abort 1, 1 answered"
+
+
+def test_a_replica_that_answers_nothing_while_others_do_is_asked_no_more_until_it_does() -> None:
+    """Its calls hang one after the other; what is out there is asked elsewhere, and it is probed meanwhile."""
+    rig = rig_that_knows("time", servers=2)
+    for number in range(8):
+        rig.ask(number, AT)
+    rig.pump(AT)
+    silent = replica_of(rig, 0)
+    for number in [number for number, call in rig.out if call.endpoint.backend.name != silent]:
+        rig.land(number, AT + 1)
+    rig.done.clear()
+    for number in range(20, 20 + 2 * ENOUGH):  # enough answers, so that enough may be asked again
+        rig.ask(number, AT + 1)
+    rig.pump(AT + 1)
+    for number in [number for number, call in rig.out if call.endpoint.backend.name != silent]:
+        rig.land(number, AT + 2)
+    rig.done.clear()
+    rig.pump(AT + 1 + limit())
+    before = len(rig.out)
+    for number in range(100, 108):
+        rig.ask(number, AT + 2 + limit())
+    rig.pump(AT + 2 + limit())
+    assert len(rig.out) > before
+    assert silent not in {call.endpoint.backend.name for _, call in rig.out[before:]}
+    assert [how.value for _, how in rig.looks] == ["down"]
+
+
+def test_a_call_beside_asks_for_its_part_of_a_limit_that_processes_share() -> None:
+    """Nothing else is queued that would."""
+    rig = rig_that_knows("tokens", limit_group="g")
+    allowance = rig.state.allowance
+    assert allowance is not None
+    rig.state._throttle.limits.requests.learn(600, AT)
+    rig.state._throttle.limits._share_pace()
+    rig.ask(1, AT)
+    assert rig.pump(AT) == ""
+    assert allowance.asked(AT) is not None
+    allowance.granted(0.0, requests_sent=1, tokens_sent=1, now=AT)
+    assert rig.pump(AT) == "send 1"
+    at = AT + limit()
+    assert rig.pump(at) == ""
+    wanted = allowance.asked(at)
+    assert wanted is not None
+    assert wanted.requests == 1
+    allowance.granted(0.0, requests_sent=2, tokens_sent=2, now=at)
+    assert rig.pump(at + LOOK_AT_FEW) == "send 1"
+
+
+def test_nothing_is_broken_off_whose_next_call_nobody_could_pay_for() -> None:
+    """It may be only slow; a call that is broken off is one of those that are capped."""
+    for calls, then in ((1, ""), (2, "send 1")):
+        rig, account = rig_that_knows("time"), Account("run", Budget(calls=calls))
+        rig.ask(1, AT, account=account)
+        assert rig.pump(AT) == "send 1"
+        assert rig.pump(AT + limit()) == then
+        assert rig.happen("answer 1", 110) == ("1 answered" if calls == 1 else "abort 1, 1 answered")
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("billing", BILLINGS)
+@pytest.mark.parametrize("prefixes", [1, 4])
+async def test_replicas_that_fall_silent_cost_a_run_some_seconds_and_not_its_time_limit(
+    billing: Billing, prefixes: int
+) -> None:
+    """Two of four take calls and answer none, from the twentieth second on; without them the work takes 40 seconds."""
+    servers = [Falling(f"replica {number}", slots=16) for number in range(4)]
+    for falling in servers[:2]:
+        falling.until = 20.0
+    lane = Lane("lane", servers, LaneSettings(concurrency=64, billing=billing))
+    async with Gateway([lane], store=MemoryStore()) as gateway:
+        for turn in range(10):
+            questions = [ask(200 * turn + number, system=f"turn {turn} {number % prefixes}") for number in range(200)]
+            await gateway.complete_many(questions, lane="lane")
+        assert now() < 80
+        assert sum(len(falling.calls) for falling in servers) < 1.03 * 2000
+
+
+class Falling(SlotServer):
+    """Answers calls that come before a time; later ones never."""
+
+    until = inf
+
+    async def work(self, request: Request) -> None:
+        if now() >= self.until:
+            await asyncio.sleep(1e6)
+        await super().work(request)
 
 
 def test_so_many_are_out_at_most_and_the_oldest_makes_room_for_the_next() -> None:

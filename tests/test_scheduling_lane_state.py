@@ -83,6 +83,7 @@ class Rig:
         flights: FlightTable | None = None,
         name: str = "lane",
         claim: Callable[[Flight], State | None] = lambda flight: None,
+        servers: int = 1,
     ) -> None:
         self.flights = FlightTable() if flights is None else flights
         self.events: list[Event] = []
@@ -94,7 +95,7 @@ class Rig:
         self.cancels = True
         self.state = LaneState(
             name,
-            [Server()],
+            [Server(f"server {number}") for number in range(servers)],
             settings,
             flights=self.flights,
             now=0.0,

@@ -17,9 +17,11 @@ SLOW = 4.0
 AT = 100.0
 
 
-def rig_that_knows(billing: Billing = "time", *, concurrency: int = SLOTS) -> Rig:
+def rig_that_knows(
+    billing: Billing = "time", *, concurrency: int = SLOTS, servers: int = 1, limit_group: str = ""
+) -> Rig:
     """A lane whose answers have taken `SLOW` seconds so far, all before `AT`."""
-    rig = Rig(LaneSettings(concurrency=concurrency, billing=billing))
+    rig = Rig(LaneSettings(concurrency=concurrency, billing=billing, limit_group=limit_group), servers=servers)
     for number in range(ENOUGH):
         rig.ask(1000 + number, number * SLOW)
         rig.pump(number * SLOW)
