@@ -29,6 +29,10 @@ NOT_EXPORTED = (
     "calls are not exported: no OpenTelemetry collector takes them where OTEL_EXPORTER_OTLP_ENDPOINT says "
     "(http://localhost:4318 if it is not set); metaspo goes on without"
 )
+_OF_MLFLOW = {  # else it prints where its runs are on standard output, and logs by handlers of its own
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+}
 _OF_AN_EXPORT = ("Failed to export", "Transient error")  # how the exporters' messages begin
 _SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>(?i:error|warning)): (?P<text>.*)")
 Record = MutableMapping[str, Any]
@@ -134,6 +138,8 @@ def show_log(form: LogForm = LogForm.CONSOLE, level: LogLevel = LogLevel.WARNING
     Warnings and mistakes that nobody has caught, in whatever thread, are records in both forms.
     """
     hold_secrets_of(os.environ)
+    for name, value in _OF_MLFLOW.items():
+        os.environ.setdefault(name, value)
     root = logging.getLogger()
     ours = [handler for handler in root.handlers if isinstance(handler, Log)]
     if len(ours) < len(root.handlers):

@@ -94,8 +94,9 @@ def test_a_real_server_has_scores_prompts_and_the_registered_ones_in_one_run_how
     with ChatServer(WORLD.answer) as server:
         tracked_project(tmp_path, server.url, track=f'mlflow = "{address}"\nexperiment = "one"\nalias = "best"')
         for _ in range(2):
-            ended = apart("optimize", "run.toml", folder=tmp_path)
-            assert (ended.code, ended.err.count("MLflow")) == (0, 0), ended.err
+            ended = apart("--log", "json", "optimize", "run.toml", "--json", folder=tmp_path)
+            assert (ended.code, ended.err.lower().count("mlflow")) == (0, 0), ended.err
+            assert ended.data[0]["result"]["system_prompt"], "nothing but the result is on standard output"
     (there,) = runs_in(client, "one")
     run, run_id = only_run(tmp_path), there.info.run_id
     result = read_result(run)
