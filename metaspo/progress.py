@@ -11,6 +11,7 @@ from rich.text import Text
 
 from metaspo.backends.secrets import without_secrets
 from metaspo.engine import Observer
+from metaspo.engine.money import show_dollars
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
 from metaspo.scheduling.event_words import sentence_of
@@ -39,7 +40,8 @@ class ProgressDisplay:
 
     @property
     def _is_live(self) -> bool:
-        return self._console.is_terminal and not self._quiet
+        """On a dumb terminal nothing can be drawn anew."""
+        return self._console.is_terminal and not self._console.is_dumb_terminal and not self._quiet
 
     def __enter__(self) -> Self:
         if self._live:
@@ -74,7 +76,8 @@ class ProgressDisplay:
         text.append(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
         if done < len(self._shown):
             text.append(f"  {spoken(self._left.seconds(now=now))}", style="cyan")
-        return text
+        spent = (sum(run.dollars for run in self._shown), sum(run.unpriced for run in self._shown))
+        return text.append(_spent(*spent, None))
 
     def downloaded(self, done: int, total: int) -> None:
         """Shows how far a model's file has been fetched, in bytes."""
@@ -145,10 +148,13 @@ class _Live(_Said):
         self._every = every
         self._started = clock()
         self._stage = "starting"
-        self._best: float | None = None
+        self._first: float | None = None
+        self._best = 0.0
         self._asked = 0
         self._asked_since = 0.0
         self.done = False
+        self.dollars, self.unpriced = 0.0, 0
+        self._dollars_left: float | None = None
 
     def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
         super().planned(base_calls=base_calls, optimizer_calls=optimizer_calls)
@@ -162,7 +168,11 @@ class _Live(_Said):
         self._stage = name
 
     def new_best(self, *, score: float, address: str) -> None:
-        self._best = max(score, self._best or 0.0)
+        self._first = score if self._first is None else self._first
+        self._best = max(score, self._best)
+
+    def spent(self, *, dollars: float, unpriced: int, left: float | None) -> None:
+        self.dollars, self.unpriced, self._dollars_left = dollars, unpriced, left
 
     def optimizer_asked(self) -> None:
         if not self._asked:
@@ -184,13 +194,15 @@ class _Live(_Said):
         first.append(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
         if not self.done:
             first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
+        first.append(_spent(self.dollars, self.unpriced, self._dollars_left))
         second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}")
         second.append(self._stage, style="dim")
         if self._asked:
             prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"
             second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
-        if self._best is not None:
-            second.append(f"; best {self._best:.1%}{'' if self._asked else ' on the train examples'}", style="green")
+        if self._first is not None:
+            where = "" if self._asked else " on the train examples"
+            second.append(f"; best {self._best:.1%}, at first {self._first:.1%}{where}", style="green")
         return [first, second]
 
 
@@ -235,6 +247,13 @@ def _bar(settled: int, planned: int) -> Text:
 
 def _share(settled: int, planned: int) -> str:
     return f"{settled / planned:.0%}" if planned else "0%"
+
+
+def _spent(dollars: float, unpriced: int, left: float | None) -> str:
+    """What was spent so far; nothing where no price is known, or nothing costs anything."""
+    if not dollars:
+        return ""
+    return f"  {show_dollars(dollars, unpriced=unpriced)}{'' if left is None else f' (${left:.2f} left)'}"
 
 
 def _clock_text(seconds: float) -> str:

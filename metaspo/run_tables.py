@@ -210,7 +210,7 @@ def _print_worst(out: Console, rows: Sequence[TaskRow], most: int) -> None:
         return
     ranked = sorted(rows, key=lambda row: row.change if row.change is not None else 0.0)
     malformed = ("malformed",) if any(sum(row.malformed) for row in rows) else ()
-    table = _scores(out, ranked[:most], (*SHORT, *malformed))
+    table = _scores(out, ranked[:most], (*SHORT, *malformed), narrow=(*malformed, "better", "worse"))
     table.show_edge = False
     out.print(table)
     if (left := len(ranked) - most) > 0:
@@ -261,10 +261,10 @@ def _print_session(out: Console, session: Session, *, told: bool) -> None:
         say(out, "What follows is of the session before.")
 
 
-def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str]) -> WholeTable:
-    """Tasks in rows."""
+def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str], *, narrow: Sequence[str] = ()) -> WholeTable:
+    """Tasks in rows; without the columns `narrow` where the terminal is too narrow for them."""
     texts = [{column: COLUMNS[column](row) for column in columns} for row in rows]
-    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", *OF_COST))
+    return fitting(out, "test splits (95% intervals)", columns, texts, drop=("metric", "role", *OF_COST, *narrow))
 
 
 def _print_gain(out: Console, gain: Gain, *, over_tasks: bool) -> None:

@@ -123,6 +123,29 @@ def test_the_best_score_that_is_shown_never_falls() -> None:
     assert "best 75.0%" in " ".join(line.plain for line in display.lines(width=120, height=24))
 
 
+def test_what_a_run_has_spent_and_may_still_spend_and_where_it_began_stand_beside_its_best() -> None:
+    display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: 0.0)
+    runs = [display.observer(name) for name in ("a", "b")]
+    runs[0].new_best(score=0.25, address="init")
+    runs[0].new_best(score=0.75, address="iter=1/inner")
+    runs[0].spent(dollars=0.5, unpriced=0, left=1.5)
+    runs[1].spent(dollars=0.25, unpriced=3, left=None)
+    total, first, best, second, *_ = (line.plain for line in display.lines(width=120, height=24))
+    assert "best 75.0%, at first 25.0%" in best
+    assert first.endswith("  $0.5000 ($1.50 left)")
+    assert (total.endswith("  $0.7500 + unknown"), second.endswith("  $0.2500 + unknown")) == (True, True)
+
+
+def test_a_dumb_terminal_on_which_nothing_can_be_drawn_anew_is_told_lines_as_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    told = io.StringIO()
+    with ProgressDisplay(Console(file=told, width=80, force_terminal=True)) as display:
+        display.observer("run").stage("iteration 1 of 3: inner loop")
+    assert told.getvalue() == "run: iteration 1 of 3: inner loop\n"
+
+
 @pytest.mark.parametrize(("event", "says"), TROUBLE)
 def test_trouble_is_told_without_words_of_our_own(event: Event, says: str) -> None:
     told = io.StringIO()

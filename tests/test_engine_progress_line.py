@@ -41,6 +41,10 @@ def test_a_line_is_shown_on_a_terminal_alone_and_to_nobody_who_has_an_observer(m
     with shown_to(None) as told:
         assert type(told) is Observer, "standard error is no terminal"
     monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    with shown_to(None) as told:
+        assert type(told) is Observer, "nothing can be drawn anew there"
+    monkeypatch.setenv("TERM", "xterm")
     with shown_to(None) as told:
         assert type(told) is ProgressLine
     with shown_to(given) as told:

@@ -15,7 +15,7 @@ from typing import Any
 from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.time_left import TimeLeft
-from metaspo.scheduling import Account, Event, Gateway, HeldBack, RunStopped
+from metaspo.scheduling import Account, AccountStatistics, Event, Gateway, HeldBack, RunStopped
 
 EVERY = 1.0  # seconds
 LAST_WARNINGS = 5
@@ -62,6 +62,9 @@ class LiveObserver(Observer):
     def new_best(self, *, score: float, address: str) -> None:
         self._told.new_best(score=score, address=address)
 
+    def spent(self, *, dollars: float, unpriced: int, left: float | None) -> None:
+        self._told.spent(dollars=dollars, unpriced=unpriced, left=left)
+
     def optimizer_asked(self) -> None:
         self._asked += 1
         self._told.optimizer_asked()
@@ -88,6 +91,11 @@ class LiveObserver(Observer):
     def write(self) -> None:
         """Write how far it is now."""
         self._written = now = self._clock()
+        use = self._account.statistics()
+        purse, total = self._account.purse, use.total
+        cap = purse.budget.dollars
+        left = None if cap is None else max(0.0, cap - purse.spent.dollars)
+        self.spent(dollars=total.dollars, unpriced=total.unpriced, left=left)
         seconds = self._left.seconds(now=now)
         data = {
             "wall": round(time.time(), 3),
@@ -98,13 +106,13 @@ class LiveObserver(Observer):
             "seconds_left": seconds and [round(end, 1) for end in seconds],
             "optimizer_asked": self._asked,
             "warnings": self._warnings,
-            "lanes": self._lanes(now),
+            "lanes": self._lanes(use, now),
         }
         with suppress(RunStopped):  # a run goes on, watched or not
             write_json(self._directory.live, data)
 
-    def _lanes(self, now: float) -> dict[str, Any]:
-        uses = self._account.statistics().lanes
+    def _lanes(self, usage: AccountStatistics, now: float) -> dict[str, Any]:
+        uses = usage.lanes
         since, self._counted = now - self._counted, now
         lanes = {}
         for name, lane in self._gateway.statistics().lanes.items():

@@ -19,6 +19,9 @@ class Observer:
     def new_best(self, *, score: float, address: str) -> None:
         """After a selection: the mean over the source tasks of each one's best prompts on its train split."""
 
+    def spent(self, *, dollars: float, unpriced: int, left: float | None) -> None:
+        """What this session has spent, about once a second; `unpriced` calls are not in it, `left` of a cap is."""
+
     def optimizer_asked(self) -> None:
         """A call of the optimizer begins."""
 

@@ -1,5 +1,6 @@
 """How a run goes in one line of a terminal: what programs that ask for nothing else show."""
 
+import os
 import shutil
 import sys
 import time
@@ -69,7 +70,7 @@ class ProgressLine(Observer):
 @contextmanager
 def shown_to(observer: Observer | None) -> Iterator[Observer]:
     """Who is told how a run goes: whoever is given, else a line of the terminal, if standard error is one."""
-    if observer is not None or not sys.stderr.isatty():
+    if observer is not None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield observer or Observer()
         return
     line = ProgressLine(sys.stderr)
