@@ -19,7 +19,7 @@ from metaspo.scheduling.event_words import sentence_of
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-BAR = 20  # cells
+BAR = 20  # cells at most
 NAME = 24  # cells at most
 
 Clock = Callable[[], float]
@@ -61,23 +61,23 @@ class ProgressDisplay:
     def lines(self, *, width: int, height: int) -> list[Text]:
         """What is shown now, in so many lines at most: of many runs a total, and those that go on."""
         now = self._clock()
-        lines = [_line(self._total(now), width)] if len(self._shown) > 1 else []
+        lines = [_line(self._total(now, width), width)] if len(self._shown) > 1 else []
         cheapest_first = sorted(self._shown, key=lambda run: run.left.planned)
         going = [run for run in cheapest_first if not run.done] if len(self._shown) > 1 else self._shown
         for run in going[: max(1, (height - len(lines)) // 2)]:
-            lines += [_line(text, width) for text in run.texts(now)]
+            lines += [_line(text, width) for text in run.texts(now, width)]
         return lines
 
-    def _total(self, now: float) -> Text:
+    def _total(self, now: float, width: int) -> Text:
         planned = sum(run.left.planned for run in self._shown)
         settled = sum(run.left.settled for run in self._shown)
         done = sum(run.done for run in self._shown)
-        text = Text.assemble((f"all {len(self._shown)} runs ", "bold"), _bar(settled, planned))
-        text.append(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
+        text = Text(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
         if done < len(self._shown):
             text.append(f"  {spoken(self._left.seconds(now=now))}", style="cyan")
         spent = (sum(run.dollars for run in self._shown), sum(run.unpriced for run in self._shown))
-        return text.append(_spent(*spent, None))
+        text.append(_spent(*spent, None))
+        return _behind_bar(f"all {len(self._shown)} runs", text, settled, planned, width)
 
     def downloaded(self, done: int, total: int) -> None:
         """Shows how far a model's file has been fetched, in bytes."""
@@ -186,12 +186,11 @@ class _Live(_Said):
         self._stage, self.done = "done", True
         self._every.settle(self.left.planned - self.left.settled, now=self._clock())
 
-    def texts(self, now: float) -> list[Text]:
-        """How far it is; and what it is at."""
+    def texts(self, now: float, width: int) -> list[Text]:
+        """How far it is, on one line as far as it goes; and what it is at."""
         left, elapsed = self.left, now - self._started
         name = self._name if len(self._name) <= NAME else self._name[: NAME - 1] + "…"
-        first = Text.assemble((f"{name} ", "bold"), _bar(left.settled, left.planned))
-        first.append(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
+        first = Text(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
         if not self.done:
             first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
         first.append(_spent(self.dollars, self.unpriced, self._dollars_left))
@@ -203,7 +202,7 @@ class _Live(_Said):
         if self._first is not None:
             where = "" if self._asked else " on the train examples"
             second.append(f"; best {self._best:.1%}, at first {self._first:.1%}{where}", style="green")
-        return [first, second]
+        return [_behind_bar(name, first, left.settled, left.planned, width), second]
 
 
 class _Lines(_Said):
@@ -240,9 +239,11 @@ def _line(text: Text, width: int) -> Text:
     return text
 
 
-def _bar(settled: int, planned: int) -> Text:
-    full = round(BAR * settled / planned) if planned else 0
-    return Text.assemble(("━" * full, "green"), ("─" * (BAR - full), "dim"))
+def _behind_bar(name: str, text: Text, settled: int, planned: int, width: int) -> Text:
+    """A line that begins with a name and a bar as long as there is room for."""
+    cells = max(0, min(BAR, width - len(name) - 1 - len(text)))
+    full = round(cells * settled / planned) if planned else 0
+    return Text.assemble((f"{name} ", "bold"), ("━" * full, "green"), ("─" * (cells - full), "dim"), text)
 
 
 def _share(settled: int, planned: int) -> str:

@@ -136,6 +136,18 @@ def test_what_a_run_has_spent_and_may_still_spend_and_where_it_began_stand_besid
     assert (total.endswith("  $0.7500 + unknown"), second.endswith("  $0.2500 + unknown")) == (True, True)
 
 
+def test_a_narrow_terminal_has_a_shorter_bar_before_it_has_no_time_left() -> None:
+    now = [0.0]
+    display = ProgressDisplay(Console(file=io.StringIO(), force_terminal=True), clock=lambda: now[0])
+    observer = display.observer("support-desk")
+    observer.planned(base_calls=1000, optimizer_calls=0)
+    now[0] = 60.0
+    observer.calls_done(base_calls=500)
+    for width, cells in ((40, 5), (50, 15), (120, 20)):
+        first = display.lines(width=width, height=24)[0].plain
+        assert ("left" in first, sum(map(first.count, "━─"))) == (True, cells), first
+
+
 def test_a_dumb_terminal_on_which_nothing_can_be_drawn_anew_is_told_lines_as_they_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
