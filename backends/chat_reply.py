@@ -29,7 +29,8 @@ _WHOLE: Mapping[str, str] = {  # every way to say that an answer is all there is
 }
 _REFUSALS = frozenset(
     {CONTENT_FILTER, "content_filtered", "refusal", "safety", "prohibited_content", "recitation", "blocklist", "spii"}
-    | {"image_safety", "sensitive", "guardrail_intervened"}
+    | {"image_safety", "image_prohibited_content", "image_recitation", "model_armor", "sensitive"}
+    | {"guardrail_intervened"}
 )
 _TEXT_OF_PART = ("text", "thinking", "content", "summary", "refusal")
 _READ = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "thinking"})
@@ -109,9 +110,9 @@ def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Requ
     """
     server_reason = choice.get("finish_reason")
     if isinstance(server_reason, str):
-        reason = _WHOLE.get(server_reason) or _WHOLE.get(server_reason.lower())
-        if reason is None:
-            return CONTENT_FILTER if server_reason.lower() in _REFUSALS else None
+        reason = _WHOLE.get(server_reason) or whole_reason(server_reason)
+        if not reason or reason == CONTENT_FILTER:
+            return reason or None
         has_message = choice.get("message") is not None or choice.get("text") is not None
         return reason if has_message or reason == _LENGTH else None
     if server_reason is not None or choice.get("error") or not text:
@@ -124,7 +125,9 @@ def whole_reason(server_reason: object) -> str:
     """How we say a reason to stop that makes an answer whole, or a refusal; "" for any other."""
     if not isinstance(server_reason, str):
         return ""
-    return _WHOLE.get(server_reason.lower()) or (CONTENT_FILTER if server_reason.lower() in _REFUSALS else "")
+    reason = server_reason.lower()
+    kind, _, _ = reason.partition(":")  # Gemini says what it filtered for as well: "content_filter: RECITATION"
+    return _WHOLE.get(reason) or (CONTENT_FILTER if kind in _REFUSALS else "")
 
 
 def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:

@@ -12,10 +12,13 @@ _PAIRS = (
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
     ("<seed:think>", "</seed:think>"),
+    ("<longcat_think>", "</longcat_think>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<|channel>thought", "<channel|>"),
 )
 _ANSWER_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|begin_of_solution|>", "<|end_of_solution|>")
 _BEGINNING = re.compile(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)
@@ -56,12 +59,12 @@ def separate_thinking(text: str) -> tuple[str, str]:
 
 def may_hold_thinking(text: str) -> bool:
     """Rules most answers out, by the quickest means there are: searches for one character, and what stands first."""
-    if (text[:1] in _FIRST and _BEGINNING.match(text) is not None) or ("|" in text and "<|" in text):
+    if (text[:1] in _FIRST and _BEGINNING.match(text) is not None) or ("|" in text and ("<|" in text or "|>" in text)):
         return True
     if "/" not in text:
         return False
     lowered = text.lower()
-    return "/think" in lowered or "/thought" in lowered or "/seed:think" in lowered
+    return "/think" in lowered or "/thought" in lowered or "think>" in lowered
 
 
 def _leading_block(text: str) -> Thought | None:

@@ -143,7 +143,8 @@ def gemini() -> Dialect:
         success=lambda text: answer(text),
         reasoning=lambda text: answer(text, usage=usage),
         refusal=Said(
-            status=200, body={**answer(None), "choices": [{"index": 0, "message": None, "finish_reason": "SAFETY"}]}
+            status=200,
+            body={**answer(None), "choices": [{"index": 0, "finish_reason": "content_filter: PROHIBITED_CONTENT"}]},
         ),
         too_long=told(
             400, "INVALID_ARGUMENT", "The input token count (9000) exceeds the maximum number of tokens allowed."
