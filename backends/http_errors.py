@@ -83,12 +83,13 @@ _SENTENCES: Mapping[type[BackendError], str] = {
     RateLimited: "{endpoint} limits the rate of requests to {model}",
     SlowDown: "{endpoint} wants requests to {model} to grow more slowly",
     Overloaded: "{endpoint} is overloaded and takes no request to {model} now",
-    ServerFault: "{endpoint} failed on a request to {model} (status {status})",
+    ServerFault: "{endpoint} failed on a request to {model} (status {status}, {address})",
     CreditExhausted: "The credit or spend limit of the account at {endpoint} is used up: top it up or raise the limit",
-    AccessDenied: "{endpoint} refuses access to {model} (status {status}): check the API key and what it may use",
+    AccessDenied: "{endpoint} refuses access to {model} (status {status}, {address}): check the API key and what it "
+    "may use",
     UnknownModel: "{endpoint} does not know the model {model} (status {status}, {address}): check its name and the "
     "base URL",
-    RequestRejected: "{endpoint} rejected a request to {model} (status {status})",
+    RequestRejected: "{endpoint} rejected a request to {model} (status {status}, {address})",
     **dict.fromkeys(
         (FatalError, WrongForm),
         "{endpoint} does not take requests to {model} in this form (status {status}, {address}): check the "
@@ -168,7 +169,7 @@ _TELLING = (
     _telling(r"\bmodel\b.{0,80}\b(?:does not exist|not found|not supported|unknown)", UnknownModel, (400, 422)),
 )
 _ADVISED: Mapping[type[BackendError], str] = {
-    WrongForm: "{endpoint} does not take requests to {model} in this form (status {status}): {advice}",
+    WrongForm: "{endpoint} does not take requests to {model} in this form (status {status}, {address}): {advice}",
     CreditExhausted: "The credit or spend limit of the account at {endpoint} does not allow a request to {model}: "
     "{advice}",
 }

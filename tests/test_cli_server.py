@@ -29,8 +29,8 @@ def stopped(ended: Ended, *says: str) -> None:
 @pytest.mark.parametrize(
     ("refusal", "says"),
     [
-        (BAD_KEY, ("API key", "401")),
-        (UNKNOWN_MODEL, ("answerer", "404")),
+        (BAD_KEY, ("API key", "(status 401, http://127.0.0.1:", "/v1/chat/completions)")),
+        (UNKNOWN_MODEL, ("answerer", "(status 404, http://127.0.0.1:", "/v1/chat/completions)")),
         (NO_CREDIT, ("credit", "top it up")),
     ],
 )
@@ -84,6 +84,17 @@ def test_an_example_refused_under_the_first_prompts_is_named(project: Path, serv
     assert (ended.code, len(ended.errors)) == (2, 1)
     for part in ("'b'", "b.train.jsonl:5", "max_question_chars"):
         assert part in ended.errors[0]
+
+
+def test_where_every_example_is_refused_the_config_is_to_be_mended_and_not_the_data(
+    project: Path, server: ChatServer
+) -> None:
+    server.refuse = lambda _request, _before: TOO_LONG
+    ended = here("optimize", "run.toml")
+    assert (ended.code, len(ended.errors)) == (2, 1)
+    for part in ("every example", "'b': all 6 examples", "what the config says of the model", "/v1/chat/completions"):
+        assert part in ended.errors[0]
+    assert "jsonl" not in ended.errors[0]
 
 
 def test_a_test_example_that_is_refused_counts_as_failed_not_as_wrong(project: Path, server: ChatServer) -> None:

@@ -95,6 +95,8 @@ class Scorecard:
         for outcome in self.outcomes:
             if outcome.status is Status.FAILED:
                 rows.setdefault(outcome.reason, []).append(outcome.example.where)
+        if len(rows) == 1 and 1 < self.failed == len(self.outcomes):
+            return f"all {self.failed} examples: {next(iter(rows))}"
         return "; ".join(f"{', '.join(where)}: {reason}" for reason, where in rows.items())
 
     @property
@@ -176,6 +178,12 @@ def require_answers(cards: Sequence[Scorecard]) -> None:
         raise TaskError(
             f"answers under the first prompts already cannot be graded. {'. '.join(faults)}. Mend what grades them "
             "(the rubric, the function, or another model in [judge]), or take these examples out of the data"
+        )
+    if all(outcome.status is Status.FAILED for card in cards for outcome in card.outcomes):
+        raise TaskError(
+            f"the server refuses every example under the first prompts already. {'. '.join(faults)}. That is hardly "
+            "the data's fault: see to what the config says of the model (max_tokens, temperature, extra) and to the "
+            "server's context; `metaspo check CONFIG` asks for one example of each task"
         )
     raise TaskError(
         f"the server refuses examples under the first prompts already. {'. '.join(faults)}. Take them out of the "
