@@ -181,11 +181,10 @@ def exit_on_user_error() -> Iterator[None]:
         say_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         raise typer.Exit(ExitCode.STOPPED if error.errno in OF_THE_MACHINE else ExitCode.MISTAKE) from None
     except HurriedInterrupt:
-        err.print(f"\nInterrupted at once. {LOST} {GO_ON}.", highlight=False, markup=False)
+        _say(Text(f"\nInterrupted at once. {LOST} {GO_ON}."))
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except KeyboardInterrupt:
-        err.print("\nInterrupted. ", end="")
-        say_how_to_go_on()
+        _say(Text(f"\nInterrupted. {KEPT} {GO_ON}."))
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 

@@ -200,7 +200,7 @@ class _Live(_Said):
             prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"
             second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
         if self._first is not None:
-            where = "" if self._asked else " on the train examples"
+            where = "" if self._asked else " (train examples)"
             second.append(f"; best {self._best:.1%}, at first {self._first:.1%}{where}", style="green")
         return [_behind_bar(name, first, left.settled, left.planned, width), second]
 
