@@ -87,6 +87,18 @@ def test_nothing_is_said_before_anything_is_known_and_nothing_is_left_at_the_end
     assert left.seconds(now=20.0) == (0.0, 0.0)
 
 
+def test_a_range_whose_ends_are_more_than_tenfold_apart_is_not_said() -> None:
+    left = TimeLeft()
+    left.begin(1_000_000, now=0.0)
+    for moment, calls in ((1.0, 900), (40.0, 1), (79.0, 1)):
+        left.settle(calls, now=moment)
+    assert left.seconds(now=80.0) is None, "a speed that has fallen by a factor of many"
+    for moment in range(80, 300):
+        left.settle(20, now=float(moment))
+    low, high = left.seconds(now=300.0) or (0.0, 1e9)
+    assert high <= 10 * low
+
+
 @given(st.lists(st.tuples(st.floats(0.0, 50.0), st.integers(0, 200)), max_size=80), st.floats(0.0, 1e4))
 def test_the_range_is_one_whatever_happens(steps: list[tuple[float, int]], after: float) -> None:
     left, now = TimeLeft(), 0.0
@@ -118,6 +130,7 @@ def test_a_long_run_keeps_no_more_than_it_needs() -> None:
         ((100.0, 110.0), "2 min left"),
         ((40.0, 400.0), "1 to 7 min left"),
         ((3600.0, 9000.0), "1.0 to 2.5 h left"),
+        ((86400.0, 864000.0), "1.0 to 10.0 days left"),
     ],
 )
 def test_the_range_in_words(seconds: tuple[float, float] | None, says: str) -> None:

@@ -8,6 +8,8 @@ WINDOWS = (1.0, 0.5)  # of the time so far, over which a speed is measured
 LEAST, MOST, MAX_LATE = 0.42, 1.08, 0.7
 SAMPLES = 512
 MIN_SECONDS = 3.0  # before which nothing is said
+WIDEST = 10.0  # a range whose ends are further apart says nothing, unless both are within MINUTE
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
 
 
 @dataclass(slots=True)
@@ -61,7 +63,8 @@ class TimeLeft:
         if not slowest:
             return None
         most = MOST + MAX_LATE * self.settled / self.planned  # what is left last has no round to be dropped from
-        return LEAST * left / fastest, most * left / slowest
+        least, most = LEAST * left / fastest, most * left / slowest
+        return (least, most) if most <= max(MINUTE, WIDEST * least) else None
 
     def _speed(self, since: float, now: float) -> float:
         """Calls settled a second since then."""
@@ -74,9 +77,11 @@ def spoken(seconds: tuple[float, float] | None) -> str:
     if seconds is None:
         return "time left not known yet"
     low, high = seconds
-    if high < 60:
+    if high < MINUTE:
         return "under a minute left"
-    if high < 5400:
-        low, high = max(1, round(low / 60)), max(1, round(high / 60))
+    if high < 1.5 * HOUR:
+        low, high = max(1, round(low / MINUTE)), max(1, round(high / MINUTE))
         return f"{low} min left" if low == high else f"{low} to {high} min left"
-    return f"{low / 3600:.1f} to {high / 3600:.1f} h left"
+    if high < 3 * DAY:
+        return f"{low / HOUR:.1f} to {high / HOUR:.1f} h left"
+    return f"{low / DAY:.1f} to {high / DAY:.1f} days left"
