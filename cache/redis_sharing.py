@@ -14,11 +14,19 @@ LEASE = 10.0
 """Seconds without a word after which a process gives nothing back any more."""
 
 RATE, CAP = "metaspo:rate:", "metaspo:cap:"
+REMEMBERED = 60
+"""Seconds for which the answer to an exchange is kept, for it may come again: longer than any exchange takes."""
 # A level below 0 is taken ahead: whoever took it waits until the level is back at 0. ARGV: rate, burst, amount and sent
-# of requests, then of tokens; seconds to hold. Numbers are written with all digits, or microseconds would be lost.
+# of requests, then of tokens; seconds to hold; the exchange's number and for how long it is remembered, because one
+# whose reply was lost comes again, and is not to be done twice: it waits for what is left until the time that it was
+# told. Numbers are written with all digits, or microseconds would be lost.
 _TAKE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
+local did = redis.call('HMGET', KEYS[2], 'number', 'due', 'requests', 'tokens')
+if did[1] == ARGV[10] then
+  return {math.max(0, tonumber(did[2]) - now), tonumber(did[3]), tonumber(did[4])}
+end
 local kinds, wait, sent = {'requests', 'tokens'}, 0, {}
 local hold = tonumber(ARGV[9])
 for i, kind in ipairs(kinds) do
@@ -36,10 +44,14 @@ for i, kind in ipairs(kinds) do
   sent[i] = redis.call('HINCRBY', KEYS[1], kind .. ':sent', ARGV[4 * i])
 end
 redis.call('PEXPIRE', KEYS[1], 600000 + math.ceil(wait * 1000))
-return {math.ceil(wait * 1000000), sent[1], sent[2]}
+local waits = math.ceil(wait * 1000000)
+local due = string.format('%.0f', now + waits)
+redis.call('HSET', KEYS[2], 'number', ARGV[10], 'due', due, 'requests', sent[1], 'tokens', sent[2])
+redis.call('EXPIRE', KEYS[2], ARGV[11])
+return {waits, sent[1], sent[2]}
 """
 # ARGV: token of the purse, whether it holds something, lease in ms; cap, least and most of calls, tokens, dollars;
-# the exchange's number: one whose reply was lost comes again, and is not to be done twice.
+# the exchange's number, as above.
 _SET_ASIDE = """
 local did = redis.call('GET', KEYS[3])
 if did then
@@ -91,10 +103,13 @@ class RedisSharing:
 
     async def take(self, ask: RateAsk) -> Granted:
         """Take out of rates. Raises `StoreError`."""
+        rate, number = RATE + ask.group, str(next(self._exchanges))
+        keys = [rate, f"{rate}:last:{self._token}"]
         numbers = [*ask.requests, *ask.tokens, ask.hold]
 
         async def call(client: "redis.Redis") -> list[int]:
-            return await client.eval(_TAKE, 1, RATE + ask.group, *map(_text, numbers))  # type: ignore[no-any-return]
+            arguments = [*map(_text, numbers), number, str(REMEMBERED)]
+            return await client.eval(_TAKE, len(keys), *keys, *arguments)  # type: ignore[no-any-return]
 
         wait, requests, tokens = await self._server.run(call)
         return Granted(wait / 1e6, requests, tokens)

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from real_redis import RealRedis, real_redis
+from redis.asyncio.connection import AbstractConnection as Wire
 from scheduling_world import Server, ask
 
 from metaspo.backends import Request
@@ -132,6 +134,40 @@ async def test_an_exchange_that_comes_again_is_done_once(redis_server: RealRedis
         one._exchanges = number
         assert replies[0] == replies[1]
         assert replies[1].taken.calls == 30
+
+
+async def test_what_is_taken_of_a_rate_by_an_exchange_that_comes_again_is_taken_once(redis_server: RealRedis) -> None:
+    """It is told the same time; the next exchange is another one, of this process and of others."""
+    async with processes(redis_server, 2) as (one, two):
+        one._exchanges = itertools.count(7, 0)  # as a client that lost the reply sends it
+        first, again = [await one.take(requests(20_010)) for _ in range(2)]
+        assert first.wait == pytest.approx(20.0, abs=ROUNDED)
+        assert 19.0 < again.wait <= first.wait
+        assert again.requests_sent == first.requests_sent == 20_010
+        one._exchanges = itertools.count(8)
+        assert (await two.take(requests(10))).requests_sent == 20_020
+        assert (await one.take(requests(10))).requests_sent == 20_030
+
+
+async def test_a_reply_that_is_lost_takes_nothing_twice(
+    redis_server: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends after the server has done it; the client asks again by itself."""
+    async with processes(redis_server, 1) as (one,):
+        await one.take(requests(1))
+        read, lost = Wire.read_response, 0
+
+        async def lose_the_first(wire: Wire, disable_decoding: bool = False, **how: bool) -> object:
+            nonlocal lost
+            reply = await read(wire, disable_decoding, **how)
+            lost += 1
+            if lost == 1:
+                raise redis.ConnectionError("Connection closed by server.")
+            return reply
+
+        monkeypatch.setattr(Wire, "read_response", lose_the_first)
+        assert (await one.take(requests(20))).requests_sent == 21
+        assert lost > 1
 
 
 async def answered_at(server: RealRedis, gateways: int, calls: int, settings: LaneSettings) -> list[float]:
