@@ -132,9 +132,11 @@ class Gateway:
         close the backends. Raises what closing a backend raised, when all is closed."""
         if not self._open:
             return
-        self._arrivals.settle_arrived()
-        self._open = False
-        await to_the_end(self._close())
+        try:
+            self._arrivals.settle_arrived()
+        finally:
+            self._open = False
+            await to_the_end(self._close())
 
     async def _close(self) -> None:
         try:

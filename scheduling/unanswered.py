@@ -109,15 +109,19 @@ class Unanswered:
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
-        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever."""
+        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever. Where the answer of another
+        call is on its way to the store, its flight ends with that."""
+        flight = call.flight
+        answered = flight.state is State.LANDED and flight.sent != call.sent
         self.fail_waiting(mistake, now)
-        if call.flight.state is State.LANDED:
+        if flight.state is State.LANDED and not answered:
             self._home.stored()
         try:
             if not call.booked:
                 self._books.at_most(call, now)
         finally:
-            self._flights.fail(call.flight, mistake)
+            if not answered:
+                self._flights.fail(flight, mistake)
 
     def withdraw(self, flight: Flight, now: float) -> None:
         """Nobody waits for this flight any more."""

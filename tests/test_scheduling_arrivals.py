@@ -112,3 +112,17 @@ async def test_what_came_before_a_gateway_is_closed_and_was_not_looked_up_yet_is
     for task in (first, late):
         with pytest.raises(RunStopped, match="The gateway was closed"):
             await task
+
+
+@pytest.mark.virtual
+async def test_a_mistake_in_the_store_as_the_gateway_is_closed_leaves_nothing_open() -> None:
+    server, store = Server(), Watched()
+    store.bad[request_key(ask(2))] = mistake = ZeroDivisionError("a mistake")
+    gateway = await gateway_over(server, store).__aenter__()
+    asked = [asyncio.ensure_future(gateway.complete(ask(number), lane="lane")) for number in (1, 2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ZeroDivisionError):
+        await gateway.aclose()
+    first, second = await asyncio.gather(*asked, return_exceptions=True)
+    assert (type(first), second) == (RunStopped, mistake)
+    assert server.closed

@@ -88,6 +88,29 @@ def test_two_answers_at_once_are_both_paid_for_and_one_is_kept(billing: Billing)
     assert (account.purse.reserved, account.purse.spent) == (Cost(), ANSWER.plus(ANSWER))
 
 
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_mistake_as_the_second_answer_is_booked_takes_nothing_from_the_first(newest: bool) -> None:
+    account = Account("run")
+    rig = rig_with_two_out("tokens", account)
+    rig.cancels = False
+    first = rig.take(1, newest=newest)
+    assert rig.state.landed(first, answer("question 1"), 110) is account
+    second, mistake = rig.take(1), OSError("no space left")
+
+    def full() -> None:
+        raise mistake
+
+    account.on_change = full
+    with pytest.raises(OSError, match="no space"):
+        rig.state.landed(second, answer("question 1"), 110)
+    account.on_change = None
+    rig.state.unanswered.broken(second, mistake, 110)
+    rig.done.remove("abort 1")
+    assert rig.done == [], "nobody is told of it"
+    assert rig.state._calls.unstored == 1, "the first one is on its way to the store"
+    assert account.purse.out == 0
+
+
 @pytest.mark.parametrize("billing", BILLINGS)
 @pytest.mark.parametrize("newest", [False, True])
 @pytest.mark.parametrize("how", ["fault", "half", "rate", "cut", "gone"])
