@@ -12,6 +12,7 @@ from metaspo.backends.secrets import hold_secret
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _TELLING = 8  # characters of a value that may be a secret whatever the header's name
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -26,6 +27,8 @@ class HttpEndpoint:
         ca_file: a file of certificates (PEM) to trust besides the system's; "" for none.
         proxy: URL of a proxy; "" for none, None for what the process's environment says.
         time_limit: seconds for one request, where whoever sends it gives it more.
+
+    Raises `ValueError` for a key or a header with a line break, which would be read as more headers, and the like.
     """
 
     url: str
@@ -37,6 +40,10 @@ class HttpEndpoint:
 
     def __post_init__(self) -> None:
         hold_secret(*self.secrets)
+        named = {f"the header {name!r}": name + value for name, value in self.headers.items()}
+        for name, text in {"the API key": self.api_key, **named}.items():
+            if _NOT_IN_A_HEADER.search(text):
+                raise ValueError(f"{name} has a character that no header can have, as a line break: take it out")
 
     @property
     def secrets(self) -> tuple[str, ...]:

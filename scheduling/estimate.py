@@ -98,11 +98,12 @@ def _table(text: str) -> dict[str, Any]:
 class TokenEstimator:
     """Learns one lane's tokens per character and length of answers, and what its chat template adds to a prompt."""
 
-    __slots__ = ("_answer_share", "_ratio", "_seen", "_template")
+    __slots__ = ("_answer_share", "_beyond", "_ratio", "_seen", "_template")
 
     def __init__(self) -> None:
         self._ratio = TOKENS_PER_CHAR
         self._template = TEMPLATE_TOKENS
+        self._beyond = 0
         self._answer_share = 1.0
         self._seen = 0
 
@@ -115,9 +116,9 @@ class TokenEstimator:
 
         A token stands for at least one byte, so the bytes and the template's own tokens bound the prompt. Nothing seen
         in other answers makes this closer: the next text may be in another script. A template found to be longer than
-        thought makes it wider.
+        thought makes it wider, and so does an answer beyond its limit: some providers count no reasoning within it.
         """
-        return size.bytes + self._template + MESSAGE_TOKENS * size.messages, size.max_tokens
+        return size.bytes + self._template + MESSAGE_TOKENS * size.messages, size.max_tokens + self._beyond
 
     def expected(self, size: Size) -> int:
         """Prompt and completion tokens together, as such requests have taken so far (at first: all of `max_tokens`)."""
@@ -132,6 +133,7 @@ class TokenEstimator:
             self._ratio += rate * (ratio - self._ratio)
         self._answer_share += rate * (usage.completion_tokens / max(size.usual_limit, 1) - self._answer_share)
         self._template = max(self._template, usage.prompt_tokens - size.bytes - MESSAGE_TOKENS * size.messages)
+        self._beyond = max(self._beyond, usage.completion_tokens - size.max_tokens)
 
 
 def _bytes(text: str) -> int:

@@ -118,6 +118,14 @@ def test_a_variable_that_is_missing_is_asked_for_by_name() -> None:
         make_backends(table(endpoints=[{"url": "http://h/v1", "headers": headers}]), environment={})
 
 
+def test_a_key_of_two_lines_is_told_before_anything_is_sent() -> None:
+    """As a file holds it that was read whole into the environment; what it is is not repeated."""
+    for endpoint in ({"url": "http://h/v1", "api_key_env": "K"}, {"url": "http://h/v1", "headers": {"api-key": "$K"}}):
+        with pytest.raises(ConfigError, match=r"m cannot be asked: .* take it out") as raised:
+            make_backends(table(endpoints=[endpoint]), environment={"K": f"{SECRET}\nmore"})
+        assert SECRET not in str(raised.value)
+
+
 def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_sent() -> None:
     with pytest.raises(ConfigError, match="HTTPS_PROXY"):
         make_backends(table(endpoints=["https://h/v1"]), environment={"ALL_PROXY": "socks5://p:1"})

@@ -53,6 +53,15 @@ def test_nothing_that_is_learned_brings_the_bound_below_the_bytes(seen: list[tup
     )
 
 
+def test_an_answer_beyond_its_limit_widens_the_bound_of_the_next_one() -> None:
+    """Reasoning that a provider bills and does not count within the limit is within the cap from the second call on."""
+    estimator = TokenEstimator()
+    for tokens in (5_000, 30):
+        estimator.observe(size_of(request_of("hello", max_tokens=64)), Usage(40, tokens))
+    assert estimator.upper_bound(size_of(request_of("hello", max_tokens=64)))[1] == 5_000
+    assert estimator.upper_bound(size_of(request_of("hello", max_tokens=1_000)))[1] >= 5_000
+
+
 def test_a_template_longer_than_thought_widens_the_bound() -> None:
     """One answer tells, and shorter ones after it do not make that forgotten."""
     estimator = TokenEstimator()
@@ -81,7 +90,7 @@ def test_the_expectation_is_the_mean_of_what_was_seen_and_later_follows_it(
     seen: list[tuple[str, int, int, int]],
 ) -> None:
     """The mean of the first twenty, from then on a twentieth of each new one; of prompts without a letter nothing."""
-    estimator, ratio, share, longest = TokenEstimator(), TOKENS_PER_CHAR, 1.0, TEMPLATE_TOKENS
+    estimator, ratio, share, longest, beyond = TokenEstimator(), TOKENS_PER_CHAR, 1.0, TEMPLATE_TOKENS, 0
     for number, (text, limit, prompt, answer) in enumerate(seen, start=1):
         size = size_of(request_of(text, max_tokens=limit))
         estimator.observe(size, Usage(prompt, answer))
@@ -90,9 +99,10 @@ def test_the_expectation_is_the_mean_of_what_was_seen_and_later_follows_it(
             ratio = (1 - rate) * ratio + rate * prompt / len(text)
         share = (1 - rate) * share + rate * answer / limit
         longest = max(longest, prompt - len(text.encode("utf-8", "surrogatepass")) - MESSAGE_TOKENS)
+        beyond = max(beyond, answer - limit)
     asked = size_of(request_of("x" * 100, max_tokens=50))
     assert estimator.expected(asked) == max(1, round(100 * ratio + 50 * share))
-    assert estimator.upper_bound(asked) == (100 + longest + MESSAGE_TOKENS, 50)
+    assert estimator.upper_bound(asked) == (100 + longest + MESSAGE_TOKENS, 50 + beyond)
 
 
 def test_a_size_counts_letters_once_and_bytes_of_all_that_may_be_shown_to_the_model() -> None:

@@ -100,14 +100,18 @@ def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[s
         proxy = proxy_for(endpoint.url, environment)
     except ValueError as error:
         raise ConfigError(f"{table.model} cannot be reached through the proxy in the environment: {error}") from None
-    return HttpEndpoint(
-        url=endpoint.url,
-        api_key=_api_key(endpoint, table, environment),
-        headers=headers,
-        ca_file=_ca_file(endpoint, environment),
-        proxy=proxy,
-        time_limit=endpoint.time_limit or inf,
-    )
+    api_key = _api_key(endpoint, table, environment)
+    try:
+        return HttpEndpoint(
+            url=endpoint.url,
+            api_key=api_key,
+            headers=headers,
+            ca_file=_ca_file(endpoint, environment),
+            proxy=proxy,
+            time_limit=endpoint.time_limit or inf,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{table.model} cannot be asked: {error}") from None
 
 
 def _ca_file(endpoint: EndpointTable, environment: Mapping[str, str]) -> str:
