@@ -153,14 +153,20 @@ def test_a_whole_run_goes_through_by_the_table_in_the_docs(
     assert urlsplit(origin).netloc.encode() in written
 
 
-def test_an_optimizer_that_only_gets_to_think_is_told_what_to_raise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (answer(None, "length", reasoning_content=THOUGHT), "max_tokens"),
+        (answer(None, "content_filter"), "content filter withheld"),
+    ],
+)
+def test_an_optimizer_whose_answers_are_none_is_told_what_kept_them_from_it(
+    said: object, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its proposals are malformed for want of room, not of skill."""
+    """Its proposals are malformed for want of room, or of leave, not of skill."""
 
     def form(request: Request, text: str) -> object:
-        thinks = request.model == "writer"
-        return answer(None, "length", reasoning_content=THOUGHT) if thinks else answer(text)
+        return said if request.model == "writer" else answer(text)
 
     monkeypatch.chdir(tmp_path)
     with ChatServer(WORLD.answer, form=form) as server:
@@ -168,7 +174,7 @@ def test_an_optimizer_that_only_gets_to_think_is_told_what_to_raise(
         ended = here("optimize", "run.toml")
     assert ended.code == 0
     (journal,) = tmp_path.glob(".metaspo/runs/*/journal.jsonl")
-    told = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    whys = {event["why"] for event in told if event["event"] == "malformed"}
+    events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    whys = {event["why"] for event in events if event["event"] == "malformed"}
     assert len(whys) == 1
-    assert "max_tokens" in whys.pop()
+    assert told in whys.pop()

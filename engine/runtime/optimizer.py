@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from metaspo.backends import Message, RequestRejected
+from metaspo.backends import CONTENT_FILTER, Completion, Message, RequestRejected
 from metaspo.engine.addresses import draw_at, join
 from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.journal import events
@@ -13,6 +13,7 @@ from metaspo.scheduling import Priority
 from metaspo.scheduling.log_context import logging_about
 
 ONLY_THOUGHT = "it thought for all of its {tokens} tokens and did not get to answer: give it more max_tokens"
+WITHHELD = "the provider's content filter withheld the answer"
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
                 raise Unanswered(f"{step}: the optimizer refused: {error}") from error
             except Malformed as error:
                 again = error.again
-                fault = ONLY_THOUGHT.format(tokens=model.sampling.max_tokens) if answer.only_thought else str(error)
+                fault = _fault(answer, model.sampling.max_tokens) or str(error)
                 unfit = isinstance(error, Unfit) or None
                 context.journal.write(events.Malformed(address=step_address, attempt=attempt, why=fault, unfit=unfit))
                 continue
@@ -65,6 +66,13 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
         raise Unanswered(f"{step}: malformed {context.config.redraws + 1} times, the last time: {fault}")
 
     return ask
+
+
+def _fault(answer: Completion, limit: int | None) -> str:
+    """What kept an answer from being one, where that was not its form; "" otherwise."""
+    if answer.finish_reason == CONTENT_FILTER:
+        return WITHHELD
+    return ONLY_THOUGHT.format(tokens=limit) if answer.only_thought else ""
 
 
 def _followed(messages: Sequence[Message], again: str) -> tuple[Message, ...]:
