@@ -109,8 +109,8 @@ class Unanswered:
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
-        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever. Where another call's answer
-        is on its way to the store, its flight ends with that."""
+        """A mistake in here, as a call's end was booked: nobody may wait for ever. Where another call's answer is on
+        its way to the store, its flight ends with that."""
         flight = call.flight
         answered = flight.state is State.LANDED and flight.sent != call.sent
         self.fail_waiting(mistake, now)
