@@ -10,30 +10,21 @@ from metaspo.scheduling.endpoints import Endpoints
 from metaspo.scheduling.flight import Call
 from metaspo.scheduling.limits import RateLimits
 from metaspo.scheduling.recovery import Recovery
-from metaspo.scheduling.verdicts import Verdicts
 
 
 class Beside:
     """Of one lane."""
 
-    __slots__ = ("_books", "_calls", "_endpoints", "_limits", "_recovery", "_verdicts")
+    __slots__ = ("_books", "_calls", "_endpoints", "_limits", "_recovery")
 
     def __init__(
-        self,
-        *,
-        calls: CallsOut,
-        books: Books,
-        limits: RateLimits,
-        endpoints: Endpoints,
-        recovery: Recovery,
-        verdicts: Verdicts,
+        self, recovery: Recovery, *, endpoints: Endpoints, limits: RateLimits, calls: CallsOut, books: Books
     ) -> None:
         self._calls = calls
         self._books = books
         self._limits = limits
         self._endpoints = endpoints
         self._recovery = recovery
-        self._verdicts = verdicts
 
     def next_start(self, now: float) -> Call | None:
         """The next call beside one that hangs, on its way from here on; None if there is none that may go now. There is
@@ -47,7 +38,7 @@ class Beside:
         """Cases: it has ended meanwhile, or nothing is sent any more; there is no room; its account cannot pay for two
         at once, so that it is asked again in its stead where it gives back what that costs."""
         flight, limits = late.flight, self._limits
-        if not self._calls.may_ask_beside(late) or self._verdicts.of(flight.request.model) is not None:
+        if not self._calls.may_ask_beside(late) or self._recovery.verdicts.of(flight.request.model) is not None:
             return None
         tokens = self._books.expected_tokens(flight)
         endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())

@@ -4,7 +4,7 @@ Synchronous, told the time. A call costs what its answer says it used; one witho
 reached the server, the most it can have cost if that may be charged, and else it was just a call.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from metaspo.backends import BackendError, Completion, Usage
 from metaspo.scheduling import events, retry
@@ -13,8 +13,8 @@ from metaspo.scheduling.budget import NOTHING, Cost
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import WAITING_STATES, Call, Flight
 from metaspo.scheduling.settings import LaneSettings
-from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneTally
+from metaspo.scheduling.surroundings import Surroundings
 
 ONE_CALL = Cost(calls=1)
 
@@ -24,13 +24,11 @@ class Books:
 
     __slots__ = ("_billing", "_emit", "_estimator", "_flights", "_lane", "_prices")
 
-    def __init__(
-        self, lane: str, settings: LaneSettings, flights: FlightTable, emit: Callable[[events.Event], None]
-    ) -> None:
+    def __init__(self, lane: str, settings: LaneSettings, around: Surroundings) -> None:
         self._lane = lane
         self._prices, self._billing = settings.prices, settings.billing
-        self._flights = flights
-        self._emit = emit
+        self._flights = around.flights
+        self._emit = around.emit
         self._estimator = TokenEstimator()
 
     def __repr__(self) -> str:

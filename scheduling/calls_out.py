@@ -37,18 +37,20 @@ class CallsOut:
         claiming: flights whose claim is being asked for.
         held: those that keep their slot while they back off.
         unstored: answers on their way to the store.
+        cost_time: whether they cost their server's time, so that one that is broken off saves something.
         overdue_at: when to look for calls that are late; no call is before.
         late: those that hang and are best asked once more beside, as it was when they were looked for.
     """
 
     __slots__ = (
-        "_calls", "_lane", "_lateness", "_sent", "_settings", "at_fill", "claiming", "held", "in_flight", "late",
-        "overdue_at", "unstored",
+        "_calls", "_lane", "_lateness", "_sent", "_settings", "at_fill", "claiming", "cost_time", "held", "in_flight",
+        "late", "overdue_at", "unstored",
     )  # fmt: skip
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
         self._lane = lane
         self._settings = settings
+        self.cost_time = settings.billing == "time"
         self._lateness = Lateness(settings.billing)
         self._calls: dict[Call, None] = {}  # not broken off, in the order in which they were sent
         self._sent = 0

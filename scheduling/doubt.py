@@ -14,7 +14,7 @@ from metaspo.scheduling.account import Account
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped
 from metaspo.scheduling.flight import Flight, Home
 from metaspo.scheduling.queue import PriorityQueue
-from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.surroundings import Surroundings
 
 
 class Doubt:
@@ -26,13 +26,11 @@ class Doubt:
 
     __slots__ = ("_emit", "_flights", "_home", "_proof", "_wake", "_witnesses", "suspects")
 
-    def __init__(
-        self, home: Home, flights: FlightTable, emit: Callable[[events.Event], None], wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, home: Home, around: Surroundings) -> None:
         self._home = home
-        self._flights = flights
-        self._emit = emit
-        self._wake = wake
+        self._flights = around.flights
+        self._emit = around.emit
+        self._wake = around.wake
         self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
         self._proof: Flight | None = None  # asks a witness once more
         self.suspects: PriorityQueue[Flight] = PriorityQueue()

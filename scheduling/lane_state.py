@@ -7,11 +7,10 @@ the flight is under way; each other decision has an owner of its own: `Books` (m
 `Throttle` (rates, concurrency), `Endpoints` and `Looks` (where), `Unanswered` (failures and the end).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 
 from metaspo.backends import Backend, Completion, Reply, Usage
-from metaspo.scheduling import events
 from metaspo.scheduling.account import Account, Funds
 from metaspo.scheduling.beside import Beside
 from metaspo.scheduling.books import Books
@@ -22,11 +21,11 @@ from metaspo.scheduling.flight import Call, Flight, State, Waiter
 from metaspo.scheduling.looks import Looks
 from metaspo.scheduling.patience import duration
 from metaspo.scheduling.queue import Priority
-from metaspo.scheduling.recovery import UNWANTED
+from metaspo.scheduling.recovery import UNWANTED, Recovery
 from metaspo.scheduling.settings import LaneSettings
-from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneStatistics
 from metaspo.scheduling.stopwatch import Stopwatch
+from metaspo.scheduling.surroundings import Surroundings
 from metaspo.scheduling.throttle import Throttle
 from metaspo.scheduling.unanswered import Unanswered
 from metaspo.scheduling.waiting import Waiting
@@ -43,63 +42,25 @@ class LaneState:
     """
 
     def __init__(
-        self,
-        name: str,
-        backends: Sequence[Backend],
-        settings: LaneSettings,
-        *,
-        flights: FlightTable,
-        now: float,
-        emit: Callable[[events.Event], None],
-        wake: Callable[[], None],
-        claim: Callable[[Flight], State | None] = lambda flight: None,
-        many_programs: bool = False,
+        self, name: str, backends: Sequence[Backend], settings: LaneSettings, around: Surroundings, *, now: float
     ) -> None:
-        """`flights` are the gateway's; `emit` is told what users may want to see, `wake` that something may start;
-        `claim` says where a flight goes whose call may not be made now (see `Claimer`). With `many_programs` the form
-        of one request says nothing of the next, and no verdict is for good."""
         self.name = name
         self.settings = settings
         self.closed = False
-        self._flights = flights
-        self._wake = wake
-        self._claim = claim
-        self._calls = CallsOut(name, settings)
-        self._waiting = Waiting(self._calls.held)
-        self._endpoints = Endpoints(backends, now=now)
-        self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=emit)
-        self.allowance = self._throttle.limits.shared
-        self.books = Books(name, settings, flights, emit)
+        self._around = around
+        calls = self._calls = CallsOut(name, settings)
+        waiting = self._waiting = Waiting(calls.held)
+        endpoints = self._endpoints = Endpoints(backends, now=now)
+        throttle = self._throttle = Throttle(settings, endpoints=len(backends), lane=name, emit=around.emit)
+        self.allowance = throttle.limits.shared
+        self.books = Books(name, settings, around)
+        recovery = self._recovery = Recovery(self, settings, around, endpoints=endpoints)
+        self.verdicts, self.doubt = recovery.verdicts, recovery.doubt
         self.unanswered = Unanswered(
-            self,
-            settings,
-            flights=flights,
-            calls=self._calls,
-            waiting=self._waiting,
-            endpoints=self._endpoints,
-            throttle=self._throttle,
-            books=self.books,
-            emit=emit,
-            wake=wake,
-            many_programs=many_programs,
+            self, around, calls=calls, waiting=waiting, throttle=throttle, books=self.books, recovery=recovery
         )
-        self.verdicts, self.doubt = self.unanswered.verdicts, self.unanswered.doubt
-        self._recovery = self.unanswered.recovery
-        self.looks = Looks(
-            self._endpoints,
-            throttle=self._throttle,
-            calls=self._calls,
-            unanswered=self.unanswered,
-            billing=settings.billing,
-        )
-        self._beside = Beside(
-            calls=self._calls,
-            books=self.books,
-            limits=self._throttle.limits,
-            endpoints=self._endpoints,
-            recovery=self._recovery,
-            verdicts=self.verdicts,
-        )
+        self.looks = Looks(self.unanswered, endpoints=endpoints, throttle=throttle, calls=calls)
+        self._beside = Beside(recovery, endpoints=endpoints, limits=throttle.limits, calls=calls, books=self.books)
         self._idle = Stopwatch()  # runs while there are free slots and nothing in the queue
         self._idle.run(True, now)
         self._held_until = inf  # by the rate limit
@@ -114,7 +75,7 @@ class LaneState:
     def submit(self, flight: Flight, now: float) -> None:
         """Put a new flight into the queue."""
         self._waiting.enter(flight, now)
-        self._wake()
+        self._around.wake()
 
     def join(self, flight: Flight, waiter: Waiter, priority: Priority) -> None:
         """One more waits for a flight; if that one is more urgent, so is the flight."""
@@ -138,7 +99,7 @@ class LaneState:
     def resume(self, flight: Flight, now: float) -> None:
         """Put a flight back into its place in the queue, from wherever it waits."""
         self._waiting.put_back(flight, now)
-        self._wake()
+        self._around.wake()
 
     def claimed(self, flight: Flight, state: State, now: float) -> None:
         """Where a flight goes now that somebody has its claim: back into the queue, aside, or nowhere."""
@@ -146,7 +107,7 @@ class LaneState:
         flight.state = state
         if state is State.QUEUED:
             self.resume(flight, now)
-        self._wake()
+        self._around.wake()
 
     def count_hit(self, flight: Flight, completion: Completion) -> None:
         """A flight's answer was found in the store after all."""
@@ -155,13 +116,13 @@ class LaneState:
 
     def allowed(self) -> None:
         """Something of a shared limit may be used, now or at a known time."""
-        self._wake()
+        self._around.wake()
 
     def stored(self) -> None:
         """An answer of this lane is in the store, or could not be kept."""
         self._calls.unstored -= 1
         if self._waiting.queue or not self._idle.running:
-            self._wake()
+            self._around.wake()
 
     # What is due
 
@@ -177,7 +138,7 @@ class LaneState:
         patience = self._recovery.patience
         for suspect in self.doubt.ask_anew(now):
             attempts = suspect.retries.attempts
-            self._flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
+            self._around.flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
         if patience.failing_since is not None and now >= patience.deadline and not self._calls:
             self.unanswered.give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():
@@ -213,7 +174,7 @@ class LaneState:
         if self.allowance is not None:
             self.allowance.demand = min(len(queue) + len(calls.late), calls.free(slots))
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
-            if not self.doubt.is_proof(flight) and (state := self._claim(flight)) is not None:
+            if not self.doubt.is_proof(flight) and (state := self._around.claim(flight)) is not None:
                 self._waiting.move(flight, state)
                 calls.claiming += state is State.CLAIMING
                 self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
@@ -248,7 +209,7 @@ class LaneState:
         flight = call.flight
         first = flight.state is State.FLYING
         self._calls.answered_by(call, now, first=first)
-        self._wake()
+        self._around.wake()
         if first:
             flight.state, flight.since = State.LANDED, now
             flight.endpoint, flight.sent = call.endpoint, call.sent

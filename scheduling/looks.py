@@ -15,14 +15,11 @@ from metaspo.scheduling.unanswered import Unanswered
 class Looks:
     """Of one lane."""
 
-    def __init__(
-        self, endpoints: Endpoints, *, throttle: Throttle, calls: CallsOut, unanswered: Unanswered, billing: str
-    ) -> None:
+    def __init__(self, unanswered: Unanswered, *, endpoints: Endpoints, throttle: Throttle, calls: CallsOut) -> None:
         self._endpoints = endpoints
         self._throttle = throttle
         self._calls = calls
         self._unanswered = unanswered
-        self._billing = billing
 
     def __repr__(self) -> str:
         return f"<Looks {self._endpoints}>"
@@ -50,7 +47,7 @@ class Looks:
             self._endpoints.look_next(endpoint, now + LOAD_PERIOD)  # counts once the verdict is over, if it ever is
             self._unanswered.stop(error, now)
         elif isinstance(error, BackendError):
-            if isinstance(error, Unreachable) and error.refused and self._billing == "time":
+            if isinstance(error, Unreachable) and error.refused and self._calls.cost_time:
                 self._calls.lose(endpoint)  # where tokens cost money, an answer may come over its open connection
             self._unanswered.recovery.rest(endpoint, error, now)
         elif was is not Health.UP:

@@ -26,6 +26,7 @@ from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.log_context import context_about
 from metaspo.scheduling.single_flight import FlightTable
 from metaspo.scheduling.statistics import LaneStatistics
+from metaspo.scheduling.surroundings import Surroundings
 
 PROBE_LIMIT = 10.0  # seconds
 
@@ -48,7 +49,7 @@ class OpenLane:
         many_programs: bool = False,
     ) -> None:
         """`claim` says whether a call may be made; `keep` stores an answer that an account paid for, and ends the
-        flight; `many_programs` as `LaneState` has it."""
+        flight; `many_programs` as `Surroundings` has it."""
         self._loop = asyncio.get_running_loop()
         self._keep = keep
         self._listener = listener
@@ -59,17 +60,8 @@ class OpenLane:
         self._rings_at = inf
         self._awake = False
         self._context = context_about(lane=lane.name)  # what is done here is done for no run in particular
-        self.state = lane.state = LaneState(
-            lane.name,
-            lane.backends,
-            lane.settings,
-            flights=flights,
-            now=self._loop.time(),
-            emit=self._emit,
-            wake=self._wake,
-            claim=claim,
-            many_programs=many_programs,
-        )
+        around = Surroundings(flights, self._emit, self._wake, claim, many_programs)
+        self.state = lane.state = LaneState(lane.name, lane.backends, lane.settings, around, now=self._loop.time())
         self._backends = lane.backends
 
     def __repr__(self) -> str:

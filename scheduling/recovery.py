@@ -4,7 +4,7 @@ Synchronous, told the time. Decides by the table in `retry`; the lane's `Unanswe
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf
 
 from metaspo.backends import BackendError, TransientError, Unreachable
@@ -12,9 +12,10 @@ from metaspo.scheduling import events, retry
 from metaspo.scheduling.doubt import Doubt, given_up
 from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints, Health
 from metaspo.scheduling.errors import RunStopped
-from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.flight import Call, Flight, Home
 from metaspo.scheduling.patience import Patience, describe
 from metaspo.scheduling.settings import LaneSettings
+from metaspo.scheduling.surroundings import Surroundings
 from metaspo.scheduling.verdicts import Verdicts
 
 Fate = BaseException | float
@@ -28,36 +29,28 @@ class Recovery:
     """Of one lane.
 
     Attributes:
-        patience: how long it goes on while nothing succeeds.
+        patience: how long it goes on while nothing succeeds; doubt: what shows whether its server answers; verdicts:
+            what stops it.
     """
 
-    __slots__ = ("_doubt", "_emit", "_endpoints", "_lane", "_rng", "_verdicts", "patience")
+    __slots__ = ("_emit", "_endpoints", "_lane", "_rng", "doubt", "patience", "verdicts")
 
-    def __init__(
-        self,
-        lane: str,
-        settings: LaneSettings,
-        *,
-        endpoints: Endpoints,
-        doubt: Doubt,
-        verdicts: Verdicts,
-        emit: Callable[[events.Event], None],
-    ) -> None:
-        self._lane = lane
+    def __init__(self, home: Home, settings: LaneSettings, around: Surroundings, *, endpoints: Endpoints) -> None:
+        self._lane = home.name
         self._endpoints = endpoints
-        self._doubt = doubt
-        self._verdicts = verdicts
-        self._emit = emit
-        self._rng = random.Random(f"retries of {lane}")  # nothing but waiting times depends on its draws
-        self.patience = Patience(lane, settings)
+        self._emit = around.emit
+        self._rng = random.Random(f"retries of {home.name}")  # nothing but waiting times depends on its draws
+        self.patience = Patience(home.name, settings)
+        self.doubt = Doubt(home, around)
+        self.verdicts = Verdicts(home.name, final=not around.many_programs)
 
     def __repr__(self) -> str:
-        return f"<Recovery of {self._lane!r} {self._doubt}>"
+        return f"<Recovery of {self._lane!r} {self.verdicts} {self.doubt}>"
 
     def answered(self, call: Call, now: float) -> None:
         """A call was: its server answers, and its endpoint."""
         self.patience.succeeded()
-        self._doubt.answered(call.flight)
+        self.doubt.answered(call.flight)
         if call.endpoint.succeed(now):
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
@@ -82,7 +75,7 @@ class Recovery:
         flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
         if not counts and not decision.quick:
             patience.failing(now)
-        if (stopped := self._verdicts.of(flight.request.model)) is not None:
+        if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
         if patience.used_up(flight.retries):
             return self._without_attempts(call, past, error, now)
@@ -90,7 +83,7 @@ class Recovery:
             return patience.unavailable(reason)
         wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
         if on_trial and rests and decision.endpoint == "count" and flight.waiters:
-            self._doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
+            self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
 
     def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
@@ -115,7 +108,7 @@ class Recovery:
     def again(self, flight: Flight, error: TransientError, wait: float, now: float) -> Fate:
         """The flight tries again after so many seconds, if anybody waits for it; else it was left to finish into the
         cache, and has not."""
-        if (stopped := self._verdicts.of(flight.request.model)) is not None:
+        if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
         if not flight.waiters:
             return UNWANTED
@@ -133,9 +126,9 @@ class Recovery:
         flight.verdict = f"no answer in {flight.retries.attempts} tries (last: {describe(error)})"
         if not flight.waiters:
             return UNWANTED
-        if call.endpoint.answers_since(since) and not self._doubt.is_proof(flight):
+        if call.endpoint.answers_since(since) and not self.doubt.is_proof(flight):
             return given_up(flight)
-        if self._doubt.ask_witness(flight, now):
+        if self.doubt.ask_witness(flight, now):
             return inf
         return self.patience.unavailable(f"a request failed {flight.retries.attempts} times")
 

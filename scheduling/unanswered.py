@@ -4,22 +4,17 @@ Synchronous, told the time. With `LaneState` the only writer of a flight's state
 means is decided by `Recovery`, `Doubt` and `Verdicts`.
 """
 
-from collections.abc import Callable
 from math import inf
 
 from metaspo.backends import BackendError, FatalError, RequestRejected, TransientError, WrongForm
 from metaspo.scheduling import events
 from metaspo.scheduling.books import Books
 from metaspo.scheduling.calls_out import CallsOut, Hung
-from metaspo.scheduling.doubt import Doubt
-from metaspo.scheduling.endpoints import Endpoints
 from metaspo.scheduling.errors import RunStopped
 from metaspo.scheduling.flight import WAITING_STATES, Call, Flight, Home, State
 from metaspo.scheduling.recovery import UNWANTED, Fate, Recovery
-from metaspo.scheduling.settings import LaneSettings
-from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.surroundings import Surroundings
 from metaspo.scheduling.throttle import Throttle
-from metaspo.scheduling.verdicts import Verdicts
 from metaspo.scheduling.waiting import Waiting
 
 
@@ -27,42 +22,32 @@ class Unanswered:
     """Of one lane.
 
     Attributes:
-        verdicts: what stops it; doubt: what shows whether its server answers; recovery: who tries again, and when.
+        recovery: who tries again, and when.
     """
 
     def __init__(
         self,
         home: Home,
-        settings: LaneSettings,
+        around: Surroundings,
         *,
-        flights: FlightTable,
         calls: CallsOut,
         waiting: Waiting,
-        endpoints: Endpoints,
         throttle: Throttle,
         books: Books,
-        emit: Callable[[events.Event], None],
-        wake: Callable[[], None],
-        many_programs: bool,
+        recovery: Recovery,
     ) -> None:
         self._home = home
-        self._billing = settings.billing
-        self._flights = flights
+        self._around = around
+        self._flights = around.flights
         self._calls = calls
         self._waiting = waiting
         self._throttle = throttle
         self._books = books
-        self._emit = emit
-        self._wake = wake
-        self._many_programs = many_programs
-        self.verdicts = Verdicts(home.name, final=not many_programs)
-        self.doubt = Doubt(home, flights, emit, wake)
-        self.recovery = Recovery(
-            home.name, settings, endpoints=endpoints, doubt=self.doubt, verdicts=self.verdicts, emit=emit
-        )
+        self._verdicts = recovery.verdicts
+        self.recovery = recovery
 
     def __repr__(self) -> str:
-        return f"<Unanswered {self.verdicts} {self.recovery}>"
+        return f"<Unanswered {self.recovery}>"
 
     # One flight
 
@@ -82,7 +67,7 @@ class Unanswered:
                 self._meet(flight, fate, now, keeps_slot=decision.keeps_slot)
             elif flight.state is State.FLYING and not self.recovery.blames(call, error, decision, now):
                 flight.hung += not decision.hold  # and the next call beside is not soon, which the hold sees to
-        elif isinstance(error, WrongForm) and self._many_programs:
+        elif isinstance(error, WrongForm) and self._around.many_programs:
             self._refused(flight, RequestRejected(str(error)))
         elif isinstance(error, FatalError):
             self._refused(flight, self.stop(error, now, model=flight.request.model))
@@ -109,8 +94,8 @@ class Unanswered:
             self._flights.fail(flight, RunStopped("The gateway was closed while a call was under way."))
 
     def broken(self, call: Call, mistake: BaseException, now: float) -> None:
-        """A mistake in here, as a call's end was booked: nobody may wait for ever. Where another call's answer is on
-        its way to the store, its flight ends with that."""
+        """A mistake in here, as a call's end was booked: nobody may be left waiting for ever. A flight whose other call
+        has brought an answer, which is on its way to the store, ends with that."""
         flight = call.flight
         answered = flight.state is State.LANDED and flight.sent != call.sent
         self.fail_waiting(mistake, now)
@@ -129,8 +114,8 @@ class Unanswered:
             self._flights.drop(flight)  # before its funds are released: it is nobody's to pay any more
             self._take_out(flight, now)
             flight.state = State.OVER
-            self._wake()
-        elif self._billing == "time":
+            self._around.wake()
+        elif self._calls.cost_time:
             self._break_off(flight, UNWANTED)
 
     def fail(self, flight: Flight, error: BaseException, now: float) -> None:
@@ -143,10 +128,10 @@ class Unanswered:
     def stop(self, error: FatalError, now: float, *, model: str | None = None) -> RunStopped:
         """Nothing can succeed, of one model or of any, until a person does something. Returns what all that wait are
         told."""
-        verdict = self.verdicts.of(model)
+        verdict = self._verdicts.of(model)
         if verdict is None:
-            verdict = self.verdicts.add(error, now, model=model)
-            self._say_given_up(verdict, now, final=self.verdicts.final)
+            verdict = self._verdicts.add(error, now, model=model)
+            self._say_given_up(verdict, now, final=self._verdicts.final)
         self.fail_waiting(verdict, now, model=model)
         return verdict
 
@@ -161,9 +146,9 @@ class Unanswered:
     def close(self, now: float) -> None:
         """Send nothing from now on, fail what waits, and break off what only costs time."""
         reason = RunStopped("The gateway was closed while requests were waiting; start the run again.")
-        self.verdicts.close(reason)
+        self._verdicts.close(reason)
         self.fail_waiting(reason, now)
-        if self._billing == "time":
+        if self._calls.cost_time:
             for flight in self._flights:
                 if flight.home is self._home:
                     self._break_off(flight, reason)
@@ -177,13 +162,13 @@ class Unanswered:
                 self.fail(flight, error, now)
 
     def _say_given_up(self, error: RunStopped, now: float, *, final: bool) -> None:
-        self._emit(events.LaneGaveUp(lane=self._home.name, at=now, reason=str(error), final=final))
+        self._around.emit(events.LaneGaveUp(lane=self._home.name, at=now, reason=str(error), final=final))
 
     # Where they go
 
     def _ended(self, call: Call) -> None:
         self._calls.ended(call)
-        self._wake()
+        self._around.wake()
 
     def _meet(self, flight: Flight, fate: Fate, now: float, *, keeps_slot: bool = False) -> None:
         """What becomes of a flight whose call failed: it ends, goes again at once or later, or waits for a proof."""
@@ -194,7 +179,7 @@ class Unanswered:
         else:
             flight.state, flight.since = State.BACKING_OFF, now
             if fate == inf:
-                self._waiting.stand_in(self.doubt.suspects, flight)
+                self._waiting.stand_in(self.recovery.doubt.suspects, flight)
             else:
                 self._waiting.back_off(flight, now + fate, keeps_slot=keeps_slot)
 

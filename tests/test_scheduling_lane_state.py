@@ -31,6 +31,7 @@ from metaspo.scheduling.flight import Call, Flight, State
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.queue import Priority
 from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.surroundings import Surroundings
 
 ERRORS: dict[str, BackendError] = {
     "half": HalfAnswer("half"),
@@ -93,16 +94,9 @@ class Rig:
         self.looks: list[tuple[Endpoint, Health]] = []
         self.askers: dict[int, list[Asker]] = {}
         self.cancels = True
-        self.state = LaneState(
-            name,
-            [Server(f"server {number}") for number in range(servers)],
-            settings,
-            flights=self.flights,
-            now=0.0,
-            emit=self.events.append,
-            wake=self._wake,
-            claim=claim,
-        )
+        around = Surroundings(self.flights, self.events.append, self._wake, claim)
+        backends = [Server(f"server {number}") for number in range(servers)]
+        self.state = LaneState(name, backends, settings, around, now=0.0)
 
     def _wake(self) -> None:
         self.woken += 1

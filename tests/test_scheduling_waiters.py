@@ -14,15 +14,15 @@ from metaspo.scheduling.flight import Flight, State, Waiter
 from metaspo.scheduling.lane_state import LaneState
 from metaspo.scheduling.single_flight import BatchWaiter, FlightTable, SingleWaiter
 from metaspo.scheduling.stopwatch import Stopwatch
+from metaspo.scheduling.surroundings import Surroundings
 
 YES = Completion(text="yes", finish_reason="stop", usage=Usage(1, 1), latency=1.0)
 NO = RequestRejected("too long")
 
 
 def flight_of(number: int, waiter: Waiter, flights: FlightTable) -> Flight:
-    lane = LaneState(
-        "lane", [Server()], LaneSettings(), flights=flights, now=0.0, emit=lambda _: None, wake=lambda: None
-    )
+    around = Surroundings(flights, emit=lambda _: None, wake=lambda: None)
+    lane = LaneState("lane", [Server()], LaneSettings(), around, now=0.0)
     request = ask(number)
     flight = Flight(request_key(request), request, waiter, home=lane, priority=())
     flights.add(flight)
