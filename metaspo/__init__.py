@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.backends import Completion, LocalModel, Message, OpenAIAPI, OpenAICompatible, Request, Sampling, Usage
+    from metaspo.backends import (
+        Completion,
+        LocalModel,
+        Message,
+        OpenAIAPI,
+        OpenAICompatible,
+        Request,
+        RequestRejected,
+        Sampling,
+        Usage,
+    )
     from metaspo.cache import DiskStore, MemoryStore
     from metaspo.engine import (
         Call,
@@ -67,6 +77,7 @@ __all__ = [
     "Prices",
     "PromptPair",
     "Request",
+    "RequestRejected",
     "RunConfig",
     "RunReport",
     "RunResult",

@@ -149,6 +149,42 @@ def test_what_a_call_names_goes_into_its_request_and_the_rest_is_as_in_the_confi
     assert [message.role for message in request.messages] == ["system", "user"]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperature": float("nan")}, "temperature is nan: give a number from 0 to 2"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"top_p": 1.5}, r"top_p is 1\.5: give a number from 0 to 1"),
+        ({"max_tokens": "7"}, "max_tokens is '7': give a whole number from 1 on"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"stop": [3]}, r"stop is \[3\]: give texts"),
+        ({"tools": "look"}, "tools is 'look': give a list of objects"),
+        ({"response_format": "json"}, "response_format is 'json': give the object"),
+        ({"extra": {"model": "another"}}, "extra must not hold 'model'"),
+        ({"messages": []}, "there is no message"),
+    ],
+)
+def test_what_no_server_can_be_asked_is_the_programs_mistake_in_one_sentence(
+    options: dict[str, Any], said: str
+) -> None:
+    async def careless(prompts: PromptPair, example: Example, call: Call) -> Completion:
+        return await call(**{"messages": example.question, **options})
+
+    runs = runs_of(careless)
+    with pytest.raises(TaskError, match=rf"on every train example the program failed: ValueError: {said}"):
+        runs.session()
+    assert not runs.answered
+
+
+def test_a_stop_text_is_one_and_no_list_of_its_letters() -> None:
+    async def stopping(prompts: PromptPair, example: Example, call: Call) -> Completion:
+        return await call(example.question, stop="END")
+
+    runs = runs_of(stopping)
+    assert runs.session() is not None
+    assert {request.sampling.stop for request in runs.answered if request.model == "answerer"} == {("END",)}
+
+
 def test_a_refusal_that_the_program_catches_is_its_own_affair_and_else_the_example_has_no_answer() -> None:
     class Strict(World):
         def base(self, request: Request) -> str:

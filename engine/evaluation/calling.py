@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -10,10 +10,10 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
-import orjson
 
-from metaspo.backends import Completion, Message, Request, RequestRejected, Usage, json_text, read_message
+from metaspo.backends import Completion, Message, Request, RequestRejected, Usage, read_message
 from metaspo.engine.config.models import Model
+from metaspo.engine.evaluation.call_options import with_options
 from metaspo.engine.prompts import Roles, merged
 from metaspo.engine.tasks.programs import CallingCode, Messages, ProgramError
 from metaspo.scheduling import Account, DrawCounter, Gateway, Priority
@@ -114,33 +114,28 @@ class CodeRun:
         max_tokens: int | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
-        stop: Sequence[str] | None = None,
+        stop: str | Sequence[str] | None = None,
         response_format: Mapping[str, Any] | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Completion:
         """See `Call`."""
-        request = self._asking.model.request(self._messages(messages))
-        changes: dict[str, Any] = {}
-        if max_tokens is not None:
-            changes["max_tokens"] = max_tokens
-        if temperature is not None:
-            changes["temperature"] = temperature
-        if top_p is not None:
-            changes["top_p"] = top_p
-        if stop is not None:
-            changes["stop"] = tuple(stop)
-        if extra or tools is not None:
-            more = {**(extra or {}), **({"tools": list(tools)} if tools is not None else {})}
-            changes["extra"] = _with(request.sampling.extra, more)
-        if changes:
-            request = replace(request, sampling=replace(request.sampling, **changes))
-        if response_format is not None:
-            request = replace(request, response_format=json_text(response_format))
+        request = with_options(
+            self._asking.model.request(self._messages(messages)),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop=stop,
+            response_format=response_format,
+            tools=tools,
+            extra=extra,
+        )
         return await self._answer(self._draws.take(request))
 
     def _messages(self, messages: Messages) -> tuple[Message, ...]:
         told = [Message("user", messages)] if isinstance(messages, str) else messages
+        if not told:
+            raise ValueError("there is no message: give a text, or one message at least")
         read = tuple([message if isinstance(message, Message) else read_message(message) for message in told])
         return merged(read) if self._asking.roles == "merged" else read
 
@@ -199,10 +194,6 @@ def _refusal_in(reason: BaseException) -> RequestRejected | None:
     if isinstance(reason, BaseExceptionGroup):
         return next(filter(None, map(_refusal_in, reason.exceptions)), None)
     return reason if isinstance(reason, RequestRejected) else None
-
-
-def _with(extra: str, more: Mapping[str, Any]) -> str:
-    return json_text({**(orjson.loads(extra) if extra else {}), **more})
 
 
 _LIMITERS: anyio.lowlevel.RunVar[dict[object, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar("metaspo_threads")

@@ -97,7 +97,8 @@ class NamedPrompts:
     def filled(self, name: str, slots: Mapping[str, str]) -> str:
         """The prompt of a name with a text for every place in it. Raises `KeyError` for one that is not given."""
         if name not in self.texts:
-            raise KeyError(f"there is no prompt {name!r}: there are {', '.join(self.texts)}")
+            there = f"there are {', '.join(self.texts)}" if self.texts else "the task names none"
+            raise KeyError(f"there is no prompt {name!r}: {there}")
         missing = [slot for slot in slots_in(self.texts[name]) if slot not in slots]
         if missing:
             raise KeyError(f"the prompt {name!r} has a place {{{missing[0]}}}, for which nothing is given")

@@ -33,7 +33,7 @@ class Call(Protocol):
         max_tokens: int | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
-        stop: Sequence[str] | None = None,
+        stop: str | Sequence[str] | None = None,
         response_format: Mapping[str, Any] | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -42,7 +42,8 @@ class Call(Protocol):
 
         In a function that is no coroutine function it returns the completion itself.
 
-        Raises `RequestRejected` if the server will never answer; that may be caught.
+        Raises `RequestRejected` if the server will never answer; that may be caught. Raises `ValueError` for what no
+        server can be asked.
         """
         ...
 
