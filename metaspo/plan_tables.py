@@ -81,8 +81,8 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
         f"{calls.test:,} test splits.{_grades(config, plan)}\n"
-        "Calls are upper bounds, as if the cache were empty; tokens, dollars and minutes "
-        "are estimates from the texts' lengths and the limits in the config.",
+        "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used; tokens, "
+        "dollars and minutes are estimates from the texts' lengths and the limits in the config.",
         highlight=False,
     )
     if plan.paper.base > plan.calls.base:

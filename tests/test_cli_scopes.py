@@ -78,6 +78,8 @@ def test_a_prompt_for_all_domains_stands_beside_one_for_each_in_one_study(scopes
         for name in ("metaspo", "global:metaspo"):
             tested = {row["task"] for row in cells[name, domain]["tests"] if row["role"] == "target"}
             assert tested == targets
+            tested = {row["task"] for row in cells[name, domain]["tests"] if row["role"] == "source"}
+            assert tested == sources[domain], "source tasks of other domains are learned on, and tested there"
         assert set(cells["metaspo", domain]["result"]["user_prompts"]) == sources[domain]
         learned = cells["global:metaspo", domain]["result"]
         assert set(learned["user_prompts"]) == sources["medical"] | sources["safety"]
@@ -108,6 +110,7 @@ def test_a_search_for_all_domains_is_counted_once_and_has_the_calls_of_one_for_e
     assert took["train calls a cell"] == pytest.approx(whole / 2, abs=1)
     written = sum(count for body, count in server.answered.items() if '"writer"' in body)
     assert sum(cell["optimizer_answers"] for cell in data["cells"]) == pytest.approx(written, abs=1)
+    assert sum(cell["answers"] for cell in data["cells"]) == pytest.approx(server.calls, abs=1)
 
 
 def test_all_domains_are_a_study_of_their_own(scopes: Path) -> None:

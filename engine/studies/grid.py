@@ -249,9 +249,7 @@ def _cell(
         raise ConfigError(f"method '{variant.name}': {error}" if variant.changes else str(error)) from None
     check_writes(variant, prepared)
     if variant.everywhere:
-        domain_tasks = {task.name for task in find_domains([domain])[0].tasks}
-        seen = tuple(task for task in prepared.tasks if task.role != "target" or task.name in domain_tasks)
-        prepared = replace(prepared, tasks=seen)
+        prepared = replace(prepared, tasks=_tested_in(domain, prepared.tasks))
     _check_targets(config, prepared)
     _check_judges(prepared)
     targets = [task for task in prepared.tasks if task.role == "target"]
@@ -264,6 +262,16 @@ def _cell(
     if not variant.fixed:
         check_optimizable(prepared.config, prepared.tasks, source=prepared.source)
     return Cell(method=variant, domain=domain, seed=seed, prepared=prepared, on_targets=on_targets)
+
+
+def _tested_in(domain: str, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Tasks of all domains as a cell of one has them: it tests its own, and learns on the source tasks of all."""
+    local = {task.name for task in find_domains([domain])[0].tasks}
+    return tuple(
+        task if task.name in local else replace(task, test=())
+        for task in tasks
+        if task.role != "target" or task.name in local
+    )
 
 
 def _on_targets(prepared: Prepared, targets: Sequence[Task]) -> Prepared:
