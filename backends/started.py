@@ -36,6 +36,7 @@ class StartedServer(ABC):
         self._process: Process | None = None
         self._client: OpenAICompatible | None = None
         self._starts = 0
+        self._closed = False
 
     def __repr__(self) -> str:
         state = f"pid {self._process.pid}" if self._process and self.is_running else "not running"
@@ -87,10 +88,11 @@ class StartedServer(ABC):
         return await self._client.load() if self._client is not None and self.is_running else {}
 
     async def aclose(self) -> None:
-        """Stop the server and wait for its end; idempotent."""
+        """Stop the server and wait for its end; it is not started again. Idempotent."""
         await to_the_end(self._close())
 
     async def _close(self) -> None:
+        self._closed = True
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait({self._starting})
@@ -106,7 +108,9 @@ class StartedServer(ABC):
         return start.result()
 
     def _begin_start(self) -> "asyncio.Task[OpenAICompatible]":
-        """The start under way, a new one if there is none."""
+        """The start under way, a new one if there is none. Raises `LocalServerFailed` once it is closed."""
+        if self._closed:
+            raise LocalServerFailed(f"{self.name} was closed.")
         if self._starting is None or self._starting.done():
             self._starting = asyncio.get_running_loop().create_task(self._start_anew())
             self._starting.add_done_callback(note_end)

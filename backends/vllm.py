@@ -254,4 +254,5 @@ def free_port() -> int:
 
 def _program(command: str) -> str | None:
     """Where a command is: on the PATH, or beside our own interpreter, whose environment may not be activated."""
+    command = os.path.expanduser(command)
     return shutil.which(command) or shutil.which(command, path=str(Path(sys.executable).parent))

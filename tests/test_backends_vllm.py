@@ -3,6 +3,7 @@
 The program is a stand-in (`fake_vllm`); `make vllm-check` does the same with the real one.
 """
 
+import asyncio
 import os
 import signal
 import socket
@@ -18,9 +19,10 @@ import pytest
 from fake_vllm import Behaviour, Installed, install
 from hypothesis import given
 from hypothesis import strategies as st
+from misbehaving_server import Answer, serving
 from test_backends_local import wait_until_gone
 
-from metaspo.backends import ConnectionLost, LocalServerFailed, Message, Request, Unreachable
+from metaspo.backends import ConnectionLost, LocalServerFailed, Message, Request, Unreachable, watchdog
 from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.last_words import last_words
 from metaspo.backends.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
@@ -162,6 +164,29 @@ async def test_a_call_that_hears_late_of_a_death_ends_no_server_that_has_been_st
     assert len(fake.starts()) == 1
 
 
+async def test_one_that_is_closed_is_not_started_again_for_a_call_that_was_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end that one."""
+    asked = anyio.Event()
+
+    def hang(_line: str) -> Answer:
+        asked.set()
+        return Answer(hang=True)
+
+    async with serving(hang) as (upstream, _), open_replica(replica(tmp_path)) as server:
+        fake = install(tmp_path / "bin", upstream=upstream)
+        monkeypatch.setenv("PATH", fake.path)
+        call = asyncio.create_task(answer(server))
+        await asked.wait()
+        await server.aclose()
+        with pytest.raises(LocalServerFailed, match="closed"):
+            await call
+    with pytest.raises(LocalServerFailed, match="closed"):
+        await server.start()
+    assert len(fake.starts()) == 1
+
+
 async def test_one_that_dies_too_often_is_given_up_with_its_words(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
     fake: Installed = put({"calls": 0, "say": "RuntimeError: CUDA error: an illegal memory access"})
     async with open_replica(replica(tmp_path)) as server:
@@ -238,6 +263,37 @@ async def test_it_dies_with_us_however_we_die(put: Any, tmp_path: Path, victim: 
             await wait_until_gone(start["pid"])
         parent.kill()
     await wait_until_gone(start["pid"])
+
+
+ENDED_AS_IT_STARTS = """
+import os, runpy, signal, sys
+from pathlib import Path
+
+def end_parent():  # in the child, before anything of the watchdog's runs there
+    Path(told).write_text(str(os.getpid()))
+    parent = os.getppid()
+    (held,) = (line for line in Path(f"/proc/{parent}/status").read_text().splitlines() if line.startswith("SigBlk:"))
+    stays = number == "15" and int(held.split()[1], 16) >> 14 & 1
+    os.kill(parent, int(number))
+    while os.getppid() == parent and not stays:
+        pass
+
+watchdog, told, number = sys.argv[1:4]
+os.register_at_fork(after_in_child=end_parent)
+sys.argv = [watchdog, "5", "sleep", "60"]
+runpy.run_path(watchdog, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_command_is_not_left_though_its_watchdog_ends_in_the_moment_it_starts(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    told = tmp_path / "pid"
+    arguments = [watchdog.__file__, str(told), str(int(number))]
+    async with await anyio.open_process([sys.executable, "-c", ENDED_AS_IT_STARTS, *arguments]) as around:
+        await around.wait()
+    await wait_until_gone(int(told.read_text()))
 
 
 GPU_NAMES = st.text("0123456789GPU-abc", min_size=1).filter(lambda name: name != "-1")

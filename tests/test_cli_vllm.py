@@ -143,6 +143,8 @@ def test_no_server_outlives_a_run_however_that_ends(tmp_path: Path, server: Chat
         ({}, {"base.vllm.command": '["no-vllm"]'}, 3, "starts no-vllm, and there is no such program"),
         ({}, {"base.vllm.tensor_parallel": "2"}, 2, "tensor_parallel = 2 wants as many GPUs, and there are 1 here"),
         ({}, {"base.vllm.options": '["--port=1"]'}, 2, "must not hold '--port'"),
+        ({}, {"base.vllm.gpus": "[0, 1, 0]"}, 2, "names 0 twice"),
+        ({}, {"base.vllm.gpus": '["0,1"]'}, 2, "the name of one GPU each"),
         ({}, {"base.endpoints": '["http://127.0.0.1:9/v1"]'}, 2, "takes no endpoints"),
         ({}, {"base.backend": "local", "base.vllm.replicas": "2"}, 2, 'goes with backend = "vllm"'),
     ],

@@ -36,6 +36,15 @@ class VllmTable(Table):
     def _may_be_numbers(cls, value: object) -> object:
         return [str(gpu) if type(gpu) is int else gpu for gpu in value] if isinstance(value, list | tuple) else value
 
+    @field_validator("gpus")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not gpu or gpu == "-1" or not gpu.isprintable() or {*gpu} & {*", "} for gpu in value):
+            raise ValueError("must hold the name of one GPU each, such as 0 or GPU-8f")
+        if twice := next((gpu for gpu in value if value.count(gpu) > 1), ""):
+            raise ValueError(f"names {twice} twice: a GPU is for one replica")
+        return value
+
     @field_validator("options")
     @classmethod
     def _without_ours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
