@@ -12,7 +12,6 @@ from metaspo.backends.secrets import hold_secret
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _TELLING = 8  # characters of a value that may be a secret whatever the header's name
-_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
@@ -28,7 +27,7 @@ class HttpEndpoint:
         proxy: URL of a proxy; "" for none, None for what the process's environment says.
         time_limit: seconds for one request, where whoever sends it gives it more.
 
-    Raises `ValueError` for a key or a header with a line break, which would be read as more headers, and the like.
+    Raises `ValueError` for a key or a header that is not sendable.
     """
 
     url: str
@@ -42,7 +41,7 @@ class HttpEndpoint:
         hold_secret(*self.secrets)
         named = {f"the header {name!r}": name + value for name, value in self.headers.items()}
         for name, text in {"the API key": self.api_key, **named}.items():
-            if _NOT_IN_A_HEADER.search(text):
+            if not is_sendable(text):
                 raise ValueError(f"{name} has a character that no header can have, as a line break: take it out")
 
     @property
@@ -65,6 +64,12 @@ class HttpEndpoint:
     def proxy_url(self) -> str | None:
         """The proxy to use. Raises `ValueError` for one that cannot be."""
         return (proxy_for(self.url, os.environ) if self.proxy is None else self.proxy) or None
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header can hold it: no line break, which would be read as more headers, no bytes that are no text, and
+    nothing else that cannot be seen."""
+    return text.replace("\t", " ").isprintable()
 
 
 def is_secret_header(name: str) -> bool:

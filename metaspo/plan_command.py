@@ -41,13 +41,15 @@ def plan(
     tier: Annotated[str, typer.Option(metavar="NUMBERS", help="The same by usage tiers of OpenAI's models.")] = "",
     speed: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", min=0.001, help="Answer tokens a second of one replica with all it can take."),
+        typer.Option(
+            metavar="NUMBER", min=0.001, max=1e9, help="Answer tokens a second of one replica with all it can take."
+        ),
     ] = None,
     like: Annotated[
         str, typer.Option(metavar="RUN", help="That speed, and the tokens of a call, as this run had them.")
     ] = "",
     gpu_dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", min=0, help="What an hour of one GPU costs.")
+        float | None, typer.Option(metavar="DOLLARS", min=0, max=1e6, help="What an hour of one GPU costs.")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw hours and costs into a file (SVG or PNG).")
@@ -61,7 +63,7 @@ def plan(
             raise ConfigError("--like and --speed both say how fast a replica is: give one of them")
         like, pace = _pace(like, speed, runs)
         is_grid = any("config" in read_toml(path) for path in configs)
-        if replicas or tier or is_grid or picture:
+        if replicas or tier or is_grid or picture or gpu_dollars is not None:
             prepared, needs, parallel = _needs(configs, calls, sets, is_grid=is_grid)
             tell_notices(prepared, say_warning)
             scales = _scales(needs, replicas or "1", tier, pace, parallel, gpu_dollars)

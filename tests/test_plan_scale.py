@@ -144,6 +144,7 @@ def test_the_table_has_a_row_for_each_number_and_the_picture_is_drawn(project: P
     assert four["hours"][0] < one["hours"][0]
     assert one["cost"] == [pytest.approx(2 * hours) for hours in one["hours"]]
     assert len(here("plan", "grid.toml", "--json").data["at"]) == 1
+    assert len(here("plan", "run.toml", "--gpu-dollars", "2", "--json").data["at"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,8 @@ def test_the_table_has_a_row_for_each_number_and_the_picture_is_drawn(project: P
         (("run.toml", "--replicas", "1,x"), "--replicas 1,x: give numbers from 1 to 100,000"),
         (("run.toml", "--replicas", "0"), "--replicas 0: give numbers from 1"),
         (("run.toml", "--speed", "5", "--like", "run"), "--like and --speed both say"),
+        (("run.toml", "--speed", "inf"), "'--speed'"),
+        (("run.toml", "--gpu-dollars", "inf"), "'--gpu-dollars'"),
         (("run.toml", "--like", "nothing"), "no run 'nothing'"),
         (("run.toml", "--picture", "plan.gif"), "ends in .svg or .png"),
         (("run.toml", "grid.toml"), "a grid is planned alone"),

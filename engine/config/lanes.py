@@ -7,7 +7,7 @@ from pathlib import Path
 from metaspo.backends import Backend, HttpEndpoint, LocalModel, OpenAIAPI, OpenAICompatible, Progress
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.gpus import gpus_there, share_out
-from metaspo.backends.http_endpoint import fill_in, is_secret_header, proxy_for
+from metaspo.backends.http_endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
 from metaspo.backends.openai_api import OPENAI
 from metaspo.engine.config.models import context_of, lane_settings, local_parallel
 from metaspo.engine.config.schema import EndpointTable, ModelTable
@@ -96,6 +96,8 @@ def _endpoint(endpoint: EndpointTable, table: ModelTable, environment: Mapping[s
         headers = {name: fill_in(text, environment) for name, text in endpoint.headers.items()}
     except KeyError as missing:
         raise ConfigError(_not_set(str(missing.args[0]), f"a header for {table.model}")) from None
+    for name, value in headers.items():
+        _require_sendable(value, " or ".join(variables_in(endpoint.headers[name])))
     try:
         proxy = proxy_for(endpoint.url, environment)
     except ValueError as error:
@@ -130,7 +132,14 @@ def _api_key(endpoint: EndpointTable, table: ModelTable, environment: Mapping[st
     key = environment.get(name, "").strip() if name else ""
     if name and not key:
         raise ConfigError(_not_set(name, f"the API key of {table.model}"))
+    _require_sendable(key, name)
     return key
+
+
+def _require_sendable(value: str, variable: str) -> None:
+    """Raises `ConfigError` for what no header can hold, by the name of what it was read from."""
+    if variable and not is_sendable(value):
+        raise ConfigError(f"{variable} holds a line break or another character that cannot be sent: set it anew")
 
 
 def _not_set(name: str, what: str) -> str:
