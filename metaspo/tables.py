@@ -21,6 +21,7 @@ from metaspo.whole_table import WholeTable
 Data = dict[str, Any]
 TEXT_COLUMNS = (
     "role",
+    "method",
     "metric",
     "state",
     "run",

@@ -256,6 +256,24 @@ async def test_a_prompt_is_copied_whole_and_nothing_is_cut_at_the_width_of_a_pho
         assert page.faults == []
 
 
+def test_a_table_for_a_paper_is_no_wider_than_its_text_and_has_words_at_the_left_and_real_minus_signs() -> None:
+    columns = ("method", "optimizer calls a cell", "95%, other seeds", "verdict")
+    made = latex(Table(name="t", title="t", columns=columns, rows=(("metaspo-ape", -1.5, "-33.0 to +9.0", "better"),)))
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth" in made
+    assert r"\begin{tabular}{lrrl}" in made
+    assert (
+        r"method & \shortstack[r]{optimizer\\calls a\\cell} & \shortstack[r]{95\%,\\other\\seeds} & verdict \\" in made
+    )
+    assert r"metaspo-ape & $-$1.5 & $-$33.0 to +9.0 & better \\" in made
+
+
+def test_a_command_that_a_page_names_is_code_and_nothing_in_it_is_markup() -> None:
+    said = "Not checked: `metaspo safety <b>` tells."
+    page = render_page("r", lead="l", verdicts=[said, "a ` alone <i>"], sections=[])
+    assert "Not checked: <code>metaspo safety &lt;b&gt;</code> tells." in page
+    assert "a ` alone &lt;i&gt;" in page
+
+
 SPECIAL = st.text(alphabet="ab&%$#_{}~^\\ –", min_size=1, max_size=12)
 
 

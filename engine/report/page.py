@@ -8,11 +8,13 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from metaspo.engine.differences import Span, differences
 from metaspo.engine.evaluation.answers import AnsweredExample, TaskAnswers, confusion_rows, read_as
 from metaspo.engine.report.figures import draw
+from metaspo.engine.studies.table_formats import text_columns
 
 MAX_ANSWERS = 100  # a task
 NARROW = 4.2  # inches of a picture on a phone
@@ -35,6 +37,11 @@ class TextTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
+
+    @property
+    def text_columns(self) -> tuple[bool, ...]:
+        """Which columns hold words and not figures."""
+        return text_columns(self.rows, count=max(map(len, (self.columns, *self.rows))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +127,19 @@ def changed_prompt(title: str, old: str, new: str) -> Prompt:
     return Prompt(title=title, spans=tuple(differences(old, new)), text=new)
 
 
+def with_code(sentence: str) -> Markup:
+    """A sentence of ours as HTML: what stands between backticks is code, and everything is text."""
+    parts = [escape(part) for part in sentence.split("`")]
+    if len(parts) % 2 == 0:  # a backtick too few
+        return escape(sentence)
+    code = (Markup(f"<code>{part}</code>") if number % 2 else part for number, part in enumerate(parts))  # noqa: S704 - escaped
+    return Markup("").join(code)
+
+
 def render_page(title: str, *, lead: str, verdicts: Sequence[str], sections: Sequence[Section]) -> str:
     """The page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = with_code
     template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         script=COPY,

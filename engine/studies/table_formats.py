@@ -2,9 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterable
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+HEAD: Final = 9  # characters of a line of a column's head in LaTeX, as far as its words allow
+_FIT: Final = (
+    r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # no wider than the text, and no larger
+)
+_MINUS: Final = re.compile(r"(?<![\w.])-(?=\d)")
 _TEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -44,7 +52,7 @@ def markdown(table: Table) -> str:
         f"### {table.title}",
         "",
         _line(table.columns),
-        _line(["---", *["---:"] * (len(table.columns) - 1)]),
+        _line(["---" if text else "---:" for text in text_columns(table.rows, count=len(table.columns))]),
         *(_line([shown(value) for value in row]) for row in table.rows),
     ]
     return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
@@ -60,31 +68,52 @@ def as_csv(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table of booktabs in a float, with caption and label."""
+    """A table in a float, with caption and label, as wide as the text at most; for booktabs and graphicx."""
+    texts = text_columns(table.rows, count=len(table.columns))
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_tex(f'{table.title}. {table.note}'.strip() if table.note else table.title)}}}",
         rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"\smallskip",
+        _FIT,
+        rf"\begin{{tabular}}{{{''.join('l' if text else 'r' for text in texts)}}}",
         r"\toprule",
-        _row(table.columns),
+        _row(_head(column, left=text) for column, text in zip(table.columns, texts, strict=True)),
         r"\midrule",
-        *(_row([shown(value) for value in row]) for row in table.rows),
+        *(_row(_tex(shown(value)) for value in row) for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _row(cells: Iterable[str]) -> str:
-    return " & ".join(map(_tex, cells)) + r" \\"
+    return " & ".join(cells) + r" \\"
+
+
+def _head(text: str, *, left: bool) -> str:
+    lines = [_tex(line) for line in textwrap.wrap(text, HEAD, break_long_words=False)]
+    if len(lines) == 1:
+        return lines[0]
+    stacked = r"\\".join(lines)
+    return rf"\shortstack[{'l' if left else 'r'}]{{{stacked}}}"
 
 
 def _tex(text: str) -> str:
     """A text in LaTeX, whatever stands in it."""
-    return "".join(_TEX.get(char, char) for char in " ".join(text.split()))
+    parts = _MINUS.split(" ".join(text.split()))
+    return "$-$".join("".join(_TEX.get(char, char) for char in part) for part in parts)
+
+
+def text_columns(rows: Sequence[Sequence[Value]], *, count: int) -> tuple[bool, ...]:
+    """Which of so many columns hold words, and not figures: the first, and those where a value begins with a letter."""
+    return tuple(not number or any(_is_word(row[number]) for row in rows) for number in range(count))
+
+
+def _is_word(value: Value) -> bool:
+    return isinstance(value, str) and value[:1].isalpha() and value != "unknown"
 
 
 def shown(value: Value) -> str:
