@@ -125,6 +125,15 @@ def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
         load_config(config_file(tmp_path, GOOD), overrides={"outer.candidats": 4})
 
 
+def test_a_key_that_holds_a_dot_is_set_in_quotes_as_toml_has_it(tmp_path: Path) -> None:
+    file = config_file(tmp_path, GOOD)
+    set_over = {'base.extra."a.b"': 1, "base.extra.'c d'.e": 2, "base.extra.f.g": 3}
+    assert load_config(file, overrides=set_over).base.extra == {"a.b": 1, "c d": {"e": 2}, "f": {"g": 3}}
+    for broken in ('base.extra."a.b', 'base.extra."a" "b"', '"', 'a"\n"b'):
+        with pytest.raises(ConfigError, match="is no key"):
+            load_config(file, overrides={broken: 1})
+
+
 def test_extra_fields_cannot_undo_what_budgets_reserve(tmp_path: Path) -> None:
     assert "base.extra: must not hold 'n'" in refusal(
         tmp_path, GOOD.replace('model = "m"', 'model = "m"\nextra = {n = 4}')

@@ -186,3 +186,7 @@ def test_a_speed_is_that_of_a_run_which_asked(project: Path) -> None:
     again = here("plan", "run.toml", "--like", "run")
     assert again.code == 2
     assert "0 calls of its base model were answered in its last session" in again.errors[0]
+    del summary["seconds"]
+    for damaged in (summary, {**summary, "seconds": "long"}):
+        summary_file.write_text(json.dumps(damaged))
+        assert len(here("plan", "run.toml", "--like", "run").errors) == 1, "a damaged summary is told in a sentence"

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.table import name_of
-from metaspo.engine.config.toml import read_toml
+from metaspo.engine.config.toml import key_parts, read_toml
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
@@ -62,11 +62,14 @@ def refuse_run(raw: Mapping[str, Any], path: Path) -> None:
 def with_overrides(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with dotted keys set, tables on the way made; what is set to None is taken out.
 
-    Raises `ConfigError` where there is another value.
+    Raises `ConfigError` where there is another value, or for what is no key.
     """
     changed = deepcopy(dict(raw))
     for dotted, value in overrides.items():
-        *tables, last = dotted.split(".")
+        try:
+            *tables, last = key_parts(dotted)
+        except ValueError:
+            raise ConfigError(f'--set {dotted}: is no key as TOML has them, such as base.extra."a.b"') from None
         table = changed
         for key in tables:
             table = table.setdefault(key, {})

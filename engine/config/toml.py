@@ -53,6 +53,18 @@ def _within(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
+def key_parts(dotted: str) -> list[str]:
+    """The tables on the way to a dotted key, and the key; what holds a dot of its own stands in quotes, as in TOML."""
+    if not {'"', "'"} & set(dotted):
+        return dotted.split(".")
+    parts: list[str] = []
+    table: object = parse_toml(f"{dotted.replace(chr(10), ' ')} = 0")
+    while isinstance(table, dict):
+        ((key, table),) = table.items()
+        parts.append(key)
+    return parts
+
+
 def as_toml(value: object) -> str:
     """A value as a config says it, in a line; what is None in a table is left out."""
     if isinstance(value, list):

@@ -3,7 +3,8 @@
 from metaspo.engine.config.plan import OPTIMIZER_SECONDS, Pace
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_json
+from metaspo.engine.runs.stored import read_json, summary_of
+from metaspo.scheduling.statistics import LaneUse
 
 FEWEST = 50  # calls, below which a speed is luck
 
@@ -15,22 +16,20 @@ def measured_pace(run: RunDirectory) -> Pace:
         ConfigError: where it made too few calls for that, as one whose answers came from the cache.
         RunDirectoryError: where its files cannot be read.
     """
-    summary, live = read_json(run, part="summary"), read_json(run, part="live")
-    lanes = summary.get("usage", {}).get("lanes", {})
-    use, optimizer = lanes.get("base", {}), lanes.get("optimizer", {})
-    lane = live.get("lanes", {}).get("base", {})
-    calls, asked = use.get("calls", 0), optimizer.get("calls", 0)
-    if calls < FEWEST or not use.get("completion_tokens"):
+    summary = summary_of({"summary": read_json(run, part="summary"), "directory": str(run.path)})
+    lanes = summary.usage.lanes if summary else {}
+    use, optimizer = lanes.get("base", LaneUse()), lanes.get("optimizer", LaneUse())
+    lane = read_json(run, part="live").get("lanes", {}).get("base", {})
+    calls, seconds = use.calls, summary.seconds if summary else 0.0
+    if calls < FEWEST or not use.completion_tokens or not seconds:
         raise ConfigError(
-            f"{run.name}: {calls} calls of its base model were answered in its last session, and a speed wants "
-            f"{FEWEST}: name a run that made some"
+            f"{run.name}: {calls} calls of its base model were answered in its last session, in {seconds:.1f} s, and a "
+            f"speed wants {FEWEST} and their time: name a run that made some"
         )
-    busy = max(summary["seconds"] - lane.get("idle_seconds", 0.0), 1e-3)
+    busy = max(seconds - lane.get("idle_seconds", 0.0), 1e-3)
     return Pace(
-        speed=use["completion_tokens"] / busy / max(1, len(lane.get("endpoints", ()))),
-        prompt_tokens=use["prompt_tokens"] / calls,
-        answer_tokens=use["completion_tokens"] / calls,
-        optimizer_seconds=optimizer["server_seconds"] / asked
-        if (asked := optimizer.get("calls"))
-        else OPTIMIZER_SECONDS,
+        speed=use.completion_tokens / busy / max(1, len(lane.get("endpoints", ()))),
+        prompt_tokens=use.prompt_tokens / calls,
+        answer_tokens=use.completion_tokens / calls,
+        optimizer_seconds=optimizer.server_seconds / optimizer.calls if optimizer.calls else OPTIMIZER_SECONDS,
     )
