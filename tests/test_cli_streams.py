@@ -42,6 +42,25 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     )
 
 
+def test_a_ctrl_c_before_the_command_is_there_is_no_fault(tmp_path: Path) -> None:
+    """It comes while the libraries are imported: nobody would read of whose."""
+    code = """
+import os, signal, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+from metaspo.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
 @pytest.mark.parametrize("command", ["metaspo tasks", "metaspo tasks --json"])
 def test_a_reader_that_leaves_is_no_fault(tmp_path: Path, command: str) -> None:
     """As `head` does; what is printed is larger than a pipe holds."""
