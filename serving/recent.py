@@ -6,6 +6,7 @@ the store, and is the same for everybody who may ask.
 
 from collections.abc import Mapping
 from hashlib import sha256
+from sys import getsizeof
 from typing import NamedTuple
 
 from metaspo.backends import Completion, Request
@@ -16,6 +17,8 @@ from metaspo.serving.questions import DRAW, KEEP_ALIVE, PRIORITY, RUN
 RECENT_BYTES = 32 << 20
 OVERHEAD = 1_500
 """Bytes of memory of one of them beside its texts, about."""
+MESSAGE = 120
+"""And of each message after the first."""
 
 _OURS = (DRAW, RUN, PRIORITY, KEEP_ALIVE)
 
@@ -47,9 +50,12 @@ class RecentAnswers:
 
     def add(self, digest: bytes, body: bytes, reply: bytes, *, lane: str, request: Request, answer: Answer) -> None:
         """Keep the answer to a body, and forget others for it where need be."""
-        size = OVERHEAD + 2 * len(body) + 2 * len(reply)
         completion, key, dollars = answer.completion, answer.key, answer.dollars
-        self._recent.add(digest, RecentAnswer(lane, request, completion, key, dollars, reply, size))
+        size = OVERHEAD + 2 * len(body) + 2 * len(reply) + MESSAGE * (len(request.messages) - 1)
+        texts = (completion.text, *(message.content for message in request.messages))
+        size += sum(getsizeof(text) for text in texts if not text.isascii())  # four bytes a character, maybe
+        kept = memoryview(reply).tobytes()  # what orjson made has a buffer of 4 KiB however short it is
+        self._recent.add(digest, RecentAnswer(lane, request, completion, key, dollars, kept, size))
 
 
 def digest_of(body: bytes) -> bytes:

@@ -1,8 +1,14 @@
 """The memory of bodies that came before stays within its size and forgets the right ones."""
 
-from metaspo.backends import Completion, Message, Request, Usage
+import tracemalloc
+
+import orjson
+import pytest
+
+from metaspo.backends import Completion, Message, Request, Usage, read_chat_call
 from metaspo.scheduling import Answer
 from metaspo.serving.recent import OVERHEAD, RecentAnswers, digest_of
+from metaspo.serving.replies import chat_body_of
 
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),))
 ANSWER = Answer(Completion(text="yes", finish_reason="stop", usage=Usage(1, 1), latency=0.0), "key", "miss", 1.0, 0.5)
@@ -35,6 +41,38 @@ def test_counts_bytes_and_each_body_once() -> None:
     assert kept(recent, b"a", b"b", b"long") == [b"a", b"b", b"long"]
     add(recent, b"too long", b"x" * (6 * OVERHEAD))
     assert len(recent) == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "messages"),
+    [
+        ("q", "yes", 1),
+        ("q" * 500, "yes", 1),
+        ("q" * 2000 + "\N{GRINNING FACE}", "yes", 1),
+        ("q", "a" * 4000 + "\N{GRINNING FACE}", 1),
+        ("q", "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 2000, 1),
+        ("q", "yes", 100),
+    ],
+)
+def test_takes_no_more_memory_than_it_may(question: str, answer: str, messages: int) -> None:
+    """Whatever the bodies are like: long or short, in whichever script, of one message or of many."""
+    most = 1 << 20
+    recent = RecentAnswers(most)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(1_000):
+        asked = [{"role": "user", "content": f"{question}{number}"}] * messages
+        body = orjson.dumps({"model": "m", "temperature": 0, "messages": asked})
+        call = read_chat_call(orjson.loads(body))
+        completion = Completion(
+            text=f"{answer}{number}", finish_reason="stop", usage=Usage(number, number), latency=1.0 + number
+        )
+        got = Answer(completion, digest_of(body).hex(), "miss", 1.0, 0.5 + number)
+        recent.add(digest_of(body), body, chat_body_of(call, [got]), lane="m", request=call.request, answer=got)
+    took = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0 < len(recent) < 1_000
+    assert took < 1.1 * most
 
 
 def test_what_is_kept_is_all_that_a_hit_tells() -> None:
