@@ -100,13 +100,13 @@ def embed(
 
 @bench_app.command()
 def watch(
-    turns: Turns = 5,
-    small: Annotated[bool, typer.Option("--small", help="Runs of seconds, to see that it works.")] = False,
+    turns: Turns = 40,
+    small: Annotated[bool, typer.Option("--small", help="Runs of a few calls, to see that it works.")] = False,
     json: Json = False,
 ) -> None:
-    """What it costs a run that somebody looks at its page: time and CPU of its process, with and without, in turns.
+    """What it costs a run that somebody looks at its page: CPU of its process, with and without, pair by pair.
 
-    On a simulated model, in real time. Takes some five minutes.
+    On a model that answers at once. Takes some two minutes where nobody else is at work.
     """
     show(measure_watching(turns=turns, small=small), json=json)
 

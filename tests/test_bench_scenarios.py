@@ -289,10 +289,12 @@ def test_lag_is_measured_with_every_answer_kept() -> None:
 
 @pytest.mark.slow
 def test_a_run_is_measured_with_and_without_somebody_who_looks() -> None:
-    rows = measure_watching(turns=1, small=True).rows
-    looked_at = ["nobody", "a page within its process", "its page (--web)", "nobody, beside another program"]
-    assert [row["looked at by"] for row in rows] == 2 * looked_at
-    assert [row["cpu ratio (median)"] for row in rows if row["looked at by"] == "nobody"] == [1, 1]
+    nobody, page = measure_watching(turns=5, small=True).rows
+    assert (nobody["looked at by"], page["looked at by"]) == ("nobody", "its page (--web)")
+    assert (nobody["cpu ratio (median)"], nobody["from"], nobody["to"]) == (1, 1, 1)
+    assert page["pairs"] == 5
+    low, middle, high = (float(str(page[column])) for column in ("from", "cpu ratio (median)", "to"))
+    assert 0 < low <= middle <= high
 
 
 @pytest.mark.slow

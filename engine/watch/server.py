@@ -142,8 +142,8 @@ class Watch:
         """A run's state and candidates as they change, and its journal's lines as they come."""
         follower = self.follower(request.query.get("run", ""))
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        with suppress(ClientConnectionResetError, ConnectionResetError):
+        with suppress(ClientConnectionResetError, ConnectionResetError):  # who asked may have left already
+            await response.prepare(request)
             await Stream(response, follower, request.headers.get("Last-Event-ID", "")).run()
         return response
 
