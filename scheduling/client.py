@@ -162,13 +162,24 @@ class Client:
         return await result_of(future)
 
     def complete_many(
-        self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str = "",
+        priority: Priority = (),
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[Completion | CallFailed]:
         """Answer requests, by position; blocks. A request that can have no answer has its failure in its place; what
-        stops them all (`final` or not) is raised. Raises `CallFailed`."""
+        stops them all (`final` or not) is raised. `progress` is told, by the caller's thread, how many are answered
+        and of how many; if it raises, what is not answered yet is withdrawn. Raises `CallFailed`."""
         self._require_elsewhere()
-        future = self._begin_many(requests, lane, priority)
-        return wait_for(future)
+        if progress is None:
+            return wait_for(self._begin_many(requests, lane, priority))
+        answers: list[Completion | CallFailed | None] = [None] * len(requests)
+        for done, each in enumerate(self.as_completed(requests, lane=lane, priority=priority), 1):
+            answers[each.position] = each.answer
+            progress(done, len(requests))
+        return [answer for answer in answers if answer is not None]
 
     async def acomplete_many(
         self, requests: Sequence[Request], *, lane: str = "", priority: Priority = ()

@@ -136,6 +136,19 @@ def test_answers_of_a_batch_come_one_by_one_with_whether_they_were_in_the_cache(
         list(client.as_completed([ask("old")]))
 
 
+def test_a_batch_tells_the_caller_s_thread_how_far_it_is_and_has_its_answers_by_position_all_the_same() -> None:
+    told: list[tuple[int, int, int]] = []
+    with client_of(Simulated(echo)) as client:
+        requests = [ask(text) for text in ("a", "b", "c", "a")]
+        answers = client.complete_many(
+            requests, progress=lambda done, of: told.append((done, of, threading.get_ident()))
+        )
+        assert answers == client.complete_many(requests)
+        assert told == [(done, 4, threading.get_ident()) for done in (1, 2, 3, 4)]
+        with pytest.raises(ZeroDivisionError):
+            client.complete_many(requests, progress=lambda done, of: told.append((done, of, done // (of - 4))))
+
+
 def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) -> None:
     """Also by a client that has never asked it; and it is counted."""
     with client_of(cache=tmp_path / "cache") as client:
