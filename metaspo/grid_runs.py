@@ -50,10 +50,14 @@ def _results(grid: Grid, *, quiet: bool, lost: Mapping[int, str] | None = None) 
 def run_study(
     grid: Grid, *, plan: bool, folder: Path | None, json: bool, quiet: bool, lost: Mapping[int, str] | None = None
 ) -> None:
-    """Run a grid but for the cells that are `lost`, print its tables and write its folder."""
+    """Run a grid but for the cells that are `lost`, print its tables and write its folder.
+
+    Raises `ConfigError`, before anything is asked, where what draws its pictures is not installed.
+    """
     if plan:
         _print_plan(grid, json=json)
         return
+    library = pages()  # now: nothing is asked where what comes of it could not be written
     err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
     results = _results(grid, quiet=quiet, lost=lost)
     findings = Findings.of(Study.of(grid, results))
@@ -66,7 +70,7 @@ def run_study(
             _print_table(table)
         for sentence in findings.verdicts:
             tables.say(out, sentence)
-    page = pages().write_study(findings, folder or in_project(STUDIES) / grid.config.name)
+    page = library.write_study(findings, folder or in_project(STUDIES) / grid.config.name)
     err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
     if stopped := [result for result in results if result.stopped]:
         _tell_stopped(stopped)

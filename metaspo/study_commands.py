@@ -29,6 +29,7 @@ from metaspo.engine.studies import (
 from metaspo.engine.studies.grid import MethodTable
 from metaspo.grid_runs import run_cell, run_study
 from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder
+from metaspo.report_command import pages
 
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]
 Out = Annotated[
@@ -93,6 +94,7 @@ def compare(
             return
         lost: Mapping[int, str] = {}
         if on is not None and not plan:
+            pages()  # or it could not end here
             options = [] if equal_calls is None else ["--equal-calls", str(equal_calls)]
             lost = cells_on(on, loaded, grid, options, quiet=quiet)
         run_study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,21 @@ def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> Non
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["default", "metaspo", "outer-only", "file:mine.txt", "narrow"]
     assert "You are careful, brief, literal" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("on", [(), ("--on", "ray")])
+def test_a_comparison_whose_pictures_cannot_be_drawn_asks_nothing(
+    project: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch, on: tuple[str, ...]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("metaspo.engine.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("metaspo.engine.report", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ended = here("compare", "grid.toml", *on)
+    (error,) = ended.errors
+    assert ended.code == 2
+    assert error.startswith("pictures and pages need 'matplotlib")
+    assert server.calls == 0
 
 
 def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server: ChatServer) -> None:
