@@ -1,5 +1,6 @@
 """Configs: what is refused, and how it is said."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -59,6 +60,38 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, wron
 
 def test_an_unknown_key_inside_a_task_is_named_with_its_task(tmp_path: Path) -> None:
     assert "tasks.0.metrik: unknown key (did you mean 'metric'?)" in refusal(tmp_path, GOOD + 'metrik = "accuracy"\n')
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "message"),
+    [
+        ("", "seed = 3", "tasks.0.seed: unknown key here: `seed` stands at the top, above the first [table]"),
+        ("attempts = 3", "", "attempts: unknown key here: `attempts` stands in [base] or [optimizer] or [judge]"),
+        ("", "[outer]\nmetric = 'accuracy'", "outer.metric: unknown key here: `metric` stands in [[tasks]]"),
+    ],
+)
+def test_a_key_that_stands_in_the_wrong_table_is_told_the_right_one(
+    tmp_path: Path, head: str, tail: str, message: str
+) -> None:
+    assert message in refusal(tmp_path, f"{head}\n{GOOD}{tail}\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("iterations", "integer"),
+        ("racing", "number"),
+        ("budget.dollars", "number"),
+        ("base.temperature", "number"),
+        ("base.concurrency", "integer"),
+    ],
+)
+def test_true_is_no_number(tmp_path: Path, key: str, kind: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: must be a valid {kind} \(it is true\)"):
+        load_config(path, overrides={key: True})
+    assert load_config(path, overrides={"early_rejection": True}).early_rejection
 
 
 def test_every_fault_gets_a_line_of_its_own(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -159,20 +159,36 @@ def _whose(fault: ErrorDetails, raw: Mapping[str, Any]) -> str:
 def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not _is_branch_label(part))
     if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(str(fault['loc'][-1]), _known_keys(fault['loc'][:-1], table))}"
+        unknown, known = str(fault["loc"][-1]), _known_keys(fault["loc"][:-1], table)
+        return f"{key}: unknown key{_elsewhere(unknown, fault['loc'], table) or nearest(unknown, known)}"
     if fault["type"] == "missing":
         return f"{key}: is missing"
     message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
-        shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "…"
+        written = repr(given).lower() if isinstance(given, bool) else repr(given)
+        shown = written if len(written) <= 60 else written[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message
 
 
+def _elsewhere(key: str, location: tuple[int | str, ...], table: type[BaseModel]) -> str:
+    """Where else in the file a key is one; "" for nowhere."""
+    if len(location) > 1 and key in _known_keys((), table):
+        return f" here: `{key}` stands at the top, above the first [table]"
+    tables = [
+        f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
+        for name, field in table.model_fields.items()
+        if (inner := _table_in(field.annotation)) and key in inner.model_fields
+    ]
+    return f" here: `{key}` stands in {' or '.join(tables)}" if tables else ""
+
+
 def _is_branch_label(part: int | str) -> bool:
     """Pydantic names the branch of a union in a fault's place, e.g. `literal['auto']`: no key of the file."""
-    return isinstance(part, str) and ("[" in part or part in ("int", "str", "constrained-int", "function-before"))
+    return isinstance(part, str) and (
+        "[" in part or part in ("int", "str", "float", "constrained-int", "constrained-float", "function-before")
+    )
 
 
 def _known_keys(key_path: Iterable[int | str], table: type[BaseModel]) -> list[str]:

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from metaspo.engine.config.bounds import LONGEST_NAME
+from metaspo.engine.tasks.spec_table import SpecTable
 
 
 def name_of(path: Path) -> str:
@@ -13,7 +14,7 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME]
 
 
-class Table(BaseModel):
-    """A table of the config: unknown keys are refused, values are not changed after loading."""
+class Table(SpecTable):
+    """A table of the config; a key may begin with `model`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())

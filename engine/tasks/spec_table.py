@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from typing import Annotated, Final
+from collections.abc import Iterator
+from typing import Annotated, Final, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from metaspo.backends.paths import usable_path
 
@@ -17,6 +18,25 @@ class SpecTable(BaseModel):
     """Unknown keys are refused, values are not changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic takes true for 1: a cap of `dollars = true` would be one dollar."""
+        if isinstance(value, bool) and info.field_name:
+            kinds = set(_kinds(cls.model_fields[info.field_name].annotation))
+            if bool not in kinds and kinds & {int, float}:
+                raise ValueError(f"must be a valid {'number' if float in kinds else 'integer'}")
+        return value
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """What a union, or whatever else is made of types, is made of."""
+    inner = get_args(annotation)
+    if not inner:
+        yield annotation
+    for each in inner:
+        yield from _kinds(each)
 
 
 def one_of(names: tuple[str, ...], given: str) -> str:
