@@ -331,6 +331,14 @@ def test_the_warning_comes_once_with_the_first_barrier_after_which_it_is_due() -
     assert journal.events == [*events, Barrier(address="iter=1/outer"), Barrier(address="iter=2/inner")]
 
 
+def test_first_prompts_that_are_scored_on_some_source_tasks_only_are_no_point() -> None:
+    """A tracker that was told the mean over these would never be told the right one."""
+    view = RunView.of([Start.now(name="r", seed=0), Score(address="init/task=a", task="a", score=0.25)])
+    assert view.history.points({}, sources=2) == ()
+    view.apply(Score(address="init/task=b", task="b", score=0.75))
+    assert [point.score for point in view.history.points({}, sources=2)] == [0.5]
+
+
 def test_a_task_whose_inner_loop_selects_nothing_with_a_score_counts_with_its_first_prompts() -> None:
     events: list[Event] = [
         Start.now(name="r", seed=0),

@@ -166,8 +166,13 @@ class History:
         """The best prompts selected so far: user prompts by task, and "" the system prompt."""
         return self._parents
 
-    def points(self, weights: Mapping[str, float]) -> tuple[Point, ...]:
-        """After the first prompts, after each iteration's inner loops, after each outer loop."""
+    def points(self, weights: Mapping[str, float], *, sources: int = 0) -> tuple[Point, ...]:
+        """After the first prompts, after each iteration's inner loops, after each outer loop.
+
+        Of a run of so many source tasks none before the first prompts are scored on all of them.
+        """
+        if len(self._points) == 1 and len(self._points[0][1]) < sources:
+            return ()
         return tuple(Point.of(*point, weights) for point in self._points)
 
     def proposals(self, first: Mapping[str, str]) -> tuple[Proposed, ...]:

@@ -17,6 +17,7 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.status import sources_of
 from metaspo.engine.runs.stored import Data, run_data, summary_of
 from metaspo.engine.tasks import TaskSpec
 
@@ -177,7 +178,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
     state: State = "finished" if result else "stopped" if summary and summary.stopped else "unfinished"
     gain = next((gain for gain in summary.gains if gain.role == "target"), None) if summary else None
     view = None if result else RunView.of(StoredJournal(run.journal))
-    points = view.history.points(weights_of(config)) if view else ()
+    points = view.history.points(weights_of(config), sources=sources_of(config)) if view else ()
     spent = view.all_sessions if view else summary.all_sessions if summary else None
     # A session that goes on has taken longer than it said with its last line.
     unsaid = time() - view.start.wall - view.session.seconds if view and data["running"] and view.start.wall else 0.0

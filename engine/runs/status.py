@@ -64,10 +64,15 @@ def session_of(
         since=view.start.wall or run.config.stat().st_mtime,  # written by every session when it begins
         stage=view.stage(
             iterations=config.get("iterations", 0),
-            sources=sum(task.get("role") == "source" for task in config.get("tasks", ())),
+            sources=sources_of(config),
         ),
         calls=view.session.calls,
         dollars=view.session.dollars,
         unpriced=view.session.unpriced,
         seconds=view.seconds,
     )
+
+
+def sources_of(config: Mapping[str, Any]) -> int:
+    """How many source tasks a stored config has."""
+    return sum(task.get("role") == "source" for task in config.get("tasks", ()))

@@ -52,13 +52,14 @@ class Following:
         run: TrackedRun,
         *,
         weights: Mapping[str, float],
+        sources: int = 0,
         say: Callable[[str], None],
         done: Callable[[], None],
     ) -> None:
         self.tracker = tracker
         self._directory = directory
         self._run = run
-        self._weights = weights
+        self._weights, self._sources = weights, sources
         self._say = say
         self._done = done
         self._file = directory.path / "track" / f"{file_name(tracker.name).lower()}.json"
@@ -103,7 +104,7 @@ class Following:
 
     def _tell(self) -> None:
         self._fold()
-        points = self._view.history.points(self._weights)
+        points = self._view.history.points(self._weights, sources=self._sources)
         if len(points) < self._told.points:  # graded otherwise than before: see `RunView.history`
             self._told.points = 0
         if not self._told.result or points[self._told.points :] or self._versions[self._told.versions :]:

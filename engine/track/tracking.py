@@ -60,6 +60,7 @@ def _follow(
     """Start a thread for each tracker that tells it of the run; by name, with what says that it knows all."""
     run = TrackedRun(name=directory.name, config=flat(prepared.config), folder=directory.path)
     weights = {task.name: task.weight for task in prepared.tasks}
+    sources = sum(task.role == "source" for task in prepared.tasks)
     token = current_token()
 
     def in_loop(what: Callable[[], None]) -> None:
@@ -72,7 +73,8 @@ def _follow(
     following = {}
     for tracker in trackers:
         done = anyio.Event()
-        each = Following(tracker, directory, run, weights=weights, say=say, done=partial(in_loop, done.set))
+        over = partial(in_loop, done.set)
+        each = Following(tracker, directory, run, weights=weights, sources=sources, say=say, done=over)
         following[tracker.name] = each, done
         each.start()
     return following

@@ -13,7 +13,7 @@ from metaspo.engine.optimize.result import Gain
 from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.listing import weights_of
-from metaspo.engine.runs.status import session_of
+from metaspo.engine.runs.status import session_of, sources_of
 from metaspo.engine.runs.stored import rows_of, summary_of
 from metaspo.engine.runtime.time_left import spoken
 from metaspo.engine.studies.noted import NotedGrid
@@ -31,7 +31,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
     session = session_of(run, view, running=running, config=config, summary=summary)
     state = session.state if session else "ended"
     written = summary_of({"summary": summary, "directory": str(run.path)})
-    points = [asdict(point) for point in view.history.points(weights_of(config))]
+    points = [asdict(point) for point in view.history.points(weights_of(config), sources=sources_of(config))]
     stopped = written.stopped if written and state == "ended" and not result else ""
     return {
         "name": run.name,
