@@ -159,8 +159,11 @@ class CallsOut:
         """A backend that does not keep its time limit is not waited for, and something is done about what hangs. `idle`
         is whether an endpoint is, so that what is asked again takes nobody's place."""
         limit = self._settings.time_limit + OVERDUE
-        last = not queued and (idle or self._few(max(FEW, slots // FEW_OF)))
         room, soonest = self.has_slot(slots), min(limit, self._lateness.soonest())
+        few = self._few(max(FEW, slots // FEW_OF))
+        if queued and self.cost_time and not room and few and self._newest_is_late(now):
+            queued = False  # nothing of that goes before one of these has ended
+        last = not queued and (idle or few)
         self.late.clear()
         self.overdue_at, watched = now + LOOK_AGAIN, 0
         for call in self:
@@ -181,11 +184,19 @@ class CallsOut:
         """Whether at most so many requests are out."""
         return self.in_flight <= MOST_OUT * limit and len({call.flight for call in self._calls}) <= limit
 
+    def _newest_is_late(self, now: float) -> bool:
+        """Whether all that are out are."""
+        return bool(self._calls) and self._is_late(next(reversed(self._calls)), now, last=False)
+
+    def _is_late(self, call: Call, now: float, *, last: bool) -> bool:
+        size, hung = call.flight.size.longest, call.flight.hung
+        return now >= call.sent + self._lateness.limit(size, broken_off=hung, last=last)
+
     def _hangs(self, call: Call, now: float, *, last: bool) -> bool:
-        lateness, flight = self._lateness, call.flight
-        late_at = call.sent + lateness.limit(flight.size.longest, broken_off=flight.hung, last=last)
-        asked_again = flight.hung + len(flight.out) - 1
-        return now >= late_at and lateness.may_ask_again(call.number, last=last, asked_again=asked_again)
+        asked_again = call.flight.hung + len(call.flight.out) - 1
+        return self._is_late(call, now, last=last) and self._lateness.may_ask_again(
+            call.number, last=last, asked_again=asked_again
+        )
 
     def _remedy(self, call: Call, now: float, *, last: bool, queued: bool, room: bool) -> None:
         billing, wanted = self._settings.billing, bool(call.flight.waiters)

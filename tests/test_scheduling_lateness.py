@@ -99,6 +99,30 @@ def test_calls_that_may_be_late_are_looked_at_ten_times_a_second_at_the_most_and
     assert rig.state.wake_at() == pytest.approx(AT + limit() + between)
 
 
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_lane_all_of_whose_few_slots_hang_is_not_held_up_by_them(slots: int) -> None:
+    """Whoever is queued cannot go before one of them has ended; while one of them may still, they are waited for."""
+    rig = rig_that_knows("time", concurrency=slots)
+    for number in range(slots):
+        rig.ask(number, AT + number)
+        assert rig.pump(AT + number) == f"send {number}"
+    rig.ask(9, AT)
+    newest = AT + slots - 1
+    assert rig.pump(newest + limit(last=False) - 0.1) == ""
+    at = newest + limit(last=False)
+    assert rig.pump(at) == ", ".join(f"abort {number}" for number in range(slots))
+    assert rig.happen("ended 0", at) == "send 0"
+    assert rig.happen("answer 0", at + 1) == "0 answered, send 9"
+
+
+def test_where_many_slots_hang_with_others_queued_the_server_is_waited_for() -> None:
+    rig = rig_that_knows(concurrency=2 * FEW)
+    for number in range(2 * FEW + 1):
+        rig.ask(number, AT)
+    rig.pump(AT)
+    assert rig.pump(AT + 50 * limit()) == ""
+
+
 def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
     """However late all of them are: asking again would make a slow server slower."""
     rig = rig_that_knows()
