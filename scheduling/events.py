@@ -13,7 +13,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried(Event):
-    """A call failed and goes again after `wait` seconds; `attempt` starts at 1."""
+    """A call failed, or hangs, and goes again after `wait` seconds; it was the `attempt`-th, from 1 on."""
 
     attempt: int
     wait: float

@@ -113,8 +113,7 @@ class Recovery:
         if not flight.waiters:
             return UNWANTED
         flight.payer.tally(self._lane).retries += 1
-        attempt, reason = flight.retries.failures, describe(error)
-        self._emit(events.Retried(lane=self._lane, at=now, attempt=attempt, wait=wait, reason=reason))
+        self._emit(events.Retried(lane=self._lane, at=now, attempt=flight.calls, wait=wait, reason=describe(error)))
         return wait
 
     def _without_attempts(self, call: Call, past: retry.Retries, error: TransientError, now: float) -> Fate:

@@ -13,7 +13,7 @@ from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 
 from metaspo.backends import Request
 from metaspo.cache import MemoryStore, request_key
-from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices, Retried
 from metaspo.scheduling.calls_out import LOOK_AT_FEW, MOST_OUT
 from metaspo.scheduling.flight import Flight
 from metaspo.scheduling.lateness import ENOUGH, Remedy, remedy
@@ -173,6 +173,14 @@ def test_what_a_request_has_waited_is_booked_once(billing: Billing) -> None:
         rig.state.landed(call, answer("question 1"), at)
     use = account.statistics().total
     assert (use.calls, use.queue_seconds, use.server_seconds) == (2, 3.0, 5.0 + 1.0)
+
+
+def test_what_is_told_of_a_call_that_hangs_says_how_long_and_which_it_was() -> None:
+    rig = rig_with_two_out("time")
+    told = [event for event in rig.events if isinstance(event, Retried)]
+    assert [(event.attempt, event.wait, event.reason) for event in told] == [
+        (1, 0.0, "Hung: lane gave no answer for 4.4 seconds.")
+    ]
 
 
 def replica_of(rig: Rig, index: int = -1) -> str:
