@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metaspo.console import EXIT_CODES, end_of, out, take_any_text
+from metaspo.console import EXIT_CODES, end_of, hold_closed_streams, out, take_any_text
 from metaspo.late_commands import LateCommands
 from metaspo.log import LogForm, LogLevel, show_log
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `metaspo` command, with the process's own arguments if none are given; ends in `SystemExit`."""
+    hold_closed_streams()
     take_any_text()
     show_log()
     try:

@@ -144,6 +144,15 @@ def _say(text: Text) -> None:
     err.print(text, soft_wrap=not err.is_terminal)
 
 
+def hold_closed_streams() -> None:
+    """A stream that a shell has closed goes nowhere: else a connection has its number, and gets what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+
+
 def take_any_text() -> None:
     """A character that a stream's encoding (latin-1, ASCII) does not have becomes "?", and no fault."""
     for stream in (sys.stdout, sys.stderr):

@@ -79,6 +79,15 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, options: str) 
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_stream_that_is_closed_ends_no_run(tmp_path: Path, server: ChatServer, closed: str) -> None:
+    """A connection that has its number is none of the event loop's, and what is printed does not go there."""
+    write_project(tmp_path, server.url)
+    done = shell(f"metaspo evaluate run.toml {closed}", tmp_path)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert server.calls == sum(server.answered.values()) > 0
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437"])
 def test_every_encoding_of_standard_output_will_do(
     tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
