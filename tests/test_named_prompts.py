@@ -1,6 +1,7 @@
 """Programs of several named prompts and numbers: one text wherever a user prompt is, and what is made of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from metaspo.engine.config.calls import count_calls
 from metaspo.engine.errors import PromptError
 from metaspo.engine.journal import events
 from metaspo.engine.prompts import PromptPair, check_user_prompt
-from metaspo.engine.runs.identity import fingerprint
+from metaspo.engine.runs.identity import fingerprint, identity_of
 from metaspo.engine.strategies.named_prompts import choose_numbers
 from metaspo.engine.tasks import Task, TaskSpec, load_task
 from metaspo.engine.tasks.named_prompts import NamedPrompts, NumberRange, PromptForm, read_named
@@ -227,6 +228,32 @@ def test_every_strategy_works_on_a_named_prompt_as_on_any_and_a_rerun_makes_no_c
     assert len(runs.answered) == calls
     made = [event.user for event in runs.journal.events if isinstance(event, events.Proposal) and event.user]
     assert any(changed(prompt, tasks[0].user_prompt) - {"numbers"} for prompt in made)
+
+
+@pytest.mark.parametrize("strategy", ["ape", "mipro"])
+def test_the_answer_rule_is_put_below_the_named_prompts_that_state_it_and_below_no_other(strategy: str) -> None:
+    plain = with_prompts(make_task("a"))
+    rule = plain.answer_format.describe()
+    assert plain.form is not None
+    named = plain.form.read(plain.user_prompt)
+    stated = str(replace(named, texts={**named.texts, "answer": f"{named.texts['answer']} {rule}"}))
+    task = replace(plain, user_prompt=plain.form.checked(stated))
+    config = make_config({"iterations": 1, "inner": {"strategy": strategy, "keep": 1}, "outer": {"candidates": 0}})
+    runs = Runs(config, (task, make_task("b", role="target")), World(3, malformed=0.0), timing=1, width=4)
+    assert runs.session() is not None
+    made = [event.user for event in runs.journal.events if isinstance(event, events.Proposal) and event.user]
+    texts = [plain.form.read(prompt).texts for prompt in made]
+    assert {text["rules"] for text in texts} - {named.texts["rules"]}, "the other one was written anew, too"
+    assert len({text["answer"] for text in texts}) > 1
+    assert all(rule in text["answer"] for text in texts)
+    assert not any(rule in text["rules"] for text in texts)
+
+
+def test_runs_whose_strategies_put_the_answer_rule_below_prompts_begin_anew_where_these_are_named() -> None:
+    identity = identity_of(make_config({"inner": {"strategy": "ape"}}), [with_prompts(make_task("a"))])
+    assert identity["rule"] == "where stated"
+    for strategy, task in (("metaspo", with_prompts(make_task("a"))), ("ape", make_task("a"))):
+        assert "rule" not in identity_of(make_config({"inner": {"strategy": strategy}}), [task])
 
 
 @pytest.mark.parametrize("low", [0.0, 0.5, 2000.0, -2009.0, 1e6])

@@ -26,6 +26,7 @@ METHOD: dict[str, Any] = {
 LATER = {"rows", "train_calls", "stop_below", "system_prompts"}
 LOOPS = ("inner", "outer")
 SHOWING = {"embedded", "mipro"}  # strategies whose prompts show examples of the data
+RULED = {"ape", "mipro"}  # strategies that put the answer rule below what is written, once below every named prompt
 SHOWN_TO_OTHERS = 4  # the rules since which no example is asked with its own answer shown
 WHAT_IS_ASKED = {"model", "revision", "temperature", "top_p", "max_tokens", "stop", "extra"}
 
@@ -51,6 +52,7 @@ def identity_of(config: RunConfig, tasks: Sequence[Task]) -> dict[str, Any]:
         **({"judge": _model(config.judge)} if config.judge else {}),
         "tasks": [_task(task) for task in tasks],
         **({"induced": "named"} if config.outer.under == "induced" and any(task.form for task in tasks) else {}),
+        **({"rule": "where stated"} if config.inner.strategy in RULED and any(task.form for task in tasks) else {}),
         **({"own": "left out"} if begins_with_examples(config, tasks) and _rules(config) < SHOWN_TO_OTHERS else {}),
         **({"tokenizer": tokenizer_digest(config.base)} if config.outer.max_prompt_tokens else {}),
     }

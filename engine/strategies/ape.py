@@ -107,12 +107,13 @@ class Ape:
         if context.level == "system":
             request = messages("ape", "system", "induce", {"pairs": _pairs(shown)})
             return await ask_or_none(context, f"{step}/induce", request, prompt_reader(context))
-        rule = context.tasks[0].answer_rule
+        [task] = context.tasks
 
         def read(answer: str) -> str:
-            return context.usable(read_induced(answer, answer_rule=rule))
+            return context.usable(read_induced(answer, answer_rule=task.stated_rule))
 
-        return await ask_or_none(context, f"{step}/induce", user_induction(shown, answer_rule=rule), read)
+        request = user_induction(shown, answer_rule=task.answer_rule, stated=task.states_rule)
+        return await ask_or_none(context, f"{step}/induce", request, read)
 
     async def _vary(self, context: SearchContext, step: str, prompt: str) -> str | None:
         request = messages("ape", context.level, "vary", {"prompt": prompt})
@@ -134,9 +135,10 @@ class Ape:
         )
 
 
-def user_induction(examples: Sequence[Example], *, answer_rule: str) -> tuple[Message, ...]:
-    """Asks for the instruction that explains a task's examples."""
-    return messages("ape", "user", "induce", {"pairs": _pairs(examples), "answer_rule": answer_rule})
+def user_induction(examples: Sequence[Example], *, answer_rule: str, stated: bool = True) -> tuple[Message, ...]:
+    """Asks for the instruction that explains a task's examples; the rule is put below it where it is to be stated."""
+    below = text("ape", "user", "below" if stated else "below_unstated", {"answer_rule": answer_rule})
+    return messages("ape", "user", "induce", {"pairs": _pairs(examples), "below": below})
 
 
 def read_induced(answer: str, *, answer_rule: str) -> str:

@@ -56,6 +56,8 @@ class TaskView:
         failures: every wrongly answered train example under that pair, in the order of the split.
         answer_rule: one sentence that says how an answer must look.
         right: every train example that was answered fully rightly, with the answer, in the order of the split.
+        states_rule: whether a user prompt is to state that sentence: of a program's named ones those that do so
+            already; a query that ends in "Answer yes or no." would be answered, too.
     """
 
     name: str
@@ -65,6 +67,12 @@ class TaskView:
     failures: tuple[Failure, ...]
     answer_rule: str
     right: tuple[tuple[Example, str], ...] = ()
+    states_rule: bool = True
+
+    @property
+    def stated_rule(self) -> str:
+        """The sentence as far as it is to be stated."""
+        return self.answer_rule if self.states_rule else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,18 +151,22 @@ class Mipro:
 
     async def _instruction(self, context: SearchContext, step: str, present: str, summary: str) -> str | None:
         level = context.level
-        rule = {"answer_rule": context.tasks[0].answer_rule} if level == "user" else {}
+        task = context.tasks[0]
+        rule = {"answer_rule": task.answer_rule} if level == "user" else {}
+        rules = "rules" if task.states_rule or level == "system" else "rules_unstated"
         slots = {
             "kind": f"{level} prompt",
             "summary": summary,
             "prompt": present,
             "pairs": self._pairs(context, f"{step}/examples"),
             "tip": context.rng(f"{step}/tip").choice(["", *text("mipro", level, "tips", {}).splitlines()]),
-            "rules": text("mipro", level, "rules", rule),
+            "rules": text("mipro", level, rules, rule),
         }
 
         def read(answer: str) -> str:
-            return context.usable(read_induced(answer, **rule)) if rule else prompt_reader(context)(answer)
+            if level == "system":
+                return prompt_reader(context)(answer)
+            return context.usable(read_induced(answer, answer_rule=task.stated_rule))
 
         return await ask_or_none(context, f"{step}/propose", messages("mipro", level, "propose", slots), read)
 

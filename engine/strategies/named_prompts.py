@@ -244,7 +244,8 @@ class OneOf:
         return text if PLACEHOLDER in text else f"{text}\n\n{PLACEHOLDER}"
 
     def _view(self, task: TaskView) -> TaskView:
-        return replace(task, user_prompt=self._shown(task.user_prompt))
+        states_rule = task.answer_rule in self._parent.texts[self.name]
+        return replace(task, user_prompt=self._shown(task.user_prompt), states_rule=states_rule)
 
     def _trial(self, trial: Trial) -> Trial:
         wrong = (replace(answer, user_prompt=self._shown(answer.user_prompt)) for answer in trial.wrong)
