@@ -12,7 +12,9 @@ _PREFIX: Final = re.compile(  # "(EngineCore pid=7) ERROR 11-28 18:00:00 [core.p
     r"^(?:\([^()]*\)\s*)*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d\s*)?(?:\[[^\]]*\]\s*)*"
 )
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_FAULT: Final = re.compile(r"^(?:[\w.]*(?:Error|Exception)|[\w ./-]+: error): \S")
+_FAULT: Final = re.compile(  # the last kind stands below "ValidationError: 1 validation error for ModelConfig"
+    r"^(?:(?:[\w.]*(?:Error|Exception)|[\w ./-]+: error): \S|(?:Value error|Assertion failed), \S)"
+)
 _OF_ANOTHER: Final = ("See root cause above", "Engine core initialization failed", "Engine process failed to start")
 
 

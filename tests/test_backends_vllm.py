@@ -354,5 +354,11 @@ def test_last_words_are_the_last_cause() -> None:
     assert (
         last_words(b"ValueError: first\nOSError: \x1b[31mm is no folder\x1b[0m\nINFO: bye") == "OSError: m is no folder"
     )
+    refused = (
+        b"pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        b"  Value error, User-specified max_model_len (9) is greater than it may be. [type=value_error]\n"
+        b"    For further information visit https://errors.invalid\n"
+    )
+    assert last_words(refused).startswith("Value error, User-specified max_model_len (9) is greater than it may be.")
     assert "sk-" not in last_words(b"ValueError: bad token sk-abcdef123456")
     assert last_words(b"") == ""
