@@ -36,7 +36,7 @@ class StartedServer(ABC):
         self._process: Process | None = None
         self._client: OpenAICompatible | None = None
         self._starts = 0
-        self._closed = False
+        self._closings = 0
 
     def __repr__(self) -> str:
         state = f"pid {self._process.pid}" if self._process and self.is_running else "not running"
@@ -88,11 +88,11 @@ class StartedServer(ABC):
         return await self._client.load() if self._client is not None and self.is_running else {}
 
     async def aclose(self) -> None:
-        """Stop the server and wait for its end; it is not started again. Idempotent."""
+        """Stop the server and wait for its end; idempotent. What was out meanwhile does not start it again."""
         await to_the_end(self._close())
 
     async def _close(self) -> None:
-        self._closed = True
+        self._closings += 1
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait({self._starting})
@@ -108,9 +108,7 @@ class StartedServer(ABC):
         return start.result()
 
     def _begin_start(self) -> "asyncio.Task[OpenAICompatible]":
-        """The start under way, a new one if there is none. Raises `LocalServerFailed` once it is closed."""
-        if self._closed:
-            raise LocalServerFailed(f"{self.name} was closed.")
+        """The start under way, a new one if there is none."""
         if self._starting is None or self._starting.done():
             self._starting = asyncio.get_running_loop().create_task(self._start_anew())
             self._starting.add_done_callback(note_end)
@@ -135,12 +133,15 @@ class StartedServer(ABC):
         return self._client is not client or not self.is_running
 
     async def _ask(self, client: OpenAICompatible, request: Request, *, time_limit: float) -> Reply | None:
-        """The reply; None if the server was found dead."""
+        """The reply; None if the server was found dead, and not because it was closed."""
+        closings = self._closings
         try:
             return await client.complete(request, time_limit=time_limit)
         except (Unreachable, ConnectionLost):
             if not await self._has_died(client):
                 raise
+        if self._closings != closings:
+            raise LocalServerFailed(f"{self.name} was closed while a call was out.")
         return None
 
     async def _stop(self) -> None:

@@ -141,6 +141,10 @@ class VllmReplica(StartedServer):
         except LocalServerFailed as error:  # it may have been too soon: its GPU's memory was not free yet
             raise Unreachable(str(error)) from error
 
+    async def _close(self) -> None:
+        await super()._close()
+        self._starts = self._restarts = 0  # it has not died: whoever asks next starts it as if for the first time
+
     async def _launch(self) -> OpenAICompatible:
         command = self._settings.command[0]
         if (program := _program(command)) is None:

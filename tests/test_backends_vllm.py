@@ -180,11 +180,18 @@ async def test_one_that_is_closed_is_not_started_again_for_a_call_that_was_out(
         call = asyncio.create_task(answer(server))
         await asked.wait()
         await server.aclose()
-        with pytest.raises(LocalServerFailed, match="closed"):
+        with pytest.raises(LocalServerFailed, match="closed while a call was out"):
             await call
-    with pytest.raises(LocalServerFailed, match="closed"):
-        await server.start()
-    assert len(fake.starts()) == 1
+        assert len(fake.starts()) == 1
+
+
+async def test_one_that_was_closed_starts_with_the_next_call_and_has_died_of_nothing(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """As often as it is closed: a second gateway may be opened over the same lane."""
+    fake: Installed = put()
+    async with open_replica(replica(tmp_path)) as server:
+        for number in range(RESTARTS + 2):
+            assert await answer(server) == f"pid {fake.starts()[number]['pid']}"
+            await server.aclose()
 
 
 async def test_one_that_dies_too_often_is_given_up_with_its_words(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
