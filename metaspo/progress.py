@@ -149,7 +149,7 @@ class _Live(_Said):
         self._started = clock()
         self._stage = "starting"
         self._first: float | None = None
-        self._best = 0.0
+        self._best = self._now = 0.0
         self._asked = 0
         self._asked_since = 0.0
         self.done = False
@@ -169,7 +169,7 @@ class _Live(_Said):
 
     def new_best(self, *, score: float, address: str) -> None:
         self._first = score if self._first is None else self._first
-        self._best = max(score, self._best)
+        self._best, self._now = max(score, self._best), score
 
     def spent(self, *, dollars: float, unpriced: int, left: float | None) -> None:
         self.dollars, self.unpriced, self._dollars_left = dollars, unpriced, left
@@ -201,7 +201,8 @@ class _Live(_Said):
             second.append(f"; {prompts} being written, {_clock_text(now - self._asked_since)}", style="dim")
         if self._first is not None:
             where = "" if self._asked else " (train examples)"
-            second.append(f"; best {self._best:.1%}, at first {self._first:.1%}{where}", style="green")
+            fallen = f", now {self._now:.1%}" if self._now < self._best else ""
+            second.append(f"; best {self._best:.1%}{fallen}, at first {self._first:.1%}{where}", style="green")
         return [_behind_bar(name, first, left.settled, left.planned, width), second]
 
 
@@ -211,7 +212,7 @@ class _Lines(_Said):
     def __init__(self, console: Console, name: str, clock: Clock) -> None:
         super().__init__(console, name, clock)
         self._spoke = clock()
-        self._best = -1.0
+        self._best = self._now = -1.0
 
     def stage(self, name: str) -> None:
         self._say(name)
@@ -227,6 +228,9 @@ class _Lines(_Said):
         if score > self._best:
             self._best = score
             self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
+        elif score < self._now:  # a system prompt was kept under other user prompts than the best
+            self._say(f"score on the source tasks' train splits now {score:.1%} ({address})")
+        self._now = score
 
     def _say(self, text: str) -> None:
         self._spoke = self._clock()

@@ -123,6 +123,22 @@ def test_the_best_score_that_is_shown_never_falls() -> None:
     assert "best 75.0%" in " ".join(line.plain for line in display.lines(width=120, height=24))
 
 
+def test_a_score_that_falls_below_the_best_is_said_to_have_fallen() -> None:
+    """As where a system prompt is chosen under the first user prompts, and the best of them do worse under it."""
+    told, scores = io.StringIO(), (0.5, 0.75, 0.625, 0.625, 0.75, 0.8)
+    with ProgressDisplay(Console(file=told, width=120)) as lines:
+        observer = lines.observer("run")
+        for score in scores:
+            observer.new_best(score=score, address="a")
+    said = [line.rpartition(" splits ")[2] for line in told.getvalue().splitlines()]
+    assert said == ["50.0% (a)", "75.0% (a)", "now 62.5% (a)", "80.0% (a)"]
+    display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: 0.0)
+    observer = display.observer("run")
+    for score in scores[:3]:
+        observer.new_best(score=score, address="a")
+    assert "best 75.0%, now 62.5%, at first 50.0%" in display.lines(width=120, height=24)[-1].plain
+
+
 def test_what_a_run_has_spent_and_may_still_spend_and_where_it_began_stand_beside_its_best() -> None:
     display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: 0.0)
     runs = [display.observer(name) for name in ("a", "b")]
