@@ -1,5 +1,7 @@
 """`metaspo init`: a starter to begin with."""
 
+import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,9 @@ STARTER = Path(__file__).resolve().parent / "starter"
 TEMPLATES = {"classify": STARTER} | {
     name: STARTER.parent / "templates" / name for name in ("extract", "rag", "tools", "judge", "safety")
 }
+
+LOCAL = ("xllamacpp", "local")  # a package, and the extra that has it
+NEEDS = {"rag": (LOCAL, ("optuna", "mipro"))}  # but for what is installed, a template wants these
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -51,9 +56,10 @@ def init(
             written = TEMPLATES[template] if template else STARTER
             files = {folder / path.relative_to(written): path.read_bytes() for path in written.glob("**/*.*")}
             wrote, steps = f"{target} and {folder / 'tasks'}", []
-        steps += [f"check {target}", f"plan {target}"]
+        config = shlex.quote(str(target))
+        steps += [f"check {config}", f"plan {config}"]
         if (labelled := folder / "labelled.jsonl") in files:
-            steps.append(f"judge {target} {labelled}")
+            steps.append(f"judge {config} {shlex.quote(str(labelled))}")
         files[target] = named_after(folder, files[target].decode()).encode()
         for path, content in files.items():
             if path.exists() and (path == target or path.read_bytes() != content):
@@ -61,5 +67,12 @@ def init(
         for path, content in sorted(files.items()):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    told = "\n".join(f"  metaspo {step}" for step in (*steps, f"optimize {target}"))
-    out.print(f"Wrote {wrote}. Next:\n{told}", markup=False)
+    told = [*_installs(template, domain), *(f"metaspo {step}" for step in (*steps, f"optimize {config}"))]
+    out.print("\n  ".join((f"Wrote {wrote}. Next:", *told)), markup=False, soft_wrap=True)
+
+
+def _installs(template: str, domain: str) -> list[str]:
+    """How to install what the starter's config wants and is not there, if anything."""
+    wanted = () if domain else NEEDS.get(template, (LOCAL,))
+    extras = [extra for package, extra in wanted if find_spec(package) is None]
+    return [f"pip install 'metaspo[{','.join(extras)}]'"] if extras else []

@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -170,6 +171,16 @@ def test_init_writes_over_nothing_that_somebody_has_edited(tmp_path: Path) -> No
     assert "meal.test.jsonl: is there already" in ended.errors[0]
     assert edited.read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "metaspo.toml").exists()
+
+
+def test_what_init_says_to_do_next_is_right_for_a_folder_with_spaces_and_begins_with_what_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaspo.init_command.find_spec", lambda name: None)
+    folder = tmp_path / "my rag"
+    first, *steps = here("init", str(folder), "--template", "rag").out.splitlines()[1:]
+    assert first.strip() == "pip install 'metaspo[local,mipro]'"
+    assert [shlex.split(step)[2] for step in steps] == [str(folder / "metaspo.toml")] * 3
 
 
 def test_init_where_nothing_can_be_written_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Rows come out of every kind of file with their line numbers; what is wrong with a file is told by line."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -88,6 +89,19 @@ def test_a_bad_csv_line_is_told_by_its_number(content: bytes, where: str, what: 
     message = _error(tmp_path / "x.csv", content)
     assert message.startswith(where)
     assert what in message
+
+
+@pytest.mark.parametrize("sign", [";", "|"])
+def test_cells_that_end_at_another_sign_are_told_with_the_key_that_names_it(sign: str, tmp_path: Path) -> None:
+    (row,) = _rows(tmp_path / "x.csv", f"question{sign}answer\nfine{sign}1\n".encode())
+    with pytest.raises(TaskError, match=re.escape(f"set delimiter = '{sign}' beside path")):
+        question_of(row, Columns())
+
+
+def test_a_folder_in_place_of_a_file_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(TaskError, match="is a folder; name the file in it"):
+        list(read_rows(DataSource(path="x.jsonl"), base_dir=tmp_path))
 
 
 def test_parquet_rows_come_with_nested_columns_and_numbers(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def _check_train_calls(config: RunConfig, tasks: Sequence[Task], source: str) ->
         )
     if config.train_calls < (first := first_calls(config, tasks)):
         raise ConfigError(
-            f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example; give more"
+            f"{source}: train_calls: the first prompts alone take {first:,}, one call for each train example "
+            "under each of them; give more"
         )
 
 

@@ -208,10 +208,18 @@ def _cell(row: Row, column: str) -> object:
     """A column by its name or, where there is none of that name, by its dotted path into nested ones."""
     value = row.cells[column] if column in row.cells else _nested(row, column)
     if value is _MISSING:
-        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} (set [tasks.columns])")
+        raise TaskError(f"{row.where}: no column {column!r}; there are: {listed(row.cells)} ({_remedy(row)})")
     if isinstance(value, Unreadable):
         raise TaskError(f"{row.where}: column {column!r} {value.why}")
     return value
+
+
+def _remedy(row: Row) -> str:
+    """What to set where a column is missing; a line of one cell with semicolons in it was cut at the wrong sign."""
+    names = list(row.cells)
+    if len(names) == 1 and (sign := next((sign for sign in ";\t|" if sign in names[0]), "")):
+        return f'set delimiter = {sign!r} beside path: {{path = "…", delimiter = …}}'
+    return "set [tasks.columns]"
 
 
 def _nested(row: Row, path: str) -> object:

@@ -39,6 +39,8 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
     if reader is None:
         raise TaskError(f"{path}: cannot read files of this kind; use {', '.join(_READERS)}")
     if not path.is_file():
+        if path.is_dir():
+            raise TaskError(f"{path}: is a folder; name the file in it")
         whole = "" if path.is_absolute() else f", so this is {path.absolute()}"
         raise TaskError(f"{path}: no such file (relative paths start at the config file's folder{whole})")
     if source.delimiter is not None:
