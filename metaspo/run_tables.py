@@ -19,7 +19,16 @@ from metaspo.engine.optimize.result import GuardScore
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
-from metaspo.engine.runs.stored import Data, read_json, rows_of, run_data, safety_sentences, shown_data, summary_of
+from metaspo.engine.runs.stored import (
+    Data,
+    called,
+    read_json,
+    rows_of,
+    run_data,
+    safety_sentences,
+    shown_data,
+    summary_of,
+)
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.statistics import Interval
 from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
@@ -81,8 +90,8 @@ def _print_screen(out: Console, data: Data, *, tasks: int, lines: int) -> None:
             _print_worst(out, rows_of(data), tasks)
     if summary:
         say(out, _spent(summary))
-    name = data["name"]
     if data["directory"]:
+        name = called(data)
         say(out, f"Directory: {data['directory']}{' (prompts ready to paste in prompts/)' if result else ''}")
         worse = " --worse" if result and any(row.worse for row in rows_of(data)) else ""
         then = f"metaspo answers {name}{worse}, metaspo report {name}, " if result else ""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ def result_lines(*, tasks: int, prompt: str, width: int, after: Sequence[float] 
     summary = {"finished": True, "usage": {"lanes": {}}, "gains": gains, "proposals": lost}
     out = io.StringIO()
     terminal = Console(file=out, width=width, force_terminal=True, color_system=None)
-    print_result(terminal, {"name": "r", "directory": "d", "result": result, "summary": summary})
+    print_result(terminal, {"name": "r", "directory": ".metaspo/runs/r", "result": result, "summary": summary})
     return out.getvalue().splitlines()
 
 
@@ -71,6 +72,15 @@ def test_the_result_fits_a_screen_however_many_tasks_and_however_long_a_prompt(
 def test_what_got_worse_is_recommended_only_where_something_did(after: tuple[float, float]) -> None:
     lines = result_lines(tasks=2, prompt="p", width=120, after=after)
     assert any("Next: metaspo answers r, metaspo report r" in line for line in lines)
+
+
+def test_what_to_do_next_finds_a_run_that_is_kept_elsewhere_in_place_of_another_one_of_its_name(project: Path) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    told = here("optimize", "run.toml", "--quiet", "--set", "runs=else where").out
+    (line,) = (line for line in told.splitlines() if line.startswith("Next: "))
+    for command in line.removeprefix("Next: ").split(", "):
+        assert Path(shlex.split(command)[2]).parent == Path("else where")
+    assert here(*shlex.split(line.split(", ")[-1])[1:]).code == 0
 
 
 def test_the_tasks_that_got_worse_stand_first(project: Path, server: ChatServer) -> None:

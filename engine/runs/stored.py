@@ -1,5 +1,6 @@
 """What a run's directory says of the run, as plain data and as records."""
 
+import shlex
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -12,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
 from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
+from metaspo.engine.project import KEPT, project_folder
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.status import last_session
 from metaspo.engine.runs.summary import RunSummary
@@ -101,6 +103,13 @@ def summary_of(data: Data) -> RunSummary | None:
         raise RunDirectoryError(f"{data['directory']}: summary.json cannot be read: {error}") from None
 
 
+def called(data: Data) -> str:
+    """What finds a run from where one stands: its name, or its path where it is kept elsewhere than in the project."""
+    folder = Path(data["directory"])
+    at_hand = project_folder() / KEPT / "runs"
+    return data["name"] if folder.resolve().parent == at_hand.resolve() else shlex.quote(str(folder))
+
+
 def safety_sentences(data: Data, *, short: bool = False) -> list[str]:
     """Of a finished run that found another system prompt: what `metaspo safety` came to, or that nobody has asked."""
     result = data["result"]
@@ -111,7 +120,7 @@ def safety_sentences(data: Data, *, short: bool = False) -> list[str]:
         [str(side.get("sentence", "")) for side in sides if isinstance(side, dict)] if isinstance(sides, list) else []
     )
     checked = [f"Safety: {sentence}" for sentence in told if sentence]
-    name = data["name"] if data.get("directory") else "RUN"
+    name = called(data) if data.get("directory") else "RUN"
     what = "" if short else "whether it makes the model refuse less or more, "
     return checked or [f"Not checked for safety: {what}`metaspo safety {name}` tells."]
 
