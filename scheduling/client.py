@@ -265,6 +265,11 @@ class Client:
         return self._thread.hand_over(self._complete_many(asked, counted, "".join(lanes), priority, told))
 
     def _lane_of(self, request: Request, named: str) -> str:
+        if not isinstance(request, Request):
+            asked = 'Request(model="…", messages=(Message("user", "…"),))'
+            raise TypeError(
+                f"what is asked is a {asked}, in a batch a list of them; this is a {type(request).__name__}"
+            )
         if not named and len(self._lanes) == 1:
             return next(iter(self._lanes))
         name = named or request.model

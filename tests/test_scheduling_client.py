@@ -301,6 +301,14 @@ def test_one_program_s_mistake_stops_no_other() -> None:
         assert client.complete(ask("q")).text == "q/0"
 
 
+@pytest.mark.parametrize("text", ["Is 7 prime?", b"Is 7 prime?", None])
+def test_what_is_no_request_is_told_how_one_is_made(text: Any) -> None:  # noqa: ANN401 - that is the point
+    with client_of(Simulated(lambda request: "yes")) as client:
+        for call in (client.complete, lambda given: client.complete_many([given])):
+            with pytest.raises(TypeError, match=r"what is asked is a Request\(.*this is a (str|bytes|NoneType)"):
+                call(text)
+
+
 def test_lanes_are_found_by_the_model_s_name() -> None:
     lanes = [Lane(name, [Scripted(lambda _, name=name: name)]) for name in ("m", "n")]  # type: ignore[misc]
     with Client(lanes) as client:
