@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from types import TracebackType
 from typing import TextIO
 
 import typer
@@ -61,12 +60,10 @@ class HarmlessConsole(Console):
 
     fault: OSError | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Writes what was printed."""
+    def _check_buffer(self) -> None:
+        """Writes what was printed: at the end of each print, and of a capture, which has nothing to write."""
         try:
-            super().__exit__(kind, error, trace)
+            super()._check_buffer()
         except OSError as fault:
             self._give_up(fault)
 

@@ -80,6 +80,16 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, options: str) 
     assert b"Traceback" not in done.stderr
 
 
+@needs_full
+def test_a_result_that_cannot_be_written_is_told_and_kept(tmp_path: Path, server: ChatServer) -> None:
+    write_project(tmp_path, server.url)
+    done = shell("metaspo optimize run.toml --quiet > /dev/full", tmp_path)
+    assert (done.returncode, done.stderr.count(b"error: ")) == (3, 1)
+    assert b"standard output cannot be written: No space left on device" in done.stderr
+    shown = shell("metaspo show > /dev/full", tmp_path)
+    assert b"standard output cannot be written: No space left on device" in shown.stderr
+
+
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_a_stream_that_is_closed_ends_no_run(tmp_path: Path, server: ChatServer, closed: str) -> None:
     """A connection that has its number is none of the event loop's, and what is printed does not go there."""
