@@ -83,9 +83,10 @@ def print_answers(
     console.print(Text(shown.run, style="bold"))
     for task in shown.tasks:
         _print_task(console, task, wanted=wanted, everything=everything)
-    if shown.missing:
-        err.print(shown.missing, highlight=False, markup=False)
-    elif wanted and not any(each.is_wanted(wanted) for task in shown.tasks for each in task.examples):
+    for said in filter(None, (shown.missing, shown.changed)):
+        err.print(said, highlight=False, markup=False)
+    examples = [each for task in shown.tasks for each in task.examples]
+    if wanted and not shown.missing and not any(each.is_wanted(wanted) for each in examples):
         console.print(f"\n{NONE_WANTED[wanted]}", highlight=False)
 
 

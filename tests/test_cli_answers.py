@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def test_every_answer_is_graded_as_the_run_graded_it(finished: Path, server: Cha
             assert [each[stage]["grade"] for each in by_line] == rows[task["task"], stage]["grades"]
             malformed = sum(each[stage]["status"] == "malformed" for each in by_line)
             assert malformed == rows[task["task"], stage]["malformed"]
+
+
+def test_a_grade_that_the_run_did_not_give_is_told(finished: Path) -> None:
+    """The metric, or how answers are read, is another one than then: the page and the result would contradict."""
+    assert answers()["changed"] == ""
+    (path,) = finished.glob(".metaspo/runs/*/result.json")
+    result = json.loads(path.read_bytes())
+    grades = result["tests"][0]["grades"]
+    grades[0] = 1 - grades[0]
+    path.write_text(json.dumps(result), encoding="utf-8")
+    told = "1 grades are other than in the run's result"
+    assert told in answers()["changed"]
+    assert told in here("answers").err
+    assert here("report", "--out", "page.html").code == 0
+    assert told in unescape((finished / "page.html").read_text(encoding="utf-8"))
 
 
 def test_nothing_is_asked_for_an_answer(finished: Path, server: ChatServer) -> None:

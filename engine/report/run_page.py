@@ -240,8 +240,8 @@ def _made_of(run: RunDirectory, result: RunResult, config: Mapping[str, Any]) ->
 def _answers(answers: RunAnswers | str) -> Section | None:
     if isinstance(answers, str):
         return Section(title="Answers", paragraphs=(answers,)) if answers else None
-    missing = (answers.missing,) if answers.missing else ()
-    return Section(title="Answers", paragraphs=missing, answers=tuple(map(answered, answers.tasks)))
+    said = tuple(filter(None, (answers.missing, answers.changed)))
+    return Section(title="Answers", paragraphs=said, answers=tuple(map(answered, answers.tasks)))
 
 
 def _final_prompts(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt, ...]:

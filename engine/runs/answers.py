@@ -17,6 +17,7 @@ from metaspo.engine.evaluation.test_score import Stage, TestScore
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import reopen
+from metaspo.engine.runs.stored import read_result, tests_of
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway
 
@@ -32,12 +33,24 @@ class RunAnswers:
             prompts so far".
         tasks: those that have the split, in the order of the config.
         tests: what the answers are worth, before and after, of the tasks of which none is missing.
+        regraded: how many of their grades are not those of the run's result.
     """
 
     run: str
     after: str
     tasks: tuple[TaskAnswers, ...]
     tests: tuple[TestScore, ...] = ()
+    regraded: int = 0
+
+    @property
+    def changed(self) -> str:
+        """That the answers are not worth what the run's result says, in a sentence; "" if they are."""
+        if not self.regraded:
+            return ""
+        return (
+            f"{self.regraded:,} grades are other than in the run's result, whose scores are those of then: what reads "
+            "or grades the answers has changed since."
+        )
 
     @property
     def missing(self) -> str:
@@ -54,7 +67,7 @@ class RunAnswers:
     def as_json(self, wanted: Wanted | None = None) -> dict[str, Any]:
         """Plain data, of the examples that are wanted."""
         tasks = [task.as_json(wanted) for task in self.tasks]
-        return {"run": self.run, "after": self.after, "missing": self.missing, "tasks": tasks}
+        return {"run": self.run, "after": self.after, "missing": self.missing, "changed": self.changed, "tasks": tasks}
 
 
 async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None = None) -> RunAnswers:
@@ -83,7 +96,21 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
         await store.aclose()
     after = "the prompts that it found" if finished else "the best prompts so far"
     tests = [test for _, sides in answered for test in sides]
-    return RunAnswers(run=run.name, after=after, tasks=tuple(task for task, _ in answered), tests=tuple(tests))
+    told = tests_of(read_result(run)) if finished and split == "test" else ()
+    return RunAnswers(
+        run=run.name,
+        after=after,
+        tasks=tuple(task for task, _ in answered),
+        tests=tuple(tests),
+        regraded=_regraded(tests, told),
+    )
+
+
+def _regraded(tests: Sequence[TestScore], told: Sequence[TestScore]) -> int:
+    """How many grades are not those that the result has of the same prompts on the same task."""
+    grades = {(test.task, test.system, test.user): test.grades for test in told}
+    pairs = [(test.grades, grades.get((test.task, test.system, test.user), ())) for test in tests]
+    return sum(now != then for ours, theirs in pairs for now, then in zip(ours, theirs, strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,13 +125,18 @@ def safety_sentences(data: Data, *, short: bool = False) -> list[str]:
     return checked or [f"Not checked for safety: {what}`metaspo safety {name}` tells."]
 
 
+def tests_of(result: Data) -> tuple[TestScore, ...]:
+    """What a result says of each test split; () where it is of a version that did not."""
+    try:
+        tests: tuple[TestScore, ...] = _adapter(tuple[TestScore, ...]).validate_python(result.get("tests", ()))
+    except ValueError:
+        return ()
+    return tests
+
+
 def rows_of(data: Data) -> tuple[TaskRow, ...]:
     """A run's tasks, by its result where that says what each example was worth, else by its summary."""
-    tests: tuple[ScoreRow, ...]
-    try:
-        tests = _adapter(tuple[TestScore, ...]).validate_python(data["result"].get("tests", ()))
-    except ValueError:  # of an earlier version
-        tests = ()
+    tests: tuple[ScoreRow, ...] = tests_of(data["result"])
     if not tests and (summary := summary_of(data)):
         tests = summary.scores
     return task_rows(tests)
