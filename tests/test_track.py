@@ -4,6 +4,7 @@ import signal
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import indent
 from threading import Event as ThreadEvent
 
 import pytest
@@ -86,7 +87,7 @@ def test_tensorboard_has_every_point_and_prompt_once_however_often_the_run_is_br
     assert len(set(steps)) == len(steps), "each point stands where the run was then"
     prompts = texts(folder, "prompt/system")
     assert len(prompts) == len(set(prompts))
-    assert prompts[-1] == read_result(run)["system_prompt"]
+    assert prompts[-1] == indent(read_result(run)["system_prompt"], "    "), "Markdown's way to leave it as it stands"
     assert texts(folder, "config")[0].count("outer.candidates = 3") == 1
     ((_, after),) = scalars(folder, "test/a/after")
     assert 0 < after <= 1

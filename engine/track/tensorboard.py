@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Final
 
 from tensorboardX import SummaryWriter
@@ -29,7 +30,8 @@ class TensorBoard:
         )  # its own name tells no two of a second apart
         self._writer = SummaryWriter(logdir=folder, filename_suffix=suffix, write_to_disk=True)
         if not run_id:
-            self._opened.add_text("config", "\n".join(f"    {key} = {value}" for key, value in run.config.items()), 0)
+            config = "\n".join(f"{key} = {value}" for key, value in run.config.items())
+            self._opened.add_text("config", _as_it_stands(config), 0)
         return run.name
 
     def add(self, points: Sequence[Point], versions: Sequence[Version]) -> None:
@@ -38,7 +40,7 @@ class TensorBoard:
             self._opened.add_scalar("train_score", point.score, point.calls)
             self._opened.add_scalar("dollars", point.dollars, point.calls)
         for version in versions:
-            self._opened.add_text(f"prompt/{version.kind}", version.text, version.calls)
+            self._opened.add_text(f"prompt/{version.kind}", _as_it_stands(version.text), version.calls)
         self._opened.flush()
 
     def end(self, how: Ending, result: Result, *, calls: int) -> None:
@@ -51,3 +53,8 @@ class TensorBoard:
     def _opened(self) -> SummaryWriter:
         assert self._writer is not None, "begun first"
         return self._writer
+
+
+def _as_it_stands(text: str) -> str:
+    """A text in Markdown, which is what texts are there: lists, tags and stars of a prompt are no markup."""
+    return indent(text, " " * 4, lambda line: True)
