@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import PASSWORD, Entry, QuickReader, Store, open_store, request_key
@@ -265,7 +265,7 @@ class Client:
         return self._thread.hand_over(self._complete_many(asked, counted, "".join(lanes), priority, told))
 
     def _lane_of(self, request: Request, named: str) -> str:
-        if not isinstance(request, Request):
+        if not isinstance(cast(object, request), Request):
             asked = 'Request(model="…", messages=(Message("user", "…"),))'
             raise TypeError(
                 f"what is asked is a {asked}, in a batch a list of them; this is a {type(request).__name__}"
