@@ -320,6 +320,15 @@ class Plain:
     def canonical(self, answer): return answer
     def describe(self): return "Answer."
 
+class Late(Plain):
+    def __init__(self): raise OSError("no table")
+
+class Mute(Plain):
+    def describe(self): raise KeyError("gone")
+
+class Odd(Plain):
+    def describe(self): return None
+
 nothing = 3
 """
 
@@ -335,6 +344,7 @@ nothing = 3
             "answer: kind = 'broken_format:Plain' cannot be made with",
         ),
         ({"kind": "broken_format:Plain", "tag": True}, "answer: kind = 'broken_format:Plain' has no wanted"),
+        ("broken_format:Late", "answer: kind = 'broken_format:Late' cannot be made: OSError: no table"),
     ],
 )
 def test_a_format_that_cannot_be_made_is_told(answer: object, message: str, tmp_path: Path) -> None:
@@ -352,6 +362,15 @@ def test_what_a_format_of_ones_own_does_wrong_is_told(tmp_path: Path) -> None:
         task.answer_format.parse("raise")
     with pytest.raises(FormatError, match="returned 5 for 'number'"):
         task.answer_format.parse("number")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("Mute", "describe failed: KeyError"), ("Odd", "describe returned None")]
+)
+def test_a_format_of_ones_own_that_does_not_describe_itself_is_told(kind: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "broken_format.py").write_text(BROKEN, encoding="utf-8")
+    with pytest.raises(FormatError, match=message):
+        _load(tmp_path, "1", answer=f"broken_format:{kind}")
 
 
 @pytest.mark.parametrize(

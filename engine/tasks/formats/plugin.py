@@ -46,7 +46,15 @@ class Plugin:
         return self._checked(self._format.canonical, answer)
 
     def describe(self) -> str:
-        return self._format.describe()
+        try:
+            sentence = self._format.describe()
+        except Exception as error:
+            raise FormatError(
+                f"answer.kind = {self.path!r}: describe failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(sentence, str):
+            raise FormatError(f"answer.kind = {self.path!r}: describe returned {shown(sentence)}, not a sentence")
+        return sentence
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         score = self._called(similarity_of(self._format), prediction, answer)
@@ -81,7 +89,10 @@ def build_plugin(path: str, options: Mapping[str, Any], *, base_dir: Path, tagge
         inspect.signature(factory).bind(**options)
     except TypeError as error:
         raise ValueError(f"kind = {path!r} cannot be made with options = {dict(options)!r}: {error}") from None
-    answer_format = factory(**options)
+    try:
+        answer_format = factory(**options)
+    except Exception as error:
+        raise ValueError(f"kind = {path!r} cannot be made: {type(error).__name__}: {error}") from error
     needed = (*_METHODS, "wanted") if tagged else _METHODS
     if lacking := [name for name in needed if not hasattr(answer_format, name)]:
         raise ValueError(f"kind = {path!r} has no {', '.join(lacking)}: an answer format needs {', '.join(needed)}")
