@@ -92,9 +92,10 @@ def test_where_every_example_is_refused_the_config_is_to_be_mended_and_not_the_d
     server.refuse = lambda _request, _before: TOO_LONG
     ended = here("optimize", "run.toml")
     assert (ended.code, len(ended.errors)) == (2, 1)
-    for part in ("every example", "'b': all 6 examples", "what the config says of the model", "/v1/chat/completions"):
+    all_of_b = "'b': b.train.jsonl:1, like all 6 examples"
+    for part in ("every example", all_of_b, "what the config says of the model", "/v1/chat/completions"):
         assert part in ended.errors[0]
-    assert "jsonl" not in ended.errors[0]
+    assert "jsonl:2" not in ended.errors[0]
 
 
 def test_a_test_example_that_is_refused_counts_as_failed_not_as_wrong(project: Path, server: ChatServer) -> None:

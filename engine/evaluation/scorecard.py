@@ -90,13 +90,13 @@ class Scorecard:
 
     @property
     def unanswered(self) -> str:
-        """Every example without an answer, and why not: those of one reason together."""
+        """Every example without an answer, and why not: those of one reason together, all of them by the first."""
         rows: dict[str, list[str]] = {}
         for outcome in self.outcomes:
             if outcome.status is Status.FAILED:
                 rows.setdefault(outcome.reason, []).append(outcome.example.where)
         if len(rows) == 1 and 1 < self.failed == len(self.outcomes):
-            return f"all {self.failed} examples: {next(iter(rows))}"
+            return f"{self.outcomes[0].example.where}, like all {self.failed} examples: {next(iter(rows))}"
         return "; ".join(f"{', '.join(where)}: {reason}" for reason, where in rows.items())
 
     @property
