@@ -294,12 +294,13 @@ class Conduct:
                 conduct.good_since = event.at
 
     def _rest(self, server: Server, event: EndpointDown) -> None:
-        """A server rests: with reason, and twice as long each time until it answers."""
+        """A server rests: with reason, and twice as long each time until it answers. What hangs is out there still."""
         expected = min(FIRST_REST * 2**server.rests, LONGEST_REST)
         if event.wait != expected:
             self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
         server.forget(event.at)
-        if server.health == "up" and not server.gone and len({key for _, key in server.failed}) < FAULTS_TO_REST:
+        in_vain = len({key for _, key in server.failed}) + server.in_flight * event.reason.startswith("Hung")
+        if server.health == "up" and not server.gone and in_vain < FAULTS_TO_REST:
             self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
         server.health, server.rests, server.down_at = "down", server.rests + 1, event.at
         server.probes_at.append(event.at + event.wait)
