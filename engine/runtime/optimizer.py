@@ -1,12 +1,14 @@
 """Optimizer calls as a strategy makes them: each has an address, is read strictly, and is drawn again if malformed."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TypeVar
 
 from metaspo.backends import CONTENT_FILTER, Completion, Message, RequestRejected
 from metaspo.engine.addresses import draw_at, join
 from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.journal import events
+from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import Ask, Malformed, NoProposal, Unfit
 from metaspo.scheduling import Priority
@@ -31,8 +33,10 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
     anybody waits to know.
     """
 
+    steps = count()
+
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-        model = context.optimizer
+        model, place = context.optimizer, priorities.chained(priority, step=next(steps))
         if model is None:
             raise NoProposal("the strategy asks for an optimizer model and the config has no [optimizer]")
         step_address = join(address, step)
@@ -46,7 +50,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             try:
                 with logging_about(address=step_address):
                     answer = await context.gateway.complete(
-                        request, lane=model.lane, account=context.account, priority=priority
+                        request, lane=model.lane, account=context.account, priority=place
                     )
                 parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:

@@ -23,6 +23,17 @@ def inner(iteration: int, *, task: int, candidate: int, part: int = 0) -> Priori
     return (iteration, INNER, candidate, part, task, 0)
 
 
+def chained(first: Priority, *, step: int) -> Priority:
+    """A candidate's optimizer call after so many others of its own, which have to be answered first.
+
+    In the inner loops it goes after the first calls of the next candidates: what a rate limit lets through last should
+    be a candidate's last call, or the limit is left unused while its first is out. A system prompt's evaluations are
+    many, so that there servers wait for candidates one by one.
+    """
+    iteration, phase, candidate, part, task, prompt = first
+    return (iteration, phase, candidate + step, part + step, task, prompt) if phase == INNER else first
+
+
 def outer(iteration: int, *, candidate: int, part: int = 0, task: int = 0, prompt: int = 0) -> Priority:
     """A candidate system prompt; the hard examples of all its nodes first, task by task, user prompt by user prompt."""
     return (iteration, OUTER, candidate, part, task, prompt)
