@@ -113,6 +113,8 @@ async def evaluate(
     users = _user_prompts(prepared.tasks, user_prompts or {})
     observer = observer or Observer()
     tell_notices([prepared], observer.warn)
+    examples = sum(len(task.test if split == "test" else task.train) for task in prepared.tasks)
+    observer.planned(base_calls=examples, optimizer_calls=0)
     started = anyio.current_time()
     identity = [fingerprint(prepared.config, prepared.tasks), system, users, split]
     kept = prepared.command_folder(f"{prepared.config.name or 'run'}.evaluate", identity)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from chat_server import ChatServer
@@ -121,6 +121,25 @@ async def test_the_train_split_is_evaluated_on_demand(tmp_path: Path) -> None:
     async with gateway_of(World(1).answer) as gateway:
         report = await evaluate(mapping(tmp_path), split="train", gateway=gateway)
     assert [(row.task, row.examples) for row in report.scores] == [("a", 6), ("b", 6)]
+
+
+class Counting(Observer):
+    def __init__(self) -> None:
+        self.of, self.answered = 0, 0
+
+    def planned(self, *, base_calls: int, optimizer_calls: int) -> None:
+        self.of += base_calls + optimizer_calls
+
+    def calls_done(self, *, base_calls: int = 0, optimizer_calls: int = 0) -> None:
+        self.answered += base_calls + optimizer_calls
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+async def test_an_evaluation_says_how_far_it_is(tmp_path: Path, split: Literal["train", "test"]) -> None:
+    counting = Counting()
+    async with gateway_of(World(1).answer) as gateway:
+        await evaluate(mapping(tmp_path), split=split, gateway=gateway, observer=counting)
+    assert 0 < counting.of == counting.answered
 
 
 @pytest.mark.parametrize(
