@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.table import name_of
-from metaspo.engine.config.toml import key_parts, read_toml
+from metaspo.engine.config.toml import as_toml, key_parts, read_toml
 from metaspo.engine.domains import DOMAIN_KEYS, expand_domains
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
@@ -166,7 +166,7 @@ def _explain(fault: ErrorDetails, table: type[BaseModel]) -> str:
     message = PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     given = fault["input"]
     if isinstance(given, str | int | float | bool) and NEVER_SHOWN.isdisjoint(fault["loc"]):
-        written = repr(given).lower() if isinstance(given, bool) else repr(given)
+        written = as_toml(given) if isinstance(given, bool) else repr(given)
         shown = written if len(written) <= 60 else written[:57] + "…"
         message = f"{message} (it is {shown})"
     return f"{key}: {message}" if key else message
