@@ -21,9 +21,9 @@ from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine.api import optimize
 from metaspo.engine.config.calls import count_calls
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
 from metaspo.engine.config.plan import Pace
-from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.studies.needs import Need

@@ -12,7 +12,7 @@ from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, RunDirectoryError, find_run
 from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.load import explain_faults, load_config
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.stored import read_result
 from metaspo.engine.studies import (

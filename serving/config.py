@@ -11,8 +11,9 @@ from metaspo.backends import DEFAULT_MODEL, Progress
 from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.load import explain_faults, load_config
+from metaspo.engine.config.model_table import ModelTable, VariableName
 from metaspo.engine.config.models import weights_of
-from metaspo.engine.config.schema import BudgetTable, ModelTable, TelemetryTable, VariableName, require_shared
+from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
 from metaspo.engine.config.table import Table
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv

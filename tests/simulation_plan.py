@@ -17,7 +17,8 @@ from world import JUDGE, SKILLS, judged, make_config, make_task, with_more, with
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
 from metaspo.engine import RunConfig
-from metaspo.engine.config.schema import ModelTable, OuterTable
+from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.schema import OuterTable
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.metrics import build_metric
 

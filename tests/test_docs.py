@@ -17,10 +17,10 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Message
 from metaspo.engine import prepare
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.schema import (
     BudgetTable,
     InnerTable,
-    ModelTable,
     OuterTable,
     RunConfig,
     TelemetryTable,

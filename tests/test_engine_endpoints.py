@@ -14,8 +14,8 @@ from metaspo.backends.errors import TimedOut
 from metaspo.engine.config.checks import check_config
 from metaspo.engine.config.lanes import make_backends
 from metaspo.engine.config.load import parse_config
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings, model_of
-from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.identity import fingerprint
 

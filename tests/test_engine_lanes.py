@@ -10,8 +10,8 @@ from metaspo import ConfigError, DiskStore, MemoryStore, Message, RunConfig
 from metaspo.backends import model_facts
 from metaspo.cache import open_store
 from metaspo.engine.config.lanes import make_lane
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings, model_of
-from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.runtime.gateway import LaneNames, name_lanes, open_gateway
 
 URL = "http://127.0.0.1:1/v1"

@@ -8,8 +8,9 @@ import anyio
 
 from metaspo.backends import Backend, BackendError, LimitHints, Message, ModelFileUnavailable, Progress, Startable
 from metaspo.engine.config.lanes import make_backends
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
-from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.prompts import Roles
 from metaspo.engine.suggest import nearest

@@ -9,8 +9,8 @@ from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.http_endpoint import fill_in, is_secret_header, is_sendable, proxy_for, variables_in
 from metaspo.backends.openai_api import OPENAI
+from metaspo.engine.config.model_table import EndpointTable, ModelTable
 from metaspo.engine.config.models import context_of, lane_settings, local_parallel
-from metaspo.engine.config.schema import EndpointTable, ModelTable
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import Lane
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from metaspo.backends import Message, ModelFacts, Request, Sampling, local_revision, model_facts
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.prompts import Roles, merged
 from metaspo.engine.tasks import Task

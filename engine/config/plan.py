@@ -10,9 +10,10 @@ from typing import Final
 
 from metaspo.backends import Usage, local_size, local_threads
 from metaspo.engine.config.calls import Calls, count_calls
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.presets import in_papers_shape
-from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import LaneSettings

@@ -6,7 +6,7 @@ from anyio import to_thread
 
 from metaspo.backends import fetch_model
 from metaspo.backends.gguf_tokens import tokenizer_in
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.tokens import FILE, KEY, tokenizer_file
 from metaspo.engine.config.wording import CountTokens
 from metaspo.engine.errors import ConfigError

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.errors import ConfigError
 
 FILE: Final = "tokenizer.json"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from metaspo.backends import Request, json_text
-from metaspo.engine.config.schema import SET_BY_METASPO
+from metaspo.engine.config.model_table import SET_BY_METASPO
 
 _MOST: Final = {"temperature": 2.0, "top_p": 1.0}
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import context_of, weights_of
-from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.tokens import tokenizer_digest
 from metaspo.engine.strategies.worked_examples import shows_examples
 from metaspo.engine.tasks import Example, Task

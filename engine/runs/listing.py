@@ -10,7 +10,8 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from metaspo.engine.config.schema import ROLES, ModelTable, RunConfig
+from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.schema import ROLES, RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.journal.journal import StoredJournal

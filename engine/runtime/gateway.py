@@ -8,7 +8,8 @@ from pathlib import Path
 from metaspo.backends import Progress
 from metaspo.cache import PASSWORD, open_store
 from metaspo.engine.config.lanes import make_lane
-from metaspo.engine.config.schema import ModelTable, RunConfig
+from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runtime.telemetry import exporting

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.studies.grid import MethodTable
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 
 from metaspo.backends import Progress
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.domains import given_user_prompts
 from metaspo.engine.errors import resolve_path
 from metaspo.engine.evaluation.test_score import TestScore

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 from metaspo.engine.config.bounds import MAX_CALLS
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.config.load import explain_faults, load_config, refuse_run
-from metaspo.engine.config.schema import BudgetTable, InnerTable, ModelTable
+from metaspo.engine.config.model_table import ModelTable
+from metaspo.engine.config.schema import BudgetTable, InnerTable
 from metaspo.engine.config.table import Table, name_of
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.domains import ALL, find_domains, given_user_prompts

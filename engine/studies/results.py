@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from metaspo.engine.config.schema import ModelTable
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.studies.adapt import Curve

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from metaspo.engine.config.calls import count_calls
+from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.plan import (
     BASE_SECONDS,
@@ -21,7 +22,6 @@ from metaspo.engine.config.plan import (
     limit_minutes,
     plan_calls,
 )
-from metaspo.engine.config.schema import ModelTable
 from metaspo.engine.studies.needs import Need
 
 MINUTES: Final = 60  # of an hour
