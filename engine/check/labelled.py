@@ -21,8 +21,8 @@ from metaspo.engine.statistics import Agreement, agreement
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
 from metaspo.engine.tasks.cells import Row, question_of, text_in
+from metaspo.engine.tasks.examples import accepted_answers
 from metaspo.engine.tasks.judges import Judge
-from metaspo.engine.tasks.load import accepted_answers
 from metaspo.engine.tasks.sources import read_rows
 from metaspo.scheduling import Account, AccountStatistics, Gateway
 

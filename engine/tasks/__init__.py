@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from metaspo.engine.tasks.data_spec import Columns, DataSource
     from metaspo.engine.tasks.errors import FormatError, MetricError, TaskError
+    from metaspo.engine.tasks.examples import Reader, read_once
     from metaspo.engine.tasks.formats import (
         Code,
         Integer,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         Text,
         build_format,
     )
-    from metaspo.engine.tasks.load import Reader, load_task, load_tasks, read_once
+    from metaspo.engine.tasks.load import load_task, load_tasks
     from metaspo.engine.tasks.metric_spec import METRIC_NAMES
     from metaspo.engine.tasks.metrics import (
         Accuracy,
