@@ -28,9 +28,10 @@ from metaspo.engine.strategies.meta_prompts import (
 )
 from metaspo.engine.strategies.named_prompts import about, choose_numbers
 from metaspo.engine.tasks import Example, Failure, Grade, Task
-from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Form, Judge, Verdict
+from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Judge
 from metaspo.engine.tasks.named_prompts import NamedPrompts
 from metaspo.engine.tasks.programs import Program
+from metaspo.engine.tasks.verdict_form import Form, Verdict
 
 Answer = Callable[[Request], str]
 T = TypeVar("T")

@@ -23,9 +23,10 @@ from metaspo.engine.config.load import parse_config
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.tasks import Example, Grade, Task, TaskError, TaskSpec, load_task, task
 from metaspo.engine.tasks.graders import Ungraded
-from metaspo.engine.tasks.judges import WHICH, Judge, form_of
+from metaspo.engine.tasks.judges import Judge
 from metaspo.engine.tasks.metric_spec import MetricTable
 from metaspo.engine.tasks.programs import Messages
+from metaspo.engine.tasks.verdict_form import WHICH, form_of
 
 ONCE = {"iterations": 1, "inner": {"candidates": 1, "keep": 1}, "outer": {"candidates": 1}, "judge": JUDGE}
 EXAMPLE = Example("What is asked?", ("the right one",), "a.jsonl:1")
