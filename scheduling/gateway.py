@@ -71,11 +71,13 @@ class Gateway:
         store: Store,
         on_event: Callable[[Event], None] | None = None,
         on_call: OnCall | None = None,
+        tell_of_hits: bool = True,
         wall_clock: Callable[[], float] = time.time,
         many_programs: bool = False,
     ) -> None:
-        """`many_programs`: requests come from programs that know nothing of each other: what the form of one meets
-        says nothing of the next, and what only a person can mend is tried again after a minute."""
+        """`tell_of_hits`: whether `on_call` is called for what is found in the store. `many_programs`: requests come
+        from programs that know nothing of each other: what the form of one meets says nothing of the next, and what
+        only a person can mend is tried again after a minute."""
         self._lanes: dict[str, Lane] = {}
         for lane in lanes:
             if lane.name in self._lanes:
@@ -85,6 +87,7 @@ class Gateway:
         self._many_programs = many_programs
         self._open_lanes: dict[str, OpenLane] = {}
         self._reports = CallReports(on_call) if on_call is not None else None
+        self._reports_of_hits = self._reports if tell_of_hits else None
         self._flights = FlightTable(self._reports)
         self._store = store
         self._sharer: Sharer | None = None
@@ -257,10 +260,10 @@ class Gateway:
         """These were in the store, where somebody has looked, with their `keys` if those are known."""
         target = self._lane(lane)
         target.doubt.answered_before(hits[-1][0])
-        if not keys and (account.remembers or self._reports is not None):
+        if not keys and (account.remembers or self._reports_of_hits is not None):
             keys = [request_key(request) for request, _ in hits]
         target.books.hits(account, [completion for _, completion in hits], keys)
-        if self._reports is not None:
+        if self._reports_of_hits is not None:
             keyed = [(key, *hit) for key, hit in zip(keys, hits, strict=True)]
             self._report_hits(keyed, lane=target, account=account)
 
@@ -301,7 +304,7 @@ class Gateway:
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         at_hand = [key for key in keys.values() if key in stored]
         lane.books.hits(batch.account, [stored[key] for key in at_hand], at_hand)
-        if self._reports is not None:
+        if self._reports_of_hits is not None:
             hits = [(key, requests[position], stored[key]) for position, key in keys.items() if key in stored]
             self._report_hits(hits, lane=lane, account=batch.account)
 
@@ -339,11 +342,11 @@ class Gateway:
     def _report_hits(
         self, hits: Iterable[tuple[str, Request, Completion]], *, lane: LaneState, account: Account
     ) -> None:
-        if self._reports is None:
+        if self._reports_of_hits is None:
             return
         for key, request, completion in hits:
             dollars = lane.price_of(completion.usage)
-            self._reports.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
+            self._reports_of_hits.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
 
     def _lane(self, name: str) -> LaneState:
         self._require_open()

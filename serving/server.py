@@ -333,7 +333,12 @@ async def open_server(
         exporting([config.telemetry]) as exported,
         open_store(config.cache, folder=folder, password=environment.get(PASSWORD, "")) as store,
         Gateway(
-            lanes.values(), store=store, on_event=LaneLog(), on_call=to_both(totals, exported), many_programs=True
+            lanes.values(),
+            store=store,
+            on_event=LaneLog(),
+            on_call=to_both(totals, exported),
+            tell_of_hits=exported is not None,
+            many_programs=True,
         ) as gateway,
         AsyncExitStack() as stack,
     ):
@@ -373,8 +378,8 @@ async def _body_of(http: web.Request) -> bytes:
     """
     if http.content_type != JSON:
         raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
-    if http.content.is_eof():  # as most are when their head is: there is nothing to time
-        return await http.read()
+    if http.content.is_eof():  # as most are when their head is: nothing to time, and no more than aiohttp buffers
+        return http.content.read_nowait()
     late = asyncio.get_running_loop().call_later(IDLE, http.content.set_exception, TimeoutError())
     try:
         return await http.read()

@@ -1,6 +1,7 @@
 """`metaspo serve` as its clients meet it: what they get, who may ask, what it costs them, and how it ends."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from misbehaving_server import response, serving
 from metaspo.backends import Request
 from metaspo.engine import ConfigError
 from metaspo.serving import ServeConfig, Server, embedded_config, load_serve_config, open_client, open_server
+from metaspo.serving.server import MAX_OF_BODY
 
 KEYS = {"ALICE_KEY": "sk-alice-secret", "BOB_KEY": "sk-bob-secret"}
 ALICE = {"Authorization": "Bearer sk-alice-secret"}
@@ -520,3 +522,13 @@ async def test_a_body_that_cannot_be_unpacked_is_refused_without_a_word_in_the_l
                 assert "cannot be read" in (await answer.json())["error"]["message"]
             assert (await post(session))[0] == 200
     assert not caplog.records
+
+
+async def test_a_body_that_unpacks_to_more_than_may_be_is_refused(tmp_path: Path) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    packed = gzip.compress(b" " * (MAX_OF_BODY + 1))
+    async with (
+        at(tmp_path, config_of("http://127.0.0.1:9/v1")) as (session, _),
+        session.post("/v1/chat/completions", data=packed, headers=headers) as answer,
+    ):
+        assert (answer.status, (await answer.json())["error"]["message"]) == (400, "The body is over 64 MiB.")

@@ -94,6 +94,19 @@ async def test_every_request_has_one_record_and_every_call_that_was_paid_for_one
 
 
 @pytest.mark.virtual
+async def test_who_does_not_want_to_be_told_of_hits_is_told_of_all_else() -> None:
+    records: list[CallRecord] = []
+    lane, account = Lane("base", [Server()], PRICED), Account("run")
+    async with Gateway([lane], store=MemoryStore(), on_call=records.append, tell_of_hits=False) as gateway:
+        await gateway.complete_many([ask(1), ask(1)], lane="base", account=account)
+        found = await gateway.answer(ask(1), lane="base", account=account)
+        await gateway.lookup_many([ask(1)], lane="base", account=account)
+        gateway.count_hits([(ask(1), found.completion)], lane="base", account=account)
+    assert account.statistics().lanes["base"].hits == 3
+    assert statuses(records) == {"miss": 1, "joined": 1}
+
+
+@pytest.mark.virtual
 async def test_who_gets_no_answer_has_a_record_that_says_so() -> None:
     server, records = Server(), list[CallRecord]()
 
