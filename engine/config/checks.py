@@ -130,9 +130,7 @@ def _check_wording(config: RunConfig, *, source: str) -> None:
         return
     if config.outer.max_prompt_tokens is not None:
         check_tokenizer(config.base, source=source)
-    # A first prompt may be longer: it is to be shortened.
-    words = config.outer.model_copy(update={"max_chars": None, "max_prompt_tokens": None})
-    if fault := words.fault(config.system_prompt):
+    if fault := config.outer.without_lengths.fault(config.system_prompt):
         raise ConfigError(
             f"{source}: system_prompt: [outer] says what every system prompt must keep to, the first one too: {fault}"
         )

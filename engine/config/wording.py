@@ -56,6 +56,11 @@ class Wording(Table):
         """Whether there is anything to keep to."""
         return any(getattr(self, name) not in (None, ()) for name in Wording.model_fields)
 
+    @property
+    def without_lengths(self) -> Self:
+        """What a prompt must keep to that may be too long yet: a first one is to be shortened."""
+        return self.model_copy(update=dict.fromkeys(("max_chars", "max_prompt_tokens")))
+
     def mended(self, prompt: str, *, first: str) -> str:
         """The prompt with every fixed part in it, letter by letter.
 

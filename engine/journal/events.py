@@ -116,7 +116,7 @@ class Proposal(_OfPrompt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial(_OfPrompt):
-    """A search had a prompt scored; `invalid`: the server refused an example under it, and why."""
+    """A search had a prompt scored; `invalid`: why it cannot be selected."""
 
     event: ClassVar[str] = "trial"
 
@@ -148,7 +148,7 @@ class Candidate(Event):
 
     Attributes:
         score: None where it cannot be selected.
-        invalid: the server refused an example under it, and why.
+        invalid: why it cannot be selected, whatever it is worth: no answer to an example, and why.
         guard, reach, floor: a guard that it is below the floor on, its score there, and what it had to be.
         bound: of such a one what its score would have been.
     """
@@ -170,7 +170,7 @@ class Rejected(Event):
     Attributes:
         unasked: examples that were never asked.
         bound: the best it could still have reached.
-        invalid: the server refused an example under it, and why.
+        invalid: why it cannot be selected, whatever it is worth: no answer to an example, and why.
         raced, rows: what is held against it, and after how many rows, where it was raced out.
         gate: its score on the rows of the gate, where that was not above what it started from.
         guard, reach, floor: a guard that it could not keep any more, the best it could still score there, and what it

@@ -236,7 +236,7 @@ def _digest(event: Select) -> int:
 def why_rejected(event: Rejected) -> str:
     """Why a candidate was out before it was scored in full, in words."""
     if event.invalid:
-        return f"the server refused an example: {event.invalid}"
+        return f"could not be selected: {event.invalid}"
     if event.guard is not None and event.reach is not None and event.floor is not None:
         fell = f"{event.reach:.1%} at most on guard '{event.guard}', where {event.floor:.1%} is wanted"
         return f"{fell}; {event.unasked} examples were not asked"

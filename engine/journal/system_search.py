@@ -55,7 +55,8 @@ class SystemSearch:
         outscored: scored in full, and no better than the one there was.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
         gated: no better than their parent on the examples of the gate, and so not scored on the others.
-        refused: the server refused an example under them.
+        refused: not to be selected, whatever they scored: an example has no answer under them.
+        refusal: why not, the first of them.
         guarded: those that fell below the floor of a guard.
         adopted: how often a round adopted one.
         untried: why nothing was proposed, as often as there was nothing to propose, the first time.
@@ -68,6 +69,7 @@ class SystemSearch:
     dropped: int = 0
     gated: int = 0
     refused: int = 0
+    refusal: str = ""
     adopted: int = 0
     untried: str = ""
     best: float | None = None
@@ -106,7 +108,7 @@ class SystemSearch:
             (self.dropped, "dropped as soon as they could not win any more"),
             (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
-            (self.refused, "refused by the server"),
+            (self.refused, f"not to be selected, whatever they scored ({self.refusal})"),
             (len(self.guarded), "below the floor of a guard"),
         ]
         why = "; ".join(f"{number} {reason}" for number, reason in reasons if number)
@@ -144,7 +146,8 @@ class SystemTrials:
             case Rejected(invalid=None):
                 self.search = replace(search, dropped=search.dropped + 1)
             case Rejected() | Candidate(score=None):
-                self.search = replace(search, refused=search.refused + 1)
+                why = search.refusal or event.invalid or ""
+                self.search = replace(search, refused=search.refused + 1, refusal=why)
             case Candidate(score=score) if score is not None:
                 self._scored[address.candidate] = score
             case Select():

@@ -13,7 +13,7 @@ from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runtime.priorities import node_by_node
-from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, start_of
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, refusal_so_far, start_of
 from metaspo.engine.selection.pruning import Contest, Stage, hard_and_easy
 from metaspo.scheduling import Priority
 
@@ -58,10 +58,9 @@ class Gate(Contest):
         return self._verdict(number) is not None and super().cannot_win(number)
 
     def violation(self, number: int) -> str:
-        """A refusal; a guard that cannot be kept once the gate is answered, as bounds count from then on."""
-        evaluations = self._evaluations[number]
-        fell = self._verdict(number) is None and self._objective.fall_so_far(evaluations) is not None
-        return next((each.refusal for each in evaluations if each.refusal), "") if fell else super().violation(number)
+        """A refusal; any other once the gate is answered, as bounds count from then on."""
+        answered = self._verdict(number) is not None
+        return super().violation(number) if answered else refusal_so_far(self._evaluations[number])
 
     def has_lost(self, number: int) -> bool:
         """Whether a candidate is not above what it started from on the rows of the gate."""

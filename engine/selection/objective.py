@@ -81,6 +81,11 @@ class Objective:
     ties: Ties = "shorter"
     penalty: float = 0.0
 
+    @property
+    def constrained(self) -> bool:
+        """Whether a prompt may have to go that is worth more than all that are kept."""
+        return bool(self.floors)
+
     def value(self, cards: Sequence[Scorecard]) -> float:
         """What a prompt that no example was refused under is worth, 0 to 1; raises `AssertionError` for another one."""
         counted = self.counted(cards)
@@ -101,8 +106,7 @@ class Objective:
 
     def violation_so_far(self, evaluations: Sequence[Evaluation]) -> str:
         """Why a prompt cannot be selected, however its missing answers turn out; "" while it can."""
-        refusals = (evaluation.refusal for evaluation in evaluations if evaluation.refusal)
-        return next(refusals, "") or str(self.fall_so_far(evaluations) or "")
+        return refusal_so_far(evaluations) or str(self.fall_so_far(evaluations) or "")
 
     def fall(self, cards: Sequence[Scorecard]) -> Fall | None:
         """The first guard that a prompt is below the floor on."""
@@ -175,6 +179,11 @@ class KeepBest:
     def kept(self) -> list[ScoredPrompt]:
         """Best first."""
         return self._ranking[: self._keep]
+
+
+def refusal_so_far(evaluations: Iterable[Evaluation]) -> str:
+    """Which example has no answer, and why; "" while none is refused."""
+    return next((evaluation.refusal for evaluation in evaluations if evaluation.refusal), "")
 
 
 def start_of(starts: Sequence[ScoredPrompt], number: int) -> ScoredPrompt:
