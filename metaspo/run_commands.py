@@ -11,7 +11,8 @@ from metaspo.engine import RunDirectory, find_run, find_runs
 from metaspo.engine.runs.listing import RunLine, list_runs
 from metaspo.engine.runs.stored import run_data, shown_data
 from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder, WholeSentences
-from metaspo.run_tables import difference_data, print_difference, print_run, print_runs
+from metaspo.run_list import difference_data, print_difference, print_runs
+from metaspo.run_tables import print_run
 
 runs_app = typer.Typer(
     cls=WholeSentences, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -16,15 +15,12 @@ from metaspo.engine.evaluation.test_score import OF_COST, cut_off
 from metaspo.engine.journal.view import Barriers
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import GuardScore
-from metaspo.engine.runs import listing
-from metaspo.engine.runs.listing import RunLine, differing_keys
 from metaspo.engine.runs.status import Session
 from metaspo.engine.runs.stored import (
     Data,
     called,
     read_json,
     rows_of,
-    run_data,
     safety_sentences,
     shown_data,
     summary_of,
@@ -39,7 +35,6 @@ SCREEN_TASKS = 6  # rows of tasks there at most
 SCREEN_LINES = 8  # lines of the system prompt there at most
 FEW_LINES = 3  # that it has there before tasks get more than one
 FRAMES = 2 + 3  # lines around the system prompt and above the tasks
-GO_ON = 3  # unfinished runs, the latest, that a list says how to go on with
 OF_TIMES = (
     "A request waits for a free slot (queue), the rate limit (limiter), its answer (server), another try (retry), and "
     "until the answer is kept (store)."
@@ -366,36 +361,3 @@ def _print_barriers(out: Console, barriers: Barriers) -> None:
         f"Idle between rounds: the base model had nothing to do for {barriers.idle:,.1f} s ({barriers.share:.0%} of "
         f"the loops) while the last candidates were waited for{where}.",
     )
-
-
-def print_runs(out: Console, lines: Sequence[RunLine]) -> None:
-    """One line a run; below them, why some could not be read."""
-    short = [replace(line, unreadable="") for line in lines]
-    texts = [{name: text(line) for name, text in listing.COLUMNS.items()} for line in short]
-    out.print(fitting(out, None, tuple(listing.COLUMNS), texts, drop=("minutes", "calls", "models", "state")))
-    for line in lines:
-        if line.unreadable:
-            say(out, line.unreadable)
-    for line in [line for line in lines if line.goes_on_with][:GO_ON]:
-        say(out, f"{line.run} has not finished; this goes on with it: {line.goes_on_with}", style="dim")
-
-
-def difference_data(first: RunDirectory, second: RunDirectory) -> Data:
-    """The same as plain data."""
-    keys = differing_keys(run_data(first)["config"], run_data(second)["config"])
-    return {
-        "keys": {key: [old, new] for key, old, new in keys},
-        "runs": [line.as_json() for line in listing.list_runs([first, second])],
-    }
-
-
-def print_difference(out: Console, first: RunDirectory, second: RunDirectory) -> None:
-    """In what two runs differ: keys of their configs, and what they came to."""
-    left, right = listing.list_runs([first, second])
-    table = make_table(None, "", left.run, right.run)
-    for key, old, new in differing_keys(run_data(first)["config"], run_data(second)["config"]):
-        table.add_row(escape(key), escape(old), escape(new))
-    for name, text in listing.COLUMNS.items():
-        if name not in ("run", "changed"):
-            table.add_row(escape(name), escape(text(left)), escape(text(right)))
-    out.print(table)
