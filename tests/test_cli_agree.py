@@ -12,6 +12,8 @@ from chat_server import ChatServer
 from command_line import here, task_table, write_data, write_project
 from world import World
 
+from metaspo.engine.studies.table_formats import Table, as_csv, markdown, shown
+
 WORLD = World(5)
 WEIGHTS = {"unseen": 3, "far": 1}
 
@@ -103,3 +105,24 @@ def test_dollars_that_differ_are_told_where_everything_has_a_price(project: Path
     out = " ".join(here("compare", "grid.toml", "--quiet").out.split())
     assert "dollars go from 0.0" in out
     assert f"({dearest})." in out
+
+
+def test_a_figure_is_rounded_once() -> None:
+    """A score of 59.449% is 59.4, as a run says; by way of 59.45 it would be 59.5. Nothing is "-0.0"."""
+    table = Table(name="t", title="", columns=("m", "s"), rows=(("a", 59.449), ("b", -0.001)))
+    assert [shown(value) for _, value in table.rows] == ["59.4", "0.0"]
+    assert as_csv(table) == "m,s\na,59.45\nb,0.0\n"
+    assert [str(row["s"]) for row in table.records()] == ["59.45", "0.0"]
+    assert "| 59.4 |" in markdown(table)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_people_read_the_same_score_from_a_run_and_from_a_comparison(project: Path, seed: int) -> None:
+    config = (project / "run.toml").read_text(encoding="utf-8").replace("seed = 7", f"seed = {seed}")
+    (project / "run.toml").write_text(config, encoding="utf-8")
+    (run,) = here("optimize", "run.toml", "--quiet", "--json").data
+    (gain,) = [gain for gain in run["summary"]["gains"] if gain["role"] == "target"]
+    compared(project, seed)
+    lines = (project / ".metaspo/studies/grid/tables.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line.split(" | ") for line in lines if line.startswith("| metaspo | ")][:1]
+    assert row[1] == f"{100 * gain['after']:.1f}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+DECIMALS: Final = 2  # of figures for programs; people see one less, rounded from the figure itself
 HEAD: Final = 9  # characters of a line of a column's head in LaTeX, as far as its words allow
 _FIT: Final = (
     r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # no wider than the text, and no larger
@@ -43,7 +44,7 @@ class Table:
 
     def records(self) -> list[dict[str, Value]]:
         """Each row by column: for JSON."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return [dict(zip(self.columns, map(_rounded, row), strict=True)) for row in self.rows]
 
 
 def markdown(table: Table) -> str:
@@ -63,8 +64,12 @@ def as_csv(table: Table) -> str:
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
+    writer.writerows([["" if value is None else _rounded(value) for value in row] for row in table.rows])
     return target.getvalue()
+
+
+def _rounded(value: Value) -> Value:
+    return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value  # no "-0.0"
 
 
 def latex(table: Table) -> str:
@@ -120,7 +125,7 @@ def shown(value: Value) -> str:
     """A value for people."""
     if value is None:
         return "–"
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+    return f"{value:z,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
 def _line(cells: Iterable[str]) -> str:

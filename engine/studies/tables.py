@@ -56,7 +56,7 @@ def _intervals(study: Study) -> tuple[str, str]:
 
 
 def _percent(score: float | None) -> float | None:
-    return None if score is None else round(100 * score, 2)
+    return None if score is None else 100 * score
 
 
 def _range(interval: Interval | None, *, sign: bool = False) -> str | None:
@@ -150,7 +150,7 @@ def _task_differences(study: Study) -> Table:
             (
                 task,
                 comparison.a,
-                *(round(100 * value, 2) for value in (comparison.difference, *_ends(comparison.interval))),
+                *(100 * value for value in (comparison.difference, *_ends(comparison.interval))),
                 comparison.examples,
             )
             for task, comparisons in task_comparisons(study).items()
@@ -168,7 +168,7 @@ def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "ag
     rows = tuple(
         (
             comparison.a,
-            round(100 * comparison.difference, 2),
+            100 * comparison.difference,
             _range(comparison.interval, sign=True),
             _range(comparison.over_tasks, sign=True),
             f"{comparison.p_adjusted:.2g}",
@@ -201,7 +201,7 @@ def _left_out(study: Study) -> Table | None:
         rows=tuple(
             (
                 task,
-                round(100 * comparison.difference, 2),
+                100 * comparison.difference,
                 _range(comparison.interval, sign=True),
                 f"{comparison.p_adjusted:.2g}",
                 says[comparison.verdict],
