@@ -48,17 +48,19 @@ def test_an_examples_grade_is_the_mean_over_the_tasks_prompts() -> None:
 
 def test_the_bound_weighs_a_task_by_its_prompts() -> None:
     new, old = [card(RIGHT, RIGHT, WRONG), card(RIGHT, WRONG, WRONG)], [card(WRONG, RIGHT, WRONG)] * 2
-    expected = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5, weights={"a": 2.0})
-    assert optimism_bound(new, old, candidates=3, score=0.5) == expected
+    expected = at_most(grades_of(new), grades_of(old), candidates=3, score=1.0, weights={"a": 2.0})
+    assert optimism_bound(new, old, candidates=3, score=1.0) == expected
 
 
 def test_tasks_count_in_the_bound_by_their_weights_and_prompts() -> None:
     """Two prompts of one task, and one of another that counts three times as much."""
-    new = [card(RIGHT, RIGHT, WRONG), card(RIGHT, WRONG, WRONG), replace(card(WRONG, RIGHT), task="b", weight=3.0)]
-    old = [card(WRONG, RIGHT, WRONG)] * 2 + [replace(card(RIGHT, WRONG), task="b", weight=3.0)]
-    expected = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5, weights={"a": 2.0, "b": 3.0})
-    assert optimism_bound(new, old, candidates=3, score=0.5) == expected
-    plain = at_most(grades_of(new), grades_of(old), candidates=3, score=0.5)
+    rows = [[RIGHT, RIGHT, WRONG], [RIGHT, WRONG, WRONG], [WRONG, RIGHT], [WRONG, RIGHT, WRONG], [RIGHT, WRONG]]
+    best, good, other, first, beside = (card(*outcomes * 20) for outcomes in rows)
+    new = [best, good, replace(other, task="b", weight=3.0)]
+    old = [first, first, replace(beside, task="b", weight=3.0)]
+    expected = at_most(grades_of(new), grades_of(old), candidates=3, score=1.0, weights={"a": 2.0, "b": 3.0})
+    assert optimism_bound(new, old, candidates=3, score=1.0) == expected
+    plain = at_most(grades_of(new), grades_of(old), candidates=3, score=1.0)
     assert plain.luck != pytest.approx(expected.luck)
 
 

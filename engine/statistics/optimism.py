@@ -17,12 +17,15 @@ which answers came in; what a run's result says must not, so it says this.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import fsum, sqrt
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from metaspo.engine.statistics.crossed import Part
 from metaspo.engine.statistics.grades import TaskGrades
 from metaspo.engine.statistics.interval import CONFIDENCE
+from metaspo.engine.statistics.student import combined, quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,9 +122,10 @@ def at_most(
 
     Equally good prompts differ from each other by as much noise as the winner from the incumbent, by nothing in the
     mean, so that each has half the mean square of that difference. The winner was lucky by no more than the luckiest of
-    the candidates and the incumbent was: the highest of so many normal draws. Where all are equally good the winner is
+    the candidates and the incumbent was: the highest of so many draws. Where all are equally good the winner is
     that one, and the bound is passed in about 5 of 100 rounds; elsewhere, and where candidates err alike, less often
-    (Z. Šidák, J. Am. Stat. Assoc. 62, 1967).
+    (Z. Šidák, J. Am. Stat. Assoc. 62, 1967). The draws are Student's: the noise is known from these examples only, and
+    few of them tell little of it (the tasks' degrees of freedom together, by Welch).
 
     Args:
         score: of the winner.
@@ -133,14 +137,17 @@ def at_most(
     pairs = _answered_by_both(winner, incumbent)
     weigh = {task: (weights or {}).get(task, 1.0) for task in pairs}
     whole = fsum(weigh.values())
-    spread = fsum(
-        (weigh[task] / whole) ** 2 * fmean(difference**2 for difference in differences) / len(differences)
+    parts = [
+        Part(
+            (weigh[task] / whole) ** 2 * fmean(difference**2 for difference in differences) / len(differences),
+            max(len(differences) - 1, 1),
+        )
         for task, differences in pairs.items()
-    )
-    highest = NormalDist().inv_cdf(CONFIDENCE ** (1 / (candidates + 1)))
-    return Optimism(
-        score=score, luck=highest * sqrt(spread / 2), candidates=candidates, complete=candidates, kind="bound"
-    )
+    ]
+    spread = reduce(combined, parts)
+    highest = quantile([spread], 1 - CONFIDENCE ** (1 / (candidates + 1)))
+    luck = min(highest * sqrt(spread.variance / 2), score)
+    return Optimism(score=score, luck=luck, candidates=candidates, complete=candidates, kind="bound")
 
 
 def _answered_by_both(winner: TaskGrades, incumbent: TaskGrades) -> dict[str, list[float]]:
