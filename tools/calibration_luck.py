@@ -46,4 +46,5 @@ def _round(
     field: list[TaskGrades] = [{str(task): row.tolist() for task, row in enumerate(rows)} for rows in grades]
     again = reselected(field[1:], incumbent=field[0]) if halved else None
     bound = at_most(field[winner], field[0], candidates=candidates, score=float(scores[winner]))
-    return float(scores[winner] - chances[winner].mean()), again.luck if again else 0.0 if halved else np.nan, bound.luck
+    estimate = again.luck if again else 0.0
+    return float(scores[winner] - chances[winner].mean()), estimate if halved else np.nan, bound.luck
