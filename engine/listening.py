@@ -28,6 +28,7 @@ class Door:
     def __init__(self, app: web.Application, *, room: int | None) -> None:
         self.room = room
         self._server: web.Server | None = None
+        self._is_half_full = False
         app.on_response_prepare.append(self._leave_or_stay)
 
     @asynccontextmanager
@@ -84,6 +85,7 @@ class Door:
             return
         try:
             await asyncio.get_running_loop().connect_accepted_socket(self._server, client)
+            self._is_half_full = self._has_over_half()
         except BaseException:
             client.close()
             raise
@@ -92,8 +94,13 @@ class Door:
         """Whether so many are connected."""
         return clients is not None and self._server is not None and len(self._server.connections) >= clients
 
+    def _has_over_half(self) -> bool:
+        return self.room is not None and self._has(self.room // 2 + 1)
+
     async def _leave_or_stay(self, _: web.Request, response: web.StreamResponse) -> None:
         """Half of the room at most is for clients that may ask again; whoever has more than that to wait for leaves."""
-        if self.room is not None and self._has(self.room // 2 + 1):
+        if self._is_half_full:
+            self._is_half_full = self._has_over_half()
+        if self._is_half_full:
             response.force_close()
             response.headers["Connection"] = "close"

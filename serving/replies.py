@@ -14,6 +14,12 @@ from metaspo.scheduling import Answer, CallFailed
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+_HIT = {
+    "Content-Type": JSON,
+    "x-metaspo-cache": "hit",
+    "x-metaspo-queue-ms": "0.0",
+    "x-metaspo-server-ms": "0.0",
+}
 _TYPES = {
     "key": "authentication_error",
     "budget": "insufficient_quota",
@@ -50,6 +56,14 @@ def headers_of(answers: Sequence[Answer], draws: Iterable[int]) -> dict[str, str
     }
     if priced:
         headers["x-metaspo-cost"], headers["x-metaspo-saved"] = f"{cost:.8f}", f"{saved:.8f}"
+    return headers
+
+
+def headers_of_hit(key: str, draw: int, dollars: float | None) -> dict[str, str]:
+    """Those of one answer out of the cache, as `headers_of` has them, and its type."""
+    headers = {**_HIT, "x-metaspo-key": key, "x-metaspo-draw": str(draw)}
+    if dollars is not None:
+        headers["x-metaspo-cost"], headers["x-metaspo-saved"] = f"{0:.8f}", f"{dollars:.8f}"
     return headers
 
 

@@ -43,6 +43,7 @@ from metaspo.serving.replies import (
     event_of,
     failure,
     headers_of,
+    headers_of_hit,
 )
 
 LOG = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class Server:
         """What was answered before."""
         lane, request, completion, key, dollars, reply, _ = recent
         self._gateway.count_hits(((request, completion),), lane=lane, account=account, keys=(key,))
-        return _whole(reply, (Answer(completion, key, "hit", 0.0, dollars),), (request.draw,))
+        return web.Response(body=reply, headers=headers_of_hit(key, request.draw, dollars))
 
     async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)

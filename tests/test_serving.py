@@ -101,6 +101,18 @@ async def test_a_body_that_came_before_is_answered_the_same_and_counted_as_a_hit
     assert server.calls == 2
 
 
+@pytest.mark.parametrize("prices", [{}, {"prices": {"input": 3.0, "output": 9.0}}])
+async def test_a_body_that_came_before_tells_as_much_as_any_hit(tmp_path: Path, prices: dict[str, object]) -> None:
+    with upstream() as server:
+        config = ServeConfig.model_validate({"models": [{"model": "m", "endpoints": [server.url], **prices}], "port": 0})
+        async with at(tmp_path, config) as (session, _):
+            await post(session)
+            _, _, known = await post(session)
+            _, _, looked_up = await post(session, x_metaspo_priority="1")
+    assert {**known, "Date": ""} == {**looked_up, "Date": ""}
+    assert ("x-metaspo-saved" in known) == bool(prices)
+
+
 async def test_equal_questions_of_many_clients_are_asked_once(tmp_path: Path) -> None:
     with upstream() as server:
         server.hold_after(0)
