@@ -160,6 +160,7 @@ _TELLING = (
     ),
     _telling(r"\b(?:input|prompt|content|request)\b.{0,20}\bflagged|\bmoderation\b", RequestRejected, (400, 403)),
     _telling(r"\bcontext (?:length|size|window)|\bcontext\b.{0,20}\bexceed", RequestRejected, (422, 500)),
+    _telling(r"\b(?:image|audio|video)s?\b.{0,20}\bnot supported|\brequires --jinja\b", RequestRejected, (500,)),
     _telling(
         r"\bapi[ _-]?key\b.{0,40}\b(?:not valid|invalid|incorrect|expired|missing|not found|required|disabled)"
         r"|\b(?:invalid|incorrect|expired|missing|no|bad|wrong)\b.{0,20}\b(?:api[ _-]?key|access token|credentials)\b",

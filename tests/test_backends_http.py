@@ -107,6 +107,8 @@ REFUSALS: list[tuple[int, object, type[BackendError]]] = [
     (400, error(400, "BadRequestError", "This model's maximum context length is 2048 tokens."), RequestRejected),
     (400, error("content_policy_violation"), RequestRejected),
     (413, b"", RequestRejected),
+    (500, error(500, "server_error", "image input is not supported - hint: you may need the mmproj"), RequestRejected),
+    (500, error(500, "server_error", "tools param requires --jinja flag"), RequestRejected),
     (422, {"detail": "no"}, RequestRejected),
     (400, error("unsupported_parameter", "invalid_request_error"), WrongForm),
     (405, b"", FatalError),
