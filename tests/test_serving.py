@@ -104,7 +104,8 @@ async def test_a_body_that_came_before_is_answered_the_same_and_counted_as_a_hit
 @pytest.mark.parametrize("prices", [{}, {"prices": {"input": 3.0, "output": 9.0}}])
 async def test_a_body_that_came_before_tells_as_much_as_any_hit(tmp_path: Path, prices: dict[str, object]) -> None:
     with upstream() as server:
-        config = ServeConfig.model_validate({"models": [{"model": "m", "endpoints": [server.url], **prices}], "port": 0})
+        model = {"model": "m", "endpoints": [server.url], **prices}
+        config = ServeConfig.model_validate({"models": [model], "port": 0})
         async with at(tmp_path, config) as (session, _):
             await post(session)
             _, _, known = await post(session)
