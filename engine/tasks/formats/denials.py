@@ -15,7 +15,7 @@ _NEGATORS: Final = words(
     "not non no never neither nor none nothing nobody nowhere cannot without hardly barely except excluding unlike "
     "lack lacks lacking fail fails failed opposite reverse contrary absence absent devoid wrong incorrect false "
     "unlikely impossible unable unclear unsure uncertain deny denies avoid avoiding refuse refuses decline disagree "
-    "mistake mistaken sans dont doesnt didnt isnt arent aint wasnt wont cant couldnt wouldnt shouldnt "
+    "mistake mistaken zero sans dont doesnt didnt isnt arent aint wasnt wont cant couldnt wouldnt shouldnt "
     "nicht kein keine keinen keiner pas jamais não niet geen ikke ekki inte не нема није ні nie nije nisu ne ni není "
     "nejsou nem nincs nu ei eivät pole nav nėra nuk δεν δε όχι μη ούτε không bukan tidak chưa "
     "ليس ليست ليسا لا غير لم לא אינו אינה אין نه არ ոչ"
@@ -34,6 +34,14 @@ _AFTER_PAIRS: Final = frozenset(
             ("opposed", "to"),
             ("far", "from"),
             ("rule", "out"),
+            ("free", "of"),
+            ("free", "from"),
+            ("clear", "of"),
+            ("hard", "to"),
+            ("harder", "to"),
+            ("difficult", "to"),
+            ("tough", "to"),
+            ("reluctant", "to"),
         ),
         *((first, "but") for first in words("anything everything everyone all options choices answers labels letters")),
     }
@@ -44,9 +52,24 @@ _BREAKERS: Final = words(
     "but because since so thus therefore hence which while whereas although though instead however then"
 )
 _IDIOMS: Final = words("doubt doubts question only just merely surprise surprisingly wonder matter")
+# "No" that is an answer elsewhere denies before these: "no longer yes", "no reason to say yes".
+_NO_SUCH: Final = words(
+    "longer reason reasons way basis grounds evidence chance case need support indication proof sign hint one single"
+)
+_COMPARING: Final = words("rather more sooner better")  # "rather A than B"
 _FILLERS: Final = words("a an the at all really very exactly actually quite simply")
 _CLAUSE: Final = re.compile(r"[,.;:!?()\n\u3002\u3001\uff0c]")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+# Of these a denial reaches to the end of the clause: "I don't think that the review as a whole is positive".
+_UNTHOUGHT: Final = re.compile(
+    r"""(?:\bnot|n't|\bcannot|\bnever|\bhardly)\s+(?:\w+ly\s+)?(?:think|believe|find|feel|see|consider|call|say|describe|regard
+    |classify|label|agree|claim|suggest|conclude|suppose|expect|imagine|support|(?:(?:true|correct|right|the\s+case)\s+that))\b
+    (?:(?!\b(?:but|because|since|so|thus|therefore|hence|which|while|whereas|although|though|instead|however|then)\b)
+      [^,.;:!?()\n])*+\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_NOT_SO: Final = re.compile(r"(?:\bnot|n't) (?:(?:quite|at all|all) )?so [\"'*_`]*\Z", re.IGNORECASE)
+_FARTHEST_THOUGHT: Final = 160  # characters
 _CLOSE: Final = " \t\n('\"*_`[-"
 REACH: Final = 5
 NEAR: Final = 3  # before a number
@@ -58,9 +81,9 @@ _DENIED_BEFORE: Final = re.compile(
 )
 # Signs: "!= B", "¬B", "!yes", a box without a tick; an exclamation mark of prose has a space behind it.
 _CROSSES: Final = frozenset("✗✘❌")
-_SIGNS: Final = frozenset("≠¬=!]☐")
+_SIGNS: Final = frozenset("≠¬=!]☐)")
 _DENIED_BY_SIGN: Final = re.compile(
-    r"(?:[≠¬☐]|\[\s?\]|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z"
+    r"(?:[≠¬☐]|\[\s?\]|\(\s?(?:not|non|un)\s?\)|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z"
 )
 _HEADING: Final = re.compile(
     r"(?:^|[\n.;!?(*-])\s*(?P<word>wrong|incorrect|false|rejected|excluded|eliminated|not)\b"
@@ -79,11 +102,19 @@ _REFUSED: Final = (
     r"wrong|incorrect|false|excluded|eliminated|rejected|discarded|ruled\ out|out(?!\ of\ (?!the\ question))"
     r"|off\ the\ table|unlikely|impossible|mistaken?"
 )
+_UNFIT: Final = r"""absent|missing|lacking|non-?existent|misleading|least|out\ of\ place|stretch
+    |in(?:appropriate|accurate|applicable|apt|adequate|valid|defensible)
+    |un(?:suitable|fitting|supported|justified|warranted|founded|tenable)
+    |too\ (?:strong|harsh|weak|extreme|generous|kind|much|far)"""
+_OF_LABELS: Final = (
+    r"(?:label|option|choice|answer|class|category|sentiment|verdict|reading|content|language|tone|relation|rating)s?"
+)
 _DENIED_AFTER: Final = re.compile(
-    rf"""[()\[\]"'*_~\s]*(?:(?:label|option|choice|answer|class|category|sentiment|verdict|reading)s?\s+)?(?:
-      (?:is|are|was|were|seems|looks|can|could|should|would|does|do|did|must|has|have)\s+(?:\w+ly\s+)?
-        (?:(?:be|to\s+be|been)\s+(?:\w+ly\s+)?)?(?:(?:the|an?)\s+)?(?:not|never|{_REFUSED})\b
-    | (?:is|are|was|were|does|do|ca|could|should|would)n't\b | cannot\b | {_ELSEWHERE}
+    rf"""[()\[\]"'*_~\s]*(?:{_OF_LABELS}\s+)?(?:
+      (?:is|are|was|were|seems|looks|can|could|should|would|will|does|do|did|must|has|have)\s+(?:\w+ly\s+)?
+        (?:(?:be|to\s+be|been)\s+(?:\w+ly\s+)?)?(?:(?:the|an?)\s+)?(?:not|never|{_REFUSED}|{_UNFIT})\b
+    | (?:is|are|was|were|does|do|did|has|have|had|ca|could|should|would|wo)n't\b | cannot\b
+    | or\s+not(?=\s*(?:[.,;:!?)\n]|\Z)) | {_ELSEWHERE}
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -103,10 +134,15 @@ _ANSWERED_NO: Final = re.compile(
       | (?:,|\s?-|\s?\()\s*(?:no|nope|wrong|incorrect)(?=[\s*_"')\]]*(?:\Z|\n|[.;!])))""",
     re.VERBOSE | re.IGNORECASE,
 )
+# Nothing of a label: "Positive: 0", "positive sentiment: none".
+_ANSWERED_NONE: Final = re.compile(
+    rf"""[)\]"'*_]*(?:\s+{_OF_LABELS})?\s?[:=][\s"'*_]*(?P<none>none|absent|0(?:\.0+)?(?!\.?\w))\s?%?(?=[\s*_"')\]]*(?:\Z|\n|[.,;!]))""",
+    re.VERBOSE | re.IGNORECASE,
+)
 _MAY_ANSWER: Final = frozenset(")]\"'*_?:,-(=")
 _ANSWERED_HARDLY: Final = re.compile(
     r"""[)\]"'*_]*(?:
-      (?P<asked>\?)\s*(?:i\s+(?:don't|do\s+not)\s+think|i\s+doubt|not|never|hardly|unlikely|by\s+no\s+means|no\s+way
+      (?P<asked>\?)\s*(?:[^,.;:!?\n]{0,40}?(?:n't|\bnot)|i\s+doubt|far\s+from|quite\s+the\s+opposite|not|never|hardly|unlikely|by\s+no\s+means|no\s+way
         |on\s+the\s+contrary|(?:absolutely|certainly|definitely|clearly|surely|probably|of\s+course|maybe|perhaps)\s+not)\b
     | \s?(?:[:,]|-+)\s*(?:not\s+at\s+all|never|by\s+no\s+means
         |(?:absolutely|certainly|definitely|clearly|surely|probably|of\s+course)\s+not)(?=[\s*_"')\]]*(?:\Z|\n|[.;!]))
@@ -144,10 +180,16 @@ def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), nu
         return 0
     if not before or before[-1] in ".,;:!?":
         return reach if before and _denied_over_mark(before, answers) else None
+    if before.endswith("so") and _NOT_SO.search(text, max(0, start - 16), start):
+        return 0
     clause = _WORD.findall(_CLAUSE.split(before)[-1])[-reach - 2 :]
-    if (_NEGATORS.isdisjoint(clause) and not _MAY_DENY.search(before)) or _NONE_BUT.search(before):
+    if _NONE_BUT.search(before):
         return None
-    return _denial(clause, answers, reach)
+    if not _NEGATORS.isdisjoint(clause) or _MAY_DENY.search(before):
+        distance = _denial(clause, answers, reach)
+        if distance is not None:
+            return distance
+    return reach if _UNTHOUGHT.search(text, max(0, start - _FARTHEST_THOUGHT), start) else None
 
 
 def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], number: bool) -> int | None:
@@ -156,14 +198,23 @@ def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], 
             return REACH
         if text.startswith("~~", end) and text.endswith("~~", 0, start):
             return 0
+    a_word = number or end - start > 1
+    if a_word and not number and _says_none(text, end, answers):
+        return REACH
     if text[end] not in _MAY_ANSWER and not text.startswith((" -", " (", " ="), end):
         return None
     # After a letter a colon or a dash begins what the option says: "B: No".
     no, hardly = _ANSWERED_NO.match(text, end), _ANSWERED_HARDLY.match(text, end)
-    a_word = number or end - start > 1
     if no and "no" not in answers and (a_word or no["mark"] == "?"):
         return 0
     return REACH if hardly and (a_word or hardly["asked"]) else None
+
+
+def _says_none(text: str, end: int, answers: Collection[str]) -> bool:
+    if text.find(":", end, end + 16) < 0 and text.find("=", end, end + 16) < 0:
+        return False
+    none = _ANSWERED_NONE.match(text, end)
+    return none is not None and none["none"].lower() not in answers
 
 
 def _denied_over_mark(before: str, answers: Collection[str]) -> bool:
@@ -221,11 +272,18 @@ def _denial(clause: Sequence[str], answers: Collection[str], reach: int) -> int 
     for index in range(len(clause) - 1, -1, -1):
         word, after = clause[index], clause[index + 1 : index + 2]
         pair = (clause[index - 1] if index else "", word)
-        if word in answers or (word in _BREAKERS and pair not in _AFTER_PAIRS):
+        if word in answers and not (word == "no" and after and after[0] in _NO_SUCH):
             return None
-        negates = word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)
-        negates = negates or (word in _DOUBTS and not (index and clause[index - 1] in _UNDOUBTING))
-        if (negates or pair in _AFTER_PAIRS) and not (after and after[0] in _IDIOMS):
+        if word in _BREAKERS and pair not in _AFTER_PAIRS:
+            return None
+        negates = _negates(word) or (word in _DOUBTS and pair[0] not in _UNDOUBTING) or pair in _AFTER_PAIRS
+        negates = negates or (word == "than" and not _COMPARING.isdisjoint(clause[:index]))
+        negates = negates or (word == "to" and clause[max(0, index - 2) : index][:1] == ["too"])
+        if negates and not (after and after[0] in _IDIOMS):
             return distance if distance <= reach else None
         distance += word not in _FILLERS
     return None
+
+
+def _negates(word: str) -> bool:
+    return word in _NEGATORS or word.endswith("n't") or word.startswith(_REJECTING)

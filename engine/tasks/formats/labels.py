@@ -1,6 +1,7 @@
 """One label of a set."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -97,11 +98,9 @@ class Label:
 
     def mentions(self, text: str) -> list[Mention]:
         """Every label that the text names and does not deny."""
-        matches = [
-            match
-            for match in self._pattern.finditer(text)
-            if match[0] not in _DETERMINERS or not _DETERMINED.match(text, match.end())
-        ]
+        every = list(self._pattern.finditer(text))
+        starts = {match.start() for match in every}
+        matches = [match for match in every if not _determines(text, match, starts)]
         spans = [match.span() for match in matches]
         mentions = []
         for match, distance in zip(matches, denials(text, spans, answers=self._bare), strict=True):
@@ -124,6 +123,12 @@ class Label:
     def plain(self, text: str) -> str:
         folded = plain(text).casefold().translate(_TURKISH)
         return digits_for_words(folded) if self.number_words else folded
+
+
+def _determines(text: str, match: re.Match[str], starts: Collection[int]) -> bool:
+    """Whether a label is a word that goes with the next one, which is none of the labels that begin at `starts`."""
+    following = _DETERMINED.match(text, match.end()) if match[0] in _DETERMINERS else None
+    return following is not None and following.end() - 1 not in starts
 
 
 def _negations(keys: dict[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from string import ascii_uppercase
 from typing import Final
 
 from metaspo.engine.tasks.formats.denials import denials
-from metaspo.engine.tasks.formats.mentions import Mention, given, listed
+from metaspo.engine.tasks.formats.mentions import Mention, given, listed, untabled
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, plain, words
 
 _GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")
@@ -24,7 +24,7 @@ _LEADS: Final = words(
     "choosing pick picked picking select selected selecting say said saying think believe guess suggest suggests "
     "prefer mark therefore thus hence so then because since if when while whereas and or nor but not neither "
     "either both than only just it's that's isn't vs versus means gives would go still definitely certainly clearly "
-    "probably maybe perhaps actually reject rejected eliminate eliminated exclude excluded except excluding "
+    "probably maybe perhaps actually rather reject rejected eliminate eliminated exclude excluded except excluding "
     "leaving leaves es ist est é è jest respuesta antwort réponse risposta resposta ответ"
 )
 _CHOICES: Final = ("go with", "going with", "went with", "stick with")
@@ -56,7 +56,7 @@ class Letter:
             raise ValueError(f"option letters must be single capitals, not {list(self.letters)}")
         capital = f"[{''.join(self.letters)}]"
         small = capital.lower()
-        alone = rf"{capital}{AFTER_EDGE}(?<!['.&-].){BEFORE_EDGE}(?!'[^\W_]|[&+#]|[-.][^\W_])"
+        alone = rf"{capital}{AFTER_EDGE}(?<!['.&+-].){BEFORE_EDGE}(?!'[^\W_]|[&+#]|[-.][^\W_])"
         ends = r"(?=[).:,\]]|[\W_]*\Z)"
         patterns = (
             rf"[\W_]*({small}){ends}",
@@ -93,10 +93,12 @@ class Letter:
         spans = [match.span() for match in self._capital.finditer(text)]
         spans += self._small_letters(text)
         spans = [span for span in sorted(set(spans)) if not _is_article(text, *span)]
+        named = [Mention(text[start].upper(), start, end, _opens(text, start, end)) for start, end in spans]
+        apart = untabled(text, named)
         mentions = [
-            Mention(text[start].upper(), start, end, _opens(text, start, end))
-            for (start, end), distance in zip(spans, denials(text, spans), strict=True)
-            if distance is None
+            mention
+            for mention, distance in zip(named, denials(text, spans), strict=True)
+            if distance is None and mention in apart
         ]
         if not field:
             mentions = mentions[self._echoed(text, mentions) :]

@@ -22,10 +22,11 @@ _CORRECTING: Final = (
     "sorry",
     "wrong",
     "let me re",
+    "i mean ",
 )
 # Searched for by its words, and only then for what may stand before them: the other way around is quadratic.
 _CORRECTED: Final = re.compile(
-    r"""(?:wait|actually|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong
+    r"""(?:wait|actually|i\s+mean(?=\s)|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong
       |let\s+me\s+(?:correct|re-?(?:check|do|calculate|compute|consider|think|examine|evaluate|phrase))\w*)
     (?=\s*[,:.!\u2026-]|\s+(?:i|it|it's|this|that|the\s+(?:\w+\s+)?answer|no|yes|so|my)\b
       |\s+(?:(?-i:[A-Z])|-?\d[\d.,]*)[)\s*_]*(?:\Z|\n|[.;!]))""",
@@ -58,6 +59,17 @@ _ANNOUNCED: Final = re.compile(
     | \b(?:option|choice)\s*(?:is|was|would\s+be|[:=])
     | boxed\{ | (?:答案|答え|回答|正解|정답|답|คำตอบ)(?:应该是|應該是|是|为|為|は|은|는|คือ)?
     )[\s:=*_"'`(\[{>-]*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# "Some would answer yes", "If it rained, the answer would be yes" announce nothing.
+_SUPPOSED: Final = re.compile(
+    r"""\b(?:some|many|most|others?|one|you|people|they|someone|somebody|anyone)\b[^.,;:!?\n]{0,24}
+      \b(?:would|might|could|may|will|can)\s+(?:\w+ly\s+)?\Z
+    | \b(?:if|had|were|unless|otherwise)\b[^.;:!?\n]{0,80}\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ROW: Final = re.compile(
+    r"""[)*_"'`\]]*\s?[:=]\s?[*_]*(?:[-+]?\.?[0-9]|(?:true|false|yes|no|right|wrong|correct|incorrect)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _LAST_WORD: Final = re.compile(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
@@ -93,7 +105,7 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
         return mentions[0].value if mentions else None
     if field:
         return None
-    standing = settled(text, mentions)
+    standing = settled(text, untabled(text, mentions))
     if not standing:
         return None
     if len({mention.value for mention in standing}) == 1:
@@ -103,6 +115,14 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
     single = [mention for index, mention in enumerate(mentions) if index not in in_lists]
     values = {mention.value for mention in single if _in_place(text, mention)} or {mention.value for mention in single}
     return values.pop() if len(values) == 1 else None
+
+
+def untabled(text: str, mentions: Sequence[Mention]) -> Sequence[Mention]:
+    """The mentions that are not rows of a table that says something of several answers: "A: 10%, B: 90%"."""
+    rows = [_ROW.match(text, mention.end) is not None for mention in mentions]
+    if len({mention.value for mention, row in zip(mentions, rows, strict=True) if row}) < 2:
+        return mentions
+    return [mention for mention, row in zip(mentions, rows, strict=True) if not row]
 
 
 def settled(text: str, mentions: Sequence[Mention]) -> Sequence[Mention]:
@@ -182,7 +202,11 @@ def announced(text: str, mention: Mention) -> bool:
     before = text[max(0, mention.start - 90) : mention.start]
     if "####" in before and _HASHED.search(before) and _LINE_ENDS.match(text, mention.end):
         return True
-    return _ANNOUNCED.search(before) is not None
+    said = _ANNOUNCED.search(before)
+    if said is None:
+        return False
+    supposing = "would" in said[0].lower() or said[0][:6].lower() == "answer"
+    return not (supposing and _SUPPOSED.search(before, 0, said.start()))
 
 
 def _in_place(text: str, mention: Mention) -> bool:

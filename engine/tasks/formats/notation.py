@@ -49,7 +49,7 @@ _NUMBER: Final = re.compile(
       (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
     | (?P<dotted>[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]++|[0-9]{1,3}(?:\.[0-9]{3}){2,}
         |[0-9]{1,3}(?:\ [0-9]{3})+,[0-9]++)(?![.,\ ]?[0-9])
-    | (?P<digits>[0-9]{1,3}(?P<by>[,_'\ ])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_'\ ]?[0-9]|-\w)
+    | (?P<digits>(?!0)[0-9]{1,3}(?P<by>[,_'\ ])[0-9]{3}(?:(?P=by)[0-9]{3})*(?![,_'\ ]?[0-9]|-\w)
         |[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])|[0-9]++)(?:\.(?P<decimals>[0-9]++))?(?!\.[0-9])
     )
     (?: [eE](?P<exponent>[-+]?[0-9]++)(?!\w)
@@ -80,7 +80,7 @@ _WITHIN: Final = re.compile(
     rf"(?:[√∛π]|\\(?:sqrt|pi)\b(?:\[\w*\])?|\}}\{{|\b(?:{'|'.join(_FUNCTIONS)})\b)[\s({{/*·×]*\Z", re.IGNORECASE
 )
 _GOES_ON: Final = re.compile(
-    r"\s?[*·×/]?\s?(?:[√∛π]|\\(?:pi|sqrt)\b)|\^[({\\]*[-+]?[\w.]|\*\*[-+]?\.?[0-9]|\}\{|[0-9万萬億亿兆]|[백천만억]{2}"
+    r"\s?[*·×/]?\s?(?:[√∛π]|\\(?:pi|sqrt)\b)|\^[({\\]*[-+]?[\w.]|\*\*[-+]?\.?[0-9]|\)\s?(?:\^|\*\*)|\.\([0-9]|\}\{|[0-9万萬億亿兆]|[백천만억]{2}"
 )
 _SHORT: Final = re.compile(r"(?:(k)|(mn?)|(bn?)|(tn?))\b", re.IGNORECASE)  # of an amount of money: "$1.5M"
 _TEX: Final = re.compile(
@@ -94,6 +94,27 @@ _JOINT: Final = re.compile(
       \s*+(?:[,;/|]\s*+)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*+(?=\.?[0-9])""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Alternatives and parts with a word between: "3 km to 4 km", "x = 3 or x = -3", "1 h 30 min".
+_AGAIN: Final = re.compile(
+    r"\s?(?P<unit>[^\W\d_]{1,12}|[%°]\w?)\s*(?:to|or|through|-+)\s*(?=\.?[0-9]+(?:[.,][0-9]+)*\s?(?P=unit)(?![^\W\d_]))"
+)
+_ASSIGNED: Final = re.compile(r"\s*(?:,|;|\bor\b|\band\b)?\s*\b[a-z]\s?=\s?[-+]?\s?(?=\.?[0-9])", re.IGNORECASE)
+_PARTS: Final = (
+    r"(?:h|hrs?|hours?|min|mins|minutes?|s|secs?|seconds?|days?|weeks?|months?|years?|ft|feet|foot|lbs?|pounds?"
+    r"|km|m|cm|kg|g)"
+)
+_COMPOUND: Final = re.compile(
+    rf"(?:\s?{_PARTS}\b\.?,?\s*(?:and\s+)?(?=[0-9]+(?:\.[0-9]+)?\s?(?:{_PARTS}|mm|in|inch|inches|oz|ounces?)\b)"
+    r"|'\s?(?=[0-9]+(?:\.[0-9]+)?\s?(?:\"|''|in\b)))",
+    re.IGNORECASE,
+)
+_BOUND_BEFORE: Final = re.compile(
+    r"""(?:\b(?:more|greater|fewer|less|higher|lower|larger|smaller|bigger|longer|shorter|older|younger|heavier)\s+than
+      |\b(?:over|under|above|below|exceeds|exceeding|beyond) | (?<![<>/=-])[<>] | ± | \+/-?)\s?\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_TAG_OR_QUOTE: Final = re.compile(r"(?:</?[a-zA-Z][^<>]{0,40}>|(?:\A|\n)[ \t]*>[ \t])\s?\Z")
+_BOUND_AFTER: Final = re.compile(r"\s?[<>≤≥]=?\s?[a-z]\b", re.IGNORECASE)
 _WORKED_OUT: Final = re.compile(r"\s*(?:[+*×÷]|(?:plus|minus|times|x)(?![^\W\d_]))", re.IGNORECASE)  # "2 + 2 = 4"
 
 
@@ -161,7 +182,17 @@ def _counts(text: str, numeral: Numeral) -> bool:
 
 
 def _denied(text: str, numeral: Numeral) -> bool:
-    return denied(text, numeral.start, numeral.end, number=True) is not None
+    return denied(text, numeral.start, numeral.end, number=True) is not None or _bounds(text, numeral)
+
+
+def _bounds(text: str, numeral: Numeral) -> bool:
+    """Whether what is said lies above or below a number: "more than 5", "< 5", "3 < x"; or on both sides: "± 5"."""
+    if _BOUND_AFTER.match(text, numeral.end):
+        return True
+    before = max(0, numeral.start - 24)
+    if not _BOUND_BEFORE.search(text, before, numeral.start) or text.startswith(">", numeral.end):
+        return False
+    return _TAG_OR_QUOTE.search(text, max(0, numeral.start - 44), numeral.start) is None
 
 
 def without_tex(text: str) -> str:
@@ -207,16 +238,30 @@ def _unlisted(text: str, position: int) -> Iterator[Numeral]:
     while begin := _BEGINS.search(text, position):
         numeral = _numeral(text, begin.start())
         in_list = False
-        while not _counts(text, numeral) and (joint := _JOINT.match(text, tail(text, numeral.end))):
+        while not _counts(text, numeral) and (joint := _joint(text, numeral)):
             begin = _BEGINS.search(text, numeral.end)
             following = _numeral(text, begin.start()) if begin else None
             if following is None or following.start > joint.end():
                 break
-            in_list = in_list or following.value != numeral.value or _WORKED_OUT.match(joint[0]) is not None
+            worked_out = joint.re is _COMPOUND or _WORKED_OUT.match(joint[0]) is not None
+            in_list = in_list or following.value != numeral.value or worked_out
             numeral = following
         position = numeral.end
         if not in_list:
             yield numeral
+
+
+def _joint(text: str, numeral: Numeral) -> re.Match[str] | None:
+    """What leads from a number to another one that belongs to it: in a list, a range, a sum, a compound quantity."""
+    end = tail(text, numeral.end)
+    if joint := _JOINT.match(text, end):
+        return joint
+    if text[end : end + 1] in "'=,;" or text[end : end + 1].isspace() or text[end : end + 1].isalpha():
+        if joint := _AGAIN.match(text, numeral.end) or _COMPOUND.match(text, numeral.end):
+            return joint
+        if text[: numeral.start].rstrip().endswith("="):
+            return _ASSIGNED.match(text, end)
+    return None
 
 
 def _numeral(text: str, start: int) -> Numeral:
@@ -249,7 +294,8 @@ def _value(match: re.Match[str], *, negative: bool, fraction: bool, shift: int =
     if abs(shift) > LONGEST:
         return None
     if match["upper"] or match["power"]:
-        value = None if fraction else _fraction(match) if match["upper"] else _power(match)
+        both = match["upper"] and match["power"]
+        value = None if fraction or both else _fraction(match) if match["upper"] else _power(match)
         return None if value is None else as_text((-value if negative else value) * Fraction(10) ** shift)
     if match["dotted"]:
         digits, _, decimals = match["dotted"].replace(".", "").replace(" ", "").partition(",")

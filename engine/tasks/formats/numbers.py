@@ -14,7 +14,9 @@ from metaspo.engine.tasks.numberwords import digits_for_words
 
 _LINES: Final = re.compile(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
 _BARE: Final = re.compile(r"\s*+(-?[1-9][0-9]*+|0)\s*+")
-_UNIT: Final = re.compile(r"\s?([^\W\d_][\w/^]*|[%°$€£¥₹]\w*)")
+_SIGN_APART: Final = re.compile(r"\A-\s+(?=[\d.$€£¥])")
+_ITEM_OR_SIGN: Final = re.compile(r"\s*-\s+[\d.,/$€£¥%]+\s*")  # "- 5" may be an item of a list, or five below zero
+_UNIT: Final = re.compile(r"\s?([^\W\d_][\w/^]*|[%‰°$€£¥₹]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,15 @@ class Integer:
         if bare := _BARE.fullmatch(text):
             return bare[1]
         text = without_tex(plain(text))
+        if _ITEM_OR_SIGN.fullmatch(text):
+            return None
         if self.number_words:
             text = digits_for_words(text.replace(self.wanted, " "))
         numeral = given_number(text)
         return None if numeral is None else _whole(text, numeral)
 
     def parse_field(self, text: str, /) -> str | None:
-        return self.parse(_LINES.sub("; ", text.strip()))
+        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(text).strip())))
 
     def canonical(self, answer: str, /) -> str | None:
         text = without_tex(plain(answer)).strip()
@@ -88,11 +92,13 @@ class Number:
 
     def parse(self, text: str, /) -> str | None:
         text = self._digits(without_tex(plain(text)))
+        if _ITEM_OR_SIGN.fullmatch(text):
+            return None
         numeral = given_number(text)
         return None if numeral is None else self._in_unit(numeral, text[numeral.end : numeral.end + 40])
 
     def parse_field(self, text: str, /) -> str | None:
-        return self.parse(_LINES.sub("; ", text.strip()))
+        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(text).strip())))
 
     def canonical(self, answer: str, /) -> str | None:
         text = self._digits(without_tex(plain(answer)).strip())

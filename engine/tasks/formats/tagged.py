@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from metaspo.engine.tasks.base import AnswerFormat, feedback_of, is_blocking, similarity_of
 
+_DENIED: Final = re.compile(r"(?:\b(?:not|never)|n['\u2019]t)(?:\s+be)?[ \t\"'*_`]*\Z", re.IGNORECASE)
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
 
@@ -65,6 +66,8 @@ class Tagged:
         for start, content in reversed(self._closed(text)):
             if content.strip(" \"'`") == "and" and text[:start].rstrip(" \"'`")[-7:].lower() == "between":
                 continue  # the instruction: "between <answer> and </answer>"
+            if _DENIED.search(text, max(0, start - 24), start):
+                continue  # "it is not <answer>B</answer>"
             if (answer := self._read(content)) is not None:
                 return answer
         return None
