@@ -128,7 +128,9 @@ def test_a_bound_is_no_number(text: str) -> None:
     assert read("number", text) is None
 
 
-@pytest.mark.parametrize("text", ["> The answer is 5", "> 5", "-> 5", "=> 5", "<b>5</b>", "<5>", "5 < 6", "5 below"])
+@pytest.mark.parametrize(
+    "text", ["> The answer is 5", "> 5", "-> 5", "=> 5", "<b>5</b>", "5<p>", "<5>", "5 < 6", "5 below"]
+)
 def test_signs_that_bound_nothing_leave_the_number(text: str) -> None:
     assert read("integer", text) == "5"
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from metaspo.engine.tasks.formats.beside_numbers import COMPOUND, CURRENCY, WORKED_OUT, is_bound, joint_after
 from metaspo.engine.tasks.formats.denials import denied
 from metaspo.engine.tasks.formats.mentions import Mention, announced, corrections, opens_clause, settled
 from metaspo.engine.tasks.formats.plain import HANGUL, KATAKANA, SPACELESS
 
 LONGEST: Final = 4000  # digits: beyond, Python's own conversions refuse
-_CURRENCY: Final = "$€£¥₹₩₽₺₴₦฿₪₱¢"
 _COUNTED: Final = (
     "step",
     "question",
@@ -25,19 +25,19 @@ _COUNTED: Final = (
     "row",
     "第",
 )
-_CURRENT: Final = frozenset(_CURRENCY)
+_CURRENT: Final = frozenset(CURRENCY)
 _BEGINS: Final = re.compile(
     rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
 )
 _PREFIX: Final = re.compile(
-    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{_CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+)"
+    rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+)"
     r"|(?:(?<=[=:{($])[ \t]*|(?i:(?<=\bis\s)|(?<=\bequals\s)|(?<=\bbe\s)))(?P<far>[-+])[ \t]+)?"
-    rf"(?:[{_CURRENCY}]\s?)?(?P<dot>\.)?\Z"
+    rf"(?:[{CURRENCY}]\s?)?(?P<dot>\.)?\Z"
 )
 _BARE_PREFIX: Final = (" ", "\n", "\t", "(", "*", "=", ":", '"')
 _FUNCTIONS: Final = ("sqrt", "sin", "cos", "tan", "log", "ln", "exp")
 _SPEAKING: Final = (
-    *("minus", "negative", "-", "+", "-(", "√", "∛", "π", *_CURRENCY),
+    *("minus", "negative", "-", "+", "-(", "√", "∛", "π", *CURRENCY),
     *(f"{name}{opening}" for name in _FUNCTIONS for opening in ("", "(", " (")),
 )
 _SIMPLE: Final = re.compile(
@@ -87,35 +87,6 @@ _TEX: Final = re.compile(
     r"(?P<after>[0-9]?)\\[dt]?frac(?:\{\s*(?P<upper>-?[0-9]+)\s*\}\{\s*(?P<lower>[0-9]+)\s*\}|(?P<one>[0-9])(?P<two>[0-9]))"
     r"|(?<=[0-9])(?:\{,\}|\\[,!:;])(?=[0-9]{3})|(?P<sign>-)\\[,!:; ]\s*"
 )
-_TAIL: Final = re.compile(rf"\s?[%{_CURRENCY}]")
-_JOINT: Final = re.compile(
-    rf"""[ \t]++(?=\.?[0-9]++(?!-[^\W\d]))
-    | \s*+(?:[,;/|:~+*×÷-]++|\.{{2,}}+|to|through|plus|minus|times|x|and|or|bis|à|至|到|から|和|与|或)
-      \s*+(?:[,;/|]\s*+)?(?:and\b|or\b)?[\s+{_CURRENCY}-]*+(?=\.?[0-9])""",
-    re.IGNORECASE | re.VERBOSE,
-)
-# Alternatives and parts with a word between: "3 km to 4 km", "x = 3 or x = -3", "1 h 30 min".
-_AGAIN: Final = re.compile(
-    r"\s?(?P<unit>[^\W\d_]{1,12}|[%°]\w?)\s*(?:to|or|through|-+)\s*(?=\.?[0-9]+(?:[.,][0-9]+)*\s?(?P=unit)(?![^\W\d_]))"
-)
-_ASSIGNED: Final = re.compile(r"\s*(?:,|;|\bor\b|\band\b)?\s*\b[a-z]\s?=\s?[-+]?\s?(?=\.?[0-9])", re.IGNORECASE)
-_PARTS: Final = (
-    r"(?:h|hrs?|hours?|min|mins|minutes?|s|secs?|seconds?|days?|weeks?|months?|years?|ft|feet|foot|lbs?|pounds?"
-    r"|km|m|cm|kg|g)"
-)
-_COMPOUND: Final = re.compile(
-    rf"(?:\s?{_PARTS}\b\.?,?\s*(?:and\s+)?(?=[0-9]+(?:\.[0-9]+)?\s?(?:{_PARTS}|mm|in|inch|inches|oz|ounces?)\b)"
-    r"|'\s?(?=[0-9]+(?:\.[0-9]+)?\s?(?:\"|''|in\b)))",
-    re.IGNORECASE,
-)
-_BOUND_BEFORE: Final = re.compile(
-    r"""(?:\b(?:more|greater|fewer|less|higher|lower|larger|smaller|bigger|longer|shorter|older|younger|heavier)\s+than
-      |\b(?:over|under|above|below|exceeds|exceeding|beyond) | (?<![<>/=-])[<>] | ± | \+/-?)\s?\Z""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_TAG_OR_QUOTE: Final = re.compile(r"(?:</?[a-zA-Z][^<>]{0,40}>|(?:\A|\n)[ \t]*>[ \t])\s?\Z")
-_BOUND_AFTER: Final = re.compile(r"\s?[<>≤≥]=?\s?[a-z]\b", re.IGNORECASE)
-_WORKED_OUT: Final = re.compile(r"\s*(?:[+*×÷]|(?:plus|minus|times|x)(?![^\W\d_]))", re.IGNORECASE)  # "2 + 2 = 4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +153,9 @@ def _counts(text: str, numeral: Numeral) -> bool:
 
 
 def _denied(text: str, numeral: Numeral) -> bool:
-    return denied(text, numeral.start, numeral.end, number=True) is not None or _bounds(text, numeral)
-
-
-def _bounds(text: str, numeral: Numeral) -> bool:
-    """Whether what is said lies above or below a number: "more than 5", "< 5", "3 < x"; or on both sides: "± 5"."""
-    if _BOUND_AFTER.match(text, numeral.end):
-        return True
-    before = max(0, numeral.start - 24)
-    if not _BOUND_BEFORE.search(text, before, numeral.start) or text.startswith(">", numeral.end):
-        return False
-    return _TAG_OR_QUOTE.search(text, max(0, numeral.start - 44), numeral.start) is None
+    return denied(text, numeral.start, numeral.end, number=True) is not None or is_bound(
+        text, numeral.start, numeral.end
+    )
 
 
 def without_tex(text: str) -> str:
@@ -214,12 +177,6 @@ def number_in(text: str) -> Numeral | None:
     return numeral if numeral and numeral.start == 0 else None
 
 
-def tail(text: str, end: int) -> int:
-    """Where a number ends, with the percent or currency sign after it."""
-    match = _TAIL.match(text, end)
-    return match.end() if match else end
-
-
 def as_text(value: Fraction) -> str:
     """A decimal where there is an exact one, else a fraction."""
     twos = (value.denominator & -value.denominator).bit_length() - 1
@@ -238,30 +195,17 @@ def _unlisted(text: str, position: int) -> Iterator[Numeral]:
     while begin := _BEGINS.search(text, position):
         numeral = _numeral(text, begin.start())
         in_list = False
-        while not _counts(text, numeral) and (joint := _joint(text, numeral)):
+        while not _counts(text, numeral) and (joint := joint_after(text, numeral.start, numeral.end)):
             begin = _BEGINS.search(text, numeral.end)
             following = _numeral(text, begin.start()) if begin else None
             if following is None or following.start > joint.end():
                 break
-            worked_out = joint.re is _COMPOUND or _WORKED_OUT.match(joint[0]) is not None
+            worked_out = joint.re is COMPOUND or WORKED_OUT.match(joint[0]) is not None
             in_list = in_list or following.value != numeral.value or worked_out
             numeral = following
         position = numeral.end
         if not in_list:
             yield numeral
-
-
-def _joint(text: str, numeral: Numeral) -> re.Match[str] | None:
-    """What leads from a number to another one that belongs to it: in a list, a range, a sum, a compound quantity."""
-    end = tail(text, numeral.end)
-    if joint := _JOINT.match(text, end):
-        return joint
-    if text[end : end + 1] in "'=,;" or text[end : end + 1].isspace() or text[end : end + 1].isalpha():
-        if joint := _AGAIN.match(text, numeral.end) or _COMPOUND.match(text, numeral.end):
-            return joint
-        if text[: numeral.start].rstrip().endswith("="):
-            return _ASSIGNED.match(text, end)
-    return None
 
 
 def _numeral(text: str, start: int) -> Numeral:

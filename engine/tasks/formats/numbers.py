@@ -8,7 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, tail, without_tex
+from metaspo.engine.tasks.formats.beside_numbers import tail
+from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, without_tex
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
