@@ -177,3 +177,37 @@ def test_fractions_in_words_are_fractions(text: str, value: str) -> None:
 @pytest.mark.parametrize("text", ["twenty-first", "twenty-second", "twenty-fifth", "six sevenths"])
 def test_ordinals_and_fractions_are_no_whole_numbers(text: str) -> None:
     assert read({"kind": "integer", "number_words": True}, text) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "texts"),
+    [
+        (
+            ("positiv", "negativ"),
+            ("keineswegs positiv", "alles andere als positiv", "positiv? Nein.", "weder positiv noch negativ"),
+        ),
+        (("vrai", "faux"), ("loin d'être vrai", "vrai? non", "ni vrai ni faux")),
+        (("sí", "no"), ("no es sí", "nunca sí", "tampoco sí")),
+        (("正面", "负面"), ("很难说是正面", "难以算作正面", "正面？不。", "无法判断为正面", "正面的说法不成立")),
+        (
+            ("ポジティブ", "ネガティブ"),
+            ("ポジティブじゃない", "ポジティブだとは思わない", "ポジティブ？いいえ", "ポジティブとは言いがたい"),
+        ),
+        (("긍정", "부정"), ("긍정? 아니요", "긍정이 아닙니다")),
+        (("да", "нет"), ("вряд ли да", "никак не да")),
+        (("إيجابي", "سلبي"), ("لا إيجابي ولا سلبي",)),
+    ],
+)
+def test_denials_of_other_languages(labels: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    for text in texts:
+        assert read({"kind": "label", "labels": labels}, text) is None, text
+
+
+def test_a_negative_number_is_no_label() -> None:
+    stars = {"kind": "label", "labels": ["1", "2", "3", "4", "5"]}
+    assert read(stars, "-3") is read(stars, "−4") is read(stars, "1: bad … 5: good") is None
+    assert read(stars, "3 stars") == read(stars, "1: bad … 5: good. Answer: 3") == "3"
+
+
+def test_an_expression_that_is_denied_in_short_is_not_announced() -> None:
+    assert read("math", "The answer isn't $5$ but $6$") == "6"

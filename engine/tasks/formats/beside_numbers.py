@@ -42,7 +42,7 @@ def tail(text: str, end: int) -> int:
 
 
 def joint_after(text: str, start: int, end: int) -> re.Match[str] | None:
-    """What leads from a number to another one that belongs to it: in a list, a range, a sum, a quantity of two units."""
+    """What leads from a number to another one that belongs to it: in a list, a range, a sum, two units."""
     behind = tail(text, end)
     if joint := _JOINT.match(text, behind) or _AGAIN.match(text, end) or COMPOUND.match(text, end):
         return joint

@@ -16,9 +16,10 @@ _NEGATORS: Final = words(
     "lack lacks lacking fail fails failed opposite reverse contrary absence absent devoid wrong incorrect false "
     "unlikely impossible unable unclear unsure uncertain deny denies avoid avoiding refuse refuses decline disagree "
     "mistake mistaken zero sans dont doesnt didnt isnt arent aint wasnt wont cant couldnt wouldnt shouldnt "
-    "nicht kein keine keinen keiner pas jamais não niet geen ikke ekki inte не нема није ні nie nije nisu ne ni není "
+    "nicht kein keine keinen keiner keineswegs keinesfalls mitnichten weder niemals kaum pas jamais nunca jamás "
+    "tampoco nem mai nemmeno neanche não niet geen nooit ikke ekki inte не нема није ні nie nije nisu ne ni není "
     "nejsou nem nincs nu ei eivät pole nav nėra nuk δεν δε όχι μη ούτε không bukan tidak chưa "
-    "ليس ليست ليسا لا غير لم לא אינו אינה אין نه არ ոչ"
+    "вряд никак ليس ليست ليسا لا ولا لن غير لم לא אינו אינה אין نه არ ոչ"
 )
 _DOUBTS: Final = words("doubt doubts doubtful")
 _UNDOUBTING: Final = words("no not without any beyond little never")
@@ -34,6 +35,9 @@ _AFTER_PAIRS: Final = frozenset(
             ("opposed", "to"),
             ("far", "from"),
             ("rule", "out"),
+            ("andere", "als"),
+            ("loin", "d'être"),
+            ("loin", "de"),
             ("free", "of"),
             ("free", "from"),
             ("clear", "of"),
@@ -46,7 +50,7 @@ _AFTER_PAIRS: Final = frozenset(
         *((first, "but") for first in words("anything everything everyone all options choices answers labels letters")),
     }
 )
-_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|from|out|doubt|{'|'.join(_REJECTING)})")
+_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|from|out|doubt|als|loin|{'|'.join(_REJECTING)})")
 _NONE_BUT: Final = re.compile(r"\b(?:none|no|nothing|nobody|no\s+one)\s+(?:\w+\s+)?(?:other\s+than|but|except)\b")
 _BREAKERS: Final = words(
     "but because since so thus therefore hence which while whereas although though instead however then"
@@ -54,7 +58,8 @@ _BREAKERS: Final = words(
 _IDIOMS: Final = words("doubt doubts question only just merely surprise surprisingly wonder matter")
 # "No" that is an answer elsewhere denies before these: "no longer yes", "no reason to say yes".
 _NO_SUCH: Final = words(
-    "longer reason reasons way basis grounds evidence chance case need support indication proof sign hint one single"
+    "longer reason reasons way basis grounds evidence chance case need support indication proof sign hint one "
+    "single es está creo parece"
 )
 _COMPARING: Final = words("rather more sooner better")  # "rather A than B"
 _FILLERS: Final = words("a an the at all really very exactly actually quite simply")
@@ -76,7 +81,7 @@ NEAR: Final = 3  # before a number
 
 _DENIED_BEFORE: Final = re.compile(
     r"(?:[不非没沒未無无](?:是|为|為|属于|屬於|能|会|會|可能|算|应该?|應該?|太|怎么|怎麼|够|夠|很|那么|那麼|完全|一定|见得|見得|认为|認為|觉得"
-    r"|覺得|像|再|全|都|具有?|有|包含|含|带|帶|表达|表達|体现|體現|上|出|说|說)*(?:选|選|择|擇)?|[谈談称稱说說看]不[上出]|缺[乏少]"
+    r"|覺得|像|再|全|都|具有?|有|包含|含|带|帶|表达|表達|体现|體現|上|出|说|說)*(?:选|選|择|擇)?|[谈談称稱说說看]不[上出]|缺[乏少]|(?:很?[难難]以?|[无無]法)\w{0,4}"
     r"|ไม่(?:ใช่|เป็น|ได้)*|មិន(?:មែន)?|ບໍ່(?:ແມ່ນ)?|(?:\A|\n)\W*[✗✘❌])[\s*_]*$"
 )
 # Signs: "!= B", "¬B", "!yes", a box without a tick; an exclamation mark of prose has a space behind it.
@@ -93,7 +98,10 @@ _ELSEWHERE: Final = """(?:wrong|incorrect|fails)\\b | [✗✘❌]
     | [是并並]?不(?:对|對|正确|正確|是|成立|太?可能|算|[够夠]|准确|準確|合适|合適|恰当|恰當)
     | (?:是|为|為)?错 | (?:是|為)?錯
     | 的可能性(?:很小|不大|不高|较低|很低)
-    | [でとに](?!(?:間)?違い?(?:な|あり|ござ))[^。、，,.!?\n]{0,8}?(?:ない|なく|なかっ|ません)
+    | (?:[でとに]|じゃ|だと)(?!(?:間)?違い?(?:な|あり|ござ))[^。、，,.!?\n]{0,8}?
+      (?:ない|なく|なかっ|ません|がたい|難い|難しい)
+    | (?:ist|est|è)\\s+(?:nicht|falsch|pas|faux|falso)\\b | trifft\\s+nicht
+    | 的[说說]法不
     | [はが](?:違|間違|誤|不正解)
     | (?:적|으로|이라고|라고|이|가|은|는|지|인|할|볼|수|고|\\s){0,8}(?:아니|아닌|아닙|않|없|못)
     | değil | deyil | emas | емес | биш | नहीं | नाही | ليس | نیست | نہیں | নয় | அல்ல | இல்லை | కాదు | ಅಲ್ಲ | അല്ല
@@ -130,7 +138,7 @@ _DENIED_NUMBER: Final = re.compile(
 )
 _ASIDE: Final = re.compile(r"(?:\bnot|n't|\bnever),[^,.;:!?\n]{1,40},\W*\Z")
 _ANSWERED_NO: Final = re.compile(
-    r"""[)\]"'*_]*(?:(?P<mark>\s?=|[?:])[\s"'*_]*(?P<no>no|nope|nah|false|wrong|incorrect)(?=\W*(?:\Z|\n|[.,;!]))
+    r"""[)\]"'*_]*(?:(?P<mark>\s?=|[?:])[\s"'*_]*(?P<no>no|nope|nah|nein|non|nee|nej|nie|нет|不是?|否|いいえ|いや|아니[요오]?|لا|false|wrong|incorrect)(?=\W*(?:\Z|\n|[.,;!]))
       | (?:,|\s?-|\s?\()\s*(?:no|nope|wrong|incorrect)(?=[\s*_"')\]]*(?:\Z|\n|[.;!])))""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -150,7 +158,7 @@ _ANSWERED_HARDLY: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SIDE_BY_SIDE: Final = re.compile(
-    r"""[\s()*_"'`]*(?:,\s*(?P<last>and|x?or|nor)?|(?P<conjunction>and/or|and|x?or|nor|&|/))(?![^\W_])[\s(*_"'`]*
+    r"""[\s()*_"'`]*(?:,\s*(?P<last>and|x?or|nor)?|(?P<conjunction>and/or|and|x?or|nor|noch|ni|&|/))(?![^\W_])[\s(*_"'`]*
     (?:(?:of|an?|the|option|choice|letter|label)\s+)*["'*_`(]*""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -205,7 +213,8 @@ def _denied_after(text: str, start: int, end: int, *, answers: Collection[str], 
         return None
     # After a letter a colon or a dash begins what the option says: "B: No".
     no, hardly = _ANSWERED_NO.match(text, end), _ANSWERED_HARDLY.match(text, end)
-    if no and "no" not in answers and (a_word or no["mark"] == "?"):
+    said = (no["no"] or "no").lower() if no else ""
+    if no and "no" not in answers and said not in answers and (a_word or no["mark"] == "?"):
         return 0
     return REACH if hardly and (a_word or hardly["asked"]) else None
 

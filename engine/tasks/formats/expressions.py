@@ -11,7 +11,7 @@ from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
 
 _ANNOUNCED: Final = re.compile(
-    r"(?:\banswer\s*(?:is|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s{0,40}[:*]{0,40}\s{0,40}(.+?)\s{0,8}(?:[.!*。]{0,8}\s{0,8}(?:\n|\Z)|\.\s)",
+    r"(?:\banswer\s*(?:is\b|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s{0,40}[:*]{0,40}\s{0,40}(.+?)\s{0,8}(?:[.!*。]{0,8}\s{0,8}(?:\n|\Z)|\.\s)",
     re.IGNORECASE,
 )
 _DENIAL: Final = re.compile(r"(?:not|never|neither)\b|≠", re.IGNORECASE)

@@ -164,7 +164,8 @@ def _edge_before(char: str) -> str:
         return rf"(?<![{KATAKANA}].)"
     if re.match(f"[{HANGUL}]", char):
         return r"(?<![^\W_].)"
-    return rf"{AFTER_EDGE}(?<![^\W_][-'_].)"
+    signed = r"(?<!-.)" if char.isdigit() else ""  # "-3" is not the label "3"
+    return rf"{AFTER_EDGE}(?<![^\W_][-'_].){signed}"
 
 
 def _edge_after(char: str) -> str:

@@ -72,6 +72,7 @@ _ROW: Final = re.compile(
     r"""[)*_"'`\]]*\s?[:=]\s?[*_]*(?:[-+]?\.?[0-9]|(?:true|false|yes|no|right|wrong|correct|incorrect)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
+_SCALE: Final = re.compile(r"""[)*_"'`\]]*\s?[:=]\s?[*_]*\w""")  # "1: bad, 5: good"
 _LAST_WORD: Final = re.compile(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
 _REST: Final = re.compile(r"[\W_]*\Z")
 
@@ -119,7 +120,9 @@ def given(text: str, mentions: Sequence[Mention], *, field: bool) -> str | None:
 
 def untabled(text: str, mentions: Sequence[Mention]) -> Sequence[Mention]:
     """The mentions that are not rows of a table that says something of several answers: "A: 10%, B: 90%"."""
-    rows = [_ROW.match(text, mention.end) is not None for mention in mentions]
+    rows = [
+        (_SCALE if mention.value[:1].isdigit() else _ROW).match(text, mention.end) is not None for mention in mentions
+    ]
     if len({mention.value for mention, row in zip(mentions, rows, strict=True) if row}) < 2:
         return mentions
     return [mention for mention, row in zip(mentions, rows, strict=True) if not row]
