@@ -283,6 +283,7 @@ def test_a_run_has_a_page(project: Path) -> None:
         ('config = "run.toml"\nmethodz = ["default"]', "did you mean 'method'"),
         ('config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nwithout = "q"', "no source task 'q'"),
         ('config = "run.toml"\nmethods = ["default", "file:usual.txt"]', "is the very prompt of 'default'"),
+        ('config = "run.toml"\nmethods = ["default", "sprig", "system:sprig"]', "is the same run as 'sprig'"),
         (
             'config = "run.toml"\n[[method]]\nname = "x"\nlike = "metaspo"\nset = { iterations = 0 }',
             "writes no prompts",
@@ -331,9 +332,9 @@ def plans(*command: str) -> dict[str, dict[str, int]]:
 def test_methods_whose_names_differ_by_signs_only_are_runs_of_their_own(project: Path) -> None:
     (project / "my prompt [1].txt").write_text("You are exact.\n", encoding="utf-8")
     methods = """
-        [[method]]\nname = "x:y"\nlike = "metaspo"
-        [[method]]\nname = "x-y"\nlike = "metaspo"
-        [[method]]\nname = "x=y"\nlike = "metaspo"
+        [[method]]\nname = "x:y"\nlike = "metaspo"\nset = { "outer.candidates" = 1 }
+        [[method]]\nname = "x-y"\nlike = "metaspo"\nset = { "outer.candidates" = 2 }
+        [[method]]\nname = "x=y"\nlike = "metaspo"\nset = { "outer.candidates" = 4 }
     """
     grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "file:my prompt [1].txt"]\n' + methods
     (project / "grid.toml").write_text(grid, encoding="utf-8")

@@ -19,7 +19,7 @@ from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
 from metaspo.engine.studies.methods import Method, method
-from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_seen, check_writes
+from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_searching, check_seen, check_writes
 from metaspo.engine.studies.results import model_label
 from metaspo.engine.tasks import Reader, Task, read_once
 from metaspo.engine.tasks.spec_table import PathText
@@ -183,6 +183,9 @@ def prepare_grid(config: GridConfig, *, folder: Path) -> Grid:
         for domain in config.domains or (OWN_TASKS,)
         for variant in methods
         for seed in config.seeds
+    )
+    check_searching(
+        (cell.method, cell.prepared) for cell in cells if (cell.domain, cell.seed) == (cells[0].domain, cells[0].seed)
     )
     if config.generalize is not None and config.generalize.given:
         _check_given(resolve_path(config.generalize.given, base_dir=folder), cells)
