@@ -17,6 +17,7 @@ from metaspo.scheduling.statistics import LaneTally
 from metaspo.scheduling.surroundings import Surroundings
 
 ONE_CALL = Cost(calls=1)
+UNSEEN = 32  # times what a call can take by its limit, for a lane of which no answer has told yet whether that is kept
 
 
 class Books:
@@ -48,11 +49,23 @@ class Books:
     def set_aside(self, account: Account, flight: Flight, now: float) -> Funds | None:
         """The most the call can cost, out of an account; None where that cannot. If no call is out that may give
         something back, the account is exhausted then."""
-        at_most = self.upper_bound(flight)
-        funds = account.reserve(at_most)
+        funds = self.fund(account, flight)
         if funds is None and (account.exhausted is not None or not (account.purse.out or account.purse.may_grow)):
-            self._exhaust(account, at_most, now)
+            self._exhaust(account, self.upper_bound(flight), now)
         return funds
+
+    def fund(self, account: Account, flight: Flight) -> Funds | None:
+        """The most the call can cost, out of an account; None where that has no room for it now."""
+        at_most = self.upper_bound(flight)
+        return account.reserve(at_most) if self._may_go(account, at_most) else None
+
+    def _may_go(self, account: Account, at_most: Cost) -> bool:
+        """Near a cap one call goes first: some providers count far more than a request's limit, as its answer tells."""
+        purse = account.purse
+        if self._estimator.seen or not purse.out:
+            return True
+        far_more = Cost(at_most.calls, UNSEEN * at_most.tokens, UNSEEN * at_most.dollars)
+        return purse.short_of(far_more) is None
 
     def at_hand(self, flight: Flight) -> Funds | None:
         """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line."""

@@ -161,7 +161,7 @@ class CallsOut:
         limit = self._settings.time_limit + OVERDUE
         room, soonest = self.has_slot(slots), min(limit, self._lateness.soonest())
         few = self._few(max(FEW, slots // FEW_OF))
-        if queued and self.cost_time and not room and few and self._newest_is_late(now):
+        if queued and not room and few and self._newest_is_late(now):
             queued = False  # nothing of that goes before one of these has ended
         last = not queued and (idle or few)
         self.late.clear()
@@ -201,7 +201,13 @@ class CallsOut:
     def _remedy(self, call: Call, now: float, *, last: bool, queued: bool, room: bool) -> None:
         billing, wanted = self._settings.billing, bool(call.flight.waiters)
         match remedy(billing, last=last, queued=queued, room=room, wanted=wanted):
-            case "break off":
+            case "break off" if self.cost_time or _affords_more(call):
                 self.break_off(call, now)
             case "ask beside":
                 self.late.append(call)
+
+
+def _affords_more(call: Call) -> bool:
+    """Whether its request can be paid for once more, after the call was."""
+    funds = call.funds
+    return funds.account.purse.short_of(funds.at_most) is None

@@ -13,8 +13,10 @@ from metaspo.scheduling import events
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.errors import BudgetExhausted, GivenUp, LaneStopped, RunStopped
 from metaspo.scheduling.flight import Flight, Home
-from metaspo.scheduling.queue import PriorityQueue
+from metaspo.scheduling.queue import PriorityQueue, Ticket
 from metaspo.scheduling.surroundings import Surroundings
+
+FIRST_PLACE = Ticket((), -2)  # in the lane's queue: before whatever else is asked
 
 
 class Doubt:
@@ -67,8 +69,9 @@ class Doubt:
             return False
         self._proof = Flight(key, witness, _Proof(flight.payer, self._failed), home=self._home, priority=())
         self._flights.add(self._proof)
+        self._proof.ticket = FIRST_PLACE
         self._emit(events.Doubted(lane=self._home.name, at=now, key=key))
-        self._home.submit(self._proof, now)
+        self._home.resume(self._proof, now)
         return True
 
     def ask_anew(self, now: float) -> list[Flight]:

@@ -16,6 +16,8 @@ from metaspo.scheduling.statistics import EndpointStatistics
 
 LOAD_BOUND = 1.1  # times the mean load: more leaves places free on some replicas while calls wait on others
 FAULTS_TO_REST = 3  # different requests failing in a row
+RECENT = 64  # different requests by which it is told whether an endpoint works
+MOST_FAIL = 0.2  # of them, where those that fail are to blame themselves
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
 LOAD_PERIOD = 2.0  # seconds between two looks at the gauges
@@ -44,6 +46,7 @@ class Endpoint:
 
     __slots__ = (
         "_failed_requests",
+        "_recent",
         "_rests",
         "answered",
         "answered_at",
@@ -63,15 +66,17 @@ class Endpoint:
         self.look_at = now if self.health is Health.COLD else now + LOAD_PERIOD
         self.load: Mapping[str, float] = {}
         self._failed_requests: set[str] = set()
+        self._recent: OrderedDict[str, bool] = OrderedDict()  # whether it answered, by the requests' keys
         self._rests = 0
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.backend.name} {self.health.value} in_flight={self.in_flight}>"
 
-    def succeed(self, now: float) -> bool:
-        """It answered a call; true if that ends a rest or a trial."""
+    def succeed(self, key: str, now: float) -> bool:
+        """It answered a call of the request of that key; true if that ends a rest or a trial."""
         self.answered += 1
         self.answered_at = now
+        self._note(key, True)
         recovered = self.health is not Health.UP
         if recovered or self._failed_requests:
             self.health = Health.UP
@@ -82,6 +87,16 @@ class Endpoint:
     def answers_since(self, then: float | None) -> bool:
         """Whether it has answered a call after that time."""
         return then is not None and self.answered_at is not None and self.answered_at > then
+
+    def works_without(self, key: str, *, failing_since: float | None) -> bool:
+        """Whether it is the request of that key that fails, as it has since then: nearly all others are answered, and
+        some were meanwhile."""
+        failing = sum(not answered for other, answered in self._recent.items() if other != key) + 1
+        return self.answers_since(failing_since) and failing <= MOST_FAIL * (len(self._recent) + 1)
+
+    def faulted(self, key: str) -> None:
+        """It did not answer the request of that key, which may be its fault or the request's."""
+        self._note(key, False)
 
     def fail(self, key: str) -> bool:
         """It failed at the request of that key; true if it should be rested: in a trial, or when several failed."""
@@ -95,6 +110,12 @@ class Endpoint:
         wait = min(FIRST_REST * 2.0 ** min(self._rests, 30), LONGEST_REST)
         self._rests += 1
         return wait
+
+    def _note(self, key: str, answered: bool) -> None:
+        self._recent.pop(key, None)
+        self._recent[key] = answered
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
     def statistics(self) -> EndpointStatistics:
         """It as it is now."""

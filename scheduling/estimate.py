@@ -111,6 +111,11 @@ class TokenEstimator:
         share = self._answer_share
         return f"<TokenEstimator tokens_per_char={self._ratio:.3f} answer={share:.0%} of max_tokens seen={self._seen}>"
 
+    @property
+    def seen(self) -> int:
+        """Answers, so far."""
+        return self._seen
+
     def upper_bound(self, size: Size) -> tuple[int, int]:
         """Upper bounds of prompt and completion tokens.
 

@@ -73,6 +73,10 @@ class Home(Protocol):
         """The most that its call can cost."""
         ...
 
+    def fund(self, flight: "Flight") -> Funds | None:
+        """Set the most that the flight's call can cost aside, if its payer has room for it."""
+        ...
+
     def price_of(self, usage: Usage) -> float | None:
         """Dollars that a call of this usage costs; None where no price is known."""
         ...
@@ -213,7 +217,7 @@ class Flight:
 
     def fund(self, now: float) -> bool:
         """Its turn in the line for its payer's purse has come; false if there is no room."""
-        self.funds = self.payer.reserve(self.upper_bound())
+        self.funds = self.home.fund(self)
         if self.funds is not None:
             self.home.resume(self, now)
         return self.funds is not None

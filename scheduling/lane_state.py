@@ -225,6 +225,10 @@ class LaneState:
         """The most that the flight's call can cost."""
         return self.books.upper_bound(flight)
 
+    def fund(self, flight: Flight) -> Funds | None:
+        """Set the most that the flight's call can cost aside, if its payer has room for it."""
+        return self.books.fund(flight.payer, flight)
+
     def payer_exhausted(self, flight: Flight, now: float) -> None:
         """The account that was to pay for a waiting flight cannot: another one does, or it fails."""
         error = flight.payer.exhausted

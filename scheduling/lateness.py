@@ -38,10 +38,10 @@ Remedy = Literal["wait", "break off", "ask beside"]
 
 
 def remedy(billing: Billing, *, last: bool, queued: bool, room: bool, wanted: bool) -> Remedy:
-    """What to do about a call that hangs. Cases: it costs money, and there is something else to ask; nobody waits for
-    it, or there is no slot beside it; it costs time, and many are out, from whom it takes a place on their server. Else
-    the first answer of the two counts: most calls that hang never end, but some were only slow."""
-    if billing == "tokens" and queued:
+    """What to do about a call that hangs. Cases: it costs money, and there is room for something else to ask; nobody
+    waits for it, or others wait for its slot; it costs time, and many are out, from whom it takes a place on their
+    server. Else the first answer of the two counts: most calls that hang never end, but some were only slow."""
+    if billing == "tokens" and queued and room:
         return "wait"
     if not wanted or not room or (billing == "time" and not last):
         return "break off"

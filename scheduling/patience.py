@@ -72,8 +72,8 @@ class Patience:
 
 
 def describe(error: BaseException) -> str:
-    """An error's class and sentence."""
-    return f"{type(error).__name__}: {error}"
+    """An error's sentence; its class where it says nothing."""
+    return str(error) or type(error).__name__
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,8 @@ Fate = BaseException | float
 """Of a flight whose call failed: the error it ends with, or the seconds until it tries again; infinite, until the doubt
 about its server is over."""
 
+DOUBTED = 4  # attempts after which it is asked whether the server answers others, if nobody else asks it
+
 UNWANTED = RunStopped("Nobody waits for this call any more.")
 
 
@@ -51,7 +53,7 @@ class Recovery:
         """A call was: its server answers, and its endpoint."""
         self.patience.succeeded()
         self.doubt.answered(call.flight)
-        if call.endpoint.succeed(now):
+        if call.endpoint.succeed(call.flight.key, now):
             self._endpoints.look_next(call.endpoint, now)
             self._emit(events.EndpointUp(lane=self._lane, at=now, endpoint=call.endpoint.backend.name))
 
@@ -59,11 +61,15 @@ class Recovery:
         """A call failed: its server shows signs of life, unless nobody could be reached."""
         self.patience.heard = self.patience.heard or not isinstance(error, Unreachable)
 
-    def decide(self, flight: Flight, error: TransientError) -> retry.Decision:
+    def decide(self, call: Call, error: TransientError) -> retry.Decision:
         """What the table says of a failure."""
-        past = flight.retries
+        flight, past = call.flight, call.flight.retries
         self.patience.last_error = error
-        return retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng)
+        alone = call.endpoint.works_without(flight.key, failing_since=past.began_at)
+        decision = retry.decide(error, failures=past.failures, quick_retries=past.quick, rng=self._rng, alone=alone)
+        if decision.uses_attempt:
+            call.endpoint.faulted(flight.key)
+        return decision
 
     def failed(self, call: Call, error: TransientError, decision: retry.Decision, now: float, *, held: float) -> Fate:
         """Whether and when the flight of a failed call tries again; the failure holds the whole lane for `held`
@@ -71,7 +77,7 @@ class Recovery:
         flight, patience, past = call.flight, self.patience, call.flight.retries
         on_trial = call.endpoint.health is Health.TRIAL
         rests = self.blames(call, error, decision, now)
-        counts = decision.uses_attempt and not rests
+        counts = decision.uses_attempt and (decision.spoke or not rests)
         flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
         if not counts and not decision.quick:
             patience.failing(now)
@@ -82,20 +88,31 @@ class Recovery:
         if reason := patience.reason_to_give_up(flight.retries, error, now):
             return patience.unavailable(reason)
         wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
-        if on_trial and rests and decision.endpoint == "count" and flight.waiters:
+        if flight.waiters and (
+            on_trial and decision.endpoint == "count" and not decision.spoke if rests else self._is_doubtful(call)
+        ):
             self.doubt.ask_witness(flight, now)  # a better trial than one more of those that fail
         return wait
 
     def blames(self, call: Call, error: TransientError, decision: retry.Decision, now: float) -> bool:
         """Whether a failure gets the call's endpoint rested."""
         flight, endpoint = call.flight, call.endpoint
-        proven = endpoint.answers_since(flight.retries.tried_at)  # then it is the request
+        past = flight.retries  # the request is to blame for what fails while others are answered
+        works = endpoint.works_without(flight.key, failing_since=past.began_at)
+        proven = works or endpoint.answers_since(past.tried_at)
         rests = decision.endpoint == "rest" or (
             decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
         )
         if rests and endpoint.health is not Health.DOWN:
             self.rest(endpoint, error, now)
         return rests
+
+    def _is_doubtful(self, call: Call) -> bool:
+        """Whether a request has just used up some of its attempts while nothing at all was answered."""
+        past = call.flight.retries
+        return (
+            past.attempts == DOUBTED and past.refused_since is None and not call.endpoint.answers_since(past.began_at)
+        )
 
     def hangs(self, call: Call, error: TransientError, now: float) -> None:
         """A call hangs and is asked again. Its endpoint rests if several do of which it has answered none since, while

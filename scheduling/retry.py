@@ -7,14 +7,15 @@
 | Overloaded                | yes     | long back-off, or Retry-After| no              | -              | cut         |
 | ServerFault               | yes     | back-off, or Retry-After     | yes             | counts against | hold        |
 | TimedOut                  | yes     | back-off                     | yes             | counts against | hold        |
-| HalfAnswer                | yes     | back-off                     | yes             | -              | hold        |
+| HalfAnswer                | yes     | back-off                     | yes (+)         | counts against | hold        |
 | ConnectionLost, mid-answer| yes     | back-off                     | yes             | counts against | hold        |
 | ConnectionLost, before    | yes     | at once; 3 times, then as above | no, then yes | -              | -           |
 | Unreachable               | yes     | at once, elsewhere           | no              | rested         | -           |
 | RequestRejected           | no: the request fails |
 | FatalError                | no: the lane stops (WrongForm, where many programs ask: the request fails) |
 
-Of two waits it is the longer one.
+Of two waits it is the longer one. What uses an attempt waits no longer than the second time where its endpoint answers
+nearly all others: then it is the request that fails, and there is nobody to spare.
 
 (*) Not where limits per minute are known: then the rate was too high, and is lower from there on.
 
@@ -23,7 +24,8 @@ out); else the server is to blame, and the lane's patience is over for it.
 
 What uses no attempt is bounded by the lane's patience. RateLimited and SlowDown hold the whole lane (for a moment only
 where a pace is learned from bare refusals: the rest is the request's to wait); the other waits are the request's alone.
-A failure that gets its endpoint rested uses no attempt either: it was not the request's.
+A failure that gets its endpoint rested uses no attempt either: it was not the request's. (+) Half an answer does: a
+server that sends nothing else is there, and waiting for it to come back would be in vain.
 """
 
 import random
@@ -59,7 +61,7 @@ class Decision:
     Attributes:
         then: try "again", fail this "request", stop the "lane", or it was no failure of the call but a "bug".
         wait: seconds before it goes into the queue again.
-        uses_attempt: whether it counts against the request.
+        uses_attempt: whether it counts against the request; spoke: even if its endpoint is rested, for that did answer.
         endpoint: "rest" it, let it "count" against it, or "fine".
         concurrency: "cut", "hold", or "fine".
         hold: the provider counts what we send: nothing of the lane goes before `wait` is over.
@@ -70,6 +72,7 @@ class Decision:
     then: Literal["again", "request", "lane", "bug"]
     wait: float = 0.0
     uses_attempt: bool = False
+    spoke: bool = False
     endpoint: Literal["rest", "count", "fine"] = "fine"
     concurrency: Literal["cut", "hold", "fine"] = "fine"
     hold: bool = False
@@ -83,7 +86,7 @@ class Retries(NamedTuple):
     Attributes:
         failures: failed calls, immediate retries not counted; attempts: those that count against the request.
         quick: immediate retries.
-        tried_at: when the last one of the attempts failed; None before the first.
+        began_at, tried_at: when the first and the last of the attempts failed; None before the first.
         refused_since: when the failures that do not count began; None if the last one counted.
     """
 
@@ -92,13 +95,15 @@ class Retries(NamedTuple):
     quick: int = 0
     refused_since: float | None = None
     tried_at: float | None = None
+    began_at: float | None = None
 
     def after(self, *, counts: bool, quick: bool, now: float) -> "Retries":
         """And one more failure."""
         if quick:
             return self._replace(quick=self.quick + 1, refused_since=None)
         if counts:
-            return Retries(self.failures + 1, self.attempts + 1, self.quick, tried_at=now)
+            began_at = now if self.began_at is None else self.began_at
+            return Retries(self.failures + 1, self.attempts + 1, self.quick, tried_at=now, began_at=began_at)
         since = now if self.refused_since is None else self.refused_since
         return self._replace(failures=self.failures + 1, refused_since=since)
 
@@ -109,8 +114,12 @@ def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) ->
     return wait * (1 - JITTER * rng.random())
 
 
-def decide(error: BaseException, *, failures: int, quick_retries: int, rng: random.Random) -> Decision:
-    """The table above. `failures`: how often this request failed before, immediate retries not counted."""
+def decide(
+    error: BaseException, *, failures: int, quick_retries: int, rng: random.Random, alone: bool = False
+) -> Decision:
+    """The table above. `failures`: how often this request failed before, immediate retries not counted; `alone`: while
+    its endpoint answered nearly all others."""
+    own = min(failures, 1) if alone else failures
     match error:
         case RequestRejected():
             return Decision(then="request")
@@ -126,12 +135,15 @@ def decide(error: BaseException, *, failures: int, quick_retries: int, rng: rand
         case ConnectionLost(before_answer=True) if quick_retries < QUICK_RETRIES:
             return Decision(then="again", quick=True)
         case HalfAnswer():
-            return Decision(then="again", wait=_wait(error, failures, rng), uses_attempt=True, concurrency="hold")
+            wait = _wait(error, own, rng)
+            return Decision(
+                then="again", wait=wait, uses_attempt=True, spoke=True, endpoint="count", concurrency="hold"
+            )
         case ServerFault() | TimedOut() | ConnectionLost():
-            wait = _wait(error, failures, rng)
+            wait = _wait(error, own, rng)
             return Decision(then="again", wait=wait, uses_attempt=True, endpoint="count", concurrency="hold")
         case TransientError():
-            return Decision(then="again", wait=_wait(error, failures, rng), uses_attempt=True)
+            return Decision(then="again", wait=_wait(error, own, rng), uses_attempt=True)
         case BackendError():
             return Decision(then="request")
     return Decision(then="bug")

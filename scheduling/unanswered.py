@@ -59,7 +59,7 @@ class Unanswered:
         self.recovery.heard(error)
         self._books.failed(call, error, now)
         if isinstance(error, TransientError):
-            decision = self.recovery.decide(flight, error)
+            decision = self.recovery.decide(call, error)
             held = self._throttle.holds(error, decision)
             self._throttle.failed(call.reservation, error, decision, now)
             if _was_its_last(flight):

@@ -37,7 +37,7 @@ REMEDIES: list[tuple[Billing, str, Remedy]] = [
     ("tokens", "last room wanted", "ask beside"),
     ("tokens", "room wanted", "ask beside"),
     ("tokens", "queued room wanted", "wait"),
-    ("tokens", "queued", "wait"),
+    ("tokens", "queued", "break off"),
     ("tokens", "last wanted", "break off"),
     ("tokens", "last room", "break off"),
     ("time", "last room wanted", "ask beside"),
@@ -123,7 +123,9 @@ def test_a_failure_of_one_says_nothing_of_the_other(billing: Billing, newest: bo
     if how == "gone":
         assert rig.pump(106) + rig.happen("probe ok", 106) == "look"
     assert rig.happen("fail 1 half", 106) in ("", "send 1")
-    assert rig.out or rig.pump(200) == "send 1"
+    if not rig.out and rig.pump(200) == "look":
+        rig.happen("probe ok", 200)
+    assert rig.out
     assert rig.happen("answer 1", 201) == "1 answered"
 
 
@@ -179,7 +181,7 @@ def test_what_is_told_of_a_call_that_hangs_says_how_long_and_which_it_was() -> N
     rig = rig_with_two_out("time")
     told = [event for event in rig.events if isinstance(event, Retried)]
     assert [(event.attempt, event.wait, event.reason) for event in told] == [
-        (1, 0.0, "Hung: lane gave no answer for 4.4 seconds.")
+        (1, 0.0, "lane gave no answer for 4.4 seconds.")
     ]
 
 
@@ -364,6 +366,10 @@ def test_what_others_pay_for_with_the_same_purse_comes_before() -> None:
     rig = rig_that_knows("tokens")
     dear = Prices(input=1e6, cached=1e6, output=1e6)
     other = Rig(LaneSettings(concurrency=2, prices=dear), flights=rig.flights, name="other")
+    other.ask(9, 0)
+    other.pump(0)
+    other.land(9, 1)
+    other.done.clear()
     needed = other.state.upper_bound(Flight("", ask(2), Asker("", Account(), []), home=other.state, priority=()))
     account = Account("run", Budget(dollars=1.5 * needed.dollars))
     rig.ask(1, AT, account=account)

@@ -1,6 +1,7 @@
 """Budgets: never overshot by parallel calls, used up to the last call that fits, and a clean stop."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import ANSWER_TOKENS, PROMPT_TOKENS, Server, ask, now
 
-from metaspo.backends import Completion, HalfAnswer, Message, RateLimited, Reply, Request, Usage
+from metaspo.backends import Completion, HalfAnswer, Message, RateLimited, Reply, Request, RequestRejected, Usage
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import (
@@ -22,7 +23,9 @@ from metaspo.scheduling import (
     LaneSettings,
     Prices,
 )
+from metaspo.scheduling.books import UNSEEN
 from metaspo.scheduling.budget import CALLS_AHEAD, Cost, Purse
+from metaspo.scheduling.estimate import TokenEstimator, size_of
 
 PRICES = Prices(input=1_000.0, cached=500.0, output=2_000.0)
 
@@ -104,6 +107,42 @@ def test_a_cap_holds_when_long_prompts_follow_short_ones(budget: Budget, letter:
         assert spent.calls > 100
         assert budget.tokens is None or spent.tokens <= budget.tokens
         assert budget.dollars is None or spent.dollars <= budget.dollars + 1e-9
+
+    run_virtual(main())
+
+
+class UnlimitedServer(Server):
+    """Its answers are paid for far beyond what a request allows, as where reasoning is counted beside it."""
+
+    async def complete(self, request: Request, *, time_limit: float) -> Reply:
+        reply = await super().complete(request, time_limit=time_limit)
+        return reply._replace(completion=replace(reply.completion, usage=Usage(10, 500)))
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.parametrize("calls", [1, 4, 40])
+def test_near_a_cap_one_call_goes_before_others_and_tells_what_they_may_take(calls: int, refused: int) -> None:
+    """A provider that counts beyond the limit passes a cap by one call at the most; further away nobody waits."""
+
+    async def main() -> None:
+        server, left = UnlimitedServer(), refused
+
+        def plan(request: Request) -> None:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise RequestRejected("too long")
+
+        server.plan = plan
+        asked = [ask(number, max_tokens=20) for number in range(40)]
+        lane = Lane("lane", [server], LaneSettings(concurrency=8))
+        bound = sum(TokenEstimator().upper_bound(size_of(asked[0])))
+        account = Account("run", Budget(tokens=calls * bound))
+        async with Gateway([lane], store=MemoryStore()) as gateway:
+            with suppress(BudgetExhausted):
+                await gateway.complete_many(asked, lane="lane", account=account)
+        assert account.purse.spent.tokens <= max(calls * bound, 510)
+        assert server.peak == (8 if calls > UNSEEN else 1)
 
     run_virtual(main())
 

@@ -4,6 +4,7 @@ where it does not. What one model is told stops no other one, nor for ever."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 from scheduling_world import Server, ask, now
@@ -62,6 +63,35 @@ async def test_requests_that_fail_while_others_are_answered_are_results_of_their
     assert isinstance(given_up, GivenUp)
     assert str(error) in str(given_up)
     assert account.statistics().total.failed == 2
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("bad", [1, 2, 5])
+async def test_a_request_that_alone_fails_is_given_up_soon_also_when_nothing_else_is_left_to_ask(bad: int) -> None:
+    """Its attempts follow each other as fast as is decent."""
+    server, settings = Server(), LaneSettings(concurrency=8)
+    server.plan = failing(ServerFault("500"), *range(bad))
+    async with Gateway([Lane("lane", [server], settings)], store=MemoryStore()) as gateway:
+        answers = await gateway.complete_many([ask(n) for n in range(40)], lane="lane")
+        assert sum(isinstance(one, GivenUp) for one in answers) == bad
+        assert now() <= 40
+        assert len(server.calls) <= 40 + bad * settings.attempts + 10
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("share", [0.4, 0.9])
+async def test_who_fails_among_many_that_do_is_given_all_the_time(share: float) -> None:
+    """A minute in which a server fails at most of what it is asked costs no request its answer."""
+    server, luck = Server(latency=0.2), Random("a bad minute")
+
+    def plan(request: Request) -> None:
+        if now() < 60 and luck.random() < share:
+            raise ServerFault("500")
+
+    server.plan = plan
+    async with Gateway([Lane("lane", [server], LaneSettings(concurrency=8))], store=MemoryStore()) as gateway:
+        answers = await gateway.complete_many([ask(n) for n in range(300)], lane="lane")
+    assert all(isinstance(one, Completion) for one in answers)
 
 
 async def in_one_batch(gateway: Gateway) -> list[object]:

@@ -622,7 +622,7 @@ def test_after_a_success_an_endpoints_next_rest_is_the_first_ones() -> None:
     endpoint = Endpoint(Server())
     waits = [endpoint.rest() for _ in range(3)]
     assert waits == [FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST]
-    endpoint.succeed(0.0)
+    endpoint.succeed("a", 0.0)
     assert endpoint.rest() == FIRST_REST
 
 

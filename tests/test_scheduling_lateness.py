@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_scheduling_lane_state import Rig
 
-from metaspo.scheduling import Account, LaneSettings
+from metaspo.scheduling import Account, Budget, LaneSettings
 from metaspo.scheduling.calls_out import LOOK_AGAIN, LOOK_AT_FEW, MANY
 from metaspo.scheduling.lateness import ENOUGH, FEW, FIRST, LAST_TIMES, SHARE, SOONEST, TIMES, Lateness
 from metaspo.scheduling.settings import Billing
@@ -150,19 +150,21 @@ def test_where_later_calls_are_answered_a_late_one_is_asked_again_and_where_only
         assert (f"abort {late}" in rig.pump(AT + limit(last=False) + LOOK_AGAIN).split(", ")) is asked_again
 
 
-def test_where_tokens_cost_money_nothing_is_asked_twice_while_something_else_can_be() -> None:
-    """And what is broken off is booked at the most it can have cost."""
-    rig, account = rig_that_knows("tokens", concurrency=1), Account("run")
+@pytest.mark.parametrize("capped", [False, True])
+def test_what_hangs_in_a_slot_that_others_wait_for_is_broken_off_where_tokens_cost_money_too(capped: bool) -> None:
+    """It is booked at the most it can have cost. Where the cap has no room for that twice, it is waited for."""
+    rig, account = rig_that_knows("tokens", concurrency=1), Account("run", Budget(calls=1 if capped else None))
     rig.ask(1, AT, account=account)
     rig.ask(2, AT)
     assert rig.pump(AT) == "send 1"
-    assert rig.pump(AT + 5 * limit()) == ""
-    rig.leave(2, 200)
-    assert rig.pump(201) == "abort 1"
+    assert rig.pump(AT + 5 * limit()) == ("" if capped else "abort 1")
+    if capped:
+        return
     most = account.purse.reserved
-    rig.happen("ended 1", 201)
+    assert rig.happen("ended 1", 201) == "send 1"
     assert account.purse.spent == most
     assert rig.out[-1][0] == 1
+    rig.leave(2, 202)
     for at in (10_000, 20_000):
         rig.pump(at)
         if rig.out:

@@ -158,7 +158,10 @@ def test_what_may_have_been_worked_on_is_charged() -> None:
         (Overloaded("x"), Decision(then="again", concurrency="cut", keeps_slot=True)),
         (ServerFault("x"), Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold")),
         (TimedOut("x"), Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold")),
-        (HalfAnswer("x"), Decision(then="again", uses_attempt=True, concurrency="hold")),
+        (
+            HalfAnswer("x"),
+            Decision(then="again", uses_attempt=True, spoke=True, endpoint="count", concurrency="hold"),
+        ),
         (
             ConnectionLost("x", before_answer=False),
             Decision(then="again", uses_attempt=True, endpoint="count", concurrency="hold"),
@@ -202,5 +205,5 @@ def test_what_a_request_has_met_is_counted_by_kind() -> None:
     assert begun == Retries(failures=2, refused_since=5.0)
     assert begun.after(counts=False, quick=True, now=9.0) == Retries(failures=2, quick=1)
     tried = begun.after(counts=False, quick=True, now=9.0).after(counts=True, quick=False, now=10.0)
-    assert tried == Retries(failures=3, attempts=1, quick=1, tried_at=10.0)
-    assert tried.after(counts=False, quick=False, now=11.0) == Retries(4, 1, 1, 11.0, 10.0)
+    assert tried == Retries(failures=3, attempts=1, quick=1, tried_at=10.0, began_at=10.0)
+    assert tried.after(counts=False, quick=False, now=11.0) == Retries(4, 1, 1, 11.0, 10.0, 10.0)
