@@ -8,6 +8,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed (the extra `fast`), whose clock counts whole milliseconds; else asyncio's own."""
     if find_spec("uvloop") is None:
         return asyncio.new_event_loop()
-    import uvloop
+    from metaspo.backends.forkable_loop import ForkableLoop
 
-    return uvloop.new_event_loop()
+    return ForkableLoop()

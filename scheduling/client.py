@@ -105,11 +105,11 @@ class Client:
         self._dropped = weakref.finalize(self, close_dropped, self._process, self._thread, self._opened)
         self._dropped.atexit = False  # which is too late
         try:
+            close_at_exit(self, self._thread)
             self._thread.run(self._open())
         except BaseException:
             self.close()
             raise
-        close_at_exit(self, self._thread)
 
     def __repr__(self) -> str:
         return f"<Client lanes={list(self._lanes)} cache={'memory' if not self._cache else 'kept'}>"

@@ -1,7 +1,8 @@
-"""How a client ends: closed, dropped, or with the interpreter."""
+"""How a client ends: closed, dropped, with the interpreter, or never, in a fork of the process that made it."""
 
 import asyncio
 import atexit
+import ctypes
 import os
 import threading
 import warnings
@@ -11,7 +12,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
 
+from metaspo.scheduling.failures import CallFailed
 from metaspo.scheduling.loop_thread import LoopThread
+
+_open: "weakref.WeakSet[Closable]" = weakref.WeakSet()
 
 
 class Closable(Protocol):
@@ -20,6 +24,17 @@ class Closable(Protocol):
     def close(self) -> None:
         """Idempotent."""
         ...
+
+
+def _leave_to_parent() -> None:
+    """In a fork: what is open in the parent is never freed here, or else its connections, which are the parent's to
+    close, would say at the end that nobody has closed them."""
+    for client in tuple(_open):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 async def end_left(thread: LoopThread) -> None:
@@ -45,7 +60,9 @@ def close_dropped(process: int, thread: LoopThread, opened: AsyncExitStack) -> N
 
 
 def close_at_exit(client: Closable, thread: LoopThread) -> None:
-    """Before the interpreter's own pools of threads are shut, which keep answers: `atexit` comes too late."""
+    """Before the interpreter's own pools of threads are shut, which keep answers: `atexit` comes too late. Raises
+    `CallFailed` where that was already."""
+    _open.add(client)
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
     reference, process, running = weakref.ref(client), os.getpid(), weakref.ref(thread)  # itself, as long as it runs
 
@@ -55,4 +72,7 @@ def close_at_exit(client: Closable, thread: LoopThread) -> None:
         elif (ending := running()) is not None and process == os.getpid():
             ending.join()
 
-    register(close)
+    try:
+        register(close)
+    except RuntimeError as late:
+        raise CallFailed("No client can be made any more: the interpreter is ending.", kind="closed") from late

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -11,18 +12,34 @@ from metaspo.console import HurriedInterrupt
 from metaspo.running import run_async
 
 
-async def _module_of_the_loop() -> str:
-    return type(asyncio.get_running_loop()).__module__
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def test_a_command_runs_on_uvloop_where_it_is_installed() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    assert isinstance(run_async(_running_loop()), uvloop.Loop)
+
+
+def test_names_are_looked_up_on_uvloop_as_on_asyncios_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address and a port by number in no thread; a name, and what nobody knows, as asyncio does."""
     pytest.importorskip("uvloop")
-    assert run_async(_module_of_the_loop()).startswith("uvloop")
+
+    async def found() -> list[object]:
+        loop, tcp = asyncio.get_running_loop(), socket.SOCK_STREAM
+        asked = [("127.0.0.1", 80), ("::1", "80"), ("localhost", 80), ("127.0.0.1", "no-such-port")]
+        every = (loop.getaddrinfo(host, port, type=tcp) for host, port in asked)
+        told = await asyncio.gather(*every, return_exceptions=True)
+        return [type(each) if isinstance(each, BaseException) else each for each in told]
+
+    ours = run_async(found())
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert ours == run_async(found())
 
 
 def test_a_command_runs_on_asyncios_loop_where_uvloop_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)  # as where it cannot be imported
-    assert run_async(_module_of_the_loop()).startswith("asyncio")
+    assert type(run_async(_running_loop())).__module__.startswith("asyncio")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")

@@ -33,6 +33,7 @@ from metaspo.backends import (
     UnknownModel,
     WrongForm,
 )
+from metaspo.bench.overhead import fast_server
 from metaspo.cache import MemoryStore, StoreError
 from metaspo.scheduling import (
     Budget,
@@ -421,6 +422,50 @@ def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
         client.close()
         client._process = os.getpid()
         assert client.complete(ask("q")).text == "q/0"
+
+
+FORKS = """
+import gc, os, sys, weakref
+if "{loop}" == "asyncio":
+    sys.modules["uvloop"] = None
+from metaspo import Client, Lane, Message, OpenAICompatible, Request
+client = Client([Lane("m", [OpenAICompatible("{url}")])])
+before, after = (Request(model="m", messages=(Message("user", text),)) for text in ("before", "after"))
+client.complete(before)
+child = os.fork()
+if not child:
+    {child}
+    sys.exit()
+print(os.waitpid(child, 0)[1], client.complete(after).finish_reason)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("child", ["pass", "kept = weakref.ref(client); del client; gc.collect(); assert kept()"])
+def test_a_child_that_was_forked_ends_without_a_word_and_its_parent_goes_on(loop: str, child: str) -> None:
+    """As a web server's workers do, whether they use a client or not."""
+    with fast_server() as url:  # which keeps connections
+        program = FORKS.format(loop=loop, url=url, child=child)
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (run.stdout, run.stderr) == ("0 stop\n", "")
+
+
+def test_a_client_that_comes_when_the_interpreter_ends_says_so() -> None:
+    program = """
+import atexit
+from metaspo import Client, Lane, OpenAICompatible
+from metaspo.scheduling import CallFailed
+def late():
+    try:
+        Client([Lane("m", [OpenAICompatible("http://127.0.0.1:9/v1")])])
+    except (CallFailed, RuntimeError) as refused:  # Python's own, where no thread can be started any more
+        print(refused)
+atexit.register(late)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "interpreter" in run.stdout
+    assert run.stderr == ""
 
 
 @pytest.mark.parametrize(
