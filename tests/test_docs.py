@@ -23,6 +23,7 @@ from metaspo.engine.strategies import OuterContext, OuterStrategy
 from metaspo.engine.studies.grid import GridConfig
 from metaspo.engine.tasks.answer_spec import ANSWER_KINDS
 from metaspo.engine.tasks.spec_table import SpecTable
+from metaspo.serving.config import ServeConfig
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,17 +33,17 @@ def tables_below(table: type[BaseModel]) -> list[type[BaseModel]]:
     return [each for below in table.__subclasses__() for each in (below, *tables_below(below))]
 
 
-FILES = (RunConfig, GridConfig)  # whose modules bring those of all tables
+FILES = (RunConfig, GridConfig, ServeConfig)  # whose modules bring those of all tables
 TABLES = [table for table in tables_below(SpecTable) if table.__module__.startswith("metaspo.")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-OF_CONFIGS = ("config", "compare", "judges")  # the pages that between them say every key
+OF_CONFIGS = ("config", "compare", "judges", "serve")  # the pages that between them say every key
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 def test_every_key_of_a_config_is_documented(table: type[BaseModel]) -> None:
     pages = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in OF_CONFIGS)
-    code = re.findall(r"```.*?```|`[^`\n]+`", pages, re.DOTALL)
+    code = re.findall(r"```.*?```|`[^`\n]+`|^ {4}[^\n]*", pages, re.DOTALL | re.MULTILINE)
     assert set(table.model_fields) <= set(re.findall(r"\w+", " ".join(code)))
 
 
