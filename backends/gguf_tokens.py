@@ -40,7 +40,7 @@ _NUMBERS: Final[Mapping[int, str]] = {
 }
 _TEXT, _LIST = 8, 9
 _WANTED: Final = frozenset({f"tokenizer.ggml.{name}" for name in ("model", "pre", "tokens", "merges")})
-MOST: Final = 10_000_000  # entries of a list, or bytes of a text: a file that claims more is broken
+MAX_LENGTH: Final = 10_000_000  # entries of a list, or bytes of a text: a file that claims more is broken
 
 
 def tokenizer_in(path: Path) -> "Tokenizer":
@@ -71,7 +71,7 @@ def _table(file: BinaryIO) -> dict[str, Any]:
         raise ValueError("this is no GGUF file")
     _, _, entries = _unpacked(file, "<IQQ")
     table: dict[str, Any] = {}
-    for _ in range(min(entries, MOST)):
+    for _ in range(min(entries, MAX_LENGTH)):
         name = _text(file)
         (kind,) = _unpacked(file, "<I")
         value = _value(file, kind)
@@ -86,7 +86,7 @@ def _value(file: BinaryIO, kind: int) -> Any:  # noqa: ANN401 - whatever the fil
     if kind != _LIST:
         return _unpacked(file, _NUMBERS[kind])[0]
     inner, count = _unpacked(file, "<IQ")
-    if count > MOST:
+    if count > MAX_LENGTH:
         raise ValueError(f"a list of {count} entries")
     if inner in _NUMBERS:
         return _unpacked(file, f"<{count}{_NUMBERS[inner][1:]}")
@@ -95,7 +95,7 @@ def _value(file: BinaryIO, kind: int) -> Any:  # noqa: ANN401 - whatever the fil
 
 def _text(file: BinaryIO) -> str:
     (size,) = _unpacked(file, "<Q")
-    if size > MOST:
+    if size > MAX_LENGTH:
         raise ValueError(f"a text of {size} bytes")
     return file.read(size).decode()
 

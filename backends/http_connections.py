@@ -14,7 +14,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 _TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
-_MOST_SPOILT = 100  # kept connections that are passed over by one request
+_MAX_SPOILT = 100  # kept connections that are passed over by one request
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
 
 
@@ -82,7 +82,7 @@ class Connections:
     async def _connect(self, target: aiohttp.ClientRequest) -> Connection:
         """One over which nothing has come that nobody asked for: that would be taken for the answer to what is sent
         next, such as the 408 of a server that lets go of an idle connection."""
-        for _ in range(_MOST_SPOILT):
+        for _ in range(_MAX_SPOILT):
             connection = await self._connector.connect(target, _NO_TRACES, self._timeout)
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection

@@ -38,7 +38,7 @@ RULE: Final = FORMAT.describe()
 
 SUBJECTS: Final = 2  # skills of its own that a task needs in any world
 MANNERS: Final = 4  # further ones: common to all tasks in a shared world, its own in a world apart
-LEAST, MOST = 0.3, 0.9  # chance of being right with none and with all of the skills that an example needs
+MIN_CHANCE, MAX_CHANCE = 0.3, 0.9  # chance of being right with none and with all of the skills that an example needs
 WORDS: Final = 110  # that a pair of prompts may have before attention suffers
 PER_WORD: Final = 0.0015  # what each further word costs
 HASTE_COST: Final = 0.08
@@ -102,7 +102,7 @@ class World:
         idle = self.distraction * len(skills - self.needs[task])
         tired = PER_WORD * max(0, len(prompts.split()) - WORDS)
         harm = HASTE_COST * (HASTE.name in skills and self.hates_haste(task))
-        return max(0.02, LEAST + (MOST - LEAST) * met - idle - tired - harm)
+        return max(0.02, MIN_CHANCE + (MAX_CHANCE - MIN_CHANCE) * met - idle - tired - harm)
 
     def worth(self, system: str, user_prompts: Mapping[str, Sequence[str]], tasks: Sequence[Task]) -> float:
         """The mean chance of being right on the test splits of tasks that a system prompt gives with user prompts."""

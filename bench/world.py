@@ -26,7 +26,7 @@ from metaspo.bench.workload import (
 )
 
 FIRST_QUALITY = 0.5
-LEAST, MOST = 0.02, 0.98
+MIN_QUALITY, MAX_QUALITY = 0.02, 0.98
 _SYSTEM, _USER = re.compile(r"\[system ([+-][\d.]+)\]"), re.compile(r"\[user ([+-][\d.]+)\]")
 
 
@@ -55,7 +55,7 @@ class World:
 
     def quality(self, system: str, user: str) -> float:
         """The probability that the base model is right under the pair."""
-        return min(MOST, max(LEAST, FIRST_QUALITY + _mark(_SYSTEM, system) + _mark(_USER, user)))
+        return min(MAX_QUALITY, max(MIN_QUALITY, FIRST_QUALITY + _mark(_SYSTEM, system) + _mark(_USER, user)))
 
     def parameters(self) -> dict[str, object]:
         """By name, for reports."""

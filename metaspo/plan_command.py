@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metaspo.engine.studies.needs import Need
     from metaspo.engine.studies.scale import AtScale
 
-MOST = 100_000  # replicas
+MAX_REPLICAS = 100_000  # replicas
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -150,8 +150,12 @@ def _scales(
 def _numbers(option: str, text: str, *, least: int) -> list[int]:
     """Numbers between commas, each once, in order. Raises `ConfigError`."""
     parts = [part.strip() for part in text.split(",")] if text else []
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 and least <= int(part) <= MOST for part in parts):
-        raise ConfigError(f"{option} {text}: give numbers from {least} to {MOST:,} with commas between them: 1,4,16")
+    if not all(
+        part.isascii() and part.isdigit() and len(part) < 10 and least <= int(part) <= MAX_REPLICAS for part in parts
+    ):
+        raise ConfigError(
+            f"{option} {text}: give numbers from {least} to {MAX_REPLICAS:,} with commas between them: 1,4,16"
+        )
     return sorted({int(part) for part in parts})
 
 

@@ -19,7 +19,7 @@ from metaspo.scheduling.settings import LaneSettings
 
 LOOK_AGAIN, LOOK_AT_FEW = 0.5, 0.1  # seconds between looks at calls that may be late, at least: at many, at few
 MANY = 256
-MOST_OUT = 3  # calls of one request at once
+MAX_OUT = 3  # calls of one request at once
 OVERDUE = 5.0  # seconds that a backend gets beyond its time limit before its call is broken off
 UNSTORED = 8  # answers that may be on their way to the store beside a full lane; in wider lanes, one for each slot
 
@@ -106,7 +106,7 @@ class CallsOut:
     def start_beside(self, late: Call, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """One more goes, for the request of a call that hangs; where too many of it are out, in place of the first."""
         self._lateness.note_asked_again()
-        if len(late.flight.out) >= MOST_OUT:
+        if len(late.flight.out) >= MAX_OUT:
             self.abort(late.flight.out[0], self.hung(late.flight.out[0], now))
         return self.start(late.flight, endpoint, funds, reservation, now)
 
@@ -182,7 +182,7 @@ class CallsOut:
 
     def _few(self, limit: int) -> bool:
         """Whether at most so many requests are out."""
-        return self.in_flight <= MOST_OUT * limit and len({call.flight for call in self._calls}) <= limit
+        return self.in_flight <= MAX_OUT * limit and len({call.flight for call in self._calls}) <= limit
 
     def _newest_is_late(self, now: float) -> bool:
         """Whether all that are out are."""

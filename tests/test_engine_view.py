@@ -27,7 +27,7 @@ from metaspo.engine.journal.events import (
 from metaspo.engine.journal.history import Point, Proposed
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.proposals import Proposals
-from metaspo.engine.journal.view import Barriers, RunView, Wait, WatchedJournal
+from metaspo.engine.journal.view import Barriers, BarrierWait, RunView, WatchedJournal
 from metaspo.scheduling import Cost
 
 FIRST = {"": "S", "a": "A", "b": "B"}
@@ -271,8 +271,8 @@ def test_waits_and_seconds_are_the_last_sessions_and_luck_is_any_ones() -> None:
     ]
     view = RunView.of([*before, *after])
     waits = (
-        Wait(address="iter=1/inner", seconds=4.0, waited=1.0, idle=0.5),
-        Wait(address="iter=2/inner", seconds=1.0, waited=0.25, idle=0.75),
+        BarrierWait(address="iter=1/inner", seconds=4.0, waited=1.0, idle=0.5),
+        BarrierWait(address="iter=2/inner", seconds=1.0, waited=0.25, idle=0.75),
     )
     assert view.barriers == Barriers(idle=1.25, share=0.25, each=waits)
     assert (view.optimism, view.start.name, view.seconds) == ("some luck", "again", 3.0)

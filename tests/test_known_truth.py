@@ -24,8 +24,8 @@ from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, named  # noqa: E
 from metaspo.bench.known_truth_world import (  # noqa: E402
     BASE,
     FORMAT,
-    LEAST,
-    MOST,
+    MAX_CHANCE,
+    MIN_CHANCE,
     SOURCES,
     WRITER,
     World,
@@ -102,11 +102,11 @@ def test_naming_what_is_needed_helps_and_anything_else_does_not(seed: int, share
     world = World(seed, shared=shared, entangled=entangled)
     subject, manner = first_needs(world)
     other = next(name for name in CATALOGUE if name not in world.needs[SOURCES[0]])
-    assert chance(world) == LEAST
-    assert chance(world, subject, manner) == pytest.approx(MOST)
-    assert LEAST < chance(world, subject) < MOST
-    assert (chance(world, manner) > LEAST) is not entangled
-    assert chance(world, subject, manner, other) < MOST - 0.01
+    assert chance(world) == MIN_CHANCE
+    assert chance(world, subject, manner) == pytest.approx(MAX_CHANCE)
+    assert MIN_CHANCE < chance(world, subject) < MAX_CHANCE
+    assert (chance(world, manner) > MIN_CHANCE) is not entangled
+    assert chance(world, subject, manner, other) < MAX_CHANCE - 0.01
 
 
 @given(st.integers(0, 200))

@@ -14,7 +14,7 @@ from test_scheduling_lateness import AT, SLOW, limit, overtake, rig_that_knows
 from metaspo.backends import Request
 from metaspo.cache import MemoryStore, request_key
 from metaspo.scheduling import Account, Budget, Cost, Gateway, Lane, LaneSettings, Prices, Retried
-from metaspo.scheduling.calls_out import LOOK_AT_FEW, MOST_OUT
+from metaspo.scheduling.calls_out import LOOK_AT_FEW, MAX_OUT
 from metaspo.scheduling.flight import Flight
 from metaspo.scheduling.lateness import ENOUGH, Remedy, remedy
 from metaspo.scheduling.settings import Billing
@@ -333,7 +333,7 @@ def test_so_many_are_out_at_most_and_the_oldest_makes_room_for_the_next() -> Non
     at = AT + SLOW
     rig.ask(1, at)
     assert rig.pump(at) == "send 1"
-    for _ in range(MOST_OUT - 1):
+    for _ in range(MAX_OUT - 1):
         at += limit() + LOOK_AT_FEW
         assert rig.pump(at) == "send 1"
     at += limit() + LOOK_AT_FEW

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_serializer, field_validator, m
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
-from metaspo.engine.config.bounds import LARGEST, MOST
+from metaspo.engine.config.bounds import LARGEST, MAX_COUNT
 from metaspo.engine.config.table import Table
 from metaspo.engine.config.vllm_table import VllmTable
 from metaspo.engine.prompts import Roles
@@ -100,7 +100,7 @@ class ModelTable(Table):
         default=None, description='"none" for a model that takes none'
     )
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int = Field(default=1024, ge=1, le=10 * MOST)
+    max_tokens: int = Field(default=1024, ge=1, le=10 * MAX_COUNT)
     token_limit_parameter: TokenLimitParameter | None = Field(
         default=None, description="the name under which the server takes max_tokens, if it is not the usual one"
     )
@@ -109,7 +109,7 @@ class ModelTable(Table):
     )
     stop: tuple[str, ...] = ()
     extra: dict[str, Any] = Field(default_factory=dict, description="further fields of the request body")
-    concurrency: Annotated[int, Field(ge=1, le=MOST)] | Literal["auto"] = "auto"
+    concurrency: Annotated[int, Field(ge=1, le=MAX_COUNT)] | Literal["auto"] = "auto"
     tier: int | None = Field(
         default=None, ge=0, le=1_000, description="usage tier: takes the limits from the model's facts"
     )
@@ -121,7 +121,7 @@ class ModelTable(Table):
         default="", pattern=GROUP, description="processes that name the same one keep the limits a minute together"
     )
     time_limit: float = Field(default=600, gt=0, allow_inf_nan=False, description="seconds for one attempt")
-    attempts: int = Field(default=8, ge=1, le=MOST)
+    attempts: int = Field(default=8, ge=1, le=MAX_COUNT)
     patience: float = Field(default=900, gt=0, allow_inf_nan=False, description="seconds to wait while nothing answers")
     first_patience: float = Field(
         default=15, gt=0, allow_inf_nan=False, description="the same for a server that has never answered"
@@ -130,7 +130,9 @@ class ModelTable(Table):
     tokenizer: PathText = Field(
         default="", description="(base) its tokenizer.json, or a model on Hugging Face whose files are on this machine"
     )
-    context: int | None = Field(default=None, ge=256, le=10 * MOST, description="context of a local model, in tokens")
+    context: int | None = Field(
+        default=None, ge=256, le=10 * MAX_COUNT, description="context of a local model, in tokens"
+    )
     threads: int | None = Field(default=None, ge=1, le=1_000, description="threads of a local model")
     vllm: VllmTable = Field(default=VllmTable(), description='how it is started, with backend = "vllm"')
 

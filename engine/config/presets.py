@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any, Final
 
-from metaspo.engine.config.bounds import MOST
+from metaspo.engine.config.bounds import MAX_COUNT
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
@@ -49,7 +49,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
         gated: whether candidates pass a gate before they are scored in full: not if the rounds are raced.
     """
     each = calls // max(sources, 1)
-    rows = min(max(MIN_ROWS, isqrt(each)), MOST)
+    rows = min(max(MIN_ROWS, isqrt(each)), MAX_COUNT)
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}

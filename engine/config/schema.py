@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from metaspo.backends.base_url import holds_key
 from metaspo.cache import PASSWORD, check_location, holds_password, is_server
-from metaspo.engine.config.bounds import LARGEST, LONGEST_NAME, MAX_CALLS, MOST
+from metaspo.engine.config.bounds import LARGEST, LONGEST_NAME, MAX_CALLS, MAX_COUNT
 from metaspo.engine.config.model_table import GROUP, ModelTable
 from metaspo.engine.config.table import Table
 from metaspo.engine.config.wording import Wording
@@ -37,7 +37,7 @@ class InnerTable(Table):
     demonstrations: int = Field(
         default=0, ge=0, le=100, description="right answers shown in one candidate of each round; 0: none is shown any"
     )
-    gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
+    gate: int = Field(default=0, ge=0, le=MAX_COUNT, description=GATE)
 
 
 class OuterTable(Wording):
@@ -47,7 +47,7 @@ class OuterTable(Wording):
     options: dict[str, Any] = Field(default_factory=dict, description="the strategy's own settings")
     candidates: int = Field(default=9, ge=0, le=10_000, description="0 switches the outer loop off")
     failures: int = Field(default=2, ge=1, le=10_000, description="failures of each task shown per candidate")
-    gate: int = Field(default=0, ge=0, le=MOST, description=GATE)
+    gate: int = Field(default=0, ge=0, le=MAX_COUNT, description=GATE)
     under: Under = Field(
         default="kept", description="which user prompts of a task candidates are scored under, and failures drawn"
     )
@@ -136,7 +136,7 @@ class RunConfig(Table):
     name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", min_length=1, max_length=LONGEST_NAME)
     preset: Literal["metaspo", "metaspo+"] = Field(default="metaspo", description="the shape of what is not said here")
     seed: int = Field(default=42, ge=-LARGEST, le=LARGEST)
-    iterations: int = Field(default=3, ge=0, le=MOST)
+    iterations: int = Field(default=3, ge=0, le=MAX_COUNT)
     ties: Literal["shorter", "earlier"] = Field(
         default="shorter", description="which of two prompts of one score is kept: the shorter one, or the earlier"
     )
@@ -156,7 +156,10 @@ class RunConfig(Table):
         description="also stop on statistical evidence: how often at most a round may select otherwise for it",
     )
     rows: int | None = Field(
-        default=None, ge=1, le=MOST, description="train examples of each source task that the loops look at; else all"
+        default=None,
+        ge=1,
+        le=MAX_COUNT,
+        description="train examples of each source task that the loops look at; else all",
     )
     train_calls: int | None = Field(
         default=None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaspo.engine.journal.events import Malformed, Proposal
 
-LEAST = 3  # lost proposals that are worth a warning, if they are half of all
+MIN_LOST = 3  # lost proposals that are worth a warning, if they are half of all
 TRY = "try a stronger optimizer model or a larger [optimizer] max_tokens"
 
 
@@ -57,7 +57,7 @@ class Proposals:
     @property
     def warning(self) -> str:
         """What the user has to know; "" unless a good part was lost."""
-        if self.unusable < LEAST or 2 * self.unusable < self.made:
+        if self.unusable < MIN_LOST or 2 * self.unusable < self.made:
             return ""
         left = "The others changed no prompt" if self.made > self.unusable else "No prompt was changed"
         return f"{self._few} could be used (the last that could not: {self.last_reason}). {left}: {TRY}."

@@ -17,7 +17,7 @@ Reached = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class BarrierWait:
     """The wait at one barrier; see `events.Barrier`."""
 
     address: str
@@ -32,7 +32,7 @@ class Barriers:
 
     idle: float = 0.0
     share: float = 0.0
-    each: tuple[Wait, ...] = ()
+    each: tuple[BarrierWait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class RunView:
         self._before = self.spent
         if self.sessions > 1:
             self._of_session = History(texts=self._texts)
-        self._waits: list[Wait] = []
+        self._waits: list[BarrierWait] = []
         self._scored = 0
         self._reached: Reached = (0, 0)
 
@@ -110,7 +110,7 @@ class RunView:
             case Spent():
                 self.session, self.spent = event, self._before.plus(event)
             case Barrier(seconds=seconds, waited=waited, idle=idle):
-                self._waits.append(Wait(address=event.address, seconds=seconds, waited=waited, idle=idle))
+                self._waits.append(BarrierWait(address=event.address, seconds=seconds, waited=waited, idle=idle))
             case Optimism():
                 self.optimism = event.says
             case Proposal():

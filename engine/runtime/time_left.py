@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 WINDOWS = (1.0, 0.5)  # of the time so far, over which a speed is measured
 # By 64 simulated runs of many shapes, looked at 39 times each: what is left lies within the range 93 times in 100.
-LEAST, MOST, MAX_LATE = 0.42, 1.08, 0.7
+MIN_TIMES, MAX_TIMES, MAX_LATE = 0.42, 1.08, 0.7
 SAMPLES = 512
 MIN_SECONDS = 3.0  # before which nothing is said
 WIDEST = 10.0  # a range whose ends are further apart says nothing, unless both are within MINUTE
@@ -62,8 +62,8 @@ class TimeLeft:
         slowest, fastest = min(filter(None, speeds), default=None), max(speeds)
         if not slowest:
             return None
-        most = MOST + MAX_LATE * self.settled / self.planned  # what is left last has no round to be dropped from
-        least, most = LEAST * left / fastest, most * left / slowest
+        most = MAX_TIMES + MAX_LATE * self.settled / self.planned  # what is left last has no round to be dropped from
+        least, most = MIN_TIMES * left / fastest, most * left / slowest
         return (least, most) if most <= max(MINUTE, WIDEST * least) else None
 
     def _speed(self, since: float, now: float) -> float:

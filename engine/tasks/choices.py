@@ -8,7 +8,7 @@ from typing import Final
 
 from metaspo.engine.tasks.shown import shown
 
-MOST: Final = len(ascii_uppercase)
+MAX_OPTIONS: Final = len(ascii_uppercase)
 
 
 class ChoiceError(ValueError):
@@ -20,8 +20,8 @@ def option_order(options: Sequence[str], *, question: str, shuffle: bool) -> tup
 
     Raises `ChoiceError` for fewer than two options or more than there are letters.
     """
-    if not 2 <= len(options) <= MOST:
-        raise ChoiceError(f"holds {len(options)} options; there must be 2 to {MOST}")
+    if not 2 <= len(options) <= MAX_OPTIONS:
+        raise ChoiceError(f"holds {len(options)} options; there must be 2 to {MAX_OPTIONS}")
     order = list(range(len(options)))
     if shuffle:
         digest = hashlib.sha256("\n".join([question, *options]).encode()).digest()

@@ -16,7 +16,7 @@ from typing import Any, Final
 _WORKER: Final = Path(__file__).with_name("code_worker.py")
 _WALL: Final = 10  # seconds of waiting for each second of CPU time, on a machine that is busy with something else
 _START_SECONDS: Final = 120.0
-_MOST_OUTPUT: Final = 1 << 20  # bytes of all that the calls return
+_MAX_OUTPUT: Final = 1 << 20  # bytes of all that the calls return
 _LONGEST_ERROR: Final = 200  # characters
 _NO_ANSWER: Final = "it wrote something that is no answer"
 
@@ -108,7 +108,7 @@ def _read(stream: int, deadline: float) -> tuple[bytes, str]:
             if not (part := os.read(stream, 1 << 16)):
                 return bytes(output), ""
             output += part
-            if len(output) > _MOST_OUTPUT:
+            if len(output) > _MAX_OUTPUT:
                 return bytes(output), "it returns too much"
     return bytes(output), "it took too much time"
 
