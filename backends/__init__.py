@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         local_threads,
     )
     from metaspo.backends.model_sources import Progress
-    from metaspo.backends.models import ModelFacts, ModelFactsError, TierLimits, load_models, model_facts
+    from metaspo.backends.models import ModelFacts, TierLimits, model_facts
     from metaspo.backends.openai_api import OpenAIAPI
     from metaspo.backends.openai_compatible import OpenAICompatible
     from metaspo.backends.simulated import Scripted, Simulated
@@ -81,7 +81,6 @@ __all__ = [
     "LocalServerFailed",
     "Message",
     "ModelFacts",
-    "ModelFactsError",
     "ModelFileUnavailable",
     "OpenAIAPI",
     "OpenAICompatible",
@@ -109,7 +108,6 @@ __all__ = [
     "chat_events",
     "fetch_model",
     "json_text",
-    "load_models",
     "local_models",
     "local_revision",
     "local_size",

@@ -43,7 +43,7 @@ class ChatCall(NamedTuple):
     include_usage: bool = False
 
 
-def read_chat_call(body: object, *, revision: str = "") -> ChatCall:
+def read_chat_call(body: object) -> ChatCall:
     """A chat completion's body as a request. Raises `ValueError` with a sentence for what it cannot be."""
     fields = _fields(body)
     model = _model(fields)
@@ -56,7 +56,6 @@ def read_chat_call(body: object, *, revision: str = "") -> ChatCall:
         model=model,
         messages=messages,
         sampling=asked.sampling,
-        revision=revision,
         response_format=asked.response_format,
     )
     return ChatCall(request=request, choices=asked.choices, stream=asked.stream, include_usage=asked.include_usage)
@@ -114,7 +113,7 @@ def _read_manner(given: Mapping[str, Any]) -> _Manner:
     )
 
 
-def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:
+def read_raw_request(path: str, body: object) -> Request:
     """A body for one of `PATHS` as a request. Raises `ValueError` with a sentence for what it cannot be."""
     if path not in PATHS:
         raise ValueError(f"There is no {path!r} here, only {', '.join(PATHS)}.")
@@ -123,7 +122,7 @@ def read_raw_request(path: str, body: object, *, revision: str = "") -> Request:
     if _switch(fields.pop("stream", False), "stream"):
         raise ValueError(f"{path} are answered whole: leave `stream` out.")
     sampling = Sampling(max_tokens=None, temperature=None, extra=json_text(_asked(fields)))
-    return Request(model=model, messages=(), sampling=sampling, revision=revision, path=path)
+    return Request(model=model, messages=(), sampling=sampling, path=path)
 
 
 def read_message(message: object) -> Message:

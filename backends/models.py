@@ -1,16 +1,14 @@
-"""What is known of hosted models: prices, limits, parameters. Data, in `models.toml` and a user's own file."""
+"""What is known of hosted models: prices, limits, parameters. Data, in `models.toml`."""
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from metaspo.backends.base import Usage
 from metaspo.backends.chat_format import TokenLimitParameter
@@ -18,10 +16,6 @@ from metaspo.backends.chat_format import TokenLimitParameter
 _Price = Annotated[float, Field(ge=0)]
 _Count = Annotated[int, Field(gt=0)]
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-
-
-class ModelFactsError(ValueError):
-    """A file of model facts cannot be used; `str()` names the file and the key."""
 
 
 class TierLimits(BaseModel):
@@ -75,76 +69,13 @@ class ModelFacts(BaseModel):
         return (dollars + usage.completion_tokens * self.output_price) / 1e6
 
 
-def load_models(extra: Path | None = None) -> Mapping[str, ModelFacts]:
-    """The facts shipped with metaspo by model name, with those of the file `extra` added and laid over them.
-
-    Raises `ModelFactsError`.
-    """
-    tables = _shipped_tables()
-    if extra is None:
-        return _validate(tables, "models.toml")
-    merged = {name: dict(table) for name, table in tables.items()}
-    for name, table in _read_tables(_read(extra), str(extra)).items():
-        merged.setdefault(name, {}).update(table)
-    return _validate(merged, str(extra))
-
-
-def model_facts(name: str, *, models: Mapping[str, ModelFacts] | None = None) -> ModelFacts | None:
-    """The facts of a model or of the family of a dated snapshot, None if nothing is known of it.
-
-    `models` is what `load_models` gave; by default only what is shipped.
-    """
-    shipped = _shipped_models() if models is None else models
-    return shipped.get(name) or shipped.get(_SNAPSHOT.sub("", name))
+def model_facts(name: str) -> ModelFacts | None:
+    """The facts of a model or of the family of a dated snapshot, None if nothing is known of it."""
+    models = _models()
+    return models.get(name) or models.get(_SNAPSHOT.sub("", name))
 
 
 @cache
-def _shipped_models() -> Mapping[str, ModelFacts]:
-    return load_models()
-
-
-def _shipped_tables() -> dict[str, dict[str, Any]]:
-    text = resources.files("metaspo.backends").joinpath("models.toml").read_text(encoding="utf-8")
-    return _read_tables(text, "models.toml")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelFactsError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ModelFactsError(f"{path} is not UTF-8 text.") from error
-
-
-def _read_tables(text: str, where: str) -> dict[str, dict[str, Any]]:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ModelFactsError(f"{where} is not TOML: {error}.") from error
-    for key in document.keys() - {"models"}:
-        raise ModelFactsError(f"{where}: unknown key {key!r}; models stand in tables named [models.NAME].")
-    tables = document.get("models", {})
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise ModelFactsError(f"{where}: models stand in tables named [models.NAME].")
-    return tables
-
-
-def _validate(tables: Mapping[str, Mapping[str, Any]], where: str) -> Mapping[str, ModelFacts]:
-    models = {}
-    for name, table in tables.items():
-        try:
-            models[name] = ModelFacts.model_validate({"name": name, **table})
-        except ValidationError as error:
-            raise ModelFactsError(f"{where}: {_first_problem(name, error)}.") from error
-    return models
-
-
-def _first_problem(name: str, error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(["models", name, *(str(part) for part in problem["loc"])])
-    if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-    fields = ModelFacts if len(problem["loc"]) == 1 else TierLimits
-    near = difflib.get_close_matches(str(problem["loc"][-1]), fields.model_fields, n=1)
-    return f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+def _models() -> Mapping[str, ModelFacts]:
+    tables = tomllib.loads(resources.files("metaspo.backends").joinpath("models.toml").read_text(encoding="utf-8"))
+    return {name: ModelFacts.model_validate({"name": name, **table}) for name, table in tables["models"].items()}

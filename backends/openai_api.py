@@ -7,7 +7,7 @@ from metaspo.backends.base import Reply, Request
 from metaspo.backends.chat_format import JsonObject, TokenLimitParameter, chat_body
 from metaspo.backends.errors import AccessDenied
 from metaspo.backends.http_endpoint import HttpEndpoint
-from metaspo.backends.models import ModelFacts, model_facts
+from metaspo.backends.models import model_facts
 from metaspo.backends.openai_compatible import OpenAICompatible
 
 OPENAI = "https://api.openai.com/v1"
@@ -25,21 +25,17 @@ class OpenAIAPI(OpenAICompatible):
         *,
         base_url: str | HttpEndpoint | None = None,
         api_key: str | None = None,
-        name: str | None = None,
-        models: Mapping[str, ModelFacts] | None = None,
         limit_parameter: TokenLimitParameter | None = None,
-        probe_limit: float = 10.0,
     ) -> None:
         """`base_url` defaults to $OPENAI_BASE_URL, then to OpenAI's; `api_key` to $OPENAI_API_KEY.
 
-        `models` as `load_models` gives them; `limit_parameter` goes before what they say; `probe_limit` in seconds.
+        `limit_parameter` goes before what the model's facts say.
         """
         endpoint = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
         if isinstance(endpoint, str):
             endpoint = HttpEndpoint(url=endpoint, api_key=api_key or os.environ.get("OPENAI_API_KEY", ""))
-        super().__init__(endpoint, name=name, probe_limit=probe_limit)
+        super().__init__(endpoint)
         self._has_key = endpoint.has_key
-        self._models = models
         self._own_limit_parameter = limit_parameter
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
@@ -53,7 +49,7 @@ class OpenAIAPI(OpenAICompatible):
         return {}
 
     def _body(self, request: Request) -> JsonObject:
-        facts = model_facts(request.model, models=self._models)
+        facts = model_facts(request.model)
         if facts is None:
             return chat_body(request, limit_parameter=self._own_limit_parameter or "max_completion_tokens")
         return chat_body(

@@ -15,7 +15,8 @@ from metaspo.backends.prometheus import parse_load
 from metaspo.backends.raw_reply import read_raw_reply
 from metaspo.backends.server_info import read_models
 
-_MAX_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges
+_MAX_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges ...
+_PAGE_LIMIT = 10.0  # ... and seconds for one
 _MIN_ROOM = 1 << 20  # bytes of an answer, whatever was asked for: thinking may be counted apart ...
 _ROOM_PER_TOKEN = 4 << 10  # ... and log-probabilities come to some kilobytes a token
 _MAX_ROOM = 128 << 20  # where nothing says how long an answer may be, or it is one to many questions
@@ -38,11 +39,10 @@ class OpenAICompatible:
         api_key: str | None = None,
         name: str | None = None,
         limit_parameter: TokenLimitParameter = "max_tokens",
-        probe_limit: float = 10.0,
     ) -> None:
         """`base_url` alone or as a whole endpoint, with headers and more; `api_key` goes with a URL alone.
 
-        `probe_limit` in seconds, for `probe` and `load`. Raises `ValueError` for a URL that is none.
+        Raises `ValueError` for a URL that is none.
         """
         endpoint = HttpEndpoint(url=base_url, api_key=api_key or "") if isinstance(base_url, str) else base_url
         self._url = parse_base_url(endpoint.url)
@@ -50,7 +50,6 @@ class OpenAICompatible:
         self._name = name or self._url.label
         self._secrets = endpoint.secrets
         self._limit_parameter = limit_parameter
-        self._probe_limit = probe_limit
         self._time_limit = endpoint.time_limit
         self._http = HttpExchange(endpoint)
         self._in_flight = 0
@@ -106,9 +105,7 @@ class OpenAICompatible:
         A server may keep no list, or not show it, and answer chat calls all the same: then nothing is known of it.
         """
         call = self._call("its list of models", self._url.models)
-        response = await self._http.send(
-            call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MAX_OF_PAGE
-        )
+        response = await self._http.send(call.url, None, call=call, time_limit=_PAGE_LIMIT, max_bytes=_MAX_OF_PAGE)
         if response.status in _IS_TELLING:
             raise error_from_response(*response, call=call)
         return read_models(response.body) if response.status == 200 else ServerInfo(models=())
@@ -117,9 +114,7 @@ class OpenAICompatible:
         """Gauges from the server's `/metrics` page; empty where there is none to be had."""
         call = self._call("its metrics", f"{self._url.root}/metrics")
         try:
-            response = await self._http.send(
-                call.url, None, call=call, time_limit=self._probe_limit, max_bytes=_MAX_OF_PAGE
-            )
+            response = await self._http.send(call.url, None, call=call, time_limit=_PAGE_LIMIT, max_bytes=_MAX_OF_PAGE)
         except BackendError:
             return {}
         return parse_load(response.body.decode(errors="replace")) if response.status == 200 else {}

@@ -413,9 +413,9 @@ def test_of_several_answers_everything_is_counted_once_and_the_prompt_of_each(
     assert "completion_tokens_details" not in chat_answer([odd], model="m", answer_id="x", created=1)["usage"]
 
 
-def test_a_raw_request_is_for_a_path_there_is_and_keeps_the_revision() -> None:
+def test_a_raw_request_is_for_a_path_there_is() -> None:
     with pytest.raises(ValueError, match=r"There is no 'images' here, only .*embeddings"):
         read_raw_request("images", {"model": "m"})
-    request = read_raw_request("embeddings", {"model": "m", "input": "x"}, revision="r7")
-    assert (request.revision, request.model, request.path, request.messages) == ("r7", "m", "embeddings", ())
+    request = read_raw_request("embeddings", {"model": "m", "input": "x"})
+    assert (request.model, request.path, request.messages) == ("m", "embeddings", ())
     assert request.sampling == Sampling(max_tokens=None, temperature=None, extra='{"input":"x"}')
