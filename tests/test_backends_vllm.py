@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -301,6 +302,13 @@ async def test_a_command_is_not_left_though_its_watchdog_ends_in_the_moment_it_s
     async with await anyio.open_process([sys.executable, "-c", ENDED_AS_IT_STARTS, *arguments]) as around:
         await around.wait()
     await wait_until_gone(int(told.read_text()))
+
+
+def test_a_command_that_cannot_be_started_is_told_to_the_server_s_log() -> None:
+    command = [sys.executable, watchdog.__file__, "5", "/no/such/vllm", "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == watchdog.NOT_STARTED
+    assert done.stderr == "/no/such/vllm: No such file or directory\n"
 
 
 GPU_NAMES = st.text("0123456789GPU-abc", min_size=1).filter(lambda name: name != "-1")

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ class Held(Simulated):
             self.released.set()
             raise
         return await super().complete(request, time_limit=time_limit)
+
+
+@contextmanager
+def held_up(client: Client) -> Iterator[None]:
+    """The client's event loop does nothing meanwhile."""
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        go_on.wait()
+
+    client._thread.loop.call_soon_threadsafe(block)
+    blocked.wait()
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def test_threads_and_loops_ask_one_gateway_and_equal_questions_are_asked_once() -> None:
@@ -156,18 +174,17 @@ def test_what_is_cached_is_answered_without_the_client_s_loop(tmp_path: Path) ->
         client.complete(ask("q"))
     model = Scripted([])
     with client_of(model, cache=tmp_path / "cache") as client:
-        blocked, go_on = threading.Event(), threading.Event()
-
-        def block() -> None:
-            blocked.set()
-            go_on.wait()
-
-        client._thread.loop.call_soon_threadsafe(block)
-        blocked.wait()
-        assert [client.complete(ask("q")).text for _ in range(3)] == ["q/0"] * 3
-        go_on.set()
+        with held_up(client):
+            assert [client.complete(ask("q")).text for _ in range(3)] == ["q/0"] * 3
         assert client.statistics().total.hits == 3
     assert model.calls == []
+
+
+def test_what_a_client_was_answered_it_has_at_hand_though_no_file_keeps_it() -> None:
+    with client_of() as client:
+        client.complete(ask("q"))
+        with held_up(client):
+            assert client.complete(ask("q")).text == "q/0"
 
 
 def test_hits_are_counted_though_nobody_asks_for_statistics() -> None:

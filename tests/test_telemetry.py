@@ -33,7 +33,7 @@ from test_serving import at, config_of, post, upstream
 from world import World, make_config, make_task
 
 from metaspo import OpenAICompatible
-from metaspo.backends import FatalError, Request, RequestRejected, Scripted, ServerFault, Simulated
+from metaspo.backends import FatalError, Request, RequestRejected, Sampling, Scripted, ServerFault, Simulated
 from metaspo.cache import MemoryStore
 from metaspo.engine import ConfigError, Observer, Prepared
 from metaspo.engine.config.schema import TelemetryTable
@@ -212,6 +212,27 @@ async def test_opentelemetry_has_counts_of_all_calls_and_spans_with_the_conventi
     assert refused.status.status_code is StatusCode.ERROR
     assert (refused.attributes or {})["error.type"] == "RequestRejected"
     assert not any("question" in str(span.attributes) for span in spans), "what was asked is nobody's business"
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        (Sampling(temperature=None, max_tokens=None), {}),
+        (Sampling(temperature=0.5, max_tokens=7), {"temperature": 0.5, "max_tokens": 7}),
+        (Sampling(temperature=None, max_tokens=None, top_p=0.25), {"top_p": 0.25}),
+        (Sampling(temperature=None, max_tokens=None, stop=("a", "b")), {"stop_sequences": ("a", "b")}),
+    ],
+)
+async def test_a_span_says_of_the_sampling_what_was_asked_for_and_no_more(
+    sampling: Sampling, said: dict[str, object]
+) -> None:
+    observer, exporter, _ = exported(1.0)
+    async with Gateway([Lane("base", [Server()], PRICED)], store=MemoryStore(), on_call=observer) as gateway:
+        await gateway.complete(replace(ask(1), sampling=sampling), lane="base")
+    (span,) = exporter.get_finished_spans()
+    request = {name: value for name, value in (span.attributes or {}).items() if name.startswith("gen_ai.request.")}
+    assert request == {"gen_ai.request.model": "m", **{f"gen_ai.request.{name}": value for name, value in said.items()}}
 
 
 @pytest.mark.virtual
