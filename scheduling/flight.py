@@ -142,6 +142,7 @@ class Flight:
             limit, and between tries.
         verdict: what came of its tries, once none is left; hung: how many of its calls were broken off
             for hanging, or failed beside another one.
+        joined: whoever asked for the first time, while it was under way already.
         in_store: whether its answer turned out to be in the store.
         out: its calls that are out and not broken off, in the order in which they were sent.
         calls: how many went; endpoint, sent: where to and when the one did that was answered, or else the last one.
@@ -154,6 +155,7 @@ class Flight:
         "home",
         "hung",
         "in_store",
+        "joined",
         "key",
         "limiter_seconds",
         "limiter_then",
@@ -189,6 +191,7 @@ class Flight:
         self.retries = NO_RETRIES
         self.verdict = ""
         self.hung = 0
+        self.joined: tuple[Account, ...] = ()
         self.in_store = False
         self.out: list[Call] = []
         self.calls = 0

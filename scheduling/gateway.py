@@ -318,7 +318,8 @@ class Gateway:
         """Wait for the flight of this request, or start it."""
         flight = self._flights.get(key)
         if flight is not None:
-            _count_joined(waiter.account, lane.name, key)
+            if not _count_joined(waiter.account, lane.name, key):
+                flight.joined += (waiter.account,)
             flight.home.join(flight, waiter, priority)
             return flight
         self._require_open()
@@ -366,7 +367,10 @@ class Gateway:
             )
 
 
-def _count_joined(account: Account, lane: str, key: str) -> None:
+def _count_joined(account: Account, lane: str, key: str) -> bool:
+    """Count it, and say whether the account itself had asked that before."""
     tally = account.tally(lane)
     tally.joined += 1
-    tally.repeated += account.asked_before(key)
+    before = account.asked_before(key)
+    tally.repeated += before
+    return before

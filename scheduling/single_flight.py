@@ -46,7 +46,9 @@ class FlightTable:
                 self.on_drop(flight.key)
 
     def finish(self, flight: Flight, completion: Completion) -> None:
-        """Hand the answer to everybody who waits."""
+        """Hand the answer to everybody who waits; what it costs is what whoever joined would have paid alone."""
+        for account in flight.joined:
+            account.tally(flight.home.name).worth_of_joined(flight.home.price_of(completion.usage))
         for waiter in self._end(flight, completion):
             waiter.resolve(flight, completion)
 

@@ -19,6 +19,7 @@ class LaneUse:
         dollars_saved: what the cache's answers would have cost again.
         unpriced, unpriced_saved: calls and cache's answers that are in neither, because no price is known.
         dollars_repeated, unpriced_repeated: of what was saved, what is of repeated requests.
+        dollars_joined, unpriced_joined: what the joined ones that are no repeated ones would have cost alone.
         retries: calls that failed and were sent again.
         failed: requests that got no answer.
         queue_seconds, limiter_seconds, server_seconds, retry_seconds, store_seconds: where answered requests spent
@@ -37,9 +38,11 @@ class LaneUse:
     dollars: float = 0.0
     dollars_saved: float = 0.0
     dollars_repeated: float = 0.0
+    dollars_joined: float = 0.0
     unpriced: int = 0
     unpriced_saved: int = 0
     unpriced_repeated: int = 0
+    unpriced_joined: int = 0
     retries: int = 0
     failed: int = 0
     queue_seconds: float = 0.0
@@ -65,9 +68,11 @@ class LaneTally:
     dollars: float
     dollars_saved: float
     dollars_repeated: float
+    dollars_joined: float
     unpriced: int
     unpriced_saved: int
     unpriced_repeated: int
+    unpriced_joined: int
     retries: int
     failed: int
     queue_seconds: float
@@ -79,6 +84,11 @@ class LaneTally:
     def __init__(self) -> None:
         for field in fields(LaneUse):
             setattr(self, field.name, field.default)
+
+    def worth_of_joined(self, dollars: float | None) -> None:
+        """A request that joined another account's was answered, for so much; None where no price is known."""
+        self.unpriced_joined += dollars is None
+        self.dollars_joined += dollars or 0.0
 
     def snapshot(self) -> LaneUse:
         """The counts as they are now."""

@@ -536,3 +536,17 @@ def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api
     caplog.clear()
     asyncio.run(evaluate(project / "run.toml"))
     assert all(sentence in caplog.text for sentence in said)
+
+
+def test_what_a_cell_would_have_cost_with_an_empty_cache_does_not_hang_on_what_other_cells_asked(project: Path) -> None:
+    """Side by side they share calls that are under way; again, they take everything from the cache."""
+    text = (project / "run.toml").read_text(encoding="utf-8")
+    priced = text.replace("max_tokens = 64\n", "max_tokens = 64\nprices = {input = 1000, output = 1000}\n")
+    (project / "run.toml").write_text(priced, encoding="utf-8")
+    grid = 'config = "run.toml"\nseeds = [1]\nmethods = ["default", "metaspo", "outer-only", "system:ape"]\n'
+    (project / "grid.toml").write_text(grid, encoding="utf-8")
+    first, again = (here("compare", "grid.toml", "--quiet", "--json").data["tables"]["spent"] for _ in range(2))
+    worth = "dollars, cache empty a cell"
+    assert [row["of them asked now"] for row in again] == [0] * 4
+    assert any(row["of them asked now"] < row["answers"] for row in first)
+    assert [row[worth] for row in first] == [row[worth] for row in again]

@@ -916,6 +916,23 @@ async def test_an_account_that_remembers_counts_what_it_asked_before_as_repeated
 
 
 @pytest.mark.virtual
+@pytest.mark.parametrize("priced", [True, False])
+async def test_what_an_account_would_have_paid_for_what_it_joined_is_known(priced: bool) -> None:
+    """Once a request, however often it asks for it: each account has what an empty cache would have cost it alone."""
+    prices = Prices(input=1e6, cached=1e6, output=1e5)
+    each = PROMPT_TOKENS + ANSWER_TOKENS / 10
+    one, other = Account("one", remembers=True), Account("other", remembers=True)
+    async with gateway_over(Server(), settings=LaneSettings(prices=prices if priced else None)) as gateway:
+        asked = [gateway.complete(ask(1), lane="lane", account=account) for account in (one, other, other)]
+        batch = gateway.complete_many([ask(1), ask(2)], lane="lane", account=other)
+        await asyncio.gather(*asked, batch)
+    uses = [account.statistics().lanes["lane"] for account in (one, other)]
+    worth = [use.dollars + use.dollars_saved - use.dollars_repeated + use.dollars_joined for use in uses]
+    assert worth == [pytest.approx(each if priced else 0.0), pytest.approx(2 * each if priced else 0.0)]
+    assert [use.unpriced_joined for use in uses] == ([0, 0] if priced else [0, 1])
+
+
+@pytest.mark.virtual
 async def test_who_asks_what_is_under_way_is_counted_as_one_who_joined() -> None:
     """Alone, in a batch, or twice in one."""
     account = Account("run")

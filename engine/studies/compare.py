@@ -211,8 +211,9 @@ def _with_usage(result: CellResult, usage: AccountStatistics, names: LaneNames) 
         result,
         answers=result.answers + _answers(total) - (_answers(judge) if judge else 0),
         optimizer_answers=result.optimizer_answers + (_answers(optimizer) if optimizer else 0),
-        worth=result.worth + total.dollars + total.dollars_saved - total.dollars_repeated,
-        unpriced_worth=result.unpriced_worth + total.unpriced + total.unpriced_saved - total.unpriced_repeated,
+        worth=result.worth + total.dollars + total.dollars_saved - total.dollars_repeated + total.dollars_joined,
+        unpriced_worth=result.unpriced_worth
+        + (total.unpriced + total.unpriced_saved - total.unpriced_repeated + total.unpriced_joined),
         calls=result.calls + total.calls,
         dollars=result.dollars + total.dollars,
         unpriced=result.unpriced + total.unpriced,
