@@ -24,7 +24,8 @@ from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.secrets import hold_secret
 from metaspo.backends.started import LocalServerFailed, StartedServer
 
-RESTARTS: Final = 3  # of one replica
+RESTARTS: Final = 3  # of one replica ...
+RENEWED: Final = 1_000  # ... until it has answered so many calls in a row
 MODEL: Final = "{model}"  # in a command or an option: the model's name or path
 _GRACE: Final = 15.0  # seconds for an orderly end
 _PORTS: Final = 3  # that are tried: another process may take a free one before vLLM does
@@ -64,8 +65,8 @@ class VllmSettings:
 class VllmReplica(StartedServer):
     """One vLLM process. To be used within one event loop.
 
-    Found dead, it is started again while others go on, up to `RESTARTS` times: its calls fail as those to a server
-    that cannot be reached, until a probe finds it ready. What it says goes on in one log.
+    Found dead, it is started again while others go on, up to `RESTARTS` times in a row: its calls fail as those to a
+    server that cannot be reached, until a probe finds it ready. What it says goes on in one log.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class VllmReplica(StartedServer):
         self._ports = ports or free_port
         self._siblings: Sequence[VllmReplica] = ()
         self._restarts = 0
+        self._answered = 0  # calls, since its latest start
         self._began = 0  # where the log of its latest start begins
         self._words = ""
 
@@ -109,6 +111,9 @@ class VllmReplica(StartedServer):
         reply = await self._ask(await self._started(), request, time_limit=time_limit)
         if reply is None:
             raise self._fallen()
+        self._answered += 1
+        if self._answered >= RENEWED:
+            self._restarts = 0
         return reply
 
     def _fallen(self) -> BackendError:
@@ -136,6 +141,7 @@ class VllmReplica(StartedServer):
         if self._restarts >= RESTARTS:
             raise self._given_up()
         self._restarts += 1
+        self._answered = 0
         try:
             return await super()._start_anew()
         except LocalServerFailed as error:  # it may have been too soon: its GPU's memory was not free yet

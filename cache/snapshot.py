@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import zstandard
 
+from metaspo.backends.chat_reply import whole_reason
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.maintenance import Maintained, Row
 from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
@@ -181,6 +182,8 @@ def _impossible(entry: Entry) -> str | None:
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     if min(counts) < 0 or max(counts) > _MAX_TOKENS:
         return f"its tokens are {', '.join(map(str, counts))}"
+    if not whole_reason(entry.completion.finish_reason):
+        return f"its answer ended for {entry.completion.finish_reason!r:.40}, so that it may be half of one"
     if usage.cached_tokens > usage.prompt_tokens:
         return f"{usage.cached_tokens} of its {usage.prompt_tokens} prompt tokens were cached"
     if not 0 <= latency <= _LONGEST_CALL or not 0 <= entry.created <= _LATEST:

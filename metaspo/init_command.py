@@ -30,7 +30,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
     domain: Annotated[
         str,
         typer.Option(
@@ -42,8 +42,11 @@ def init(
     ] = "",
 ) -> None:
     """Write a commented starter config with a tiny task set that runs."""
+    folder = Path(directory)
     target = folder / "metaspo.toml"
     with exit_on_user_error():
+        if not directory.strip():  # as a variable of the shell that is not set
+            raise ConfigError("DIR is empty: name a folder to write into, or . for the one that you are in")
         if template and domain:
             raise ConfigError("--template and --domain are two ways to begin: give one of them")
         if template and template not in TEMPLATES:

@@ -80,10 +80,11 @@ def demo(
 
 
 def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = False, port: int | None = None) -> None:
-    for item in prepared:
+    warnings = [endless(item.config, plan_run(item.config, item.tasks)) for item in prepared]
+    for item, warning in zip(prepared, warnings, strict=True):
         if not quiet:
             _print_start(item)
-        if warning := endless(item.config, plan_run(item.config, item.tasks)):
+        if warning:
             say_warning(warning)
     with ProgressDisplay(err, quiet=quiet) as display:
         running = optimize_many(

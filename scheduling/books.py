@@ -60,12 +60,14 @@ class Books:
         return account.reserve(at_most) if self._may_go(account, at_most) else None
 
     def _may_go(self, account: Account, at_most: Cost) -> bool:
-        """Near a cap one call goes first: some providers count far more than a request's limit, as its answer tells."""
+        """Near a cap few calls go at first, or one: some providers count far more than a request's limit, as its answer
+        tells."""
         purse = account.purse
         if self._estimator.seen or not purse.out:
             return True
-        far_more = Cost(at_most.calls, UNSEEN * at_most.tokens, UNSEEN * at_most.dollars)
-        return purse.short_of(far_more) is None
+        more = purse.reserved.plus(at_most)
+        beyond = Cost(0, (UNSEEN - 1) * more.tokens, (UNSEEN - 1) * more.dollars)
+        return purse.short_of(at_most.plus(beyond)) is None
 
     def at_hand(self, flight: Flight) -> Funds | None:
         """The most another call of the flight can cost, if its payer has that to spare: nobody stands in its line."""

@@ -310,9 +310,13 @@ def test_a_missing_cache_is_named(tmp_path: Path) -> None:
         ("cached_tokens", 10**6),
         ("latency", -1.0),
         ("created", 1e300),
+        ("finish_reason", "abort"),
+        ("finish_reason", ""),
     ],
 )
-def test_a_snapshot_with_impossible_values_is_refused_from_there_on(field: str, value: float, tmp_path: Path) -> None:
+def test_a_snapshot_with_impossible_values_is_refused_from_there_on(
+    field: str, value: float | str, tmp_path: Path
+) -> None:
     """Nobody can check a stranger's answers; what cannot be is not believed."""
     header = {"metaspo_cache_snapshot": SNAPSHOT_VERSION}
     good = {"key": make_key("a"), **entry_to_dict(make_entry("fine"))}

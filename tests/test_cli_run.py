@@ -330,6 +330,13 @@ def test_a_template_runs_as_it_is_written_and_again_without_a_call(
         assert running.calls == calls
 
 
+def test_init_wants_a_folder_that_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one, as of a variable that is not set, was the current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert here("init", "").code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_template_that_is_none_is_told_with_those_there_are(tmp_path: Path) -> None:
     ended = here("init", str(tmp_path / "new"), "--template", "rga")
     assert (ended.code, len(ended.errors)) == (2, 1)

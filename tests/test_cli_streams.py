@@ -277,6 +277,13 @@ def test_a_dotenv_is_read_in_the_encodings_that_editors_and_shells_write(tmp_pat
         environment_with_dotenv(tmp_path)
 
 
+def test_a_value_of_a_dotenv_that_has_no_end_is_told_with_its_line(tmp_path: Path) -> None:
+    """It was left out, and the key said to be missing."""
+    (tmp_path / ".env").write_text("export OTHER='x'\nA_KEY=\"sk-1\nNEXT=2\n")
+    with pytest.raises(ConfigError, match=r"\.env:2: the value of A_KEY begins with a quote"):
+        environment_with_dotenv(tmp_path)
+
+
 def test_a_config_may_begin_with_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As editors on Windows write it."""
     config = write_project(tmp_path, DEAD)

@@ -257,6 +257,20 @@ def test_a_gold_answer_is_extracted_by_its_pattern(tmp_path: Path) -> None:
         _load(tmp_path, "72", answer={"kind": "integer", "gold_pattern": "#### (.+)"})
 
 
+BEYOND_64_BITS = 123456789012345678901234567890
+
+
+def test_numbers_of_any_length_stay_what_they_are(tmp_path: Path) -> None:
+    """In an object as answer, in a column that graders see, and in a row that falls into a part."""
+    row = {"question": "?", "answer": {"a": BEYOND_64_BITS}, "n": BEYOND_64_BITS}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    source = {"path": "train.jsonl", "part": "0-100%"}
+    spec = {"name": "long", "train": source, "role": "source", "user_prompt": "{question}", "answer": {"kind": "json"}}
+    task = load_task(TaskSpec.model_validate({**spec, "columns": {"metadata": ["n"]}}), base_dir=tmp_path, seed=1)
+    assert task.train[0].answers == (f'{{"a":{BEYOND_64_BITS}}}',)
+    assert task.train[0].metadata == {"n": BEYOND_64_BITS}
+
+
 def test_labels_are_those_within_the_answers(tmp_path: Path) -> None:
     task = _load(tmp_path, "I say: yes", "so: no", answer={"kind": "label", "gold_pattern": r"\w+$"})
     assert task.answer_format.describe() == "Answer with one of: no, yes."

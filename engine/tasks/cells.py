@@ -1,6 +1,7 @@
 """From a row of a table to a question and its accepted answers, as text."""
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ def answers_of(row: Row, columns: Columns, *, none: bool = False, objects: bool 
     if none and all(item is None for item in values):
         return ("",)
     if objects:
-        values = [orjson.dumps(item).decode() if isinstance(item, Mapping) else item for item in values]
+        values = [_json_of(item, row) if isinstance(item, Mapping) else item for item in values]
     if not values:
         raise TaskError(f"{row.where}: the list of answers (columns.answer = {columns.answer!r}) is empty")
     answers = tuple(_named(row, columns, _checked(row, columns.answer, item)) for item in values)
@@ -79,13 +80,35 @@ def answers_of(row: Row, columns: Columns, *, none: bool = False, objects: bool 
         raise TaskError(f"{row.where}: column {columns.answer!r} {error}") from None
 
 
+def json_of(value: object, *, ordered: bool = False) -> str:
+    """A value as JSON; a date becomes text, a number stays as long as it is. Raises `ValueError`."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS if ordered else 0).decode()
+    except orjson.JSONEncodeError:  # of numbers beyond 64 bits; of half a surrogate pair, which nothing can hold
+        text = json.dumps(value, default=str, sort_keys=ordered, separators=(",", ":"), ensure_ascii=False)
+    text.encode()
+    return text
+
+
+def _json_of(value: object, row: Row, *, ordered: bool = False) -> str:
+    try:
+        return json_of(value, ordered=ordered)
+    except ValueError as error:
+        raise TaskError(f"{row.where}: holds what is no JSON: {error}") from None
+
+
+def row_json(row: Row) -> str:
+    """All of a row as JSON. Raises `TaskError`."""
+    return _json_of(dict(row.cells), row, ordered=True)
+
+
 def metadata_of(row: Row, columns: Columns) -> dict[str, Any]:
     """The columns that graders see, as plain JSON (a date becomes text). Raises `TaskError` for what is none."""
     metadata: dict[str, Any] = {}
     for column in columns.metadata:
         try:
-            metadata[column] = orjson.loads(orjson.dumps(_cell(row, column), default=str))
-        except (TypeError, ValueError) as error:
+            metadata[column] = json.loads(json_of(_cell(row, column)))
+        except ValueError as error:
             raise TaskError(f"{row.where}: column {column!r} cannot be metadata: {error}") from None
     return metadata
 

@@ -4,9 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-import orjson
-
-from metaspo.engine.tasks.cells import Row, text_in
+from metaspo.engine.tasks.cells import Row, row_json, text_in
 from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
 
@@ -28,7 +26,7 @@ def _share(row: Row, source: DataSource) -> int:
     """The percentile that a row falls into, by the column it goes by or by all of it."""
     if source.group is not None:
         return _percentile(text_in(row, source.group))
-    return _percentile(orjson.dumps(dict(row.cells), default=str, option=orjson.OPT_SORT_KEYS).decode())
+    return _percentile(row_json(row))
 
 
 def _matches(row: Row, where: Mapping[str, tuple[str, ...]]) -> bool:

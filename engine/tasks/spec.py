@@ -81,6 +81,8 @@ class TaskSpec(SpecTable):
     @field_validator("train_size", "test_size", mode="before")
     @classmethod
     def _all(cls, value: object) -> object:
+        if isinstance(value, str) and value != "all":
+            raise ValueError('must be a whole number or "all"')
         return None if value == "all" else value
 
     @field_validator("metric")
