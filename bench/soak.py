@@ -69,7 +69,7 @@ async def measure_soak(
             f"kills of {'the model' if victim == 'model' else 'metaspo'}'s server": mortal.kills,
             "paid for": times.total(),
             "paid for again": times.total() - len(times),
-            "under way at kills, at most": mortal.kills * SLOTS,
+            "under way at kills, at most": mortal.kills * mortal.lost_at_a_kill,
         },
     )
 
@@ -127,9 +127,11 @@ class _Mortal(ABC):
 
     Attributes:
         kills: how often so far.
+        lost_at_a_kill: answers that each can take along, at most.
     """
 
     kills = 0
+    lost_at_a_kill: int
 
     @abstractmethod
     async def start(self) -> None:
@@ -152,6 +154,8 @@ class _Mortal(ABC):
 class _Model(_Mortal):
     """The model's."""
 
+    lost_at_a_kill = SLOTS
+
     def __init__(self, port: int, paid: Path) -> None:
         self._command = [
             *(sys.executable, "-P", "-c", "from metaspo.bench.mortal_server import main; main()"),
@@ -173,6 +177,8 @@ class _Model(_Mortal):
 
 class _Server(_Mortal):
     """Metaspo's, at one port and with one cache."""
+
+    lost_at_a_kill = 2 * SLOTS  # as many again are on their way to the cache, at most
 
     def __init__(self, upstream: str, folder: str) -> None:
         self._upstream, self._folder, self._port = upstream, folder, _free_port()
