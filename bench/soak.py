@@ -3,7 +3,6 @@ killed again and again: what its memory does, what clients see, what was paid fo
 
 import asyncio
 import random
-import socket
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from typing import Literal
 import aiohttp
 import orjson
 
+from metaspo.backends.vllm import free_port
 from metaspo.bench.mortal_server import DIGEST
 from metaspo.bench.report import Report, Row
 from metaspo.bench.serve import Served, start_server
@@ -44,7 +44,7 @@ async def measure_soak(
     """So many clients for so long; the model's server, or metaspo's own, is killed every `between` seconds."""
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         paid = Path(folder) / "paid"
-        port = _free_port()
+        port = free_port()
         model, server = _Model(port, paid), _Server(f"http://127.0.0.1:{port}/v1", folder)
         mortal: _Mortal = model if victim == "model" else server
         await model.start()
@@ -181,7 +181,7 @@ class _Server(_Mortal):
     lost_at_a_kill = 2 * SLOTS  # as many again are on their way to the cache, at most
 
     def __init__(self, upstream: str, folder: str) -> None:
-        self._upstream, self._folder, self._port = upstream, folder, _free_port()
+        self._upstream, self._folder, self._port = upstream, folder, free_port()
         self._served: Served | None = None
         self.url = f"http://127.0.0.1:{self._port}/v1/chat/completions"
 
@@ -199,10 +199,3 @@ class _Server(_Mortal):
         while (served := self._served) is None:  # noqa: ASYNC110 - a process is starting
             await asyncio.sleep(DOWN / 10)
         return served.use()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -23,6 +23,7 @@ from metaspo.engine.domains import (
 )
 from metaspo.engine.domains.survey import survey
 from metaspo.engine.errors import resolve_path
+from metaspo.engine.evaluation.test_score import whole
 from metaspo.parameters import Json
 
 INSTALL = "pip install 'metaspo[data]'"
@@ -128,8 +129,8 @@ def _print_table(states: Sequence[TaskState]) -> None:
             task.name,
             task.metric,
             f"{task.answer.kind}, tagged" if task.answer.tag else task.answer.kind,
-            _count(state.train),
-            _count(state.test),
+            whole(state.train),
+            whole(state.test),
         )
     out.print(table)
 
@@ -142,10 +143,6 @@ def _print_places(missing: Sequence[TaskState]) -> None:
             repository, ", ".join(state.task.name for state in missing if state.task.hub.repository == repository)
         )
     out.print(table)
-
-
-def _count(examples: int | None) -> str:
-    return "–" if examples is None else f"{examples:,}"
 
 
 def _print_missing(states: Sequence[TaskState], folder: Path | None) -> None:

@@ -18,16 +18,16 @@ class RunStopped(Exception):
     """The run cannot go on now; raised as itself to requests that still waited when the gateway was closed."""
 
 
-class LaneStopped(RunStopped):
-    """No request to this lane can succeed until a person does something: bad key, exhausted credit, unknown model.
-
-    Attributes:
-        lane: the lane's name.
-    """
+class _OfLane(RunStopped):
+    """Of one lane; `lane` is its name."""
 
     def __init__(self, message: str, *, lane: str) -> None:
         super().__init__(message)
         self.lane = lane
+
+
+class LaneStopped(_OfLane):
+    """No request to this lane can succeed until a person does something: bad key, exhausted credit, unknown model."""
 
 
 class BudgetExhausted(RunStopped):
@@ -46,13 +46,5 @@ class BudgetExhausted(RunStopped):
         self.spent = spent
 
 
-class Unavailable(RunStopped):
-    """A request used up its attempts and no other one succeeds, or nothing did for as long as the patience lasts.
-
-    Attributes:
-        lane: the lane's name.
-    """
-
-    def __init__(self, message: str, *, lane: str) -> None:
-        super().__init__(message)
-        self.lane = lane
+class Unavailable(_OfLane):
+    """A request used up its attempts and no other one succeeds, or nothing did for as long as the patience lasts."""

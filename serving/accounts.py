@@ -10,7 +10,7 @@ import orjson
 from metaspo.backends.secrets import hold_secret
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import NOTHING, Account, CallFailed, Cost
-from metaspo.serving.config import ServeConfig, budget_of
+from metaspo.serving.config import ServeConfig
 
 EVERYBODY = "local"  # where no key is wanted
 _FILE = "spent.json"
@@ -31,7 +31,7 @@ class Accounts:
                 raise ConfigError(f"{key.key_env} is not set: the key of {key.name} is read from it")
             if _digest(secret) in self._by_key:
                 raise ConfigError(f"{key.key_env} holds the key of another account: give {key.name} one of its own")
-            budget = budget_of(key.budget)
+            budget = key.budget.caps
             capped = any(cap is not None for cap in (budget.calls, budget.tokens, budget.dollars))
             spent = self._spent.get(key.name, NOTHING)
             account = Account(key.name, budget, spent=spent, announce=self._announce if capped else None)

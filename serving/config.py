@@ -5,16 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from metaspo.backends import DEFAULT_MODEL, Progress
-from metaspo.cache import PASSWORD, check_location, holds_password
 from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.load import explain_faults, load_config
 from metaspo.engine.config.model_table import ModelTable, VariableName
 from metaspo.engine.config.models import weights_of
 from metaspo.engine.config.schema import BudgetTable, TelemetryTable, require_shared
-from metaspo.engine.config.table import Table
+from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.toml import read_toml
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
@@ -59,18 +58,12 @@ class ServeConfig(Table):
     host: str = "127.0.0.1"
     port: int = Field(default=PORT, ge=0, le=65535, description="0 for any that is free")
     hosts: tuple[str, ...] = Field(default=(), description="names besides the loopback's under which clients come")
-    cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
+    cache: CacheText = Field(
+        default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only'
+    )
     spent: PathText = Field(default=".metaspo/serve", description="folder in which the accounts' spending is kept")
     telemetry: TelemetryTable = TelemetryTable()
     drain: float = Field(default=60.0, ge=0, description="seconds that requests get to end once the server is told to")
-
-    @field_validator("cache")
-    @classmethod
-    def _without_password(cls, value: str) -> str:
-        if holds_password(value):
-            raise ValueError(f"leave the password out and set {PASSWORD}")
-        check_location(value)
-        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -150,11 +143,6 @@ def make_lanes(
 def revision_of(model: ServedModel) -> str:
     """What tells apart different weights under its name."""
     return model.revision or weights_of(model)
-
-
-def budget_of(table: BudgetTable) -> Budget:
-    """The caps of a table."""
-    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars, group=table.group)
 
 
 def open_client(config: str | Path, *, run: str = "", budget: Budget | None = None) -> Client:

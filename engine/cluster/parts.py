@@ -17,7 +17,6 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.journal import stopping_at_faults
 from metaspo.engine.runs.directory import PRIVATE, RunDirectory
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.spending_book import caps
 from metaspo.scheduling import Budget, RunStopped
 
 # Keys stay here, and so does what tools keep in hidden files, and what a node makes for itself. A copy keeps no list of
@@ -57,7 +56,7 @@ def check_parts(prepared: Sequence[Prepared], *, files: Sequence[Path], option: 
 def check_caps(prepared: Sequence[Prepared], *, option: str) -> None:
     """Raises `ConfigError` for a cap that holds within one process: each of many would spend it."""
     for item in prepared:
-        if caps(item.config.budget) != Budget() and not item.config.budget.group:
+        if item.config.budget.caps != Budget() and not item.config.budget.group:
             raise ConfigError(
                 f"{option}: {item.source}: budget: a cap holds within one process, and these are many: give it a "
                 "group, over a cache at redis://…, or leave [budget] out and look at what --plan says"

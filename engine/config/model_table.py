@@ -8,11 +8,11 @@ from pydantic import AfterValidator, Field, field_serializer, field_validator, m
 from metaspo.backends.base_url import parse_base_url
 from metaspo.backends.chat_format import TokenLimitParameter
 from metaspo.backends.http_endpoint import is_secret_header, variables_in
-from metaspo.engine.config.bounds import LARGEST, MAX_COUNT
+from metaspo.engine.config.bounds import MAX_COUNT
 from metaspo.engine.config.table import Table
 from metaspo.engine.config.vllm_table import VllmTable
 from metaspo.engine.prompts import Roles
-from metaspo.engine.tasks.spec_table import PathText
+from metaspo.engine.tasks.spec_table import LARGEST, PathText
 
 SET_BY_METASPO = {"max_completion_tokens", "max_tokens", "messages", "model", "n", "stream"}
 NEVER_IN_CONFIG = "a key itself never belongs in a config"

@@ -11,15 +11,16 @@ import orjson
 from pydantic import Field, field_validator, model_validator
 
 from metaspo.backends.base_url import holds_key
-from metaspo.cache import PASSWORD, check_location, holds_password, is_server
-from metaspo.engine.config.bounds import LARGEST, LONGEST_NAME, MAX_CALLS, MAX_COUNT
+from metaspo.cache import holds_password, is_server
+from metaspo.engine.config.bounds import LONGEST_NAME, MAX_CALLS, MAX_COUNT
 from metaspo.engine.config.model_table import GROUP, ModelTable
-from metaspo.engine.config.table import Table
+from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.errors import PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, Roles, check_system_prompt
 from metaspo.engine.tasks import TaskSpec
-from metaspo.engine.tasks.spec_table import PathText
+from metaspo.engine.tasks.spec_table import LARGEST, PathText
+from metaspo.scheduling import Budget
 
 ROLES = ("base", "optimizer", "judge")  # of models: each a table of a config
 Under = Literal["kept", "first", "induced", "mixed"]
@@ -99,6 +100,11 @@ class BudgetTable(Table):
         if self.group and self.calls is None and self.tokens is None and self.dollars is None:
             raise ValueError(f"the group {self.group!r} has no cap to share: give calls, tokens or dollars")
         return self
+
+    @property
+    def caps(self) -> Budget:
+        """As accounts have them."""
+        return Budget(calls=self.calls, tokens=self.tokens, dollars=self.dollars, group=self.group)
 
 
 class TelemetryTable(Table):
@@ -184,7 +190,9 @@ class RunConfig(Table):
     budget: BudgetTable = BudgetTable()
     telemetry: TelemetryTable = TelemetryTable()
     track: TrackTable = TrackTable()
-    cache: str = Field(default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only')
+    cache: CacheText = Field(
+        default=".metaspo/cache", description='folder or URL of the cache; "" keeps it in memory only'
+    )
     cache_failure: Literal["stop", "continue"] = Field(
         default="stop", description="when the cache cannot be used: stop the run, or go on and keep answers in memory"
     )
@@ -200,14 +208,6 @@ class RunConfig(Table):
     def searches_systems(self) -> bool:
         """Whether a system prompt is chosen at all: by an outer loop, or among several first ones."""
         return bool(self.system_prompts or (self.outer.candidates and (self.iterations or self.train_calls)))
-
-    @field_validator("cache")
-    @classmethod
-    def _a_cache(cls, value: str) -> str:
-        if holds_password(value):
-            raise ValueError(f"a config is copied into each run, so leave the password out and set {PASSWORD}")
-        check_location(value)
-        return value
 
     @field_validator("system_prompt")
     @classmethod

@@ -10,8 +10,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from metaspo.engine.config.bounds import LARGEST
 from metaspo.engine.config.table import Table
+from metaspo.engine.tasks.spec_table import LARGEST
 
 CountTokens = Callable[[str], int]
 """How many tokens of the base model a text has."""

@@ -10,7 +10,7 @@ import orjson
 from metaspo.backends import Request, json_text
 from metaspo.engine.config.model_table import SET_BY_METASPO
 
-_MOST: Final = {"temperature": 2.0, "top_p": 1.0}
+_MAX: Final = {"temperature": 2.0, "top_p": 1.0}
 
 
 def with_options(
@@ -49,8 +49,8 @@ def with_options(
 
 def _number(name: str, value: float) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not 0 <= value <= _MOST[name]:
-        raise ValueError(f"{name} is {value!r}: give a number from 0 to {_MOST[name]:g}")
+    if not number or not 0 <= value <= _MAX[name]:
+        raise ValueError(f"{name} is {value!r}: give a number from 0 to {_MAX[name]:g}")
     return value
 
 

@@ -29,7 +29,7 @@ from metaspo.engine.optimize.result import RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.live import LiveObserver
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.runs.spending_book import caps, kept_ledger, sessions_before, unanswered
+from metaspo.engine.runs.spending_book import kept_ledger, sessions_before, unanswered
 from metaspo.engine.runs.summary import RunSummary
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
@@ -157,7 +157,7 @@ def make_context(
     config = prepared.config
     if purse is None:
         before = earlier or Spent()
-        purse = Purse(caps(config.budget), spent=before.of_budget, unanswered=unanswered(before))
+        purse = Purse(config.budget.caps, spent=before.of_budget, unanswered=unanswered(before))
     optimizer = (
         model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
         if config.optimizer

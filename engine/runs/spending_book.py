@@ -15,11 +15,6 @@ from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import Account, Budget, Cost, Purse, RunStopped
 
 
-def caps(table: BudgetTable) -> Budget:
-    """The caps of a config."""
-    return Budget(calls=table.calls, tokens=table.tokens, dollars=table.dollars, group=table.group)
-
-
 def unanswered(spent: Spent) -> Cost:
     """What was taken out of a budget for calls that nobody saw an answer to: more than the answers account for."""
     taken = spent.of_budget
@@ -69,13 +64,13 @@ def command_purse(table: BudgetTable, *, kept: Path | None, name: str) -> Iterat
     Raises:
         RunDirectoryError: while another process does the same, or if the folder cannot be written.
     """
-    if kept is None or caps(table) == Budget():
-        yield Purse(caps(table), name=name)
+    if kept is None or table.caps == Budget():
+        yield Purse(table.caps, name=name)
         return
     directory = RunDirectory(kept)
     with directory.held(), closing(FileJournal(directory.journal, clock=asyncio.get_running_loop().time)) as journal:
         view = sessions_before(directory, journal)
-        purse = Purse(caps(table), spent=view.spent.of_budget, unanswered=unanswered(view.spent), name=name)
+        purse = Purse(table.caps, spent=view.spent.of_budget, unanswered=unanswered(view.spent), name=name)
         book = _Book(journal, purse)
         purse.listeners.append(book.announce)
         with kept_ledger(directory, purse, session=view.sessions + 1, spent=book.answered):
