@@ -12,7 +12,7 @@ from metaspo.engine import RunConfig
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import CallBound, Level, RoundSize, SearchContext
 from metaspo.engine.strategies.proposers import AllAtOnce
-from metaspo.engine.studies import Curve, Effort, adapt
+from metaspo.engine.studies import AdaptTable, Curve, adapt
 from metaspo.engine.tasks import Task, TaskError
 
 SYSTEM = "You are exact."
@@ -23,7 +23,7 @@ def runs_of(config: RunConfig, *, malformed: float = 0.0, width: int = 4, tasks:
     return Runs(config, tasks, World(11, malformed=malformed), timing=1, width=width)
 
 
-def adapted(runs: Runs, effort: Effort, *, stop_after: float | None = None) -> list[Curve] | None:
+def adapted(runs: Runs, effort: AdaptTable, *, stop_after: float | None = None) -> list[Curve] | None:
     async def what(context: RunContext) -> list[Curve]:
         return await adapt(context, SYSTEM, effort)
 
@@ -33,7 +33,7 @@ def adapted(runs: Runs, effort: Effort, *, stop_after: float | None = None) -> l
 def test_the_papers_counts() -> None:
     """One first prompt, 3 children, then 6 rounds of 3 kept prompts with 3 children each: 57 proposals of 2 calls."""
     runs = runs_of(make_config())
-    curves = adapted(runs, Effort())
+    curves = adapted(runs, AdaptTable())
     assert curves is not None
     assert sum(request.model == "writer" for request in runs.answered) == 2 * (3 + 6 * 9)
     assert [len(curve.points) for curve in curves] == [8]
@@ -43,7 +43,7 @@ def test_the_papers_counts() -> None:
 class AdaptOracle(Oracle):
     """Adapting, one thing after the other."""
 
-    def curve(self, task: Task, effort: Effort) -> list[tuple[str, float]]:
+    def curve(self, task: Task, effort: AdaptTable) -> list[tuple[str, float]]:
         kept: list[Evaluation] = [self.score(task, SYSTEM, task.user_prompt)]
         best = [(kept[0].user, kept[0].score)]
         for number in range(1, effort.rounds + 2):
@@ -63,7 +63,7 @@ class AdaptOracle(Oracle):
 
 @pytest.mark.parametrize(("width", "malformed"), [(1, 0.0), (6, 0.2), (6, 0.6)])
 def test_curves_are_those_of_a_plain_loop(width: int, malformed: float) -> None:
-    config, effort = make_config(), Effort(rounds=2, keep=2, children=2)
+    config, effort = make_config(), AdaptTable(rounds=2, keep=2, children=2)
     oracle = AdaptOracle(config, list(TASKS), World(11, malformed=malformed).answer)
     curves = adapted(runs_of(config, malformed=malformed, width=width), effort)
     assert curves is not None
@@ -71,7 +71,7 @@ def test_curves_are_those_of_a_plain_loop(width: int, malformed: float) -> None:
 
 
 def test_an_interrupted_adaptation_goes_on_where_it_stopped() -> None:
-    effort = Effort(rounds=2)
+    effort = AdaptTable(rounds=2)
     whole, cut = runs_of(make_config()), runs_of(make_config())
     result = adapted(whole, effort)
     assert adapted(cut, effort, stop_after=15.0) is None
@@ -80,7 +80,7 @@ def test_an_interrupted_adaptation_goes_on_where_it_stopped() -> None:
 
 
 def test_each_amount_of_data_has_a_curve_on_the_first_examples() -> None:
-    curves = adapted(runs_of(make_config()), Effort(rounds=0, examples=(3, 9, 50)))
+    curves = adapted(runs_of(make_config()), AdaptTable(rounds=0, examples=(3, 9, 50)))
     assert curves is not None
     assert [curve.examples for curve in curves] == [3, 9, 9]
     assert all(len(point.test.grades) == 5 for curve in curves for point in curve.points)
@@ -88,7 +88,7 @@ def test_each_amount_of_data_has_a_curve_on_the_first_examples() -> None:
 
 @pytest.mark.parametrize("name", ["ape", "evoprompt-ga", "opro", "protegi"])
 def test_a_search_adapts_the_same_at_any_concurrency_and_after_any_interruption(name: str) -> None:
-    effort = Effort(rounds=1, keep=2, children=2)
+    effort = AdaptTable(rounds=1, keep=2, children=2)
     config = make_config({"inner": {"strategy": name, "options": SMALL[name]}})
     whole, cut = runs_of(config, width=1), runs_of(config, width=6)
     curves = adapted(whole, effort)
@@ -124,7 +124,7 @@ def test_adapting_by_a_search_keeps_the_best_of_what_it_returns() -> None:
             return [f"{mark} {context.first[0].prompt}" for mark in (SKILLS[0], "a", "a", "b", "c", "d")]
 
     async def what(context: RunContext) -> list[Curve]:
-        effort = Effort(rounds=1, keep=2, children=3)
+        effort = AdaptTable(rounds=1, keep=2, children=3)
         return await adapt(replace(context, inner=AllAtOnce(Marking())), SYSTEM, effort)
 
     curves = runs_of(make_config()).do(what)
@@ -139,4 +139,4 @@ def test_adapting_by_a_search_keeps_the_best_of_what_it_returns() -> None:
 
 def test_a_target_task_without_train_examples_cannot_be_adapted_to() -> None:
     with pytest.raises(TaskError):
-        adapted(runs_of(make_config(), tasks=(TASKS[0], make_task("bare", role="target", train=0))), Effort())
+        adapted(runs_of(make_config(), tasks=(TASKS[0], make_task("bare", role="target", train=0))), AdaptTable())

@@ -1,12 +1,11 @@
 """Protocols: what is done with prompts once they are found, and methods side by side."""
 
 from metaspo.engine.studies.ablations import Ablation, ablation, ablation_names
-from metaspo.engine.studies.adapt import Curve, Effort, Point, adapt
+from metaspo.engine.studies.adapt import AdaptTable, Curve, Point, adapt
 from metaspo.engine.studies.compare import compare
 from metaspo.engine.studies.findings import Findings
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import (
-    AdaptTable,
     Cell,
     GeneralizeTable,
     Grid,
@@ -29,7 +28,6 @@ __all__ = [
     "Cell",
     "CellResult",
     "Curve",
-    "Effort",
     "Findings",
     "GeneralizeTable",
     "Grid",

@@ -8,8 +8,12 @@ scored on the train split. The curve over the amount of data repeats this with t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import Field
 
 from metaspo.engine.addresses import join
+from metaspo.engine.config.table import Table
 from metaspo.engine.evaluation.evaluation import score
 from metaspo.engine.evaluation.scorecard import require_answers
 from metaspo.engine.evaluation.test_score import TestScore
@@ -26,19 +30,15 @@ from metaspo.engine.strategies import Tried
 from metaspo.engine.tasks import Task, TaskError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """How much adapting is done; the paper's counts.
+class AdaptTable(Table):
+    """How much adapting is done; the paper's counts."""
 
-    Attributes:
-        rounds: after the first one, in which only the first prompt has children.
-        examples: sizes of the train split to adapt on, each a curve of its own; the whole split if there are none.
-    """
-
-    rounds: int = 6
-    keep: int = 3
-    children: int = 3
-    examples: tuple[int, ...] = ()
+    rounds: int = Field(default=6, ge=0, description="after the first one, in which only the first prompt has children")
+    keep: int = Field(default=3, ge=1)
+    children: int = Field(default=3, ge=1, description="new prompts of each kept one in a round")
+    examples: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="sizes of the train split, a curve each; the whole split if left out"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Curve:
     points: tuple[Point, ...]
 
 
-async def adapt(context: RunContext, system: str, effort: Effort) -> list[Curve]:
+async def adapt(context: RunContext, system: str, effort: AdaptTable) -> list[Curve]:
     """Adapt to every target task, all at once; curves task by task, each for every amount of data.
 
     Raises:
@@ -93,7 +93,7 @@ class _Adaptation:
     system: str
     task: Task
     position: int
-    effort: Effort
+    effort: AdaptTable
 
     @property
     def address(self) -> str:

@@ -29,7 +29,7 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.studies.adapt import Effort, adapt
+from metaspo.engine.studies.adapt import adapt
 from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
 from metaspo.engine.studies.grid import Cell, GeneralizeTable, Grid
 from metaspo.engine.studies.needs import plan_cell
@@ -197,9 +197,7 @@ async def _beyond(job: Job, gateway: Gateway, result: CellResult) -> CellResult:
         prompts = await _user_prompts(context, config.generalize, folder=job.grid.folder)
         result = replace(result, generalized=tuple(await generalize(context, system, prompts)))
     if config.adapt is not None:
-        table = config.adapt
-        effort = Effort(rounds=table.rounds, keep=table.keep, children=table.children, examples=table.examples)
-        result = replace(result, adapted=tuple(await adapt(context, system, effort)))
+        result = replace(result, adapted=tuple(await adapt(context, system, config.adapt)))
     return _with_usage(result, context.account.statistics(), job.names)
 
 

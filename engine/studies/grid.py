@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ from metaspo.engine.config.toml import read_toml
 from metaspo.engine.domains import ALL, find_domains, given_user_prompts
 from metaspo.engine.errors import ConfigError, resolve_path
 from metaspo.engine.runs.prepare import Prepared, prepare
+from metaspo.engine.studies.adapt import AdaptTable
 from metaspo.engine.studies.methods import Method, method
 from metaspo.engine.studies.refusals import check_adapting, check_fixed, check_searching, check_seen, check_writes
 from metaspo.engine.studies.results import model_label
@@ -47,17 +48,6 @@ class GeneralizeTable(Table):
     demos: int = Field(default=10, ge=1, description="train examples that each is induced from")
     given: PathText = Field(
         default="", description="folder with TASK.json files of user prompts, in place of inducing them"
-    )
-
-
-class AdaptTable(Table):
-    """User prompts of each target task adapted under every system prompt."""
-
-    rounds: int = Field(default=6, ge=0)
-    keep: int = Field(default=3, ge=1)
-    children: int = Field(default=3, ge=1, description="new prompts of each kept one in a round")
-    examples: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(), description="sizes of the train split, a curve each; the whole split if left out"
     )
 
 
