@@ -25,7 +25,7 @@ from metaspo.engine.runs.stored import (
     shown_data,
     summary_of,
 )
-from metaspo.engine.runs.summary import RunSummary
+from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
 from metaspo.engine.statistics import Interval
 from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
 from metaspo.whole_table import WholeTable
@@ -224,17 +224,11 @@ def _print_worst(out: Console, rows: Sequence[TaskRow], most: int) -> None:
 def _spent(summary: RunSummary) -> str:
     """What it took, in a sentence."""
     use = summary.usage.total
-    now = (
-        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache; "
-        f"{show_dollars(use.dollars, unpriced=use.unpriced)}, "
-        f"{show_dollars(use.dollars_saved, unpriced=use.unpriced + use.unpriced_saved)} saved by cache; "
-        f"{summary.seconds:,.1f} s"
+    calls, hits, dollars, saved = (
+        USE_COLUMNS[column](use) for column in ("calls", "from cache", "dollars", "saved by cache")
     )
-    spent = summary.all_sessions
-    if spent.sessions < 2:
-        return f"Took {now}."
-    every = f"{spent.calls:,} calls, {show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s"
-    return f"Took {now}. All {spent.sessions} sessions together: {every}."
+    took = f"Took {calls} calls, {hits} from the cache; {dollars}, {saved} saved by cache; {summary.seconds:,.1f} s."
+    return f"{took} {summary.together}".rstrip()
 
 
 def _print_state(out: Console, data: Data, summary: RunSummary | None) -> None:
@@ -272,15 +266,7 @@ def _scores(out: Console, rows: Sequence[TaskRow], columns: Sequence[str], *, na
 
 
 def _print_gain(out: Console, gain: Gain, *, over_tasks: bool) -> None:
-    unseen = "unseen target" if gain.role == "target" else "source"
-    say(
-        out,
-        f"Mean over {gain.tasks} {unseen} task{'' if gain.tasks == 1 else 's'}: "
-        f"{gain.before:.1%} → {gain.after:.1%}, "
-        f"{100 * gain.gain:+.1f} points "
-        f"(95% interval {100 * gain.interval.low:+.1f} to {100 * gain.interval.high:+.1f}): "
-        f"{gain.verdict}.",
-    )
+    say(out, gain.sentence)
     if over_tasks and (others := gain.over_tasks):
         say(out, f"  {_of_other_tasks(others, gain.tasks)}")
 
@@ -296,28 +282,9 @@ def _of_other_tasks(interval: Interval, tasks: int) -> str:
 
 
 def _print_usage(out: Console, summary: RunSummary) -> None:
-    table = make_table(
-        "this session",
-        "model",
-        "calls",
-        "from cache",
-        "tokens in",
-        "tokens out",
-        "dollars",
-        "saved by cache",
-        "retries",
-    )
+    table = make_table("this session", "model", *USE_COLUMNS)
     for model, use in summary.usage.lanes.items():
-        table.add_row(
-            escape(model),
-            f"{use.calls:,}",
-            f"{use.hits + use.joined:,}",
-            f"{use.prompt_tokens:,}",
-            f"{use.completion_tokens:,}",
-            show_dollars(use.dollars, unpriced=use.unpriced),
-            show_dollars(use.dollars_saved, unpriced=use.unpriced + use.unpriced_saved),
-            f"{use.retries:,}",
-        )
+        table.add_row(escape(model), *(text(use) for text in USE_COLUMNS.values()))
     out.print(table)
     if summary.finished and (failed := summary.usage.total.failed):
         say(
@@ -327,13 +294,8 @@ def _print_usage(out: Console, summary: RunSummary) -> None:
     _print_times(out, summary)
     _print_barriers(out, summary.barriers)
     say(out, f"Wall time: {summary.seconds:,.1f} s")
-    spent = summary.all_sessions
-    if spent.sessions > 1:
-        say(
-            out,
-            f"All {spent.sessions} sessions of this run together: {spent.calls:,} calls, "
-            f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.1f} s",
-        )
+    if summary.together:
+        say(out, summary.together)
 
 
 def _print_times(out: Console, summary: RunSummary) -> None:

@@ -16,7 +16,7 @@ from metaspo.engine.journal.history import Point, Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.money import show_dollars
-from metaspo.engine.optimize.result import Gain, RunResult
+from metaspo.engine.optimize.result import RunResult
 from metaspo.engine.report.figures import Bar, before_and_after, draw, score_against_length, score_curve
 from metaspo.engine.report.page import (
     Entry,
@@ -32,6 +32,7 @@ from metaspo.engine.report.page import (
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, safety_sentences, summary_of
+from metaspo.engine.runs.summary import USE_COLUMNS
 
 
 def load_result(run: RunDirectory) -> RunResult:
@@ -111,16 +112,6 @@ def _weights(config: Mapping[str, Any]) -> dict[str, float]:
     return {task["name"]: task.get("weight", 1.0) for task in config["tasks"]}
 
 
-def _verdict(gain: Gain) -> str:
-    low, high = 100 * gain.interval.low, 100 * gain.interval.high
-    whose = "unseen target" if gain.role == "target" else "source"
-    tasks = f"{gain.tasks} {whose} task{'' if gain.tasks == 1 else 's'}"
-    return (
-        f"On {tasks} the test score went from {gain.before:.1%} to {gain.after:.1%}: {100 * gain.gain:+.1f} points "
-        f"(95% interval {low:+.1f} to {high:+.1f}); {gain.verdict}."
-    )
-
-
 def _bars(tests: Sequence[TestScore]) -> dict[str, tuple[Bar, Bar]]:
     """Per task before and after, where there are both."""
     best = {(row.task, row.stage): row for row in reversed(tests) if row.prompt == 0}
@@ -146,7 +137,7 @@ def _verdicts(result: RunResult, data: Data) -> list[str]:
     cost = summary.system_search.guards_cost if summary else ""
     wording = summary.proposals.sentence if summary else ""
     guards = [guard.sentence for guard in result.guards]
-    gains = map(_verdict, result.gains)
+    gains = [gain.sentence for gain in result.gains]
     return [*filter(None, [search]), *gains, *guards, *filter(None, [cost, wording]), *safety_sentences(data)]
 
 
@@ -172,27 +163,9 @@ def _took(data: Data) -> Section | None:
     summary = summary_of(data)
     if summary is None:
         return None
-    columns = ("model", "calls", "from the cache", "prompt tokens", "answer tokens", "dollars", "saved by the cache")
-    rows = tuple(
-        (
-            lane,
-            f"{use.calls:,}",
-            f"{use.hits + use.joined:,}",
-            f"{use.prompt_tokens:,}",
-            f"{use.completion_tokens:,}",
-            show_dollars(use.dollars, unpriced=use.unpriced),
-            show_dollars(use.dollars_saved, unpriced=use.unpriced_saved),
-        )
-        for lane, use in summary.usage.lanes.items()
-    )
-    spent = summary.all_sessions
-    every = (
-        f"All {spent.sessions} sessions together: {spent.calls:,} calls, "
-        f"{show_dollars(spent.dollars, unpriced=spent.unpriced)}, {spent.seconds:,.0f} s."
-        if spent.sessions > 1
-        else ""
-    )
-    said = tuple(filter(None, (cost_sentence(rows_of(data)), every)))
+    rows = tuple((lane, *(text(use) for text in USE_COLUMNS.values())) for lane, use in summary.usage.lanes.items())
+    said = tuple(filter(None, (cost_sentence(rows_of(data)), summary.together)))
+    columns = ("model", *USE_COLUMNS)
     return Section(title="What it took", tables=(TextTable(columns=columns, rows=rows),), paragraphs=said)
 
 

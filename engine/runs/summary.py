@@ -1,6 +1,6 @@
 """What a session of a run came to, in numbers: `summary.json`, and the tables that are printed from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,9 +11,21 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.proposals import Proposals
 from metaspo.engine.journal.system_search import SystemSearch
 from metaspo.engine.journal.view import AllSessions, Barriers, RunView
+from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import VERSION, Gain, RunReport, RunResult
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.scheduling import AccountStatistics
+from metaspo.scheduling import AccountStatistics, LaneUse
+
+USE_COLUMNS: Mapping[str, Callable[[LaneUse], str]] = {
+    "calls": lambda use: f"{use.calls:,}",
+    "from cache": lambda use: f"{use.hits + use.joined:,}",
+    "tokens in": lambda use: f"{use.prompt_tokens:,}",
+    "tokens out": lambda use: f"{use.completion_tokens:,}",
+    "dollars": lambda use: show_dollars(use.dollars, unpriced=use.unpriced),
+    "saved by cache": lambda use: show_dollars(use.dollars_saved, unpriced=use.unpriced_saved),
+    "retries": lambda use: f"{use.retries:,}",
+}
+"""Heads and texts of every table with a row for each model, on a terminal and on a page, after the model's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +74,15 @@ class RunSummary:
             system_search=view.trials.search,
             optimism_estimate=view.optimism,
         )
+
+    @property
+    def together(self) -> str:
+        """What all sessions took, in a sentence; "" where there is one."""
+        spent = self.all_sessions
+        if spent.sessions < 2:
+            return ""
+        dollars = show_dollars(spent.dollars, unpriced=spent.unpriced)
+        return f"All {spent.sessions} sessions together: {spent.calls:,} calls, {dollars}, {spent.seconds:,.1f} s."
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RunSummary":
