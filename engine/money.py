@@ -1,4 +1,6 @@
-"""Dollars as they are shown."""
+"""Dollars as they are added up and shown."""
+
+from collections.abc import Iterable
 
 
 def show_dollars(dollars: float, *, unpriced: int = 0) -> str:
@@ -6,3 +8,10 @@ def show_dollars(dollars: float, *, unpriced: int = 0) -> str:
     if not unpriced:
         return f"${dollars:.4f}"
     return f"${dollars:.4f} + unknown" if dollars else "unknown"
+
+
+def total(dollars: Iterable[float | None]) -> float | None:
+    """The sum; None if one of them is not known."""
+    each = list(dollars)
+    known = [amount for amount in each if amount is not None]
+    return sum(known) if len(known) == len(each) else None

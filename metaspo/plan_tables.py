@@ -25,25 +25,8 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequenc
     """A plan as plain data, with what its data's owner should know, and which caps the command may come to."""
     return {
         "name": name,
-        "calls": {
-            "initial": plan.calls.initial,
-            "inner": plan.calls.inner,
-            "outer": plan.calls.outer,
-            "test": plan.calls.test,
-            "optimizer": plan.calls.optimizer,
-            "judge": plan.calls.judge,
-        },
-        "lanes": {
-            role: {
-                "model": lane.model,
-                "calls": lane.calls,
-                "prompt_tokens": lane.prompt_tokens,
-                "completion_tokens": lane.completion_tokens,
-                "dollars": lane.dollars,
-                "minutes": lane.minutes,
-            }
-            for role, lane in plan.lanes.items()
-        },
+        "calls": asdict(plan.calls),
+        "lanes": {role: {**asdict(lane), "minutes": lane.minutes} for role, lane in plan.lanes.items()},
         "paper": {"base": plan.paper.base, "optimizer": plan.paper.optimizer},
         "dollars": plan.dollars,
         "minutes": plan.minutes,

@@ -2,7 +2,7 @@
 malformed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Literal
 
@@ -38,14 +38,7 @@ class Calls:
 
     def __add__(self, other: "Calls") -> "Calls":
         """Both together, stage by stage."""
-        return Calls(
-            initial=self.initial + other.initial,
-            inner=self.inner + other.inner,
-            outer=self.outer + other.outer,
-            test=self.test + other.test,
-            optimizer=self.optimizer + other.optimizer,
-            judge=self.judge + other.judge,
-        )
+        return Calls(**{stage: calls + getattr(other, stage) for stage, calls in asdict(self).items()})
 
 
 def count_calls(config: RunConfig, tasks: Sequence[Task]) -> Calls:

@@ -14,6 +14,7 @@ from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import lane_settings
 from metaspo.engine.config.presets import in_papers_shape
 from metaspo.engine.config.schema import RunConfig
+from metaspo.engine.money import total
 from metaspo.engine.prompts import PromptPair, render
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import LaneSettings
@@ -103,8 +104,7 @@ class Plan:
     @property
     def dollars(self) -> float | None:
         """All lanes together; None if a lane's prices are not known."""
-        priced = [lane.dollars for lane in self.lanes.values() if lane.dollars is not None]
-        return sum(priced) if len(priced) == len(self.lanes) else None
+        return total(lane.dollars for lane in self.lanes.values())
 
     @property
     def minutes(self) -> float:

@@ -18,10 +18,10 @@ from metaspo.engine.config.plan import (
     SERVERS,
     LanePlan,
     Pace,
-    Plan,
     limit_minutes,
     plan_calls,
 )
+from metaspo.engine.money import total
 from metaspo.engine.studies.needs import Need
 
 MINUTES: Final = 60  # of an hour
@@ -85,7 +85,7 @@ def at_scales(
     """
     rounds = [_rounds_alone(need, pace) for need in needs]
     plans = [plan_calls(need.config, need.tasks, need.calls, pace=pace) for need in needs]
-    dollars, gpus = _dollars(plans), max(_gpus(need.config.base) for need in needs)
+    dollars, gpus = total(plan.dollars for plan in plans), max(_gpus(need.config.base) for need in needs)
     scales = []
     for tier in tiers:
         for count in replicas:
@@ -136,8 +136,3 @@ def _rounds_alone(need: Need, pace: Pace) -> float:
     loops = (once.inner > 0) + (once.outer > 0)
     asked = STEPS * pace.optimizer_seconds if config.optimizer is not None and need.calls.optimizer else 0.0
     return (iterations * loops * (asked + BASE_SECONDS) + 2 * BASE_SECONDS) / MINUTES
-
-
-def _dollars(plans: Sequence[Plan]) -> float | None:
-    known = [plan.dollars for plan in plans if plan.dollars is not None]
-    return sum(known) if len(known) == len(plans) else None
