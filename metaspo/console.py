@@ -124,6 +124,11 @@ def say_error(message: str) -> None:
         _say(Text.assemble(("error:", "bold red"), f" {shown}"))
 
 
+def say_note(message: str) -> None:
+    """What goes on now, on standard error."""
+    _say(Text(message))
+
+
 def say_warning(message: str) -> None:
     """What has to be known though the command goes on, on standard error."""
     _say(Text(f"warning: {without_held(message)}"))

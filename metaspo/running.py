@@ -8,16 +8,21 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
-from metaspo.console import HurriedInterrupt
+from metaspo.console import HurriedInterrupt, say_note
 from metaspo.scheduling.file_limit import raise_limit
 
 T = TypeVar("T")
+
+
+SOON = 1.0  # seconds in which an end needs no word
+ENDING = "Ending when what is under way, and may have to be paid for anyway, is answered. Ctrl-C again ends at once."
 
 
 def _cancel_once(task: asyncio.Task[Any]) -> None:
     if task.cancelling():
         return
     task.cancel()
+    asyncio.get_running_loop().call_later(SOON, say_note, ENDING)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would cancel once more
 
@@ -34,7 +39,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         nonlocal cancelled
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if sys.platform != "win32" and task is not None:
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     loop.add_signal_handler(number, _cancel_once, task)
         try:

@@ -134,6 +134,10 @@ def test_a_second_interrupt_ends_at_once_and_says_what_that_costs(tmp_path: Path
     """The first one lets calls come in that are paid for anyway."""
     write_project(tmp_path, server.url, lane="prices = {input = 1, output = 1}")
     running = run_into(tmp_path, server, calls=20)
+    running.send_signal(signal.SIGINT)
+    assert running.stderr is not None
+    said = next(line for line in running.stderr if "Ctrl-C again" in line)  # what it waits for, before that is over
+    assert "may have to be paid for anyway" in said
     while running.poll() is None:
         running.send_signal(signal.SIGINT)
         try:
