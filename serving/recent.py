@@ -20,8 +20,6 @@ OVERHEAD = 1_500
 MESSAGE = 120
 """And of each message after the first."""
 
-_OURS = (DRAW, RUN, PRIORITY, KEEP_ALIVE)
-
 
 class RecentAnswer(NamedTuple):
     """An answer, what was asked, of which lane, and the body that says it; dollars: what its call cost, if known."""
@@ -65,4 +63,4 @@ def digest_of(body: bytes) -> bytes:
 
 def says_all(headers: Mapping[str, str]) -> bool:
     """Whether a request's headers leave everything to its body."""
-    return not any(name in headers for name in _OURS)
+    return DRAW not in headers and RUN not in headers and PRIORITY not in headers and KEEP_ALIVE not in headers

@@ -377,7 +377,7 @@ async def _body_of(http: web.Request) -> bytes:
 
     Another type is what a page elsewhere could send without being asked for leave.
     """
-    if http.content_type != JSON:
+    if http.headers.get("Content-Type") != JSON and http.content_type != JSON:
         raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
     if http.content.is_eof():  # as most are when their head is: nothing to time, and no more than aiohttp buffers
         return http.content.read_nowait()
