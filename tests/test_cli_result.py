@@ -229,6 +229,19 @@ def test_the_score_of_a_run_in_the_list_is_that_of_its_result(project: Path, ser
     assert points[0].score == pytest.approx(run["result"]["train_before"])
 
 
+def test_a_run_without_a_result_has_the_score_of_what_it_selected_last(project: Path, server: ChatServer) -> None:
+    """A system prompt that is better under other user prompts may bring the best ones down: a result would say so."""
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    (path,) = project.glob(".metaspo/runs/*/journal.jsonl")
+    path.with_name("result.json").unlink()
+    first = RunView.of(read_journal(path)).history.points({})[0].score
+    fall = {"event": "select", "address": "iter=9/outer", "system": "x", "chosen": 1, "score": 0.0}
+    with path.open("a") as journal:
+        journal.write(json.dumps(fall) + "\n")
+    (run,) = here("runs", "--json").data
+    assert (run["line"]["before"], run["line"]["after"]) == (first, 0.0)
+
+
 def test_a_key_that_an_older_version_did_not_write_down_has_not_changed_and_values_are_as_toml_has_them() -> None:
     old = {"name": "a", "inner": {"candidates": 3}, "tasks": [{"name": "a"}]}
     new = {

@@ -39,7 +39,7 @@ class RunLine:
     Attributes:
         date: when its last session began, in seconds since 1970.
         changed: keys of the config, with their values, in which it differs from the run of that name before it.
-        before, after: scores on the train splits, first and best so far, 0 to 1; None where not known.
+        before, after: scores on the train splits, of the first prompts and of those selected last, 0 to 1, or None.
         gain: on unseen tasks, in points of 0 to 1; None where not known.
         calls, dollars, seconds: of all sessions; `unpriced` calls are not in the dollars.
         goes_on_with: the command that goes on with one that has not finished; "" where there is none.
@@ -193,7 +193,7 @@ def _line(run: RunDirectory, data: Data, *, date: float, changed: tuple[str, ...
         judge=(config.get("judge") or {}).get("model", ""),
         changed=changed,
         before=result["train_before"] if result else points[0].score if points else None,
-        after=result["train_after"] if result else max(point.score for point in points) if points else None,
+        after=result["train_after"] if result else points[-1].score if points else None,
         gain=gain.gain if gain else None,
         calls=spent.calls if spent else 0,
         dollars=spent.dollars if spent else 0.0,
