@@ -31,7 +31,8 @@ from metaspo.engine.report.page import (
 )
 from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import Data, finished_at, rows_of, run_data, safety_sentences, summary_of
+from metaspo.engine.runs.listing import weights_of
+from metaspo.engine.runs.stored import Data, finished_at, read_json, rows_of, run_data, safety_sentences, summary_of
 from metaspo.engine.runs.summary import USE_COLUMNS
 
 
@@ -52,14 +53,14 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
     Raises:
         RunDirectoryError: for a run that has not finished, or cannot be read.
     """
-    result, config = load_result(run), _config(run)
+    result, data = load_result(run), run_data(run)
+    config = data["config"]
     written = {task["name"]: task["user_prompt"] or "" for task in config["tasks"]}  # "" where it was left out
     first = {"": config["system_prompt"], **written, **result.first_user_prompts}
     history = RunView.of(StoredJournal(run.journal), texts=True).history
-    points = history.points(_weights(config))
+    points = history.points(weights_of(config))
     last = points[-1]
     proposals = history.proposals(first)
-    data = run_data(run)
     sections = [
         Section(title="What it found", prompts=_final_prompts(result, first), warnings=_warnings(data)),
         _tasks(result),
@@ -85,7 +86,7 @@ def run_page(run: RunDirectory, answers: RunAnswers | str = "") -> str:
 def write_figures(run: RunDirectory, folder: Path) -> list[Path]:
     """A run's pictures as SVG and PNG files in a folder; where they are. Raises `RunDirectoryError`."""
     result, view = load_result(run), RunView.of(StoredJournal(run.journal))
-    drawn: dict[str, Figure] = {"score": score_curve(view.history.points(_weights(_config(run))))}
+    drawn: dict[str, Figure] = {"score": score_curve(view.history.points(weights_of(read_json(run, part="config"))))}
     if bars := _bars(result.tests):
         drawn["tasks"] = before_and_after(bars)
     return write_all(drawn, folder)
@@ -101,15 +102,6 @@ def write_all(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
             path.write_bytes(draw(figure, "svg" if kind == "svg" else "png"))
             paths.append(path)
     return paths
-
-
-def _config(run: RunDirectory) -> dict[str, Any]:
-    config: dict[str, Any] = orjson.loads(run.config.read_bytes())
-    return config
-
-
-def _weights(config: Mapping[str, Any]) -> dict[str, float]:
-    return {task["name"]: task.get("weight", 1.0) for task in config["tasks"]}
 
 
 def _bars(tests: Sequence[TestScore]) -> dict[str, tuple[Bar, Bar]]:

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from metaspo.engine.config.load import parse_config
 from metaspo.engine.config.schema import RunConfig
@@ -15,7 +12,7 @@ from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.stored import read_result
+from metaspo.engine.runs.stored import read_result, read_table
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.load import load_tasks
@@ -79,28 +76,18 @@ def reopen(run: RunDirectory, *, task: str = "") -> ReopenedRun:
 
 def read_config(run: RunDirectory) -> RunConfig:
     """The config that a run's directory holds. Raises `RunDirectoryError`, `ConfigError`."""
-    said = _read(run.config)
+    said = read_table(run.config)
     named = {key: value for key, value in said.items() if key != "name" or value}  # one from Python may have none
     return parse_config(named, source=str(run.config))
 
 
 def _origin(run: RunDirectory) -> tuple[RunConfig, Path, Path]:
     """The config, and where its relative paths of the cache and of data start; of a run that does not say so, here."""
-    origin = _read(run.origin) if run.origin.is_file() else {}
+    origin = read_table(run.origin) if run.origin.is_file() else {}
     folders = [origin.get("folder", ""), origin.get("data", "")]
     if not all(isinstance(folder, str) for folder in folders):
         raise RunDirectoryError(f"{run.origin}: cannot be read: its folders are no texts")
     return read_config(run), Path(folders[0]), Path(folders[1])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
-    return data
 
 
 def _prompts_of(run: RunDirectory) -> tuple[dict[str, str], bool]:

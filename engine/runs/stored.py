@@ -46,14 +46,20 @@ def read_json(run: RunDirectory, *, part: Part) -> Data:
     path = files[part]
     if not path.is_file():
         return {}
+    data = read_table(path)
+    if part == "result":
+        _check_result(data, path)
+    return data
+
+
+def read_table(path: Path) -> Data:
+    """A JSON file of a run's. Raises `RunDirectoryError` if it cannot be read."""
     try:
         data: Data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise RunDirectoryError(f"{path}: cannot be read: it holds no table")
-    if part == "result":
-        _check_result(data, path)
     return data
 
 
