@@ -27,7 +27,7 @@ from metaspo.engine import Example, Grade, Prepared, RunConfig, RunResult
 from metaspo.engine.api import optimize
 from metaspo.engine.tasks import Task
 from metaspo.engine.tasks.base import PLACEHOLDER
-from metaspo.engine.tasks.metrics import MeanOfGrades
+from metaspo.engine.tasks.tally import MeanOfGrades
 from metaspo.scheduling import CallFailed, Client, Gateway, Lane, LaneSettings, RunStopped
 from metaspo.scheduling.failures import Kind
 

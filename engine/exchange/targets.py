@@ -204,7 +204,7 @@ def inspect_tasks(exported: ExportedRun) -> Files:
             )
         samples = [
             {
-                "input": [{"role": message.role, "content": message.content} for message in task.messages(each)],
+                "input": _chat(task, each),
                 "target": list(each.answers),
                 "id": number,
                 "metadata": {"where": each.where},
@@ -220,12 +220,7 @@ def inspect_tasks(exported: ExportedRun) -> Files:
 def sft(exported: ExportedRun) -> Files:
     """Chats to tune a model on: the train examples that the base model answers rightly under the found prompts."""
     chats = [
-        {
-            "messages": [
-                *({"role": message.role, "content": message.content} for message in task.messages(each.example)),
-                {"role": "assistant", "content": each.after.text},
-            ]
-        }
+        {"messages": [*_chat(task, each.example), {"role": "assistant", "content": each.after.text}]}
         for task in exported.tasks
         for each in (task.answers.examples if task.answers else ())
         if each.after is not None and each.after.grade == 1
@@ -233,8 +228,8 @@ def sft(exported: ExportedRun) -> Files:
     return {"sft.jsonl": _lines(chats)}
 
 
-def _chat(task: ExportedTask) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in task.messages()]
+def _chat(task: ExportedTask, asked: str | Example = PLACEHOLDER) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in task.messages(asked)]
 
 
 def _examples(task: ExportedTask) -> list[Example]:

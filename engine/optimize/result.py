@@ -55,14 +55,16 @@ class Gain:
         return "not distinguishable from noise: the interval holds zero"
 
     @property
+    def points(self) -> str:
+        """The gain with its interval, in words."""
+        low, high = 100 * self.interval.low, 100 * self.interval.high
+        return f"{100 * self.gain:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+
+    @property
     def sentence(self) -> str:
         """All of it for people."""
-        unseen = "unseen target" if self.role == "target" else "source"
-        low, high = 100 * self.interval.low, 100 * self.interval.high
-        return (
-            f"Mean over {self.tasks} {unseen} task{'' if self.tasks == 1 else 's'}: {self.before:.1%} → "
-            f"{self.after:.1%}, {100 * self.gain:+.1f} points (95% interval {low:+.1f} to {high:+.1f}): {self.verdict}."
-        )
+        tasks = f"{self.tasks} {'unseen target' if self.role == 'target' else 'source'} task{'s' * (self.tasks != 1)}"
+        return f"Mean over {tasks}: {self.before:.1%} → {self.after:.1%}, {self.points}: {self.verdict}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

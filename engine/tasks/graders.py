@@ -5,16 +5,16 @@ async def grade(answer, example, call):
     return Grade(float(verdict.text == "yes"), "it should be polite")
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, ClassVar, cast
 
-from metaspo.engine.tasks.base import Example, Grade, Tally
+from metaspo.engine.tasks.base import Example, Grade
 from metaspo.engine.tasks.errors import MetricError
 from metaspo.engine.tasks.programs import CallingCode, is_coroutine_function
 from metaspo.engine.tasks.shown import shown
-from metaspo.engine.tasks.tally import MeanTally
+from metaspo.engine.tasks.tally import MeanOfGrades
 
 MetricFunction = Callable[..., object]  # (prediction, answers), (prediction, example) or (prediction, example, call)
 
@@ -24,7 +24,7 @@ class Ungraded(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grader(CallingCode):
+class Grader(MeanOfGrades, CallingCode):
     """A metric whose grades take calls, or are to be awaited; the score of a split is the mean.
 
     Attributes:
@@ -36,7 +36,6 @@ class Grader(CallingCode):
 
     what: ClassVar[str] = "metric"
     key: ClassVar[str] = "metric.max_calls"
-    additive: ClassVar[bool] = True
 
     calls: int = 0
     against_first: bool = False
@@ -49,10 +48,6 @@ class Grader(CallingCode):
     def grade(self, prediction: str | None, example: Example, /) -> Grade:
         """Raises `MetricError`: there is no grade without calls."""
         raise MetricError(f"metric {self.name!r} grades with calls to a model, and none can be made here")
-
-    def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
-        """Raises `ValueError` where there is no example."""
-        return MeanTally(answers)
 
 
 def checked_grade(returned: object, *, name: str, prediction: str | None) -> Grade:

@@ -23,20 +23,10 @@ from metaspo.engine.tasks.base import (
 from metaspo.engine.tasks.errors import MetricError, TaskError
 from metaspo.engine.tasks.graders import MetricFunction, checked_grade, failed_on, own_grader, parameters_of
 from metaspo.engine.tasks.imports import import_object
-from metaspo.engine.tasks.tally import MacroF1Tally, MeanTally
+from metaspo.engine.tasks.tally import MacroF1Tally, MeanOfGrades
 
 _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
-
-
-class MeanOfGrades:
-    """A metric whose score of a split is the mean of its grades."""
-
-    additive: ClassVar[bool] = True
-
-    def tally(self, answers: Sequence[tuple[str, ...]], /) -> Tally:
-        """Raises `ValueError` where there is no example."""
-        return MeanTally(answers)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from statistics import fmean
+from typing import ClassVar
 
 
 class MeanTally:
@@ -24,6 +25,16 @@ class MeanTally:
     def bound(self) -> float:
         """The best mean within reach, 0 to 1; the mean itself once every example is answered."""
         return float(self._best) / self._examples
+
+
+class MeanOfGrades:
+    """A metric whose score of a split is the mean of its grades."""
+
+    additive: ClassVar[bool] = True
+
+    def tally(self, answers: Sequence[tuple[str, ...]], /) -> MeanTally:
+        """Raises `ValueError` where there is no example."""
+        return MeanTally(answers)
 
 
 class MacroF1Tally:

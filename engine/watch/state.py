@@ -130,14 +130,13 @@ def gains_of(answers: RunAnswers) -> list[Data]:
 
 def gain_data(gain: Gain) -> Data:
     """A gain in words."""
-    low, high = 100 * gain.interval.low, 100 * gain.interval.high
     return {
         "role": gain.role,
         "before": gain.before,
         "after": gain.after,
-        "text": f"{100 * gain.gain:+.1f} points (95% interval {low:+.1f} to {high:+.1f})",
+        "text": gain.points,
         "verdict": gain.verdict,
-        "clear": low > 0 or high < 0,
+        "clear": gain.interval.low > 0 or gain.interval.high < 0,
     }
 
 
