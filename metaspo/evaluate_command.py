@@ -59,7 +59,7 @@ def evaluate_command(
                 )
             )
     if json:
-        tables.print_json(out, tables.evaluation_data(report))
+        tables.print_json(out, report.as_json())
     else:
         tables.print_evaluation(out, report)
     if not any(row.score is not None for row in report.scores):

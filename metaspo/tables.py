@@ -54,11 +54,6 @@ def say(console: Console, text: str, *, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
-def evaluation_data(report: EvaluationReport) -> Data:
-    """An evaluation as plain data."""
-    return report.as_json()
-
-
 def from_cache(use: LaneUse | None, table: str) -> str:
     """What to do about a model's bad answers where none is new; "" where some are."""
     answers = use.hits + use.joined if use and not use.calls else 0

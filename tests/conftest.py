@@ -19,7 +19,8 @@ from metaspo.backends.virtual_time import VirtualTimeLoop
 if TYPE_CHECKING:
     from real_redis import RealRedis
 
-# Files that run whole sessions of the engine, processes or simulations, or read all data: `make check` leaves them out.
+# Files that run whole sessions of the engine, processes or simulations, or read all data or long texts: `make check`
+# leaves them out.
 WHOLE = (
     "test_bench_*",
     "test_cache_claims",
@@ -29,8 +30,12 @@ WHOLE = (
     "test_cache_testing",
     "test_calibration",
     "test_cli_*",
+    "test_cluster_node",
+    "test_domains",
     "test_engine_api",
     "test_engine_betting",
+    "test_engine_early_stop",
+    "test_engine_guards",
     "test_engine_luck",
     "test_engine_oracle",
     "test_engine_promises",
@@ -41,15 +46,23 @@ WHOLE = (
     "test_fuzzing",
     "test_gallery",
     "test_known_truth",
+    "test_presets",
     "test_protocols_adapt",
     "test_readme",
     "test_report",
     "test_scheduling_concurrency",
     "test_scheduling_provider",
+    "test_serving",
     "test_simulation",
+    "test_start_up",
     "test_statistics_*",
     "test_strategies_embedded",
     "test_tasks_data",
+    "test_tasks_degenerate",
+    "test_telemetry",
+    "test_track",
+    "test_watch",
+    "test_watch_page",
 )
 
 # Compiled code is kept, also of the processes that tests start, wherever the environment would have none in the tree.
