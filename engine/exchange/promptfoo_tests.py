@@ -13,7 +13,7 @@ from typing import Any, Final
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.imported import Imported, ImportedTask, Row, plain_text, task_name
 from metaspo.engine.exchange.prompt_files import roles_of
-from metaspo.engine.exchange.structured import read_structured
+from metaspo.engine.exchange.structured import json_of, read_structured
 from metaspo.engine.tasks.base import PLACEHOLDER
 
 _LITERAL: Final = re.compile(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
@@ -163,19 +163,11 @@ def _tests_of_file(path: Path) -> Iterator[Mapping[str, Any]]:
             }
     elif path.suffix == ".jsonl":
         for line in plain_text(path).split("\n"):
-            if line.strip() and isinstance(test := _json(line, path), Mapping):
+            if line.strip() and isinstance(test := json_of(line, path), Mapping):
                 yield test
     else:
         tests = read_structured(path)
         yield from (test for test in (tests if isinstance(tests, list) else ()) if isinstance(test, Mapping))
-
-
-def _json(line: str, path: Path) -> object:
-    try:
-        value: object = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    return value
 
 
 def _with_defaults(test: Mapping[str, Any], default: object) -> Mapping[str, Any]:

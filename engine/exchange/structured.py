@@ -12,11 +12,7 @@ def read_structured(path: Path) -> object:
     """What a file of JSON or YAML holds. Raises `ConfigError` where it cannot be read."""
     text = plain_text(path)
     if path.suffix == ".json":
-        try:
-            value: object = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"{path}: not valid JSON: {error}") from None
-        return value
+        return json_of(text, path)
     try:
         yaml = importlib.import_module("yaml")
     except ModuleNotFoundError:
@@ -25,3 +21,12 @@ def read_structured(path: Path) -> object:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def json_of(text: str, path: Path) -> object:
+    """What a text, of this file, says. Raises `ConfigError`."""
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    return value
