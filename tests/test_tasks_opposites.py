@@ -53,6 +53,7 @@ def test_what_denies_a_label_in_other_words_does_not_give_it(text: str) -> None:
         ("They don't recommend it, so negative.", "negative"),
         ("I don't think this is hard: positive", "positive"),
         ("The most positive", "positive"),
+        ("I can't believe how much of what they say here is positive", "positive"),
         ("Zero complaints: positive", "positive"),
         ("Positive: 3 reasons", "positive"),
         ("negative=0.5", "negative"),

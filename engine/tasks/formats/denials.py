@@ -65,10 +65,12 @@ _COMPARING: Final = words("rather more sooner better")  # "rather A than B"
 _FILLERS: Final = words("a an the at all really very exactly actually quite simply")
 _CLAUSE: Final = re.compile(r"[,.;:!?()\n\u3002\u3001\uff0c]")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-# Of these a denial reaches to the end of the clause: "I don't think that the review as a whole is positive".
+# Of these a denial reaches to the end of the clause: "I don't think that the review as a whole is positive". Who cannot
+# believe it is amazed.
 _UNTHOUGHT: Final = re.compile(
-    r"""(?:\bnot|n't|\bcannot|\bnever|\bhardly)\s+(?:\w+ly\s+)?(?:think|believe|find|feel|see|consider|call|say|describe|regard
-    |classify|label|agree|claim|suggest|conclude|suppose|expect|imagine|support|(?:(?:true|correct|right|the\s+case)\s+that))\b
+    r"""(?:\bnot|n't|\bcannot|\bnever|\bhardly)\s+(?:\w+ly\s+)?
+    (?:think|(?<!\bcan't\ )(?<!cannot\ )(?<!couldn't\ )believe|find|feel|see|consider|call|say|describe|regard|classify
+    |label|agree|claim|suggest|conclude|suppose|expect|imagine|support|(?:true|correct|right|the\s+case)\s+that)\b
     (?:(?!\b(?:but|because|since|so|thus|therefore|hence|which|while|whereas|although|though|instead|however|then)\b)
       [^,.;:!?()\n])*+\Z""",
     re.VERBOSE | re.IGNORECASE,
