@@ -8,7 +8,7 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, Observer, Request, RunReport, optimize
 from metaspo.backends import Simulated
 from metaspo.engine import Prepared, read_journal, report_data
-from metaspo.engine.journal.events import Proposal, Start
+from metaspo.engine.journal.events import OptimizerAnswered, Proposal, Start
 from metaspo.engine.journal.proposals import Proposals
 from metaspo.engine.journal.view import RunView
 
@@ -104,5 +104,13 @@ def test_half_of_the_proposals_and_at_least_three_must_be_lost_for_a_warning(goo
     assert ("No prompt was changed" in count.warning) == (warns and good == 0)
 
 
+def test_where_no_model_wrote_the_prompts_none_is_to_be_stronger() -> None:
+    by_rule = RunView.of([START, *[LOST] * 3]).proposals
+    for warning in (by_rule.warning, by_rule.short_warning):
+        assert "ask less of a prompt's wording in [outer]" in warning
+    answer = OptimizerAnswered(step="rewrite", attempts=1)
+    assert "a stronger optimizer model" in RunView.of([START, answer, *[LOST] * 3]).proposals.warning
+
+
 def test_only_the_last_session_of_a_journal_counts() -> None:
-    assert RunView.of([START, LOST, LOST, LOST, START, GOOD]).proposals == Proposals(made=1)
+    assert RunView.of([START, LOST, LOST, LOST, START, GOOD]).proposals == Proposals(made=1, asked=False)

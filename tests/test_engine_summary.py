@@ -63,6 +63,7 @@ async def test_files_say_their_version_and_hold_what_they_always_held(tmp_path: 
     assert all(set(wait) == {"address", "idle", "seconds", "waited"} for wait in summary["barriers"]["each"])
     assert set(summary["all_sessions"]) >= set(OLD_SESSIONS)
     assert set(summary["proposals"]) == {
+        "asked",
         "last_reason",
         "last_unfit",
         "made",

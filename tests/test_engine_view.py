@@ -311,6 +311,7 @@ def test_lost_proposals_are_worth_a_warning_from_three_on_if_they_are_half_of_al
         "warning": proposals.warning,
         "unfit": 0,
         "last_unfit": "",
+        "asked": False,
         "sentence": "",
     }
     assert Proposals().warning == ""

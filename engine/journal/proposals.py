@@ -11,6 +11,7 @@ from metaspo.engine.journal.events import Malformed, Proposal
 
 MIN_LOST = 3  # lost proposals that are worth a warning, if they are half of all
 TRY = "try a stronger optimizer model or a larger [optimizer] max_tokens"
+LOOSEN = "ask less of a prompt's wording in [outer], or have an optimizer model write it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Proposals:
         last_reason: why the last of these did not; "" if there is none.
         unfit: answers that were drawn again because the prompt in them broke what the config asks of its wording.
         last_unfit: what the last of these broke; "" if there is none.
+        asked: whether an optimizer model was, as it always was before summaries said so.
     """
 
     made: int = 0
@@ -30,6 +32,7 @@ class Proposals:
     last_reason: str = ""
     unfit: int = 0
     last_unfit: str = ""
+    asked: bool = True
 
     def after(self, proposal: Proposal) -> "Proposals":
         """The count after one more."""
@@ -41,7 +44,8 @@ class Proposals:
 
     def after_unfit(self, answer: Malformed) -> "Proposals":
         """The count after one more answer that could not be used."""
-        return replace(self, unfit=self.unfit + 1, last_unfit=answer.why) if answer.unfit else self
+        asked = replace(self, asked=True)
+        return replace(asked, unfit=self.unfit + 1, last_unfit=answer.why) if answer.unfit else asked
 
     @property
     def sentence(self) -> str:
@@ -60,12 +64,16 @@ class Proposals:
         if self.unusable < MIN_LOST or 2 * self.unusable < self.made:
             return ""
         left = "The others changed no prompt" if self.made > self.unusable else "No prompt was changed"
-        return f"{self._few} could be used (the last that could not: {self.last_reason}). {left}: {TRY}."
+        return f"{self._few} could be used (the last that could not: {self.last_reason}). {left}: {self._advice}."
 
     @property
     def short_warning(self) -> str:
         """The same without the last reason."""
-        return f"{self._few} could be used: {TRY}." if self.warning else ""
+        return f"{self._few} could be used: {self._advice}." if self.warning else ""
+
+    @property
+    def _advice(self) -> str:
+        return TRY if self.asked else LOOSEN
 
     @property
     def _few(self) -> str:

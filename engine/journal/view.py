@@ -2,10 +2,21 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from metaspo.engine.journal.address import Address
-from metaspo.engine.journal.events import Barrier, Event, Malformed, Optimism, Proposal, Score, Select, Spent, Start
+from metaspo.engine.journal.events import (
+    Barrier,
+    Event,
+    Malformed,
+    Optimism,
+    OptimizerAnswered,
+    Proposal,
+    Score,
+    Select,
+    Spent,
+    Start,
+)
 from metaspo.engine.journal.history import History
 from metaspo.engine.journal.journal import Journal
 from metaspo.engine.journal.proposals import Proposals
@@ -83,7 +94,7 @@ class RunView:
     def _begin(self, start: Start) -> None:
         self.start = start
         self.session = Spent()
-        self.proposals = Proposals()
+        self.proposals = Proposals(asked=False)
         self.trials = SystemTrials()
         self._before = self.spent
         if self.sessions > 1:
@@ -117,6 +128,8 @@ class RunView:
                 self.proposals = self.proposals.after(event)
             case Malformed():
                 self.proposals = self.proposals.after_unfit(event)
+            case OptimizerAnswered() if not self.proposals.asked:
+                self.proposals = replace(self.proposals, asked=True)
         if event.address:
             self._advance(event, Address.parse(event.address))
 
