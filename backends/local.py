@@ -13,7 +13,7 @@ from anyio.abc import Process
 
 from metaspo.backends import local_server
 from metaspo.backends.base import Reply, Request
-from metaspo.backends.errors import Unreachable
+from metaspo.backends.errors import RequestRejected, Unreachable
 from metaspo.backends.local_server import MISSING_PACKAGE, ServerSettings
 from metaspo.backends.model_files import fetch_model, models_folder
 from metaspo.backends.model_names import DEFAULT_MODEL, local_threads
@@ -22,6 +22,10 @@ from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.started import LocalServerFailed, StartedServer
 
 _INSTALL = "The embedded model needs the package xllamacpp: pip install 'metaspo[local]'."
+NO_ECHO = (
+    "{name} cannot say the prompt again, or how likely it is: leave `echo` out. Tasks that compare likelihoods want "
+    "another server, vLLM for one."
+)
 _STOP_LIMIT = 5.0
 
 
@@ -69,6 +73,8 @@ class LocalModel(StartedServer):
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         """Ask the model; `time_limit` in seconds, without the start. A server found dead is started again, once."""
+        if request.path == "completions" and json.loads(request.sampling.extra or "{}").get("echo"):
+            raise RequestRejected(NO_ECHO.format(name=self.name))  # llama.cpp would answer, and not say that it did not
         for _ in range(2):
             reply = await self._ask(await self._started(), request, time_limit=time_limit)
             if reply is not None:

@@ -23,6 +23,7 @@ from metaspo.backends import (
     RequestRejected,
     Sampling,
     Startable,
+    read_raw_request,
 )
 from metaspo.backends.started import note_end
 
@@ -56,6 +57,13 @@ async def test_a_missing_file_is_said_before_a_process_starts(tmp_path: Path) ->
         await model.complete(HELLO, time_limit=1)
     assert model.pid is None
     await model.aclose()
+
+
+async def test_an_echo_of_the_prompt_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+    """The model's server passes over the field, and its answer would be taken for what was asked."""
+    request = read_raw_request("completions", {"model": "m", "prompt": "The sky", "echo": True, "logprobs": 1})
+    with pytest.raises(RequestRejected, match="leave `echo` out"):
+        await LocalModel(tmp_path / "none.gguf").complete(request, time_limit=1)
 
 
 async def test_a_missing_package_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
