@@ -29,7 +29,7 @@ from metaspo.bench import (
 )
 from metaspo.bench.gepa_peer import folder_of
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
-from metaspo.bench.methods import CALLS, GEPA, METHODS, measure_methods
+from metaspo.bench.methods import CALLS, FIRST_SEED, GEPA, METHODS, measure_methods
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
@@ -207,6 +207,7 @@ def racing(
 @bench_app.command()
 def methods(
     seeds: Annotated[int, typer.Option(metavar="N", min=2, help="Worlds of each kind, none looked at before.")] = 20,
+    first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="The first of them.")] = FIRST_SEED,
     calls: Annotated[
         list[int] | None, typer.Option(metavar="N", min=200, help="Base calls; may be repeated. Else 500, 2000, 6000.")
     ] = None,
@@ -227,7 +228,10 @@ def methods(
         if unknown := set(method or ()) - set(names):
             raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")
         gepa = folder_of(peers_python) if peers_python else ""
-    show(measure_methods(seeds=seeds, calls=calls or CALLS, methods=method or (), jobs=jobs, gepa=gepa), json=json)
+    report = measure_methods(
+        seeds=seeds, calls=calls or CALLS, methods=method or (), first_seed=first_seed, jobs=jobs, gepa=gepa
+    )
+    show(report, json=json)
 
 
 @bench_app.command()

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from command_line import here
 
 from metaspo.bench.gepa_peer import SYSTEM, Adapter
 from metaspo.bench.known_truth_world import SOURCES, World
@@ -28,6 +29,14 @@ def test_a_report_compares_each_method_with_ours_in_each_world_and_in_all() -> N
         (world, method) for world in ("added up", "entangled", "all") for method in ("metaspo+", "textgrad")
     ]
     assert [row["ahead, source"] == "–" for row in report.rows] == [True, False] * 3
+
+
+def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
+    options = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--method", "textgrad", "--json"]
+    told = here("bench", "methods", *options).data
+    known = measure_methods(seeds=2, calls=[CALLS], methods=["textgrad"], worlds=["added up"], first_seed=7)
+    assert told["title"] == known.title
+    assert told["rows"][0]["source"] == known.rows[0]["source"]
 
 
 def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -> None:
