@@ -27,7 +27,12 @@ def test_names_are_looked_up_on_uvloop_as_on_asyncios_loop(monkeypatch: pytest.M
 
     async def found() -> list[object]:
         loop, tcp = asyncio.get_running_loop(), socket.SOCK_STREAM
-        asked = [("127.0.0.1", 80), ("::1", "80"), ("localhost", 80), ("127.0.0.1", "no-such-port")]
+        asked: list[tuple[str, str | int]] = [
+            ("127.0.0.1", 80),
+            ("::1", "80"),
+            ("localhost", 80),
+            ("127.0.0.1", "no-such-port"),
+        ]
         every = (loop.getaddrinfo(host, port, type=tcp) for host, port in asked)
         told = await asyncio.gather(*every, return_exceptions=True)
         return [type(each) if isinstance(each, BaseException) else each for each in told]
