@@ -9,8 +9,8 @@ from redis import exceptions
 
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
 from metaspo.cache.files import FileStore
-from metaspo.cache.location import holds_password, is_url, shown_location
-from metaspo.cache.opening import open_maintenance, open_store
+from metaspo.cache.location import OF_FOLDERS, holds_password, is_url, shown_location
+from metaspo.cache.opening import FOLDERS, open_maintenance, open_store
 from metaspo.cache.record import encode_entry
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_server import check_safe, eviction, explained
@@ -181,3 +181,8 @@ async def test_a_folder_is_looked_after_whether_it_is_sound_or_not(tmp_path: Pat
     assert caring.size() >= 8_192
     assert [row.key for row in caring.rows()] == [key for key, _ in records]
     assert caring.damage() == ()
+
+
+def test_what_a_folder_keeps_is_no_server_and_the_other_way_round() -> None:
+    """Configs ask `location`, which knows no store."""
+    assert set(FOLDERS) == set(OF_FOLDERS)
