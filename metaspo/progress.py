@@ -11,6 +11,7 @@ from rich.text import Text
 
 from metaspo.backends.secrets import without_secrets
 from metaspo.engine import Observer
+from metaspo.engine.journal.address import Address
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runtime.time_left import TimeLeft, spoken
 from metaspo.scheduling import EndpointDown, EndpointUp, Event, HeldBack, Waiting
@@ -227,9 +228,9 @@ class _Lines(_Said):
     def new_best(self, *, score: float, address: str) -> None:
         if score > self._best:
             self._best = score
-            self._say(f"best score on the source tasks' train splits {score:.1%} ({address})")
+            self._say(f"best score on the source tasks' train splits {score:.1%} ({Address.parse(address).words})")
         elif score < self._now:  # a system prompt was kept under other user prompts than the best
-            self._say(f"score on the source tasks' train splits now {score:.1%} ({address})")
+            self._say(f"score on the source tasks' train splits now {score:.1%} ({Address.parse(address).words})")
         self._now = score
 
     def _say(self, text: str) -> None:

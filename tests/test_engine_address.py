@@ -83,3 +83,17 @@ def test_the_loops_addresses_seed_as_they_always_did() -> None:
     assert candidate_address(inner_address(3, task="sports"), 2) == "iter=3/inner/task=sports/cand=2"
     assert (inner_address(3), outer_address(12)) == ("iter=3/inner", "iter=12/outer")
     assert draw_at(7, "iter=3/inner/task=sports/cand=2/analyze", attempt=0) == 3200904987566209
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("iter=1/outer/cand=4", "iteration 1, system prompt, candidate 4"),
+        ("iter=2/inner/task=a.b/cand=1", "iteration 2, user prompt of a.b, candidate 1"),
+        ("iter=2/inner", "iteration 2, user prompts"),
+        ("init", "first prompts"),
+        ("adapt/task=x", "adapt, x"),
+    ],
+)
+def test_people_read_an_address_in_words(address: str, words: str) -> None:
+    assert Address.parse(address).words == words

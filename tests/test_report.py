@@ -20,12 +20,13 @@ from metaspo.bench.browser import CHROMIUM, open_page
 from metaspo.engine import Prepared, RunReport
 from metaspo.engine.differences import differences
 from metaspo.engine.errors import RunDirectoryError
+from metaspo.engine.evaluation.answers import TaskAnswers
 from metaspo.engine.journal.events import Candidate, Kept, Proposal, Rejected, Score, Select, Spent, Start
 from metaspo.engine.journal.history import History, Point
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.report.figures import Bar, before_and_after, draw, methods, score_curve
-from metaspo.engine.report.page import COPY, Section, TextTable, changed_prompt, render_page
+from metaspo.engine.report.page import COPY, Answers, Section, TextTable, changed_prompt, render_page
 from metaspo.engine.report.run_page import run_page, write_figures
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.studies.table_formats import Table, latex
@@ -254,6 +255,32 @@ async def test_a_prompt_is_copied_whole_and_nothing_is_cut_at_the_width_of_a_pho
         await page.press("Enter")
         await page.until("document.querySelector('button.copy').textContent != 'copy'")
         assert page.faults == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+async def test_a_page_is_as_dark_as_its_reader_likes_and_a_matrix_stays_one_on_a_phone(tmp_path: Path) -> None:
+    labels = [f"label-{n}" for n in range(9)]
+    rows = tuple((name, *["1 → 2"] * len(labels)) for name in labels)
+    matrix = TextTable(columns=("right answer", *labels), rows=rows)
+    task = TaskAnswers(task="a", role="source", split="test", examples=())
+    section = Section(title="t", answers=(Answers(task=task, labels=matrix, shown=(), left_out=0),))
+    path = tmp_path / "page.html"
+    path.write_text(render_page("r", lead="l", verdicts=[], sections=[section]), encoding="utf-8")
+    brightness = "getComputedStyle(document.body).{}.match(/[0-9]+/g).reduce((sum, part) => sum + Number(part), 0)"
+    paper, ink = brightness.format("backgroundColor"), brightness.format("color")
+    async with open_page() as page:
+        await page.resize(390, 800)
+        await page.open(path.as_uri())
+        await page.until("document.querySelector('caption')")
+        assert await page.value(f"{paper} > {ink}")
+        await page.dark(True)
+        assert await page.value(f"{paper} < {ink}")
+        heights = (
+            "[...document.querySelectorAll('.matrix tr')].map((row) => row.children[9].getBoundingClientRect().top)"
+        )
+        assert await page.value(f"new Set({heights}).size") == 10, "a row is a row"
+        assert await page.value("document.documentElement.scrollWidth <= innerWidth")
+        assert await page.value("document.querySelector('.scroll').scrollWidth > innerWidth")
 
 
 def test_a_table_for_a_paper_is_no_wider_than_its_text_and_has_words_at_the_left_and_real_minus_signs() -> None:

@@ -47,3 +47,17 @@ class Address(NamedTuple):
     def round(self) -> "Address":
         """The round that it lies in: of all candidates of a loop, in the inner loop of one task."""
         return self._replace(candidate=0, step="")
+
+    @property
+    def words(self) -> str:
+        """The same for people: "iteration 1, system prompt, candidate 4"."""
+        user = f"user prompt of {self.task}" if self.task else "user prompts"
+        loop = {"inner": user, "outer": "system prompt", "init": "first prompts"}.get(self.loop)
+        plain = ", ".join(filter(None, (self.loop, self.task)))
+        parts = (
+            f"iteration {self.iteration}" if self.iteration else "",
+            plain if loop is None else loop,
+            f"candidate {self.candidate}" if self.candidate else "",
+            self.step,
+        )
+        return ", ".join(part for part in parts if part)

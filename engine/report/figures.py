@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.history import Point
 
 Format = Literal["svg", "png"]
@@ -34,7 +35,7 @@ def score_curve(points: Sequence[Point]) -> Figure:
     figure = Figure(figsize=(9, 3.2) if priced else (6.6, 3.2), layout="constrained")
     axes = figure.subplots(1, 3 if priced else 2, sharey=True, squeeze=False)[0]
     scores = [100 * point.score for point in points]
-    _steps(axes[0], list(range(len(points))), scores, "selection")
+    _steps(axes[0], list(range(len(points))), scores, "prompts chosen")
     axes[0].set_xticks(range(len(points)), [_short(point.address) for point in points], rotation=45, ha="right")
     _steps(axes[1], [point.calls for point in points], scores, "calls")
     if priced:
@@ -160,4 +161,6 @@ def _finish(axes: Axes, label: str) -> None:
 
 
 def _short(address: str) -> str:
-    return address.replace("iter=", "").replace("/", " ")
+    place = Address.parse(address)
+    kind = {"inner": "user", "outer": "system", "init": "first"}.get(place.loop, place.loop)
+    return f"{place.iteration} {kind}" if place.iteration else kind

@@ -12,6 +12,7 @@ from metaspo.engine.config.schema import ROLES
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import COLUMNS, cost_sentence, task_rows
 from metaspo.engine.evaluation.test_score import TestScore
+from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.history import Point, Proposed
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
@@ -219,7 +220,7 @@ def _final_prompts(result: RunResult, first: Mapping[str, str]) -> tuple[Prompt,
 def _entry(proposed: Proposed) -> Entry:
     fate = proposed.fate if proposed.score is None else f"{proposed.fate}, {proposed.score:.1%}"
     return Entry(
-        title=proposed.address,
+        title=Address.parse(proposed.address).words,
         fate=fate,
         kept=proposed.fate == "kept",
         spans=changed_prompt("", proposed.parent, proposed.text).spans if proposed.text else (),

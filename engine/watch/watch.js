@@ -422,7 +422,7 @@ function gridNodes(grid) {
   };
   const head = el("tr", {}, ...["method", ...grid.columns].map((column) => el("th", {}, column)));
   return [
-    el("h2", {}, `${grid.name}: ${grid.done} of ${grid.all} runs done`),
+    el("h2", {}, `${grid.name}: ${grid.done} of ${grid.all} runs done; best score so far on the train examples`),
     el("div", { class: "scroll" }, el("table", { class: "study" }, head, ...grid.rows.map((row) => el("tr", {}, el("td", {}, row.method), ...row.cells.map(cell))))),
   ];
 }
