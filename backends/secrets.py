@@ -18,10 +18,11 @@ _SECRET_VARIABLE: Final = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY
 _OTLP_HEADERS: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
 _IS: Final = r"\\*[\"']?\s*[:=]\s*(?P<quote>\\*[\"'])?"  # after a name; what stands in quotes goes on to their end
 _QUOTED: Final = r"(?:(?!(?P=quote))[^\r\n])+"
+_BLOTTED: Final = rf"{re.escape(BLOT)}(?:[\s\"',;&)]|\Z)"
 _AUTHORIZATION: Final = re.compile(  # whatever its scheme, and with the parameters that some have
     rf"(authorization{_IS})(?(quote){_QUOTED}|(?:=\s*\"[^\"\r\n]*\"|[^\"'}}\r\n])+)", re.IGNORECASE
 )
-_NAMED: Final = re.compile(rf"((?:{_NAME}){_IS})(?(quote){_QUOTED}|[^\s\"',;&)]{{4,}})", re.IGNORECASE)
+_NAMED: Final = re.compile(rf"((?:{_NAME}){_IS})(?(quote){_QUOTED}|(?!{_BLOTTED})[^\s\"',;&)]{{4,}})", re.IGNORECASE)
 _IN_QUERY: Final = re.compile(r"(?<=[?&])((?:key|sig|code|auth)=)[^\s\"'&#)]+", re.IGNORECASE)
 _OPTION: Final = re.compile(rf"((?<!\S)-[\w-]*(?:key|{_NAME})\s+)(?!-)\S{{4,}}", re.IGNORECASE)
 _CREDENTIALS: Final = re.compile(  # to the last "@", for a password may hold one, or a slash that nobody has quoted

@@ -89,7 +89,7 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
     with ProgressDisplay(err, quiet=quiet) as display:
         running = optimize_many(
             prepared,
-            observer=lambda item: display.observer(item.config.name),
+            observer=lambda item: display.observer(_called(item, prepared)),
             progress=display.downloaded,
             warn=display.warn,
         )
@@ -117,11 +117,17 @@ def _optimize_on(
     _tell_ends(prepared, [RunStopped(fault) if fault else None for fault in faults])
 
 
+def _called(item: Prepared, prepared: Sequence[Prepared]) -> str:
+    """A run's name; that of its directory where several are called so."""
+    alike = sum(other.config.name == item.config.name for other in prepared)
+    return item.directory.name if alike > 1 and item.directory else item.config.name
+
+
 def _tell_ends(prepared: list[Prepared], reasons: list[Exception | None]) -> None:
     """Say why runs did not get to their end, if any did not, and exit accordingly."""
     for item, reason in zip(prepared, reasons, strict=True):
         if reason is not None:
-            say_error(f"{item.config.name}: {reason}")
+            say_error(f"{_called(item, prepared)}: {reason}")
     if any(isinstance(reason, RunStopped) for reason in reasons):
         say_how_to_go_on(*filter(None, reasons))
         raise typer.Exit(ExitCode.STOPPED)

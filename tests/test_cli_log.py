@@ -138,6 +138,11 @@ def test_what_is_no_key_stays(text: str) -> None:
     assert without_secrets(text) == text
 
 
+def test_what_is_blotted_out_once_is_not_touched_again() -> None:
+    for text in ("GET /x?api_key=(key)", "token=(key)&page=2", "(secret: (key))"):
+        assert without_secrets(text) == text
+
+
 @given(st.text(min_size=SHORTEST), st.text(min_size=SHORTEST), st.text(), st.text())
 def test_of_held_keys_no_text_shows_any(one: str, two: str, before: str, after: str) -> None:
     hold_secret(one, two)

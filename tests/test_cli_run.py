@@ -176,6 +176,19 @@ def test_of_two_configs_one_may_reach_its_cap_and_the_other_finish(project: Path
     assert states == {"": False, "run": True}
 
 
+def test_two_runs_of_one_name_are_told_apart_by_their_directories(project: Path) -> None:
+    (project / "again").mkdir()
+    text = (project / "run.toml").read_text(encoding="utf-8").replace("seed = 7", "seed = 8")
+    for data in project.glob("*.jsonl"):
+        (project / "again" / data.name).write_bytes(data.read_bytes())
+    (project / "again" / "run.toml").write_text(text, encoding="utf-8")
+    both = here("optimize", "run.toml", "again/run.toml")
+    assert both.code == 0
+    said = {line.partition(":")[0] for line in both.err.splitlines() if line.endswith("test splits")}
+    assert said == {path.name for path in (project / ".metaspo" / "runs").iterdir() if path.name.startswith("run-")}
+    assert len(said) == 2
+
+
 def test_openais_own_client_runs_the_same_way(
     project: Path,
     server: ChatServer,
