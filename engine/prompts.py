@@ -91,8 +91,14 @@ def render(pair: PromptPair, asked: str | Example, *, roles: Roles = "separate")
     """
     example = Example(asked, ()) if isinstance(asked, str) else asked
     text = pair.user.replace(PLACEHOLDER, example.question)
-    messages = (Message("system", pair.system), *example.history, with_images(text, example.images))
+    messages = (_system_message(pair.system), *example.history, with_images(text, example.images))
     return merged(messages) if roles == "merged" else messages
+
+
+@lru_cache(maxsize=64)
+def _system_message(prompt: str) -> Message:
+    """One for all examples of a split."""
+    return Message("system", prompt)
 
 
 def merged(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -9,7 +9,7 @@ from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
-from metaspo.engine.strategies.demonstrations import without_own
+from metaspo.engine.strategies.demonstrations import demonstrates, without_own
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
@@ -68,9 +68,10 @@ class OneCall:
 
     def __init__(self, base: Base, pair: PromptPair, examples: Sequence[Example]) -> None:
         self._base = base
-        model, roles = base.model, base.roles
+        model, roles, demonstrates_some = base.model, base.roles, demonstrates(pair)
         self._requests = [
-            model.request(render(base.pair_for(example, pair), example, roles=roles)) for example in examples
+            model.request(render(base.pair_for(example, pair) if demonstrates_some else pair, example, roles=roles))
+            for example in examples
         ]
 
     async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Completion]:

@@ -230,7 +230,8 @@ class History:
 
 def _digest(event: Select) -> int:
     """Of what was selected, whenever it was."""
-    return hash(repr(replace(event, t=0.0)))
+    told = replace(event, t=0.0, kept=list(event.kept or ()), raced_out=list(event.raced_out or ()))
+    return hash(repr(told))  # lists: as it is read again
 
 
 def why_rejected(event: Rejected) -> str:

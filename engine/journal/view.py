@@ -177,18 +177,22 @@ def _begun(event: Event, address: Address) -> Reached:
 
 
 class WatchedJournal:
-    """Hands events on to a journal; warns once, as the first loop ends with a good part of the proposals lost."""
+    """Hands events on to a journal; warns once, as the first loop ends with a good part of the proposals lost.
 
-    def __init__(self, journal: Journal, warn: Warn) -> None:
+    Attributes:
+        view: of all that was written, so that nobody has to read it again; it goes on from that of earlier sessions.
+    """
+
+    def __init__(self, journal: Journal, warn: Warn, *, view: RunView | None = None) -> None:
+        self.view = view or RunView()
         self._journal = journal
         self._warn = warn
         self._warned = False
-        self._view = RunView()
 
     def write(self, event: Event) -> None:
         """Append one event."""
         self._journal.write(event)
-        self._view.apply(event)
-        if isinstance(event, Barrier) and not self._warned and (text := self._view.proposals.warning):
+        self.view.apply(event)
+        if isinstance(event, Barrier) and not self._warned and (text := self.view.proposals.warning):
             self._warned = True
             self._warn(f"so far {text}")

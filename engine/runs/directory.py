@@ -12,6 +12,7 @@ prompts/        the prompts as text files, ready to paste
 vllm-*.log      what a vLLM that was started for the run said, one for each replica
 """
 
+import json
 import os
 import re
 import shlex
@@ -27,6 +28,7 @@ import orjson
 from pydantic_core import to_jsonable_python
 
 from metaspo.backends.file_lock import try_lock
+from metaspo.backends.loose_json import mended
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
@@ -236,7 +238,11 @@ def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
 
 def write_json(path: Path, data: object) -> None:
     """Write a file of JSON, whole or not at all. Raises `RunStopped`."""
-    _replace(path, orjson.dumps(data, option=JSON))
+    try:
+        text = orjson.dumps(data, option=JSON)
+    except orjson.JSONEncodeError:  # half a surrogate pair, as in a journal
+        text = orjson.dumps(mended(json.loads(json.dumps(data))), option=JSON)
+    _replace(path, text)
 
 
 def write_text(path: Path, text: str) -> None:

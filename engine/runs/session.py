@@ -20,7 +20,7 @@ from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.events import Spent
-from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal, StoredJournal
+from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.journal.view import RunView, WatchedJournal
 from metaspo.engine.journal.warn import Warn
@@ -49,6 +49,7 @@ class Session:
     Attributes:
         directory: held; None for a run that is kept in memory only.
         events: of the gateway's lanes, where they are to be told.
+        view: of the run so far, its earlier sessions included.
         live: keeps the directory's `live.json`.
         search: what had been spent when the search was over, before the test splits.
         started: by the event loop's clock.
@@ -57,6 +58,7 @@ class Session:
     context: RunContext
     directory: RunDirectory | None
     events: LaneEvents | None
+    view: RunView
     live: LiveObserver | None
     search: AccountStatistics
     started: float
@@ -95,8 +97,7 @@ class Session:
         if self.live:
             self.live.write()
         if self.directory and (result or not self.directory.result.exists()):
-            view = RunView.of(StoredJournal(self.directory.journal))
-            summary = RunSummary.of(result, usage, seconds=seconds, stopped=stopped, view=view)
+            summary = RunSummary.of(result, usage, seconds=seconds, stopped=stopped, view=self.view)
             self.directory.write_summary(summary.as_json())
         return usage, seconds
 
@@ -122,20 +123,21 @@ async def open_session(
         stack.enter_context(logging_about(run=name))
         journal = stack.enter_context(_journal(prepared))
         await stack.enter_async_context(beside(prepared, observer.warn))
-        before = sessions_before(directory, journal) if directory else RunView()
+        view = sessions_before(directory, journal) if directory else RunView()
+        number, earlier = view.sessions + 1, view.spent
+        watched = WatchedJournal(journal, observer.warn, view=view)
         context = make_context(
-            prepared, gateway, names, journal=journal, observer=observer, name=name, earlier=before.spent, purse=purse
+            prepared, gateway, names, journal=watched, observer=observer, name=name, earlier=earlier, purse=purse
         )
         account = context.account
         live = LiveObserver(observer, directory, gateway, account) if directory else None
         if directory:
-            number = before.sessions + 1
             stack.enter_context(kept_ledger(directory, account, session=number, spent=account.counts))
-        watched = WatchedJournal(journal, observer.warn)
         yield Session(
-            context=replace(context, observer=live or observer, journal=watched, count_tokens=count_tokens),
+            context=replace(context, observer=live or observer, count_tokens=count_tokens),
             directory=directory,
             events=events,
+            view=view,
             live=live,
             search=account.statistics(),
             started=started,

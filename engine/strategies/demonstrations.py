@@ -57,13 +57,18 @@ class WithDemonstrations:
         return join_user(shown, split_user(task.user_prompt)[1])
 
 
+def demonstrates(pair: PromptPair) -> bool:
+    """Whether there may be examples in the prompts."""
+    return shows_examples(pair.system) or shows_examples(pair.user)
+
+
 def without_own(pair: PromptPair, question: str) -> PromptPair:
     """The prompts without what they demonstrate of this question.
 
     A user prompt shows bare questions; a system prompt shows them as they were asked once, within some user prompt, and
     so whatever holds the question there is left out.
     """
-    if not (shows_examples(pair.system) or shows_examples(pair.user)):
+    if not demonstrates(pair):
         return pair
     own = " ".join(question.split())
     return PromptPair(leave_out(pair.system, lambda asked: own in asked), leave_out(pair.user, own.__eq__))

@@ -105,19 +105,12 @@ class Explaining(Protocol):
         ...
 
 
-@runtime_checkable
-class Blocking(Protocol):
-    """An answer format whose comparisons may take seconds, and are safe in other threads."""
-
-    @property
-    def blocking(self) -> bool:
-        """Whether they do."""
-        ...
-
-
 def is_blocking(answer_format: object) -> bool:
-    """Whether comparing by a format would hold up an event loop."""
-    return isinstance(answer_format, Blocking) and answer_format.blocking
+    """Whether comparing by a format would hold up an event loop: its `blocking` says so.
+
+    Then its comparisons may take seconds, and are safe in other threads.
+    """
+    return bool(getattr(answer_format, "blocking", False))
 
 
 def similarity_of(answer_format: AnswerFormat) -> Callable[[str, str], float]:

@@ -171,7 +171,9 @@ def _comparable(text: str) -> str:
 
 
 def _right_or_wrong(prediction: str | None, answers: tuple[str, ...]) -> Grade:
-    right = prediction is not None and prediction.casefold() in (answer.casefold() for answer in answers)
+    if prediction is None:
+        return WRONG
+    right = prediction in answers or prediction.casefold() in [answer.casefold() for answer in answers]
     return RIGHT if right else WRONG
 
 
