@@ -7,7 +7,7 @@ chosen; clients take turns. CPU time is all of the client's process, threads tha
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,8 +29,14 @@ Command = Sequence[str]
 Found = dict[str, float]
 
 
-def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Path | None = None) -> Report:
-    """Our clients and, under a Python that has them, other people's; all in turns."""
+def measure_overhead(
+    *,
+    calls: int = CALLS,
+    turns: int = TURNS,
+    peers_python: Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Our clients and, under a Python that has them, other people's; all in turns. It `tell`s whose turn it is."""
     clients = [name for name in CLIENTS if name != "openai SDK" or find_spec("openai")]
     on_uvloop = [f"{name}{ON_UVLOOP}" for name in (BARE, "metaspo") if find_spec("uvloop")]
     commands: dict[str, Command] = {name: [sys.executable, "-P", "-c", OURS, name] for name in (*clients, *on_uvloop)}
@@ -39,15 +45,16 @@ def measure_overhead(*, calls: int = CALLS, turns: int = TURNS, peers_python: Pa
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
     figures: dict[str, list[Found]] = {name: [] for name in commands}
     with fast_server() as url:
-        for _ in range(turns):
+        for turn in range(turns):
             for name, command in commands.items():
+                tell(f"turn {turn + 1} of {turns}: {name}, {calls:,} calls")
                 figures[name].append(orjson.loads(_output([*command, url, str(calls)])))
-    bare = [turn["cpu"] for turn in figures[BARE]]
+    bare = [found["cpu"] for found in figures[BARE]]
     rows = []
     for name, measured in figures.items():
         rows.append(_row(name, measured, bare))
         if name.removesuffix(ON_UVLOOP) == "metaspo":
-            again = [{"cpu": turn["cached cpu"], "wall": turn["cached wall"]} for turn in measured]
+            again = [{"cpu": found["cached cpu"], "wall": found["cached wall"]} for found in measured]
             rows.append(_row(name.replace("metaspo", "metaspo, cached"), again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
