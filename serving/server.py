@@ -7,11 +7,10 @@ replayed.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from math import inf, isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,10 +28,12 @@ from metaspo.scheduling.call_record import to_both
 from metaspo.scheduling.call_totals import CallTotals
 from metaspo.scheduling.open_files import make_room
 from metaspo.serving.accounts import Accounts
-from metaspo.serving.config import ServeConfig, is_loopback, make_lanes, revision_of
+from metaspo.serving.bodies import MAX_OF_BODY, body_of, json_of, keep_alive_of
+from metaspo.serving.config import ServeConfig, make_lanes, revision_of
+from metaspo.serving.guard import Guard
 from metaspo.serving.lane_log import LaneLog
 from metaspo.serving.metrics import metrics_page
-from metaspo.serving.questions import KEEP_ALIVE, Question, Sampler
+from metaspo.serving.questions import Question, Sampler
 from metaspo.serving.recent import RecentAnswer, RecentAnswers, digest_of, says_all
 from metaspo.serving.replies import (
     EVENTS,
@@ -41,17 +42,13 @@ from metaspo.serving.replies import (
     chat_stream_of,
     error_body,
     event_of,
-    failure,
     headers_of,
     headers_of_hit,
 )
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-MAX_OF_BODY = 64 << 20  # bytes
-HOSTS_KEPT = 64  # with their ports
 STREAM_KEEP_ALIVE = 10.0  # seconds between two signs of life to who waits for a stream
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
@@ -70,23 +67,21 @@ class Server:
         self._recent = RecentAnswers()
         self._models = {model.public_name: model for model in config.models}
         self._revisions = {name: revision_of(model) for name, model in self._models.items()}
-        self._hosts = frozenset({config.host, *config.hosts})
-        self._known_hosts: set[str] = set()
         self.draining = False
 
     def app(self) -> web.Application:
         """What aiohttp serves."""
         app = web.Application(client_max_size=MAX_OF_BODY)
-        routes = app.router
-        routes.add_post("/v1/chat/completions", self._guarded(self._chat))
+        routes, guarded = app.router, Guard(self._config)
+        routes.add_post("/v1/chat/completions", guarded(self._chat))
         for path in PATHS:
-            routes.add_post(f"/v1/{path}", self._guarded(partial(self._raw, path)))
-        routes.add_get("/v1/models", self._guarded(self._list_models))
-        routes.add_get("/v1/models/{model:.+}", self._guarded(self._show_model))
-        routes.add_get("/metrics", self._guarded(self._metrics))
+            routes.add_post(f"/v1/{path}", guarded(partial(self._raw, path)))
+        routes.add_get("/v1/models", guarded(self._list_models))
+        routes.add_get("/v1/models/{model:.+}", guarded(self._show_model))
+        routes.add_get("/metrics", guarded(self._metrics))
         routes.add_get("/health", self._health)
         routes.add_get("/ready", self._ready)
-        routes.add_route("*", "/{path:.*}", self._guarded(self._nothing))
+        routes.add_route("*", "/{path:.*}", guarded(self._nothing))
         return app
 
     @asynccontextmanager
@@ -109,51 +104,6 @@ class Server:
             await self._gateway.aclose()
             self._accounts.close()
 
-    def _guarded(self, handler: Handler) -> Handler:
-        """A handler behind which every failure is a sentence in OpenAI's form."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            try:
-                self._require_known_host(request)
-                return await handler(request)
-            except asyncio.CancelledError:
-                raise  # the client is gone
-            except CallFailed as failed:
-                return failure(failed)
-            except web.HTTPRequestTimeout:
-                response = failure(CallFailed(f"The body was not here within {IDLE:g} seconds.", kind="request"))
-                response.set_status(web.HTTPRequestTimeout.status_code)
-                response.force_close()
-                return response
-            except web.HTTPRequestEntityTooLarge:
-                return failure(CallFailed(f"The body is over {MAX_OF_BODY >> 20} MiB.", kind="request"))
-            except web.RequestPayloadError as error:
-                # aiohttp reads on, and logs whatever that raises but for a time-out, which it takes for the end
-                request.content.set_exception(TimeoutError())
-                response = failure(
-                    CallFailed(f"The body cannot be read: {' '.join(str(error).split())}.", kind="request")
-                )
-                response.force_close()
-                return response
-            except ValueError as error:
-                return failure(CallFailed(str(error), kind="request"))
-            except Exception as bug:
-                LOG.error("A mistake in metaspo: %s at %s", type(bug).__name__, request.path, exc_info=bug)
-                return failure(CallFailed(f"A mistake in metaspo: {type(bug).__name__}.", kind="bug"))
-
-        return handle
-
-    def _require_known_host(self, request: web.Request) -> None:
-        """A page in a browser on this machine could otherwise ask under a name of its own that leads here."""
-        if request.host in self._known_hosts:
-            return
-        host = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
-        ours = is_loopback(host) or host in self._hosts or not (self._config.is_loopback or self._config.hosts)
-        if not ours:
-            raise CallFailed(f"The host {host[:80]!r} is not this server's: name it in `hosts`.", kind="host")
-        if len(self._known_hosts) < HOSTS_KEPT:
-            self._known_hosts.add(request.host)
-
     def _account_of(self, http: web.Request) -> Account:
         """Whose key the request has. Raises `CallFailed` for none of ours."""
         return self._accounts.of(http.headers.get("Authorization", ""))
@@ -162,12 +112,12 @@ class Server:
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
-        body, plain = await _body_of(http), says_all(http.headers)
+        body, plain = await body_of(http), says_all(http.headers)
         digest = digest_of(body)
         if plain and (recent := self._recent.get(digest)) is not None:
             return self._again(recent, account)
-        call = read_chat_call(_json_of(body))
-        every = None if call.stream else _keep_alive_of(http)
+        call = read_chat_call(json_of(body))
+        every = None if call.stream else keep_alive_of(http)
         question = self._question(call.request, call.choices, account, http)
         if call.stream:
             return await self._stream(http, call, question)
@@ -186,8 +136,8 @@ class Server:
 
     async def _raw(self, path: str, http: web.Request) -> web.StreamResponse:
         account = self._account_of(http)
-        request = read_raw_request(path, _json_of(await _body_of(http)))
-        every = _keep_alive_of(http)
+        request = read_raw_request(path, json_of(await body_of(http)))
+        every = keep_alive_of(http)
         return await self._reply(http, self._question(request, 1, account, http), _raw_body, every=every)
 
     def _question(self, request: Request, choices: int, account: Account, http: web.Request) -> Question:
@@ -232,15 +182,15 @@ class Server:
         self,
         http: web.Request,
         question: Question,
-        body_of: Callable[[Sequence[Answer]], bytes],
+        written: Callable[[Sequence[Answer]], bytes],
         *,
         every: float | None,
     ) -> web.StreamResponse:
         """One body; where the client asks for signs of life `every` so many seconds, white space goes before it."""
         if every is None:
             answers = await self._answers(question)
-            return _whole(body_of(answers), answers, question.draws)
-        return await self._held(http, question, body_of, every=every, content_type=JSON, sign=b" ")
+            return _whole(written(answers), answers, question.draws)
+        return await self._held(http, question, written, every=every, content_type=JSON, sign=b" ")
 
     async def _stream(self, http: web.Request, call: ChatCall, question: Question) -> web.StreamResponse:
         events = partial(chat_stream_of, call)
@@ -252,7 +202,7 @@ class Server:
         self,
         http: web.Request,
         question: Question,
-        body_of: Callable[[Sequence[Answer]], bytes],
+        written: Callable[[Sequence[Answer]], bytes],
         *,
         every: float,
         content_type: str,
@@ -281,7 +231,7 @@ class Server:
         if not response.prepared:
             response.headers.update(headers_of(answers, question.draws))
             await response.prepare(http)
-        await response.write_eof(body_of(answers))
+        await response.write_eof(written(answers))
         return response
 
     # What there is to see
@@ -372,32 +322,6 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
-async def _body_of(http: web.Request) -> bytes:
-    """The body. Raises `CallFailed`, and `HTTPRequestTimeout` for who holds a place with half of one.
-
-    Another type is what a page elsewhere could send without being asked for leave.
-    """
-    if http.headers.get("Content-Type") != JSON and http.content_type != JSON:
-        raise CallFailed("Send the body as `Content-Type: application/json`.", kind="request")
-    if http.content.is_eof():  # as most are when their head is: nothing to time, and no more than aiohttp buffers
-        return http.content.read_nowait()
-    late = asyncio.get_running_loop().call_later(IDLE, http.content.set_exception, TimeoutError())
-    try:
-        return await http.read()
-    except TimeoutError:
-        raise web.HTTPRequestTimeout from None
-    finally:
-        late.cancel()
-
-
-def _json_of(body: bytes) -> object:
-    """What a body says. Raises `CallFailed`."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise CallFailed(f"The body is not JSON: {error}.", kind="request") from None
-
-
 def _whole(body: bytes, answers: Sequence[Answer], draws: Iterable[int]) -> web.Response:
     """Answers at once, and how they were come by."""
     return web.Response(body=body, content_type=JSON, headers=headers_of(answers, draws))
@@ -405,20 +329,6 @@ def _whole(body: bytes, answers: Sequence[Answer], draws: Iterable[int]) -> web.
 
 def _raw_body(answers: Sequence[Answer]) -> bytes:
     return answers[0].completion.rest.encode()
-
-
-def _keep_alive_of(http: web.Request) -> float | None:
-    """Seconds. Raises `CallFailed`; so it is read before any draw is given out."""
-    said = http.headers.get(KEEP_ALIVE)
-    if said is None:
-        return None
-    try:
-        every = float(said)
-    except ValueError:
-        every = inf
-    if not isfinite(every):
-        raise CallFailed(f"{KEEP_ALIVE} must be a number of seconds.", kind="request")
-    return max(1.0, every)
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:

@@ -16,7 +16,7 @@ from misbehaving_server import response, serving
 from metaspo.backends import Request
 from metaspo.engine import ConfigError
 from metaspo.serving import ServeConfig, Server, embedded_config, load_serve_config, open_client, open_server
-from metaspo.serving.server import MAX_OF_BODY
+from metaspo.serving.bodies import MAX_OF_BODY
 
 KEYS = {"ALICE_KEY": "sk-alice-secret", "BOB_KEY": "sk-bob-secret"}
 ALICE = {"Authorization": "Bearer sk-alice-secret"}
