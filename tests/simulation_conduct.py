@@ -34,6 +34,7 @@ from metaspo.scheduling.single_flight import OnAnswer
 
 FAULTS_TO_REST = 3  # requests that a server fails in a row, before it is rested
 FIRST_REST, LONGEST_REST = 1.0, 30.0
+BESIDE = "gave no answer for"  # of a call that is still out
 MOMENT = 1e-6
 FATAL_CODES = ("insufficient_quota", "invalid_api_key")
 LOOK_AT = 3  # every so-manieth call the statistics are looked at, which takes its time
@@ -299,7 +300,7 @@ class Conduct:
         if event.wait != expected:
             self._breaks(f"{event.endpoint} rests {event.wait:g} seconds, not {expected:g}")
         server.forget(event.at)
-        in_vain = len({key for _, key in server.failed}) + server.in_flight * event.reason.startswith("Hung")
+        in_vain = len({key for _, key in server.failed}) + server.in_flight * (BESIDE in event.reason)
         if server.health == "up" and not server.gone and in_vain < FAULTS_TO_REST:
             self._breaks(f"{event.endpoint} rests after {len(server.failed)} failures")
         server.health, server.rests, server.down_at = "down", server.rests + 1, event.at

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulation_conduct import Arrival, Conduct
+from simulation_conduct import BESIDE, Arrival, Conduct
 from simulation_rates import MINUTE
 
 from metaspo.backends import Usage
 from metaspo.scheduling import NOTHING, ConcurrencyChanged, Cost, Doubted, Event, Retried
 
 HEADROOM = 0.01  # of a minute's limit may go at once, as the scheduler promises
-BESIDE = "Hung: no answer for"  # of a call that is still out
 UNKEPT = 8  # answers that may be lost beside a full lane, as the scheduler promises; in wider lanes one for each slot
 
 
@@ -122,7 +121,7 @@ class Ledger:
             self.counts["doubts"] += 1
         if isinstance(event, ConcurrencyChanged):
             self.widen(event.lane, event.after)
-        if isinstance(event, Retried) and event.reason.startswith(BESIDE):
+        if isinstance(event, Retried) and BESIDE in event.reason:
             self.counts["asked beside"] += 1
 
     def note_given_up(self, given_up: set[str], answered: set[str]) -> None:
