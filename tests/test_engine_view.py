@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
+from pathlib import Path
 from random import Random
 from statistics import fmean
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import (
     Barrier,
     Candidate,
@@ -28,6 +31,7 @@ from metaspo.engine.journal.history import Point, Proposed
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.proposals import Proposals
 from metaspo.engine.journal.view import Barriers, BarrierWait, RunView, WatchedJournal
+from metaspo.engine.runs.directory import write_json
 from metaspo.scheduling import Cost
 
 FIRST = {"": "S", "a": "A", "b": "B"}
@@ -351,3 +355,27 @@ def test_a_task_whose_inner_loop_selects_nothing_with_a_score_counts_with_its_fi
     ]
     scores = [point.score for point in RunView.of(events).history.points({})]
     assert scores == [0.5, 0.625]
+
+
+def test_a_watched_journal_goes_on_with_the_view_of_earlier_sessions() -> None:
+    first = [Start(name="run", seed=0), Spent(calls=3, seconds=1.0), Barrier(address="iter=1/inner", seconds=2.0)]
+    second = [Start(name="run", seed=0), Spent(calls=4, seconds=0.5), Barrier(address="iter=1/inner", seconds=1.0)]
+    journal = MemoryJournal()
+    watched = WatchedJournal(journal, list[str]().append, view=RunView.of(first))
+    for event in second:
+        watched.write(event)
+    anew = RunView.of([*first, *journal.events])
+    assert (watched.view.all_sessions, watched.view.barriers) == (anew.all_sessions, anew.barriers)
+    assert watched.view.all_sessions.calls == 7
+
+
+def test_a_selection_read_from_a_file_is_the_one_that_was_written() -> None:
+    kept = Kept(user="{question}", score=0.5)
+    view = RunView.of([Select(address="iter=1/inner/task=a", kept=(kept,))])
+    again = Select(address="iter=1/inner/task=a", kept=[kept])
+    assert not view.history.contradicts(again, Address.parse(again.address))
+
+
+def test_half_a_surrogate_pair_is_mended_in_a_file_of_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", {"last": ("no \ud800",)})
+    assert orjson.loads((tmp_path / "summary.json").read_bytes()) == {"last": ["no \ufffd"]}
