@@ -63,6 +63,8 @@ async def test_a_finished_run_is_read_by_keyboard_and_what_models_wrote_stays_te
         await page.press("j")
         await page.press("Enter")
         await page.until(f"{count('details.selected[open] .diff')} === 1")
+        opened = await page.value("document.querySelector('details.selected .inside').textContent")
+        assert opened.startswith("iteration 1, system prompt, candidate ")
         await page.press("2")
         await page.until(f"{count('#task-table tr')} === 4")
         await page.press("3")

@@ -18,6 +18,7 @@ from metaspo.cache import StoreError
 from metaspo.engine.differences import differences
 from metaspo.engine.errors import ConfigError, RunDirectoryError
 from metaspo.engine.evaluation.task_rows import task_rows
+from metaspo.engine.journal.address import Address
 from metaspo.engine.listening import IDLE, Door
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
@@ -126,7 +127,8 @@ class Watch:
         if proposed is None:
             raise web.HTTPNotFound(text="there is no such candidate")
         spans = await asyncio.to_thread(differences, proposed.parent, proposed.text)
-        return _json({**asdict(proposed), "spans": [asdict(span) for span in spans]})
+        place = Address.parse(proposed.address).words
+        return _json({**asdict(proposed), "place": place, "spans": [asdict(span) for span in spans]})
 
     async def stop(self, request: web.Request) -> web.Response:
         """Stop a run as Ctrl-C does. Only our own page may ask: another one cannot send the header."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from metaspo.engine.config.schema import ROLES
 from metaspo.engine.evaluation.task_rows import COLUMNS, TaskRow
+from metaspo.engine.journal.address import Address
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.money import show_dollars
@@ -102,6 +103,7 @@ def candidates_of(follower: Follower) -> list[Data]:
         every.append(
             {
                 "address": proposed.address,
+                "place": Address.parse(proposed.address).words,
                 "level": proposed.level,
                 "task": proposed.task,
                 "text": proposed.text[:200],

@@ -240,7 +240,7 @@ function candidateNode(one, depth, times) {
   node.firstChild.replaceChildren(
     el("span", { class: "score" }, percent(one.score)),
     el("span", { class: "tag " + (known ? slug(fate) : "") }, known ? fate : times > 1 ? `no prompt, ${times}×` : "no prompt"),
-    el("span", { class: "what", title: one.address }, one.text || one.fate),
+    el("span", { class: "what", title: one.place }, one.text || one.fate),
   );
   if (node.open) openCandidate(one.address, node);
   return node;
@@ -255,7 +255,7 @@ async function openCandidate(address, node) {
   const button = el("button", {}, "copy");
   button.addEventListener("click", () => copy(one.text, button));
   inside.replaceChildren(
-    el("p", { class: "soft" }, one.address + (one.why ? ": " + one.why : "")),
+    el("p", { class: "soft" }, one.place + (one.why ? ": " + one.why : "")),
     one.text ? el("div", { class: "row" }, el("span", { class: "soft" }, "What changed against the prompt that it was to improve on:"), button) : el("p", { class: "soft" }, one.fate),
     one.text ? text : null,
     ...one.steps.flatMap(([step, said]) => [el("p", { class: "soft" }, "The optimizer, asked to " + step + ":"), el("div", { class: "text" }, said)]),
