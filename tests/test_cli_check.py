@@ -126,17 +126,23 @@ def form_of(text: str, finish_reason: str) -> Any:  # noqa: ANN401 - a body
     return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": message}], "usage": usage}
 
 
-def test_answers_that_are_cut_or_unreadable_say_what_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("of_a", "advised"),
+    [("Well", ": raise it"), ("<answer>yes</answer>", ", and read all the same: raise it if it was to say more")],
+)
+def test_answers_that_are_cut_or_unreadable_say_what_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_a: str, advised: str
+) -> None:
     def form(request: Request, text: str) -> object:
         asked = request.messages[-1].content
         cut = "About a" in asked
-        return form_of("Well" if "About" in asked else text, "length" if cut else "stop")
+        return form_of(of_a if cut else "Well" if "About" in asked else text, "length" if cut else "stop")
 
     monkeypatch.chdir(tmp_path)
     with ChatServer(answer, form=form) as server:
         write_project(tmp_path, server.url, lane=PRICES)
         advice = here("check", "run.toml", "--json").data["advice"]
-    assert advice[0] == "task a: the answer is cut off at base.max_tokens = 64: raise it"
+    assert advice[0] == f"task a: the answer is cut off at base.max_tokens = 64{advised}"
     assert advice[1].startswith("task b: the answer cannot be read. The user prompt should say how to answer:")
 
 

@@ -75,7 +75,12 @@ def _advice(task: Task, answer: Answered, outcome: Outcome, config: RunConfig) -
             "or switch thinking off in base.extra",
         )
     if isinstance(answer, Completion) and answer.finish_reason == "length":
-        return (f"task {task.name}: the answer is cut off at {key} = {limit:,}: raise it",)
+        read = (
+            ", and read all the same: raise it if it was to say more"
+            if outcome.status is Status.SCORED
+            else ": raise it"
+        )
+        return (f"task {task.name}: the answer is cut off at {key} = {limit:,}{read}",)
     if outcome.status is Status.MALFORMED and not outcome.broken:
         return (_of_unreadable(task, config),)
     return ()
