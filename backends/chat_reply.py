@@ -56,7 +56,7 @@ def read_reply(
     finish_reason = _finish_reason(choice, text=text, usage=usage, request=request)
     if finish_reason is None:
         raise failure_in(answer, choice, headers, call=call)
-    refusal = message.get("refusal")
+    refusal = message.get("refusal") or (None if text else _refusals_among(message.get("content")))
     if refusal and not text:
         finish_reason = CONTENT_FILTER
     if finish_reason == CONTENT_FILTER:
@@ -162,9 +162,17 @@ def _from_parts(content: object) -> tuple[str, str]:
     thinking: list[str] = []
     for part in content if isinstance(content, list) else [content]:
         kind = part.get("type") if isinstance(part, dict) else ""
+        if kind == "refusal":
+            continue
         thinks = isinstance(kind, str) and ("think" in kind or "reason" in kind)
         (thinking if thinks else answer).append(_joined(part))
     return "".join(answer), "".join(thinking)
+
+
+def _refusals_among(content: object) -> list[object]:
+    """The parts of a content that are no answer but say why there is none."""
+    parts = content if isinstance(content, list) else [content]
+    return [part for part in parts if isinstance(part, dict) and part.get("type") == "refusal"]
 
 
 def _joined(value: object, depth: int = 6) -> str:

@@ -19,6 +19,7 @@ _PAIRS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),  # MedGemma
 )
 _ANSWER_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|begin_of_solution|>", "<|end_of_solution|>")
 _BEGINNING = re.compile(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)

@@ -18,6 +18,7 @@ _CHARS_PER_TOKEN = 4  # the usual rule of thumb
 _MAX_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
 _MAX_TOKENS = 10_000_000  # far beyond any context: more is no count
 _CACHED = frozenset({"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"})
+_OF_ANTHROPIC = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 _COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")
 
 
@@ -58,24 +59,23 @@ def estimate_usage(request: Request, text: str) -> Usage:
 
 
 def _prompt(reported: Mapping[str, object]) -> tuple[int | None, int]:
-    """Tokens of the whole prompt, None if nothing says so, and how many of them were cached.
+    """Tokens of the whole prompt, None if nothing says so, and how many of them were read from a cache.
 
-    The cases: cached tokens within the prompt (OpenAI, and by other names DeepSeek and Moonshot); beside it, which
-    shows by there being more of them than prompt, or by Anthropic's own pair of names.
+    The cases: tokens of a cache within the prompt (OpenAI, and by other names DeepSeek and Moonshot); beside it, which
+    shows by there being more of them than prompt, or by Anthropic's own names. The first call only writes them.
     """
     details = reported.get("prompt_tokens_details") or reported.get("input_tokens_details")
     prompt = _count(reported.get("prompt_tokens"))
     named_as_anthropic = False
     if prompt is None:
         prompt = _count(reported.get("input_tokens"))
-        named_as_anthropic = "cache_read_input_tokens" in reported and not details
+        named_as_anthropic = not (details or _OF_ANTHROPIC.isdisjoint(reported))
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is None:
         cached = 0 if _CACHED.isdisjoint(reported) else max([_count(reported.get(name)) or 0 for name in _CACHED])
-    if prompt is None or not cached:
-        return prompt, cached
-    if cached > prompt or named_as_anthropic:
-        prompt += cached + (_count(reported.get("cache_creation_input_tokens")) or 0)
+    written = _count(reported.get("cache_creation_input_tokens")) or 0
+    if prompt is not None and (cached + written > prompt or named_as_anthropic):
+        prompt += cached + written
     return prompt, cached
 
 
@@ -84,9 +84,10 @@ def _completion(reported: Mapping[str, object]) -> int:
     completion = _count(reported.get("completion_tokens"))
     if completion is None:
         completion = _count(reported.get("output_tokens")) or 0
-    details = reported.get("completion_tokens_details")
-    reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-    return completion + reasoning if reasoning is not None and reasoning > completion else completion
+    details = reported.get("completion_tokens_details") or reported.get("output_tokens_details")
+    holder = details if isinstance(details, dict) and "reasoning_tokens" in details else reported
+    reasoning = _count(holder.get("reasoning_tokens")) or 0
+    return completion + reasoning if reasoning > completion else completion
 
 
 def _count(value: object) -> int | None:

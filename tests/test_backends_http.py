@@ -181,6 +181,7 @@ async def test_an_answer_without_a_word_is_whole(kind: str, finish_reason: str) 
         (chat(None, "content_filter"), ""),
         (chat(None, "stop", refusal="I cannot help."), "I cannot help."),
         (chat("", "stop", refusal="I cannot help."), "I cannot help."),
+        (chat([{"type": "refusal", "refusal": "No, not that."}], "stop"), "No, not that."),
         (chat("half of wh", "content_filter", refusal="I cannot."), "I cannot."),
     ],
 )

@@ -27,6 +27,7 @@ TEXTS = [
     ("hm</longcat_think>yes", "yes", "hm"),
     ("<|inner_prefix|>hm<|inner_suffix|>yes", "yes", "hm"),
     ("<|channel>thought\nhm<channel|>yes", "yes", "hm"),
+    ("<unused94>thought\nhm<unused95>yes", "yes", "hm"),
     ("<|channel>thought\n<channel|>yes", "yes", ""),
     ("hm<channel|>yes", "yes", "hm"),
     ("<|channel>thought\nLet me", "", "Let me"),
