@@ -94,11 +94,11 @@ class Letter:
         spans += self._small_letters(text)
         spans = [span for span in sorted(set(spans)) if not _is_article(text, *span)]
         named = [Mention(text[start].upper(), start, end, _opens(text, start, end)) for start, end in spans]
-        apart = untabled(text, named)
+        apart = {mention.start for mention in untabled(text, named)}
         mentions = [
             mention
             for mention, distance in zip(named, denials(text, spans), strict=True)
-            if distance is None and mention in apart
+            if distance is None and mention.start in apart
         ]
         if not field:
             mentions = mentions[self._echoed(text, mentions) :]
