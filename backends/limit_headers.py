@@ -33,20 +33,19 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, from `retry-after-ms`, or `retry-after` in seconds or as a date; None if neither says.
 
     A date is taken relative to the response's own `date`, so that no clock of ours has a part in it. What asks for more
-    than a week is no wait but a mistake.
+    than a week is no wait but a mistake; what asks for none (0, below 0, a date that is past) says nothing.
     """
-    return plausible_wait(_retry_after(headers))
+    milliseconds = _seconds(headers.get("retry-after-ms", ""))
+    of_milliseconds = None if milliseconds is None else plausible_wait(milliseconds / 1000)
+    return of_milliseconds or plausible_wait(_retry_after(headers))
 
 
 def plausible_wait(seconds: float | None) -> float | None:
-    """The same number of seconds, None for more than a server can mean."""
-    return seconds if seconds is not None and seconds <= _LONGEST_WAIT else None
+    """The same number of seconds, None for none and for more than a server can mean."""
+    return seconds if seconds is not None and 0 < seconds <= _LONGEST_WAIT else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
     text = headers.get("retry-after", "")
     seconds = _seconds(text)
     if seconds is not None:
@@ -55,7 +54,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         wait = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError, OverflowError):  # no date, one with a time zone and one without, a year beyond all
         return None
-    return max(0.0, wait.total_seconds())
+    return wait.total_seconds()
 
 
 def parse_limit_hints(headers: Mapping[str, str]) -> LimitHints | None:

@@ -33,16 +33,16 @@ def test_what_is_no_duration_is_none(text: str) -> None:
 def test_no_wait_is_negative_and_nothing_raises(headers: dict[str, str]) -> None:
     """Whatever a proxy makes of the headers."""
     wait = parse_retry_after(headers)
-    assert wait is None or 0 <= wait < float("inf")
+    assert wait is None or 0 < wait < float("inf")
 
 
 @given(st.integers(-5000, 5000))
 def test_a_date_counts_from_the_response_s_own(seconds: int) -> None:
-    """So that our clock may be wrong; a date in the past means now."""
+    """So that our clock may be wrong; a date in the past says nothing."""
     sent = datetime(2026, 11, 23, tzinfo=UTC)
     headers = {"date": format_datetime(sent, usegmt=True)}
     headers["retry-after"] = format_datetime(sent + timedelta(seconds=seconds), usegmt=True)
-    assert parse_retry_after(headers) == max(0, seconds)
+    assert parse_retry_after(headers) == (seconds if seconds > 0 else None)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,9 @@ def test_a_date_counts_from_the_response_s_own(seconds: int) -> None:
         "",
         "0x10",
         "Fri, 27 Nov 2026",
+        "0",
+        "-5",
+        "0.0",
     ],
 )
 def test_what_cannot_be_read_or_meant_is_no_wait(header: str) -> None:
@@ -69,6 +72,8 @@ def test_milliseconds_go_before_seconds() -> None:
     """They are the finer word for the same thing."""
     assert parse_retry_after({"retry-after-ms": "1500", "retry-after": "2"}) == 1.5
     assert parse_retry_after({"retry-after-ms": "?", "retry-after": "2"}) == 2
+    assert parse_retry_after({"retry-after-ms": "0", "retry-after": "2"}) == 2
+    assert parse_retry_after({"retry-after-ms": "1e300", "retry-after": "2"}) == 2
 
 
 COUNTS = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"]
