@@ -13,7 +13,7 @@ from metaspo.engine import ConfigError, find_run
 from metaspo.engine.attention import AttentionReport, measure_attention
 from metaspo.engine.runs.directory import JSON
 from metaspo.engine.runs.reopened import ReopenedRun, reopen
-from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, Quiet, RunsFolder
 
 NEEDED = ("torch", "transformers", "matplotlib")
 INSTALL = "pip install 'metaspo[attention]'"
@@ -26,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def attention(
-    run: LatestRun = "",
+    run: LatestFinishedRun = "",
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="A folder or hub name for transformers; [base] model if left out.")
     ] = "",
@@ -46,7 +46,7 @@ def attention(
     per layer and head, and on average, with an interval over examples. Figures and pictures go into a folder.
     """
     with exit_on_user_error():
-        found = find_run(run, base=runs, latest=True)
+        found = find_run(run, base=runs, latest=True, finished=True)
         again = reopen(found, task=task)
         model = model or _own_model(again)
         missing = [name for name in NEEDED if not find_spec(name)]  # gigabytes: what else is wrong is told before

@@ -13,7 +13,7 @@ from metaspo.engine.exchange.export import TOOLS, export_run
 from metaspo.engine.exchange.imported import config_files
 from metaspo.engine.exchange.read import read_files
 from metaspo.engine.project import named_after
-from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
+from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, RunsFolder
 from metaspo.running import run_async
 
 
@@ -24,7 +24,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def export(
-    run: LatestRun = "",
+    run: LatestFinishedRun = "",
     to: Annotated[str, typer.Option(metavar="|".join(TOOLS), help="For which tool.")] = "text",
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where to; export/ in the run's folder if left out.")
@@ -42,7 +42,7 @@ def export(
     stands there, too. Nothing is asked of any model.
     """
     with exit_on_user_error():
-        chosen = find_run(run, base=runs, latest=True)
+        chosen = find_run(run, base=runs, latest=True, finished=True)
         paths = run_async(export_run(chosen, to=to, folder=folder, task=task, without_system=without_system))
     if json:
         tables.print_json(out, {"to": to, "files": [str(path) for path in paths]})

@@ -26,6 +26,12 @@ Calls = Annotated[
 LatestRun = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's name, the start of it, or its folder; the latest if left out.")
 ]
+LatestFinishedRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's name, the start of it, or its folder; the latest finished one if left out."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 

@@ -10,7 +10,7 @@ from metaspo.console import exit_on_user_error, out
 from metaspo.engine import ConfigError, RunDirectory, find_run
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.tasks import TaskError
-from metaspo.parameters import RUNS, LatestRun, NamedArguments, RunsFolder
+from metaspo.parameters import RUNS, LatestFinishedRun, NamedArguments, RunsFolder
 from metaspo.running import run_async
 
 
@@ -20,7 +20,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def report(
-    run: LatestRun = "",
+    run: LatestFinishedRun = "",
     page: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The page; report.html in the run's folder if left out."),
@@ -32,7 +32,7 @@ def report(
 ) -> None:
     """Write a finished run's page: scores with intervals, curves, every prompt with what changed."""
     with exit_on_user_error():
-        directory = find_run(run, base=runs, latest=True)
+        directory = find_run(run, base=runs, latest=True, finished=True)
         library = pages()
         html = library.run_page(directory, _answers(directory))
         target = page or directory.path / "report.html"

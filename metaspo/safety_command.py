@@ -12,7 +12,7 @@ from metaspo.engine import ConfigError, find_run
 from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
 from metaspo.engine.tasks.shown import shown
-from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, Quiet, RunsFolder
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
@@ -25,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def safety(
-    run: LatestRun = "",
+    run: LatestFinishedRun = "",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +56,7 @@ def safety(
         with ProgressDisplay(err, quiet=quiet) as display:
             report = run_async(
                 check_safety(
-                    find_run(run, base=runs, latest=True),
+                    find_run(run, base=runs, latest=True, finished=True),
                     data=data,
                     domain=domain,
                     rows=rows,

@@ -190,6 +190,17 @@ def test_a_list_of_runs_says_what_changed_and_two_can_be_set_side_by_side(projec
     assert here("evaluate", "run.toml", "--run", "run").code == 2, "prompts are taken of a run that is named clearly"
 
 
+def test_what_needs_a_finished_run_takes_the_latest_that_has_finished(project: Path, server: ChatServer) -> None:
+    assert here("optimize", "run.toml", "--quiet").code == 0
+    finished = here("show", "--json").data["name"]
+    assert here("optimize", "run.toml", "--quiet", "--set", "seed=8", "--set", "budget.calls=5").code != 0
+    assert here("show", "--json").data["name"] != finished, "the latest is one that stopped at its cap"
+    for name in ("", "run"):
+        assert here("export", *filter(None, [name]), "--to", "text", "--out", f"out{name}").code == 0
+        about = json.loads((project / f"out{name}/about.json").read_text())
+        assert about["run"] == finished
+
+
 def test_a_run_that_cannot_be_read_says_why_and_hides_no_other(project: Path, server: ChatServer) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
     for name, text in (("torn", "{"), ("list", "[]"), ("words", "\xff")):

@@ -211,11 +211,12 @@ def find_runs(base: Path) -> list[RunDirectory]:
     return sorted(directories, key=lambda run: (-run.config.parent.stat().st_mtime, run.name))
 
 
-def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
+def find_run(name: str, *, base: Path, latest: bool = False, finished: bool = False) -> RunDirectory:
     """A run by its path, its name, its config's name, or the start of its name. Raises `RunDirectoryError`.
 
     The start of a name counts only where nothing has exactly that name. If it fits several runs, the latest one is
-    taken where that is wanted, and of all runs if no name is given.
+    taken where that is wanted, and of all runs if no name is given; with `finished` the latest that has finished, if
+    one of them has.
     """
     as_path = RunDirectory(Path(name))
     if name and as_path.config.is_file():
@@ -229,7 +230,8 @@ def find_run(name: str, *, base: Path, latest: bool = False) -> RunDirectory:
         or [run for run in runs if run.name.startswith(name)]
     )
     if len(matches) == 1 or (matches and latest):
-        return matches[0]
+        done = (run for run in matches if finished and run.result.is_file())
+        return next(done, matches[0])
     if matches:
         raise RunDirectoryError(f"'{name}' fits {len(matches)} runs: {', '.join(run.name for run in matches)}")
     names = [run.name for run in runs]
