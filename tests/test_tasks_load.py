@@ -251,6 +251,12 @@ def test_shares_of_one_file_make_two_splits_that_have_no_row_in_common(
     assert sorted(found, key=lambda where: int(where.split()[1])) == [f"row {n + 1}" for n in range(len(rows))]
 
 
+def test_a_row_with_too_many_cells_is_told_with_the_files_own_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("question;answer\na;b;c\n")
+    with pytest.raises(TaskError, match=r"rows\.csv:2: 3 cells under 2 column names; put quotes around cells with ';'"):
+        load_task(_spec(train={"path": "rows.csv", "delimiter": ";"}), base_dir=tmp_path, seed=1)
+
+
 @pytest.mark.parametrize(("name", "delimiter"), [("rows.csv", ";"), ("rows.tsv", "|")])
 def test_cells_are_parted_by_the_delimiter_that_is_told(tmp_path: Path, name: str, delimiter: str) -> None:
     text = f"question{delimiter}answer\na, b\t{delimiter}yes\n"

@@ -102,7 +102,7 @@ def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
                 if not cells:
                     continue
                 if header:
-                    yield _named(header, cells, where)
+                    yield _named(header, cells, where, delimiter)
                 else:
                     header = _header(cells, where)
         except csv.Error as error:
@@ -132,10 +132,10 @@ def _header(cells: list[str], where: str) -> list[str]:
     return cells
 
 
-def _named(header: list[str], cells: list[str], where: str) -> Row:
+def _named(header: list[str], cells: list[str], where: str, delimiter: str) -> Row:
     if len(cells) != len(header):
-        fault = f"{where}: {len(cells)} cells under {len(header)} column names; put quotes around commas"
-        return Row(where, {}, fault)
+        fault = f"{where}: {len(cells)} cells under {len(header)} column names"
+        return Row(where, {}, f"{fault}; put quotes around cells with {delimiter!r}")
     return Row(where, dict(zip(header, cells, strict=True)))
 
 
