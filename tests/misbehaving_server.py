@@ -35,7 +35,7 @@ def response(status: int, body: object, headers: Mapping[str, str] | None = None
 
 
 def chat(
-    text: str | None = "hi", finish_reason: str | None = "stop", *, refusal: str | None = None
+    text: str | list[dict[str, str]] | None = "hi", finish_reason: str | None = "stop", *, refusal: str | None = None
 ) -> dict[str, object]:
     """The body of a whole completion."""
     message = {"role": "assistant", "content": text, "refusal": refusal}

@@ -205,6 +205,16 @@ def test_what_a_start_takes_and_what_it_leaves_is_said(
     assert prepare({**table, "start": ""}, folder=tmp_path).start.sentence == ""
 
 
+def test_rows_left_out_of_both_splits_are_told_of_both_and_of_several_runs_once(tmp_path: Path) -> None:
+    split = {"given": [*ROWS, {"question": "", "answer": ""}], "bad_rows": "skip"}
+    table = {"base": BASE, "runs": "runs", "tasks": [{"name": "a", "train": split, "test": split}]}
+    prepared = prepare(table, folder=tmp_path)
+    said: list[str] = []
+    tell_notices([prepared, prepared], said.append)
+    left_out = [text.partition(" rows")[0] for text in said if "left out" in text]
+    assert left_out == ["task a: 1 train", "task a: 1 test"]
+
+
 def test_a_task_that_is_a_guard_by_now_is_held_to_the_best_prompt_of_then(tmp_path: Path) -> None:
     finished_run(tmp_path)
     tasks = [{"name": "a", "role": "guard", "train": ROWS}, {"name": "b", "train": ROWS}]

@@ -78,13 +78,14 @@ class Prepared:
 
 def tell_notices(prepared: Iterable[Prepared], warn: Warn) -> None:
     """Say what the data's owner should know; of runs on the same tasks once."""
-    prepared, notices = tuple(prepared), dict[tuple[str, str], Notice]()
+    prepared, told = tuple(prepared), set[tuple[str, str]]()
     for remark in dict.fromkeys(remark for item in prepared for remark in item.start.remarks):
         warn(remark)
-    for notice in (notice for item in prepared for notice in item.notices):
-        notices.setdefault((notice.task, notice.kind), notice)
-    for notice in notices.values():
-        warn(f"task {notice.task}: {notice.message}")
+    for item in prepared:
+        notices = [notice for notice in item.notices if (notice.task, notice.kind) not in told]
+        for notice in notices:
+            warn(f"task {notice.task}: {notice.message}")
+        told.update((notice.task, notice.kind) for notice in notices)
 
 
 def prepare(
