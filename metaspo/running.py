@@ -4,7 +4,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
@@ -13,7 +14,7 @@ from metaspo.scheduling.file_limit import raise_limit
 
 T = TypeVar("T")
 
-
+SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 1.0  # seconds in which an end needs no word
 ENDING = "Ending when what is under way, and may have to be paid for anyway, is answered. Ctrl-C again ends at once."
 
@@ -27,6 +28,18 @@ def _cancel_once(task: asyncio.Task[Any]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's would cancel once more
 
 
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """Handle signals as before afterwards, but for those to be ignored: uvloop leaves handlers that do nothing."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end; the first Ctrl-C, SIGTERM or SIGHUP cancels cleanly, a Ctrl-C after it is immediate.
 
@@ -38,8 +51,8 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     async def with_signals() -> T:
         nonlocal cancelled
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        if sys.platform != "win32" and task is not None:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if task is not None:
+            for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     loop.add_signal_handler(number, _cancel_once, task)
         try:
@@ -50,7 +63,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     raise_limit()
     gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with _handlers_restored(), asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             return runner.run(with_signals())
         except KeyboardInterrupt:

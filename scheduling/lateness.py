@@ -21,9 +21,9 @@ them."""
 
 RECENT = 64
 TIMES = 1.5
-LAST_TIMES = 1.02
-"""As long as the slowest of the recent answers took, or little more where few are out, and all else waits for them;
-twice as long with each of its calls that was broken off."""
+LAST_TIMES = 1.1
+"""As long as the slowest of the recent answers took; less where few are out, and all else waits for them; twice as long
+with each of its calls that was broken off."""
 
 MAX_TIMES: Mapping[Billing, float] = {"time": inf, "tokens": 2}
 """So often one request is asked again; then it may take until the time limit."""

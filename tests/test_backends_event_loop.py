@@ -21,6 +21,14 @@ def test_a_command_runs_on_uvloop_where_it_is_installed() -> None:
     assert isinstance(run_async(_running_loop()), uvloop.Loop)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_loop_s_end_is_handled_as_before_it(number: signal.Signals) -> None:
+    """Else a Ctrl-C while the result is written would be passed over."""
+    before = signal.getsignal(number)
+    run_async(_running_loop())
+    assert signal.getsignal(number) == before
+
+
 def test_names_are_looked_up_on_uvloop_as_on_asyncios_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address and a port by number in no thread; a name, and what nobody knows, as asyncio does."""
     pytest.importorskip("uvloop")
