@@ -34,7 +34,7 @@ from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
-from metaspo.console import err, exit_on_user_error, out
+from metaspo.console import exit_on_user_error, out, say_note
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import Json, NamedArguments, WholeSentences
@@ -167,12 +167,7 @@ def overhead(
     On one fast local server, 64 calls in flight. Takes a minute or two, and longer with --peers-python (they need a
     Python of their own, since they want other versions of shared packages).
     """
-    show(
-        measure_overhead(
-            calls=calls, turns=turns, peers_python=peers_python, tell=lambda text: err.print(text, markup=False)
-        ),
-        json=json,
-    )
+    show(measure_overhead(calls=calls, turns=turns, peers_python=peers_python, tell=say_note), json=json)
 
 
 @bench_app.command()

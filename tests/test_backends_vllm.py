@@ -216,7 +216,7 @@ async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("metaspo.backends.vllm.RENEWED", 2)
-    put({"calls": 2})
+    fake: Installed = put({"calls": 2})
     async with open_replica(replica(tmp_path)) as server:
         await server.start()
         for _ in range(RESTARTS + 2):
@@ -225,6 +225,7 @@ async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_
             with pytest.raises(Unreachable):
                 await answer(server)
             await server.probe()
+    assert len(fake.starts()) == RESTARTS + 3
 
 
 async def test_one_that_is_given_up_stops_nothing_as_long_as_there_is_another(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
