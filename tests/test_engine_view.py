@@ -201,6 +201,21 @@ def test_a_run_is_told_as_if_it_had_never_been_interrupted_with_all_that_its_ses
     assert without.history.best_prompts == told.best
 
 
+def test_inner_loops_broken_off_are_not_ended_by_the_barrier_of_an_iteration_that_is_repeated() -> None:
+    """The point of an iteration's inner loops is made when all of its tasks have selected."""
+    begun: list[Event] = [Score(address=f"init/task={task}", task=task, score=0.25) for task in "ab"]
+    for number in (1, 2):
+        begun += [Select(address=f"iter={number}/inner/task={task}", kept=[Kept("x", number / 4)]) for task in "ab"]
+        begun.append(Barrier(address=f"iter={number}/inner"))
+    broken_off = begun[: begun.index(Barrier(address="iter=2/inner")) - 1]
+    points = RunView.of([Start(), *broken_off, Start(), *begun]).history.points({})
+    assert [(point.address, point.score) for point in points] == [
+        ("init", 0.25),
+        ("iter=1/inner", 0.25),
+        ("iter=2/inner", 0.5),
+    ]
+
+
 def test_a_proposal_that_nothing_was_selected_from_yet_comes_last_with_the_score_it_has() -> None:
     """Its fate is open; what a later session says otherwise of it is not heard."""
     told = Told(Random(1))

@@ -124,7 +124,7 @@ class History:
         match event:
             case Score() if address.loop == "init" and event.score is not None:
                 self._add_first(address.task, event.score, spent)
-            case Barrier() if address.loop == "inner" and not address.task:
+            case Barrier() if self._inner and address == self._inner[0]:  # not that of a round that is only repeated
                 self._end_inner()
             case OptimizerAnswered() if self._texts and event.text and address.round not in self._selected:
                 self._steps.setdefault(event.address, []).append((event.step, event.text))
