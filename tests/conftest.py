@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Files that run whole sessions of the engine, processes or simulations, or read all data or long texts: `make check`
 # leaves them out.
 WHOLE = (
+    "test_backends_local_server",
+    "test_backends_vllm",
     "test_bench_*",
     "test_cache_claims",
     "test_cache_crash",
@@ -83,7 +85,7 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the files above as `whole`, and give slow ones the time of a busy machine."""
+    """Mark all tests of the files above as `whole`, and give slow ones the time of a busy machine."""
     names = {item.path.stem for item in items}
     whole = {name for name in names if any(fnmatch(name, pattern) for pattern in WHOLE)}
     for item in items:

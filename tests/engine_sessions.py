@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import pytest
+from _pytest.mark import ParameterSet
 from world import World
 
 from metaspo.backends import Request, Simulated
@@ -24,6 +26,13 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 T = TypeVar("T")
 LANES = ("base", "optimizer", "judge")
+
+
+def whole_but_own(cases: Sequence[str | tuple[object, ...]]) -> list[ParameterSet]:
+    """Strategies to parametrize with, of which `make check` leaves out those that are not MetaSPO's own."""
+    own = {"metaspo", "embedded"}
+    values = [(case,) if isinstance(case, str) else case for case in cases]
+    return [pytest.param(*each, marks=() if own & {*each} else pytest.mark.whole) for each in values]
 
 
 class Runs:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,17 @@ def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All that a module is made of."""
+    return tuple(ast.walk(ast.parse(path.read_bytes())))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """The folders of this project that a module imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -77,10 +85,11 @@ def test_a_folder_imports_only_those_below_it(folder: str) -> None:
     assert not wrong
 
 
+@cache
 def names_imported(path: Path) -> set[str]:
     """Every dotted name that a module imports, names from a module included; at type-checking time, too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -197,7 +206,7 @@ def test_no_process_of_python_that_is_started_looks_into_the_current_folder() ->
     """`-P`, or `-I`: what lies there may be called like a module that it imports."""
     started = 0
     for path in [path for folder in ORDER for path in modules(folder)]:
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in nodes(path):
             words = node.elts if isinstance(node, ast.List | ast.Tuple) else getattr(node, "args", None)
             if (
                 isinstance(words, list)

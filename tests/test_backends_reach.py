@@ -10,6 +10,7 @@ import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -478,12 +479,18 @@ def packed(body: bytes, *, encoding: str = "gzip", status: int = 200) -> Answer:
     return response(status, body, {"content-encoding": encoding})
 
 
+@cache
+def bursting() -> bytes:
+    """Some kilobytes that are two hundred megabytes."""
+    pack = zlib.compressobj(9, wbits=31)
+    return b"".join(pack.compress(b"\0" * (1 << 20)) for _ in range(200)) + pack.flush()
+
+
 @both
 @pytest.mark.parametrize("status", [200, 500])
 async def test_an_answer_that_bursts_is_not_unpacked(make: Callable[[str], Backend], status: int) -> None:
-    """Two hundred megabytes out of some kilobytes, as an answer or as an error: never in memory, not for a moment."""
-    pack = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(pack.compress(b"\0" * (1 << 20)) for _ in range(200)) + pack.flush()
+    """As an answer or as an error: never in memory, not for a moment."""
+    bomb = bursting()
     tracemalloc.start()
     try:
         async with serving(packed(bomb, status=status)) as (url, _):

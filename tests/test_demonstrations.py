@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from hypothesis import given
 from hypothesis import strategies as st
 from test_engine_search import CASES, TASKS, config_of, is_base
@@ -43,7 +43,7 @@ def demonstrated(runs: Runs) -> list[str]:
     return [user for user in users if split_user(user)[0]]
 
 
-@pytest.mark.parametrize("name", [*INNER, "metaspo", "embedded", "informed"])
+@pytest.mark.parametrize("name", whole_but_own([*INNER, "metaspo", "embedded", "informed"]))
 def test_every_strategy_has_a_candidate_with_right_answers_of_the_train_split_and_no_others(name: str) -> None:
     runs = runs_of(demonstrating(name))
     assert runs.session() is not None

@@ -144,7 +144,8 @@ def test_the_client_in_the_documents_runs(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"print": lambda *_: None}
     with ChatServer(lambda request: f"yes to {request.messages[-1].content}") as server:
-        exec(code.replace("http://127.0.0.1:8000/v1", server.url), names)  # noqa: S102 - the document's own example
+        code = code.replace("http://127.0.0.1:8000/v1", server.url).replace("minute=600", "minute=60_000")
+        exec(code, names)  # noqa: S102 - the document's own example
     assert names["samples"] == ["yes to Is 0 prime?"] * 3
     assert sum(server.asked.values()) == 100 + 3
 

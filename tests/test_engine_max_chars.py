@@ -1,7 +1,7 @@
 """A system prompt that is too long is not taken, whoever proposes it, and costs no call of the base model."""
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from test_engine_search import CASES, is_base
 from test_engine_train_calls import config_of, runs_of
 
@@ -14,7 +14,7 @@ def longest_asked(runs: Runs) -> int:
     return max(len(request.messages[0].content) for request in runs.answered if is_base(request))
 
 
-@pytest.mark.parametrize(("name", "loop"), OUTER)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(OUTER))
 def test_a_system_prompt_that_is_too_long_is_never_asked_under(name: str, loop: str) -> None:
     free = runs_of(config_of(name, loop), timing=1, width=4)
     assert free.session() is not None

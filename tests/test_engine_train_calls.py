@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from hypothesis import given
 from hypothesis import strategies as st
 from test_engine_plan import Prolific
@@ -63,7 +63,7 @@ def whole(name: str, loop: str) -> tuple[Runs, RunResult]:
 ALL = [*CASES, ("metaspo", "inner"), ("metaspo", "outer")]
 
 
-@pytest.mark.parametrize(("name", "loop"), ALL)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(ALL))
 def test_what_is_counted_is_what_the_base_model_is_asked(name: str, loop: str) -> None:
     runs, result = whole(name, loop)
     tests = sum(len(task.test) for task in TASKS if task.role == "target")
@@ -73,7 +73,7 @@ def test_what_is_counted_is_what_the_base_model_is_asked(name: str, loop: str) -
     assert 12 < result.train_calls <= CAP
 
 
-@pytest.mark.parametrize(("name", "loop"), ALL)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(ALL))
 def test_neither_concurrency_nor_interruptions_nor_early_rejection_change_what_is_taken(name: str, loop: str) -> None:
     first, result = whole(name, loop)
     disturbed = runs_of(config_of(name, loop), timing=50, width=7)
@@ -84,7 +84,7 @@ def test_neither_concurrency_nor_interruptions_nor_early_rejection_change_what_i
     assert len(disturbed.answered) == len(set(disturbed.answered)), "an answered call was asked again"
 
 
-@pytest.mark.parametrize(("name", "loop"), ALL)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(ALL))
 def test_less_is_left_than_a_round_of_one_prompt_takes_while_proposals_come(name: str, loop: str) -> None:
     runs = runs_of(config_of(name, loop), timing=2, width=4, world=Tireless(3))
     result = runs.session()
@@ -207,7 +207,7 @@ def test_a_run_that_gets_nothing_usable_any_more_ends_and_says_what_is_left() ->
     ]
 
 
-@pytest.mark.parametrize("name", [name for name, loop in ALL if loop == "outer"])
+@pytest.mark.parametrize("name", whole_but_own([name for name, loop in ALL if loop == "outer"]))
 def test_a_cap_holds_with_guards_and_leaves_every_candidate_of_a_search_room_for_them(name: str) -> None:
     """What a search spends on its way is what is left beside the rows of its candidates, the guards' among them."""
     guard = replace(make_task("guard", role="guard", train=9, test=0), tolerance=1.0)

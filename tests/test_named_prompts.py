@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -213,7 +213,9 @@ def test_no_run_of_named_prompts_makes_more_calls_than_its_plan_says(
     assert sum(request.model == "writer" for request in runs.answered) <= planned.optimizer
 
 
-@pytest.mark.parametrize(("strategy", "together"), [*((name, False) for name in ("embedded", *BOTH)), ("gepa", True)])
+@pytest.mark.parametrize(
+    ("strategy", "together"), whole_but_own([*((name, False) for name in ("embedded", *BOTH)), ("gepa", True)])
+)
 def test_every_strategy_works_on_a_named_prompt_as_on_any_and_a_rerun_makes_no_call(
     strategy: str, together: bool
 ) -> None:

@@ -182,6 +182,7 @@ async def test_on_a_server_every_question_is_asked_once(redis_server: RealRedis)
         assert client.keys("metaspo:claim:*") == []
 
 
+@pytest.mark.whole
 async def test_a_claim_on_a_server_outlasts_a_call_and_not_its_claimer(redis_server: RealRedis) -> None:
     """While the claimer lives nobody asks what it asks, however long that takes; once it is dead the next one does,
     after the lease, once."""

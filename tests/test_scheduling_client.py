@@ -457,6 +457,7 @@ print(os.waitpid(child, 0)[1], client.complete(after).finish_reason)
 """
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("child", ["pass", "kept = weakref.ref(client); del client; gc.collect(); assert kept()"])

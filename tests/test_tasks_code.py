@@ -182,6 +182,7 @@ def test_no_file_can_be_written_changed_or_removed(tmp_path: Path) -> None:
     assert (after.st_size, after.st_mode, after.st_mtime_ns) == (before.st_size, before.st_mode, before.st_mtime_ns)
 
 
+@pytest.mark.whole
 def test_endless_loops_memory_and_output_end_by_their_limits() -> None:
     took = "it ended the process, or took too much time or memory"
     assert took in fault_of("while True: print('x' * 1000)")
@@ -265,6 +266,7 @@ def test_a_worker_that_does_not_start_is_an_error_and_no_zero(monkeypatch: pytes
         Sandbox(seconds=1).calls(ADD, "add", [[1, 2]])
 
 
+@pytest.mark.whole
 def test_no_process_is_left(tmp_path: Path) -> None:
     fault_of("while True: pass")
     mine = {

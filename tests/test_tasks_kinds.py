@@ -135,6 +135,7 @@ def test_the_expression_that_a_text_gives(maths: Math, text: str, expression: st
     assert maths.parse(text) == expression
 
 
+@pytest.mark.whole
 def test_the_time_limit_of_a_comparison_holds_and_the_next_one_is_made() -> None:
     """Powers of powers keep the library busy beyond any limit, some of them where no exception reaches it."""
     quick = Math(time_limit=0.5)

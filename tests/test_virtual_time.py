@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metaspo.backends import virtual_time
 from metaspo.backends.virtual_time import TASKS_SHOWN, Deadlock, VirtualTimeLoop, real_wait, run_virtual
 
 
@@ -97,8 +98,10 @@ def test_a_standstill_is_a_deadlock_that_names_the_waiters() -> None:
         run_virtual(main())
 
 
-def test_a_deadlock_says_when_and_where_each_task_waits_outermost_first() -> None:
+def test_a_deadlock_says_when_and_where_each_task_waits_outermost_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the line of each coroutine on the way; of many tasks the first by name, and how many more there are."""
+
+    monkeypatch.setattr(virtual_time, "STANDSTILL_WAIT", 0.0)
 
     async def inner() -> None:
         await asyncio.get_running_loop().create_future()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -50,7 +50,7 @@ def told(runs: Runs) -> list[str]:
     return [request.messages[-1].content for request in runs.answered if not is_base(request)]
 
 
-@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+@pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_stand_in_it(name: str) -> None:
     free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
     assert free.session() is not None
@@ -61,7 +61,7 @@ def test_no_example_is_asked_under_a_system_prompt_without_the_words_that_must_s
     assert any("helpful assistant" not in prompt for prompt in system_prompts(free)) or name in ("embedded", "sprig")
 
 
-@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+@pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_with_words_that_must_not_stand_in_it(name: str) -> None:
     free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
     assert free.session() is not None
@@ -151,7 +151,7 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
-@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+@pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_no_example_is_asked_under_a_system_prompt_of_more_tokens_than_may_be(name: str) -> None:
     free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
     assert free.session() is not None
@@ -165,7 +165,7 @@ def test_no_example_is_asked_under_a_system_prompt_of_more_tokens_than_may_be(na
 FIXED = "You are a helpful assistant."
 
 
-@pytest.mark.parametrize("name", [*OUTER, "metaspo", "embedded"])
+@pytest.mark.parametrize("name", whole_but_own([*OUTER, "metaspo", "embedded"]))
 def test_the_fixed_part_stands_in_every_system_prompt_letter_by_letter(name: str) -> None:
     free = Runs(outer_of(name), TASKS, World(5), timing=1, width=4)
     assert free.session() is not None
@@ -181,7 +181,7 @@ def test_the_fixed_part_stands_in_every_system_prompt_letter_by_letter(name: str
 INNER = [name for name, loop in CASES if loop == "inner"]
 
 
-@pytest.mark.parametrize("name", [*INNER, "metaspo", "embedded"])
+@pytest.mark.parametrize("name", whole_but_own([*INNER, "metaspo", "embedded"]))
 def test_the_fixed_part_stands_in_every_user_prompt_of_its_task(name: str) -> None:
     part = "Answer yes or no."
     tasks = tuple(
