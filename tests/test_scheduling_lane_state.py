@@ -765,3 +765,22 @@ def test_what_answers_have_taken_is_expected_of_the_next_ones() -> None:
         rig.state.stored()
     assert expected[0][0] < 1_000 < expected[1][0] <= expected[2][0]
     assert expected[0][1] < 5_000 <= expected[1][1]
+
+
+def test_nobody_is_asked_whether_a_server_answers_for_the_sake_of_a_request_that_nobody_waits_for() -> None:
+    """It was left to finish into the store; its attempts are used up."""
+    rig = Rig(LaneSettings(concurrency=2, attempts=1, billing="tokens"))
+    for at, (what, done) in enumerate(
+        [("ask 1", "send 1"), ("answer 1", "1 answered"), ("ask 2", "send 2"), ("leave 2", ""), ("fail 2 fault", "")]
+    ):
+        assert rig.happen(what, at) == done
+    assert rig.happen("ask 3", 5) == "send 3"
+
+
+def test_a_question_that_is_being_asked_again_anyway_is_no_witness() -> None:
+    """Whoever waits for it keeps his call, and it is asked once."""
+    rig = Rig(LaneSettings(concurrency=3, attempts=1))
+    for at, what in enumerate(["ask 1", "answer 1", "ask 1", "ask 2"]):
+        rig.happen(what, at)
+    assert rig.happen("fail 2 fault", 4) == "2 Unavailable"
+    assert rig.happen("answer 1", 5) == "1 answered"
