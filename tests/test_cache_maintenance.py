@@ -159,6 +159,8 @@ async def test_snapshot_moves_everything(tmp_path: Path) -> None:
     assert (exported.entries, exported.bad) == (imported.added, imported.kept) == (len(TEXTS), 0)
     assert await kept(tmp_path / "there", entries) == entries
     assert names_in(tmp_path) == {"here", "there", "snapshot.jsonl.zst"}
+    frame = zstandard.get_frame_parameters((tmp_path / "snapshot.jsonl.zst").read_bytes())
+    assert frame.has_checksum, "so that any tool that unpacks it sees a flipped bit"
 
 
 async def test_snapshot_of_many_entries(tmp_path: Path) -> None:

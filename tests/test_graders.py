@@ -184,6 +184,34 @@ def test_an_answer_whose_grade_the_server_refuses_is_no_wrong_answer() -> None:
     assert row.score == sum(grades) / 3
 
 
+def test_an_answer_that_could_not_be_had_is_shown_to_no_grader() -> None:
+    """It failed for the server's reason, and is no malformed answer."""
+
+    graded: list[str] = []
+
+    async def noting(answer: str | None, example: Example, call: Call) -> Grade:
+        graded.append(example.question)
+        return await ask(answer, example, call)
+
+    class Refusing(Echo):
+        def answer(self, request: Request) -> str:
+            if request.model == "answerer" and "b test number 1" in request.messages[-1].content:
+                raise RequestRejected("it is too long")
+            return super().answer(request)
+
+    async def given(context: RunContext) -> list[Any]:
+        return await score_given(context, "s", {task.name: task.user_prompt for task in context.tasks}, split="test")
+
+    runs = Runs(make_config(ONCE), tasks_with(noting), Refusing(3), timing=1, width=4)
+    scores = runs.do(given)
+    assert scores is not None
+    row, card = scores[1]
+    assert (card.outcomes[1].status, str(card.outcomes[1].reason)) == (Status.FAILED, "it is too long")
+    assert row.failed == 1
+    assert graded
+    assert not any("b test number 1" in question for question in graded)
+
+
 def test_a_coroutine_function_may_grade_without_calls() -> None:
     async def told(answer: str | None, answers: tuple[str, ...]) -> float:
         await asyncio.sleep(0)

@@ -559,3 +559,18 @@ async def test_what_nobody_waits_for_any_more_is_not_looked_for_either() -> None
         claimed = len(store.told.claimed)
         await asyncio.sleep(10)
         assert len(store.told.claimed) == claimed
+
+
+@pytest.mark.virtual
+async def test_a_gateway_is_closed_at_once_whatever_others_have_claimed() -> None:
+    """It does not look for them once more, nor does anything of it run on."""
+    store = ScriptedStore()
+    store.told.taken = {KEYS[0]}
+    async with process(store, Server(latency=5)) as gateway:
+        waiting = asyncio.create_task(gateway.complete_many(BATCH[:2], lane="lane"))
+        await asyncio.sleep(1.1)
+        closing = now()
+    assert now() - closing < 0.01
+    assert "claims" not in {task.get_name() for task in asyncio.all_tasks()}
+    with pytest.raises(Exception, match="closed"):
+        await waiting

@@ -431,6 +431,32 @@ def test_who_comes_as_the_loop_stops_or_later_is_told(monkeypatch: pytest.Monkey
     assert {str(future.exception()) for future in futures} == {"This client is closed; make a new one."}
 
 
+def test_a_failure_that_nobody_waits_for_any_more_is_told_by_nobody() -> None:
+    """Not by the event loop either, which tells of every error that nobody has seen."""
+    told: list[object] = []
+    held, over = threading.Event(), threading.Event()
+
+    async def fail() -> None:
+        held.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            over.set()
+            raise LookupError("too late")
+
+    with client_of() as client:
+        client._thread.loop.set_exception_handler(lambda _, context: told.append(context))
+        future = client._thread.hand_over(fail())
+        held.wait()
+        future.cancel()
+        over.wait()
+        del future
+        client.statistics()
+        gc.collect()
+        client.statistics()
+    assert told == []
+
+
 def test_a_child_that_was_forked_is_told_and_its_parent_goes_on() -> None:
     with client_of() as client:
         client._process += 1  # what a child sees

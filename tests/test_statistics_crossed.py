@@ -82,3 +82,8 @@ def test_the_difference_of_two_is_welchs() -> None:
     assert both.freedom == pytest.approx(theirs.df)
     assert two_sided(float(np.mean(a) - np.mean(b)), [both]) == pytest.approx(theirs.pvalue)
     assert combined(Part(0.0, 2), Part(0.0, 4)) == Part(0.0, 2)
+
+
+def test_a_task_without_examples_has_no_score() -> None:
+    with pytest.raises(ValueError, match="at least one example"):
+        values_of([])
