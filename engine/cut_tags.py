@@ -10,23 +10,32 @@ from metaspo.backends import Completion
 _OPENING = re.compile(r"<(\w[\w.-]*)\s*>")
 
 
-def with_cut_tag(completion: Completion, stop: Sequence[str]) -> str:
+def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") -> str:
     """The text of an answer, with the end of its last open tag if that is where a stop string ended it.
 
-    Where the server says which string that was, only that one counts.
+    Where the server says which string that was, only that one counts, asked for or the server's own. Where none is
+    known, `tag`, in which the answer is to stand, is closed if it is open at the end and was never closed.
     """
     text = completion.text
-    if not stop or completion.finish_reason != "stop" or "<" not in text:
+    if completion.finish_reason != "stop" or "<" not in text:
         return text
     said = orjson.loads(completion.rest).get("stop_reason") if completion.rest else None
+    strings = (said,) if isinstance(said, str) else tuple(stop)
+    if not strings:
+        return f"{text}</{tag}>" if tag and _leaves_open(text, tag.lower()) else text
     for opening in reversed(list(_OPENING.finditer(text))):
         closing = f"</{opening[1]}>"
         if closing.lower() in text[opening.end() :].lower():
             continue
-        for string in stop:
-            if said in (None, string) and _cuts(string, closing):
+        for string in strings:
+            if _cuts(string, closing):
                 return text.removesuffix(string) + closing
     return text
+
+
+def _leaves_open(text: str, tag: str) -> bool:
+    """Whether that tag is opened in it and never closed."""
+    return f"</{tag}" not in text.lower() and any(each[1].lower() == tag for each in _OPENING.finditer(text))
 
 
 def _cuts(stop: str, closing: str) -> bool:

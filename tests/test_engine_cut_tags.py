@@ -27,6 +27,7 @@ def ended(text: str, *, reason: str = "stop", by: str = "") -> Completion:
         ("It is <answer>B", "", "It is <answer>B</answer>"),
         ("It is <answer>B", "</answer>", "It is <answer>B</answer>"),
         ("It is <answer>B", "END", "It is <answer>B"),
+        ("It is <note>B", "</note>", "It is <note>B</note>"),
         ("It is <answer>B</answer>", "", "It is <answer>B</answer>"),
         ("It is <answer>B</Answer >", "", "It is <answer>B</Answer ></answer>"),
         ("It is B", "", "It is B"),
@@ -39,7 +40,26 @@ def test_a_stop_string_that_closes_a_tag_is_put_back(text: str, by: str, right: 
     """Servers cut it off, and with it what made the answer one."""
     assert with_cut_tag(ended(text, by=by), STOP) == right
     assert with_cut_tag(ended(text, by=by, reason="length"), STOP) == text, "cut off by the limit, not by the string"
-    assert with_cut_tag(ended(text, by=by), ()) == text
+    assert with_cut_tag(ended(text), ()) == text
+    assert with_cut_tag(ended(text, by=by), ()) == (right if by else text), "the server's own stop string, as it says"
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("It is <answer>B", "It is <answer>B</answer>"),
+        ("It is <Answer >B\n", "It is <Answer >B\n</answer>"),
+        ("<answer>B</answer> Thus <answer>", "<answer>B</answer> Thus <answer>"),
+        ("<answers>B", "<answers>B"),
+        ("<b>B", "<b>B"),
+    ],
+)
+def test_a_tag_that_a_whole_answer_never_closes_was_cut_by_the_server(text: str, right: str) -> None:
+    """Servers with stop strings of their own (a Modelfile's `PARAMETER stop`) are silent on them."""
+    assert with_cut_tag(ended(text), (), tag="answer") == right
+    assert with_cut_tag(ended(text, reason="length"), (), tag="answer") == text
+    assert with_cut_tag(ended(text, by="END"), (), tag="answer") == text
+    assert with_cut_tag(ended(text), ("END",), tag="answer") == text
 
 
 TEXTS = st.text(alphabet="ab <>/\n", max_size=12)

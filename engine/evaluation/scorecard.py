@@ -9,6 +9,7 @@ from metaspo.engine.cut_tags import with_cut_tag
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.tasks import Failure, TaskError
 from metaspo.engine.tasks.base import AnswerFormat, Example, Grade, Metric
+from metaspo.engine.tasks.formats.tagged import Tagged
 from metaspo.engine.tasks.programs import Broken
 from metaspo.scheduling import Prices
 
@@ -137,7 +138,7 @@ def grade_answer(
         return Outcome(
             example=example, status=Status.FAILED, reason="the provider's content filter withheld the answer"
         )
-    text = with_cut_tag(answer, stop)
+    text = with_cut_tag(answer, stop, tag=answer_format.tag if isinstance(answer_format, Tagged) else "")
     prediction = answer_format.parse(text)
     grade = metric.grade(prediction, example) if metric else None
     return Outcome(

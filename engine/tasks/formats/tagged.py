@@ -38,7 +38,8 @@ def field_reader(kind: Kind) -> Callable[[str], str | None]:
 class Tagged:
     """An answer between `<answer>` and `</answer>`; the last closed tag that can be read counts.
 
-    No closed tag, or none with an answer in it, is malformed: the model was cut off or did not do as asked.
+    No closed tag, or none with an answer in it, is malformed: the model was cut off or did not do as asked. (What
+    a stop string took off an answer is put back before, by `engine/cut_tags`.)
 
     Attributes:
         inner: what stands between the tags.
