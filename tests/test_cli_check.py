@@ -59,6 +59,18 @@ def test_a_config_that_is_well_takes_two_calls_an_endpoint_and_one_a_task(projec
     assert (again["faults"], again["advice"]) == ([], [])
 
 
+def test_a_second_call_that_hangs_is_not_waited_for_as_long_as_a_run_would(
+    project: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit of a call is for the longest answers, and was ten minutes."""
+    monkeypatch.setattr("metaspo.engine.check.servers.AT_LEAST", 0.2)
+    server.hold_after(1)
+    ended = here("check", "run.toml", "--set", "optimizer.time_limit=1")
+    assert ended.code == 3
+    (fault,) = (line for line in ended.errors if "base:" in line)
+    assert re.search(r"gave no whole answer within 0\.\d+ seconds\. The call before it was answered in 0\.\d", fault)
+
+
 def test_the_run_finds_the_examples_of_the_check_in_the_cache(project: Path, server: ChatServer) -> None:
     assert here("check", "run.toml").code == 0
     kept = {body for body in server.answered if "About" in body}

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import anyio
 
-from metaspo.backends import Backend, BackendError, LimitHints, Message, ModelFileUnavailable, Progress, Startable
+from metaspo.backends import (
+    Backend,
+    BackendError,
+    LimitHints,
+    Message,
+    ModelFileUnavailable,
+    Progress,
+    Startable,
+    TimedOut,
+)
 from metaspo.engine.config.lanes import make_backends
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
@@ -18,6 +27,8 @@ from metaspo.engine.suggest import nearest
 COUNTING = "Count from 1 to 40, with spaces between the numbers and nothing else."
 TOKENS = 64  # that are asked for, so that their rate says something
 HEEDED = "BLUE"
+AT_LEAST, TIMES_FIRST = 30.0, 16
+"""Seconds, or times as long as its first answer took, that an endpoint gets for the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +89,7 @@ async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles) -
         check, served = replace(check, context=info.context), info.models
         check = await _timed(backend, check, table, roles)
         if roles == "separate":
-            check = replace(check, heeds_system=await _heeds_system(backend, table))
+            check = replace(check, heeds_system=await _heeds_system(backend, table, first=check.seconds))
     except (BackendError, ModelFileUnavailable) as error:
         return replace(check, fault=f"{error}{_meant(table, served)}")
     return replace(check, advice=_advice(check, table, served))
@@ -106,12 +117,17 @@ async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles:
     )
 
 
-async def _heeds_system(backend: Backend, table: ModelTable) -> bool:
-    """Whether what stands in the system role reaches the model. Raises a `BackendError`."""
+async def _heeds_system(backend: Backend, table: ModelTable, *, first: float) -> bool:
+    """Whether what stands in the system role reaches the model, which needed `first` seconds for as long an answer.
+    Raises a `BackendError`."""
     model = model_of(table, lane="", temperature=BASE_TEMPERATURE)
     order = Message("system", f"Whatever you are asked, answer with the one word {HEEDED}.")
     request = model.request((order, Message("user", "Which colour has grass?")))
-    reply = await backend.complete(request, time_limit=table.time_limit)
+    within = min(table.time_limit, max(AT_LEAST, TIMES_FIRST * first))
+    try:
+        reply = await backend.complete(request, time_limit=within)
+    except TimedOut as error:
+        raise TimedOut(f"{error} The call before it was answered in {first:.1f}.") from error
     return HEEDED in (reply.completion.text + reply.completion.reasoning).upper()
 
 
