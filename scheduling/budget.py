@@ -269,11 +269,11 @@ class Purse:
         show = _dollars if cap == "dollars" else _count
         unsure = f" ({show(unanswered)} of them set aside for calls without an answer)" if unanswered else ""
         whose = f" of {self.name or account}" if self.name or account else ""
-        message = (
+        facts = (
             f"The budget{whose} is used up: {show(spent)} of {show(limit)} {cap} are spent{unsure} and the next call"
-            f" may take {show(need)}; everything answered is kept, so raise the cap on {cap} and start the run again."
+            f" may take {show(need)}"
         )
-        return BudgetExhausted(message, cap=cap, limit=limit, spent=spent)
+        return BudgetExhausted(facts, cap=cap, limit=limit, spent=spent)
 
 
 UNLIMITED = Budget()

@@ -37,10 +37,12 @@ class BudgetExhausted(RunStopped):
         cap: "calls", "tokens" or "dollars".
         limit: the cap.
         spent: what the account has spent of it.
+        facts: what is spent of which cap, without what to do, which for a program is not what it is for a run.
     """
 
-    def __init__(self, message: str, *, cap: str, limit: float, spent: float) -> None:
-        super().__init__(message)
+    def __init__(self, facts: str, *, cap: str, limit: float, spent: float) -> None:
+        super().__init__(f"{facts}; everything answered is kept, so raise the cap on {cap} and start the run again.")
+        self.facts = facts
         self.cap = cap
         self.limit = limit
         self.spent = spent

@@ -74,10 +74,15 @@ def call_failed(error: BaseException) -> CallFailed:
         cause = error.__cause__
         wait = cause.retry_after if isinstance(cause, TransientError) else None
         wait = _RETRY_AFTER if wait is None else wait
-    message = str(error) if kind != "bug" else f"A mistake in metaspo: {type(error).__name__}: {error}"
-    failed = CallFailed(message, kind=kind, retry_after=wait)
+    failed = CallFailed(_words(error), kind=kind, retry_after=wait)
     failed.__cause__ = error
     return failed
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, BudgetExhausted):
+        return f"{error.facts}. What is in the cache is answered all the same; for more, raise that cap on {error.cap}."
+    return str(error) if kind_of(error) != "bug" else f"A mistake in metaspo: {type(error).__name__}: {error}"
 
 
 def kind_of(error: BaseException) -> Kind:

@@ -130,12 +130,11 @@ class Pool:
         )
         cap = next(short, "calls")
         limit, taken, needs = (getattr(amounts, cap) for amounts in (self._caps, self._taken_by_all, at_most))
-        message = (
+        facts = (
             f"The budget of the group {self.group} is used up: {taken:,.6g} of {limit:,.6g} {cap} are spent or set"
-            f" aside by all processes and the next call may take {needs:,.6g}; everything answered is kept, so raise"
-            f" the cap on {cap} and start the run again."
+            f" aside by all processes and the next call may take {needs:,.6g}"
         )
-        return BudgetExhausted(message, cap=cap, limit=limit, spent=taken)
+        return BudgetExhausted(facts, cap=cap, limit=limit, spent=taken)
 
 
 def _sum(amounts: Amounts, more: Amounts) -> Amounts:

@@ -193,7 +193,7 @@ def test_a_server_that_is_back_is_told_once_it_was_missed() -> None:
 
 
 KEPT = "the lane gave up; everything answered is kept, so start the run again."
-CAP = BudgetExhausted("the cap is reached; everything answered is kept.", cap="calls", limit=1, spent=1)
+CAP = BudgetExhausted("the cap is reached", cap="calls", limit=1, spent=1)
 
 
 @pytest.mark.parametrize(
