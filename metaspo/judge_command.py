@@ -68,7 +68,8 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
     ungraded = sum(outcome.grade is None for outcome in report.outcomes)
     if agreed is not None:
         same = f"{agreed.same:.0%} of {agreed.answers} answers"
-        tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave.")
+        rounded = ", its mean rounded to the scale" if judge.calls > 1 else ""
+        tables.say(console, f"Task {report.task}: the judge gives {same} the score that people gave{rounded}.")
         if agreed.kappa is None:
             tables.say(console, "Cohen's kappa says nothing: all scores are one and the same.")
         elif agreed.interval is None:

@@ -70,8 +70,10 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; of calls that a collector does not take the first alone, in words of ours.
 
-        Of one that cannot be formatted, whose mistake it is: it raises nothing.
+        Of one that cannot be formatted, whose mistake it is: it raises nothing. What outlives the program is not heard.
         """
+        if sys.is_finalizing():  # nothing can be imported any more
+            return
         if record.name.startswith("opentelemetry.exporter") and str(record.msg).startswith(_OF_AN_EXPORT):
             if self._lost_exports:
                 return

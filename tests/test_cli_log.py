@@ -204,6 +204,22 @@ raise RuntimeError(sys.argv[1])
     assert form is LogForm.CONSOLE or len(lines_of(ended.stderr)) == 7
 
 
+def test_what_outlives_the_program_is_not_heard() -> None:
+    """As tasks that a user's code left behind, which asyncio would tell of: nothing can be imported by then."""
+    code = """
+import logging
+from metaspo.log import show_log
+
+class Late:
+    def __del__(self): logging.getLogger("asyncio").error("late")
+
+show_log()
+late = Late()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 class Shy:
     """Has nothing to say of itself."""
 

@@ -83,6 +83,23 @@ def test_a_program_that_fails_on_every_example_stops_the_run_with_a_sentence() -
         runs_of(wrong).session()
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"), [(SystemExit(3), "SystemExit: 3"), (asyncio.CancelledError(), "Canc.*Error")]
+)
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_program_that_ends_the_program_or_a_task_of_its_own_has_failed_as_any_other(
+    reason: BaseException, told: str, *, is_async: bool
+) -> None:
+    async def ends(prompts: PromptPair, example: Example, call: Call) -> str:
+        raise reason
+
+    def ends_in_thread(prompts: PromptPair, example: Example, call: Call) -> str:
+        raise reason
+
+    with pytest.raises(TaskError, match=rf"on every train example the program failed: {told} \(a\.train"):
+        runs_of(ends if is_async else ends_in_thread).session()
+
+
 def test_more_calls_than_it_may_make_stop_the_run_whatever_the_program_catches() -> None:
     async def greedy(prompts: PromptPair, example: Example, call: Call) -> str:
         for number in range(3):

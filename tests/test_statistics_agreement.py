@@ -28,6 +28,12 @@ def test_grades_that_are_near_count_for_more_than_those_far_off() -> None:
     assert near > far
 
 
+def test_a_mean_of_several_grades_is_the_same_where_it_is_nearest_to_it_on_the_scale() -> None:
+    pairs = [(0.5, 0.4), (0.5, 0.625), (0.0, 0.0), (1.0, 0.875), (1.0, 0.7), (0.25, 1.0)]
+    assert agreement(pairs).same == pytest.approx(1 / 6), "as a score that is no mean is"
+    assert agreement(pairs, step=0.25).same == pytest.approx(2 / 6), "half a step off is between two of the scale"
+
+
 @given(st.lists(st.tuples(GRADES, GRADES), min_size=1, max_size=30))
 def test_it_is_the_same_whoever_comes_first_and_no_more_than_1(pairs: list[tuple[float, float]]) -> None:
     one, other = agreement(pairs), agreement([(b, a) for a, b in pairs])

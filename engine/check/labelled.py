@@ -117,7 +117,7 @@ async def judge_labelled(
         task=loaded.name,
         labelled=labelled,
         outcomes=outcomes,
-        agreed=agreement(pairs) if pairs else None,
+        agreed=agreement(pairs, step=1 / (len(judge.form.worth) - 1)) if pairs else None,
         usage=account.statistics(),
     )
 

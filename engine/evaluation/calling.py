@@ -29,10 +29,10 @@ class NotStored(BaseException):
 class Raised:
     """What a user's code raised."""
 
-    reason: Exception
+    reason: BaseException
 
     def __str__(self) -> str:
-        return f"{type(self.reason).__name__}: {self.reason}"
+        return ": ".join(filter(None, (type(self.reason).__name__, str(self.reason))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +80,11 @@ class CodeRun:
         returned: object = None
         try:
             returned = await self._run(arguments)
-        except asyncio.CancelledError:
-            raise
-        except Exception as reason:  # noqa: BLE001 - of a user's code: it is told
+        except asyncio.CancelledError as reason:
+            if self._task is None or self._task.cancelling():
+                raise
+            returned = Raised(reason)  # of a task of the code's own: nobody wants this one to end
+        except (Exception, SystemExit) as reason:  # noqa: BLE001 - of a user's code: it is told
             returned = _refusal_in(reason) or Raised(reason)
         except BaseException:
             if self._end is None:

@@ -19,7 +19,7 @@ class Agreement:
     """Two graders on the same answers.
 
     Attributes:
-        same: the share of answers with equal grades.
+        same: the share of answers with equal grades, or nearer than half a step of the scale.
         kappa: Cohen's, weighted by squared distance; of two grades Cohen's own. 1 is full agreement, 0 what chance
             would give. None where both give one and the same grade to all, which says nothing.
         interval: 95%, with other answers of this kind; None where `kappa` is, and where one of the two gives all the
@@ -32,10 +32,11 @@ class Agreement:
     interval: Interval | None
 
 
-def agreement(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Agreement:
+def agreement(pairs: Sequence[tuple[float, float]], *, step: float = 0.0, seed: int = 0) -> Agreement:
     """Of the grades (0 to 1) of each answer: weighted kappa (J. Cohen, Psychological Bulletin 70, 1968), its interval
     by the bootstrap over answers.
 
+    `step` of the scale is for grades that are means of several, which mostly lie between two of it.
     Where no two grades differ no draw would either; the interval is then what as many answers that all agree leave
     open, as Wilson's does for a share. Raises `ValueError` where there is no answer.
     """
@@ -44,13 +45,14 @@ def agreement(pairs: Sequence[tuple[float, float]], *, seed: int = 0) -> Agreeme
     if not pairs:
         raise ValueError("an agreement needs at least one answer")
     table = np.asarray(pairs, dtype=float)
-    same, answers = float(np.mean(table[:, 0] == table[:, 1])), len(pairs)
+    apart = np.abs(table[:, 0] - table[:, 1])
+    same, answers = float(np.mean((apart == 0) | (2 * apart < step - 1e-9))), len(pairs)
     kappa = float(_kappa(table, np.ones((1, answers)))[0])
     if np.isnan(kappa):
         return Agreement(answers=answers, same=same, kappa=None, interval=None)
     if np.any(np.ptp(table, axis=0) == 0):
         return Agreement(answers=answers, same=same, kappa=0.0, interval=None)
-    if same == 1:
+    if not apart.any():
         doubt = NormalDist().inv_cdf(1 - TAIL) ** 2
         opposed = np.concatenate([table, [[0.0, 1.0], [1.0, 0.0]]])
         least = float(_kappa(opposed, np.asarray([[1.0] * answers + [doubt / 2] * 2]))[0])
