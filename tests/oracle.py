@@ -5,6 +5,7 @@ of random draws; loops, sampling order, scores, ties and redraws are written out
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from metaspo.engine.strategies.meta_prompts import (
 )
 from metaspo.engine.strategies.named_prompts import about, choose_numbers
 from metaspo.engine.tasks import Example, Failure, Grade, Task
+from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.judges import AGAIN, COMPARED, REFERENCE, SCORED, Judge
 from metaspo.engine.tasks.named_prompts import NamedPrompts
 from metaspo.engine.tasks.programs import Program
@@ -519,8 +521,10 @@ class Oracle:
         return tuple(Message(*each) for each in told)
 
     def grade(self, task: Task, prediction: str | None, example: Example) -> Grade:
-        """Right or wrong, or what a judge says."""
+        """Right or wrong, or what a judge says, or a grader of one's own."""
         judge = getattr(task.metric, "function", None)
+        if isinstance(task.metric, Grader) and not isinstance(judge, Judge):
+            return self.by_grader(task.metric, prediction, example)
         if not isinstance(judge, Judge):
             return Grade(float(prediction == example.answers[0]))
         if prediction is None:
@@ -549,20 +553,37 @@ class Oracle:
         """What the judge says, asked twice more where it cannot be read."""
         told, asked, bare = [Message("user", text)], form, replace(form, reasons=False)
         for _ in range(3):
-            said = self.send(
-                Request(
-                    model="judge",
-                    messages=tuple(told),
-                    sampling=Sampling(max_tokens=1024, temperature=0.0),
-                    response_format=json_text(asked.response_format),
-                )
+            request = Request(
+                model="judge",
+                messages=tuple(told),
+                sampling=Sampling(max_tokens=1024, temperature=0.0),
+                response_format=json_text(asked.response_format),
             )
-            verdict = form.read(said)
+            said = self.send(request)
+            verdict = form.read(said, cut=self.is_cut(request))
             if verdict is not None:
                 return verdict
             told += [Message("assistant", said), Message("user", AGAIN.format(example=bare.example))]
             asked = bare
         raise Refused
+
+    def is_cut(self, request: Request) -> bool:
+        """Whether the answer to a request is cut off."""
+        return False
+
+    def by_grader(self, grader: Grader, prediction: str | None, example: Example) -> Grade:
+        """What a grader of one's own comes to, which asks the judge; equal calls are draws one after the other."""
+        times = Counter[tuple[str, float]]()
+
+        async def call(text: str, temperature: float = 0.0, max_tokens: int = 1024) -> Completion:
+            draw = times[text, temperature] if temperature else 0
+            times[text, temperature] += 1
+            sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+            said = self.send(Request(model="judge", messages=(Message("user", text),), sampling=sampling, draw=draw))
+            return Completion(text=said, finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+
+        grade: Grade = driven(grader.function(prediction, example, call))
+        return grade
 
     def base(self, messages: tuple[Message, ...], temperature: float = 0.0) -> str:
         """One answer of the base model."""
@@ -586,13 +607,8 @@ class Oracle:
             told = (Message("user", messages),) if isinstance(messages, str) else messages
             return self.completion(told, temperature)
 
-        running: Any = program.function(pair, example, call)
-        try:
-            running.send(None)
-        except StopIteration as returned:
-            answer: str | Completion = returned.value
-            return answer
-        raise AssertionError("the program waits for something else")
+        answer: str | Completion = driven(program.function(pair, example, call))
+        return answer
 
     def meta(self, kept: Kept) -> float:
         """The mean over all (task, user prompt) nodes, each with its task's weight."""
@@ -603,6 +619,15 @@ class Oracle:
         """Ask the world, and remember what was asked."""
         self.asked.add(request)
         return self.answer(request)
+
+
+def driven(running: Any) -> Any:  # noqa: ANN401 - whatever the code of a task returns
+    """What code comes to that awaits nothing but its calls."""
+    try:
+        running.send(None)
+    except StopIteration as returned:
+        return returned.value
+    raise AssertionError("the code waits for something else")
 
 
 def all_of(example: Example) -> str:

@@ -55,7 +55,8 @@ class Dialect:
         answer: dict[str, Any] = {"model": "simulated"}
         if usage := self._usage(said, thinks=thinks != "none"):
             answer["usage"] = usage
-        reason = None if spoken and "no reason" in self.forms else said.finish_reason
+        mute = spoken and "no reason" in self.forms and said.finish_reason == "stop"
+        reason = None if mute else said.finish_reason
         status = 201 if "created" in self.forms else 200
         if "stream" not in self.forms:
             return status, orjson.dumps({**answer, "choices": [{"message": message, "finish_reason": reason}]})

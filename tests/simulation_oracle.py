@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from oracle import Evaluation, Kept, Oracle, Refused, without_own
 from simulation_world import Said
+from world import DOUBT
 
 from metaspo.backends import CONTENT_FILTER, Completion, Message, Request, Sampling, Usage
 from metaspo.engine import RunConfig
@@ -137,6 +138,10 @@ class PlanOracle(Oracle):
         """What an example is answered under first prompts, which no server refuses."""
         return self._said(task, pair, example).text
 
+    def is_cut(self, request: Request) -> bool:
+        """Whether the answer to a request is cut off."""
+        return self.say(request).finish_reason == "length"
+
     def completion(self, messages: tuple[Message, ...], temperature: float) -> Completion:
         """What a program's call brings, if no server refuses it."""
         if self.config.roles == "merged":
@@ -175,8 +180,8 @@ _GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
 def _score(metric: str, graded: list[tuple[str | None, str]], grades: list[float]) -> float:
-    """Accuracy, the mean of a judge's grades, or the plain mean of the labels' F1."""
-    if metric == "judge":
+    """Accuracy, the mean of the grades of a judge or a function, or the plain mean of the labels' F1."""
+    if metric in ("judge", DOUBT):
         return fsum(grades) / len(grades)
     if metric == "accuracy":
         return sum(said == right for said, right in graded) / len(graded)

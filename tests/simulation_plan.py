@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Literal
 
 from simulation_dialects import Dialect
-from world import JUDGE, SKILLS, judged, make_config, make_task, with_more, with_prompts
+from world import DOUBT, JUDGE, SKILLS, doubted, judged, make_config, make_task, with_more, with_prompts
 
 from metaspo.bench.simulated_openai import OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel
@@ -185,6 +185,7 @@ class Plan:
             "an urgent guest": any(guest.priority == URGENT for guest in self.guests),
             "a batch above the window": any(len(guest.numbers) == LONG_BATCH for guest in self.guests),
             "judges": self.judged,
+            "graders": any(task.metric.name == DOUBT for task in self.tasks),
             "servers to be started": self.starts is not None,
             "a limit per day": first.optimizer is not None and first.optimizer.requests_per_day is not None,
         }
@@ -370,8 +371,9 @@ def _guards(rng: Random) -> list[Task]:
 
 
 def _judged(rng: Random, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """By a judge, or where that is not drawn by a function that asks its model."""
     settings: dict[str, Any] = rng.choice(({}, {"against": "gold"}, {"against": "first"}, {"reasons": False}))
-    return tuple(judged(task, **settings) if rng.random() < 0.7 else task for task in tasks)
+    return tuple(judged(task, **settings) if rng.random() < 0.7 else doubted(task) for task in tasks)
 
 
 def _vllm(rng: Random) -> VLLMModel:

@@ -3,12 +3,13 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from world import SKILLS, World, fraction
+from world import JUDGE, SKILLS, World, fraction
 
 from metaspo.backends import CONTENT_FILTER, Request, Usage
 from metaspo.backends.usage import estimate_usage
 
 REFUSED_SHARE = 0.08
+CUT_SHARE = 0.1  # of a judge's verdicts, but for those asked for the third time: nothing could be done then
 ANOTHER = 1_000_003  # added to a world's seed, makes another world
 
 
@@ -59,4 +60,13 @@ class SimulatedWorld:
                     return Said("", "", estimate_usage(request, ""), refused=True)
                 if luck < REFUSED_SHARE:
                     return Said("", CONTENT_FILTER, estimate_usage(request, ""))
+        if self._is_cut(request):
+            key = "better" if '"better"' in request.messages[0].content else "score"
+            text = f"It is close. As a {key}: {'tie' if key == 'better' else 1}"  # and then it would have gone on
+            return Said(text, "length", estimate_usage(request, text))
         return Said(text, "stop", estimate_usage(request, text))
+
+    def _is_cut(self, request: Request) -> bool:
+        asked = [message.content for message in request.messages]
+        is_judged = request.model == JUDGE["model"] and "<question>" in asked[0]
+        return is_judged and len(asked) < 5 and fraction(str(self._seed), "cut", *asked) < CUT_SHARE

@@ -10,7 +10,7 @@ from engine_sessions import Runs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Refused
-from world import JUDGE, LOOK_TWICE, World, judged, make_config, make_task, with_more, with_prompts
+from world import JUDGE, LOOK_TWICE, World, doubted, judged, make_config, make_task, with_more, with_prompts
 
 from metaspo.backends import Request
 from metaspo.engine import RunConfig, selections
@@ -54,18 +54,30 @@ def tasks_of(
     )
 
 
-JUDGES = ({"scale": 5}, {"scale": ["bad", "fair", "4", "good"]}, {"against": "gold"}, {"against": "first"})
+JUDGES: tuple[dict[str, Any] | None, ...] = (
+    {"scale": 5},
+    {"scale": ["bad", "fair", "4", "good"]},
+    {"against": "gold"},
+    {"against": "first"},
+    {},  # a grader of one's own
+    None,
+    None,
+)
 
 
 def graded(tasks: tuple[Task, ...], world: int) -> tuple[Task, ...]:
-    """The same; in some worlds the first one's answers, and the unseen one's, are graded by a judge."""
+    """The same; in some worlds the first one's answers, and the unseen one's, are graded by a judge, or a function that
+    asks."""
     if world % 7 < 2:
         tasks = tuple(with_more(task, random.Random(world)) for task in tasks)
-    settings = (*JUDGES, None, None)[world % 6]
+    settings = JUDGES[world // 2 % len(JUDGES)]
     if settings is None:
         return tasks
     return tuple(
-        judged(task, **settings) if n in (0, len(tasks) - 1) and not task.form else task for n, task in enumerate(tasks)
+        (judged(task, **settings) if settings else doubted(task))
+        if n in (0, len(tasks) - 1) and not task.form
+        else task
+        for n, task in enumerate(tasks)
     )
 
 

@@ -18,9 +18,10 @@ from metaspo.backends import Completion, Message, Request
 from metaspo.backends.base import Role
 from metaspo.engine import RunConfig
 from metaspo.engine.prompts import PromptPair
-from metaspo.engine.tasks import Example, Metric, Task, TaskRole
+from metaspo.engine.tasks import Example, Grade, Metric, Task, TaskRole
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
+from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.images import Image
 from metaspo.engine.tasks.judges import judge_grader
 from metaspo.engine.tasks.load import grading_of
@@ -82,8 +83,10 @@ class World:
         return f"<system_prompt>You are {skills}.</system_prompt>"
 
     def judge(self, request: Request) -> str:
-        """A verdict that is mostly right, and now and then none."""
+        """A verdict that is mostly right, and now and then none; what is no question for one, an opinion."""
         text = request.messages[0].content
+        if "<question>" not in text:
+            return "yes" if fraction(str(self.seed), "opinion", text, str(request.draw)) < 0.5 else "no"
         luck = fraction(str(self.seed), "judge", *(each.content for each in request.messages), str(request.draw))
         asked = (len(request.messages) + 1) // 2
         if luck > 0.85 and not (self.firm and asked == 3):
@@ -169,6 +172,24 @@ def with_more(task: Task, rng: Random) -> Task:
         return replace(example, history=turns, images=images)
 
     return replace(task, train=tuple(map(more, task.train)), test=tuple(map(more, task.test)))
+
+
+DOUBT = "world:doubt"
+
+
+async def doubt(answer: str | None, example: Example, call: Call) -> Grade:
+    """A grader: two opinions, the second one of what the first says; a malformed answer is worth a little."""
+    if answer is None:
+        return Grade(0.125, "there is no answer")
+    first = await call(f"Is number {example.question.split()[-1]} even? Somebody says {answer}.", temperature=1.0)
+    second = await call(f"Is number {example.question.split()[-1]} even? {first.text}", max_tokens=4)
+    agreed = [first.text, second.text].count(answer) / 4
+    return Grade(agreed + (answer in example.answers) / 2, f"others say {first.text} and {second.text}")
+
+
+def doubted(task: Task) -> Task:
+    """The same, graded by a grader of its own, which asks the judge's model, or the base model."""
+    return replace(task, metric=Grader(name=DOUBT, function=doubt, max_calls=2))
 
 
 JUDGE = {"model": "judge", "endpoints": ["http://127.0.0.1:1/v1"]}
