@@ -4,21 +4,17 @@ One candidate holds the system prompt and every task's user prompt. GEPA chooses
 an adapter answers by the world's models, and has the texts written by the optimizer model as metaspo's strategy has.
 """
 
-import importlib
-import itertools
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isqrt
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 from metaspo.backends import Message, Request
-from metaspo.bench.known_truth_world import BASE, FORMAT, RULE, SOURCES, WRITER, World
+from metaspo.bench.known_truth_world import FORMAT, RULE, SOURCES, WRITER, World
 from metaspo.bench.known_truth_writer import Writer
+from metaspo.bench.peer_models import SYSTEM, Models
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, PromptPair, render
 from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.meta_prompts import (
@@ -32,26 +28,15 @@ from metaspo.engine.strategies.meta_prompts import (
 from metaspo.engine.tasks import Failure, Task
 from metaspo.engine.tasks.base import Example
 
-SYSTEM = "system"
 REDRAWS = 3
 Row = tuple[str, Example]
 
 
-def folder_of(python: Path) -> str:
-    """Where a Python has its gepa. Raises `CalledProcessError` if it has none."""
-    code = "import gepa, pathlib; print(pathlib.Path(gepa.__file__).parent.parent)"
-    done = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, check=True)  # noqa: S603 - the user's
-    return done.stdout.decode().strip()
-
-
 @dataclass
 class Adapter:
-    """What GEPA asks: answers and grades, and new texts. `base` and `optimizer` count the calls."""
+    """What GEPA asks: answers and grades, and new texts."""
 
-    world: World
-    base: int = 0
-    optimizer: int = 0
-    draws: Iterator[int] = field(default_factory=itertools.count)
+    models: Models
     propose_new_texts: Any = None
 
     def evaluate(self, batch: Sequence[Row], candidate: Mapping[str, str], capture_traces: bool = False) -> Any:  # noqa: ANN401 - as the package has it
@@ -88,7 +73,7 @@ class Adapter:
 
     def _answer(self, task: str, example: Example, candidate: Mapping[str, str]) -> str:
         messages = render(PromptPair(candidate[SYSTEM], candidate[task]), example.question)
-        return self.world.base(Request(model=BASE, messages=messages))
+        return self.models.answer(messages)
 
     def _case(self, task: str, example: Example, text: str, candidate: Mapping[str, str]) -> str:
         failure = Failure(example=example, response=text, prediction=FORMAT.parse(text))
@@ -109,10 +94,10 @@ class Adapter:
 
     def _ask(self, messages: tuple[Message, ...], read: Any) -> str | None:  # noqa: ANN401
         for _ in range(REDRAWS + 1):
-            self.optimizer += 1
-            request = Request(model=WRITER, messages=messages, draw=next(self.draws))
+            request = Request(model=WRITER, messages=messages, draw=next(self.models.draws))
+            text = self.models.wrote(messages, Writer(self.models.world).answer(request))
             try:
-                return str(read(Writer(self.world).answer(request)))
+                return str(read(text))
             except Malformed:
                 continue
         return None
@@ -130,24 +115,23 @@ def optimize(
     tasks: Sequence[Task],
     calls: int,
     *,
-    folder: str,
     minibatch: int,
     rows: int | None = None,
     every: bool = True,
-) -> tuple[dict[str, str], Adapter]:
+) -> tuple[dict[str, str], Models]:
     """The best candidate that GEPA finds within so many calls, and what it took.
 
     Args:
         rows: of each task that candidates are validated on; as many as metaspo+ looks at if None.
         every: whether a mutation rewrites every component that has cases, or one of them in turn.
     """
-    if folder not in sys.path:
-        sys.path.append(folder)
-    gepa = importlib.import_module("gepa")
+    import gepa  # noqa: PLC0415 - only where it is installed
+
     rows = rows or isqrt(calls // len(SOURCES))
     train = [(task.name, example) for task in tasks for example in task.train]
     Random(world.seed).shuffle(train)
-    adapter = Adapter(world)
+    models = Models(world)
+    adapter = Adapter(models)
     result = gepa.optimize(
         seed_candidate={SYSTEM: DEFAULT_SYSTEM_PROMPT, **{task.name: task.user_prompt for task in tasks}},
         trainset=train,
@@ -160,5 +144,5 @@ def optimize(
         logger=Quiet(),
         seed=world.seed,
     )
-    adapter.base = int(result.total_metric_calls or 0)
-    return dict(result.best_candidate), adapter
+    models.base = int(result.total_metric_calls or 0)  # as the package counts them
+    return dict(result.best_candidate), models

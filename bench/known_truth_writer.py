@@ -107,15 +107,15 @@ class Writer:
             "<earlier score": lambda: self._continue(text, rng, for_all=for_all),
             "in other words": lambda: _named(_blocks(text, "prompt")[0]),
             "Write a variation": lambda: _named(_blocks(text, "prompt")[0]),
-            "": lambda: self._rewrite(
+            "": lambda: self.rewrite(
                 text, (_blocks(text, "prompt") or _blocks(text, present) or _blocks(text, tag))[0], rng
             ),
         }
         skills = next(way for mark, way in ways.items() if mark in text)()
         task = "" if for_all else next(task for task in self.world.own if task in text)
-        return _compose(skills, rng, task=task, induced="<pair>" in text)
+        return compose(skills, rng, task=task, induced="<pair>" in text)
 
-    def _rewrite(self, text: str, parent: str, rng: Random) -> list[str]:
+    def rewrite(self, text: str, parent: str, rng: Random) -> list[str]:
         """Keep most of the prompt, take up what was found most often."""
         counts = Counter(re.findall(r"\[(\w+)\]", text))
         names = sorted(counts, key=lambda name: (-counts[name], rng.random()))
@@ -127,18 +127,18 @@ class Writer:
     def _reflect(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """A diagnosis and a rewriting in one call."""
         matches = self._diagnose(text, rng, for_all=for_all)
-        return self._rewrite(matches, _blocks(text, "prompt")[0], rng)
+        return self.rewrite(matches, _blocks(text, "prompt")[0], rng)
 
     def _ground(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """The present prompt with what the data's summary names and right outcomes hint at."""
         (parent,) = _blocks(text, "prompt")
         hints = [*re.findall(r"\[(\w+)\]", text), *self._induce(text, rng, for_all=for_all)]
-        return self._rewrite(" ".join(f"[{name}]" for name in hints), parent, rng)
+        return self.rewrite(" ".join(f"[{name}]" for name in hints), parent, rng)
 
     def _induce(self, text: str, rng: Random, *, for_all: bool) -> list[str]:
         """What right answers hint at."""
         shown = [(question, "") for question in questions(text)]
-        return self._suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=for_all)[:INDUCED]
+        return self.suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=for_all)[:INDUCED]
 
     def _breed(self, parents: Sequence[str], rng: Random) -> list[str]:
         """The more parents have a skill, the likelier does the child; often an idea comes in."""
@@ -153,7 +153,7 @@ class Writer:
         kept = [skill for skill in _named(best) if rng.random() < KEEPS]
         mixed = [skill for skill in _named(another) if rng.random() < 0.3]
         shown = [(question, best) for question in questions(text[text.rindex("</earlier>") :])]
-        new = self._suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=for_all)[:1]
+        new = self.suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=for_all)[:1]
         idea = [self._idea(best, rng)] if rng.random() < WANDERS else []
         return [*kept, *mixed, *new, *idea]
 
@@ -165,13 +165,13 @@ class Writer:
             for case in cases
             for question in [questions(case)[-1]]
         ]
-        skills = self._suspects(shown, rng, notices=NOTICES, for_all=for_all)
+        skills = self.suspects(shown, rng, notices=NOTICES, for_all=for_all)
         if not skills or rng.random() < WANDERS:
             skills = [self._idea(text, rng), *skills]
         limit = 1 if "ONE reason" in text else FINDINGS
         return f"What is missing: {' '.join(f'[{name}]' for name in skills[:limit])}"
 
-    def _suspects(self, shown: Sequence[tuple[str, str]], rng: Random, *, notices: float, for_all: bool) -> list[str]:
+    def suspects(self, shown: Sequence[tuple[str, str]], rng: Random, *, notices: float, for_all: bool) -> list[str]:
         """Skills that questions hint at and the prompts beside them do not name, the most frequent first."""
         tasks: dict[str, list[str]] = {}
         for question, prompts in shown:
@@ -204,7 +204,7 @@ def _named(text: str) -> list[str]:
     return [name for name in CATALOGUE if name in there]
 
 
-def _compose(skills: Sequence[str], rng: Random, *, task: str, induced: bool) -> str:
+def compose(skills: Sequence[str], rng: Random, *, task: str, induced: bool) -> str:
     """A sentence for each skill under an opening; with the question's place if it is for a task and nobody adds it."""
     sentences = [rng.choice(CATALOGUE[skill].sentences) for skill in dict.fromkeys(skills)]
     rng.shuffle(sentences)

@@ -16,9 +16,10 @@ from typing import Any
 
 from metaspo.backends import Simulated
 from metaspo.backends.virtual_time import run_virtual
-from metaspo.bench.gepa_peer import optimize
 from metaspo.bench.known_truth_world import SOURCES, World, prepare
 from metaspo.bench.known_truth_writer import Writer
+from metaspo.bench.method_peers import TRAIN, Peer
+from metaspo.bench.peer_models import LARGE_PRICES, SMALL_PRICES, SYSTEM
 from metaspo.bench.report import Figure, Report, Row
 from metaspo.cache import MemoryStore
 from metaspo.engine.config.presets import shape
@@ -29,11 +30,11 @@ from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.statistics import OverSeeds, over_seeds
 from metaspo.engine.studies.generalize import induce_user_prompts
-from metaspo.scheduling import Gateway, Lane, LaneSettings, Prices
+from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 CALLS = (500, 2_000, 6_000)
 FIRST_SEED = 1_000  # settings were chosen on others, below 200
-TRAIN, TEST, INDUCED = 50, 40, 4
+TEST, INDUCED = 40, 4
 WORLDS: Mapping[str, Mapping[str, Any]] = {
     "added up": {"distraction": 0.0},
     "entangled": {"distraction": 0.0, "entangled": True},
@@ -43,19 +44,16 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "distraction, no noise": {"distraction": 0.02, "noise": False},
 }
 REFERENCE = "metaspo+"
-SMALL_PRICES = Prices(input=0.15, cached=0.15, output=0.60)  # dollars per million tokens: a small model answers,
-LARGE_PRICES = Prices(input=2.50, cached=2.50, output=10.0)  # a large one writes
 Changes = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run of a method in a world; `gepa`: by that package in this folder, with these settings, if it is not ""."""
+    """One run in a world: of ours with changes to a config, or of another package."""
 
     world: World
     calls: int
-    changes: Changes
-    gepa: str = ""
+    changes: Changes | Peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +63,14 @@ class Found:
     Attributes:
         source, unseen: the mean chance of being right, in truth.
         base, optimizer: calls on train splits, and of the optimizer model.
-        dollars: of both, at the prices above; None where tokens are not counted.
+        dollars: of both.
     """
 
     source: float
     unseen: float
     base: int
     optimizer: int
-    dollars: float | None
+    dollars: float
 
 
 def measure_methods(
@@ -83,21 +81,20 @@ def measure_methods(
     worlds: Iterable[str] = WORLDS,
     first_seed: int = FIRST_SEED,
     jobs: int = 1,
-    gepa: str = "",
+    peers: Mapping[str, Peer] | None = None,
 ) -> Report:
-    """Every method at every number of calls in every world; all methods if none are named.
-
-    Args:
-        gepa: the folder that has the package gepa, to measure it too.
-    """
-    known = [*METHODS, *(GEPA if gepa else ())]
+    """Every method at every number of calls in every world, peers among them; all methods if none are named."""
+    peers = peers or {}
+    known = [*METHODS, *peers]
     names, chosen = [REFERENCE, *(name for name in methods or known if name != REFERENCE)], list(worlds)
     numbers = range(first_seed, first_seed + seeds)
     cells = list(product(calls, chosen, names))
     asked = [
-        Job(world=World(seed, **WORLDS[kind]), calls=count, changes=METHODS[name](count))
-        if name in METHODS
-        else Job(world=World(seed, **WORLDS[kind]), calls=count, changes=GEPA[name], gepa=gepa)
+        Job(
+            world=World(seed, **WORLDS[kind]),
+            calls=count,
+            changes=METHODS[name](count) if name in METHODS else peers[name],
+        )
         for count, kind, name in cells
         for seed in numbers
     ]
@@ -121,11 +118,10 @@ def measure_methods(
 def find(job: Job) -> Found:
     """One run, on virtual time."""
     quiet = {"test": {"source": "none", "baseline": False}, "iterations": 1}
-    prepared = prepare(job.world, {**quiet, **({} if job.gepa else job.changes)}, train=TRAIN, test=TEST)
+    prepared = prepare(job.world, {**quiet, **({} if isinstance(job.changes, Peer) else job.changes)}, train=TRAIN, test=TEST)
     answers = {"base": (job.world.base, SMALL_PRICES), "optimizer": (Writer(job.world).answer, LARGE_PRICES)}
 
     async def session() -> Found:
-        dollars: float | None
         lanes = [
             Lane(name, [Simulated(answer, latency=1.0)], LaneSettings(concurrency=16, prices=prices))
             for name, (answer, prices) in answers.items()
@@ -134,18 +130,18 @@ def find(job: Job) -> Found:
             context = make_context(
                 prepared, gateway, LaneNames(), journal=MemoryJournal(), observer=Observer(), name="methods"
             )
-            if job.gepa:
+            if isinstance(job.changes, Peer):
                 sources = [task for task in prepared.tasks if task.role == "source"]
-                texts, took = optimize(job.world, sources, job.calls, folder=job.gepa, **job.changes)
-                system, users = texts["system"], {task.name: texts[task.name] for task in sources}
-                base, optimizer, dollars = took.base, took.optimizer, None
+                texts, took = job.changes.optimize(job.world, sources, job.calls)
+                system, users = texts[SYSTEM], {task.name: texts[task.name] for task in sources}
+                base, optimizer, dollars = took.base, took.optimizer, took.dollars
             else:
                 result = await run(context)
                 use = context.account.statistics()
                 system, users = result.system_prompt, {task: kept[0] for task, kept in result.user_prompts.items()}
                 base = use.lanes["base"].calls - sum(len(task.test) for task in context.targets)
                 optimizer = use.lanes["optimizer"].calls if "optimizer" in use.lanes else 0
-                dollars = use.total.dollars
+                dollars = use.total.dollars or 0.0
             unseen = await induce_user_prompts(context, count=INDUCED)
         return Found(
             source=job.world.worth(system, {task: [user] for task, user in users.items()}, context.sources),
@@ -177,8 +173,7 @@ def _row(
     runs = [run for world in kinds for run in by_cell[calls, world, name]]
     row["base calls"] = round(fmean(run.base for run in runs))
     row["optimizer calls"] = round(fmean(run.optimizer for run in runs))
-    dollars = [run.dollars for run in runs if run.dollars is not None]
-    row["dollars"] = f"{fmean(dollars):.2f}" if dollars else "–"
+    row["dollars"] = f"{fmean(run.dollars for run in runs):.2f}"
     return row
 
 
@@ -220,10 +215,6 @@ def _search(name: str, options: Changes, *, level: str = "both") -> Any:  # noqa
     return changes
 
 
-GEPA: Mapping[str, Changes] = {
-    "gepa": {"minibatch": 3, "rows": TRAIN, "every": False},
-    "gepa, few rows": {"minibatch": 16},
-}
 METHODS: Mapping[str, Any] = {
     "metaspo+": _plus,
     "metaspo, the paper's shape": _paper,

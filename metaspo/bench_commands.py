@@ -27,9 +27,9 @@ from metaspo.bench import (
     measure_savings,
     measure_scale,
 )
-from metaspo.bench.gepa_peer import folder_of
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
-from metaspo.bench.methods import CALLS, FIRST_SEED, GEPA, METHODS, measure_methods
+from metaspo.bench.method_peers import peers_of
+from metaspo.bench.methods import CALLS, FIRST_SEED, METHODS, measure_methods
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
@@ -214,7 +214,7 @@ def methods(
     method: Annotated[list[str] | None, typer.Option(metavar="NAME", help="This one only; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 1,
     peers_python: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A Python that has the package gepa, to measure it too.")
+        Path | None, typer.Option(metavar="PATH", help="A Python that has gepa, textgrad or dspy[optuna], to measure those too.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -224,12 +224,12 @@ def methods(
     minute or two.
     """
     with exit_on_user_error():
-        names = [*METHODS, *(GEPA if peers_python else ())]
+        peers = peers_of(peers_python) if peers_python else {}
+        names = [*METHODS, *peers]
         if unknown := set(method or ()) - set(names):
             raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")
-        gepa = folder_of(peers_python) if peers_python else ""
     report = measure_methods(
-        seeds=seeds, calls=calls or CALLS, methods=method or (), first_seed=first_seed, jobs=jobs, gepa=gepa
+        seeds=seeds, calls=calls or CALLS, methods=method or (), first_seed=first_seed, jobs=jobs, peers=peers
     )
     show(report, json=json)
 
