@@ -21,6 +21,7 @@ from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT
 from metaspo.engine.tasks import Task
 
 FULL_EVERY = 5  # minibatches; the package's
+ENOUGH, AGAIN = 0.85, 2  # of the calls; tries with more trials, where they were fewer
 _FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]\n(.*?)(?=\n\n\[\[ ##|\Z)", flags=re.DOTALL)
 _ASKED = re.compile(r"starting with the field `\[\[ ## (\w+) ## \]\]`")
 
@@ -103,42 +104,79 @@ def optimize(
         proposed_on: rows that are summarized and that demonstrations come from; all if None.
         rows: of all tasks that programs are validated on; as many of each as metaspo+ looks at if None.
     """
-    models = Models(world)
-    each = isqrt(calls // len(SOURCES))
-    examples = [_example(task, number) for task in tasks for number in range(len(task.train))]
-    Random(world.seed).shuffle(examples)
-    few = [_example(task, number) for task in tasks for number in range(each)]
-    valset = examples[len(examples) - rows :] if rows else few
-    trainset = examples[:proposed_on]
-    spent = min(len(trainset), 10 * max(demos)) if any(demos) else 20
-    program = Ask(DEFAULT_SYSTEM_PROMPT, {task.name: instruction_of(task.user_prompt) for task in tasks})
-    base, writer = (dspy.LM(name, engine=Engine(models, writes=name == "writer"), cache=False) for name in ("base", "writer"))
-    optimizer = dspy.MIPROv2(
-        metric=_metric,
-        prompt_model=writer,
-        task_model=base,
-        auto=None,
-        num_candidates=candidates,
-        max_bootstrapped_demos=demos[0],
-        max_labeled_demos=demos[1],
-        num_threads=1,
-        seed=world.seed,
-    )
-    batch = min(minibatch, len(valset))
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), dspy.context(lm=base):
-        best = optimizer.compile(
-            program,
-            trainset=trainset,
-            valset=valset,
-            num_trials=_trials(calls - spent - len(valset), batch, len(valset)),
-            minibatch_size=batch,
-            minibatch_full_eval_steps=FULL_EVERY,
-        )
+    search = _Search(world, tasks, minibatch=minibatch, candidates=candidates, demos=demos, proposed_on=proposed_on)
+    rows_of_each = isqrt(calls // len(SOURCES))
+    examples = search.examples[len(search.examples) - rows :] if rows else None
+    valset = examples or [_example(task, number) for task in tasks for number in range(rows_of_each)]
+    trials = _trials(calls - search.most_bootstrapped - len(valset), minibatch, len(valset))
+    best, models = search.run(valset, trials)
+    for _ in range(AGAIN):
+        if models.base >= ENOUGH * calls:
+            break
+        trials = int(trials * calls / models.base)
+        more, took = search.run(valset, trials)
+        if took.base > calls:
+            break
+        best, models = more, took
     texts = {
         name: as_user_prompt(_with_demos(asked.signature.instructions, asked.demos))
         for name, asked in zip(best.names, best.tasks, strict=True)
     }
     return {SYSTEM: best.system.signature.instructions, **texts}, models
+
+
+class _Search:
+    """MIPROv2 with everything but the number of trials, by which alone it ends.
+
+    Programs come up again, and their answers are kept, so how many trials so many calls are is found by trying.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        tasks: Sequence[Task],
+        *,
+        minibatch: int,
+        candidates: int,
+        demos: tuple[int, int],
+        proposed_on: int | None,
+    ) -> None:
+        self.examples = [_example(task, number) for task in tasks for number in range(len(task.train))]
+        Random(world.seed).shuffle(self.examples)
+        self._trainset = self.examples[:proposed_on]
+        self.most_bootstrapped = min(len(self._trainset), 10 * max(*demos, 2))
+        self._world, self._tasks, self._minibatch = world, tasks, minibatch
+        self._candidates, self._demos = candidates, demos
+
+    def run(self, valset: Sequence[Any], trials: int) -> tuple[Any, Models]:
+        """The best program, and what it took."""
+        models = Models(self._world)
+        base, writer = (
+            dspy.LM(name, engine=Engine(models, writes=name == "writer"), cache=False) for name in ("base", "writer")
+        )
+        program = Ask(DEFAULT_SYSTEM_PROMPT, {task.name: instruction_of(task.user_prompt) for task in self._tasks})
+        optimizer = dspy.MIPROv2(
+            metric=_metric,
+            prompt_model=writer,
+            task_model=base,
+            auto=None,
+            num_candidates=self._candidates,
+            max_bootstrapped_demos=self._demos[0],
+            max_labeled_demos=self._demos[1],
+            num_threads=1,
+            seed=self._world.seed,
+        )
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        with quiet[0], quiet[1], dspy.context(lm=base):
+            best = optimizer.compile(
+                program,
+                trainset=self._trainset,
+                valset=list(valset),
+                num_trials=trials,
+                minibatch_size=self._minibatch,
+                minibatch_full_eval_steps=FULL_EVERY,
+            )
+        return best, models
 
 
 def _trials(calls: int, batch: int, full: int) -> int:

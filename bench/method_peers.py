@@ -23,7 +23,7 @@ PEERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "textgrad, its package": ("textgrad", {"minibatch": 3, "rows": TRAIN}),
     "textgrad, its package, few rows": ("textgrad", {"minibatch": 16}),
     "mipro, dspy": ("dspy", MIPRO_LIGHT),
-    "mipro, dspy, few rows": ("dspy", {"minibatch": 16, "candidates": 6, "demos": (0, 0)}),
+    "mipro, dspy, few rows": ("dspy", {"minibatch": 16, "candidates": 6, "demos": (2, 0)}),
 }
 _WHERE = """
 import importlib.util as util, json, os, sys

@@ -12,7 +12,7 @@ from random import Random
 
 from metaspo.bench.known_truth_skills import COMMON, HASTE
 from metaspo.bench.known_truth_world import RULE, World, fraction, questions, task_of
-from metaspo.bench.known_truth_writer import NOTICES, NOTICES_IN_ANSWERS, Writer, compose
+from metaspo.bench.known_truth_writer import INDUCED, NEW, NOTICES, NOTICES_IN_ANSWERS, Writer, compose
 
 SHARED = "system prompt that every task shares"
 WRONG = "The answer is wrong."
@@ -83,9 +83,9 @@ class PeerWriter:
         summary = [one for one in _findings(given.get("dataset_description", "")) if not task or one[0] == task]
         shown = [(question, basic) for question in questions(given.get("task_demos", ""))]
         found = self._writer.suspects(shown, rng, notices=NOTICES_IN_ANSWERS, for_all=True)
-        return self._written(basic, [*summary, *((task, skill) for skill in found)], rng, task=task)
+        return self._written(basic, [*summary, *((task, skill) for skill in found)], rng, task=task, most=INDUCED)
 
-    def _written(self, parent: str, found: list[Finding], rng: Random, *, task: str) -> str:
+    def _written(self, parent: str, found: list[Finding], rng: Random, *, task: str, most: int = NEW) -> str:
         """With tact: what is one task's stays out of the prompt for all, and what all have in common out of a task's."""
         if rng.random() < self._writer.tact:
             tasks = {skill: {one for one, other in found if other == skill} for _, skill in found}
@@ -93,7 +93,7 @@ class PeerWriter:
                 found = [one for one in found if one[1] not in _GENERAL]
             elif len({one for one, _ in found}) > 1:
                 found = [one for one in found if len(tasks[one[1]]) > 1]
-        skills = self._writer.rewrite(" ".join(f"[{skill}]" for _, skill in found), parent, rng)
+        skills = self._writer.rewrite(" ".join(f"[{skill}]" for _, skill in found), parent, rng, most=most)
         text = compose(skills, rng, task=task, induced=True)
         return f"{text}\n{RULE}" if task else text
 
