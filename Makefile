@@ -45,7 +45,7 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes, and the property tests 
 $(ADAPTERS)/.ready: pyproject.toml constraints-adapters.txt | $(BIN)/python
 	$(BIN)/python -m venv $(dir $(ADAPTERS))
 	$(ADAPTERS)/python -m pip install --quiet --disable-pip-version-check -c constraints-adapters.txt langchain-openai langchain-tests \
-	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mlflow,promptolution,ray,redis,report,tensorboard,textgrad,wandb]'
+	  pytest pytest-asyncio pytest-timeout hypothesis -e '.[dspy,gepa,inspect,langchain,litellm,mipro,mlflow,promptolution,ray,redis,report,tensorboard,textgrad,wandb]'
 	@touch $@
 
 adapters: $(ADAPTERS)/.ready  ## adapters, exports, trackers and a Ray cluster, all with the real packages, in an environment of their own (1 GB in .cache)

@@ -65,7 +65,7 @@ class Plain(dspy.Adapter):  # type: ignore[misc, unused-ignore] # DSPy is not in
         user = f"{_with_demos(signature.instructions, demos)}\n\n{inputs['question']}"
         return [{"role": "system", "content": self._system}, {"role": "user", "content": user}]
 
-    def parse(self, signature: Any, completion: str) -> dict[str, str]:  # noqa: ANN401, ARG002 - DSPy's
+    def parse(self, signature: Any, completion: str) -> dict[str, str]:  # noqa: ANN401 - DSPy's
         """All of it is the answer."""
         return {"answer": completion}
 
@@ -193,7 +193,7 @@ def _example(task: Task, number: int) -> Any:  # noqa: ANN401 - DSPy's
     return row.with_inputs("task", "question")
 
 
-def _metric(example: Any, prediction: Any, trace: Any = None) -> float:  # noqa: ANN401, ARG001 - DSPy's
+def _metric(example: Any, prediction: Any, trace: Any = None) -> float:  # noqa: ANN401 - DSPy's
     return float(FORMAT.parse(prediction.answer) == example.answer)
 
 

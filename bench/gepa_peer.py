@@ -125,7 +125,7 @@ def optimize(
         rows: of each task that candidates are validated on; as many as metaspo+ looks at if None.
         every: whether a mutation rewrites every component that has cases, or one of them in turn.
     """
-    import gepa  # noqa: PLC0415 - only where it is installed
+    import gepa
 
     rows = rows or isqrt(calls // len(SOURCES))
     train = [(task.name, example) for task in tasks for example in task.train]

@@ -101,7 +101,9 @@ def measure_methods(
     with ProcessPoolExecutor(jobs) as pool:
         results = list(pool.map(find, asked, chunksize=4))
     by_cell = {cell: results[number * seeds : (number + 1) * seeds] for number, cell in enumerate(cells)}
-    rows = [_row(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names]
+    rows = [
+        row_of(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names
+    ]
     return Report(
         scenario="methods",
         title=f"True ability by method and base calls, simulated; {seeds} seeds from {first_seed}",
@@ -118,7 +120,9 @@ def measure_methods(
 def find(job: Job) -> Found:
     """One run, on virtual time."""
     quiet = {"test": {"source": "none", "baseline": False}, "iterations": 1}
-    prepared = prepare(job.world, {**quiet, **({} if isinstance(job.changes, Peer) else job.changes)}, train=TRAIN, test=TEST)
+    prepared = prepare(
+        job.world, {**quiet, **({} if isinstance(job.changes, Peer) else job.changes)}, train=TRAIN, test=TEST
+    )
     answers = {"base": (job.world.base, SMALL_PRICES), "optimizer": (Writer(job.world).answer, LARGE_PRICES)}
 
     async def session() -> Found:
@@ -154,9 +158,10 @@ def find(job: Job) -> Found:
     return run_virtual(session())
 
 
-def _row(
+def row_of(
     by_cell: Mapping[tuple[int, str, str], Sequence[Found]], calls: int, worlds: Sequence[str], kind: str, name: str
 ) -> Row:
+    """What a method came to at so many calls in one kind of world or, if that is "all", over all of them."""
     kinds = list(worlds) if kind == "all" else [kind]
 
     def figure(method: str, side: str) -> list[float]:

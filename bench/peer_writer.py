@@ -1,12 +1,12 @@
-"""The known-truth world's optimizer model before the meta-prompts of TextGrad and DSPy, in the formats that these read.
+"""The known-truth world's optimizer model before the meta-prompts of TextGrad and DSPy, in the formats that they read.
 
-What it sees, overlooks and adds is what it does for metaspo (`known_truth_writer`), but it never forgets a format, since
-neither package asks again for one that it cannot read.
+What it sees, overlooks and adds is as for metaspo (`known_truth_writer`), but it never forgets a format, since neither
+package asks again for what it cannot read.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -49,9 +49,7 @@ class PeerWriter:
             found = [
                 (task_of(question), skill)
                 for question, prompts in shown
-                for skill in self._writer.suspects(
-                    [(question, prompts)], rng, notices=NOTICES_IN_ANSWERS, for_all=True
-                )
+                for skill in self._writer.suspects([(question, prompts)], rng, notices=NOTICES_IN_ANSWERS, for_all=True)
             ]
             return f"{_tagged(found)}. "
         if field == "summary":
@@ -59,7 +57,9 @@ class PeerWriter:
             best = [
                 finding
                 for task in sorted({task for task, _ in counts})
-                for finding in sorted((one for one in counts if one[0] == task), key=lambda one: -counts[one])[:IN_SUMMARY]
+                for finding in sorted((one for one in counts if one[0] == task), key=lambda one: -counts[one])[
+                    :IN_SUMMARY
+                ]
             ]
             return _tagged(best)
         if field == "proposed_instruction":
@@ -86,7 +86,7 @@ class PeerWriter:
         return self._written(basic, [*summary, *((task, skill) for skill in found)], rng, task=task, most=INDUCED)
 
     def _written(self, parent: str, found: list[Finding], rng: Random, *, task: str, most: int = NEW) -> str:
-        """With tact: what is one task's stays out of the prompt for all, and what all have in common out of a task's."""
+        """With tact: what is one task's stays out of the prompt for all, and what is general out of a task's."""
         if rng.random() < self._writer.tact:
             tasks = {skill: {one for one, other in found if other == skill} for _, skill in found}
             if task:
@@ -111,3 +111,10 @@ def _tagged(found: Iterable[Finding]) -> str:
 
 def _findings(text: str) -> list[Finding]:
     return [(task, skill) for skill, task in re.findall(r"\[(\w+)\] in the (\w+)", text)]
+
+
+def _summary(found: Sequence[Finding]) -> list[Finding]:
+    """Of each task what was found most often."""
+    often = [one for one, _ in Counter(found).most_common()]
+    tasks = sorted({task for task, _ in often})
+    return [one for task in tasks for one in [one for one in often if one[0] == task][:IN_SUMMARY]]

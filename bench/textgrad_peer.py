@@ -90,7 +90,9 @@ def _loss(engine: Engine, system: Any, prompt: Any, example: Example) -> Any:  #
 
     question = _given(example.question, "question")
     fields = {"instruction": prompt, "question": question}
-    call = FormattedLLMCall(engine, "{instruction}\n\n{question}", fields=dict.fromkeys(fields, ""), system_prompt=system)
+    call = FormattedLLMCall(
+        engine, "{instruction}\n\n{question}", fields=dict.fromkeys(fields, ""), system_prompt=system
+    )
     answer = call(inputs=fields, response_role_description="answer to the question")
     truth = _given(example.answers[0], "right answer")
     return StringBasedFunction(judge, PURPOSE)(

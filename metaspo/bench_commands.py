@@ -34,6 +34,7 @@ from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
 from metaspo.bench.simulated_openai import GPT_4O_MINI
+from metaspo.bench.tenth import measure_tenth
 from metaspo.console import exit_on_user_error, out, say_note
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
@@ -214,8 +215,12 @@ def methods(
     method: Annotated[list[str] | None, typer.Option(metavar="NAME", help="This one only; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes.")] = 1,
     peers_python: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A Python that has gepa, textgrad or dspy[optuna], to measure those too.")
+        Path | None,
+        typer.Option(metavar="PATH", help="A Python that has gepa, textgrad or dspy[optuna], to measure those too."),
     ] = None,
+    tenth: Annotated[
+        bool, typer.Option("--tenth", help="Only the paper's defaults to their end, and metaspo+ on a tenth of them.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """What each method finds for how many calls, in worlds in which it is known what a prompt is worth.
@@ -223,6 +228,9 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
+    if tenth:
+        show(measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs), json=json)
+        return
     with exit_on_user_error():
         peers = peers_of(peers_python) if peers_python else {}
         names = [*METHODS, *peers]

@@ -1,13 +1,21 @@
-"""The benchmark of methods: equal calls for all, figures by truth, GEPA's adapter as the package calls it."""
+"""The benchmark of methods: equal calls for all, figures by truth, what other packages ask and are answered."""
 
+import sys
+from itertools import permutations
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_line import here
 
-from metaspo.bench.gepa_peer import SYSTEM, Adapter
+from metaspo.bench.gepa_peer import Adapter
+from metaspo.bench.known_truth_skills import named
 from metaspo.bench.known_truth_world import SOURCES, World
+from metaspo.bench.method_peers import peers_of
 from metaspo.bench.methods import METHODS, Job, find, measure_methods
+from metaspo.bench.peer_models import SYSTEM, Models
+from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
+from metaspo.bench.tenth import compare, measure_tenth
 
 CALLS = 300
 
@@ -43,7 +51,7 @@ def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -
     world = World(5)
     tasks = [task for task in world.tasks(train=12, test=1) if task.role == "source"]
     candidate = {SYSTEM: "You are a helpful assistant.", **{task.name: task.user_prompt for task in tasks}}
-    adapter = Adapter(world)
+    adapter = Adapter(Models(world))
     batch = [(tasks[0].name, example) for example in tasks[0].train]
     seen = adapter.evaluate(batch, candidate, capture_traces=True)
     assert 0 < sum(seen.scores) < len(batch)
@@ -54,3 +62,71 @@ def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -
     assert {name for name in SOURCES if texts[name] != candidate[name]} <= {SOURCES[0]}
     nothing = adapter.make_reflective_dataset(candidate, SimpleNamespace(trajectories=[]), [SYSTEM])
     assert adapter.write(candidate, nothing, [SYSTEM]) == {SYSTEM: candidate[SYSTEM]}
+
+
+def test_a_package_that_is_not_there_is_no_method(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')  # -S: without what is installed
+    python.chmod(0o755)
+    assert peers_of(python) == {}
+    refused = here("bench", "methods", "--peers-python", str(python), "--method", "mipro, dspy")
+    assert refused.code == 2
+    assert "there is no such method" in refused.err
+
+
+def _sections(world: World, system: str) -> list[str]:
+    """Of each source task, a conversation with feedback as TextGrad shows it to an optimizer."""
+    writer, sections = PeerWriter(world), []
+    for task in world.tasks(train=4, test=1)[:4]:
+        for example in task.train:
+            talk = (
+                f"<LM_SYSTEM_PROMPT> {system} </LM_SYSTEM_PROMPT>\n\n<LM_INPUT> Go.\n\n{example.question} </LM_INPUT>"
+            )
+            feedback = writer.to_textgrad(f"<ROLE> {SHARED} </ROLE>{talk}{WRONG}")
+            sections.append(f"<CONVERSATION>{talk}</CONVERSATION>\n<FEEDBACK>{feedback}</FEEDBACK>")
+    return sections
+
+
+def test_the_writer_says_nothing_of_a_right_answer_and_what_a_wrong_one_lacks() -> None:
+    writer = PeerWriter(World(5))
+    question = World(5).tasks(train=1, test=1)[0].train[0].question
+    asked = f"<ROLE> {SHARED} </ROLE><LM_INPUT> {question} </LM_INPUT>"
+    assert "[" not in writer.to_textgrad(asked)
+    assert "The answer is right." in writer.to_textgrad(f"{asked}<OUTPUT_OF_FUNCTION> 1 </OUTPUT_OF_FUNCTION>")
+    assert WRONG in writer.to_textgrad(f"{asked}<OUTPUT_OF_FUNCTION> 0 </OUTPUT_OF_FUNCTION>")
+    assert any("[" in section for section in _sections(World(5), "Help."))
+
+
+def test_an_improved_variable_does_not_depend_on_the_order_of_its_feedback() -> None:
+    world = World(5)
+    sections = _sections(world, "Help.")[:3]
+    end = "<IMPROVED_VARIABLE>{the improved variable}</IMPROVED_VARIABLE>"
+    answers = {
+        PeerWriter(world).to_textgrad(f"<ROLE>{SHARED}</ROLE>{''.join(order)}{end}") for order in permutations(sections)
+    }
+    (answer,) = answers
+    assert named(answer)
+
+
+def test_an_instruction_is_proposed_from_what_a_summary_says_of_its_task() -> None:
+    world, writer = World(5), PeerWriter(World(5))
+    tasks = world.tasks(train=10, test=1)
+    observed = writer.to_dspy("observations", {"examples": " ".join(one.question for t in tasks for one in t.train)}, 0)
+    summary = writer.to_dspy("summary", {"observations": observed}, 1)
+    given = {"dataset_description": summary, "basic_instruction": f"This comes from the {tasks[0].name}."}
+    texts = [writer.to_dspy("proposed_instruction", given, draw) for draw in range(20)]
+    own = set(world.own[tasks[0].name])
+    assert sum(bool(own & named(text)) for text in texts) > 15
+    elsewhere = {skill for name, skills in world.own.items() if name != tasks[0].name for skill in skills}
+    assert not any(elsewhere & named(text) for text in texts)
+
+
+def test_a_tenth_is_a_tenth_of_what_the_defaults_asked() -> None:
+    ours, paper = compare(World(7))
+    assert 8_000 < paper.base < 20_000
+    assert 0.8 * paper.base / 10 < ours.base <= paper.base / 10
+    rows = measure_tenth(seeds=2, first_seed=7, worlds=["added up"]).rows
+    assert [(row["world"], row["method"]) for row in rows] == [
+        (world, name) for world in ("added up", "all") for name in ("metaspo+", "metaspo, the paper's defaults")
+    ]
+    assert rows[0]["ahead, source"] == "–" != rows[1]["ahead, source"]

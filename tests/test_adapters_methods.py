@@ -1,0 +1,37 @@
+"""Other packages in the benchmark of methods. Each is skipped where it is not installed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from metaspo.bench.known_truth_world import World
+from metaspo.bench.method_peers import PEERS, peers_of
+from metaspo.bench.methods import WORLDS, Found, Job, find
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+CALLS = 500
+EASY = World(3, **WORLDS["added up, no noise"])
+NEEDS = {"gepa": ("gepa",), "textgrad": ("textgrad",), "dspy": ("dspy", "optuna")}
+
+
+@pytest.fixture(scope="module")
+def first_prompts() -> Found:
+    nothing = {"inner": {"candidates": 0}, "outer": {"candidates": 0}}
+    return find(Job(world=EASY, calls=CALLS, changes=nothing))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_package_improves_on_the_first_prompts_within_its_calls_and_finds_the_same_again(
+    name: str, first_prompts: Found
+) -> None:
+    for package in NEEDS[PEERS[name][0]]:
+        pytest.importorskip(package)
+    job = Job(world=EASY, calls=CALLS, changes=peers_of(Path(sys.executable))[name])
+    found = find(job)
+    assert found == find(job)
+    assert 0.6 * CALLS < found.base <= CALLS * (1.5 if name.startswith("gepa") else 1)  # GEPA ends what it began
+    assert found.optimizer > 0
+    assert found.dollars > 0
+    assert found.source > first_prompts.source + 0.05
+    assert found.unseen >= first_prompts.unseen
