@@ -26,7 +26,7 @@ from metaspo.engine.strategies import (
     UnknownStrategy,
     inner_strategy,
 )
-from metaspo.engine.strategies.informed import InformedInner, InformedOuter, fault_in, stratified
+from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, fault_in, stratified
 from metaspo.engine.tasks import Example, Failure
 
 T = TypeVar("T")
@@ -107,13 +107,15 @@ async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
     assert all(mark in request for request in ask.asked for mark in ("## Task tone", "## Task facts", "question 9"))
 
 
-async def test_candidates_of_a_round_are_asked_for_different_kinds_of_prompts() -> None:
-    requests = set()
-    for number in (1, 2, 3):
+async def test_candidates_are_asked_for_different_kinds_of_prompts_within_a_round_and_from_round_to_round() -> None:
+    async def kind(*, candidate: int, before: int) -> str:
         ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
-        await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), candidate=number))
-        requests.add(ask.asked[1])
-    assert len(requests) == 3
+        tried = tuple(Tried(f"{number} {{question}}") for number in range(before))
+        await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), candidate=candidate, tried=tried))
+        return next(kind for kind in KINDS if kind in ask.asked[1])
+
+    assert [await kind(candidate=number, before=0) for number in (1, 2, 3)] == list(KINDS)
+    assert [await kind(candidate=1, before=rounds) for rounds in (0, 1, 2)] == list(KINDS)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["a", "b", None])), max_size=20), st.integers(0, 12))

@@ -96,7 +96,7 @@ class _Informed:
             "kept": join_blocks([_right(texts, example, level) for examples in kept.values() for example in examples]),
             "tried": texts.text(level, "tried", {"tried": join_blocks(tried)}) if tried else "",
             "words": str(self.words),
-            "kind": KINDS[(context.candidate - 1) % len(KINDS)],
+            "kind": KINDS[(len(context.tried) + context.candidate - 1) % len(KINDS)],
             "form": "It works together with the prompts that stay as they are.",
         }
         read_findings = _telling(texts, level, lambda said: read_tag(said, "findings"))
