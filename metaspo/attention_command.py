@@ -108,5 +108,5 @@ def print_attention(report: AttentionReport) -> None:
     ]
     table = tables.make_table("heads that changed most", "layer", "head", "first", "optimized", "change")
     for change, before, after, layer, head in sorted(changes, key=lambda row: -abs(row[0]))[:HEADS]:
-        table.add_row(str(layer), str(head), f"{before:.1%}", f"{after:.1%}", f"{100 * change:+.1f}")
+        table.add_row(str(layer), str(head), f"{before:.1%}", f"{after:.1%}", f"{100 * change:+z.1f}")
     out.print(table)

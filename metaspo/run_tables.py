@@ -276,8 +276,8 @@ def _of_other_tasks(interval: Interval, tasks: int) -> str:
     if interval.high - interval.low > 1:
         return f"Of other tasks of this kind, not only other examples, {tasks} tasks tell next to nothing."
     return (
-        f"With other tasks of this kind, not only other examples: {100 * interval.low:+.1f} to "
-        f"{100 * interval.high:+.1f}."
+        f"With other tasks of this kind, not only other examples: {100 * interval.low:+z.1f} to "
+        f"{100 * interval.high:+z.1f}."
     )
 
 

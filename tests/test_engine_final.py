@@ -1,5 +1,7 @@
 """Gains: after minus before on the examples that were answered under both, per role, plain mean over tasks."""
 
+from dataclasses import replace
+
 import pytest
 
 from metaspo.engine import TestScore
@@ -68,3 +70,10 @@ def test_roles_are_told_apart_target_first() -> None:
 )
 def test_where_nothing_can_be_compared_there_is_no_gain(tests: list[TestScore]) -> None:
     assert gains(tests) == ()
+
+
+def test_no_gain_at_all_has_no_minus_whatever_rounding_leaves_of_the_means() -> None:
+    (gain,) = gains([row("a", "before", [1, 0, 0]), row("a", "after", [0, 0, 1])])
+    less = replace(gain, after=gain.before - 1e-16)
+    assert less.gain < 0
+    assert less.points.startswith("+0.0 points")

@@ -76,7 +76,7 @@ class AttentionReport:
         )
         return (
             f"While it answers, the model gives {_shown(self.before)} of its attention to the first system prompt and "
-            f"{_shown(self.after)} to the optimized one: {change:+.1f} points (95% interval {low:+.1f} to {high:+.1f}; "
+            f"{_shown(self.after)} to the optimized one: {change:+z.1f} points (95% interval {low:+z.1f} to {high:+z.1f}; "
             f"{self.examples} examples of {len(self.tasks)} tasks). Of the tokens they are "
             f"{self.lengths['before']:.0%} and {self.lengths['after']:.0%}."
         )

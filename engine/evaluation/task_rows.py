@@ -60,7 +60,7 @@ COLUMNS: Mapping[str, Callable[[TaskRow], str]] = {
     "metric": lambda row: row.metric,
     "before": lambda row: percent(row.before, row.before_interval),
     "after": lambda row: percent(row.after, row.after_interval),
-    "change": lambda row: "" if row.change is None else f"{100 * row.change:+.1f}",
+    "change": lambda row: "" if row.change is None else f"{100 * row.change:+z.1f}",
     "worse": lambda row: "" if row.worse < 0 else f"{row.worse}",
     "better": lambda row: "" if row.better < 0 else f"{row.better}",
     "malformed": lambda row: " → ".join(map(str, row.malformed)),

@@ -58,7 +58,7 @@ class Gain:
     def points(self) -> str:
         """The gain with its interval, in words."""
         low, high = 100 * self.interval.low, 100 * self.interval.high
-        return f"{100 * self.gain:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+        return f"{100 * self.gain:+z.1f} points (95% interval {low:+z.1f} to {high:+z.1f})"
 
     @property
     def sentence(self) -> str:

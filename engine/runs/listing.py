@@ -80,7 +80,7 @@ COLUMNS: Mapping[str, Callable[[RunLine], str]] = {
     "models": lambda line: _models(line),
     "changed": lambda line: line.unreadable or "\n".join(map(_cut, line.changed)),
     "train score": lambda line: "" if line.before is None else f"{line.before:.1%} → {line.after or 0:.1%}",
-    "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+.1f}",
+    "unseen": lambda line: "" if line.gain is None else f"{100 * line.gain:+z.1f}",
     "calls": lambda line: f"{line.calls:,}",
     "dollars": lambda line: show_dollars(line.dollars, unpriced=line.unpriced),
     "minutes": lambda line: f"{line.seconds / 60:,.1f}",

@@ -75,8 +75,8 @@ class Side:
         low, high = -100 * compared.interval.high, -100 * compared.interval.low
         return (
             f"Of {compared.examples} {kind.what} the model {kind.wrong} {before:.1%} under the first system prompt, "
-            f"{after:.1%} under the optimized one: {100 * (after - before):+.1f} points (95% interval {low:+.1f} to "
-            f"{high:+.1f}); {self.verdict}."
+            f"{after:.1%} under the optimized one: {100 * (after - before):+z.1f} points (95% interval {low:+z.1f} to "
+            f"{high:+z.1f}); {self.verdict}."
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _percent(score: float | None) -> float | None:
 def _range(interval: Interval | None, *, sign: bool = False) -> str | None:
     if interval is None:
         return None
-    form = "{:+.1f} to {:+.1f}" if sign else "{:.1f} to {:.1f}"
+    form = "{:+z.1f} to {:+z.1f}" if sign else "{:.1f} to {:.1f}"
     return form.format(100 * interval.low, 100 * interval.high)
 
 

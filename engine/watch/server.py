@@ -169,7 +169,7 @@ def _lines(runs: list[RunDirectory]) -> list[Data]:
         live = Follower(run).part("live")
         share = live["settled"] / live["planned"] if live.get("planned") else None
         texts = [text(line) for name, text in listing.COLUMNS.items() if name != "run"]
-        gain = "" if line.gain is None else f"{100 * line.gain:+.1f}"
+        gain = "" if line.gain is None else f"{100 * line.gain:+z.1f}"
         score = "" if line.after is None else f"{line.after:.1%}"
         told.append({"name": run.name, "state": line.state, "share": share, "texts": texts, "score": gain or score})
     return told
