@@ -76,8 +76,8 @@ class AttentionReport:
         )
         return (
             f"While it answers, the model gives {_shown(self.before)} of its attention to the first system prompt and "
-            f"{_shown(self.after)} to the optimized one: {change:+z.1f} points (95% interval {low:+z.1f} to {high:+z.1f}; "
-            f"{self.examples} examples of {len(self.tasks)} tasks). Of the tokens they are "
+            f"{_shown(self.after)} to the optimized one: {change:+z.1f} points (95% interval {low:+z.1f} to "
+            f"{high:+z.1f}; {self.examples} examples of {len(self.tasks)} tasks). Of the tokens they are "
             f"{self.lengths['before']:.0%} and {self.lengths['after']:.0%}."
         )
 

@@ -73,8 +73,8 @@ class Comparison:
         caution = " This is of the prompts that this one seed found; other seeds may find others." * self.one_run
         return (
             f"{claim} ({100 * self.difference:+z.1f} points on {self.examples} shared examples{seeds}, 95% interval "
-            f"{100 * self.interval.low:+z.1f} to {100 * self.interval.high:+z.1f}, p = {self.p_adjusted:.2g}{corrected})."
-            f"{caution}"
+            f"{100 * self.interval.low:+z.1f} to {100 * self.interval.high:+z.1f}, "
+            f"p = {self.p_adjusted:.2g}{corrected}).{caution}"
         )
 
 
