@@ -35,7 +35,11 @@ def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") 
 
 def _leaves_open(text: str, tag: str) -> bool:
     """Whether that tag is opened in it and never closed."""
-    return f"</{tag}" not in text.lower() and any(each[1].lower() == tag for each in _OPENING.finditer(text))
+    return (
+        f"</{tag}" not in text
+        and f"</{tag}" not in text.lower()
+        and any(each[1].lower() == tag for each in _OPENING.finditer(text))
+    )
 
 
 def _cuts(stop: str, closing: str) -> bool:

@@ -1,6 +1,6 @@
 """Whose requests these are, over all lanes of a gateway: a purse, which others may share, and counts of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -95,6 +95,14 @@ class Account:
         known = len(self._asked)
         self._asked.add(hash(key))
         return len(self._asked) == known
+
+    def all_new(self, keys: Sequence[str]) -> bool:
+        """Whether these are different and it remembers none of them; if so, from now on it does."""
+        hashes = {*map(hash, keys)}
+        if self._asked is None or len(hashes) < len(keys) or not self._asked.isdisjoint(hashes):
+            return False
+        self._asked |= hashes
+        return True
 
     def silence(self) -> None:
         """Announce nothing from now on."""

@@ -136,7 +136,7 @@ class Books:
             tally.unpriced_saved += len(completions)
         else:
             tally.dollars_saved += sum(prices.dollars(completion.usage) for completion in completions)
-        if account.remembers:
+        if account.remembers and not account.all_new(keys):
             self._repeated(
                 tally, [each for each, key in zip(completions, keys, strict=False) if account.asked_before(key)]
             )

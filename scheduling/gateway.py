@@ -187,9 +187,7 @@ class Gateway:
         dollars = target.price_of(completion.usage)
         flight = waiter.flight
         if flight is None:
-            target.doubt.answered_before(request)
-            target.books.hits(account, (completion,), (key,))
-            self._report_hits(((key, request, completion),), lane=target, account=account)
+            self._note_hits(((key, request, completion),), lane=target, account=account)
             return Answer(completion, key, "hit", 0.0, dollars)
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
         source: Source = "hit" if flight.in_store else "joined" if waiter.joined else "miss"
@@ -291,10 +289,11 @@ class Gateway:
         """Look part of a batch up, and put what is missing on its way."""
         keys = {position: request_key(requests[position]) for position in positions}
         stored = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
+        hits: list[tuple[str, Request, Completion]] = []
         for position, key in keys.items():
-            if key in stored:
-                batch.put(position, stored[key], stored=True)
-                lane.doubt.answered_before(requests[position])
+            if (completion := stored.get(key)) is not None:
+                batch.put(position, completion, stored=True)
+                hits.append((key, requests[position], completion))
                 continue
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
@@ -302,11 +301,8 @@ class Gateway:
                 _count_joined(batch.account, lane.name, key)
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
-        at_hand = [key for key in keys.values() if key in stored]
-        lane.books.hits(batch.account, [stored[key] for key in at_hand], at_hand)
-        if self._reports_of_hits is not None:
-            hits = [(key, requests[position], stored[key]) for position, key in keys.items() if key in stored]
-            self._report_hits(hits, lane=lane, account=batch.account)
+        if hits:
+            self._note_hits(hits, lane=lane, account=batch.account)
 
     def _admit(self, arrival: Arrival) -> None:
         """Put a single request on its way whose answer is not in the store."""
@@ -339,6 +335,11 @@ class Gateway:
 
     def _context(self) -> Context | None:
         return copy_context() if self._reports is not None else None
+
+    def _note_hits(self, hits: Sequence[tuple[str, Request, Completion]], *, lane: LaneState, account: Account) -> None:
+        lane.doubt.answered_before(hits[-1][1])
+        lane.books.hits(account, [completion for _, _, completion in hits], [key for key, _, _ in hits])
+        self._report_hits(hits, lane=lane, account=account)
 
     def _report_hits(
         self, hits: Iterable[tuple[str, Request, Completion]], *, lane: LaneState, account: Account

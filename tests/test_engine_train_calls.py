@@ -1,5 +1,6 @@
 """A cap on the calls on train splits: what a run takes of it depends on nothing but what was proposed."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from metaspo.engine import ConfigError, Observer, RunConfig, RunResult, selectio
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
 from metaspo.engine.optimize.bilevel import BARREN
-from metaspo.engine.optimize.train_calls import TrainCalls, split
+from metaspo.engine.optimize.train_calls import TrainCalls, TrainCells, split
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
@@ -148,15 +149,41 @@ def test_shares_are_whole_prompts_and_leave_less_than_one_that_is_wanted(
     assert over < sum(rows) or not lacking
 
 
+def cells_at(pair: PromptPair, rows: Iterable[int]) -> TrainCells:
+    cells = TrainCells()
+    cells.add(pair, "a", rows)
+    return cells
+
+
+@given(*[st.dictionaries(st.sampled_from("stu"), st.lists(st.integers(0, 70) | st.just(3), max_size=5))] * 2)
+def test_cells_are_a_set_of_pairs_and_rows(one: dict[str, list[int]], other: dict[str, list[int]]) -> None:
+    def cells(of: dict[str, list[int]]) -> TrainCells:
+        every = TrainCells()
+        for system, rows in of.items():
+            every |= cells_at(PromptPair(system, "{question}"), rows if rows != [3] else range(3))
+        return every
+
+    def plain(of: dict[str, list[int]]) -> set[tuple[str, int]]:
+        return {(system, row) for system, rows in of.items() for row in (rows if rows != [3] else range(3))}
+
+    both, less = cells(one), cells(one)
+    both |= cells(other)
+    less -= cells(other)
+    assert len(cells(one)) == len(plain(one))
+    assert len(both) == len(plain(one) | plain(other))
+    assert len(less) == len(cells(one) - cells(other)) == len(plain(one) - plain(other))
+
+
 def test_an_answer_counts_once_and_a_share_of_the_count_is_of_the_whole() -> None:
-    cells = {(PromptPair("s", "{question}"), "a", row) for row in range(4)}
+    cells = cells_at(PromptPair("s", "{question}"), range(4))
     calls = TrainCalls(6)
     assert (calls.admit(cells), calls.admit(cells), calls.left) == (4, 0, 2)
     (share,) = calls.shares([9], [1])
-    more = {(PromptPair("t", "{question}"), "a", row) for row in range(3)}
-    assert share.admit(more) is None
-    assert share.admit(set(list(more)[:2]), spare=1) is None
-    assert share.admit(cells | set(list(more)[:2])) == 2
+    assert share.admit(cells_at(PromptPair("t", "{question}"), range(3))) is None
+    fewer = cells_at(PromptPair("t", "{question}"), (2, 0))
+    assert share.admit(fewer, spare=1) is None
+    cells |= fewer
+    assert share.admit(cells) == 2
     calls.join([share])
     assert (calls.left, calls.taken) == (0, 6)
 

@@ -250,3 +250,15 @@ def test_the_instruction_names_the_labels_and_the_tag() -> None:
 )
 def test_a_config_names_every_format(given: object, expected: AnswerFormat) -> None:
     assert build_format(AnswerSpec.model_validate(given)) == expected
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<answer>", "</answer>", "a", "not ", "It is NEVER ", "ANSWER ", "b", "<", "* "]), max_size=8
+    )
+)
+def test_how_a_tag_is_written_changes_nothing(pieces: list[str]) -> None:
+    """Also not that of a single pair of brackets, which is found by a shorter way when it is in small letters."""
+    text, kind = "".join(pieces), Tagged(Label(("a", "b")))
+    for written in (("<Answer>", "</Answer>"), ("<answer >", "</answer>"), ("<answer>", "</ANSWER>")):
+        assert kind.parse(text) == kind.parse(text.replace("<answer>", written[0]).replace("</answer>", written[1]))

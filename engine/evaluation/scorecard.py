@@ -22,9 +22,9 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen it would cost three times as much, for every answer
 class Outcome:
-    """One example under one prompt pair.
+    """One example under one prompt pair; not changed once it is made.
 
     Attributes:
         text: the model's answer, "" when there is none.

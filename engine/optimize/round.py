@@ -16,7 +16,7 @@ from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import NodeSpec, RoundSetup
 from metaspo.engine.optimize.search_round import RoundSearchContext
-from metaspo.engine.optimize.train_calls import TrainCell
+from metaspo.engine.optimize.train_calls import TrainCells
 from metaspo.engine.runtime.optimizer import Unanswered
 from metaspo.engine.selection.objective import KeepBest, ScoredPrompt, mean, start_of
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest
@@ -42,7 +42,7 @@ class Round:
         self.prompts: dict[int, str] = {}
         self.scored: dict[int, ScoredPrompt] = {}
         self.candidates = candidates
-        self._admitted: set[TrainCell] = set()
+        self._admitted = TrainCells()
         self._calls = calls
         self._nodes = setup.all_nodes
         self._starts = setup.starts
@@ -153,18 +153,17 @@ class Round:
 
     def give_back(self) -> None:
         """Once all have ended, count for candidates that did not pass a gate what they were asked, and no more."""
-        asked: set[TrainCell] = set()
+        asked = TrainCells()
         for number, prompt in self.prompts.items():
             asked |= self._cells(prompt, self._contest.rows_asked(number))
         self.setup.calls.give_back(self._admitted - asked)
 
-    def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> set[TrainCell]:
+    def _cells(self, prompt: str, rows: Sequence[Sequence[int]] | None = None) -> TrainCells:
         """What answers to a prompt are to, on these rows of each node; on all of them if none are given."""
         whole = [range(len(node.task.train)) for node in self._nodes]
-        cells: set[TrainCell] = set()
-        for node, places in zip(self._nodes, rows or whole, strict=True):
-            pair, task = node.pair(prompt), node.task.name  # once, not for each of thousands of rows
-            cells.update((pair, task, row) for row in places)
+        cells = TrainCells()
+        for node, rows_of_node in zip(self._nodes, rows or whole, strict=True):
+            cells.add(node.pair(prompt), node.task.name, rows_of_node)
         return cells
 
     def _enter(self, number: int, prompt: str) -> CandidateRun:

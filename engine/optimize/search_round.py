@@ -15,7 +15,7 @@ from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.round_setup import RoundSetup
-from metaspo.engine.optimize.train_calls import TrainCell
+from metaspo.engine.optimize.train_calls import TrainCells
 from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import Ask, CallBound, Malformed, Rows, TaskView, Trial, Unfit, WrongAnswer, is_usable
@@ -23,7 +23,7 @@ from metaspo.engine.strategies.meta_prompts import ending_with
 from metaspo.scheduling import Priority
 
 T = TypeVar("T")
-Evaluations = tuple[list[Evaluation], set[TrainCell]]  # one prompt's, node by node, and what they ask
+Evaluations = tuple[list[Evaluation], TrainCells]  # one prompt's, node by node, and what they ask
 
 
 class RoundSearchContext:
@@ -136,13 +136,13 @@ class RoundSearchContext:
 
     def _evaluations(self, address: str, prompt: str, rows: Rows) -> Evaluations:
         evaluations: list[Evaluation] = []
-        cells: set[TrainCell] = set()
+        cells = TrainCells()
         for node in self._nodes:
             pair, at = node.pair(prompt), join(address, "score", f"task={node.task.name}", f"prompt={node.prompt}")
             examples = [node.task.train[row] for row in rows[node.position]]
             if examples:
                 evaluations.append(Evaluation(self._unobserved, pair, node.task, examples=examples, address=at))
-                cells |= {(pair, node.task.name, row) for row in rows[node.position]}
+                cells.add(pair, node.task.name, rows[node.position])
         return evaluations, cells
 
     async def _score(self, address: str, prompt: str, evaluations: Sequence[Evaluation], *, new: int) -> Trial | None:

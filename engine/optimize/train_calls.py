@@ -6,12 +6,46 @@ each before they begin, so that which candidates still fit depends on nothing bu
 """
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from typing import Self
 
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.prompts import PromptPair
 
-TrainCell = tuple[PromptPair, str, int]  # what an answer is to: a pair, and an example's task and row
+
+class TrainCells:
+    """A set of what answers are to: of each prompt pair and task the rows, as the bits of a number."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[PromptPair, str], int] = {}
+
+    def __len__(self) -> int:
+        return sum(rows.bit_count() for rows in self._rows.values())
+
+    def add(self, pair: PromptPair, task: str, rows: Iterable[int]) -> None:
+        """These rows of a task under a pair."""
+        bits = self._rows.get((pair, task), 0)
+        if isinstance(rows, range) and rows == range(len(rows)):
+            bits |= (1 << len(rows)) - 1
+        else:
+            for row in rows:
+                bits |= 1 << row
+        self._rows[pair, task] = bits
+
+    def __ior__(self, other: "TrainCells") -> Self:
+        for cell, rows in other._rows.items():
+            self._rows[cell] = self._rows.get(cell, 0) | rows
+        return self
+
+    def __isub__(self, other: "TrainCells") -> Self:
+        for cell, rows in other._rows.items():
+            if cell in self._rows:
+                self._rows[cell] &= ~rows
+        return self
+
+    def __sub__(self, other: "TrainCells") -> "TrainCells":
+        left = TrainCells()
+        left._rows = {cell: rows & ~other._rows.get(cell, 0) for cell, rows in self._rows.items()}
+        return left
 
 
 class TrainCalls:
@@ -22,8 +56,8 @@ class TrainCalls:
         offered: how many candidates there was room for so far.
     """
 
-    def __init__(self, limit: int | None = None, *, counted: set[TrainCell] | None = None) -> None:
-        self._counted: set[TrainCell] = set() if counted is None else counted
+    def __init__(self, limit: int | None = None, *, counted: TrainCells | None = None) -> None:
+        self._counted = TrainCells() if counted is None else counted
         self._limit = limit
         self.taken = 0
         self.offered = 0
@@ -33,20 +67,20 @@ class TrainCalls:
         """How many more may be made; None where there is no cap."""
         return None if self._limit is None else self._limit - self.taken
 
-    def admit(self, cells: AbstractSet[TrainCell], *, spare: int = 0) -> int | None:
+    def admit(self, cells: TrainCells, *, spare: int = 0) -> int | None:
         """Count what is new among the cells and say how much; None, with nothing done, if it leaves no `spare`."""
-        new = self.new(cells)
-        if self.left is not None and len(new) > self.left - spare:
+        new = len(self.new(cells))
+        if self.left is not None and new > self.left - spare:
             return None
-        self._counted |= new
-        self.taken += len(new)
-        return len(new)
+        self._counted |= cells
+        self.taken += new
+        return new
 
-    def new(self, cells: AbstractSet[TrainCell]) -> AbstractSet[TrainCell]:
+    def new(self, cells: TrainCells) -> TrainCells:
         """Those that were not counted yet."""
         return cells - self._counted
 
-    def give_back(self, cells: AbstractSet[TrainCell]) -> None:
+    def give_back(self, cells: TrainCells) -> None:
         """Cells that were new when they were admitted, and that a gate made it unnecessary to ask for."""
         self._counted -= cells
         self.taken -= len(cells)
@@ -63,9 +97,12 @@ class TrainCalls:
         self.offered += sum(share.offered for share in shares)
 
 
-def cells_of(cards: Iterable[Scorecard]) -> set[TrainCell]:
+def cells_of(cards: Iterable[Scorecard]) -> TrainCells:
     """What scorecards hold answers to."""
-    return {(card.pair, card.task, row) for card in cards for row in range(len(card.outcomes))}
+    cells = TrainCells()
+    for card in cards:
+        cells.add(card.pair, card.task, range(len(card.outcomes)))
+    return cells
 
 
 def split(left: int, wanted: Sequence[int], rows: Sequence[int]) -> list[int]:

@@ -8,7 +8,13 @@ from typing import Final, Protocol, runtime_checkable
 from metaspo.engine.tasks.base import AnswerFormat, feedback_of, is_blocking, similarity_of
 
 _DENIED: Final = re.compile(r"(?:\b(?:not|never)|n['\u2019]t)(?:\s+be)?[ \t\"'*_`]*\Z", re.IGNORECASE)
+_LAST_LETTERS: Final = frozenset("tTrReE")  # of "not" and "n't", "never", "be"
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
+
+
+def _may_deny(text: str, end: int) -> bool:
+    """Whether the last letter before a tag could be a denial's: the pattern is slow to find that there is none."""
+    return text[max(0, end - 24) : end].rstrip(" \t\"'*_`")[-1:] in _LAST_LETTERS
 
 
 class Kind(AnswerFormat, Protocol):
@@ -49,10 +55,14 @@ class Tagged:
     inner: Kind
     tag: str = "answer"
     _tags: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _opening: str = field(init=False, repr=False, compare=False)
+    _closing: str = field(init=False, repr=False, compare=False)
     _read: Callable[[str], str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = re.escape(self.tag)
+        object.__setattr__(self, "_opening", f"<{self.tag}>")
+        object.__setattr__(self, "_closing", f"</{self.tag}>")
         object.__setattr__(self, "_tags", re.compile(rf"<(/?){name}\s*>", re.IGNORECASE))
         object.__setattr__(self, "_read", field_reader(self.inner))
 
@@ -64,10 +74,10 @@ class Tagged:
     def parse(self, text: str, /) -> str | None:
         if not text.isascii():
             text = text.translate(_BRACKETS)
-        for start, content in reversed(self._closed(text)):
+        for start, content in self._only_one(text) or reversed(self._closed(text)):
             if content.strip(" \"'`") == "and" and text[:start].rstrip(" \"'`")[-7:].lower() == "between":
                 continue  # the instruction: "between <answer> and </answer>"
-            if _DENIED.search(text, max(0, start - 24), start):
+            if _may_deny(text, start) and _DENIED.search(text, max(0, start - 24), start):
                 continue  # "it is not <answer>B</answer>"
             if (answer := self._read(content)) is not None:
                 return answer
@@ -87,6 +97,13 @@ class Tagged:
     def feedback(self, prediction: str, answer: str, /) -> str:
         """What the kind inside says."""
         return feedback_of(self.inner, prediction, answer)
+
+    def _only_one(self, text: str) -> tuple[tuple[int, str], ...]:
+        """What `_closed` finds where two angle brackets are all there are, as in most answers; else nothing."""
+        if text.count("<") != 2:
+            return ()
+        start, end = text.find(self._opening), text.find(self._closing)
+        return ((start, text[start + len(self._opening) : end]),) if 0 <= start < end else ()
 
     def _closed(self, text: str) -> list[tuple[int, str]]:
         """Start and content of each innermost tag that is closed."""
