@@ -1,0 +1,106 @@
+"""What a gateway has taken of what processes share: as it closes, all that was not used is the others' again."""
+
+import asyncio
+
+import pytest
+from scheduling_world import Server, ask
+
+from metaspo.cache import MemoryStore, StoreError
+from metaspo.cache.sharing import Amounts, CapAsk, Granted, RateAsk, Set
+from metaspo.scheduling import Account, Budget, Gateway, Lane, LaneSettings
+
+SHARED = LaneSettings(concurrency=8, requests_per_minute=60_000, tokens_per_minute=60_000_000, limit_group="all")
+
+
+class Book:
+    """A server of shared rates and caps that grants everything, and writes it down."""
+
+    lease = 30.0
+
+    def __init__(self, *, takes: float = 0.0) -> None:
+        """`takes`: seconds of an exchange."""
+        self.takes = takes
+        self.rates: list[RateAsk] = []
+        self.caps: list[CapAsk] = []
+        self.trouble: StoreError | None = None
+
+    async def take(self, ask: RateAsk) -> Granted:
+        await self._exchange()
+        self.rates.append(ask)
+        sent = [sum(getattr(each, what).sent for each in self.rates) for what in ("requests", "tokens")]
+        return Granted(0.0, *sent)
+
+    async def set_aside(self, ask: CapAsk) -> Set:
+        await self._exchange()
+        self.caps.append(ask)
+        return Set(ask.most, self.set, others_hold=False)
+
+    async def _exchange(self) -> None:
+        await asyncio.sleep(self.takes)
+        if self.trouble is not None:
+            raise self.trouble
+
+    @property
+    def taken(self) -> tuple[float, int]:
+        """Requests that are taken of the rate, and that count as sent."""
+        return sum(each.requests.amount for each in self.rates), sum(each.requests.sent for each in self.rates)
+
+    @property
+    def set(self) -> Amounts:
+        """All that is set aside."""
+        return Amounts(*map(sum, zip(*(each.most for each in self.caps), strict=True)))
+
+
+class Shared(MemoryStore):
+    """With such a server."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.book = book
+
+    @property
+    def sharing(self) -> Book:
+        return self.book
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("takes", [0.0, 0.02])
+@pytest.mark.parametrize("stop", [0.0, 0.01, 0.03, 0.05, 1.0])
+async def test_what_a_closing_gateway_has_taken_of_a_rate_and_not_sent_is_given_back(takes: float, stop: float) -> None:
+    """Also what it was just asking for: that exchange is waited for."""
+    book, server, clock = Book(takes=takes), Server(latency=0.005), asyncio.get_running_loop().time
+    async with Gateway([Lane("api", [server], SHARED)], store=Shared(book)) as gateway:
+        asking = asyncio.create_task(gateway.complete_many([ask(number) for number in range(30)], lane="api"))
+        await asyncio.sleep(stop)
+        closing = clock()
+    assert clock() - closing <= 3 * takes + 0.01, "nothing else is waited for"
+    await asyncio.wait([asking])
+    assert book.taken == (len(server.calls), len(server.calls))
+    assert max(each.requests.amount for each in book.rates) > 1 or not stop
+    assert "shared limits and caps" not in {task.get_name() for task in asyncio.all_tasks()}
+    asking.exception()
+
+
+@pytest.mark.virtual
+async def test_a_gateway_closes_at_once_though_nothing_can_be_given_back() -> None:
+    book, clock = Book(), asyncio.get_running_loop().time
+    async with Gateway([Lane("api", [Server(latency=0.005)], SHARED)], store=Shared(book)) as gateway:
+        asking = asyncio.create_task(gateway.complete_many([ask(number) for number in range(30)], lane="api"))
+        await asyncio.sleep(0.006)
+        book.trouble = StoreError("It is gone.")
+        closing = clock()
+    assert clock() - closing < 0.01
+    await asyncio.wait([asking])
+    assert "closed" in str(asking.exception())
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_what_a_closing_gateway_has_set_aside_under_a_cap_and_not_spent_is_given_back(calls: int) -> None:
+    book, server = Book(), Server()
+    async with Gateway([Lane("api", [server])], store=Shared(book)) as gateway:
+        account = Account("run", Budget(calls=50, group="november"))
+        await gateway.complete_many([ask(number) for number in range(calls)], lane="api", account=account)
+        assert book.set.calls > calls
+    assert book.set.calls == pytest.approx(calls)
+    assert len(server.calls) == calls
