@@ -36,21 +36,29 @@ def whole_of_stream(body: bytes) -> dict[str, Any] | None:
 def _chunks(body: bytes) -> tuple[list[dict[str, Any]], bool]:
     """What the events hold, and whether the last of them says that it is the last."""
     chunks: list[dict[str, Any]] = []
-    done = False
-    for line in body.splitlines():
-        data = line.removeprefix(b"data:").strip()
-        if not line.startswith(b"data:") or not data:
-            continue
-        if data == b"[DONE]":
-            done = True
-            break
-        try:
-            chunk = loads(data)
-        except ValueError:
-            break  # cut off within an event
-        if isinstance(chunk, dict):
-            chunks.append(chunk)
-    return chunks, done
+    begun: list[bytes] = []  # lines of an event that goes over several
+    for line in (*body.splitlines(), b""):
+        data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+        if data == b"[DONE]" and not begun:
+            return chunks, True
+        if data and (begun or not _holds(data, chunks)):
+            begun.append(data)
+        elif begun and not line:
+            if not _holds(b"\n".join(begun), chunks):
+                break  # cut off within an event
+            begun = []
+    return chunks, False
+
+
+def _holds(data: bytes, chunks: list[dict[str, Any]]) -> bool:
+    """Whether it is whole JSON, which goes to the chunks if it is one."""
+    try:
+        chunk = loads(data)
+    except ValueError:
+        return False
+    if isinstance(chunk, dict):
+        chunks.append(chunk)
+    return True
 
 
 def _add(message: dict[str, Any], choice: dict[str, Any]) -> None:

@@ -62,15 +62,25 @@ def parse_limit_hints(headers: Mapping[str, str]) -> LimitHints | None:
     texts = [headers.get(name) for name in _HINTS]
     if texts == _NO_HINTS:
         return None
+    limit, remaining, reset = _of_thing(*texts[:3])
+    tokens_limit, tokens_remaining, tokens_reset = _of_thing(*texts[3:])
     hints = LimitHints(
-        requests_limit=_count(texts[0]),
-        requests_remaining=_count(texts[1]),
-        requests_reset=_reset(texts[2]),
-        tokens_limit=_count(texts[3]),
-        tokens_remaining=_count(texts[4]),
-        tokens_reset=_reset(texts[5]),
+        requests_limit=limit,
+        requests_remaining=remaining,
+        requests_reset=reset,
+        tokens_limit=tokens_limit,
+        tokens_remaining=tokens_remaining,
+        tokens_reset=tokens_reset,
     )
     return None if hints == LimitHints() else hints
+
+
+def _of_thing(
+    limit: str | None, remaining: str | None, reset: str | None
+) -> tuple[int | None, int | None, float | None]:
+    """Limit, remaining, reset; nothing for a limit of 0, by which gateways mean that there is none."""
+    counted = _count(limit)
+    return (None, None, None) if counted == 0 else (counted, _count(remaining), _reset(reset))
 
 
 def _seconds(text: str) -> float | None:

@@ -105,7 +105,8 @@ def _encoded(body: Json, headers: dict[str, str], rng: Random) -> bytes:
         case 1:
             return content.decode().encode(rng.choice(("utf-8-sig", "utf-16", "utf-32")))
         case 2:
-            return b"data: " + content + rng.choice((b"", b"\n\ndata: [DONE]\n\n"))
+            lines = content.replace(b",", rng.choice((b",", b",\ndata: ")))
+            return b"data: " + lines + rng.choice((b"", b"\n\ndata: [DONE]\n\n"))
         case 3:
             headers["content-encoding"] = "gzip"
             packed = gzip.compress(content, 1)

@@ -241,6 +241,14 @@ def test_a_stream_that_nobody_asked_for_is_put_together() -> None:
     assert completion.server == "m-1"
 
 
+def test_an_event_may_go_over_several_lines() -> None:
+    """As the standard has it: the lines of an event are one text."""
+    events = [line.replace(b', "', b',\ndata: "') for line in STREAM.splitlines() if line]
+    assert read(b"\n\n".join(events) + b"\n") == read(STREAM)
+    with pytest.raises(BackendError):
+        read(b"\n\n".join(events[:-3]) + b'\n\ndata: {"choices": [\n\n' + events[-3])
+
+
 BESIDE = [
     b'data: {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}',
     b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": null}]}',

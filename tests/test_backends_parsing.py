@@ -79,7 +79,15 @@ def test_milliseconds_go_before_seconds() -> None:
 COUNTS = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"]
 
 
-@given(st.dictionaries(st.sampled_from(COUNTS), st.integers(0, 10**12)))
+def test_a_limit_of_nothing_is_none() -> None:
+    """Gateways send 0 where there is no limit; a lane waited for 14 hours after eight answers."""
+    nothing = {f"x-ratelimit-{what}-tokens": "0" for what in ("limit", "remaining")}
+    requests = {"x-ratelimit-limit-requests": "9", "x-ratelimit-remaining-requests": "0"}
+    assert parse_limit_hints({**nothing, "x-ratelimit-reset-tokens": "1h"}) is None
+    assert parse_limit_hints({**nothing, **requests}) == LimitHints(requests_limit=9, requests_remaining=0)
+
+
+@given(st.dictionaries(st.sampled_from(COUNTS), st.integers(1, 10**12)))
 def test_limits_read_back_with_any_of_them_missing(counts: dict[str, int]) -> None:
     """None stands for each that is not there, and for all of them if none is."""
     hints = parse_limit_hints({name: str(count) for name, count in counts.items()})
@@ -94,7 +102,7 @@ def test_limits_read_back_with_any_of_them_missing(counts: dict[str, int]) -> No
 def test_nonsense_limits_are_no_limits(text: str) -> None:
     """And raise nothing."""
     hints = parse_limit_hints({"x-ratelimit-limit-requests": text, "x-ratelimit-limit-project-tokens": "5"})
-    assert hints is None or hints == LimitHints(requests_limit=int(text))
+    assert hints is None or (hints == LimitHints(requests_limit=int(text)) and int(text) > 0)
 
 
 @given(st.text())
