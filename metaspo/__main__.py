@@ -1,6 +1,13 @@
 """The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it without a word."""
 
+import os
 import signal
+import sys
+import threading
+from contextlib import suppress
+from time import monotonic
+
+ENOUGH = 1.0  # seconds for threads to end that were told to
 
 
 def main() -> None:
@@ -11,7 +18,25 @@ def main() -> None:
     from metaspo.cli import main as command
 
     signal.signal(signal.SIGINT, before)
-    command()
+    try:
+        command()
+    except SystemExit as end:
+        if _is_held_up():
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
+
+
+def _is_held_up() -> bool:
+    """Whether a function of a user's own is still at work in a thread, which nobody can end: all that is to be kept is
+    on disk."""
+    until = monotonic() + ENOUGH
+    workers = [thread for thread in threading.enumerate() if thread.name == "AnyIO worker thread"]
+    for thread in workers:
+        thread.join(max(0.0, until - monotonic()))
+    return any(thread.is_alive() for thread in workers)
 
 
 if __name__ == "__main__":

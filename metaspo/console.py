@@ -192,11 +192,16 @@ def exit_on_user_error() -> Iterator[None]:
         say_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         raise typer.Exit(ExitCode.STOPPED if error.errno in OF_THE_MACHINE else ExitCode.MISTAKE) from None
     except HurriedInterrupt:
-        _say(Text(f"\nInterrupted at once. {LOST} {GO_ON}."))
+        say_hurried()
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except KeyboardInterrupt:
         _say(Text(f"\nInterrupted. {KEPT} {GO_ON}."))
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def say_hurried() -> None:
+    """Of an end at once, what becomes of the run."""
+    _say(Text(f"\nInterrupted at once. {LOST} {GO_ON}."))
 
 
 class HurriedInterrupt(KeyboardInterrupt):

@@ -2,20 +2,23 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
-from metaspo.console import HurriedInterrupt, say_note
+from metaspo.console import ExitCode, HurriedInterrupt, say_hurried, say_note
 from metaspo.scheduling.file_limit import raise_limit
 
 T = TypeVar("T")
 
 SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON = 1.0  # seconds in which an end needs no word
+AT_ONCE = 3.0  # seconds that code of a user's own may hold up an end at once
 ENDING = "Ending when what is under way, and may have to be paid for anyway, is answered. Ctrl-C again ends at once."
 
 
@@ -38,6 +41,22 @@ def _handlers_restored() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _last_resort() -> Iterator[threading.Timer]:
+    """Once it is started it ends the process, unless all else has ended by then: code may catch what would end it."""
+
+    def end() -> None:
+        say_hurried()
+        os._exit(ExitCode.INTERRUPTED)
+
+    timer = threading.Timer(AT_ONCE, end)
+    timer.daemon = True
+    try:
+        yield timer
+    finally:
+        timer.cancel()
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
@@ -63,13 +82,14 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     raise_limit()
     gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
-    with _handlers_restored(), asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with _handlers_restored(), _last_resort() as last_resort, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             return runner.run(with_signals())
         except KeyboardInterrupt:
             if cancelled:
                 raise
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
+            last_resort.start()
             raise HurriedInterrupt from None
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None

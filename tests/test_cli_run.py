@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -391,6 +392,52 @@ def test_prompts_of_a_run_score_the_same_when_evaluated(project: Path, server: C
     }
     assert {row["task"]: row["score"] for row in evaluated.data["scores"]} == after
     assert server.calls == calls
+
+
+HANGING = """
+import asyncio, time
+from pathlib import Path
+
+async def stubborn(prompts, example, call):
+    while True:
+        Path("hangs").touch()
+        try:
+            await asyncio.sleep(1e8)
+        except asyncio.CancelledError:
+            pass
+
+def in_thread(prompts, example, call):
+    Path("hangs").touch()
+    time.sleep(1e8)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+@pytest.mark.parametrize(("program", "presses", "told"), [("in_thread", 1, "kept"), ("stubborn", 2, "at once")])
+def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
+    project: Path, server: ChatServer, program: str, presses: int, told: str
+) -> None:
+    config = project / "run.toml"
+    config.write_text(
+        config.read_text().replace('name = "a"', f'name = "a"\nprogram = "hang:{program}"\nmax_calls = 1')
+    )
+    (project / "hang.py").write_text(HANGING)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "metaspo", "optimize", "run.toml"], cwd=project, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for _ in range(presses):
+            while not (project / "hangs").exists():
+                assert running.poll() is None
+                time.sleep(0.005)
+            (project / "hangs").unlink()
+            running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=20)
+    finally:
+        running.kill()
+    assert (running.returncode, err.count("Interrupted")) == (130, 1)
+    assert told in err
+    assert "Traceback" not in err
 
 
 def test_a_finished_run_stays_finished_when_a_rerun_is_interrupted(project: Path, server: ChatServer) -> None:

@@ -118,8 +118,9 @@ def test_places_in_double_braces_and_loose_lines_are_the_same_user_prompt() -> N
     ],
 )
 def test_a_task_whose_prompts_cannot_be_is_refused_with_a_sentence(changes: dict[str, object], why: str) -> None:
-    with pytest.raises(ValidationError, match=why):
+    with pytest.raises(ValidationError, match=why) as refused:
         spec(**changes)
+    assert refused.value.error_count() == 1
 
 
 def test_first_prompts_and_numbers_are_the_first_user_prompt_and_other_numbers_are_another_run(tmp_path: Path) -> None:

@@ -330,6 +330,18 @@ def test_a_program_that_is_not_there_is_said_with_its_key(tmp_path: Path, code: 
         load_task(spec(), base_dir=tmp_path, seed=0)
 
 
+def test_a_file_that_is_called_as_an_installed_module_is_told_so_and_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    for name in ("json", "own"):
+        (tmp_path / f"{name}.py").write_text("async def answer(prompts, example, call):\n    return ''\n")
+    with pytest.raises(
+        TaskError, match=r"the installed module 'json' has no 'answer'.*give the 'json' there another name"
+    ):
+        load_task(spec({"program": "json:answer"}), base_dir=tmp_path, seed=0)
+    with pytest.raises(TaskError, match=r"No module named 'own\.py'; 'own' is not a package"):
+        load_task(spec({"program": "own.py:answer"}), base_dir=tmp_path, seed=0)
+
+
 def test_other_code_of_a_program_is_another_run(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n')
     grading = []

@@ -82,7 +82,7 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
         )
     if not shared:
         remarks.append(
-            f"start = '{config.start}' shares no source task with this config ({', '.join(users)} are that run's): "
+            f"start = '{config.start}' shares no source task with this config (that run's: {', '.join(users)}): "
             "only its system prompt is taken"
         )
     return config.model_copy(update=update), StartedFrom(run=run.name, tasks=shared, remarks=tuple(remarks))

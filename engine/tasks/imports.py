@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +15,22 @@ from typing import Final
 from metaspo.engine.tasks.errors import TaskError
 
 BESIDE: Final = "_beside_config_"  # begins the names of modules that lie beside configs
+_OURS: Final = re.compile(rf"{BESIDE}(\w+?)_[0-9a-f]{{16}}")
 
 
 def import_object(path: str, *, base_dir: Path, key: str) -> object:
     """What an import path names, None where the module has nothing of that name; also looked for in `base_dir`.
 
-    Raises `TaskError`, which begins with the config's key, where there is no such module, or it fails.
+    Raises `TaskError`, which begins with the config's key, where there is no such module, or it fails, or an installed
+    one has nothing of that name and stands before one in the folder.
     """
     module_name, _, attribute = path.partition(":")
     try:
         value: object = _import(module_name, base_dir)
     except (ImportError, SyntaxError) as error:
         mend = f"it must be installed or lie in {base_dir}" if _lacks(error, module_name) else "mend it"
-        raise TaskError(f"{key}: cannot import {module_name!r} ({error}); {mend}") from error
+        why = _OURS.sub(r"\1", str(error))
+        raise TaskError(f"{key}: cannot import {module_name!r} ({why}); {mend}") from error
     except SystemExit as end:
         raise TaskError(f"{key}: {module_name!r} ends the program when it is imported (SystemExit {end})") from end
     except Exception as error:
@@ -34,6 +38,12 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
         raise TaskError(f"{key}: {module_name!r} fails when it is imported ({why}); mend it") from error
     for part in attribute.split("."):
         value = getattr(value, part, None)
+    top = module_name.partition(".")[0]
+    if value is None and _is_installed(top) and PathFinder.find_spec(top, [str(base_dir)]):
+        raise TaskError(
+            f"{key}: the installed module {module_name!r} has no {attribute!r}, and none in {base_dir} stands in for "
+            f"it: give the {top!r} there another name"
+        )
     return value
 
 
@@ -61,10 +71,14 @@ def _import(name: str, folder: Path) -> ModuleType:
     """
     importlib.invalidate_caches()
     top, *below = name.split(".")
-    if any(finder.find_spec(top, None) for finder in sys.meta_path):
+    if _is_installed(top):
         return importlib.import_module(name)
     with _also_from(folder):
         return importlib.import_module(".".join((_import_by_path(top, folder), *below)))
+
+
+def _is_installed(top: str) -> bool:
+    return any(finder.find_spec(top, None) for finder in sys.meta_path)
 
 
 def _import_by_path(top: str, folder: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from metaspo.engine.tasks.spec_table import SpecTable
 
@@ -79,7 +79,10 @@ def _different(values: tuple[int | float, ...]) -> tuple[int | float, ...]:
 
 
 Choices = Annotated[tuple[Number, ...], AfterValidator(_different)]
-Space = Choices | NumberRange
+Space = Annotated[
+    Annotated[Choices, Tag("[list]")] | Annotated[NumberRange, Tag("[table]")],
+    Discriminator(lambda value: "[list]" if isinstance(value, list | tuple) else "[table]"),
+]
 
 
 @dataclass(frozen=True, slots=True)
