@@ -178,18 +178,18 @@ DOUBT = "world:doubt"
 
 
 async def doubt(answer: str | None, example: Example, call: Call) -> Grade:
-    """A grader: two opinions, the second one of what the first says; a malformed answer is worth a little."""
+    """A grader: two opinions, which are draws, and a third on these; a malformed answer is worth a little."""
     if answer is None:
         return Grade(0.125, "there is no answer")
-    first = await call(f"Is number {example.question.split()[-1]} even? Somebody says {answer}.", temperature=1.0)
-    second = await call(f"Is number {example.question.split()[-1]} even? {first.text}", max_tokens=4)
-    agreed = [first.text, second.text].count(answer) / 4
-    return Grade(agreed + (answer in example.answers) / 2, f"others say {first.text} and {second.text}")
+    asked = f"Is number {example.question.split()[-1]} even?"
+    said = [(await call(f"{asked} Somebody says {answer}.", temperature=1.0)).text for _ in range(2)]
+    said.append((await call(f"{asked} {' and '.join(said)}?", max_tokens=4)).text)
+    return Grade(said.count(answer) / 4 + (answer in example.answers) / 4, f"others say {' and '.join(said)}")
 
 
 def doubted(task: Task) -> Task:
     """The same, graded by a grader of its own, which asks the judge's model, or the base model."""
-    return replace(task, metric=Grader(name=DOUBT, function=doubt, max_calls=2))
+    return replace(task, metric=Grader(name=DOUBT, function=doubt, max_calls=3))
 
 
 JUDGE = {"model": "judge", "endpoints": ["http://127.0.0.1:1/v1"]}
