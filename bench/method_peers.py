@@ -25,6 +25,7 @@ PEERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mipro, dspy": ("dspy", MIPRO_LIGHT),
     "mipro, dspy, few rows": ("dspy", {"minibatch": 16, "candidates": 6, "demos": (2, 0)}),
 }
+NEEDS: Mapping[str, tuple[str, ...]] = {"gepa": ("gepa",), "textgrad": ("textgrad",), "dspy": ("dspy", "optuna")}
 _WHERE = """
 import importlib.util as util, json, os, sys
 found = {name: util.find_spec(name) for name in sys.argv[1:]}
@@ -52,11 +53,11 @@ class Peer:
 
 def peers_of(python: Path) -> Mapping[str, Peer]:
     """The methods whose package a Python has. Raises `CalledProcessError` if it runs nothing."""
-    names = sorted({package for package, _ in PEERS.values()})
-    done = subprocess.run([str(python), "-c", _WHERE, *names], stdout=subprocess.PIPE, check=True)  # noqa: S603 - the user's
+    asked = [str(python), "-c", _WHERE, *(module for modules in NEEDS.values() for module in modules)]
+    done = subprocess.run(asked, stdout=subprocess.PIPE, check=True)  # noqa: S603 - the user's
     folders = json.loads(done.stdout)
     return {
         name: Peer(package, folders[package], settings)
         for name, (package, settings) in PEERS.items()
-        if package in folders
+        if all(module in folders for module in NEEDS[package])
     }

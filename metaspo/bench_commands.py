@@ -233,6 +233,8 @@ def methods(
         return
     with exit_on_user_error():
         peers = peers_of(peers_python) if peers_python else {}
+        if peers_python and not peers:
+            raise ConfigError(f"--peers-python: {peers_python} has none of gepa, textgrad and dspy[optuna]")
         names = [*METHODS, *peers]
         if unknown := set(method or ()) - set(names):
             raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from metaspo.bench.known_truth_world import World
-from metaspo.bench.method_peers import PEERS, peers_of
+from metaspo.bench.method_peers import NEEDS, PEERS, peers_of
 from metaspo.bench.methods import WORLDS, Found, Job, find
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CALLS = 500
 EASY = World(3, **WORLDS["added up, no noise"])
-NEEDS = {"gepa": ("gepa",), "textgrad": ("textgrad",), "dspy": ("dspy", "optuna")}
 
 
 @pytest.fixture(scope="module")

@@ -69,9 +69,12 @@ def test_a_package_that_is_not_there_is_no_method(tmp_path: Path) -> None:
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')  # -S: without what is installed
     python.chmod(0o755)
     assert peers_of(python) == {}
-    refused = here("bench", "methods", "--peers-python", str(python), "--method", "mipro, dspy")
+    refused = here("bench", "methods", "--peers-python", str(python))
     assert refused.code == 2
-    assert "there is no such method" in refused.err
+    assert "has none of gepa, textgrad and dspy[optuna]" in refused.err
+    unknown = here("bench", "methods", "--method", "mipro, dspy")
+    assert unknown.code == 2
+    assert "there is no such method" in unknown.err
 
 
 def _sections(world: World, system: str) -> list[str]:
