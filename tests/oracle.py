@@ -60,6 +60,11 @@ class Refused(Exception):
     """A request that will never be answered."""
 
 
+def average(nodes: Sequence[Evaluation]) -> float:
+    """The plain mean of scores."""
+    return fsum(node.score for node in nodes) / len(nodes)
+
+
 class Oracle:
     """Runs a config sequentially; `selections` then holds what was selected, by address."""
 
@@ -99,6 +104,7 @@ class Oracle:
                 raise Refused
             self.floors[guard.name] = round(first.score - guard.tolerance, 12)
         self.plain = self.plain_prompts(kept, system)
+        self.first = {task.name: average(self.under(task, kept)) for task in self.tasks}
         for task in self.tasks:
             if task.user_prompts:
                 kept[task.name] = self.inner(
@@ -250,12 +256,29 @@ class Oracle:
             if prompt not in [there for _, there, _ in pool]:
                 pool.append((number, prompt, scored))
         ranking = sorted(pool, key=lambda one: self.system_rank(one[1], one[2]))[: self.config.outer.keep]
-        chosen, system, nodes = ranking[0]
+        (chosen, best, nodes), plain = ranking[0], dict(self.plain)
+        new = self.adopted(kept, best, nodes) if chosen else kept
+        if chosen and self.config.outer.shared and not given and not self.shared(nodes, kept, new):
+            self.plain = plain
+            score = self.meta(starts[0][1])
+            told = {"address": address, "system": system, "chosen": 0, "score": score, "unshared": chosen}
+            self.selections[address] = told
+            return system, kept
         self.beam = [(prompt, scored) for _, prompt, scored in ranking[1:]]
-        if chosen:
-            kept = self.adopted(kept, system, nodes)
-        self.selections[address] = {"address": address, "system": system, "chosen": chosen, "score": self.meta(nodes)}
-        return system, kept
+        self.selections[address] = {"address": address, "system": best, "chosen": chosen, "score": self.meta(nodes)}
+        return best, new
+
+    def shared(self, nodes: Kept, kept: Kept, new: Kept) -> bool:
+        """Whether tasks have gained more without the one that gained most than the best user prompts lose."""
+        weights = {task.name: task.weight for task in self.tasks}
+        gains = {name: average(nodes[name]) - self.first[name] for name in weights}
+        most = max(weights, key=lambda name: gains[name] * weights[name])
+        others = [name for name in weights if name != most]
+        if len(others) < 2:
+            return True
+        gained = fsum(weights[name] * gains[name] for name in others) / fsum(weights[name] for name in others)
+        lost = fsum(weights[name] * (kept[name][0].score - new[name][0].score) for name in weights)
+        return round(gained - lost / fsum(weights.values()), 9) > 0
 
     def system_rank(self, system: str, nodes: Kept) -> tuple[float, int]:
         """The best first, less what its length costs; of equals the shorter where ties go so."""

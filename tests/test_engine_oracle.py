@@ -125,8 +125,8 @@ WORDINGS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
     """What was drawn, as a config may have it."""
     table = {name: drawn[name] for name in drawn if name != "wording"}
-    keep = drawn["keep"] if drawn["under"] in ("first", "induced") else 1
-    return {**table, **drawn["wording"], "keep": keep}
+    same = drawn["under"] in ("first", "induced")  # user prompts from round to round
+    return {**table, **drawn["wording"], "keep": drawn["keep"] if same else 1, "shared": drawn["shared"] and same}
 
 
 def with_allowed(sizes: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +156,7 @@ SIZES = st.fixed_dictionaries(
                 "under": st.sampled_from(["kept", "first", "induced", "mixed"]),
                 "induced": st.integers(1, 2),
                 "keep": st.integers(1, 3),
+                "shared": st.booleans(),
                 "length_penalty": st.sampled_from([0.0, 0.0, 5.0, 100.0]),
                 "wording": WORDINGS,
             }
@@ -193,6 +194,29 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert selections(runs.journal.events) == oracle.selections
     last = RunView.of(runs.journal.events).history.points({task.name: task.weight for task in tasks})[-1]
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
+
+
+def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says() -> None:
+    passed_over, adopted = 0, 0
+    for world in range(24):
+        outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True}
+        config = make_config({"seed": world, "iterations": 2, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
+        tasks = tasks_of(3)
+        oracle = Oracle(config, list(tasks), World(world).answer)
+        if not is_gradable(oracle):
+            continue
+        runs = Runs(config, tasks, World(world), timing=world, width=8)
+        result = runs.session()
+        assert result is not None
+        assert selections(runs.journal.events) == oracle.selections
+        rounds = [told for told in oracle.selections.values() if "system" in told]
+        passed_over += sum("unshared" in told for told in rounds)
+        adopted += sum(bool(told["chosen"]) for told in rounds)
+        told_of = RunView.of(runs.journal.events).trials.search
+        assert told_of.unshared == sum("unshared" in told for told in rounds)
+        assert ("by one task alone" in told_of.sentence) == bool(told_of.unshared and not told_of.adopted)
+    assert passed_over
+    assert adopted
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

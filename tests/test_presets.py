@@ -39,6 +39,14 @@ def test_what_a_config_says_itself_wins_over_its_preset() -> None:
     assert said.outer.gate == planned.outer.gate
 
 
+def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_round() -> None:
+    assert parse_config(raw(preset=PLUS)).outer.shared
+    assert parse_config(raw(preset=PLUS, outer={"under": "first"})).outer.shared
+    assert not parse_config(raw(preset=PLUS, outer={"under": "kept"})).outer.shared
+    with pytest.raises(ConfigError, match=r"outer.shared wants outer.under"):
+        parse_config(raw(outer={"shared": True}))
+
+
 def test_planning_for_calls_replaces_the_shape_of_a_config_and_nothing_else() -> None:
     shaped = raw(iterations=3, racing=0.1, inner={"strategy": "embedded", "candidates": 9}, outer={"failures": 1})
     config = parse_config(with_overrides(shaped, planned_for(2_000)))

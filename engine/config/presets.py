@@ -53,7 +53,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
-    under = {"under": "induced", "induced": candidates} if optimizer else {"under": "mixed"}
+    under = {"under": "induced", "induced": candidates, "shared": True} if optimizer else {"under": "mixed"}
     return {
         "train_calls": calls,
         "rows": rows,
@@ -65,7 +65,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
 PLANNED: Final = (
     *("train_calls", "rows", "iterations", "racing"),
     *(f"inner.{key}" for key in ("candidates", "failures", "gate", "keep")),
-    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep")),
+    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep", "shared")),
 )
 
 
@@ -88,4 +88,7 @@ def _without(said: Raw, *, above: str = "") -> dict[str, Any]:
 
 
 def _under(planned: Raw, given: object) -> object:
-    return {**planned, **given} if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping):
+        return given
+    changing = given.get("under") in ("kept", "mixed")  # user prompts, under which nothing is told of shared gains
+    return {**{key: value for key, value in planned.items() if key != "shared" or not changing}, **given}

@@ -55,6 +55,10 @@ class OuterTable(Wording):
     keep: int = Field(
         default=1, ge=1, le=1_000, description="system prompts kept, the best first; candidates start from them in turn"
     )
+    shared: bool = Field(
+        default=False,
+        description="a better system prompt replaces the present one only if more than one task has a part in its gain",
+    )
     length_penalty: float = Field(
         default=0.0,
         ge=0,
@@ -236,6 +240,11 @@ class RunConfig(Table):
             raise ValueError(
                 f'outer.keep = {self.outer.keep} wants outer.under = "first" or "induced": with "{self.outer.under}" '
                 "user prompts change from round to round, and with them the scores of what is kept"
+            )
+        if self.outer.shared and self.outer.under in ("kept", "mixed"):
+            raise ValueError(
+                f'outer.shared wants outer.under = "first" or "induced": with "{self.outer.under}" user prompts change '
+                "from round to round, and what tasks have gained since the first system prompt is theirs, too"
             )
         require_shared(self.models.values(), [self.budget], cache=self.cache)
         try:

@@ -205,6 +205,7 @@ class Select(Event):
     Attributes:
         kept: of an inner round, best first.
         system, chosen, score: of an outer round: the incumbent, which candidate it was (0: none), its train score.
+        unshared: of an outer round that chose none: the best candidate, in whose gain too few tasks had a part.
         raced_out: numbers of the candidates that statistics alone dropped, where the round was raced.
     """
 
@@ -214,6 +215,7 @@ class Select(Event):
     system: str | None = None
     chosen: int | None = None
     score: float | None = None
+    unshared: int | None = None
     raced_out: Sequence[int] | None = None
 
     @property

@@ -53,6 +53,7 @@ class SystemSearch:
         tried: proposed, and usable.
         unusable: asked for, and not to be used.
         outscored: scored in full, and no better than the one there was.
+        unshared: better in the mean, but the gain was one task's, or less than the best user prompts lost.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
         gated: no better than their parent on the examples of the gate, and so not scored on the others.
         refused: not to be selected, whatever they scored: an example has no answer under them.
@@ -66,6 +67,7 @@ class SystemSearch:
     tried: int = 0
     unusable: int = 0
     outscored: int = 0
+    unshared: int = 0
     dropped: int = 0
     gated: int = 0
     refused: int = 0
@@ -108,6 +110,7 @@ class SystemSearch:
             (self.dropped, "dropped as soon as they could not win any more"),
             (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
+            (self.unshared, "better in the mean, but by one task alone, or by less than the best user prompts lost"),
             (self.refused, f"not to be selected, whatever they scored ({self.refusal})"),
             (len(self.guarded), "below the floor of a guard"),
         ]
@@ -154,11 +157,13 @@ class SystemTrials:
                 self._select(event)
 
     def _select(self, event: Select) -> None:
-        losers = {number: score for number, score in self._scored.items() if number != event.chosen}
+        apart = (event.chosen, event.unshared)
+        losers = {number: score for number, score in self._scored.items() if number not in apart}
         self._scored = {}
         search = replace(
             self.search,
             outscored=self.search.outscored + len(losers),
+            unshared=self.search.unshared + (event.unshared is not None),
             adopted=self.search.adopted + bool(event.chosen),
             guarded=tuple(
                 replace(lost, against=event.score) if lost.against is None else lost for lost in self.search.guarded

@@ -29,6 +29,7 @@ from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import score_of
+from metaspo.engine.selection.shared_gain import by_task
 
 BARREN = 5
 
@@ -143,6 +144,9 @@ async def _initial(context: RunContext) -> RunState:
         for task, card in zip(context.guards, guarding, strict=True)
     )
     state = RunState(system=context.config.system_prompt, tasks=tuple(tasks), guards=tuple(guards))
+    state = replace(
+        state, first=by_task([card for task in state.tasks for card in task.under(context.config.outer.under)])
+    )
     for guard in state.guards:
         if not guard.floor:
             context.observer.warn(

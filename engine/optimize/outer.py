@@ -6,7 +6,7 @@ incumbent if it is better. Ours, beyond it: one as good that is shorter replaces
 it; a candidate is scored as soon as it is written, not when all are, one that cannot be selected any more is not scored
 to the end, and `outer.under` may name other user prompts to score candidates with; the kept ones are then scored under
 a new incumbent before they are ranked anew. With `outer.keep` the best few system prompts stay beside the incumbent,
-and candidates start from them in turn.
+and candidates start from them in turn. With `outer.shared` the best one must have a gain that tasks share.
 """
 
 from dataclasses import asdict, replace
@@ -27,6 +27,7 @@ from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective, ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
+from metaspo.engine.selection.shared_gain import by_task, is_shared
 from metaspo.engine.strategies.proposers import Given
 
 PENALIZED = 100 * 100  # `length_penalty` is in points for each 100 characters; a score has 100 points
@@ -65,14 +66,33 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
     held = await hold_round(setup, proposer, gather=partial(gather_timed, context, setup.address))
     winner, *beam = held.best.kept()
     new = replace(state, tried=held.tried, beam=tuple(beam))
+    unshared = None
     if winner.position > 0:
         new = await _adopt(new, winner, held)
-        _note_optimism(held)
+        if iteration and table.shared and not _shares(state, new, winner):
+            unshared, new, winner = winner.position, _passed_over(state, held, winner.prompt), held.old[0]
+        else:
+            _note_optimism(held)
     elif candidates:
         context.observer.calls_done(base_calls=beside)
     number = max(winner.position, 0)
-    chosen = events.Select(address=setup.address, system=new.system, chosen=number, score=winner.value)
+    chosen = events.Select(
+        address=setup.address, system=new.system, chosen=number, score=winner.value, unshared=unshared
+    )
     return replace(new, raced_out=(*new.raced_out, *held.note_selection(chosen)))
+
+
+def _shares(state: RunState, new: RunState, winner: ScoredPrompt) -> bool:
+    """Whether more than one task has a part in what the best candidate of a round has gained."""
+    scores = by_task([card for card in winner.cards if card.task in state.first])
+    weights = {task.task.name: task.task.weight for task in state.tasks}
+    return is_shared(scores, state.first, weights, best_change=new.best_score - state.best_score)
+
+
+def _passed_over(state: RunState, held: Round, prompt: str) -> RunState:
+    """The state as it was, with what was tried: the best candidate among what was not kept."""
+    tried = (replace(each, score=None) if each.prompt == prompt else each for each in held.tried)
+    return replace(state, tried=tuple(tried))
 
 
 async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState:

@@ -1,6 +1,7 @@
 """What a run has found so far: one system prompt, and the kept user prompts of each source task."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from metaspo.engine.config.schema import Under
 from metaspo.engine.evaluation.scorecard import Scorecard
@@ -81,6 +82,7 @@ class RunState:
         raced_out: addresses of candidates that statistics alone dropped in all rounds so far.
         beam: further kept system prompts, best first, with cards under the user prompts that they are compared under.
         guards: what no system prompt may fall too far on.
+        first: by task, the score under the first system prompt with the user prompts that others are compared under.
         optimism: what luck had to do with the choice of the system prompt; None for the first one.
     """
 
@@ -90,6 +92,7 @@ class RunState:
     raced_out: tuple[str, ...] = ()
     beam: tuple[ScoredPrompt, ...] = ()
     guards: tuple[GuardState, ...] = ()
+    first: Mapping[str, float] = field(default_factory=dict)
     optimism: Optimism | None = None
 
     @property
