@@ -75,7 +75,8 @@ async def test_what_a_closing_gateway_has_taken_of_a_rate_and_not_sent_is_given_
         closing = clock()
     assert clock() - closing <= 3 * takes + 0.01, "nothing else is waited for"
     await asyncio.wait([asking])
-    assert book.taken == (len(server.calls), len(server.calls))
+    taken, counted = book.taken
+    assert taken == counted == len(server.calls)
     assert max(each.requests.amount for each in book.rates) > 1 or not stop
     assert "shared limits and caps" not in {task.get_name() for task in asyncio.all_tasks()}
     asking.exception()
