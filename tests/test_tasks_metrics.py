@@ -276,6 +276,14 @@ def test_what_a_metric_fails_on_is_named_with_its_line() -> None:
         UserMetric("mine:fn", fail).grade("x", Example("Q", ("x",), "a.jsonl:3"))
 
 
+def test_a_function_that_ends_the_program_has_failed_as_any_other() -> None:
+    def ends(prediction: str | None, answers: tuple[str, ...]) -> float:
+        raise SystemExit(4)
+
+    with pytest.raises(MetricError, match="failed on the prediction 'x': SystemExit: 4"):
+        UserMetric("mine:ends", ends).grade("x", Example("Q", ("x",)))
+
+
 def write_metric(folder: Path, value: float) -> None:
     """A module `grading`, a package `pack` and a helper of both, which only this folder's configs may see."""
     (folder / "pack").mkdir(parents=True)

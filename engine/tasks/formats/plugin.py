@@ -48,7 +48,7 @@ class Plugin:
     def describe(self) -> str:
         try:
             sentence = self._format.describe()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FormatError(
                 f"answer.kind = {self.path!r}: describe failed: {type(error).__name__}: {error}"
             ) from error
@@ -75,7 +75,7 @@ class Plugin:
     def _called(self, method: Callable[..., T], *texts: str) -> T:
         try:
             return method(*texts)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             why = f"answer.kind = {self.path!r} failed on {shown(texts[0])}: {type(error).__name__}: {error}"
             raise FormatError(why) from error
 
@@ -91,7 +91,7 @@ def build_plugin(path: str, options: Mapping[str, Any], *, base_dir: Path, tagge
         raise ValueError(f"kind = {path!r} cannot be made with options = {dict(options)!r}: {error}") from None
     try:
         answer_format = factory(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"kind = {path!r} cannot be made: {type(error).__name__}: {error}") from error
     needed = (*_METHODS, "wanted") if tagged else _METHODS
     if lacking := [name for name in needed if not hasattr(answer_format, name)]:
