@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from metaspo.engine.tasks import Task, TaskError, TaskSpec
 from metaspo.engine.tasks.formats.label_sets import LabelSet
+from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.load import load_task
 
 LABELS = ("anger", "fear", "joy", "not-safe", "rock and roll")
@@ -100,3 +101,13 @@ def test_what_cannot_be_told_apart_is_refused(answer: object, data: object, said
 def test_macro_f1_is_of_single_labels() -> None:
     with pytest.raises(ValueError, match="needs a set of labels"):
         TaskSpec.model_validate({"name": "t", "train": "t.jsonl", "answer": "labels", "metric": "macro-f1"})
+
+
+@pytest.mark.parametrize(
+    "labels", [("yes", "no"), ("toxic", "non-toxic"), ("Entailment", "not_entailment"), ("A", "B"), ("İYİ", "kötü")]
+)
+def test_a_label_as_it_is_written_is_read_as_one_with_space_around_it(labels: tuple[str, ...]) -> None:
+    for alone in (False, True):
+        kind = Label(labels, alone=alone)
+        for label in labels:
+            assert kind.parse_field(label) == kind.parse_field(f" {label}\n") == label

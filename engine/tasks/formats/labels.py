@@ -50,6 +50,7 @@ class Label:
     _longest_first: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _bare: dict[str, str] = field(init=False, repr=False, compare=False)
     _negated: dict[str, str] = field(init=False, repr=False, compare=False)
+    _spelled: dict[str, str | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         keys = {label: _SEPARATOR.sub(" ", self.plain(label).strip()) for label in self.labels}
@@ -60,6 +61,8 @@ class Label:
         object.__setattr__(self, "_pattern", re.compile(words or r"(?!)"))
         object.__setattr__(self, "_negated", negated)
         object.__setattr__(self, "_bare", {self.plain(label).strip(): label for label in reversed(self.labels)})
+        # Read once: a tag mostly holds a label as it is written.
+        object.__setattr__(self, "_spelled", {label: self._read(label, field=True) for label in self.labels})
         for label in self.labels:
             if (read := self.canonical(label)) != label or keys[label] in ("", *(keys[x] for x in self._before(label))):
                 told = read if read != label else next(x for x in self.labels if keys[x] == keys[label])
@@ -75,7 +78,7 @@ class Label:
         return self._read(text, field=False)
 
     def parse_field(self, text: str, /) -> str | None:
-        return self._read(text, field=True)
+        return self._spelled[text] if text in self._spelled else self._read(text, field=True)
 
     def canonical(self, answer: str, /) -> str | None:
         text = self.plain(answer.strip())
