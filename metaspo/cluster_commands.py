@@ -3,23 +3,12 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from metaspo.console import err
 from metaspo.engine import Prepared
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, run_on, seen_by_all, unpack
 from metaspo.engine.studies import Grid
 
-On = Annotated[
-    str | None,
-    typer.Option(
-        "--on",
-        metavar="ADDRESS",
-        help="Run on the nodes of a Ray cluster: ray://HOST:10001, HOST:6379, or auto on one of them.",
-    ),
-]
 OPTION = "--on"
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from metaspo import tables
-from metaspo.cluster_commands import On, runs_on
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer
@@ -17,13 +16,12 @@ from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.runs.stored import run_data
 from metaspo.engine.strategies import outer_strategy
 from metaspo.overrides import all_overrides
-from metaspo.parameters import Calls, Configs, Json, NamedArguments, Quiet, Sets
+from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
 from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
 from metaspo.run_tables import print_report, print_run
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
-from metaspo.watch_commands import Port, watched
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -93,7 +91,11 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
             progress=display.downloaded,
             warn=display.warn,
         )
-        reports = run_async(watched(running, prepared, port=port) if web else running)
+        if web:
+            from metaspo.watch_commands import watched  # with a web server
+
+            running = watched(running, prepared, port=port)
+        reports = run_async(running)
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:
         tables.print_json(out, [report_data(report) for report in finished])
@@ -107,6 +109,8 @@ def _optimize_on(
     address: str, prepared: list[Prepared], configs: list[Path], options: Sequence[str], *, json: bool, quiet: bool
 ) -> None:
     """Optimize on the nodes of a cluster, and tell what came back."""
+    from metaspo.cluster_commands import runs_on  # with all that studies need
+
     faults = runs_on(address, prepared, configs, options, quiet=quiet)
     done = [item.directory for item, fault in zip(prepared, faults, strict=True) if item.directory and not fault]
     if json:

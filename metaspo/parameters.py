@@ -34,6 +34,18 @@ LatestFinishedRun = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ADDRESS",
+        help="Run on the nodes of a Ray cluster: ray://HOST:10001, HOST:6379, or auto on one of them.",
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, max=65535, help="Port on this machine; 8410, or a free one, if left out."),
+]
 
 
 def in_project(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 
-from metaspo.cluster_commands import On, cells_on
+from metaspo.cluster_commands import cells_on
 from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, RunDirectoryError, find_run
 from metaspo.engine.config.bounds import MAX_CALLS
@@ -28,7 +28,7 @@ from metaspo.engine.studies import (
 )
 from metaspo.engine.studies.grid import MethodTable
 from metaspo.grid_runs import run_cell, run_study
-from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Config, Json, NamedArguments, On, Quiet, RunsFolder
 from metaspo.report_command import pages
 
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what it will need.")]

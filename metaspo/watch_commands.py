@@ -11,14 +11,10 @@ import typer
 from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, Prepared, find_run
 from metaspo.engine.watch import serve_beside, serve_watch
-from metaspo.parameters import RUNS, NamedArguments, RunsFolder
+from metaspo.parameters import RUNS, NamedArguments, Port, RunsFolder
 from metaspo.running import run_async
 
 T = TypeVar("T")
-Port = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=0, max=65535, help="Port on this machine; 8410, or a free one, if left out."),
-]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -15,12 +15,17 @@ LATE: tuple[str, ...] = ("", ".backends", ".cache", ".engine", ".engine.domains"
 LATE += (".engine.tasks.formats", ".scheduling", ".serving")
 
 
-def loaded(code: str, folder: Path) -> set[str]:
-    """The libraries that a process has imported in the end; what it says is passed over."""
+def modules_of(code: str, folder: Path) -> set[str]:
+    """The modules that a process has imported in the end; what it says is passed over."""
     code = f"import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n{code}"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
-    return {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    return {*done.stderr.splitlines()[-1].split()}
+
+
+def loaded(code: str, folder: Path) -> set[str]:
+    """The libraries of them."""
+    return {name.partition(".")[0] for name in modules_of(code, folder)}
 
 
 def loaded_by(command: str, folder: Path) -> set[str]:
@@ -44,6 +49,14 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
 def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
     loaded_by("init .", tmp_path)
     assert loaded_by(command, tmp_path) & spared == set()
+
+
+def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: Path) -> None:
+    code = "sys.argv = ['metaspo', 'optimize', 'no.toml']\nfrom metaspo.cli import main\nmain()"
+    modules = modules_of(code, tmp_path)
+    assert "metaspo.engine.runs.execute" in modules
+    spared = ("metaspo.engine.studies", "metaspo.engine.cluster", "metaspo.engine.watch", "aiohttp.web")
+    assert [name for name in modules if name.startswith(spared)] == []
 
 
 @pytest.mark.parametrize("package", LATE)
