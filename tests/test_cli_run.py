@@ -399,12 +399,12 @@ import asyncio, time
 from pathlib import Path
 
 async def stubborn(prompts, example, call):
+    Path("hangs").touch()
     while True:
-        Path("hangs").touch()
         try:
             await asyncio.sleep(1e8)
         except asyncio.CancelledError:
-            pass
+            Path("holds").touch()
 
 def in_thread(prompts, example, call):
     Path("hangs").touch()
@@ -426,11 +426,10 @@ def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
         [sys.executable, "-m", "metaspo", "optimize", "run.toml"], cwd=project, stderr=subprocess.PIPE, text=True
     )
     try:
-        for _ in range(presses):
-            while not (project / "hangs").exists():
+        for sign in ("hangs", "holds")[:presses]:
+            while not (project / sign).exists():
                 assert running.poll() is None
                 time.sleep(0.005)
-            (project / "hangs").unlink()
             running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=20)
     finally:

@@ -316,7 +316,7 @@ def test_a_module_that_somebody_else_imported_under_that_name_is_not_taken_for_t
 
 def test_a_file_beside_the_config_never_stands_in_for_an_installed_module(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise AssertionError\n", encoding="utf-8")
-    with pytest.raises(TaskError, match="no function 'no_such'"):
+    with pytest.raises(TaskError, match="the installed module 'json' has no 'no_such'"):
         build_metric("json:no_such", base_dir=tmp_path)
 
 
