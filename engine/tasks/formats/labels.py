@@ -91,8 +91,6 @@ class Label:
         return f"Answer with {self.wanted}{', and nothing else' if self.alone else ''}."
 
     def _read(self, text: str, *, field: bool) -> str | None:
-        if text in self.labels:
-            return text
         text = self.plain(text)
         before = _EDGE_NOISE if self.alone else _EDGE_NOISE.replace("!", "")  # "!yes" is how programs deny
         if (bare := self._bare.get(text.lstrip(before).rstrip(_EDGE_NOISE))) is not None:
