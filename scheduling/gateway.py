@@ -257,7 +257,8 @@ class Gateway:
     ) -> None:
         """These were in the store, where somebody has looked, with their `keys` if those are known."""
         target = self._lane(lane)
-        target.doubt.answered_before(hits[-1][0])
+        for request in {request.model: request for request, _ in hits}.values():
+            target.doubt.answered_before(request)
         if not keys and (account.remembers or self._reports_of_hits is not None):
             keys = [request_key(request) for request, _ in hits]
         target.books.hits(account, [completion for _, completion in hits], keys)
@@ -337,7 +338,8 @@ class Gateway:
         return copy_context() if self._reports is not None else None
 
     def _note_hits(self, hits: Sequence[tuple[str, Request, Completion]], *, lane: LaneState, account: Account) -> None:
-        lane.doubt.answered_before(hits[-1][1])
+        for request in {request.model: request for _, request, _ in hits}.values():
+            lane.doubt.answered_before(request)
         lane.books.hits(account, [completion for _, _, completion in hits], [key for key, _, _ in hits])
         self._report_hits(hits, lane=lane, account=account)
 
