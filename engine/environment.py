@@ -4,13 +4,18 @@ import codecs
 import io
 import os
 import re
+import select
 from pathlib import Path
+from typing import Final
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from metaspo.engine.errors import ConfigError
 
+PIPE_WAIT: Final = 10.0
+"""Seconds for which a pipe may say nothing."""
+_MOST: Final = 1_000_000
 _QUOTED = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*['"]""")
 
 
@@ -39,7 +44,7 @@ def _require_closed_quotes(text: str, path: Path) -> None:
 def _text_of(path: Path) -> str:
     """What a file holds, "" if there is none; in UTF-8, or in UTF-16, as the shell of Windows writes files."""
     try:
-        content = path.read_bytes()
+        content = _piped(path) if path.is_fifo() or path.is_char_device() else path.read_bytes()
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if wide else "utf-8-sig")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -48,3 +53,17 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _piped(path: Path) -> bytes:
+    """What comes out of a pipe, as password managers make of `.env`; waited for, but not for ever."""
+    content = b""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+        while len(content) < _MOST:
+            if not select.select([pipe], [], [], PIPE_WAIT)[0]:
+                raise ConfigError(f"{path}: a pipe into which nothing was written for {PIPE_WAIT:.0f} seconds")
+            piece = pipe.read(_MOST)
+            if not piece:
+                return content
+            content += piece
+    raise ConfigError(f"{path}: has no end")

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from world import World
 
 from metaspo.backends import Simulated
-from metaspo.engine import prepare
+from metaspo.engine import environment, prepare
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import Lane, LaneSettings
@@ -279,6 +280,24 @@ def test_a_dotenv_is_read_in_the_encodings_that_editors_and_shells_write(tmp_pat
     (tmp_path / ".env").write_bytes(codecs.BOM_UTF16_LE + b"x")
     with pytest.raises(ConfigError, match="save the file as UTF-8"):
         environment_with_dotenv(tmp_path)
+
+
+def test_a_dotenv_may_be_a_pipe_and_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Password managers write into one as soon as it is read."""
+    os.mkfifo(tmp_path / ".env")
+    with ThreadPoolExecutor() as manager:
+        manager.submit((tmp_path / ".env").write_text, "A_KEY=of a pipe\n")
+        assert environment_with_dotenv(tmp_path)["A_KEY"] == "of a pipe"
+    monkeypatch.setattr(environment, "PIPE_WAIT", 0.0)
+    with pytest.raises(ConfigError, match=r"\.env: a pipe into which nothing was written for 0 seconds"):
+        environment_with_dotenv(tmp_path)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match=r"\.env: has no end"):
+        environment_with_dotenv(tmp_path)
+    (tmp_path / ".env").unlink()
+    (tmp_path / ".env").symlink_to("/dev/null")
+    environment_with_dotenv(tmp_path)
 
 
 def test_a_value_of_a_dotenv_that_has_no_end_is_told_with_its_line(tmp_path: Path) -> None:
