@@ -37,14 +37,26 @@ def sessions_before(directory: RunDirectory, journal: Journal) -> RunView:
 def kept_ledger(
     directory: RunDirectory, books: Account | Purse, *, session: int, spent: Callable[[], Counts]
 ) -> Iterator[None]:
-    """Note with each call what a session has `spent`, and taken out of its budget: one part of a command, or all."""
+    """Note with each call what a session has `spent`, and taken out of its budget: one part of a command, or all.
+
+    That is once for all calls of one turn of the event loop, and before any of them goes out, in a task of its own.
+    """
     ledger = Ledger(directory.ledger, session=session)
+    loop, noting = asyncio.get_running_loop(), False
 
     def note() -> None:
+        nonlocal noting
+        noting = False
         ledger.note(spent(), books.taken())
 
+    def note_soon() -> None:
+        nonlocal noting
+        if not noting:
+            noting = True
+            loop.call_soon(note)
+
     note()
-    books.on_change = note
+    books.on_change = note_soon
     try:
         yield
     finally:
