@@ -1,6 +1,7 @@
 """The known-truth world's models, for packages that search by themselves: every call is counted and paid for."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -24,15 +25,19 @@ class Models:
     Attributes:
         base: questions that the base model was asked, each with its prompts counted once.
         optimizer: calls of the optimizer model.
-        dollars: of both.
     """
 
     world: World
     base: int = 0
     optimizer: int = 0
-    dollars: float = 0.0
     draws: Iterator[int] = field(default_factory=itertools.count)
     _answers: dict[tuple[Message, ...], str] = field(default_factory=dict)
+    _paid: list[float] = field(default_factory=list)
+
+    @property
+    def dollars(self) -> float:
+        """Of both, to the last digit whichever call came first: packages ask from several threads."""
+        return math.fsum(self._paid)
 
     def answer(self, messages: tuple[Message, ...]) -> str:
         """The base model's answer."""
@@ -40,7 +45,7 @@ class Models:
             request = Request(model=BASE, messages=messages)
             text = self._answers[messages] = self.world.base(request)
             self.base += 1
-            self.dollars += SMALL_PRICES.dollars(estimate_usage(request, text))
+            self._paid.append(SMALL_PRICES.dollars(estimate_usage(request, text)))
         return self._answers[messages]
 
     def right(self, pair: PromptPair, example: Example) -> bool:
@@ -50,7 +55,7 @@ class Models:
     def wrote(self, messages: tuple[Message, ...], text: str) -> str:
         """Books a call of the optimizer model; the text that it wrote."""
         self.optimizer += 1
-        self.dollars += LARGE_PRICES.dollars(estimate_usage(Request(model=WRITER, messages=messages), text))
+        self._paid.append(LARGE_PRICES.dollars(estimate_usage(Request(model=WRITER, messages=messages), text)))
         return text
 
 

@@ -20,6 +20,8 @@ def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") 
     if completion.finish_reason != "stop" or "<" not in text:
         return text
     said = orjson.loads(completion.rest).get("stop_reason") if completion.rest else None
+    if isinstance(said, int):
+        return text  # a token ended it
     strings = (said,) if isinstance(said, str) else tuple(stop)
     if not strings:
         return f"{text}</{tag}>" if tag and _leaves_open(text, tag.lower()) else text

@@ -25,7 +25,10 @@ def environment_with_dotenv(*folders: Path) -> dict[str, str]:
     Raises `ConfigError` for a file that cannot be read, and for a value of which it is not known where it ends.
     """
     variables: dict[str, str] = {}
-    for folder in reversed(folders):
+    once: dict[str, Path] = {}  # what comes out of a pipe is not there a second time
+    for folder in folders:
+        once.setdefault(os.path.realpath(folder), folder)
+    for folder in reversed(once.values()):
         text = _text_of(folder / ".env")
         _require_closed_quotes(text, folder / ".env")
         values = dotenv_values(stream=io.StringIO(text))
@@ -63,7 +66,7 @@ def _piped(path: Path) -> bytes:
             if not select.select([pipe], [], [], PIPE_WAIT)[0]:
                 raise ConfigError(f"{path}: a pipe into which nothing was written for {PIPE_WAIT:.0f} seconds")
             piece = pipe.read(_MOST)
-            if not piece:
+            if piece == b"":
                 return content
-            content += piece
+            content += piece or b""  # None where somebody else was faster
     raise ConfigError(f"{path}: has no end")

@@ -16,7 +16,7 @@ from metaspo.engine.cut_tags import with_cut_tag
 STOP = ("END", "</answer>")
 
 
-def ended(text: str, *, reason: str = "stop", by: str = "") -> Completion:
+def ended(text: str, *, reason: str = "stop", by: str | int = "") -> Completion:
     rest = orjson.dumps({"stop_reason": by}).decode() if by else ""
     return Completion(text=text, finish_reason=reason, usage=Usage(1, 1), latency=0.0, rest=rest)
 
@@ -42,6 +42,11 @@ def test_a_stop_string_that_closes_a_tag_is_put_back(text: str, by: str, right: 
     assert with_cut_tag(ended(text, by=by, reason="length"), STOP) == text, "cut off by the limit, not by the string"
     assert with_cut_tag(ended(text), ()) == text
     assert with_cut_tag(ended(text, by=by), ()) == (right if by else text), "the server's own stop string, as it says"
+
+
+def test_an_answer_that_a_token_ended_was_cut_by_no_string() -> None:
+    """vLLM says which one, by its number."""
+    assert with_cut_tag(ended("It is <answer>B", by=128009), STOP, tag="answer") == "It is <answer>B"
 
 
 @pytest.mark.parametrize(

@@ -78,16 +78,18 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
-    4: of strategies that show examples at work, of which none is any more the one that is asked. 3: whoever wrote a
-    prompt that breaks its wording is told so. 2: of `under` and of the strategy "informed".
+    5: of the strategy "informed", whose kinds of prompts turn from round to round. 4: of strategies that show examples
+    at work, of which none is any more the one that is asked. 3: whoever wrote a prompt that breaks its wording is told
+    so. 2: of `under`.
     """
     strategies = {config.inner.strategy, config.outer.strategy}
+    if "informed" in strategies:
+        return 5
     if strategies & SHOWING:
         return SHOWN_TO_OTHERS
     if config.outer.is_set:
         return 3
-    later = config.outer.under != "kept" or "informed" in strategies
-    return 2 if later else 1
+    return 2 if config.outer.under != "kept" else 1
 
 
 def fingerprint_of(identity: object) -> str:

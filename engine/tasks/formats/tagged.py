@@ -44,8 +44,8 @@ def field_reader(kind: Kind) -> Callable[[str], str | None]:
 class Tagged:
     """An answer between `<answer>` and `</answer>`; the last closed tag that can be read counts.
 
-    No closed tag, or none with an answer in it, is malformed: the model was cut off or did not do as asked. (What
-    a stop string took off an answer is put back before, by `engine/cut_tags`.)
+    No closed tag, or none with an answer in it, is malformed: the model was cut off or did not do as asked. (A tag that
+    a stop string may have left open at the end of a whole answer is closed before, by `engine/cut_tags`.)
 
     Attributes:
         inner: what stands between the tags.
