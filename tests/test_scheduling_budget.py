@@ -164,6 +164,14 @@ def test_a_cap_on_calls_is_used_to_the_last_one() -> None:
     run_virtual(main())
 
 
+def test_whoever_writes_a_purse_down_hears_of_what_is_set_aside_and_of_what_it_came_to() -> None:
+    purse, heard = Purse(Budget(calls=2)), list[Cost]()
+    purse.on_change = lambda: heard.append(purse.taken())
+    assert purse.reserve(Cost(1, 100, 0.0))
+    purse.settle(Cost(1, 100, 0.0), Cost(1, 30, 0.0))
+    assert heard == [Cost(1, 100, 0.0), Cost(1, 30, 0.0)]
+
+
 def test_a_call_waits_for_what_others_may_give_back() -> None:
     """Worst cases of four calls do not fit together, but one after the other all do."""
 
