@@ -181,7 +181,7 @@ def test_what_is_told_of_a_call_that_hangs_says_how_long_and_which_it_was() -> N
     rig = rig_with_two_out("time")
     told = [event for event in rig.events if isinstance(event, Retried)]
     assert [(event.attempt, event.wait, event.reason) for event in told] == [
-        (1, 0.0, "lane gave no answer for 4.08 seconds.")
+        (1, 0.0, f"lane gave no answer for {limit():.2f} seconds.")
     ]
 
 
