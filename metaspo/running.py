@@ -65,7 +65,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     A SIGTERM or SIGHUP after it is passed over: what the first one began, as a server's last answers, is not cut off.
     Raises `KeyboardInterrupt` for all of them.
     """
-    cancelled = False
+    cancelled = hurried = False
 
     async def with_signals() -> T:
         nonlocal cancelled
@@ -79,6 +79,10 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             cancelled = True
             raise
+        except KeyboardInterrupt:
+            if hurried:  # it hit a task that this one waits for, and has ended the loop already
+                raise asyncio.CancelledError from None
+            raise
 
     raise_limit()
     gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
@@ -88,6 +92,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         except KeyboardInterrupt:
             if cancelled:
                 raise
+            hurried = True
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not cut off what is said of the second
             last_resort.start()
             raise HurriedInterrupt from None

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from metaspo.console import HurriedInterrupt
+from metaspo.engine.gather import gather
 from metaspo.running import run_async
 
 
@@ -77,6 +78,25 @@ def test_a_ctrl_c_after_the_first_signal_is_immediate(
     try:
         with pytest.raises(HurriedInterrupt):
             run_async(_cancelled_by(first, then="SIGINT"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+def test_a_ctrl_c_that_hits_a_task_whose_end_another_one_waits_for_is_immediate_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, *, uvloop: bool
+) -> None:
+    async def hit() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        await gather([hit()])
+
+    _choose_loop(monkeypatch, uvloop=uvloop)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(HurriedInterrupt):
+            run_async(main())
     finally:
         signal.signal(signal.SIGINT, before)
 
