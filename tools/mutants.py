@@ -4,10 +4,11 @@
     python tools/mutants.py scheduling --suite simulation     # only the seeds of the simulation, --seeds N
     python tools/mutants.py scheduling/budget.py --sample 0   # all mutants of one module
 
-Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, the
-quickest of its own room first, until one fails. Which tests these are is found by running the default tests once,
-traced; files of tests that have changed since are run so again, and with `--map` all are. Prints how many were killed,
-by folder, and every survivor. Those that change nothing are listed in `mutants_equivalent.toml`.
+Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, those
+that import its module and the quickest of its own room first, until one fails. Which tests these are is found by
+running the default tests once, traced; files of tests that have changed since are run so again, and with `--map` all
+are. Prints how many were killed, by folder, and every survivor. Those that change nothing are listed in
+`mutants_equivalent.toml`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -26,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -66,6 +69,7 @@ PRELOADED = [
 QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
 SLOWER = 10.0  # times the traced run's time, and so many seconds more, is a hang: other programs may run beside
 START = 20.0
+AT_ONCE = 40  # files of tests that are traced before the map is written: who stops it goes on from there
 Fate = Literal["killed", "hangs", "survived", "not covered"]
 
 
@@ -77,29 +81,41 @@ class Coverage:
     tests: dict[str, list[str]]
 
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
-        """The tests for a mutant, so many seconds of them: those of its own room first, of these the quickest.
+        """The tests for a mutant, so many seconds of them: first those of files that import its module by name, then
+        those of its own room, of these the quickest.
 
         What nothing in this process enters may run in another one, which the tests of its module start; or it was
         written since they were traced, and meets those of its folder.
         """
         parts = Path(mutant.file).with_suffix("").parts
+        own = importing(".".join(("metaspo", *parts)))
         tests = (
             self.tests.get(f"{mutant.file}:{mutant.function}")
-            or self._beginning(f"tests/test_{'_'.join(parts)}.py::")
+            or self._beginning(*own, f"tests/test_{'_'.join(parts)}.py::")
             or self._beginning(f"tests/test_{parts[0]}_")
         )
         room = tuple(f"tests/test_{name}" for name in parts)
         chosen: list[str] = []
         total = 0.0
-        for test in sorted(tests, key=lambda test: (not test.startswith(room), self.seconds[test])):
+        for test in sorted(
+            tests, key=lambda test: (not test.startswith(own), not test.startswith(room), self.seconds[test])
+        ):
             total += self.seconds[test]
             if total > seconds and chosen:
                 break
             chosen.append(test)
         return chosen
 
-    def _beginning(self, start: str) -> list[str]:
-        return [test for test in self.seconds if test.startswith(start)]
+    def _beginning(self, *starts: str) -> list[str]:
+        return [test for test in self.seconds if test.startswith(starts)]
+
+
+@cache
+def importing(module: str) -> tuple[str, ...]:
+    """How the tests begin whose file imports a module by its own name."""
+    found = re.compile(rf"^(?:from|import) {re.escape(module)}\b(?!\.)", re.MULTILINE)
+    files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if found.search(path.read_text("utf-8"))]
+    return tuple(f"tests/{path.name}::" for path in files)
 
 
 class Tree:
@@ -225,21 +241,25 @@ def by_simulation(tree: Tree, seeds: int) -> Callable[[Mutant, Tree], Fate]:
 
 def traced(trees: Sequence[Tree], *, again: bool) -> Coverage:
     """What the default tests enter, from `MAP`, after the files that have changed since were run (or all, `again`)."""
-    files = {f"tests/{path.name}": _digest(path) for path in sorted((ROOT / "tests").glob("test_*.py"))}
+    digests = {f"tests/{path.name}": _digest(path) for path in sorted((ROOT / "tests").glob("test_*.py"))}
     before = {} if again or not MAP.exists() else json.loads(MAP.read_text(encoding="utf-8"))
     then: dict[str, str] = before.get("files", {})
-    changed = [file for file, digest in files.items() if then.get(file) != digest]
-    kept = {file for file, digest in then.items() if files.get(file) == digest}
+    changed = [file for file, digest in digests.items() if then.get(file) != digest]
+    kept = {file for file, digest in then.items() if digests.get(file) == digest}
     seconds = {test: took for test, took in before.get("seconds", {}).items() if _file(test) in kept}
     tests = {
         name: [test for test in entering if _file(test) in kept] for name, entering in before.get("tests", {}).items()
     }
-    for part in trace(changed, trees) if changed else ():
-        seconds.update(part.seconds)
-        for name, entering in part.tests.items():
-            tests.setdefault(name, []).extend(entering)
     MAP.parent.mkdir(exist_ok=True)
-    MAP.write_text(json.dumps({"files": files, "seconds": seconds, "tests": tests}), encoding="utf-8")
+    for start in range(0, len(changed), AT_ONCE):
+        files = changed[start : start + AT_ONCE]
+        for part in trace(files, trees):
+            seconds.update(part.seconds)
+            for name, entering in part.tests.items():
+                tests.setdefault(name, []).extend(entering)
+        kept.update(files)
+        known = {"files": {file: digests[file] for file in sorted(kept)}, "seconds": seconds, "tests": tests}
+        MAP.write_text(json.dumps(known), encoding="utf-8")
     return Coverage(seconds, tests)
 
 
