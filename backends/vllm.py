@@ -21,7 +21,6 @@ from metaspo.backends.gpus import VISIBLE
 from metaspo.backends.last_words import TAIL, last_words
 from metaspo.backends.model_files import models_folder
 from metaspo.backends.openai_compatible import OpenAICompatible
-from metaspo.backends.secrets import hold_secret
 from metaspo.backends.started import LocalServerFailed, StartedServer
 
 RESTARTS: Final = 3  # of one replica ...
@@ -172,7 +171,6 @@ class VllmReplica(StartedServer):
     async def _launch_at(self, program: str, port: int) -> OpenAICompatible | None:
         """A process that answers at a port; None if it ends first. Raises `LocalServerFailed` where it does neither."""
         key = secrets.token_urlsafe(24)
-        hold_secret(key)
         await self._stop()
         self._process = await self._spawn([program, *self._settings.arguments(port=port)[1:]], key)
         client = OpenAICompatible(f"http://127.0.0.1:{port}/v1", api_key=key, name=self.name)

@@ -9,7 +9,7 @@ Everything here is synchronous and takes the time as an argument (seconds).
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.allowance import Allowance
@@ -20,7 +20,8 @@ from metaspo.scheduling.window import SLACK, Bucket
 RAMP_CUT = 0.7  # of the rate at which the provider said `slow_down`
 RAMP_GROWTH = 1.5  # per RAMP_PERIOD, as the provider's rule has it
 RAMP_PERIOD = 900.0
-RAMP_OVER = 4.0  # times the rate that was too much: the ramp is forgotten
+RAMP_OVER = 4.0  # times the rate that was too much: the ramp is over
+RAMP_LASTS = RAMP_PERIOD * log(RAMP_OVER / RAMP_CUT, RAMP_GROWTH)
 RAMP_COOL_DOWN = 15.0  # one storm of refusals cuts once
 OVERDRAWN = 0.4  # seconds of the limit that we went over before a refusal; over the time that took: our excess
 MIN_SQUEEZE, MAX_SQUEEZE = 0.01, 0.1  # the pace goes down by that excess, within these bounds ...
@@ -219,12 +220,11 @@ class RateLimits:
 
     def _ramp_wait(self, now: float) -> float:
         assert self._ramp is not None
-        growth = RAMP_GROWTH ** ((now - self._ramp_since) / RAMP_PERIOD)
-        if growth * RAMP_CUT >= RAMP_OVER:
-            self._ramp = None
+        since = now - self._ramp_since
+        if since >= RAMP_LASTS:
             return 0.0
         wait = self._ramp.wait(1, now)
-        self._ramp.rate = self._ramp_base * growth
+        self._ramp.rate = self._ramp_base * RAMP_GROWTH ** (since / RAMP_PERIOD)
         return wait
 
 

@@ -17,8 +17,6 @@ class Stopwatch:
 
     def run(self, running: bool, now: float) -> None:
         """Let it run from now on, or stop it."""
-        if running == self.running:
-            return
         if self.running:
             self._seconds += now - self._since
         self._since, self.running = now, running

@@ -26,6 +26,7 @@ from test_backends_local import wait_until_gone
 from metaspo.backends import ConnectionLost, LocalServerFailed, Message, Request, Unreachable, watchdog
 from metaspo.backends.gpus import gpus_there, share_out
 from metaspo.backends.last_words import last_words
+from metaspo.backends.secrets import BLOT, without_held
 from metaspo.backends.vllm import RESTARTS, VllmReplica, VllmSettings, free_port, vllm_replicas
 
 MODEL = "owner/some-model"
@@ -61,7 +62,7 @@ async def answer(server: VllmReplica) -> str:
 
 
 async def test_it_is_started_with_its_own_port_key_and_gpus(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
-    """The key stands neither among the arguments nor in the log; calls and gauges go to it."""
+    """The key stands neither among the arguments nor in the log, its own or ours; calls and gauges go to it."""
     fake: Installed = put()
     async with open_replica(replica(tmp_path, gpus=("2", "GPU-7"))) as server:
         assert (await server.probe()).models == (MODEL,)
@@ -74,6 +75,7 @@ async def test_it_is_started_with_its_own_port_key_and_gpus(put: Any, tmp_path: 
     assert start["gpus"] == "2,GPU-7"
     assert start["key"] not in said
     assert start["key"] not in server.log_path.read_text()
+    assert without_held(f"it says {start['key']}") == f"it says {BLOT}"
     assert server.log_path == tmp_path / "logs" / "vllm-owner-some-model-0.log"
     await wait_until_gone(start["pid"])
 

@@ -313,6 +313,21 @@ async def test_info_and_prune_go_by_model_and_run(redis_server: RealRedis) -> No
     assert [group.model for group in cache_info(maintained).groups] == ["b"]
 
 
+def open_sockets() -> set[str]:
+    """Of this process."""
+    files = Path("/proc/self/fd").iterdir()
+    return {target for file in files if file.is_symlink() and (target := str(file.readlink())).startswith("socket:")}
+
+
+def test_who_has_looked_after_a_server_lets_go_of_it(redis_server: RealRedis) -> None:
+    """Its connection is closed, not left to whoever collects what is not used any more."""
+    before, maintenance = open_sockets(), RedisMaintenance(redis_server.url)
+    assert maintenance.exists()
+    assert len(open_sockets() - before) == 1
+    maintenance.close()
+    assert open_sockets() <= before
+
+
 async def test_answers_move_between_a_folder_and_a_server(redis_server: RealRedis, tmp_path: Path) -> None:
     """By a snapshot, both ways, word for word; what is there stays."""
     entries = {make_key(n): make_entry(str(n), created=float(n)) for n in range(500)}

@@ -1,19 +1,23 @@
 """What candidates race on: rows that weigh what they do in the score, each once, in an order of the candidate's own."""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import chain
 from statistics import fmean
+from typing import cast
 
+import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine_racing import Column, outcome_of
 
-from metaspo.engine.evaluation.evaluation import CHUNK
+from metaspo.engine.evaluation.evaluation import CHUNK, Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.selection.betting import Wager
 from metaspo.engine.selection.objective import ScoredPrompt
-from metaspo.engine.selection.pruning import hard_and_easy
+from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest, hard_and_easy
 from metaspo.engine.selection.race import WAVE_ROWS, Race, RaceDesign
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -145,3 +149,54 @@ def test_the_hard_examples_are_those_that_were_not_wholly_right() -> None:
     outcomes = tuple(map(outcome_of, [1.0, 0.5, None, 1.0, 0.0]))
     card = Scorecard(task="", pair=PromptPair("", ""), outcomes=outcomes, score=0.5)
     assert hard_and_easy(card) == ([1, 2, 4], [0, 3])
+
+
+class Losing(Contest):
+    """A candidate is out for good at its second answer."""
+
+    watched = True
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def on_answers(self, number: int) -> None:
+        self._looks += 1
+
+    def has_lost(self, _number: int) -> bool:
+        return self._looks > 2  # once at what the cache has
+
+    def cannot_win(self, _number: int) -> bool:
+        return False
+
+    def violation(self, _number: int) -> str:
+        return ""
+
+
+class OneByOne:
+    """Examples that are answered one after the other, as long as nobody takes them back."""
+
+    def __init__(self, examples: int) -> None:
+        self.missing = examples
+
+    async def recall(self) -> None:
+        """The cache has none."""
+
+    async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None]) -> None:
+        for _ in chain.from_iterable(rows for _, rows in parts):
+            self.missing -= 1
+            on_answers()
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_candidate_is_looked_at_with_each_answer_and_what_is_out_is_taken_back_at_once() -> None:
+    """The rest costs nothing."""
+    evaluation = OneByOne(9)
+    run = CandidateRun(
+        number=1,
+        evaluations=[cast("Evaluation", evaluation)],
+        stages=[[[((), range(5))]], [[((), range(4))]]],
+        contest=Losing(),
+        gate=CacheFirstGate(1),
+    )
+    assert await run.score() is None
+    assert evaluation.missing == 7

@@ -211,16 +211,22 @@ class SlowClaims:
 
     def __init__(self) -> None:
         self.held: set[str] = set()
+        self.asked = 0  # that have not heard yet
 
     async def claim_many(self, keys: Collection[str]) -> set[str]:
         self.held |= set(keys)
-        await asyncio.sleep(1)
+        self.asked += 1
+        try:
+            await asyncio.sleep(1)
+        finally:
+            self.asked -= 1
         return set(keys)
 
     async def renew(self, keys: Collection[str]) -> None:
         """They last."""
 
     def release(self, keys: Collection[str]) -> None:
+        assert not self.asked, "else a claim might come after it was given back"
         self.held -= set(keys)
 
 

@@ -223,6 +223,7 @@ def test_traffic_that_grew_too_fast_goes_on_from_what_it_was_until_four_times_th
         over += 1.0
     assert spacing(over - 1.0) == pytest.approx(1 / RAMP_OVER, rel=0.01)
     assert spacing(over) == 0.0
+    assert spacing(1e9) == 0.0, "after decades too, in which half as much again is no number any more"
     limits.slow_down(60.0 + RAMP_COOL_DOWN)
     assert spacing(75.0) == pytest.approx(60 / (45 * RAMP_CUT), rel=0.05)
     idle = RateLimits()

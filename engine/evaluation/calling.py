@@ -64,7 +64,7 @@ class CodeRun:
         self._end: BaseException | None = None  # what no code may keep to itself
         self._over = False
         self._task: asyncio.Task[Any] | None = None
-        self._calling: set[asyncio.Task[Any]] = set()  # others of the code's that wait for an answer
+        self._calling: set[asyncio.Task[Any]] = set()  # that wait for an answer
 
     @property
     def usage(self) -> Usage:
@@ -149,8 +149,8 @@ class CodeRun:
             raise RuntimeError(f"{code.what} {code.name!r} calls after it has answered, or was given up")
         self._asked += 1
         task = asyncio.current_task()
-        if task is not None and task is not self._task:
-            self._calling.add(task)
+        assert task is not None
+        self._calling.add(task)
         try:
             if self._asked > code.max_calls:
                 raise ProgramError(
