@@ -260,6 +260,7 @@ class Oracle:
         new = self.adopted(kept, best, nodes) if chosen else kept
         if chosen and self.config.outer.shared and not given and not self.shared(nodes, kept, new):
             self.plain = plain
+            self.beam = self.beam_without(ranking, starts)
             score = self.meta(starts[0][1])
             told = {"address": address, "system": system, "chosen": 0, "score": score, "unshared": chosen}
             self.selections[address] = told
@@ -267,6 +268,16 @@ class Oracle:
         self.beam = [(prompt, scored) for _, prompt, scored in ranking[1:]]
         self.selections[address] = {"address": address, "system": best, "chosen": chosen, "score": self.meta(nodes)}
         return best, new
+
+    def beam_without(
+        self, ranking: list[tuple[int, str, Kept]], starts: list[tuple[str, Kept]]
+    ) -> list[tuple[str, Kept]]:
+        """What is kept beside the present system prompt where a better one was passed over: nothing above it."""
+        bar = self.system_rank(*starts[0])
+        below = [(prompt, scored) for _, prompt, scored in ranking if self.system_rank(prompt, scored) >= bar]
+        there = dict([*starts, *below])
+        order = sorted(there, key=lambda prompt: self.system_rank(prompt, there[prompt]))
+        return [(prompt, there[prompt]) for prompt in order if prompt != starts[0][0]][: self.config.outer.keep - 1]
 
     def shared(self, nodes: Kept, kept: Kept, new: Kept) -> bool:
         """Whether tasks have gained more without the one that gained most than the best user prompts lose."""

@@ -196,11 +196,12 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
-def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says() -> None:
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(keep: int) -> None:
     passed_over, adopted = 0, 0
     for world in range(24):
-        outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True}
-        config = make_config({"seed": world, "iterations": 2, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
+        outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True, "keep": keep}
+        config = make_config({"seed": world, "iterations": 3, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
         tasks = tasks_of(3)
         oracle = Oracle(config, list(tasks), World(world).answer)
         if not is_gradable(oracle):

@@ -25,7 +25,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime import priorities
 from metaspo.engine.runtime.barrier import gather_timed
 from metaspo.engine.runtime.context import RunContext
-from metaspo.engine.selection.objective import Objective, ScoredPrompt
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
 from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 from metaspo.engine.selection.shared_gain import by_task, is_shared
 from metaspo.engine.strategies.proposers import Given
@@ -70,7 +70,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
     if winner.position > 0:
         new = await _adopt(new, winner, held)
         if iteration and table.shared and not _shares(state, new, winner):
-            unshared, new, winner = winner.position, _passed_over(state, held, winner.prompt), held.old[0]
+            unshared, new, winner = winner.position, _passed_over(state, held), held.old[0]
         else:
             _note_optimism(held)
     elif candidates:
@@ -89,10 +89,17 @@ def _shares(state: RunState, new: RunState, winner: ScoredPrompt) -> bool:
     return is_shared(scores, state.first, weights, best_change=new.best_score - state.best_score)
 
 
-def _passed_over(state: RunState, held: Round, prompt: str) -> RunState:
-    """The state as it was, with what was tried: the best candidate among what was not kept."""
-    tried = (replace(each, score=None) if each.prompt == prompt else each for each in held.tried)
-    return replace(state, tried=tuple(tried))
+def _passed_over(state: RunState, held: Round) -> RunState:
+    """The state as if the best candidate had not been proposed: others below the incumbent may join the beam.
+
+    One above it was looked at no further, and what is in the beam is never better than the incumbent.
+    """
+    incumbent, kept = held.old[0], [scored for scored in held.best.kept() if scored.position > 0]
+    below = [scored for scored in kept if scored.rank > incumbent.rank]
+    _, *beam = KeepBest(held.setup.keep, [*held.old, *below]).kept()
+    lost = {scored.prompt for scored in kept} - {scored.prompt for scored in beam}
+    tried = (replace(each, score=None) if each.prompt in lost else each for each in held.tried)
+    return replace(state, tried=tuple(tried), beam=tuple(beam))
 
 
 async def _adopt(state: RunState, winner: ScoredPrompt, held: Round) -> RunState:
