@@ -9,6 +9,7 @@ from world import World, make_config, make_task
 
 from metaspo.backends import Request
 from metaspo.engine.strategies.informed import KINDS
+from metaspo.engine.strategies.texts import Texts
 
 FIRST = "You are a helpful assistant."
 ONE_TASKS = "One task's"  # mends one task, and costs what stands in better user prompts
@@ -38,7 +39,8 @@ class Scripted(World):
     def optimizer(self, request: Request) -> str:
         """An analysis and a prompt."""
         text = request.messages[-1].content
-        kind = next((number for number, kind in enumerate(KINDS) if kind in text), 0)
+        kinds = (Texts("informed").text("kinds", kind, {}) for kind in KINDS)
+        kind = next((number for number, kind in enumerate(kinds) if kind in text), 0)
         prompt = self.proposed[kind % len(self.proposed)]
         if "ONE task" in request.messages[0].content:
             prompt = "Better: {question}"

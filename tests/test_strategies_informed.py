@@ -1,8 +1,10 @@
 """The informed strategy: what the optimizer model is told, which failures it sees, what is no proposal."""
 
 import re
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ from metaspo.engine.strategies import (
     inner_strategy,
 )
 from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, fault_in, stratified
+from metaspo.engine.strategies.texts import TAGS, Texts
 from metaspo.engine.tasks import Example, Failure
 
 T = TypeVar("T")
@@ -112,7 +115,7 @@ async def test_candidates_are_asked_for_different_kinds_of_prompts_within_a_roun
         ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
         tried = tuple(Tried(f"{number} {{question}}") for number in range(before))
         await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), candidate=candidate, tried=tried))
-        return next(kind for kind in KINDS if kind in ask.asked[1])
+        return next(kind for kind in KINDS if Texts("informed").text("kinds", kind, {}) in ask.asked[1])
 
     assert [await kind(candidate=number, before=0) for number in (1, 2, 3)] == list(KINDS)
     assert [await kind(candidate=1, before=rounds) for rounds in (0, 1, 2)] == list(KINDS)
@@ -224,6 +227,14 @@ async def test_texts_of_ones_own_stand_in_the_place_of_metaspos() -> None:
         ({"user": {"rol": "x"}}, "[user] has no text 'rol'"),
         ({"user": {"role": "for $modell"}}, "nothing fills in $modell"),
         ({"both": {"right": "costs $ 5"}}, "stands for itself as $$"),
+        ({"user": {"global": "x"}}, "[user] has no text 'global'"),
+        ({"rules": {"role": "x"}}, "[rules] has no text 'role'"),
+        ({"system": {"role": " "}}, "[system] role: is empty"),
+        ({"both": {"analyze": ""}}, "[both] analyze: is empty"),
+        ({"both": {"wrong": "It was wrong."}}, "[both] wrong: nothing is filled in; there is $question, $response"),
+        ({"both": {"wrong": "$question, read as {prediction}"}}, "{prediction} is filled in where it is written $pred"),
+        ({"both": {"analyze": "What of $facts?"}}, "does not ask for <findings>, from which the answer is read"),
+        ({"user": {"generate": "Mend it: $findings"}}, "does not ask for <new_prompt>"),
     ],
 )
 def test_texts_that_cannot_be_used_are_named(texts: dict[str, dict[str, str]], why: str) -> None:
@@ -238,10 +249,34 @@ def test_a_config_names_the_file_of_its_texts(tmp_path: Path) -> None:
         'options = {texts = "mine.toml"}\n[[tasks]]\nname = "a"\ntrain = "a.jsonl"\n',
         encoding="utf-8",
     )
-    with pytest.raises(ConfigError, match=r"outer.options.texts: .*mine.toml cannot be read"):
+    with pytest.raises(ConfigError, match=r"outer.options.texts: .*mine.toml: cannot be read"):
         load_config(path)
+    for written, why in [("", "holds no text"), ("[user]\n", "holds no text"), ('role = "x"', "stands in no table")]:
+        (tmp_path / "mine.toml").write_text(written, encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"outer.options.texts: .*mine.toml: .*{why}"):
+            load_config(path)
     (tmp_path / "mine.toml").write_text('[system]\nrole = "You write."\n', encoding="utf-8")
     assert load_config(path).outer.options == {"texts": {"system": {"role": "You write."}}}
+
+
+async def test_whatever_the_optimizer_is_told_may_be_in_words_of_ones_own() -> None:
+    own = tomllib.loads(files("metaspo.engine.strategies").joinpath("informed.toml").read_text(encoding="utf-8"))
+    marked = {
+        table: {
+            name: re.sub(r"(?<![$<{/\w])[A-Za-z]\w*(?![\w>}])", "mot", text) if not TAGS.search(text) else text
+            for name, text in texts.items()
+        }
+        for table, texts in own.items()
+    }
+    marked["both"]["analyze"] = "$facts $wrong $kept $tried <findings>"
+    marked["both"]["generate"] = "$facts $wrong $kept $tried $prompts $kind $rules $findings <new_prompt>"
+    tried = (Tried("Mot. {question}", score=0.5), Tried("Mot mot. {question}", gate=0.5), Tried("Mot 2. {question}"))
+    for failures in (BOTH_WAYS, [replace(BOTH_WAYS[0], feedback="mot")]):
+        ask = Optimizer("?", "<findings>Mot.</findings>", "?", "<new_prompt>Mot. {question}</new_prompt>")
+        task = replace(view("mot", failures=failures), answer_rule="mot")
+        await InformedInner(texts=marked).propose(inner(ask, task, system_prompt="mot", tried=tried))
+        said = set(re.findall(r"(?<![<{/\w])[A-Za-z]+(?![\w>}])", "\n".join(ask.asked)))
+        assert said <= {"mot", "Mot", "question", "said", "easy", "formal", "casual", "outcome", "findings"}
 
 
 async def test_no_failures_are_no_question() -> None:

@@ -89,14 +89,23 @@ def with_texts(raw: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
         key = f"{loop}.options.texts"
         table = raw.get(loop)
         options = table.get("options") if isinstance(table, Mapping) else None
-        if isinstance(options, Mapping) and isinstance(name := options.get("texts"), str):
-            if not (folder / name).is_file():
-                raise ConfigError(f"{key}: {folder / name} cannot be read: no such file")
-            try:
-                changed[key] = read_toml(folder / name)
-            except ConfigError as error:
-                raise ConfigError(f"{key}: {error}") from error
+        if isinstance(options, Mapping) and isinstance(name := options.get("texts", {}), str):
+            changed[key] = _tables_of_texts(folder / Path(name).expanduser(), key=key)
+        elif isinstance(options, Mapping) and not isinstance(name, Mapping):
+            raise ConfigError(f"{key}: is the name of a TOML file")
     return with_overrides(raw, changed)
+
+
+def _tables_of_texts(path: Path, *, key: str) -> dict[str, Any]:
+    try:
+        tables = read_toml(path)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    if not any(tables.values()):
+        raise ConfigError(f"{key}: {path}: holds no text")
+    if loose := [name for name, table in tables.items() if not isinstance(table, Mapping)]:
+        raise ConfigError(f"{key}: {path}: '{loose[0]}' stands in no table, such as [system] or [both]")
+    return tables
 
 
 def parse_config(

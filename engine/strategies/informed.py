@@ -34,12 +34,7 @@ from metaspo.engine.tasks.base import Example
 TRIED = 5  # prompts of earlier rounds that are shown
 COUNTED = 8  # kinds of errors that are counted for each task
 QUOTED = 40  # characters in a row of a question that make a quote
-UNREADABLE = "(not in the required form)"
-KINDS = (
-    "Let it be one or two plain sentences.",
-    "Let it be a few numbered steps.",
-    "Let it be a role, and what somebody in it pays attention to.",
-)
+KINDS = ("sentence", "steps", "role")  # of prompts that are asked for, in turn
 REFUSAL = re.compile(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
 UNFILLED = re.compile(
     r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]{0,300}\]|<(insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
@@ -96,8 +91,7 @@ class _Informed:
             "kept": join_blocks([_right(texts, example, level) for examples in kept.values() for example in examples]),
             "tried": texts.text(level, "tried", {"tried": join_blocks(tried)}) if tried else "",
             "words": str(self.words),
-            "kind": KINDS[(len(context.tried) + context.candidate - 1) % len(KINDS)],
-            "form": "It works together with the prompts that stay as they are.",
+            "kind": texts.text("kinds", KINDS[(len(context.tried) + context.candidate - 1) % len(KINDS)], {}),
         }
         read_findings = _telling(texts, level, lambda said: read_tag(said, "findings"))
         findings = await context.ask("analyze", _messages(texts, level, "analyze", slots), read_findings)
@@ -196,22 +190,15 @@ def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable
 
 def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     """A prompt that was tried, and what came of it."""
-    if tried.score is not None:
-        outcome = f"{tried.score:.0%}, kept then"
-    elif tried.gate is not None:
-        outcome = f"{tried.gate:.0%} on a few examples, no better than what it came from"
-    else:
-        outcome = "not kept" if tried.at_most is None else f"at most {tried.at_most:.0%}, not kept"
-    return texts.text(level, "attempt", {"outcome": outcome, "prompt": tried.prompt})
+    scores = {"kept": tried.score, "gate": tried.gate, "at_most": tried.at_most}
+    known = [(name, f"{score:.0%}") for name, score in scores.items() if score is not None]
+    name, score = next(iter(known), ("not_kept", ""))
+    slots = {"outcome": texts.text("outcomes", name, {"score": score}), "prompt": tried.prompt}
+    return texts.text(level, "attempt", slots)
 
 
 def _facts(texts: Texts, task: TaskView, level: Level) -> str:
     wrong, whole = len(task.failures), len(task.train)
-    read = Counter((failure.example.answers[0], failure.prediction or UNREADABLE) for failure in task.failures)
-    labels = Counter(example.answers[0] for example in task.train)
-    counted = [
-        f'- "{right}" read as "{said}": {count} of {labels[right]}' for (right, said), count in read.most_common(8)
-    ]
     malformed = sum(failure.prediction is None for failure in task.failures)
     slots = {
         "name": task.name,
@@ -219,18 +206,33 @@ def _facts(texts: Texts, task: TaskView, level: Level) -> str:
         "right": str(whole - wrong),
         "all": str(whole),
         "answer_rule": task.answer_rule,
-        "expected": "\n".join(["Errors by right answer and what was read:", *counted]) if counted else "No errors.",
-        "malformed": f"{malformed} of {whole} answers could not be read.",
+        "errors": _errors(texts, task, level),
+        "malformed": texts.text(level, "malformed", {"count": str(malformed), "all": str(whole)}),
         "user_prompt": task.user_prompt,
     }
     return texts.text(level, "task", slots)
+
+
+def _errors(texts: Texts, task: TaskView, level: Level) -> str:
+    """The most frequent errors, by right answer and what was read."""
+    read = Counter((failure.example.answers[0], _read_as(texts, failure, level)) for failure in task.failures)
+    labels = Counter(example.answers[0] for example in task.train)
+    counts = [
+        texts.text(level, "error", {"right": right, "read": said, "count": str(count), "all": str(labels[right])})
+        for (right, said), count in read.most_common(COUNTED)
+    ]
+    return texts.text(level, "errors", {"counts": "\n".join(counts)}) if counts else texts.text(level, "no_errors", {})
+
+
+def _read_as(texts: Texts, failure: Failure, level: Level) -> str:
+    return failure.prediction if failure.prediction is not None else texts.text(level, "unreadable", {})
 
 
 def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
     slots = {
         "question": failure.example.asked,
         "response": failure.response.strip(),
-        "prediction": failure.prediction if failure.prediction is not None else UNREADABLE,
+        "prediction": _read_as(texts, failure, level),
         "answers": " or ".join(failure.example.answers),
         "feedback": f"{texts.text(level, 'feedback', {'feedback': failure.feedback})}\n" if failure.feedback else "",
     }

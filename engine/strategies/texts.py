@@ -1,5 +1,6 @@
 """Texts for the optimizer model, one TOML file a strategy: tables by level, `$slots` filled in."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from metaspo.engine.strategies.meta_prompts import Level, fill
 from metaspo.engine.suggest import nearest
 
 Changed = Mapping[str, Mapping[str, str]]  # texts of a user's own, by table and name
-Section = Level | Literal["rules"]
+Section = Level | Literal["rules", "kinds", "outcomes"]
+LEVELS = ("user", "system", "both")  # tables whose texts any of them may have
+TAGS = re.compile(r"between <(\w+)> and </\1>")  # that an answer is read from
 
 
 @cache
@@ -46,30 +49,40 @@ class Texts:
 
 
 def check_changed(strategy: str, changed: Changed) -> Changed:
-    """The texts themselves. Raises `ValueError` for one, or a slot, that the strategy does not have."""
+    """The texts themselves. Raises `ValueError` for one that the strategy does not have, or could not use."""
     tables = _texts(strategy)
+    shared = {name: text for section in LEVELS for name, text in tables.get(section, {}).items()}
     for section, table in changed.items():
         if section not in tables:
             raise ValueError(f"there is no table [{section}]{nearest(section, tables)}; known: {', '.join(tables)}")
-        shared = {} if section == "rules" else {name: text for of in tables.values() for name, text in of.items()}
-        defined = {**shared, **tables[section]}
+        defined = {**shared, **tables[section]} if section in LEVELS else tables[section]
         for name, text in table.items():
             if name not in defined:
                 raise ValueError(
                     f"[{section}] has no text '{name}'{nearest(name, defined)}; known: {', '.join(defined)}"
                 )
-            _check_slots(f"[{section}] {name}", text, defined[name])
+            _check_text(f"[{section}] {name}", text, defined[name], whole=section in LEVELS and name == "role")
     return changed
 
 
-def _check_slots(where: str, text: str, original: str) -> None:
+def _check_text(where: str, text: str, original: str, *, whole: bool) -> None:
+    """Raises `ValueError`. One that stands within others may be empty: then it is left out."""
     template, slots = Template(text), Template(original).get_identifiers()
+    there = ", ".join(f"${slot}" for slot in slots) or "none"
     if not template.is_valid():
         raise ValueError(f"{where}: a $ stands for itself as $$")
-    if unknown := [slot for slot in template.get_identifiers() if slot not in slots]:
-        raise ValueError(
-            f"{where}: nothing fills in ${unknown[0]}; there is {', '.join(f'${s}' for s in slots) or 'none'}"
-        )
+    filled = template.get_identifiers()
+    if unknown := [slot for slot in filled if slot not in slots]:
+        raise ValueError(f"{where}: nothing fills in ${unknown[0]}; there is {there}")
+    if braces := [slot for slot in re.findall(r"(?<!\$)\{(\w+)\}", text) if slot in slots]:
+        raise ValueError(f"{where}: {{{braces[0]}}} is filled in where it is written ${braces[0]}")
+    tags = TAGS.findall(original)
+    if not text.strip() and (whole or tags):
+        raise ValueError(f"{where}: is empty")
+    if text.strip() and slots and not filled:
+        raise ValueError(f"{where}: nothing is filled in; there is {there}")
+    if missing := [tag for tag in tags if f"<{tag}>" not in text]:
+        raise ValueError(f"{where}: does not ask for <{missing[0]}>, from which the answer is read")
 
 
 def text(strategy: str, level: Section, step: str, slots: Mapping[str, str]) -> str:
