@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from metaspo.engine.tasks import AnswerSpec, build_format
+from metaspo.engine.tasks.formats import plain
 
 KINDS = {
     "label": AnswerSpec(kind="label", labels=("yes", "no", "not-yes")),
@@ -112,3 +113,27 @@ def test_a_run_of_words_numbers_or_answers_is_read_once(spec: AnswerSpec) -> Non
     for text in runaway(TOKENS, LENGTH // 4):
         answer = reader.parse(text)
         assert answer is None or len(answer) <= len(text)
+
+
+@pytest.mark.parametrize("kind", ["label", "labels", "letter", "integer", "number"])
+def test_of_an_answer_that_goes_on_for_ever_the_beginning_and_the_end_are_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Megabytes of one label took minutes."""
+    reader = build_format(AnswerSpec(kind=kind, labels=("yes", "no") if kind.startswith("label") else ()))
+    right, wrong = {"letter": "BC", "integer": "12", "number": "12"}.get(kind, ("yes", "no"))
+    begun, between, ended = f"The answer is {right}. ", f"The answer is {wrong}. " * 9, f"The answer is {right}."
+    assert reader.parse(begun + ended) == right
+    assert reader.parse(begun + between + ended) != right
+    monkeypatch.setattr(plain, "MOST", 2 * len(ended) + 4)
+    assert reader.parse(begun + between + ended) == right
+
+
+def test_ends_are_cut_between_words_and_no_longer_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "MOST", 40)
+    words = [f"{number:0{number % 7}}" for number in range(1, 60)]
+    for length in range(len(words)):
+        text = " ".join(words[:length])
+        read = plain.ends(text)
+        assert len(read) <= 40
+        assert read == text or (len(text) > 40 and set(read.split()) <= set(words))

@@ -7,7 +7,7 @@ from typing import Final
 
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.mentions import announced
-from metaspo.engine.tasks.formats.plain import plain
+from metaspo.engine.tasks.formats.plain import ends, plain
 from metaspo.engine.tasks.shown import shown
 
 BETWEEN_LABELS: Final = ", "
@@ -60,7 +60,7 @@ class LabelSet:
 
     def parse_field(self, text: str, /) -> str | None:
         """The labels of a list; None also where a part of it is none."""
-        text = plain(text).strip(_NOISE)
+        text = plain(ends(text)).strip(_NOISE)
         return self.canonical(text) if split_labels(text) else None
 
     def canonical(self, answer: str, /) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import Mention, given
-from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, plain
+from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, ends, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
 
@@ -124,7 +124,7 @@ class Label:
         return self.labels[: self.labels.index(label)]
 
     def plain(self, text: str) -> str:
-        folded = plain(text).casefold().translate(_TURKISH)
+        folded = plain(ends(text)).casefold().translate(_TURKISH)
         return digits_for_words(folded) if self.number_words else folded
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import Mention, given, listed, untabled
-from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, plain, words
+from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, ends, plain, words
 
 _GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 _START: Final = re.compile(r"\A[\W_]*\Z")
@@ -87,7 +87,7 @@ class Letter:
         return f"Answer with {self.wanted}."
 
     def _read(self, text: str, *, field: bool) -> str | None:
-        text = plain(text)
+        text = plain(ends(text))
         if bare := self._bare.fullmatch(text):
             return bare[1].upper()
         spans = [match.span() for match in self._capital.finditer(text)]

@@ -10,7 +10,7 @@ from typing import Final
 
 from metaspo.engine.tasks.formats.beside_numbers import tail
 from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, without_tex
-from metaspo.engine.tasks.formats.plain import plain
+from metaspo.engine.tasks.formats.plain import ends, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
 _LINES: Final = re.compile(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
@@ -41,7 +41,7 @@ class Integer:
     def parse(self, text: str, /) -> str | None:
         if bare := _BARE.fullmatch(text):
             return bare[1]
-        text = without_tex(plain(text))
+        text = without_tex(plain(ends(text)))
         if _ITEM_OR_SIGN.fullmatch(text):
             return None
         if self.number_words:
@@ -50,7 +50,7 @@ class Integer:
         return None if numeral is None else _whole(text, numeral)
 
     def parse_field(self, text: str, /) -> str | None:
-        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(text).strip())))
+        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(ends(text)).strip())))
 
     def canonical(self, answer: str, /) -> str | None:
         text = without_tex(plain(answer)).strip()
@@ -92,14 +92,14 @@ class Number:
         return f"a number (in {' or '.join(self.units)})" if self.units else "a number"
 
     def parse(self, text: str, /) -> str | None:
-        text = self._digits(without_tex(plain(text)))
+        text = self._digits(without_tex(plain(ends(text))))
         if _ITEM_OR_SIGN.fullmatch(text):
             return None
         numeral = given_number(text)
         return None if numeral is None else self._in_unit(numeral, text[numeral.end : numeral.end + 40])
 
     def parse_field(self, text: str, /) -> str | None:
-        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(text).strip())))
+        return self.parse(_SIGN_APART.sub("-", _LINES.sub("; ", plain(ends(text)).strip())))
 
     def canonical(self, answer: str, /) -> str | None:
         text = self._digits(without_tex(plain(answer)).strip())

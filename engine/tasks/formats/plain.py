@@ -48,6 +48,17 @@ _SPECIAL: Final = {
     ord("\u066b"): ".",  # Arabic's decimal separator, and that of thousands
     ord("\u066c"): ",",
 }
+MOST: Final = 200_000
+"""Characters of a text in which an answer is looked for: no model means to write more."""
+
+
+def ends(text: str) -> str:
+    """The text, or the beginning and the end of one that goes on for ever, cut between words."""
+    if len(text) <= MOST:
+        return text
+    half = MOST // 2 - 1
+    head, tail = text[:half].rsplit(maxsplit=1)[:1], text[-half:].split(maxsplit=1)[-1:]
+    return "\n".join([*head, *tail])
 
 
 def words(text: str) -> frozenset[str]:
