@@ -8,6 +8,7 @@ import orjson
 from metaspo.backends import Completion
 
 _OPENING = re.compile(r"<(\w[\w.-]*)\s*>")
+_CLOSING = re.compile(r"</(\w[\w.-]*)>")
 
 
 def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") -> str:
@@ -25,10 +26,11 @@ def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") 
     strings = (said,) if isinstance(said, str) else tuple(stop)
     if not strings:
         return f"{text}</{tag}>" if tag and _leaves_open(text, tag.lower()) else text
+    closed = {each[1].lower(): each.start() for each in _CLOSING.finditer(text)}  # where each is for the last time
     for opening in reversed(list(_OPENING.finditer(text))):
-        closing = f"</{opening[1]}>"
-        if closing.lower() in text[opening.end() :].lower():
+        if opening.start() < closed.get(opening[1].lower(), -1):
             continue
+        closing = f"</{opening[1]}>"
         for string in strings:
             if _cuts(string, closing):
                 return text.removesuffix(string) + closing

@@ -67,6 +67,14 @@ def test_a_tag_that_a_whole_answer_never_closes_was_cut_by_the_server(text: str,
     assert with_cut_tag(ended(text), ("END",), tag="answer") == text
 
 
+@pytest.mark.timeout(10)
+def test_thousands_of_open_tags_are_read_once() -> None:
+    for unit in ("<b>", "<b></b>", "<B></b><b>"):
+        text = unit * 100_000
+        assert with_cut_tag(ended(text), ("</answer>",)) == text
+        assert with_cut_tag(ended(f"<answer>B{text}"), ("</answer>",)) == f"<answer>B{text}</answer>"
+
+
 TEXTS = st.text(alphabet="ab <>/\n", max_size=12)
 
 
