@@ -1,7 +1,7 @@
 """Run coroutines side by side and collect their results by position."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -55,6 +55,11 @@ async def gather_many(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     if failures:
         raise failures[0]
     return [task.result() for task in tasks]
+
+
+def gatherer(*, watched: bool) -> Callable[[Iterable[Coroutine[Any, Any, T]]], Awaitable[list[T]]]:
+    """How evaluations are gathered: where they are watched, as tasks that a cancelled scope reaches at once."""
+    return gather if watched else gather_many
 
 
 def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

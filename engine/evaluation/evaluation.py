@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from metaspo.engine.evaluation.asking import Answered, Base, asking_of
 from metaspo.engine.evaluation.grading import grading_of
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, score_of_answered
-from metaspo.engine.gather import gather
+from metaspo.engine.gather import gatherer
 from metaspo.engine.journal import events
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
@@ -83,7 +83,7 @@ class Evaluation:
         missing = [(priority, [row for row in rows if self._outcomes[row] is None]) for priority, rows in parts]
         size = CHUNK if on_answers or isinstance(self.task.metric, Grader) else len(self._examples)
         with logging_about(address=self._address):
-            await gather(
+            await gatherer(watched=on_answers is not None)(
                 self._ask(priority, rows[start : start + size], on_answers)
                 for priority, rows in missing
                 for start in range(0, len(rows), size)

@@ -12,14 +12,14 @@ def note_spending(journal: Journal, account: Account, *, seconds: float, last: b
     against the budget at their most. So does, until the `last` time, what may be taken before it is said again: a
     session that is killed has never taken more than it said.
     """
-    total = account.statistics().total
+    calls, prompt_tokens, completion_tokens, dollars, unpriced = account.counts()
     journal.write(
         Spent(
-            calls=total.calls,
-            prompt_tokens=total.prompt_tokens,
-            completion_tokens=total.completion_tokens,
-            dollars=total.dollars,
-            unpriced=total.unpriced,
+            calls=calls,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            dollars=dollars,
+            unpriced=unpriced,
             seconds=round(seconds, 3),
             of_budget=account.taken() if last else account.announced(),
         )

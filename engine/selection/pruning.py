@@ -12,7 +12,7 @@ import anyio
 
 from metaspo.engine.evaluation.evaluation import Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
-from metaspo.engine.gather import gather
+from metaspo.engine.gather import gatherer
 from metaspo.engine.journal.events import Rejected
 from metaspo.engine.runtime.priorities import node_by_node
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
@@ -189,7 +189,7 @@ class CandidateRun:
         for stage in self.stages:
             if on_answers is not None and self.pruned:
                 return
-            await gather(
+            await gatherer(watched=on_answers is not None)(
                 evaluation.ask(rows, on_answers=on_answers)
                 for evaluation, rows in zip(self.evaluations, stage, strict=True)
             )
