@@ -143,7 +143,7 @@ def _plain_entry(values: Sequence[Any]) -> Entry:
     text, reason, prompt, answer, cached, latency, server, model, revision, run, created = values
     usage = Usage(prompt, answer, cached)
     completion = Completion(text=text, finish_reason=reason, usage=usage, latency=latency, server=server)
-    return Entry(completion=completion, model=model, revision=revision, run=run, created=created)
+    return Entry(completion, model, revision, run, created)
 
 
 def _entry(values: Sequence[Any], extras: object) -> Entry:
