@@ -1,13 +1,14 @@
 """Whose requests these are, over all lanes of a gateway: a purse, which others may share, and counts of their own."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from metaspo.scheduling.budget import NOTHING, UNLIMITED, Budget, Cost, Funded, Purse, Total
 from metaspo.scheduling.errors import BudgetExhausted
 from metaspo.scheduling.queue import PriorityQueue
-from metaspo.scheduling.statistics import AccountStatistics, LaneTally, add_up
+from metaspo.scheduling.statistics import AccountStatistics, LaneUse, add_up
 
 
 class Funds(NamedTuple):
@@ -67,7 +68,7 @@ class Account:
         self._listener = partial(announce, self) if announce else None
         if self._listener is not None:
             self.purse.listeners.append(self._listener)
-        self._tallies: dict[str, LaneTally] = {}
+        self._tallies: dict[str, LaneUse] = {}
         self._asked: set[int] | None = set() if remembers else None  # hashes of keys
 
     def __repr__(self) -> str:
@@ -163,11 +164,11 @@ class Account:
             dollars=max(taken.dollars, announced.dollars),
         )
 
-    def tally(self, lane: str) -> LaneTally:
+    def tally(self, lane: str) -> LaneUse:
         """The running counts on one lane."""
         tally = self._tallies.get(lane)
         if tally is None:
-            tally = self._tallies[lane] = LaneTally()
+            tally = self._tallies[lane] = LaneUse()
         return tally
 
     def counts(self) -> tuple[int, int, int, float, int]:
@@ -184,5 +185,5 @@ class Account:
 
     def statistics(self) -> AccountStatistics:
         """What was done so far."""
-        lanes = {name: tally.snapshot() for name, tally in self._tallies.items()}
+        lanes = {name: replace(tally) for name, tally in self._tallies.items()}
         return AccountStatistics(name=self.name, lanes=lanes, total=add_up(lanes))

@@ -13,7 +13,7 @@ from metaspo.scheduling.budget import NOTHING, Cost
 from metaspo.scheduling.estimate import TokenEstimator
 from metaspo.scheduling.flight import WAITING_STATES, Call, Flight
 from metaspo.scheduling.settings import LaneSettings
-from metaspo.scheduling.statistics import LaneTally
+from metaspo.scheduling.statistics import LaneUse
 from metaspo.scheduling.surroundings import Surroundings
 
 ONE_CALL = Cost(calls=1)
@@ -141,7 +141,7 @@ class Books:
                 tally, [each for each, key in zip(completions, keys, strict=False) if account.asked_before(key)]
             )
 
-    def _repeated(self, tally: LaneTally, completions: Sequence[Completion]) -> None:
+    def _repeated(self, tally: LaneUse, completions: Sequence[Completion]) -> None:
         tally.repeated += len(completions)
         if self._prices is None:
             tally.unpriced_repeated += len(completions)

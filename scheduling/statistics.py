@@ -1,12 +1,12 @@
-"""Snapshots of what happened: frozen, safe to keep, made on demand."""
+"""Snapshots of what happened: safe to keep, made on demand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LaneUse:
-    """What one account did on one lane.
+    """What one account did on one lane: running counts, or a copy of them.
 
     Attributes:
         calls: calls that were answered, or may have been worked on without an answer coming through.
@@ -51,48 +51,10 @@ class LaneUse:
     retry_seconds: float = 0.0
     store_seconds: float = 0.0
 
-
-class LaneTally:
-    """The running counts behind a `LaneUse`."""
-
-    __slots__ = tuple(field.name for field in fields(LaneUse))
-
-    calls: int
-    withdrawn: int
-    hits: int
-    joined: int
-    repeated: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    dollars: float
-    dollars_saved: float
-    dollars_repeated: float
-    dollars_joined: float
-    unpriced: int
-    unpriced_saved: int
-    unpriced_repeated: int
-    unpriced_joined: int
-    retries: int
-    failed: int
-    queue_seconds: float
-    limiter_seconds: float
-    server_seconds: float
-    retry_seconds: float
-    store_seconds: float
-
-    def __init__(self) -> None:
-        for field in fields(LaneUse):
-            setattr(self, field.name, field.default)
-
     def worth_of_joined(self, dollars: float | None) -> None:
         """A request that joined another account's was answered, for so much; None where no price is known."""
         self.unpriced_joined += dollars is None
         self.dollars_joined += dollars or 0.0
-
-    def snapshot(self) -> LaneUse:
-        """The counts as they are now."""
-        return LaneUse(**{field.name: getattr(self, field.name) for field in fields(LaneUse)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +63,7 @@ class AccountStatistics:
 
     name: str = ""
     lanes: Mapping[str, LaneUse]
-    total: LaneUse = LaneUse()
+    total: LaneUse = field(default_factory=LaneUse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,5 +116,5 @@ class GatewayStatistics:
 
 def add_up(uses: Mapping[str, LaneUse]) -> LaneUse:
     """The sum over lanes."""
-    names = [field.name for field in fields(LaneUse)]
+    names = [each.name for each in fields(LaneUse)]
     return LaneUse(**{name: sum(getattr(use, name) for use in uses.values()) for name in names})
