@@ -11,7 +11,7 @@ import orjson
 
 from metaspo.backends.base import CONTENT_FILTER, Completion, Reply, Request, Usage
 from metaspo.backends.errors import BackendError, HalfAnswer
-from metaspo.backends.event_stream import whole_of_stream
+from metaspo.backends.event_stream import of_first_choice, whole_of_stream
 from metaspo.backends.http_errors import Call, error_from, error_from_response, safe_words
 from metaspo.backends.limit_headers import parse_limit_hints
 from metaspo.backends.loose_json import loads
@@ -46,9 +46,7 @@ def read_reply(
         raise error_from_response(status, headers, body, call=call)
     answer = read_answer(body, call=call)
     choice = _first_choice(answer)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        message = {"content": choice.get("text")}
+    message = _message(choice)
     text, reasoning = message.get("content"), ""
     if type(text) is not str or may_hold_thinking(text) or not _REASONING.keys().isdisjoint(message):
         text, reasoning = _text_and_reasoning(message)
@@ -68,7 +66,7 @@ def read_reply(
         latency=latency,
         server=server_of(answer),
         reasoning=reasoning,
-        rest=_rest(answer, choice, message),
+        rest=_rest(answer, choice, message, text=text),
     )
     return Reply(completion, parse_limit_hints(headers))
 
@@ -93,13 +91,22 @@ def read_answer(body: bytes, *, call: Call) -> JsonObject:
 def _first_choice(answer: JsonObject) -> JsonObject:
     """The first choice; of a prompt that was blocked before any was made, one that says so; {} if there is none."""
     choices = answer.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
+    if isinstance(choices, list) and (first := of_first_choice(choices)):
+        return first[0]
     for name in ("promptFeedback", "prompt_feedback"):
         feedback = answer.get(name)
         if isinstance(feedback, dict) and (feedback.get("blockReason") or feedback.get("block_reason")):
             return {"finish_reason": CONTENT_FILTER}
     return {}
+
+
+def _message(choice: JsonObject) -> JsonObject:
+    """What a choice says, which some call a stream's last piece though they stream nothing; not one of several."""
+    message, piece = choice.get("message"), choice.get("delta")
+    if isinstance(message, dict):
+        return message
+    whole = isinstance(piece, dict) and piece.get("content") and choice.get("finish_reason")
+    return piece if isinstance(piece, dict) and whole else {"content": choice.get("text")}
 
 
 def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Request) -> str | None:
@@ -114,7 +121,7 @@ def _finish_reason(choice: JsonObject, *, text: str, usage: Usage, request: Requ
         if not reason or reason == CONTENT_FILTER:
             return reason or None
         has_message = choice.get("message") is not None or choice.get("text") is not None
-        return reason if has_message or reason == _LENGTH else None
+        return reason if text or has_message or reason == _LENGTH else None
     if server_reason is not None or choice.get("error") or not text:
         return None
     limit = request.sampling.max_tokens
@@ -130,21 +137,30 @@ def whole_reason(server_reason: object) -> str:
     return _WHOLE.get(reason) or (CONTENT_FILTER if kind in _REFUSALS else "")
 
 
-def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject) -> str:
-    """What a completion has no field for, as JSON; "" for nothing, as of nearly all answers to plain questions."""
+def _rest(answer: JsonObject, choice: JsonObject, message: JsonObject, *, text: str) -> str:
+    """What a completion has no field for, as JSON; "" for nothing, as of nearly all answers to plain questions.
+
+    That a token ended it, and no string, matters where it ends in an open tag.
+    """
     unread = message.keys() - _READ
     rest = {name: value for name, value in message.items() if value and name in unread} if unread else {}
     if choice.get("logprobs"):
         rest["logprobs"] = choice["logprobs"]
     for name in _STOPPED_BY:
-        if isinstance(choice.get(name), str):
-            rest["stop_reason"] = choice[name]
+        said = choice.get(name)
+        if isinstance(said, str) or (isinstance(said, int) and _ends_in_open_tag(text)):
+            rest["stop_reason"] = said
     usage = answer.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     if not rest and not (isinstance(details, dict) and any(details.values())):
         return ""
     rest.update((name, answer[name]) for name in ("id", "usage", "service_tier") if answer.get(name))
     return orjson.dumps(rest, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _ends_in_open_tag(text: str) -> bool:
+    _, bracket, inside = text.rpartition("<")
+    return bool(bracket) and not inside.startswith("/")
 
 
 def _text_and_reasoning(message: JsonObject) -> tuple[str, str]:

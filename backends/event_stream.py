@@ -1,5 +1,6 @@
 """A chat answer that came as server-sent events, although a whole one was asked for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from metaspo.backends.loose_json import loads
@@ -19,11 +20,11 @@ def whole_of_stream(body: bytes) -> dict[str, Any] | None:
     answer: dict[str, Any] = {}
     message: dict[str, Any] = {}
     reason: object = None
+    pieces: list[object] = []
     for chunk in chunks:
         answer.update({name: value for name, value in chunk.items() if value is not None and name != "choices"})
-        choice = _first(chunk.get("choices"))
-        if choice is None:
-            continue
+        pieces += chunk["choices"] if isinstance(chunk.get("choices"), list) else ()
+    for choice in of_first_choice(pieces):
         reason = choice.get("finish_reason") or reason
         _add(message, choice)
     if answer.get("error") or (reason is None and not done):
@@ -97,6 +98,10 @@ def _add_call(calls: list[dict[str, Any]], piece: dict[str, Any]) -> None:
             call["function"][name] += function[name]
 
 
-def _first(choices: object) -> dict[str, Any] | None:
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, dict) else None
+def of_first_choice(choices: Sequence[object]) -> list[dict[str, Any]]:
+    """Of an answer's choices, or of their pieces, those of the lowest index, wherever they stand."""
+    found = [choice for choice in choices if isinstance(choice, dict)]
+    if len(found) < 2:
+        return found
+    first = min((choice["index"] for choice in found if isinstance(choice.get("index"), int)), default=0)
+    return [choice for choice in found if choice.get("index", first) in (first, None)]

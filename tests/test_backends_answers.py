@@ -26,6 +26,7 @@ from metaspo.backends.http_errors import Call
 from metaspo.backends.loose_json import loads
 from metaspo.backends.printable import printable
 from metaspo.cache import request_key
+from metaspo.engine.cut_tags import with_cut_tag
 
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=50))
 CALL = Call("here:1", "m", "http://here:1/v1/chat/completions")
@@ -270,6 +271,28 @@ def test_what_says_nothing_of_the_answer_may_stand_anywhere_in_a_stream(beside: 
     assert read(b"\n".join(lines)) == read(STREAM)
 
 
+def test_of_several_choices_the_first_is_the_one_of_the_lowest_index() -> None:
+    """They are answered in any order, and so are their pieces."""
+    other = {"index": 1, "message": {"content": "no"}, "finish_reason": "length"}
+    (first,) = said("yes")["choices"]
+    assert read({"choices": [other, first]}).text == read({"choices": [first, other]}).text == "yes"
+    assert read({"choices": [other]}).text == "no", "some count from 1"
+    pieces = [line.replace(b'"index": 0', b'"index": 1').replace(b'"y', b'"N') for line in STREAM.splitlines()[:-1]]
+    mixed = [line for pair in zip(pieces, STREAM.splitlines(), strict=False) for line in pair]
+    assert read(b"\n\n".join([*mixed, b"data: [DONE]"])) == read(STREAM)
+    assert read(b"\n\n".join([*pieces, b"data: [DONE]"])).text == "Nes"
+
+
+def test_a_whole_answer_may_be_called_a_piece_of_a_stream_but_none_of_several() -> None:
+    def piece(content: str, reason: str | None) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": reason}]}
+
+    assert read(piece("yes", "stop")).text == "yes"
+    for content, reason in (("y", None), ("", "stop")):
+        with pytest.raises(HalfAnswer):
+            read(piece(content, reason))
+
+
 def test_a_stream_is_whole_wherever_it_says_so() -> None:
     """By a reason to stop, or by its last event, and not if it just ends."""
     lines = STREAM.splitlines(keepends=True)
@@ -337,6 +360,16 @@ def test_an_answer_stays_as_the_server_gave_it_where_a_stop_string_ended_it() ->
         (choice,) = chat_answer([completion], model="m", answer_id="", created=0)["choices"]
         assert choice["stop_reason"] == "</answer>"
         assert choice["message"] == {"role": "assistant", "content": "<answer>B"}
+
+
+@pytest.mark.parametrize("name", ["stop_reason", "matched_stop"])
+def test_that_a_token_ended_an_answer_is_kept_where_a_tag_is_open_and_only_there(name: str) -> None:
+    """The tag was cut by no stop string then; most answers need nothing beside their text."""
+    (cut, *others) = (
+        read(answer({"content": text}, "stop", **{name: 2})) for text in ("So: <answer>B", "<answer>B</answer>", "B")
+    )
+    assert with_cut_tag(cut, ("</answer>",), tag="answer") == "So: <answer>B"
+    assert [other.rest for other in others] == ["", ""]
 
 
 def test_none_of_this_is_in_the_key_of_a_request() -> None:
