@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from mlflow.genai.optimize import BasePromptOptimizer, PromptOptimizerOutput
 
 from metaspo.adapters.chat import Connection
 from metaspo.adapters.search import BadMetric, Problem, Row, Scored, search
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.scheduling import Client
 
 Evaluate = Callable[[dict[str, str], list[dict[str, Any]]], list[Any]]
-_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
-_SHOWN = re.compile(r"\[\[([A-Za-z_]\w*)\]\]")
+_VARIABLE = late_pattern(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+_SHOWN = late_pattern(r"\[\[([A-Za-z_]\w*)\]\]")
 
 
 class MetaSPO(BasePromptOptimizer):  # type: ignore[misc, unused-ignore] # MLflow is not installed where types are checked

@@ -4,9 +4,11 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from metaspo.backends.late_patterns import late_pattern
+
 _CHAT = "/chat/completions"
 _UNVERSIONED_HOSTS = {"api.perplexity.ai", "models.inference.ai.azure.com"}
-_SECRET = re.compile(r"key|token|secret|password|passwd|signature|^sig$|^auth|^code$", re.IGNORECASE)
+_SECRET = late_pattern(r"key|token|secret|password|passwd|signature|^sig$|^auth|^code$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from math import inf
 from urllib.parse import urlsplit
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.secrets import hold_secret
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_VARIABLE = late_pattern(r"\$(?:\{(\w+)\}|(\w+))")
 _TELLING = 8  # characters of a value that may be a secret whatever the header's name
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
+_SECRET_HEADER = late_pattern(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

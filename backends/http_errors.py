@@ -23,6 +23,7 @@ from metaspo.backends.errors import (
     UnknownModel,
     WrongForm,
 )
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.limit_headers import parse_limit_hints, parse_retry_after
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import BLOT, KEY_LIKE
@@ -113,7 +114,7 @@ class _Telling(NamedTuple):
 
 
 def _telling(words: str, kind: type[BackendError], statuses: tuple[int, ...] = (), advice: str = "") -> _Telling:
-    return _Telling(re.compile(words, re.IGNORECASE | re.DOTALL), kind, statuses, advice)
+    return _Telling(late_pattern(words, re.IGNORECASE | re.DOTALL), kind, statuses, advice)
 
 
 _FAULTS_IN_FORM = (400, 404, 422, 500)

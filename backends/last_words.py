@@ -1,18 +1,18 @@
 """What a server that died said of it: one sentence out of its log."""
 
-import re
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.printable import printable
 from metaspo.backends.secrets import without_secrets
 
 TAIL: Final = 64 << 10  # bytes of a log that are worth looking at
 _LONGEST: Final = 300  # characters
-_PREFIX: Final = re.compile(  # "(EngineCore pid=7) ERROR 11-28 18:00:00 [core.py:800] "
+_PREFIX: Final = late_pattern(  # "(EngineCore pid=7) ERROR 11-28 18:00:00 [core.py:800] "
     r"^(?:\([^()]*\)\s*)*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d\s*)?(?:\[[^\]]*\]\s*)*"
 )
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_FAULT: Final = re.compile(  # the last kind stands below "ValidationError: 1 validation error for ModelConfig"
+_COLOUR: Final = late_pattern(r"\x1b\[[0-9;]*[A-Za-z]")
+_FAULT: Final = late_pattern(  # the last kind stands below "ValidationError: 1 validation error for ModelConfig"
     r"^(?:(?:[\w.]*(?:Error|Exception)|[\w ./-]+: error): \S|(?:Value error|Assertion failed), \S)"
 )
 _OF_ANOTHER: Final = ("See root cause above", "Engine core initialization failed", "Engine process failed to start")

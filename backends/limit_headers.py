@@ -8,10 +8,11 @@ from email.utils import parsedate_to_datetime
 from multidict import istr
 
 from metaspo.backends.base import LimitHints
+from metaspo.backends.late_patterns import late_pattern
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _LONGEST_WAIT = 7 * 86400.0
-_PIECE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
+_PIECE = late_pattern(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 
 # `istr` has the lower-case form that aiohttp's headers are looked up by at hand.
 _HINTS = tuple(

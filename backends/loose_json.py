@@ -1,11 +1,12 @@
 """JSON as servers send it, which is not always JSON."""
 
 import json
-import re
 
 import orjson
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+from metaspo.backends.late_patterns import late_pattern
+
+_LONE_SURROGATE = late_pattern("[\ud800-\udfff]")
 
 
 def loads(body: bytes) -> object:

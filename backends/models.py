@@ -1,6 +1,5 @@
 """What is known of hosted models: prices, limits, parameters. Data, in `models.toml`."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -12,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from metaspo.backends.base import Usage
 from metaspo.backends.chat_format import TokenLimitParameter
+from metaspo.backends.late_patterns import late_pattern
 
 _Price = Annotated[float, Field(ge=0)]
 _Count = Annotated[int, Field(gt=0)]
-_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_SNAPSHOT = late_pattern(r"-\d{4}-\d{2}-\d{2}$")
 
 
 class TierLimits(BaseModel):

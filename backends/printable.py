@@ -1,9 +1,9 @@
 """Text that was not ours, made fit to be shown."""
 
-import re
+from metaspo.backends.late_patterns import late_pattern
 
 # C0 but tab and newline, DEL, C1, the marks that turn the direction of a text, and halves of surrogate pairs.
-_UNPRINTABLE = re.compile(
+_UNPRINTABLE = late_pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 

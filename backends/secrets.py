@@ -6,26 +6,28 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
+from metaspo.backends.late_patterns import late_pattern
+
 BLOT: Final = "(key)"
 SHORTEST: Final = 8  # characters of a key that is looked for in any text: "none", "EMPTY" and "1000" are words, too
 _HELD: set[str] = set()  # of the process, as its log is
-KEY_LIKE: Final = re.compile(
+KEY_LIKE: Final = late_pattern(
     r"\b(?:sk|pk|hf|key|gsk|xai|ghp|nvapi)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}|\bBearer(?:\s|%20|\+)+[^\s\"']+",
     re.IGNORECASE,
 )
 _NAME: Final = r"api[-_]?key|(?:private|access|account)[-_]?key|token|secret|passw(?:or)?d|pwd|cookie|signature"
-_SECRET_VARIABLE: Final = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
-_OTLP_HEADERS: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
+_SECRET_VARIABLE: Final = late_pattern(r"(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
+_OTLP_HEADERS: Final = late_pattern(r"OTEL_EXPORTER_OTLP_(?:\w+_)?HEADERS")
 _IS: Final = r"\\*[\"']?\s*[:=]\s*(?P<quote>\\*[\"'])?"  # after a name; what stands in quotes goes on to their end
 _QUOTED: Final = r"(?:(?!(?P=quote))[^\r\n])+"
 _BLOTTED: Final = rf"{re.escape(BLOT)}(?:[\s\"',;&)]|\Z)"
-_AUTHORIZATION: Final = re.compile(  # whatever its scheme, and with the parameters that some have
+_AUTHORIZATION: Final = late_pattern(  # whatever its scheme, and with the parameters that some have
     rf"(authorization{_IS})(?(quote){_QUOTED}|(?:=\s*\"[^\"\r\n]*\"|[^\"'}}\r\n])+)", re.IGNORECASE
 )
-_NAMED: Final = re.compile(rf"((?:{_NAME}){_IS})(?(quote){_QUOTED}|(?!{_BLOTTED})[^\s\"',;&)]{{4,}})", re.IGNORECASE)
-_IN_QUERY: Final = re.compile(r"(?<=[?&])((?:key|sig|code|auth)=)[^\s\"'&#)]+", re.IGNORECASE)
-_OPTION: Final = re.compile(rf"((?<!\S)-[\w-]*(?:key|{_NAME})\s+)(?!-)\S{{4,}}", re.IGNORECASE)
-_CREDENTIALS: Final = re.compile(  # to the last "@", for a password may hold one, or a slash that nobody has quoted
+_NAMED: Final = late_pattern(rf"((?:{_NAME}){_IS})(?(quote){_QUOTED}|(?!{_BLOTTED})[^\s\"',;&)]{{4,}})", re.IGNORECASE)
+_IN_QUERY: Final = late_pattern(r"(?<=[?&])((?:key|sig|code|auth)=)[^\s\"'&#)]+", re.IGNORECASE)
+_OPTION: Final = late_pattern(rf"((?<!\S)-[\w-]*(?:key|{_NAME})\s+)(?!-)\S{{4,}}", re.IGNORECASE)
+_CREDENTIALS: Final = late_pattern(  # to the last "@", for a password may hold one, or a slash that nobody has quoted
     r"(?<=://)(?:[^/?#\s]*|[^/?#\s@:]*:(?!\d+[/?#])\S*|:\S*)(?=@)|(?<=redis://)\S*(?=@)|(?<=rediss://)\S*(?=@)",
     re.IGNORECASE,
 )

@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.limit_headers import parse_duration, plausible_wait
 from metaspo.backends.loose_json import loads
 
 _DEPTH = 6
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_description", "title", "reason")
-_UNSEEN = re.compile(r"<!--.*?-->|<(script|style|head)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_TITLE = re.compile(r"<title\b[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]{0,2000}>")
+_UNSEEN = late_pattern(r"<!--.*?-->|<(script|style|head)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_TITLE = late_pattern(r"<title\b[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TAG = late_pattern(r"<[^>]{0,2000}>")
 _MAX_OF_PAGE = 8_000  # characters looked at
 
 

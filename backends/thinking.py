@@ -7,6 +7,8 @@ and of which only the closing came. Tags further on are the answer's own: a prom
 import re
 from typing import NamedTuple
 
+from metaspo.backends.late_patterns import late_pattern
+
 _PAIRS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -22,13 +24,13 @@ _PAIRS = (
     ("<unused94>thought", "<unused95>"),  # MedGemma
 )
 _ANSWER_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|begin_of_solution|>", "<|end_of_solution|>")
-_BEGINNING = re.compile(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)
+_BEGINNING = late_pattern(rf"\s*(?:{'|'.join(re.escape(opening) for opening, _ in _PAIRS)})|analysis", re.IGNORECASE)
 _MAX_BLOCKS = 100
 _FIRST = "<[◁Aa \n\t\r"
 _QUOTES = "`'\"“”‘’"
-_CHANNEL = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+).{0,200}?<\|message\|>")
-_CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>\s*\Z")
-_BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z])(?P<thinking>.*?)(?:assistantfinal(?P<answer>.*))?\Z", re.DOTALL)
+_CHANNEL = late_pattern(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(\w+).{0,200}?<\|message\|>")
+_CHANNEL_END = late_pattern(r"<\|(?:end|return|call)\|>\s*\Z")
+_BARE_CHANNELS = late_pattern(r"\Aanalysis(?=[A-Z])(?P<thinking>.*?)(?:assistantfinal(?P<answer>.*))?\Z", re.DOTALL)
 
 
 class Thought(NamedTuple):

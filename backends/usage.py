@@ -8,18 +8,18 @@ What holds of every `Usage` made here, for any JSON at all:
 """
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from metaspo.backends.base import Request, Usage
+from metaspo.backends.late_patterns import late_pattern
 
 _CHARS_PER_TOKEN = 4  # the usual rule of thumb
 _MAX_CHARS_PER_TOKEN = 128  # as many as the longest tokens of any vocabulary have: fewer tokens cannot make a text
 _MAX_TOKENS = 10_000_000  # far beyond any context: more is no count
 _CACHED = frozenset({"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"})
 _OF_ANTHROPIC = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-_COUNT = re.compile(r"\s*(\d{1,12})(\.0*)?\s*")
+_COUNT = late_pattern(r"\s*(\d{1,12})(\.0*)?\s*")
 
 
 def read_usage(reported: object, *, request: Request, answer: str) -> Usage:

@@ -19,6 +19,7 @@ from metaspo.backends.base import Reply, Request
 from metaspo.backends.errors import BackendError, ConnectionLost, Unreachable
 from metaspo.backends.gpus import VISIBLE
 from metaspo.backends.last_words import TAIL, last_words
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.model_files import models_folder
 from metaspo.backends.openai_compatible import OpenAICompatible
 from metaspo.backends.started import LocalServerFailed, StartedServer
@@ -28,7 +29,7 @@ RENEWED: Final = 1_000  # ... until it has answered so many calls in a row
 MODEL: Final = "{model}"  # in a command or an option: the model's name or path
 _GRACE: Final = 15.0  # seconds for an orderly end
 _PORTS: Final = 3  # that are tried: another process may take a free one before vLLM does
-_TAKEN: Final = re.compile(r"address already in use|errno 98", re.IGNORECASE)
+_TAKEN: Final = late_pattern(r"address already in use|errno 98", re.IGNORECASE)
 _LOOKS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between looks whether it is ready; the last one goes on
 _OPTIONS: Final = ("--enable-prefix-caching", "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning")
 

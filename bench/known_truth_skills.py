@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
+
 
 @dataclass(frozen=True, slots=True)
 class Skill:
@@ -102,8 +104,8 @@ def own_skill(topic: str) -> Skill:
 
 CATALOGUE: Final = {skill.name: skill for skill in (*COMMON, HASTE, *map(own_skill, TOPICS))}
 HINTS: Final = {skill.hint: skill.name for skill in CATALOGUE.values()}  # which skill a word hints at
-_GENERAL: Final = tuple((skill.name, re.compile(skill.mark, re.IGNORECASE)) for skill in (*COMMON, HASTE))
-_LORE: Final = re.compile(r"lore of (\w+)", re.IGNORECASE)
+_GENERAL: Final = tuple((skill.name, late_pattern(skill.mark, re.IGNORECASE)) for skill in (*COMMON, HASTE))
+_LORE: Final = late_pattern(r"lore of (\w+)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,6 @@ In a shared world all tasks need the same manners, four of eight that sentences 
 that every strategy can find them. In a world apart each task has manners of its own.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from metaspo.backends import Request
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task, TaskRole
@@ -44,7 +44,7 @@ PER_WORD: Final = 0.0015  # what each further word costs
 HASTE_COST: Final = 0.08
 MALFORMED: Final = 0.04  # share of answers without a label; a quarter of it where the user prompt says how to answer
 
-_QUESTION: Final = re.compile(r"Case \d+ of (\w+): a matter of (\w+) and (\w+)\.")
+_QUESTION: Final = late_pattern(r"Case \d+ of (\w+): a matter of (\w+) and (\w+)\.")
 
 
 def fraction(*parts: str) -> float:

@@ -4,13 +4,13 @@ The paper's size: 4 source tasks of 50 train and 500 test examples and the paper
 evaluations and 126 optimizer calls, no two of them alike.
 """
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from metaspo.backends import Request
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.answer_spec import AnswerSpec
@@ -24,7 +24,7 @@ USER_PROMPT_TOKENS = 60
 SYSTEM_PROMPT_TOKENS = 150
 ANSWER_TOKENS = (10, 70)
 ANALYSIS_TOKENS = (150, 350)
-_NUMBER = re.compile(r"Statement (\d+)")
+_NUMBER = late_pattern(r"Statement (\d+)")
 _FILLER = (
     "the river bends twice before it meets the old stone bridge where carts once waited for the morning bell and "
     "every trader knew by heart the price of salt wool and iron in the three towns along the northern road "

@@ -13,6 +13,7 @@ from hashlib import sha256
 from statistics import NormalDist
 
 from metaspo.backends import Request
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.bench.workload import (
     ANALYSIS_TOKENS,
     ANSWER_TOKENS,
@@ -27,7 +28,7 @@ from metaspo.bench.workload import (
 
 FIRST_QUALITY = 0.5
 MIN_QUALITY, MAX_QUALITY = 0.02, 0.98
-_SYSTEM, _USER = re.compile(r"\[system ([+-][\d.]+)\]"), re.compile(r"\[user ([+-][\d.]+)\]")
+_SYSTEM, _USER = late_pattern(r"\[system ([+-][\d.]+)\]"), late_pattern(r"\[user ([+-][\d.]+)\]")
 
 
 @dataclass(frozen=True, kw_only=True)

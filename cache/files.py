@@ -7,11 +7,11 @@ machines may share a folder over the network, and two folders are joined by copy
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
 from metaspo.cache.disk_claims import DiskClaims
@@ -22,7 +22,7 @@ from metaspo.cache.writer import Before, Items
 ANSWERS = f"answers-{FORMAT}"
 DRAFT = "draft-"
 DRAFT_LIVES = 600.0  # seconds, machines' clocks differing: it is written and linked in one go
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = late_pattern("[0-9a-f]{64}")
 
 
 class FileStore(BatchedStore):

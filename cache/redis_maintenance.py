@@ -1,11 +1,11 @@
 """A cache on a Redis or Valkey server for those who look after it: all of its keys at once."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.database import batched
 from metaspo.cache.maintenance import Row, read_row
 from metaspo.cache.redis_address import read_address
@@ -14,7 +14,7 @@ from metaspo.cache.redis_store import KEYS_PER_COMMAND, PREFIX
 
 T = TypeVar("T")
 
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = late_pattern("[0-9a-f]{64}")
 
 
 class RedisMaintenance:

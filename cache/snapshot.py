@@ -5,7 +5,6 @@ There is no request in it, and no credential. The same entries in the same order
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import BinaryIO
 import zstandard
 
 from metaspo.backends.chat_reply import whole_reason
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.base import Entry, StoreError
 from metaspo.cache.maintenance import Maintained, Row
 from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
@@ -28,7 +28,7 @@ _LONGEST_CALL = 1e7  # seconds
 _LATEST = 1e11  # seconds since 1970
 _PIECE = 2**10
 """Bytes unpacked at a time: even a file made to burst becomes 32 MiB of them at most."""
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = late_pattern("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """Tags that a stop string cut off: servers leave it out of the answer, and with it what closed the tag."""
 
-import re
 from collections.abc import Sequence
 
 import orjson
 
 from metaspo.backends import Completion
+from metaspo.backends.late_patterns import late_pattern
 
-_OPENING = re.compile(r"<(\w[\w.-]*)\s*>")
-_CLOSING = re.compile(r"</(\w[\w.-]*)>")
+_OPENING = late_pattern(r"<(\w[\w.-]*)\s*>")
+_CLOSING = late_pattern(r"</(\w[\w.-]*)>")
 
 
 def with_cut_tag(completion: Completion, stop: Sequence[str], *, tag: str = "") -> str:

@@ -3,7 +3,6 @@
 import codecs
 import io
 import os
-import re
 import select
 from pathlib import Path
 from typing import Final
@@ -11,12 +10,13 @@ from typing import Final
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.errors import ConfigError
 
 PIPE_WAIT: Final = 10.0
 """Seconds for which a pipe may say nothing."""
 _MOST: Final = 1_000_000
-_QUOTED = re.compile(r"""\s*(?:export\s+)?(\w+)\s*=\s*['"]""")
+_QUOTED = late_pattern(r"""\s*(?:export\s+)?(\w+)\s*=\s*['"]""")
 
 
 def environment_with_dotenv(*folders: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
@@ -16,6 +15,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.loose_json import mended
 from metaspo.backends.secrets import hold_secrets_of, without_secrets
 from metaspo.console import HarmlessConsole, err
@@ -34,7 +34,7 @@ _OF_MLFLOW = {  # else it prints where its runs are on standard output, and logs
     "MLFLOW_CONFIGURE_LOGGING": "false",
 }
 _OF_AN_EXPORT = ("Failed to export", "Transient error")  # how the exporters' messages begin
-_SAID = re.compile(r"(?:(?P<run>[\w.-]+): )?(?P<level>(?i:error|warning)): (?P<text>.*)")
+_SAID = late_pattern(r"(?:(?P<run>[\w.-]+): )?(?P<level>(?i:error|warning)): (?P<text>.*)")
 Record = MutableMapping[str, Any]
 
 

@@ -216,3 +216,17 @@ def test_no_process_of_python_that_is_started_looks_into_the_current_folder() ->
                 started += 1
                 assert {"'-P'", "'-I'"} & {ast.unparse(word) for word in words}, f"{path.name}: {ast.unparse(node)}"
     assert started >= 10
+
+
+def test_no_pattern_is_compiled_as_a_module_is_imported() -> None:
+    """All of them took longer than to list the runs. A script for other people's Pythons has none of our modules."""
+    compiled = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (path for folder in ORDER for path in modules(folder))
+        if b"re.compile" in path.read_bytes() and {"templates", "dspy_peer.py"}.isdisjoint(path.parts)
+        for statement in ast.parse(path.read_bytes()).body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "re.compile"
+    ]
+    assert compiled == []

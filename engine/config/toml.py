@@ -1,18 +1,18 @@
 """TOML: read from a file or a text, and written in a line."""
 
 import json
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.paths import read_written
 from metaspo.engine.errors import ConfigError
 
 STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
-BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
+BARE = late_pattern(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
 DEEPEST, TOO_DEEP = 50, "it is nested too deep"
 
 

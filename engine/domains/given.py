@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.domains.specs import UnknownDomain, find_task
 from metaspo.engine.errors import PromptError
 from metaspo.engine.prompts import check_user_prompt
@@ -12,7 +13,7 @@ from metaspo.engine.tasks import PLACEHOLDER, TaskError
 
 SUBFOLDER: Final = "unseen_user_prompts"
 # Ways to write the slot: {question}, {{question}} (of templates), { question }, {Question}.
-_SLOT: Final = re.compile(r"\{\{\s*question\s*\}\}|\{\s*question\s*\}", re.IGNORECASE)
+_SLOT: Final = late_pattern(r"\{\{\s*question\s*\}\}|\{\s*question\s*\}", re.IGNORECASE)
 
 
 def given_user_prompts(folder: Path, task: str) -> tuple[str, ...]:

@@ -1,15 +1,15 @@
 """Prompts in files of text, and bodies of chat requests, as tasks."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.imported import Imported, ImportedTask, plain_text, task_name
 from metaspo.engine.tasks.base import PLACEHOLDER, single_braces
 
-_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}|(?<!\{)\{(\w+)\}(?!\})")
+_VARIABLE = late_pattern(r"\{\{\s*(\w+)\s*\}\}|(?<!\{)\{(\w+)\}(?!\})")
 
 
 def read_prompt_file(path: Path) -> Imported:

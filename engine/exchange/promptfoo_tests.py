@@ -10,14 +10,15 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.exchange.imported import Imported, ImportedTask, Row, plain_text, task_name
 from metaspo.engine.exchange.prompt_files import roles_of
 from metaspo.engine.exchange.structured import json_of, read_structured
 from metaspo.engine.tasks.base import PLACEHOLDER
 
-_LITERAL: Final = re.compile(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
-_TOKEN: Final = re.compile(rf"{_LITERAL.pattern}|\{{\{{\s*(?P<variable>\w+)\s*\}}\}}", re.DOTALL)
+_LITERAL: Final = late_pattern(r"\{\{\s*'((?:\\.|[^'\\])*)'\s*\}\}|\{%\s*raw\s*%\}(.*?)\{%\s*endraw\s*%\}", re.DOTALL)
+_TOKEN: Final = late_pattern(rf"{_LITERAL.pattern}|\{{\{{\s*(?P<variable>\w+)\s*\}}\}}", re.DOTALL)
 _ONE: Final = {"equals", "contains", "icontains", "starts-with"}
 _SEVERAL: Final = {"contains-any", "icontains-any"}
 MAX_TESTS: Final = 100_000  # of the lists in one

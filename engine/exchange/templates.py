@@ -3,12 +3,13 @@
 import re
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.tasks.base import PLACEHOLDER
 
-_SPECIAL: Final = re.compile(r"\{(?=[{%#\r]|\n?\Z)|#(?=\})|\r|\n\Z")
+_SPECIAL: Final = late_pattern(r"\{(?=[{%#\r]|\n?\Z)|#(?=\})|\r|\n\Z")
 _LITERALS: Final = {"{": "{{ '{' }}", "#": "{{ '#' }}", "\r": "{{ '\\r' }}", "\n": "{{ '\\n' }}"}
-_VARIABLE: Final = re.compile(r"\{\{\s*[A-Za-z_][\w.]*\s*\}\}")
+_VARIABLE: Final = late_pattern(r"\{\{\s*[A-Za-z_][\w.]*\s*\}\}")
 JINJA_PLACEHOLDER: Final = "{{ question }}"
 EMPTY_BLOCK: Final = "{% raw %}{% endraw %}"
 

@@ -3,8 +3,10 @@
 import re
 from typing import NamedTuple
 
+from metaspo.backends.late_patterns import late_pattern
+
 END = r"(?:/(?=.)|\Z)"  # of a part: one more follows, or none
-PARTS = re.compile(
+PARTS = late_pattern(
     rf"(?:iter=([1-9][0-9]*){END})?(?:([a-z]+){END})?(?:task=([^/]+){END})?(?:cand=([1-9][0-9]*){END})?(.*)", re.DOTALL
 )
 

@@ -1,6 +1,5 @@
 """Runs side by side: one line each, and in what two of them differ."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.schema import ROLES, RunConfig
 from metaspo.engine.config.toml import as_toml
@@ -29,7 +29,7 @@ HOW_FAST = {"api_key_env", "attempts", "concurrency", "endpoints", "first_patien
 HOW_FAST |= {"tier", "time_limit", "token_limit_parameter", "vllm"}
 LONGEST = 60  # characters of a change in a table
 NONE = "–"
-LIMIT = re.compile(r"(requests|tokens)_per_(minute|day)")
+LIMIT = late_pattern(r"(requests|tokens)_per_(minute|day)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.strategies.base import (
     CandidateContext,
     InnerContext,
@@ -35,8 +36,8 @@ TRIED = 5  # prompts of earlier rounds that are shown
 COUNTED = 8  # kinds of errors that are counted for each task
 QUOTED = 40  # characters in a row of a question that make a quote
 KINDS = ("sentence", "steps", "role")  # of prompts that are asked for, in turn
-REFUSAL = re.compile(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
-UNFILLED = re.compile(
+REFUSAL = late_pattern(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
+UNFILLED = late_pattern(
     r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]{0,300}\]|<(insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
 )
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import Final, TypeVar
 
 from metaspo.backends import Message
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.addresses import join
 from metaspo.engine.gather import gather
 from metaspo.engine.strategies.base import Ask, NoProposal, TaskView, Tried
@@ -27,7 +28,7 @@ from metaspo.engine.tasks.named_prompts import NUMBERS, NamedPrompts, NumberRang
 STARTUP: Final = 4  # user prompts that the surrogate wants to know of before it is more than a draw
 ASKED: Final = 50  # times, for numbers that were not tried yet
 # The place of a question that is no part of a prompt, on a line of its own, perhaps with a label before it.
-_ADDED: Final = re.compile(r"\n*^[^\w\n]*(?:\w+[^\w\n]+){0,2}\{question\}[^\w\n]*$", re.MULTILINE)
+_ADDED: Final = late_pattern(r"\n*^[^\w\n]*(?:\w+[^\w\n]+){0,2}\{question\}[^\w\n]*$", re.MULTILINE)
 
 T = TypeVar("T")
 P = TypeVar("P", Tried, Trial)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.strategies.base import TaskView
 from metaspo.engine.strategies.meta_prompts import Level
 from metaspo.engine.tasks import Failure
@@ -19,7 +20,7 @@ _TURN: Final = "Now the next one:"
 _INPUT: Final = "Input: "
 _OUTPUT: Final = "Output: "
 _PAIR: Final = rf"\n\n{_INPUT}([^\n]*)\n{_OUTPUT}[^\n]*"
-_BLOCK: Final = re.compile(rf"(?P<before>\n\n)?{_HEADING}(?P<pairs>(?:{_PAIR})+)(?P<turn>\n\n{_TURN}\n\n)?")
+_BLOCK: Final = late_pattern(rf"(?P<before>\n\n)?{_HEADING}(?P<pairs>(?:{_PAIR})+)(?P<turn>\n\n{_TURN}\n\n)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,19 @@
 
 import csv
 import io
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from metaspo.backends.late_patterns import late_pattern
 
 DECIMALS: Final = 2  # of figures for programs; people see one less, rounded from the figure itself
 HEAD: Final = 9  # characters of a line of a column's head in LaTeX, as far as its words allow
 _FIT: Final = (
     r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # no wider than the text, and no larger
 )
-_MINUS: Final = re.compile(r"(?<![\w.])-(?=\d)")
+_MINUS: Final = late_pattern(r"(?<![\w.])-(?=\d)")
 _TEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",

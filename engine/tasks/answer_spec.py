@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.spec_table import IMPORT_PATH, SpecTable, one_of
 
-_TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_TAG: Final = late_pattern(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 class KindOfAnswer(NamedTuple):

@@ -1,11 +1,11 @@
 """What a task is: examples, an answer format, a metric and a first user prompt."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from metaspo.backends import Message
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.history import told
 from metaspo.engine.tasks.images import Image
 from metaspo.engine.tasks.named_prompts import PromptForm
@@ -13,7 +13,7 @@ from metaspo.engine.tasks.programs import Program
 
 TaskRole = Literal["source", "target", "guard"]
 PLACEHOLDER: Final = "{question}"
-_DOUBLED: Final = re.compile(r"\{{2,}\s*question\s*\}{2,}")
+_DOUBLED: Final = late_pattern(r"\{{2,}\s*question\s*\}{2,}")
 
 
 def single_braces(prompt: str) -> str:

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import orjson
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.choices import ChoiceError, letter_of, lettered, option_order
 from metaspo.engine.tasks.data_spec import Columns
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.shown import listed, shown
 
-_FIELD: Final = re.compile(r"\{([^{}]+)\}")
+_FIELD: Final = late_pattern(r"\{([^{}]+)\}")
 _MISSING: Final = object()
 
 

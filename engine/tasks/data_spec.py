@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.spec_table import LARGEST, PathText, SpecTable
 
-_FIELD: Final = re.compile(r"\{[^{}]+\}")
-_PART: Final = re.compile(r"([0-9]{1,3})-([0-9]{1,3})%")
+_FIELD: Final = late_pattern(r"\{[^{}]+\}")
+_PART: Final = late_pattern(r"([0-9]{1,3})-([0-9]{1,3})%")
 
 
 class DataSource(SpecTable):

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.errors import TaskError
 
 BESIDE: Final = "_beside_config_"  # begins the names of modules that lie beside configs
-_OURS: Final = re.compile(rf"{BESIDE}(\w+?)_[0-9a-f]{{16}}")
+_OURS: Final = late_pattern(rf"{BESIDE}(\w+?)_[0-9a-f]{{16}}")
 
 
 def import_object(path: str, *, base_dir: Path, key: str) -> object:

@@ -1,16 +1,16 @@
 """What a task's answers are worth: a metric's name, a function, or a judge."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.functions import importable
 from metaspo.engine.tasks.spec_table import IMPORT_PATH, SpecTable
 
 METRIC_NAMES: Final = ("accuracy", "agreement", "exact-match", "macro-f1", "token-f1")
-_OF_A_PROGRAM: Final = re.compile(r"[\w.]+:.*<[a-z]+>.*|__main__:.+|functools:partial")
+_OF_A_PROGRAM: Final = late_pattern(r"[\w.]+:.*<[a-z]+>.*|__main__:.+|functools:partial")
 
 
 Scale = Annotated[

@@ -1,6 +1,5 @@
 """How predictions are scored against accepted answers. A malformed answer (prediction None) is wrong in every one."""
 
-import re
 import string
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.base import (
     RIGHT,
     WRONG,
@@ -26,7 +26,7 @@ from metaspo.engine.tasks.imports import import_object
 from metaspo.engine.tasks.tally import MacroF1Tally, MeanOfGrades
 
 _PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
-_ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLE: Final = late_pattern(r"\b(?:a|an|the)\b")
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.spec_table import SpecTable
 
 NUMBERS: Final = "numbers"  # heads the last section, and so is no name of a prompt
 _NAME: Final = r"[a-z][a-z0-9_]*"
-_HEADING: Final = re.compile(rf"^=== ({_NAME}) ===$", re.MULTILINE)
-_SLOT: Final = re.compile(rf"\{{({_NAME})\}}")
-_DOUBLED: Final = re.compile(rf"\{{{{+\s*({_NAME})\s*\}}+\}}")
+_HEADING: Final = late_pattern(rf"^=== ({_NAME}) ===$", re.MULTILINE)
+_SLOT: Final = late_pattern(rf"\{{({_NAME})\}}")
+_DOUBLED: Final = late_pattern(rf"\{{{{+\s*({_NAME})\s*\}}+\}}")
 _LARGEST: Final = 2**53  # that every reader of JSON tells from the next
 
 Whole = Annotated[int, Field(strict=True, ge=-_LARGEST, le=_LARGEST)]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
+
 _DIGITS: Final = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TEENS: Final = (
     "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
@@ -34,14 +36,14 @@ def _pattern() -> re.Pattern[str]:
     number = rf"(?:{multiple.format(below_1000)}thousand\b(?:{rest}{below_1000}\b)?|{below_1000})"
     part = "|".join(_PARTS)
     more = rf"(?:\s+point(?P<decimals>(?:\s+(?:{digit}|zero|oh))+)|\s+and\s+(?P<upper>a|{digit})\s+(?P<lower>{part})s?)"
-    return re.compile(
+    return late_pattern(
         rf"\b(?P<number>(?>{number}))\b(?![\s-]+first\b|-second\b)(?:{more}|[\s-]+(?P<of>{part})(?P<many>s)?)?\b",
         re.IGNORECASE | re.ASCII,
     )
 
 
 _NUMBER: Final = _pattern()
-_WORD: Final = re.compile(r"[a-z]+")
+_WORD: Final = late_pattern(r"[a-z]+")
 
 
 def _value(words: Sequence[str]) -> int:

@@ -1,11 +1,11 @@
 """The `[[tasks]]` tables of a config."""
 
-import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, TaskRole, single_braces
 from metaspo.engine.tasks.data_spec import Columns, DataSource
@@ -14,7 +14,7 @@ from metaspo.engine.tasks.named_prompts import PromptForm, Space
 from metaspo.engine.tasks.spec_table import IMPORT_PATH, LARGEST, SpecTable, one_of
 
 SampleOrder = Literal["head", "random"]
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME: Final = late_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME: Final = 100
 
 

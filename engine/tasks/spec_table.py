@@ -1,17 +1,17 @@
 """What the tables of a task keep to."""
 
 import difflib
-import re
 from collections.abc import Iterator
 from typing import Annotated, Final, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.backends.paths import usable_path
 
 PathText = Annotated[str, AfterValidator(usable_path)]
 LARGEST: Final = 2**63 - 1  # that what a run writes down can hold
-IMPORT_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+IMPORT_PATH: Final = late_pattern(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class SpecTable(BaseModel):

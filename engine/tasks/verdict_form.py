@@ -7,13 +7,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.objects import Json
 
 TIE: Final = 0.5
 _AROUND: Final = " \t\r\n.!*\"'`"
-_ANSWER: Final = re.compile(r"^answer[\s_]+")
+_ANSWER: Final = late_pattern(r"^answer[\s_]+")
 _OF: Final = r"(?:\s*(?:/|out\s+of)\s*[0-9]+)?"
-_FRACTION: Final = re.compile(r"([0-9]+)(?:\.0+)?(?:\s*(?:/|out\s+of)\s*([0-9]+))?")
+_FRACTION: Final = late_pattern(r"([0-9]+)(?:\.0+)?(?:\s*(?:/|out\s+of)\s*([0-9]+))?")
 # Where a verdict stands in a text; what follows it must not make it another one, as in "2.7", "3-4" or "a tie".
 _NAMED: Final = r"\b{key}[\"'*\s]*[:=][\"'*\s]*"
 _AFTER: Final = r"(?=[\"'*`]*(?:[,;.!](?!\w)(?!\s*or\b)|\s*(?:\Z|[)}}\]\n])|\s+(?:\(|because\b|[-–—](?!\s*[0-9]))))"

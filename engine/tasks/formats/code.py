@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.code_sandbox import Called, Sandbox, confinement
 from metaspo.engine.tasks.shown import shown
 
-_FENCED: Final = re.compile(r"^[ \t]*```[ \t]*[\w+.-]*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-_BEGINS: Final = re.compile(r"(?:def|import|from|class)\s|@\w")
-_DEFINES: Final = re.compile(r"^[ \t]*(?:def\s+\w|\w+\s*=\s*lambda\b)", re.MULTILINE)
+_FENCED: Final = late_pattern(r"^[ \t]*```[ \t]*[\w+.-]*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_BEGINS: Final = late_pattern(r"(?:def|import|from|class)\s|@\w")
+_DEFINES: Final = late_pattern(r"^[ \t]*(?:def\s+\w|\w+\s*=\s*lambda\b)", re.MULTILINE)
 _LONGEST: Final = 20_000  # characters
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.plain import words
 
 _NEGATORS: Final = words(
@@ -50,8 +51,8 @@ _AFTER_PAIRS: Final = frozenset(
         *((first, "but") for first in words("anything everything everyone all options choices answers labels letters")),
     }
 )
-_MAY_DENY: Final = re.compile(rf"n't|\b(?:than|of|but|to|from|out|doubt|als|loin|{'|'.join(_REJECTING)})")
-_NONE_BUT: Final = re.compile(r"\b(?:none|no|nothing|nobody|no\s+one)\s+(?:\w+\s+)?(?:other\s+than|but|except)\b")
+_MAY_DENY: Final = late_pattern(rf"n't|\b(?:than|of|but|to|from|out|doubt|als|loin|{'|'.join(_REJECTING)})")
+_NONE_BUT: Final = late_pattern(r"\b(?:none|no|nothing|nobody|no\s+one)\s+(?:\w+\s+)?(?:other\s+than|but|except)\b")
 _BREAKERS: Final = words(
     "but because since so thus therefore hence which while whereas although though instead however then"
 )
@@ -63,11 +64,11 @@ _NO_SUCH: Final = words(
 )
 _COMPARING: Final = words("rather more sooner better")  # "rather A than B"
 _FILLERS: Final = words("a an the at all really very exactly actually quite simply")
-_CLAUSE: Final = re.compile(r"[,.;:!?()\n\u3002\u3001\uff0c]")
-_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_CLAUSE: Final = late_pattern(r"[,.;:!?()\n\u3002\u3001\uff0c]")
+_WORD: Final = late_pattern(r"[^\W_]+(?:'[^\W_]+)*")
 # Of these a denial reaches to the end of the clause: "I don't think that the review as a whole is positive". Who cannot
 # believe it is amazed.
-_UNTHOUGHT: Final = re.compile(
+_UNTHOUGHT: Final = late_pattern(
     r"""(?:\bnot|n't|\bcannot|\bnever|\bhardly)\s+(?:\w+ly\s+)?
     (?:think|(?<!\bcan't\ )(?<!cannot\ )(?<!couldn't\ )believe|find|feel|see|consider|call|say|describe|regard|classify
     |label|agree|claim|suggest|conclude|suppose|expect|imagine|support|(?:true|correct|right|the\s+case)\s+that)\b
@@ -75,13 +76,13 @@ _UNTHOUGHT: Final = re.compile(
       [^,.;:!?()\n])*+\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
-_NOT_SO: Final = re.compile(r"(?:\bnot|n't) (?:(?:quite|at all|all) )?so [\"'*_`]*\Z", re.IGNORECASE)
+_NOT_SO: Final = late_pattern(r"(?:\bnot|n't) (?:(?:quite|at all|all) )?so [\"'*_`]*\Z", re.IGNORECASE)
 _FARTHEST_THOUGHT: Final = 160  # characters
 _CLOSE: Final = " \t\n('\"*_`[-"
 REACH: Final = 5
 NEAR: Final = 3  # before a number
 
-_DENIED_BEFORE: Final = re.compile(
+_DENIED_BEFORE: Final = late_pattern(
     r"(?:[不非没沒未無无](?:是|为|為|属于|屬於|能|会|會|可能|算|应该?|應該?|太|怎么|怎麼|够|夠|很|那么|那麼|完全|一定|见得|見得|认为|認為|觉得"
     r"|覺得|像|再|全|都|具有?|有|包含|含|带|帶|表达|表達|体现|體現|上|出|说|說)*(?:选|選|择|擇)?|[谈談称稱说說看]不[上出]|缺[乏少]|(?:很?[难難]以?|[无無]法)\w{0,4}"
     r"|ไม่(?:ใช่|เป็น|ได้)*|មិន(?:មែន)?|ບໍ່(?:ແມ່ນ)?|(?:\A|\n)\W*[✗✘❌])[\s*_]*$"
@@ -89,10 +90,10 @@ _DENIED_BEFORE: Final = re.compile(
 # Signs: "!= B", "¬B", "!yes", a box without a tick; an exclamation mark of prose has a space behind it.
 _CROSSES: Final = frozenset("✗✘❌")
 _SIGNS: Final = frozenset("≠¬=!]☐)")
-_DENIED_BY_SIGN: Final = re.compile(
+_DENIED_BY_SIGN: Final = late_pattern(
     r"(?:[≠¬☐]|\[\s?\]|\(\s?(?:not|non|un)\s?\)|!=|=/=|(?<![\w!?.])!|\\(?:neq?|lnot|neg|not\s?=))\s*[\"'*_`(\[{]*\Z"
 )
-_HEADING: Final = re.compile(
+_HEADING: Final = late_pattern(
     r"(?:^|[\n.;!?(*-])\s*(?P<word>wrong|incorrect|false|rejected|excluded|eliminated|not)\b"
     r"(?:\s+(?:answers?|options?|choices?|letters?|labels?))?\W{0,3}:\W*\Z"
 )
@@ -119,7 +120,7 @@ _UNFIT: Final = r"""absent|missing|lacking|non-?existent|misleading|least|out\ o
 _OF_LABELS: Final = (
     r"(?:label|option|choice|answer|class|category|sentiment|verdict|reading|content|language|tone|relation|rating)s?"
 )
-_DENIED_AFTER: Final = re.compile(
+_DENIED_AFTER: Final = late_pattern(
     rf"""[()\[\]"'*_~\s]*(?:{_OF_LABELS}\s+)?(?:
       (?:is|are|was|were|seems|looks|can|could|should|would|will|does|do|did|must|has|have)\s+(?:\w+ly\s+)?
         (?:(?:be|to\s+be|been)\s+(?:\w+ly\s+)?)?(?:(?:the|an?)\s+)?(?:not|never|{_REFUSED}|{_UNFIT})\b
@@ -129,7 +130,7 @@ _DENIED_AFTER: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 # "5 were not sold" counts, and denies no 5.
-_DENIED_NUMBER: Final = re.compile(
+_DENIED_NUMBER: Final = late_pattern(
     rf"""[()\[\]"'*_~\s]*(?:
       (?:is|was|seems|looks|can|could|should|would|must)\s+(?:\w+ly\s+)?(?:(?:be|to\s+be)\s+(?:\w+ly\s+)?)?
         (?:(?:the|an?)\s+)?(?:not\s+(?:the|it|correct|right|true|possible|my)|{_REFUSED})\b
@@ -138,19 +139,19 @@ _DENIED_NUMBER: Final = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-_ASIDE: Final = re.compile(r"(?:\bnot|n't|\bnever),[^,.;:!?\n]{1,40},\W*\Z")
-_ANSWERED_NO: Final = re.compile(
+_ASIDE: Final = late_pattern(r"(?:\bnot|n't|\bnever),[^,.;:!?\n]{1,40},\W*\Z")
+_ANSWERED_NO: Final = late_pattern(
     r"""[)\]"'*_]*(?:(?P<mark>\s?=|[?:])[\s"'*_]*(?P<no>no|nope|nah|nein|non|nee|nej|nie|нет|不是?|否|いいえ|いや|아니[요오]?|لا|false|wrong|incorrect)(?=\W*(?:\Z|\n|[.,;!]))
       | (?:,|\s?-|\s?\()\s*(?:no|nope|wrong|incorrect)(?=[\s*_"')\]]*(?:\Z|\n|[.;!])))""",
     re.VERBOSE | re.IGNORECASE,
 )
 # Nothing of a label: "Positive: 0", "positive sentiment: none".
-_ANSWERED_NONE: Final = re.compile(
+_ANSWERED_NONE: Final = late_pattern(
     rf"""[)\]"'*_]*(?:\s+{_OF_LABELS})?\s?[:=][\s"'*_]*(?P<none>none|absent|0(?:\.0+)?(?!\.?\w))\s?%?(?=[\s*_"')\]]*(?:\Z|\n|[.,;!]))""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MAY_ANSWER: Final = frozenset(")]\"'*_?:,-(=")
-_ANSWERED_HARDLY: Final = re.compile(
+_ANSWERED_HARDLY: Final = late_pattern(
     r"""[)\]"'*_]*(?:
       (?P<asked>\?)\s*(?:[^,.;:!?\n]{0,40}?(?:n't|\bnot)|i\s+doubt|far\s+from|quite\s+the\s+opposite|not|never|hardly|unlikely|by\s+no\s+means|no\s+way
         |on\s+the\s+contrary|(?:absolutely|certainly|definitely|clearly|surely|probably|of\s+course|maybe|perhaps)\s+not)\b
@@ -159,14 +160,14 @@ _ANSWERED_HARDLY: Final = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-_SIDE_BY_SIDE: Final = re.compile(
+_SIDE_BY_SIDE: Final = late_pattern(
     r"""[\s()*_"'`]*(?:,\s*(?P<last>and|x?or|nor)?|(?P<conjunction>and/or|and|x?or|nor|noch|ni|&|/))(?![^\W_])[\s(*_"'`]*
     (?:(?:of|an?|the|option|choice|letter|label)\s+)*["'*_`(]*""",
     re.VERBOSE | re.IGNORECASE,
 )
 _WIDEST_JOINT: Final = 40  # characters
-_NONE_OF: Final = re.compile(r"\b(?:none|neither|any|either|nor)\s+(?:of\s+)?(?:the\s+)?[\W_]*\Z", re.IGNORECASE)
-_AFFIRMED: Final = re.compile(r"[\W_]*(?:is|are|was|seems|fits|works)\b", re.IGNORECASE)
+_NONE_OF: Final = late_pattern(r"\b(?:none|neither|any|either|nor)\s+(?:of\s+)?(?:the\s+)?[\W_]*\Z", re.IGNORECASE)
+_AFFIRMED: Final = late_pattern(r"[\W_]*(?:is|are|was|seems|fits|works)\b", re.IGNORECASE)
 
 
 def denied(text: str, start: int, end: int, *, answers: Collection[str] = (), number: bool = False) -> int | None:

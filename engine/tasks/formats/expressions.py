@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denied
 from metaspo.engine.tasks.formats.equivalence import Equivalence
 from metaspo.engine.tasks.formats.plain import plain
 
-_ANNOUNCED: Final = re.compile(
+_ANNOUNCED: Final = late_pattern(
     r"(?:\banswer\s*(?:is\b|=|:|would\s+be)|答案(?:是|为|為|:)|答えは|정?답은)\s{0,40}[:*]{0,40}\s{0,40}(.+?)\s{0,8}(?:[.!*。]{0,8}\s{0,8}(?:\n|\Z)|\.\s)",
     re.IGNORECASE,
 )
-_DENIAL: Final = re.compile(r"(?:not|never|neither)\b|≠", re.IGNORECASE)
-_MARKUP: Final = re.compile(r"\A```\w*\n(.*)\n```\Z|\A(?:#+\s|>\s)?\s*(\*{1,3}|`|__?|)([^*`_\n]+)\2\Z", re.DOTALL)
-_DISPLAYED: Final = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
-_CASING: Final = re.compile(r"\A(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
-_BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE: Final = re.compile(r"(?<!\\)[{}]")
+_DENIAL: Final = late_pattern(r"(?:not|never|neither)\b|≠", re.IGNORECASE)
+_MARKUP: Final = late_pattern(r"\A```\w*\n(.*)\n```\Z|\A(?:#+\s|>\s)?\s*(\*{1,3}|`|__?|)([^*`_\n]+)\2\Z", re.DOTALL)
+_DISPLAYED: Final = late_pattern(r"\$\$(.+?)\$\$|\$([^$\n]+)\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL)
+_CASING: Final = late_pattern(r"\A(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])\Z", re.DOTALL)
+_BOXED: Final = late_pattern(r"\\(?:boxed|fbox)\s*\{")
+_BRACE: Final = late_pattern(r"(?<!\\)[{}]")
 _MAX_BOXES: Final = 10  # are looked at, from the end
 _MAX_CASINGS: Final = 20  # are taken off, one within the other
 _LONGEST: Final = 500

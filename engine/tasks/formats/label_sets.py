@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.labels import Label
 from metaspo.engine.tasks.formats.mentions import announced
 from metaspo.engine.tasks.formats.plain import ends, plain
@@ -12,9 +13,9 @@ from metaspo.engine.tasks.shown import shown
 
 BETWEEN_LABELS: Final = ", "
 NONE: Final = "none"
-_SEPARATOR: Final = re.compile(r"[,;|、，；\n]")
-_AND: Final = re.compile(r"(?:^|(?<=\s))(?:and|&)\s+", re.IGNORECASE)
-_BULLET: Final = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_SEPARATOR: Final = late_pattern(r"[,;|、，；\n]")
+_AND: Final = late_pattern(r"(?:^|(?<=\s))(?:and|&)\s+", re.IGNORECASE)
+_BULLET: Final = late_pattern(r"^(?:[-*•]|\d+[.)])\s+")
 _NOISE: Final = " \t\r\n.!:*_\"'`()[]{}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import Mention, given
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, ends, plain
@@ -12,13 +13,13 @@ from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
 
 _TURKISH: Final = {0x0307: None, ord("ı"): "i"}  # "İYİ" is "iyi", and "YANLIŞ" "yanlış"
-_SEPARATOR: Final = re.compile(r"[\s_-]+")
+_SEPARATOR: Final = late_pattern(r"[\s_-]+")
 _BETWEEN: Final = r"[\s_*-]+"
 _NEGATIVE: Final = ("not", "non", "no")
-_ENDS: Final = re.compile(r"[)\].:!;*_\"']*(?:[.:!;](?=\W|\Z)|\n|\Z|\s-)|,\s*(?:because|since|as)\b")
-_START: Final = re.compile(r"\A[\W_]*\Z")
+_ENDS: Final = late_pattern(r"[)\].:!;*_\"']*(?:[.:!;](?=\W|\Z)|\n|\Z|\s-)|,\s*(?:because|since|as)\b")
+_START: Final = late_pattern(r"\A[\W_]*\Z")
 # "no evidence" and "a patient" say neither "no" nor "a"; before these words they do.
-_DETERMINED: Final = re.compile(
+_DETERMINED: Final = late_pattern(
     r"[^\S\n]+(?!(?:because|since|as|it|its|it's|the|this|these|that|they|there|he|she|i|you|we|and|but|or|so|not|is|are|was|"
     r"if|for|from|in|on|with|to|rather|instead)\b)[^\W_]"
 )
@@ -58,7 +59,7 @@ class Label:
         negated = _negations(keys)
         words = "|".join(f"{_words(keys[label], label in negated.values())}()" for label in longest_first)
         object.__setattr__(self, "_longest_first", longest_first)
-        object.__setattr__(self, "_pattern", re.compile(words or r"(?!)"))
+        object.__setattr__(self, "_pattern", late_pattern(words or r"(?!)"))
         object.__setattr__(self, "_negated", negated)
         object.__setattr__(self, "_bare", {self.plain(label).strip(): label for label in reversed(self.labels)})
         # Read once: a tag mostly holds a label as it is written.

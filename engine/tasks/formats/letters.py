@@ -6,18 +6,19 @@ from itertools import takewhile
 from string import ascii_uppercase
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
 from metaspo.engine.tasks.formats.mentions import Mention, given, listed, untabled
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, ends, plain, words
 
-_GOLD: Final = re.compile(r"\(?([A-Za-z])\)?[.:]?")
-_START: Final = re.compile(r"\A[\W_]*\Z")
-_OPENING: Final = re.compile(r"[*_\"']*+[)\].:]|(?:[^\w\n]|_)*+(?:\n|\Z)")
-_ARTICLE: Final = re.compile(
+_GOLD: Final = late_pattern(r"\(?([A-Za-z])\)?[.:]?")
+_START: Final = late_pattern(r"\A[\W_]*\Z")
+_OPENING: Final = late_pattern(r"[*_\"']*+[)\].:]|(?:[^\w\n]|_)*+(?:\n|\Z)")
+_ARTICLE: Final = late_pattern(
     r"\s+(?!(?:is|was|seems|looks|fits|would|could|can|cannot|will|does|has|must|or|and|but|because|since|as|if|not|"
     r"rather|isn't|wasn't|alone|only)\b)[a-z]"
 )
-_NAMED: Final = re.compile(r"\b(?:option|choice|letter|answer|answer\s+is)\s+$", re.IGNORECASE)
+_NAMED: Final = late_pattern(r"\b(?:option|choice|letter|answer|answer\s+is)\s+$", re.IGNORECASE)
 # After these words a single capital is an option; after others it is part of a name, as in "Vitamin C".
 _LEADS: Final = words(
     "answer answers option options choice choices letter letters is are was be being as that choose chose "
@@ -28,7 +29,7 @@ _LEADS: Final = words(
     "leaving leaves es ist est é è jest respuesta antwort réponse risposta resposta ответ"
 )
 _CHOICES: Final = ("go with", "going with", "went with", "stick with")
-_FOREIGN_LEADS: Final = re.compile(
+_FOREIGN_LEADS: Final = late_pattern(
     r"(?:[是为為就选選项項案择擇肢はがえを而即く라]|정답|답|[은는이가]|คือ|ข้อ|เลือก|هو|هي|उत्तर|विकल्प)$"
 )
 
@@ -63,9 +64,9 @@ class Letter:
             rf"[(\[](?<![^\W_].)({small})[)\]]",
             rf"swer(?:\s+is)?[\s:=*_\"'(\[]*({small}){ends}",
         )
-        object.__setattr__(self, "_capital", re.compile(alone))
-        object.__setattr__(self, "_small", tuple(map(re.compile, patterns)))
-        object.__setattr__(self, "_bare", re.compile(rf"[\s(*_\[]*([{capital[1:-1]}{small[1:]})[\s).:*_\]]*"))
+        object.__setattr__(self, "_capital", late_pattern(alone))
+        object.__setattr__(self, "_small", tuple(map(late_pattern, patterns)))
+        object.__setattr__(self, "_bare", late_pattern(rf"[\s(*_\[]*([{capital[1:-1]}{small[1:]})[\s).:*_\]]*"))
 
     @property
     def wanted(self) -> str:

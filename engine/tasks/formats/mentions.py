@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-_JOINT: Final = re.compile(
+from metaspo.backends.late_patterns import late_pattern
+
+_JOINT: Final = late_pattern(
     r"""[\s,;/|&+()\[\]"'*_`<>~、，・-]*
     (?:(?:and|or|vs\.?|versus|und|oder|et|ou|y|o|e|to|through|或者?|和|与|與|と|や|か|または|또는|หรือ)(?![^\W_])
        [\s(\["'*_`]*)?(?:(?:option|choice|letter|label)\s+)?[(\["'*_`]*""",
@@ -25,34 +27,34 @@ _CORRECTING: Final = (
     "i mean ",
 )
 # Searched for by its words, and only then for what may stand before them: the other way around is quadratic.
-_CORRECTED: Final = re.compile(
+_CORRECTED: Final = late_pattern(
     r"""(?:wait|actually|i\s+mean(?=\s)|correction|scratch\s+that|on\s+second\s+thoughts?|hold\s+on|sorry|i\s+was\s+wrong
       |let\s+me\s+(?:correct|re-?(?:check|do|calculate|compute|consider|think|examine|evaluate|phrase))\w*)
     (?=\s*[,:.!\u2026-]|\s+(?:i|it|it's|this|that|the\s+(?:\w+\s+)?answer|no|yes|so|my)\b
       |\s+(?:(?-i:[A-Z])|-?\d[\d.,]*)[)\s*_]*(?:\Z|\n|[.;!]))""",
     re.VERBOSE | re.IGNORECASE,
 )
-_BEFORE_CORRECTED: Final = re.compile(r"(?:\A|[.!?\n\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*\Z", re.IGNORECASE)
+_BEFORE_CORRECTED: Final = late_pattern(r"(?:\A|[.!?\n\u2026-])\W*(?:(?:but|no|oh|hmm|ah)\b\W+)*\Z", re.IGNORECASE)
 _LOOK_BACK: Final = 24  # characters
 _FARTHEST: Final = 40  # characters
 _MAX_CORRECTIONS: Final = 20  # are looked at, from the end
 # Between a correction and what it puts in an answer's place: "Wait, it's", "Scratch that. I mean".
-_INSTEAD: Final = re.compile(
+_INSTEAD: Final = late_pattern(
     r"""[\W_]*(?:(?:no|yes|so|rather|myself|it|that|this|make\s+(?:it|that)|i\s+meant?|(?:it|that|this)'s|is|was|option
       |choice|letter|label|an?|the|(?:must|should|would)\s+be)\b[\W_]+)*""",
     re.VERBOSE | re.IGNORECASE,
 )
-_CONCLUDES: Final = re.compile(
+_CONCLUDES: Final = late_pattern(
     r"""(?:[.,;:!?\n-]|\b(?:so|no|but|then|and|think|thus|therefore|hence|believe)\b)\W*
     (?:(?:it|that|this)(?:'s|\s+(?:is|(?:must|should|would)\s+be))|so|thus|therefore|hence|i\s+(?:choose|pick|meant?))\b
     [\W_]*\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
-_CLAUSE_ENDS: Final = re.compile(r"""[)\]\s*_"'`$%}]{0,9}(?:\Z|\n|[.;!](?!\w)|,\s|\s-)""")
-_SAID_OF: Final = re.compile(r"[)\]*_\"'`]*\s(?:is|was|seems|looks|fits|works|would)\b", re.IGNORECASE)
-_HASHED: Final = re.compile(r"#{4}[\s*_$]*\Z")  # as GSM8K writes its answers
-_LINE_ENDS: Final = re.compile(r"[^\w\n]*+(?:\n|\Z)")
-_ANNOUNCED: Final = re.compile(
+_CLAUSE_ENDS: Final = late_pattern(r"""[)\]\s*_"'`$%}]{0,9}(?:\Z|\n|[.;!](?!\w)|,\s|\s-)""")
+_SAID_OF: Final = late_pattern(r"[)\]*_\"'`]*\s(?:is|was|seems|looks|fits|works|would)\b", re.IGNORECASE)
+_HASHED: Final = late_pattern(r"#{4}[\s*_$]*\Z")  # as GSM8K writes its answers
+_LINE_ENDS: Final = late_pattern(r"[^\w\n]*+(?:\n|\Z)")
+_ANNOUNCED: Final = late_pattern(
     r"""(?:
       \b(?:answer|solution|verdict|label|prediction|conclusion|classification)
         (?:\s+(?:to|for|of|here)\b[^.!?\n]{0,60}?)?(?:\s*(?:is|was|are|would\s+be|should\s+be|must\s+be|will\s+be|=)\b)?
@@ -62,19 +64,19 @@ _ANNOUNCED: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 # "Some would answer yes", "If it rained, the answer would be yes" announce nothing.
-_SUPPOSED: Final = re.compile(
+_SUPPOSED: Final = late_pattern(
     r"""\b(?:some|many|most|others?|one|you|people|they|someone|somebody|anyone)\b[^.,;:!?\n]{0,24}
       \b(?:would|might|could|may|will|can)\s+(?:\w+ly\s+)?\Z
     | \b(?:if|had|were|unless|otherwise)\b[^.;:!?\n]{0,80}\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
-_ROW: Final = re.compile(
+_ROW: Final = late_pattern(
     r"""[)*_"'`\]]*\s?[:=]\s?[*_]*(?:[-+]?\.?[0-9]|(?:true|false|yes|no|right|wrong|correct|incorrect)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_SCALE: Final = re.compile(r"""[)*_"'`\]]*\s?[:=]\s?[*_]*\w""")  # "1: bad, 5: good"
-_LAST_WORD: Final = re.compile(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
-_REST: Final = re.compile(r"[\W_]*\Z")
+_SCALE: Final = late_pattern(r"""[)*_"'`\]]*\s?[:=]\s?[*_]*\w""")  # "1: bad, 5: good"
+_LAST_WORD: Final = late_pattern(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
+_REST: Final = late_pattern(r"[\W_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.beside_numbers import COMPOUND, CURRENCY, WORKED_OUT, is_bound, joint_after
 from metaspo.engine.tasks.formats.denials import denied
 from metaspo.engine.tasks.formats.mentions import Mention, announced, corrections, opens_clause, settled
@@ -26,10 +27,10 @@ _COUNTED: Final = (
     "第",
 )
 _CURRENT: Final = frozenset(CURRENCY)
-_BEGINS: Final = re.compile(
+_BEGINS: Final = late_pattern(
     rf"[0-9](?:(?<![^\W_].)(?<![.^].)|(?<=[{SPACELESS}{KATAKANA}{HANGUL}].)|(?<=(?<![^\W_.])\..))"
 )
-_PREFIX: Final = re.compile(
+_PREFIX: Final = late_pattern(
     rf"(?:(?<![\w.,)])(?:(?P<sign>[-+])\s?(?=[{CURRENCY}])|(?P<near>[-+])\(?)|(?i:\b(?P<word>minus|negative)\s+)"
     r"|(?:(?<=[=:{($])[ \t]*|(?i:(?<=\bis\s)|(?<=\bequals\s)|(?<=\bbe\s)))(?P<far>[-+])[ \t]+)?"
     rf"(?:[{CURRENCY}]\s?)?(?P<dot>\.)?\Z"
@@ -40,10 +41,10 @@ _SPEAKING: Final = (
     *("minus", "negative", "-", "+", "-(", "√", "∛", "π", *CURRENCY),
     *(f"{name}{opening}" for name in _FUNCTIONS for opening in ("", "(", " (")),
 )
-_SIMPLE: Final = re.compile(
+_SIMPLE: Final = late_pattern(
     r"[0-9]++(?=[.,!?]?(?:\Z|\s++(?![0-9/x×*·⋅∙√∛π百千万萬億亿백천만억\\]|hundred|thousand|lakh|million|crore|billion|trillion)))"
 )
-_NUMBER: Final = re.compile(
+_NUMBER: Final = late_pattern(
     r"""
     (?!0[xXbB][0-9A-Fa-f])(?:
       (?:(?P<whole>[0-9]{1,4})\s)?(?P<upper>[0-9]++)\s?/\s?(?P<lower>[0-9]++)(?![.,]?[0-9]|\s?/\s?[0-9])
@@ -62,7 +63,7 @@ _NUMBER: Final = re.compile(
     """,
     re.VERBOSE,
 )
-_UNREADABLE: Final = re.compile(r"[0-9.,]+")
+_UNREADABLE: Final = late_pattern(r"[0-9.,]+")
 _MYRIADS: Final = {"百백": 2, "千천": 3, "万萬만": 4, "億亿억": 8}
 _LARGE: Final = {
     **{sign: zeros for signs, zeros in _MYRIADS.items() for sign in signs},
@@ -76,14 +77,14 @@ _LARGE: Final = {
     "trillion": 12,
 }
 # What makes a number a part of another that is not read here: roots, pi, functions, powers and fractions of such.
-_WITHIN: Final = re.compile(
+_WITHIN: Final = late_pattern(
     rf"(?:[√∛π]|\\(?:sqrt|pi)\b(?:\[\w*\])?|\}}\{{|\b(?:{'|'.join(_FUNCTIONS)})\b)[\s({{/*·×]*\Z", re.IGNORECASE
 )
-_GOES_ON: Final = re.compile(
+_GOES_ON: Final = late_pattern(
     r"\s?[*·×/]?\s?(?:[√∛π]|\\(?:pi|sqrt)\b)|\^[({\\]*[-+]?[\w.]|\*\*[-+]?\.?[0-9]|\)\s?(?:\^|\*\*)|\.\([0-9]|\}\{|[0-9万萬億亿兆]|[백천만억]{2}"
 )
-_SHORT: Final = re.compile(r"(?:(k)|(mn?)|(bn?)|(tn?))\b", re.IGNORECASE)  # of an amount of money: "$1.5M"
-_TEX: Final = re.compile(
+_SHORT: Final = late_pattern(r"(?:(k)|(mn?)|(bn?)|(tn?))\b", re.IGNORECASE)  # of an amount of money: "$1.5M"
+_TEX: Final = late_pattern(
     r"(?P<after>[0-9]?)\\[dt]?frac(?:\{\s*(?P<upper>-?[0-9]+)\s*\}\{\s*(?P<lower>[0-9]+)\s*\}|(?P<one>[0-9])(?P<two>[0-9]))"
     r"|(?<=[0-9])(?:\{,\}|\\[,!:;])(?=[0-9]{3})|(?P<sign>-)\\[,!:; ]\s*"
 )
@@ -200,7 +201,7 @@ def _unlisted(text: str, position: int) -> Iterator[Numeral]:
             following = _numeral(text, begin.start()) if begin else None
             if following is None or following.start > joint.end():
                 break
-            worked_out = joint.re is COMPOUND or WORKED_OUT.match(joint[0]) is not None
+            worked_out = joint.re.pattern == COMPOUND.pattern or WORKED_OUT.match(joint[0]) is not None
             in_list = in_list or following.value != numeral.value or worked_out
             numeral = following
         position = numeral.end

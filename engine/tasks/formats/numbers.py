@@ -1,23 +1,23 @@
 """Numbers: one whole number, or any number with a tolerance and units."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.beside_numbers import tail
 from metaspo.engine.tasks.formats.notation import LONGEST, Numeral, as_text, given_number, number_in, without_tex
 from metaspo.engine.tasks.formats.plain import ends, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 
-_LINES: Final = re.compile(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
-_BARE: Final = re.compile(r"\s*+(-?[1-9][0-9]*+|0)\s*+")
-_SIGN_APART: Final = re.compile(r"\A-\s+(?=[\d.$€£¥])")
-_ITEM_OR_SIGN: Final = re.compile(r"\s*-\s+[\d.,/$€£¥%]+\s*")  # "- 5" may be an item of a list, or five below zero
-_UNIT: Final = re.compile(r"\s?([^\W\d_][\w/^]*|[%‰°$€£¥₹]\w*)")
+_LINES: Final = late_pattern(r"(?<!\s)\s*\n\s*(?![^\W\d_])")  # one number a line is a list
+_BARE: Final = late_pattern(r"\s*+(-?[1-9][0-9]*+|0)\s*+")
+_SIGN_APART: Final = late_pattern(r"\A-\s+(?=[\d.$€£¥])")
+_ITEM_OR_SIGN: Final = late_pattern(r"\s*-\s+[\d.,/$€£¥%]+\s*")  # "- 5" may be an item of a list, or five below zero
+_UNIT: Final = late_pattern(r"\s?([^\W\d_][\w/^]*|[%‰°$€£¥₹]\w*)")
 
 
 @dataclass(frozen=True, slots=True)

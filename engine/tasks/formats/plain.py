@@ -1,8 +1,9 @@
 """Text in a plain form to look for answers in: what Unicode writes in several ways is written in one."""
 
-import re
 import unicodedata
 from typing import Final
+
+from metaspo.backends.late_patterns import late_pattern
 
 # Scripts that put no space between words (Unicode's line break class SA, and East Asia's ideographs and syllables).
 SPACELESS: Final = (
@@ -18,13 +19,13 @@ AFTER_EDGE: Final = rf"(?:(?<![^\W_].)|(?<={_OTHER}.))"
 BEFORE_EDGE: Final = rf"(?:(?![^\W_])|(?={_OTHER}))"
 
 _SUPERSCRIPT: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-_POWER: Final = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
-_THIN_GROUP: Final = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
-_MINUS: Final = re.compile(
+_POWER: Final = late_pattern("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_THIN_GROUP: Final = late_pattern(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
+_MINUS: Final = late_pattern(
     r"\u2212\s+(?=[.\d$€£¥])"
 )  # the sign of a number, unlike a dash, even with a space behind it
-_MIXED: Final = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
-_FOREIGN_DIGIT: Final = re.compile(r"(?![0-9])\d")
+_MIXED: Final = late_pattern(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+_FOREIGN_DIGIT: Final = late_pattern(r"(?![0-9])\d")
 _DASHES: Final = (
     "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d\u301c"
     "\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead\u2212\u02d7\u2796"

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.base import AnswerFormat, feedback_of, is_blocking, similarity_of
 
-_DENIED: Final = re.compile(r"(?:\b(?:not|never)|n['\u2019]t)(?:\s+be)?[ \t\"'*_`]*\Z", re.IGNORECASE)
+_DENIED: Final = late_pattern(r"(?:\b(?:not|never)|n['\u2019]t)(?:\s+be)?[ \t\"'*_`]*\Z", re.IGNORECASE)
 _LAST_LETTERS: Final = frozenset("tTrReE")  # of "not" and "n't", "never", "be"
 _BRACKETS: Final = str.maketrans("＜＞／", "<>/")
 
@@ -63,7 +64,7 @@ class Tagged:
         name = re.escape(self.tag)
         object.__setattr__(self, "_opening", f"<{self.tag}>")
         object.__setattr__(self, "_closing", f"</{self.tag}>")
-        object.__setattr__(self, "_tags", re.compile(rf"<(/?){name}\s*>", re.IGNORECASE))
+        object.__setattr__(self, "_tags", late_pattern(rf"<(/?){name}\s*>", re.IGNORECASE))
         object.__setattr__(self, "_read", field_reader(self.inner))
 
     @property
