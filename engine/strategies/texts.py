@@ -10,13 +10,14 @@ from string import Template
 from typing import Literal
 
 from metaspo.backends import Message
+from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.strategies.meta_prompts import Level, fill
 from metaspo.engine.suggest import nearest
 
 Changed = Mapping[str, Mapping[str, str]]  # texts of a user's own, by table and name
 Section = Level | Literal["rules", "kinds", "outcomes"]
 LEVELS = ("user", "system", "both")  # tables whose texts any of them may have
-TAGS = re.compile(r"between <(\w+)> and </\1>")  # that an answer is read from
+TAGS = late_pattern(r"between <(\w+)> and </\1>")  # that an answer is read from
 
 
 @cache
