@@ -19,9 +19,10 @@ T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds that one exchange with a server may take, connecting anew included."""
 
-RETRIES = 4
+RETRIES = 6
 SAFE_POLICY = "noeviction"
 _OLDEST = (7, 0)
+_PASSING = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)  # as connections that break: tried again for a while
 _LOG = logging.getLogger("metaspo.cache")
 
 _ADVICE: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits; subclasses stand before their bases
@@ -78,9 +79,10 @@ class Server:
         """`patience` in seconds. Nothing is sent yet."""
         self.address = address
         self._patience = patience
-        # Connecting anew takes half of the patience at most: the error then tells why it failed, not that time ran out.
+        # Trying again takes half of the patience at most: the error then tells why it failed, not that time ran out. It
+        # is done on a new connection, which after a failover may lead to another server.
         retry = Retry(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
-        self._client = redis.Redis(**address.options, socket_timeout=patience, retry=retry)
+        self._client = redis.Redis(**address.options, socket_timeout=patience, retry=retry, retry_on_error=[*_PASSING])
         self._checked = False
         self._checking = asyncio.Lock()
 

@@ -212,6 +212,20 @@ async def test_a_restart_in_between_is_not_noticed(own_server: RealRedis) -> Non
         await store.put(make_key(1), make_entry("1"))
 
 
+@pytest.mark.parametrize(("trouble", "error"), [("full", "OOM"), ("failing over", "READONLY")])
+async def test_trouble_that_passes_is_not_noticed(own_server: RealRedis, trouble: str, error: str) -> None:
+    """A server that refuses for a moment is asked again on a new connection."""
+    async with RedisStore(own_server.url) as store:
+        await store.put(make_key(0), make_entry("0"))
+        stop(own_server, trouble)
+        putting = asyncio.create_task(store.put(make_key(1), make_entry("1")))
+        with own_server.client() as client:
+            while f"errorstat_{error}" not in client.info("errorstats"):  # noqa: ASYNC110 - another process refuses
+                await asyncio.sleep(0.01)
+        mend(own_server, trouble)
+        assert await putting == make_entry("1")
+
+
 @pytest.mark.parametrize("trouble", [name for name, _ in TROUBLES])
 async def test_a_run_that_shall_go_on_does_and_its_answers_are_kept_at_the_end(
     own_server: RealRedis, trouble: str
