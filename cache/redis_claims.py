@@ -17,7 +17,7 @@ PREFIX = "metaspo:claim:"
 _AT_ONCE = 500
 # Only who owns a claim may renew or delete it, and it may have expired and be another one's since it was looked at.
 _RENEW = "for _, k in ipairs(KEYS) do if redis.call('GET', k) == ARGV[1] then redis.call('PEXPIRE', k, ARGV[2]) end end"
-_RELEASE = "for _, k in ipairs(KEYS) do if redis.call('GET', k) == ARGV[1] then redis.call('DEL', k) end end"
+_RELEASE = "for _, k in ipairs(KEYS) do if redis.call('GET', k) == ARGV[1] then redis.call('UNLINK', k) end end"
 
 
 class RedisClaims:
@@ -34,6 +34,7 @@ class RedisClaims:
         self._released: set[str] = set()
         self._giving_back: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._may_renew = False
 
     async def claim_many(self, keys: Collection[str]) -> set[str]:
         """Claim keys, in one exchange; returns those that are ours. Raises `StoreError`."""
@@ -47,6 +48,9 @@ class RedisClaims:
                 return await pipeline.execute()
 
         owners = await self._server.run(claim)
+        if not self._may_renew:  # who lacks the right is told now: a renewal's failure nobody hears of
+            await self.renew(keys)
+            self._may_renew = True
         return {key for key, owner in zip(keys, owners, strict=True) if owner in (None, self._token)}
 
     async def renew(self, keys: Collection[str]) -> None:

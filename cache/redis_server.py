@@ -22,14 +22,15 @@ PATIENCE = 20.0
 RETRIES = 6
 SAFE_POLICY = "noeviction"
 _OLDEST = (7, 0)
-_PASSING = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)  # as connections that break: tried again for a while
+RIGHTS = ("INFO", "MGET", "SET", "GET", "EVAL", "PEXPIRE", "UNLINK")
+"""What a user of the server has to be allowed."""
 _LOG = logging.getLogger("metaspo.cache")
 
 _ADVICE: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits; subclasses stand before their bases
     (exceptions.OutOfMemoryError, "has no room left: raise its maxmemory, or prune it"),
     (exceptions.ReadOnlyError, "is a read-only replica: name its primary; after a failover try again in a moment"),
     (exceptions.BusyLoadingError, "is still loading its data: try again in a moment"),
-    (exceptions.NoPermissionError, "does not let this user do that: allow it INFO, MGET, SET, GET, EVAL and UNLINK"),
+    (exceptions.NoPermissionError, f"does not let this user do that: allow it {', '.join(RIGHTS)}"),
     (exceptions.AuthenticationError, "wants another password: set REDIS_PASSWORD in the environment or in .env"),
     (exceptions.TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
     (TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
@@ -45,7 +46,8 @@ def explained(address: Address) -> Iterator[None]:
         yield
     except (exceptions.RedisError, OSError, TimeoutError) as error:
         first = error.__cause__ if isinstance(error.__cause__, exceptions.RedisError) else error  # not retried
-        advice = next((text for kind, text in _ADVICE if isinstance(first, kind)), "could not be used: see the reason")
+        kind = exceptions.NoPermissionError if _forbidden(first) else type(first)
+        advice = next((text for some, text in _ADVICE if issubclass(kind, some)), "could not be used: see the reason")
         reason = " ".join(str(error).split()) or type(error).__name__
         secret = address.options["password"]
         raise StoreError(
@@ -81,8 +83,10 @@ class Server:
         self._patience = patience
         # Trying again takes half of the patience at most: the error then tells why it failed, not that time ran out. It
         # is done on a new connection, which after a failover may lead to another server.
-        retry = Retry(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
-        self._client = redis.Redis(**address.options, socket_timeout=patience, retry=retry, retry_on_error=[*_PASSING])
+        retry = _Patient(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
+        self._client = redis.Redis(
+            **address.options, socket_timeout=patience, retry=retry, retry_on_error=[exceptions.ResponseError]
+        )
         self._checked = False
         self._checking = asyncio.Lock()
 
@@ -103,6 +107,30 @@ class Server:
         with explained(self.address):
             async with asyncio.timeout(self._patience):
                 return await exchange(self._client)
+
+
+class _Patient(Retry):
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[[Exception], Any] | Callable[[Exception, int], Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        return await super().call_with_retry(do, fail, is_retryable or _may_pass, with_failure_count)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether trouble may be over in a moment by itself, as a restart and a failover are."""
+    if isinstance(error, exceptions.ResponseError):
+        passing = isinstance(error, (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.MasterDownError))
+        return passing or any(code in str(error) for code in ("NOREPLICAS", "MISCONF"))
+    return not isinstance(error, exceptions.AuthenticationError)
+
+
+def _forbidden(error: BaseException) -> bool:
+    """Whether the user lacks a right; of a script's commands it is told in words alone."""
+    return isinstance(error, exceptions.NoPermissionError) or "can't run this command" in str(error)
 
 
 def _capital(where: str) -> str:

@@ -47,7 +47,7 @@ redis.call('PEXPIRE', KEYS[1], 600000 + math.ceil(wait * 1000))
 local waits = math.ceil(wait * 1000000)
 local due = string.format('%.0f', now + waits)
 redis.call('HSET', KEYS[2], 'number', ARGV[10], 'due', due, 'requests', sent[1], 'tokens', sent[2])
-redis.call('EXPIRE', KEYS[2], ARGV[11])
+redis.call('PEXPIRE', KEYS[2], 1000 * ARGV[11])
 return {waits, sent[1], sent[2]}
 """
 # ARGV: token of the purse, whether it holds something, lease in ms; cap, least and most of calls, tokens, dollars;

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,11 +28,13 @@ from metaspo.cache import (
     verify_cache,
 )
 from metaspo.cache.redis_maintenance import RedisMaintenance
-from metaspo.cache.redis_server import check_safe
+from metaspo.cache.redis_server import RIGHTS, check_safe
 from metaspo.cache.redis_store import PREFIX, RedisStore
-from metaspo.cache.testing import StoreConformance, make_entry, make_key
+from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
+from metaspo.cache.testing import StoreConformance, claims_of, make_entry, make_key
 
 IMPATIENT = 1.0
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture
@@ -212,7 +215,9 @@ async def test_a_restart_in_between_is_not_noticed(own_server: RealRedis) -> Non
         await store.put(make_key(1), make_entry("1"))
 
 
-@pytest.mark.parametrize(("trouble", "error"), [("full", "OOM"), ("failing over", "READONLY")])
+@pytest.mark.parametrize(
+    ("trouble", "error"), [("full", "OOM"), ("failing over", "READONLY"), ("without replicas", "NOREPLICAS")]
+)
 async def test_trouble_that_passes_is_not_noticed(own_server: RealRedis, trouble: str, error: str) -> None:
     """A server that refuses for a moment is asked again on a new connection."""
     async with RedisStore(own_server.url) as store:
@@ -290,6 +295,56 @@ async def test_a_password_opens_the_server_and_is_never_shown(tmp_path: Path, ca
             RedisStore(url)
         texts.append(str(told.value))
     assert not [text for text in [*texts, caplog.text] if "s3cret" in text]
+
+
+def as_user(server: RealRedis, *rights: str) -> str:
+    """The URL for a user who is allowed these commands on metaspo's keys alone; what was refused is forgotten."""
+    with server.client() as client:
+        allowed = [f"+{right.lower()}" for right in rights]
+        client.acl_setuser("u", enabled=True, passwords=["+pw"], keys=["metaspo:*"], commands=allowed, reset=True)
+        client.acl_log_reset()
+    return server.url.replace("://", "://u:pw@")
+
+
+def refused(server: RealRedis) -> list[object]:
+    """What users were not allowed."""
+    with server.client() as client:
+        return list(client.acl_log())
+
+
+async def use(url: str) -> None:
+    """All that a run does with its cache."""
+    async with RedisStore(url, memory_bytes=0) as store:
+        key = make_key(1)
+        assert await claims_of(store).claim_many([key]) == {key}
+        await store.put(key, make_entry())
+        await store.get_many([key])
+        claims_of(store).release([key])
+
+
+async def test_a_user_needs_the_rights_that_are_told(own_server: RealRedis) -> None:
+    """In messages and in the documents, no right more; one who lacks one is told at the first call that needs it."""
+    told = re.search(r"\(ACL\) needs (.*) on keys", (DOCS / "cache.md").read_text())
+    assert told is not None
+    assert sorted(re.findall("`(.+?)`", told[1])) == sorted(RIGHTS)
+    await use(as_user(own_server, *RIGHTS))
+    assert refused(own_server) == []
+    for right in RIGHTS[:-1]:
+        with pytest.raises(StoreError, match=f"does not let this user do that: allow it .*{right}"):
+            await use(as_user(own_server, *{*RIGHTS} - {right}))
+        with own_server.client() as client:
+            client.flushall()
+
+
+async def test_a_user_who_shares_limits_and_caps_needs_the_rights_that_are_told(own_server: RealRedis) -> None:
+    told = (DOCS / "machines.md").read_text().split("## What it needs")[1].split("; keys")[0]
+    rights = re.findall("`([A-Z]+)`", told)
+    async with RedisStore(as_user(own_server, *RIGHTS, *rights)) as store:
+        some = Drawn(1.0, 1.0, 1.0, 1)
+        await store.sharing.take(RateAsk("g", some, some, 1.0))
+        for least in (Amounts(1, 1, 1), Amounts(0, 0, 0)):
+            await store.sharing.set_aside(CapAsk("g", "", Amounts(2, 2, 2), least, least, least.calls > 0))
+    assert refused(own_server) == []
 
 
 async def test_a_damaged_or_foreign_row_is_found_and_removed(redis_server: RealRedis, tmp_path: Path) -> None:
