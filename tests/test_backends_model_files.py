@@ -333,6 +333,19 @@ async def test_a_hub_cannot_name_a_file_outside_its_folder(
     assert hub.downloads == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("~nobody-by-that-name/own.gguf", "begins with the home folder of somebody who is not known here"),
+        ("own\0.gguf", "holds a character that no file's name can have"),
+        ("~nobody-by-that-name/own", "There is no local model"),
+    ],
+)
+async def test_what_can_be_no_file_s_name_is_said_to_be_none(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ModelFileUnavailable, match=says):
+        await fetch_model(name, folder=tmp_path)
+
+
 async def test_a_path_is_used_as_it_is_if_it_is_a_gguf_file(tmp_path: Path) -> None:
     """Nothing is copied; what is no model is said so at once."""
     own = tmp_path / "own.gguf"

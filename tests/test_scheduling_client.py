@@ -389,6 +389,14 @@ def test_closing_tells_who_waits_and_who_comes_later(call: Callable[[Client], An
     assert (failed.kind, failed.status, failed.final) == ("closed", 503, False)
 
 
+def test_a_closed_client_answers_nothing_not_even_what_it_has_at_hand() -> None:
+    client = client_of()
+    client.complete(ask("q"), draw=0)
+    client.close()
+    with pytest.raises(CallFailed, match="closed"):
+        client.complete(ask("q"), draw=0)
+
+
 def test_a_close_that_ctrl_c_breaks_off_leaves_nobody_waiting() -> None:
     closing = threading.Event()
 
