@@ -28,7 +28,8 @@ from metaspo.engine.strategies import (
     UnknownStrategy,
     inner_strategy,
 )
-from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, fault_in, stratified
+from metaspo.engine.strategies.faults import fault_in
+from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, stratified
 from metaspo.engine.strategies.texts import TAGS, Texts
 from metaspo.engine.tasks import Example, Failure
 
@@ -140,12 +141,14 @@ LONG = "The caller wants to know when the shop on the corner opens on Sundays."
     ("prompt", "why"),
     [
         ("I'm sorry, I can't help with that.", "refusal"),
+        ("I am not able to write that.", "refusal"),
         ("You are an expert in [insert the subject].", "not filled in"),
         ("Use $system_prompt well.", "not filled in"),
         ("```\nBe exact.\n```", "fence"),
         ("word " * 31, "31 words, more than 30"),
         (f"For example: {LONG} is a question.", "quotes an example (d:4)"),
         (f"As in: {LONG[10:60]}", "quotes an example (d:4)"),
+        (f"As in:\n{LONG[:20].upper()}{LONG[20:].replace(' ', chr(10))}", "quotes an example (d:4)"),
     ],
 )
 def test_what_is_no_proposal_is_told_as_such(prompt: str, why: str) -> None:
@@ -180,6 +183,7 @@ def test_what_the_parent_or_several_questions_have_is_no_fault() -> None:
     assert not fault_in(f"{preamble}Be exact.", words=30, examples=examples)
     assert "quotes" in fault_in(f"As in: {examples[1].question}", words=30, examples=examples)
     assert not fault_in(f"As in: {LONG}", words=30, examples=[Example(LONG, ("yes",))], parent=f"Say: {LONG}")
+    assert not fault_in("I can't tell: {question}", examples=[], parent="I can't tell which: {question}")
     asked = "Fill in [your name] where it says so."
     assert not fault_in(asked, words=30, examples=[], parent="A letter with [your name] below.")
     assert "[your subject]" in fault_in(f"{asked} [your subject]", words=30, examples=[], parent=asked)

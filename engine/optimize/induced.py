@@ -1,11 +1,13 @@
-"""User prompts that are induced from a task's train examples, as in APE, and know nothing of any system prompt."""
+"""User prompts that are induced from a task's train examples, as in APE, and know nothing of any system prompt.
+
+Nobody selects among them: system prompts are compared under all of them. So one with a common fault is drawn again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from metaspo.engine.addresses import join, rng_at
-from metaspo.engine.config.wording import Wording
+from metaspo.engine.config.wording import Wording, drawn_again
 from metaspo.engine.gather import gather
 from metaspo.engine.journal import events
 from metaspo.engine.runtime import priorities
@@ -13,7 +15,8 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import NoProposal
 from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
-from metaspo.engine.strategies.base import Ask
+from metaspo.engine.strategies.base import Ask, Malformed
+from metaspo.engine.strategies.faults import fault_in
 from metaspo.engine.strategies.meta_prompts import ending_with, well_formed
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.named_prompts import PromptForm
@@ -47,7 +50,8 @@ async def _induced(task: Task, shown: Sequence[Example], ask: Ask) -> str:
     messages, request = user_induction(shown, answer_rule=rule), wording.request("user")
 
     def read(answer: str) -> str:
-        return well_formed(wording.mended(read_induced(answer, answer_rule=rule), first=task.user_prompt), level="user")
+        induced = _without_fault(read_induced(answer, answer_rule=rule), task, parent=f"{task.user_prompt}\n{rule}")
+        return well_formed(wording.mended(induced, first=task.user_prompt), level="user")
 
     return await ask("induce", ending_with(request, messages) if request else messages, read)
 
@@ -58,7 +62,11 @@ async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: As
 
     async def induced(name: str) -> str | NoProposal:  # which breaks off no other's call
         messages = named_induction(shown, form=form, first=first, name=name, answer_rule=rule)
-        read = partial(read_named_induced, form=form, first=first, name=name)
+
+        def read(answer: str) -> str:
+            induced = read_named_induced(answer, form=form, first=first, name=name)
+            return _without_fault(induced, task, parent=task.user_prompt)
+
         try:
             return await ask(f"prompt={name}/induce", messages, read)
         except NoProposal as reason:
@@ -70,3 +78,10 @@ async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: As
             raise text
         texts[name] = text
     return str(replace(first, texts=texts))
+
+
+def _without_fault(prompt: str, task: Task, *, parent: str) -> str:
+    """The prompt. Raises `Malformed` for a common fault, which is said when it is asked for again."""
+    if fault := fault_in(prompt, examples=task.train, parent=parent):
+        raise Malformed(fault, again=drawn_again("user", fault))
+    return prompt

@@ -7,7 +7,6 @@ stay so, how an answer is read and where it is cut, what was tried before and wh
 example, is a refusal, an unfilled template, fenced, or too long is refused, which is said when it is asked again.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
@@ -17,7 +16,6 @@ from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from metaspo.backends import Message
-from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.strategies.base import (
     CandidateContext,
     InnerContext,
@@ -27,6 +25,7 @@ from metaspo.engine.strategies.base import (
     TaskView,
     Tried,
 )
+from metaspo.engine.strategies.faults import fault_in
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_prompt, read_tag
 from metaspo.engine.strategies.texts import Changed, Texts, check_changed
 from metaspo.engine.tasks import Failure
@@ -34,12 +33,7 @@ from metaspo.engine.tasks.base import Example
 
 TRIED = 5  # prompts of earlier rounds that are shown
 COUNTED = 8  # kinds of errors that are counted for each task
-QUOTED = 40  # characters in a row of a question that make a quote
 KINDS = ("sentence", "steps", "role")  # of prompts that are asked for, in turn
-REFUSAL = late_pattern(r"\s*(i['’]m sorry|sorry|i can(not|['’]t)|as an ai\b|i am unable)", re.IGNORECASE)
-UNFILLED = late_pattern(
-    r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]{0,300}\]|<(insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,33 +142,6 @@ def stratified(failures: Sequence[Failure], size: int, rng: Random) -> list[Fail
     while len(shown) < min(size, len(failures)):
         shown += [kind.pop() for kind in kinds.values() if kind][: size - len(shown)]
     return shown
-
-
-def fault_in(prompt: str, *, words: int, examples: Sequence[Example], parent: str = "") -> str:
-    """Why a prompt is no proposal, though it can be read; "" if it is one.
-
-    What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote.
-    """
-    if REFUSAL.match(prompt):
-        return "the prompt is a refusal"
-    if left := next((match[0] for match in UNFILLED.finditer(prompt) if match[0] not in parent), ""):
-        return f"the prompt has places that are not filled in: {left}"
-    if prompt.startswith("```") or prompt.endswith("```"):
-        return "the prompt stands in a fence"
-    if (count := len(prompt.split())) > words:
-        return f"the prompt has {count} words, more than {words}"
-    questions = {example.question: example.where for example in examples}
-    for question, where in questions.items():
-        for part in _parts(question):
-            if part in prompt and part not in parent and sum(part in text for text in questions) == 1:
-                return f"the prompt quotes an example ({where})"
-    return ""
-
-
-def _parts(question: str) -> list[str]:
-    """The parts of a question that make a quote; a short one counts as a whole, a very short one not at all."""
-    parts = [question[start : start + QUOTED] for start in range(0, max(1, len(question) - QUOTED), QUOTED // 2)]
-    return [part for part in parts if len(part) >= QUOTED // 2]
 
 
 def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable[[str], str]:

@@ -1,0 +1,69 @@
+"""Induced user prompts: one with a common fault is drawn again, since system prompts are compared under all of them."""
+
+from dataclasses import dataclass
+
+import pytest
+from engine_sessions import Runs
+from world import World, make_config, make_task, with_prompts
+
+from metaspo.backends import Request
+from metaspo.engine.journal.events import Malformed, Proposal
+
+QUOTE = "As in: evenness train number 3"
+FAULTS = (
+    ("I'm sorry, I can't help with that.", "is a refusal"),
+    ("You are an expert in [insert the subject].", "not filled in: [insert the subject]"),
+    ("```\nBe exact.\n```", "stands in a fence"),
+    (QUOTE, "quotes an example (evenness.train:4)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty(World):
+    """Induces prompts with a fault, for so many draws."""
+
+    fault: str = ""
+    draws: int = 0
+
+    def optimizer(self, request: Request) -> str:
+        """A prompt with a fault, or one that is told of it."""
+        text = request.messages[-1].content
+        if "<pairs>" not in text:
+            return World.optimizer(self, request)
+        told = text.count("was not taken")
+        places = "{notes} {question}" if "must hold {notes}" in text else ""
+        written = f"{self.fault}\n{places}" if not told or self.draws > 1 else f"Be careful. {places}"
+        return f"<user_prompt>{written}</user_prompt>"
+
+
+def runs_of(fault: str, *, draws: int, named: bool = False) -> Runs:
+    world = Faulty(2, malformed=0.0, fault=fault, draws=draws)
+    outer = {"candidates": 1, "under": "induced", "induced": 1}
+    config = make_config({"iterations": 1, "redraws": 1, "inner": {"candidates": 0}, "outer": outer})
+    task = make_task("evenness", train=8)
+    return Runs(config, [with_prompts(task) if named else task], world, timing=1, width=4)
+
+
+@pytest.mark.parametrize(("fault", "why"), FAULTS)
+@pytest.mark.parametrize("named", [False, True], ids=["plain", "named"])
+def test_one_with_a_fault_is_drawn_again_and_told_of_it(fault: str, why: str, named: bool) -> None:
+    runs = runs_of(fault, draws=1, named=named)
+    result = runs.session()
+    assert result is not None
+    whys = [event.why for event in runs.journal.events if isinstance(event, Malformed)]
+    assert whys
+    assert all(why in said for said in whys)
+    told = [
+        request.messages[-1].content for request in runs.answered if "was not taken" in request.messages[-1].content
+    ]
+    assert all(why in text for text in told)
+    asked = [request.messages[-1].content for request in runs.answered if request.model != "writer"]
+    assert not any(fault in text for text in asked)
+    assert any("Be careful." in text for text in asked)
+
+
+def test_one_that_stays_faulty_is_none() -> None:
+    runs = runs_of(QUOTE, draws=9)
+    assert runs.session() is not None
+    none = [event.none or "" for event in runs.journal.events if isinstance(event, Proposal)]
+    assert any("quotes an example" in why for why in none)
