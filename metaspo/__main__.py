@@ -1,5 +1,6 @@
 """The `metaspo` command, also `python -m metaspo`: a Ctrl-C while all the rest is imported ends it without a word."""
 
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ ENOUGH = 1.0  # seconds for threads to end that were told to
 
 def main() -> None:
     """The command with the process's own arguments; ends in `SystemExit`."""
+    gc.disable()  # what is imported stays; a command begins with garbage collected
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -144,9 +144,10 @@ class _ByName(Mapping[str, Any]):
 @cache
 def _commands_of(module: str) -> Mapping[str, Any]:
     app = typer.Typer(rich_markup_mode=None)
-    gc.disable()  # what is imported stays
+    gc.disable()
     try:
         import_module(f"metaspo.{module}").add_commands(app)
     finally:
+        gc.freeze()  # what is imported stays
         gc.enable()
     return get_group(app).commands
