@@ -44,6 +44,13 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "distraction, no noise": {"distraction": 0.02, "noise": False},
 }
 REFERENCE = "metaspo+"
+WRITERS: Mapping[str, Mapping[str, float]] = {
+    "plain": {},
+    "rambles": {"rambles": 0.4},
+    "quotes": {"echoes": 0.4},
+    "tactless": {"tact": 0.2},
+}
+"""Optimizer models: one that keeps to its level mostly, and such as fall into a trap more often than not."""
 Changes = Mapping[str, Any]
 
 
@@ -54,6 +61,7 @@ class Job:
     world: World
     calls: int
     changes: Changes | Peer
+    writer: str = "plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,7 @@ def measure_methods(
     first_seed: int = FIRST_SEED,
     jobs: int = 1,
     peers: Mapping[str, Peer] | None = None,
+    writer: str = "plain",
 ) -> Report:
     """Every method at every number of calls in every world, peers among them; all methods if none are named."""
     peers = peers or {}
@@ -94,6 +103,7 @@ def measure_methods(
             world=World(seed, **WORLDS[kind]),
             calls=count,
             changes=METHODS[name](count) if name in METHODS else peers[name],
+            writer=writer,
         )
         for count, kind, name in cells
         for seed in numbers
@@ -105,7 +115,7 @@ def measure_methods(
         row_of(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names
     ]
     return Report(
-        scenario="methods",
+        scenario="methods" if writer == "plain" else f"methods --writer {writer}",
         title=f"True ability by method and base calls, simulated; {seeds} seeds from {first_seed}",
         rows=rows,
         notes=(
@@ -123,7 +133,10 @@ def find(job: Job) -> Found:
     prepared = prepare(
         job.world, {**quiet, **({} if isinstance(job.changes, Peer) else job.changes)}, train=TRAIN, test=TEST
     )
-    answers = {"base": (job.world.base, SMALL_PRICES), "optimizer": (Writer(job.world).answer, LARGE_PRICES)}
+    answers = {
+        "base": (job.world.base, SMALL_PRICES),
+        "optimizer": (Writer(job.world, **WRITERS[job.writer]).answer, LARGE_PRICES),
+    }
 
     async def session() -> Found:
         lanes = [
@@ -192,6 +205,12 @@ def _plus(calls: int) -> Changes:
     return shape(calls, sources=len(SOURCES), optimizer=True)
 
 
+def _informed(calls: int) -> Changes:
+    """The same shape with our own strategy in both loops."""
+    shape = _plus(calls)
+    return {**shape, **{loop: {**shape.get(loop, {}), "strategy": "informed"} for loop in ("inner", "outer")}}
+
+
 def _paper(calls: int) -> Changes:
     return {"train_calls": calls}
 
@@ -222,6 +241,7 @@ def _search(name: str, options: Changes, *, level: str = "both") -> Any:  # noqa
 
 METHODS: Mapping[str, Any] = {
     "metaspo+": _plus,
+    "metaspo+, informed": _informed,
     "metaspo, the paper's shape": _paper,
     "metaspo, short rounds": _short,
     "outer loop only": _outer_only,

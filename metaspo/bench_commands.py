@@ -29,7 +29,7 @@ from metaspo.bench import (
 )
 from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
 from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import CALLS, FIRST_SEED, METHODS, measure_methods
+from metaspo.bench.methods import CALLS, FIRST_SEED, METHODS, WRITERS, measure_methods
 from metaspo.bench.order import LIVE_CALLS, TooFewCalls
 from metaspo.bench.requests import FULL, REQUESTS
 from metaspo.bench.savings import LOOPS, SEEDS, SMALL
@@ -218,6 +218,9 @@ def methods(
         Path | None,
         typer.Option(metavar="PATH", help="A Python that has gepa, textgrad or dspy[optuna], to measure those too."),
     ] = None,
+    writer: Annotated[
+        str, typer.Option(metavar="NAME", help="The optimizer model: plain, rambles, quotes or tactless.")
+    ] = "plain",
     tenth: Annotated[
         bool, typer.Option("--tenth", help="Only the paper's defaults to their end, and metaspo+ on a tenth of them.")
     ] = False,
@@ -238,8 +241,18 @@ def methods(
         names = [*METHODS, *peers]
         if unknown := set(method or ()) - set(names):
             raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")
+        if writer not in WRITERS:
+            raise ConfigError(f"--writer '{writer}': there is no such model; known: {', '.join(WRITERS)}")
+        if peers and writer != "plain":
+            raise ConfigError("--writer: with --peers-python the optimizer model is the plain one")
     report = measure_methods(
-        seeds=seeds, calls=calls or CALLS, methods=method or (), first_seed=first_seed, jobs=jobs, peers=peers
+        seeds=seeds,
+        calls=calls or CALLS,
+        methods=method or (),
+        first_seed=first_seed,
+        jobs=jobs,
+        peers=peers,
+        writer=writer,
     )
     show(report, json=json)
 

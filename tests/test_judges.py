@@ -354,7 +354,9 @@ def test_data_without_answers_can_be_judged_but_not_compared_with_them(tmp_path:
 
 
 def test_the_first_user_prompt_says_how_to_answer_where_the_data_have_answers(tmp_path: Path) -> None:
-    assert loaded(tmp_path, {"judge": "Be kind."}, '{"question": "q"}\n').user_prompt == "{question}"
+    free = loaded(tmp_path, {"judge": "Be kind."}, '{"question": "q"}\n')
+    assert free.user_prompt == "{question}"
+    assert free.answer_format.describe() == "Answer in words of your own.", "what induced prompts end in"
     rows = '{"question": "q"}\n{"question": "r", "answer": "s"}\n'
     assert loaded(tmp_path, {"judge": "Be kind."}, rows).user_prompt.endswith("in as few words as possible.")
 

@@ -50,6 +50,8 @@ def view(name: str = "tone", *, failures: Sequence[Failure], right: int = 3) -> 
         train=train,
         failures=tuple(failures),
         answer_rule="RULE",
+        reading="READ SO",
+        metric="macro-f1",
     )
 
 
@@ -92,7 +94,8 @@ async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_
         assert '"casual" read as "formal": 1 of 2' in request
         assert "1 of 11 answers could not be read" in request
         assert "3 of 11 right" in request
-        assert "RULE" in request
+        assert "50% (macro-f1)" in request
+        assert "RULE READ SO" in request
         assert "tiny-1b" in request
         assert "<kept_case>\n<question>\neasy" in request
         assert "Push to casual. {question}" in request
@@ -196,6 +199,25 @@ async def test_what_graders_say_stands_with_its_case() -> None:
     assert all(request.count("<feedback>") == 1 and "the tone is stiff" in request for request in ask.asked)
 
 
+async def test_an_answer_that_is_right_and_worth_less_is_no_error_of_reading() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    both = Failure(example=Example("q", ("formal", "stiff")), response="It is stiff.", prediction="stiff")
+    await InformedInner().propose(inner(ask, view(failures=[failure("formal", "formal", 1), both, *BOTH_WAYS[:2]])))
+    assert '"formal" read as that, but worth less than all: 1 of 7' in ask.asked[0]
+    assert '"stiff" read as that, but worth less than all: 1 of' in ask.asked[0]
+    assert '"formal" read as "casual": 2 of 7' in ask.asked[0]
+
+
+async def test_where_no_right_answers_are_given_none_is_shown_nor_counted() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    failures = [replace(failure("", "said", number), feedback="too stiff") for number in range(3)]
+    task = replace(view(failures=failures), train=tuple(Example(f"q {n}", ("",)) for n in range(4)))
+    await InformedInner().propose(inner(ask, task))
+    assert "No right answers are given. 3 of 4" in ask.asked[0]
+    assert 'read as "' not in ask.asked[0]
+    assert ask.asked[0].count("<right_answer>(none is given)</right_answer>") == 3 + 2
+
+
 async def test_a_domain_may_be_named_where_the_config_says_so() -> None:
     asked = []
     for scope in ("global", "domain"):
@@ -277,7 +299,7 @@ async def test_whatever_the_optimizer_is_told_may_be_in_words_of_ones_own() -> N
     tried = (Tried("Mot. {question}", score=0.5), Tried("Mot mot. {question}", gate=0.5), Tried("Mot 2. {question}"))
     for failures in (BOTH_WAYS, [replace(BOTH_WAYS[0], feedback="mot")]):
         ask = Optimizer("?", "<findings>Mot.</findings>", "?", "<new_prompt>Mot. {question}</new_prompt>")
-        task = replace(view("mot", failures=failures), answer_rule="mot")
+        task = replace(view("mot", failures=failures), answer_rule="mot", reading="mot", metric="mot")
         await InformedInner(texts=marked).propose(inner(ask, task, system_prompt="mot", tried=tried))
         said = set(re.findall(r"(?<![<{/\w])[A-Za-z]+(?![\w>}])", "\n".join(ask.asked)))
         assert said <= {"mot", "Mot", "question", "said", "easy", "formal", "casual", "outcome", "findings"}
@@ -306,7 +328,7 @@ def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -
     loops = {"inner": {"strategy": "informed", "candidates": 2}, "outer": {"strategy": "informed", "candidates": 3}}
     tasks = (make_task("a", train=9), make_task("b", train=9))
     first, second = (
-        Runs(make_config(loops), tasks, Informed(4), timing=timing, width=width) for timing, width in ((1, 1), (9, 8))
+        Runs(make_config(loops), tasks, Informed(5), timing=timing, width=width) for timing, width in ((1, 1), (9, 8))
     )
     result = first.session()
     assert result is not None

@@ -9,6 +9,7 @@ from metaspo.engine.selection.objective import Objective, ScoredPrompt, mean, sc
 from metaspo.engine.statistics import Optimism
 from metaspo.engine.strategies.base import TaskView, Tried
 from metaspo.engine.tasks import Task
+from metaspo.engine.tasks.base import reading_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class TaskState:
             train=self.task.train,
             failures=best.failures,
             answer_rule=self.task.answer_format.describe(),
+            reading=reading_of(self.task.answer_format),
+            metric=self.task.metric.name,
             right=best.right,
         )
 

@@ -55,6 +55,8 @@ class TaskView:
         score: of (system prompt, user prompt) on the train split, 0 to 1.
         failures: every wrongly answered train example under that pair, in the order of the split.
         answer_rule: one sentence that says how an answer must look.
+        reading: what in an answer counts; "" where its format does not say so.
+        metric: the name of what the score is measured by.
         right: every train example that was answered fully rightly, with the answer, in the order of the split.
         states_rule: whether a user prompt is to state that sentence: of a program's named ones those that do so
             already; a query that ends in "Answer yes or no." would be answered, too.
@@ -66,6 +68,8 @@ class TaskView:
     train: tuple[Example, ...]
     failures: tuple[Failure, ...]
     answer_rule: str
+    reading: str = ""
+    metric: str = ""
     right: tuple[tuple[Example, str], ...] = ()
     states_rule: bool = True
 

@@ -137,7 +137,7 @@ def stratified(failures: Sequence[Failure], size: int, rng: Random) -> list[Fail
     """Failures of every kind (what was expected, what was read) in turn, each kind's drawn at random."""
     kinds: dict[tuple[str, str | None], list[Failure]] = {}
     for failure in rng.sample(failures, len(failures)):
-        kinds.setdefault((failure.example.answers[0], failure.prediction), []).append(failure)
+        kinds.setdefault(_kind(failure), []).append(failure)
     shown: list[Failure] = []
     while len(shown) < min(size, len(failures)):
         shown += [kind.pop() for kind in kinds.values() if kind][: size - len(shown)]
@@ -173,7 +173,9 @@ def _facts(texts: Texts, task: TaskView, level: Level) -> str:
         "score": f"{task.score:.0%}",
         "right": str(whole - wrong),
         "all": str(whole),
+        "metric": task.metric,
         "answer_rule": task.answer_rule,
+        "reading": task.reading,
         "errors": _errors(texts, task, level),
         "malformed": texts.text(level, "malformed", {"count": str(malformed), "all": str(whole)}),
         "user_prompt": task.user_prompt,
@@ -182,14 +184,23 @@ def _facts(texts: Texts, task: TaskView, level: Level) -> str:
 
 
 def _errors(texts: Texts, task: TaskView, level: Level) -> str:
-    """The most frequent errors, by right answer and what was read."""
-    read = Counter((failure.example.answers[0], _read_as(texts, failure, level)) for failure in task.failures)
+    """The most frequent errors, by right answer and what was read; of a task without right answers how many."""
+    if task.failures and not any(_answers(example) for example in task.train):
+        return texts.text(level, "judged", {"count": str(len(task.failures)), "all": str(len(task.train))})
+    kinds = Counter(map(_kind, task.failures))
     labels = Counter(example.answers[0] for example in task.train)
-    counts = [
-        texts.text(level, "error", {"right": right, "read": said, "count": str(count), "all": str(labels[right])})
-        for (right, said), count in read.most_common(COUNTED)
-    ]
+    counts = []
+    for (right, read), count in kinds.most_common(COUNTED):
+        said = texts.text(level, "unreadable", {}) if read is None else read
+        slots = {"right": right, "read": said, "count": str(count), "all": str(labels[right])}
+        counts.append(texts.text(level, "worth_less" if read == right else "error", slots))
     return texts.text(level, "errors", {"counts": "\n".join(counts)}) if counts else texts.text(level, "no_errors", {})
+
+
+def _kind(failure: Failure) -> tuple[str, str | None]:
+    """The right answer, the one that was given if it is one of several, and what was read."""
+    answers, read = failure.example.answers, failure.prediction
+    return (read if read is not None and read in answers else answers[0]), read
 
 
 def _read_as(texts: Texts, failure: Failure, level: Level) -> str:
@@ -201,14 +212,19 @@ def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
         "question": failure.example.asked,
         "response": failure.response.strip(),
         "prediction": _read_as(texts, failure, level),
-        "answers": " or ".join(failure.example.answers),
+        "answers": _answers(failure.example) or texts.text(level, "none_given", {}),
         "feedback": f"{texts.text(level, 'feedback', {'feedback': failure.feedback})}\n" if failure.feedback else "",
     }
     return texts.text(level, "wrong", slots)
 
 
 def _right(texts: Texts, example: Example, level: Level) -> str:
-    return texts.text(level, "right", {"question": example.asked, "answers": " or ".join(example.answers)})
+    answers = _answers(example) or texts.text(level, "none_given", {})
+    return texts.text(level, "right", {"question": example.asked, "answers": answers})
+
+
+def _answers(example: Example) -> str:
+    return " or ".join(filter(None, example.answers))
 
 
 def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:

@@ -105,6 +105,15 @@ class Explaining(Protocol):
         ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """An answer format that can say how it reads an answer."""
+
+    def reading(self) -> str:
+        """In a sentence or two, for whoever writes prompts: what in an answer counts, and what does not."""
+        ...
+
+
 def is_blocking(answer_format: object) -> bool:
     """Whether comparing by a format would hold up an event loop: its `blocking` says so.
 
@@ -122,6 +131,11 @@ def similarity_of(answer_format: AnswerFormat) -> Callable[[str, str], float]:
 def feedback_of(answer_format: object, prediction: str, answer: str) -> str:
     """What a format says is wrong with a prediction; "" of one that says nothing."""
     return answer_format.feedback(prediction, answer) if isinstance(answer_format, Explaining) else ""
+
+
+def reading_of(answer_format: object) -> str:
+    """How a format says that it reads an answer; "" of one that says nothing."""
+    return answer_format.reading() if isinstance(answer_format, Telling) else ""
 
 
 def _equal(prediction: str, answer: str) -> float:

@@ -10,6 +10,7 @@ from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.base import PLACEHOLDER, AnswerFormat, Example, Metric, Task
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.examples import Reader, needs_no_gold, read_task
+from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.functions import function_digest
 from metaspo.engine.tasks.graders import Grader
 from metaspo.engine.tasks.imports import source_digest
@@ -69,7 +70,9 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
     notice_repeats(spec, "train", train, notify)
     notice_repeats(spec, "test", test, notify)
     notice_overlap(spec, train, test, notify)
-    first = spec.user_prompt or _first_prompt(spec, answer_format, (*train, *test))
+    if free := _is_free(spec, (*train, *test)):
+        answer_format = Text(number_words=spec.answer.number_words, free=True)
+    first = spec.user_prompt or (PLACEHOLDER if free else f"{PLACEHOLDER}\n\n{answer_format.describe()}")
     for prompt in (first, *spec.user_prompts):
         for part in spec.fixed:
             if part not in prompt:
@@ -99,12 +102,10 @@ def _load(spec: TaskSpec, base_dir: Path, seed: int, notify: Notify, reader: Rea
     )
 
 
-def _first_prompt(spec: TaskSpec, answer_format: AnswerFormat, examples: Sequence[Example]) -> str:
-    """The question and how to answer it; of a text that is held against no answer of the data, the question alone."""
-    free = spec.answer.kind == "text" and not spec.answer.tag and needs_no_gold(spec)
-    if free and not any(answer for example in examples for answer in example.answers):
-        return PLACEHOLDER
-    return f"{PLACEHOLDER}\n\n{answer_format.describe()}"
+def _is_free(spec: TaskSpec, examples: Sequence[Example]) -> bool:
+    """Whether an answer is a text that is held against no answer of the data: then nothing says how it must look."""
+    plain = spec.answer.kind == "text" and not (spec.answer.tag or spec.answer.unanswerable)
+    return plain and needs_no_gold(spec) and not any(answer for example in examples for answer in example.answers)
 
 
 def _program(spec: TaskSpec, base_dir: Path) -> Program | None:

@@ -64,6 +64,9 @@ class Code:
     def describe(self) -> str:
         return "Answer with one block of code that holds the Python function and its imports."
 
+    def reading(self) -> str:
+        return "The last block of code that defines a function counts; without one, all from the first line of code on."
+
     def similarity(self, prediction: str, answer: str, /) -> float:
         """1 where every call returns what it must, else 0."""
         return float(not self.feedback(prediction, answer))

@@ -71,6 +71,12 @@ class Math:
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
 
+    def reading(self) -> str:
+        return (
+            r'The last expression in \boxed{} counts; without one, that after "the answer is", the last one between '
+            "dollar signs, or an answer of one line as a whole."
+        )
+
     def similarity(self, prediction: str, answer: str, /) -> float:
         """1 where the two are equal as expressions, else 0."""
         same = "".join(prediction.split()) == "".join(answer.split())

@@ -74,6 +74,9 @@ class LabelSet:
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
 
+    def reading(self) -> str:
+        return "All labels count that an answer names and does not deny."
+
     def similarity(self, prediction: str, answer: str, /) -> float:
         """The F1 of one set of labels against the other; no label at all is right where none is expected."""
         given, right = _set(prediction), _set(answer)

@@ -7,7 +7,7 @@ from typing import Final
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
-from metaspo.engine.tasks.formats.mentions import Mention, given
+from metaspo.engine.tasks.formats.mentions import PLACES, Mention, given
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, HANGUL, KATAKANA, SPACELESS, ends, plain
 from metaspo.engine.tasks.numberwords import digits_for_words
 from metaspo.engine.tasks.shown import shown
@@ -90,6 +90,11 @@ class Label:
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}{', and nothing else' if self.alone else ''}."
+
+    def reading(self) -> str:
+        if self.alone:
+            return "The label has to be all that an answer says: one with anything beside it cannot be read."
+        return f"A label counts wherever it stands in an answer, unless it is denied. {PLACES}"
 
     def _read(self, text: str, *, field: bool) -> str | None:
         text = self.plain(text)

@@ -8,7 +8,7 @@ from typing import Final
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.formats.denials import denials
-from metaspo.engine.tasks.formats.mentions import Mention, given, listed, untabled
+from metaspo.engine.tasks.formats.mentions import PLACES, Mention, given, listed, untabled
 from metaspo.engine.tasks.formats.plain import AFTER_EDGE, BEFORE_EDGE, ends, plain, words
 
 _GOLD: Final = late_pattern(r"\(?([A-Za-z])\)?[.:]?")
@@ -86,6 +86,10 @@ class Letter:
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
+
+    def reading(self) -> str:
+        places = 'at the beginning, in parentheses, after "the answer is" or a word such as "choose"'
+        return f"An option letter counts {places}. {PLACES}"
 
     def _read(self, text: str, *, field: bool) -> str | None:
         text = plain(ends(text))

@@ -79,6 +79,12 @@ _LAST_WORD: Final = late_pattern(r"(?:^|[:=>\u2192\n])[\s*_\"'`(\[]*$")
 _REST: Final = late_pattern(r"[\W_]*\Z")
 
 
+PLACES: Final = (
+    'Where several different ones stand there, only one at the very beginning, after "the answer is" or as the last '
+    "word after a colon counts, and none if these differ, too."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mention:
     """One place where a text names an answer.

@@ -20,6 +20,9 @@ _ITEM_OR_SIGN: Final = late_pattern(r"\s*-\s+[\d.,/$€£¥%]+\s*")  # "- 5" may
 _UNIT: Final = late_pattern(r"\s?([^\W\d_][\w/^]*|[%‰°$€£¥₹]\w*)")
 
 
+FIRST_NUMBER: Final = 'The number after "the answer is" counts, else the first one in an answer.'
+
+
 @dataclass(frozen=True, slots=True)
 class Integer:
     """The number that the text gives as its answer, else its first one, if it is whole: "1,234", "-5", "4.0", "1e6".
@@ -60,6 +63,9 @@ class Integer:
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
+
+    def reading(self) -> str:
+        return FIRST_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,9 @@ class Number:
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
+
+    def reading(self) -> str:
+        return FIRST_NUMBER
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         """1 where the prediction is within the tolerance of the answer, else 0."""

@@ -50,6 +50,9 @@ class Json:
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
 
+    def reading(self) -> str:
+        return "The one JSON object in an answer counts, wherever it stands; several different ones cannot be read."
+
     def similarity(self, prediction: str, answer: str, /) -> float:
         """The share of fields that agree, of those that either of them has.
 

@@ -4,10 +4,11 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from metaspo.engine.tasks.base import similarity_of
+from metaspo.engine.tasks.base import reading_of, similarity_of
 from metaspo.engine.tasks.errors import FormatError
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 from metaspo.engine.tasks.imports import import_object
@@ -46,15 +47,10 @@ class Plugin:
         return self._checked(self._format.canonical, answer)
 
     def describe(self) -> str:
-        try:
-            sentence = self._format.describe()
-        except (Exception, SystemExit) as error:
-            raise FormatError(
-                f"answer.kind = {self.path!r}: describe failed: {type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(sentence, str):
-            raise FormatError(f"answer.kind = {self.path!r}: describe returned {shown(sentence)}, not a sentence")
-        return sentence
+        return self._said("describe", self._format.describe)
+
+    def reading(self) -> str:
+        return self._said("reading", partial(reading_of, self._format))
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         score = self._called(similarity_of(self._format), prediction, answer)
@@ -63,6 +59,15 @@ class Plugin:
                 f"answer.kind = {self.path!r}: similarity returned {shown(score)}, not a number from 0 to 1"
             )
         return float(score)
+
+    def _said(self, name: str, method: Callable[[], object]) -> str:
+        try:
+            sentence = method()
+        except (Exception, SystemExit) as error:
+            raise FormatError(f"answer.kind = {self.path!r}: {name} failed: {type(error).__name__}: {error}") from error
+        if not isinstance(sentence, str):
+            raise FormatError(f"answer.kind = {self.path!r}: {name} returned {shown(sentence)}, not a sentence")
+        return sentence
 
     def _checked(self, read: Callable[[str], str | None], text: str) -> str | None:
         answer = self._called(read, text)

@@ -91,6 +91,9 @@ class Tagged:
     def describe(self) -> str:
         return f"Between <{self.tag}> and </{self.tag}>, write {self.inner.wanted}."
 
+    def reading(self) -> str:
+        return f"What stands between the last <{self.tag}> and </{self.tag}> counts, and nothing outside of them."
+
     def similarity(self, prediction: str, answer: str, /) -> float:
         """What the kind inside says."""
         return similarity_of(self.inner)(prediction, answer)

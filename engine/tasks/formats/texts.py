@@ -14,9 +14,11 @@ class Text:
 
     Attributes:
         number_words: number words in it become digits.
+        free: it is held against no right answer, and need not be short.
     """
 
     number_words: bool = False
+    free: bool = False
 
     @property
     def wanted(self) -> str:
@@ -32,4 +34,8 @@ class Text:
         return self.parse(answer)
 
     def describe(self) -> str:
-        return f"Answer with {self.wanted}."
+        return "Answer in words of your own." if self.free else f"Answer with {self.wanted}."
+
+    def reading(self) -> str:
+        beside = "" if self.free else ", so that whatever stands beside the right words makes it another one"
+        return f"All of an answer counts{beside}."

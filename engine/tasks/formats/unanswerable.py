@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from metaspo.engine.tasks.base import feedback_of, is_blocking, similarity_of
+from metaspo.engine.tasks.base import feedback_of, is_blocking, reading_of, similarity_of
 from metaspo.engine.tasks.formats.plain import plain
 from metaspo.engine.tasks.formats.tagged import Kind, field_reader
 
@@ -46,6 +46,9 @@ class OrUnanswerable:
 
     def describe(self) -> str:
         return f"Answer with {self.wanted}."
+
+    def reading(self) -> str:
+        return reading_of(self.inner)
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         """1 or 0 where one of the two is the word, else what the other format says."""
