@@ -98,10 +98,11 @@ class Recovery:
         """Whether a failure gets the call's endpoint rested."""
         flight, endpoint = call.flight, call.endpoint
         past = flight.retries  # the request is to blame for what fails while others are answered
-        works = endpoint.works_without(flight.key, failing_since=past.began_at)
-        proven = works or endpoint.answers_since(past.tried_at)
         rests = decision.endpoint == "rest" or (
-            decision.endpoint == "count" and not proven and endpoint.fail(flight.key)
+            decision.endpoint == "count"
+            and not endpoint.answers_since(past.tried_at)
+            and not endpoint.works_without(flight.key, failing_since=past.began_at)
+            and endpoint.fail(flight.key)
         )
         if rests and endpoint.health is not Health.DOWN:
             self.rest(endpoint, error, now)

@@ -68,7 +68,22 @@ def test_a_second_call_that_hangs_is_not_waited_for_as_long_as_a_run_would(
     ended = here("check", "run.toml", "--set", "optimizer.time_limit=1")
     assert ended.code == 3
     (fault,) = (line for line in ended.errors if "base:" in line)
-    assert re.search(r"gave no whole answer within 0\.\d+ seconds\. The call before it was answered in 0\.\d", fault)
+    assert re.search(
+        r"gave no whole answer within [\d.]+ seconds\. The call before it was answered in \d+\.\d\.", fault
+    )
+
+
+def test_a_first_call_that_hangs_is_told_while_it_is_waited_for(
+    project: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as a server may need to load its model: ten minutes had gone by without a word."""
+    monkeypatch.setattr("metaspo.engine.check.servers.AT_LEAST", 0.1)
+    server.hold_after(0)
+    ended = here("check", "run.toml", "--set", "base.time_limit=0.3", "--set", "optimizer.time_limit=0.3")
+    assert ended.code == 3
+    said = [line for line in ended.err.splitlines() if "may be loading the model" in line]
+    assert [line.partition(": ")[2].partition(":")[0] for line in said] == ["base", "optimizer"]
+    assert all("gets 0.3 (" in line for line in said)
 
 
 def test_the_run_finds_the_examples_of_the_check_in_the_cache(project: Path, server: ChatServer) -> None:

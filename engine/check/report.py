@@ -74,7 +74,7 @@ async def check_run(prepared: Prepared, *, progress: Progress | None = None, war
     config = prepared.config
     environment = environment_with_dotenv(Path(), prepared.folder, prepared.beside)
     servers = await check_servers(
-        config, environment=environment, progress=progress, logs=prepared.server_logs(alone=False)
+        config, environment=environment, progress=progress, logs=prepared.server_logs(alone=False), warn=warn
     )
     faults = [f"{server.role}: {server.fault}" for server in servers if server.fault]
     mistake = any(server.mistake for server in servers)

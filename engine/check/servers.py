@@ -1,5 +1,6 @@
 """One endpoint looked at: whether it answers, with which model, how fast, how long, under which limits."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
+from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.prompts import Roles
 from metaspo.engine.suggest import nearest
 
@@ -28,7 +30,8 @@ COUNTING = "Count from 1 to 40, with spaces between the numbers and nothing else
 TOKENS = 64  # that are asked for, so that their rate says something
 HEEDED = "BLUE"
 AT_LEAST, TIMES_FIRST = 30.0, 16
-"""Seconds, or times as long as its first answer took, that an endpoint gets for the second."""
+"""Seconds, or times as long as its first answer took, that an endpoint gets for the second; after as many seconds it is
+said that the first one is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,12 @@ class ServerCheck:
 
 
 async def check_servers(
-    config: RunConfig, *, environment: Mapping[str, str], progress: Progress | None = None, logs: Path | None = None
+    config: RunConfig,
+    *,
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    logs: Path | None = None,
+    warn: Warn = log_warning,
 ) -> tuple[ServerCheck, ...]:
     """Every endpoint of all models, those of one after the other."""
     checks: list[ServerCheck] = []
@@ -73,13 +81,13 @@ async def check_servers(
         roles = config.roles if role == "base" else table.roles or "separate"
         for backend in backends:
             try:
-                checks.append(await _check(backend, role, table, roles))
+                checks.append(await _check(backend, role, table, roles, warn=warn))
             finally:
                 await backend.aclose()
     return tuple(checks)
 
 
-async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles) -> ServerCheck:
+async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles, *, warn: Warn) -> ServerCheck:
     check = ServerCheck(role=role, model=table.model, endpoint=backend.name)
     served: tuple[str, ...] = ()
     try:
@@ -87,7 +95,15 @@ async def _check(backend: Backend, role: str, table: ModelTable, roles: Roles) -
             await backend.start()
         info = await backend.probe()
         check, served = replace(check, context=info.context), info.models
-        check = await _timed(backend, check, table, roles)
+        waited = (
+            f"{role}: {backend.name} has not answered a short call for {AT_LEAST:g} seconds. It may be loading the "
+            f"model, and gets {table.time_limit:g} ({role}.time_limit)"
+        )
+        note = asyncio.get_running_loop().call_later(AT_LEAST, warn, waited)
+        try:
+            check = await _timed(backend, check, table, roles)
+        finally:
+            note.cancel()
         if roles == "separate":
             check = replace(check, heeds_system=await _heeds_system(backend, table, first=check.seconds))
     except (BackendError, ModelFileUnavailable) as error:
