@@ -1,8 +1,12 @@
 """Paths as people write them."""
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 LONGEST_TEXT = 8_000_000  # characters of a text that a person wrote
+NO_FILE = "no such file"
 
 
 def path_of(text: str) -> Path:
@@ -31,3 +35,23 @@ def read_written(path: Path) -> str:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"has more than {LONGEST_TEXT:,} characters, so nobody wrote it")
     return text
+
+
+def why_unreadable(error: OSError | ValueError) -> str:
+    """What kept somebody from reading a file, in the system's words."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def why_no_file(path: Path) -> str:
+    """What is there in a file's place: `NO_FILE`, or what stands there instead; "" for a file."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            leads = "itself" if error.errno == errno.ELOOP else f"{os.readlink(path)}, where nothing is"
+            return f"is a link that leads to {leads}"
+        nothing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        return NO_FILE if nothing else f"cannot be reached: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return "is a folder; name the file in it"
+    return "" if stat.S_ISREG(mode) else "is a pipe or a device, and is read more than once: keep its content in a file"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from metaspo import tables
-from metaspo.backends.paths import read_written
+from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on
 from metaspo.engine import ConfigError, Prepared, PromptError, evaluate, find_run, prepare
 from metaspo.engine.prompts import check_system_prompt, check_user_prompt
@@ -93,7 +93,7 @@ def _read_prompt(path: Path, *, option: str, check: Callable[[str], str]) -> str
     try:
         text = read_written(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{option}: {path} cannot be read: {error}") from error
+        raise ConfigError(f"{option}: {path} cannot be read: {why_unreadable(error)}") from error
     try:
         return check(text.removesuffix("\n"))
     except PromptError as error:

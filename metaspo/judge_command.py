@@ -10,13 +10,13 @@ from rich.markup import escape
 from metaspo import tables
 from metaspo.answer_commands import excerpt
 from metaspo.console import err, exit_on_user_error, out, say_warning
-from metaspo.engine import ConfigError, prepare
+from metaspo.engine import prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
 from metaspo.engine.money import show_dollars
 from metaspo.engine.runs.prepare import tell_notices
 from metaspo.engine.tasks.judges import Judge
 from metaspo.overrides import parse_overrides
-from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
+from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets, require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
@@ -47,8 +47,7 @@ def hold_judge(
     Each answer is judged as in a run, from the cache where it was judged before, and within [budget].
     """
     with exit_on_user_error():
-        if not labelled.is_file():
-            raise ConfigError(f"{labelled}: no such file in {labelled.absolute().parent}")
+        require_file(labelled)
         prepared = prepare(config, overrides=parse_overrides(sets))
         tell_notices([prepared], say_warning)
         with ProgressDisplay(err, quiet=quiet) as display:

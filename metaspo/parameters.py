@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from metaspo.backends.paths import NO_FILE, why_no_file
 from metaspo.engine.config.bounds import MAX_CALLS
+from metaspo.engine.errors import ConfigError
 from metaspo.engine.project import KEPT, project_folder
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A run's TOML config file.")]
@@ -46,6 +48,13 @@ Port = Annotated[
     int | None,
     typer.Option(metavar="N", min=0, max=65535, help="Port on this machine; 8410, or a free one, if left out."),
 ]
+
+
+def require_file(path: Path, *, option: str = "") -> None:
+    """Raises `ConfigError` where there is none."""
+    if why := why_no_file(path):
+        where = f" in {path.absolute().parent}" if why == NO_FILE else ""
+        raise ConfigError(f"{f'{option}: ' if option else ''}{path}: {why}{where}")
 
 
 def in_project(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from metaspo.engine import ConfigError, find_run
 from metaspo.engine.money import show_dollars
 from metaspo.engine.safety import SafetyReport, check_safety
 from metaspo.engine.tasks.shown import shown
-from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, Quiet, RunsFolder
+from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, Quiet, RunsFolder, require_file
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
@@ -49,8 +49,8 @@ def safety(
     is told by its words. `metaspo show` and the page of the run say what came of it.
     """
     with exit_on_user_error():
-        if data is not None and not data.is_file():
-            raise ConfigError(f"--data: {data}: no such file in {data.absolute().parent}")
+        if data is not None:
+            require_file(data, option="--data")
         if rows is not None and not domain:
             raise ConfigError("--rows is for the safety domain's tasks: add --domain")
         with ProgressDisplay(err, quiet=quiet) as display:

@@ -1,9 +1,10 @@
 """Rows come out of every kind of file with their line numbers; what is wrong with a file is told by line."""
 
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,9 +99,20 @@ def test_cells_that_end_at_another_sign_are_told_with_the_key_that_names_it(sign
         question_of(row, Columns())
 
 
-def test_a_folder_in_place_of_a_file_is_told_as_one(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").mkdir()
-    with pytest.raises(TaskError, match="is a folder; name the file in it"):
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Path.mkdir, "is a folder; name the file in it"),
+        (os.mkfifo, "is a pipe or a device, and is read more than once: keep its content in a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a pipe or a device"),
+        (lambda path: path.symlink_to(path), "is a link that leads to itself"),
+        (lambda path: path.symlink_to("gone.jsonl"), r"is a link that leads to gone\.jsonl, where nothing is"),
+        (lambda path: path.symlink_to("/proc/self/mem"), r"x\.jsonl: cannot be read: Input/output error"),
+    ],
+)
+def test_what_stands_in_a_files_place_is_told(make: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    make(tmp_path / "x.jsonl")
+    with pytest.raises(TaskError, match=told):
         list(read_rows(DataSource(path="x.jsonl"), base_dir=tmp_path))
 
 

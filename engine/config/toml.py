@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaspo.backends.late_patterns import late_pattern
-from metaspo.backends.paths import read_written
+from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.engine.errors import ConfigError
 
 STARTER = "metaspo.toml"  # what `metaspo init` calls the config that it writes
@@ -28,7 +28,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
+        raise ConfigError(f"{path}: cannot be read: {why_unreadable(error)}") from error
     try:
         return parse_toml(text)
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from metaspo.backends.paths import read_written
+from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.prompts import DEFAULT_SYSTEM_PROMPT, check_system_prompt, check_user_prompt
 
@@ -148,4 +148,4 @@ def plain_text(path: Path) -> str:
     try:
         return read_written(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"{path}: cannot be read: {why_unreadable(error)}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from metaspo.backends import Message, json_text
+from metaspo.backends.paths import why_unreadable
 from metaspo.engine.tasks.cells import Row, column_of
 from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
@@ -84,7 +85,7 @@ def _image(name: object, folder: Path, where: str) -> Image:
         inside, there = path.is_relative_to(folder.resolve()) and not Path(name).is_absolute(), path.is_file()
         head, size = _begins(path) if inside and there else (b"", 0)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise TaskError(f"{says}, which cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise TaskError(f"{says}, which cannot be read: {why_unreadable(error)}") from None
     if not inside:
         raise TaskError(f"{says}: an image's path starts at the data file's folder, and stays in it")
     if not there:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from metaspo.backends import CONTENT_FILTER, Completion, Message, RequestRejected
-from metaspo.backends.paths import read_written
+from metaspo.backends.paths import read_written, why_unreadable
 from metaspo.engine.tasks.base import WRONG, Example, Grade
 from metaspo.engine.tasks.errors import TaskError
 from metaspo.engine.tasks.graders import Grader, Ungraded
@@ -191,8 +191,9 @@ def rubric_of(text: str, *, base_dir: Path) -> str:
         try:
             text = read_written(base_dir / text.strip())
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise TaskError(f"metric.judge: {base_dir / text.strip()} cannot be read: {why}") from None
+            raise TaskError(
+                f"metric.judge: {base_dir / text.strip()} cannot be read: {why_unreadable(error)}"
+            ) from None
     if not text.strip():
         raise TaskError("metric.judge: the rubric is empty: say what a good answer is")
     return text.strip()

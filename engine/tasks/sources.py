@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
+from metaspo.backends.paths import NO_FILE, why_no_file
 from metaspo.engine.tasks.cells import Row, Unreadable
 from metaspo.engine.tasks.data_spec import DataSource
 from metaspo.engine.tasks.errors import TaskError
@@ -38,11 +39,10 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise TaskError(f"{path}: cannot read files of this kind; use {', '.join(_READERS)}")
-    if not path.is_file():
-        if path.is_dir():
-            raise TaskError(f"{path}: is a folder; name the file in it")
+    if why := why_no_file(path):
         whole = "" if path.is_absolute() else f", so this is {path.absolute()}"
-        raise TaskError(f"{path}: no such file (relative paths start at the config file's folder{whole})")
+        where = f" (relative paths start at the config file's folder{whole})" if why == NO_FILE else ""
+        raise TaskError(f"{path}: {why}{where}")
     if source.delimiter is not None:
         return _read_delimited(path, source.path, source.delimiter)
     return reader(path, source.path)
@@ -50,11 +50,10 @@ def _all_rows(source: DataSource, base_dir: Path) -> Iterator[Row]:
 
 def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
     # Read as bytes: only "\n" ends a line there, whatever line separators the texts hold.
-    with _opened(path) as lines:
-        for number, raw in enumerate(lines, 1):
-            line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-            if line.strip():
-                yield _json_row(line, f"{shown}:{number}")
+    for number, raw in enumerate(_lines(path), 1):
+        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+        if line.strip():
+            yield _json_row(line, f"{shown}:{number}")
 
 
 def _json_row(line: bytes, where: str) -> Row:
@@ -92,21 +91,20 @@ def _read_tsv(path: Path, shown: str) -> Iterator[Row]:
 
 def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)  # of the process, and there is no other way
-    with _opened(path) as lines:
-        reader = csv.reader(_decoded(lines, shown), delimiter=delimiter, strict=True)
-        header: list[str] = []
-        first_line = 1
-        try:
-            for cells in reader:
-                where, first_line = f"{shown}:{first_line}", reader.line_num + 1
-                if not cells:
-                    continue
-                if header:
-                    yield _named(header, cells, where, delimiter)
-                else:
-                    header = _header(cells, where)
-        except csv.Error as error:
-            raise TaskError(f"{shown}:{first_line}: not valid CSV: {_advised(str(error))}") from None
+    reader = csv.reader(_decoded(_lines(path), shown), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    first_line = 1
+    try:
+        for cells in reader:
+            where, first_line = f"{shown}:{first_line}", reader.line_num + 1
+            if not cells:
+                continue
+            if header:
+                yield _named(header, cells, where, delimiter)
+            else:
+                header = _header(cells, where)
+    except csv.Error as error:
+        raise TaskError(f"{shown}:{first_line}: not valid CSV: {_advised(str(error))}") from None
 
 
 def _advised(fault: str) -> str:
@@ -255,11 +253,12 @@ def _optional(module: str, purpose: str) -> ModuleType:
         raise TaskError(f"{purpose} needs {missing}, which is not installed: pip install 'metaspo[data]'") from error
 
 
-def _opened(path: Path) -> BinaryIO:
+def _lines(path: Path) -> Iterator[bytes]:
     try:
-        return path.open("rb")
+        with path.open("rb") as file:
+            yield from file
     except OSError as error:
-        raise TaskError(f"{path}: cannot be opened: {error.strerror}") from error
+        raise TaskError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _first_line(error: BaseException) -> str:
