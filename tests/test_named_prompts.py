@@ -111,6 +111,7 @@ def test_places_in_double_braces_and_loose_lines_are_the_same_user_prompt() -> N
         ({"prompts": {"a": "x\n=== b ===\ny"}}, "must have the sections"),
         ({"prompts": {"a": "x"}, "numbers": {"k": [1]}}, "two numbers or more"),
         ({"prompts": {"a": "x"}, "numbers": {"k": [1, 1.0]}}, "each once"),
+        ({"prompts": {"a": "x"}, "numbers": {"k": 3}}, r"choose from, \[3, 1, 5\], or a range, \{low = 1, high = 5\}"),
         ({"prompts": {"a": "x"}, "numbers": {"k": {"low": 2, "high": 1}}}, "low = 2 must be below high = 1"),
         ({"prompts": {"a": "x"}, "numbers": {"k": {"low": 1, "high": 2, "first": 3}}}, "first = 3 is not among"),
         ({"prompts": {"a": "x"}, "user_prompt": "{question}"}, "must have the sections === a ==="),

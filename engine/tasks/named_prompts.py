@@ -80,9 +80,21 @@ def _different(values: tuple[int | float, ...]) -> tuple[int | float, ...]:
 
 
 Choices = Annotated[tuple[Number, ...], AfterValidator(_different)]
+
+
+def _kind_of_space(value: object) -> str | None:
+    if isinstance(value, list | tuple):
+        return "[list]"
+    return "[table]" if isinstance(value, Mapping | NumberRange) else None
+
+
 Space = Annotated[
     Annotated[Choices, Tag("[list]")] | Annotated[NumberRange, Tag("[table]")],
-    Discriminator(lambda value: "[list]" if isinstance(value, list | tuple) else "[table]"),
+    Discriminator(
+        _kind_of_space,
+        custom_error_type="no_space",
+        custom_error_message="must be numbers to choose from, [3, 1, 5], or a range, {low = 1, high = 5}",
+    ),
 ]
 
 
