@@ -21,7 +21,7 @@ LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 LONG_WAIT = 20.0  # seconds of being held back that are worth a line
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BAR = 20  # cells at most
-NAME = 24  # cells at most
+SHORTEST, NAME = 8, 24  # cells of a name where there is little room, and at most
 
 Clock = Callable[[], float]
 
@@ -62,23 +62,25 @@ class ProgressDisplay:
     def lines(self, *, width: int, height: int) -> list[Text]:
         """What is shown now, in so many lines at most: of many runs a total, and those that go on."""
         now = self._clock()
-        lines = [_line(self._total(now, width), width)] if len(self._shown) > 1 else []
+        lines = [_line(text, width) for text in self._total(now, width)] if len(self._shown) > 1 else []
         cheapest_first = sorted(self._shown, key=lambda run: run.left.planned)
         going = [run for run in cheapest_first if not run.done] if len(self._shown) > 1 else self._shown
         for run in going[: max(1, (height - len(lines)) // 2)]:
             lines += [_line(text, width) for text in run.texts(now, width)]
         return lines
 
-    def _total(self, now: float, width: int) -> Text:
+    def _total(self, now: float, width: int) -> list[Text]:
         planned = sum(run.left.planned for run in self._shown)
         settled = sum(run.left.settled for run in self._shown)
         done = sum(run.done for run in self._shown)
-        text = Text(f" {_share(settled, planned)}  {_clock_text(now - self._started)}  {done} done")
-        if done < len(self._shown):
-            text.append(f"  {spoken(self._left.seconds(now=now))}", style="cyan")
-        spent = (sum(run.dollars for run in self._shown), sum(run.unpriced for run in self._shown))
-        text.append(_spent(*spent, None))
-        return _behind_bar(f"all {len(self._shown)} runs", text, settled, planned, width)
+        left = f"  {spoken(self._left.seconds(now=now))}" if done < len(self._shown) else ""
+        spent = _spent(sum(run.dollars for run in self._shown), sum(run.unpriced for run in self._shown), None)
+        name, at = f"all {len(self._shown)} runs", f" {_share(settled, planned)}  {_clock_text(now - self._started)}"
+        done_of_all = f"  {done} done"
+        below = len(name + at + done_of_all + left + spent) >= width
+        text = Text.assemble(at, "" if below else done_of_all, (left, "cyan"), "" if below else spent)
+        line = _behind_bar(name, text, settled, planned, width)
+        return [line, Text(done_of_all + spent)] if below else [line]
 
     def downloaded(self, done: int, total: int) -> None:
         """Shows how far a model's file has been fetched, in bytes."""
@@ -188,14 +190,17 @@ class _Live(_Said):
         self._every.settle(self.left.planned - self.left.settled, now=self._clock())
 
     def texts(self, now: float, width: int) -> list[Text]:
-        """How far it is, on one line as far as it goes; and what it is at."""
+        """How far it is, on one line as far as it goes; what it is at, behind what was spent if that had no room."""
         left, elapsed = self.left, now - self._started
-        name = self._name if len(self._name) <= NAME else self._name[: NAME - 1] + "…"
         first = Text(f" {_share(left.settled, left.planned)}  {_clock_text(elapsed)}")
         if not self.done:
             first.append(f"  {spoken(left.seconds(now=now))}", style="cyan")
-        first.append(_spent(self.dollars, self.unpriced, self._dollars_left))
-        second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}")
+        spent = _spent(self.dollars, self.unpriced, self._dollars_left)
+        below = f"{spent.strip()}; " if len(self._name[:SHORTEST]) + 1 + len(first) + len(spent) > width else ""
+        first.append("" if below else spent)
+        room = max(SHORTEST, min(NAME, width - len(first) - 1))
+        name = self._name if len(self._name) <= room else f"{self._name[: room - 1]}…"
+        second = Text(f"  {'' if self.done else SPINNER[int(now * 4) % len(SPINNER)] + ' '}{below}")
         second.append(self._stage, style="dim")
         if self._asked:
             prompts = f"{self._asked} prompt{'' if self._asked == 1 else 's'}"

@@ -81,6 +81,20 @@ def test_no_line_of_the_progress_is_longer_than_the_terminal_nor_are_there_more_
     assert ("all 40 runs" in lines[0][: len("all 40 runs")]) == (runs == 40)
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_narrow_terminal_shows_the_time_that_is_left_and_what_was_spent(runs: int) -> None:
+    display = ProgressDisplay(Console(file=io.StringIO(), width=40, force_terminal=True), clock=lambda: 0.0)
+    for number in range(runs):
+        observer = display.observer(f"a-run-with-a-rather-long-name-{number}")
+        observer.planned(base_calls=100, optimizer_calls=0)
+        observer.stage("iteration 1 of 3: outer loop")
+        observer.spent(dollars=1.25, unpriced=0, left=3.75)
+    lines = [line.plain for line in display.lines(width=40, height=24)]
+    assert sum("time left unknown" in line for line in lines) == runs + (runs > 1)
+    assert sum("($3.75 left)" in line for line in lines) == runs
+    assert sum("done  $3.75" in line for line in lines) == (runs > 1)
+
+
 def test_many_runs_have_a_total_with_the_time_left_and_the_cheapest_stand_first() -> None:
     now = [0.0]
     display = ProgressDisplay(Console(file=io.StringIO(), width=120, force_terminal=True), clock=lambda: now[0])

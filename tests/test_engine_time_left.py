@@ -110,7 +110,7 @@ def test_the_range_is_one_whatever_happens(steps: list[tuple[float, int]], after
     seconds = left.seconds(now=now + after)
     if seconds is not None:
         assert 0.0 <= seconds[0] <= seconds[1] < float("inf")
-    assert spoken(seconds).endswith(("left", "known yet"))
+    assert spoken(seconds).endswith(("left", "left unknown"))
 
 
 def test_a_long_run_keeps_no_more_than_it_needs() -> None:
@@ -126,7 +126,7 @@ def test_a_long_run_keeps_no_more_than_it_needs() -> None:
 @pytest.mark.parametrize(
     ("seconds", "says"),
     [
-        (None, "time left not known yet"),
+        (None, "time left unknown"),
         ((1.0, 50.0), "under a minute left"),
         ((100.0, 110.0), "2 min left"),
         ((40.0, 400.0), "1 to 7 min left"),

@@ -75,7 +75,7 @@ class TimeLeft:
 def spoken(seconds: tuple[float, float] | None) -> str:
     """A range in words, in units that one can plan by."""
     if seconds is None:
-        return "time left not known yet"
+        return "time left unknown"
     low, high = seconds
     if high < MINUTE:
         return "under a minute left"
