@@ -387,6 +387,7 @@ async def test_a_comparison_is_a_grid_that_fills_up(project: Path, server: ChatS
     await asyncio.to_thread(server.wait_for, answered=60)
     told = await listed()
     assert [row["method"] for row in told["rows"]] == ["metaspo", "outer-only"]
+    assert told["fixed"] == ["default"]
     assert told["columns"] == ["seed 1", "seed 2"]
     states = [cell["state"] for row in told["rows"] for cell in row["cells"]]
     assert (told["all"], told["done"]) == (4, 0)

@@ -150,7 +150,7 @@ def table_of(rows: Sequence[TaskRow]) -> Data:
 def grids_of(grids: Sequence[NotedGrid], runs: Mapping[str, Data]) -> list[Data]:
     """Comparisons as tables: methods by domain and seed, each cell with its run as far as that has come.
 
-    A method that is a fixed prompt has no runs of its own, and no row.
+    A method that is a fixed prompt has no runs of its own, and no row: it is named below.
     """
     told = []
     for grid in grids:
@@ -163,5 +163,7 @@ def grids_of(grids: Sequence[NotedGrid], runs: Mapping[str, Data]) -> list[Data]
             rows.setdefault(cell.method, {})[f"{cell.domain} seed {cell.seed}".strip()] = shown
         done = sum(cell["state"] == "finished" for row in rows.values() for cell in row.values())
         table = [{"method": method, "cells": [row.get(column) for column in columns]} for method, row in rows.items()]
-        told.append({"name": grid.name, "columns": columns, "rows": table, "done": done, "all": len(cells)})
+        fixed = list(dict.fromkeys(cell.method for cell in grid.cells if not cell.run))
+        counts = {"done": done, "all": len(cells)}
+        told.append({"name": grid.name, "columns": columns, "rows": table, "fixed": fixed, **counts})
     return told

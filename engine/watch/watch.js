@@ -424,6 +424,7 @@ function gridNodes(grid) {
   return [
     el("h2", {}, `${grid.name}: ${grid.done} of ${grid.all} runs done; best score so far on the train examples`),
     el("div", { class: "scroll" }, el("table", { class: "study" }, head, ...grid.rows.map((row) => el("tr", {}, el("td", {}, row.method), ...row.cells.map(cell))))),
+    ...(grid.fixed.length ? [el("p", {}, `Fixed prompts, scored on the test splits at the end: ${grid.fixed.join(", ")}.`)] : []),
   ];
 }
 
