@@ -1,6 +1,7 @@
 """Programs: tasks whose examples are answered by code of the user's own, with any number of calls."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -330,7 +331,9 @@ def test_a_program_that_is_not_there_is_said_with_its_key(tmp_path: Path, code: 
         load_task(spec(), base_dir=tmp_path, seed=0)
 
 
-def test_a_file_that_is_called_as_an_installed_module_is_told_so_and_by_its_own_name(tmp_path: Path) -> None:
+def test_a_file_that_is_called_as_an_installed_module_is_told_so_and_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n')
     for name in ("json", "own"):
         (tmp_path / f"{name}.py").write_text("async def answer(prompts, example, call):\n    return ''\n")
@@ -340,6 +343,10 @@ def test_a_file_that_is_called_as_an_installed_module_is_told_so_and_by_its_own_
         load_task(spec({"program": "json:answer"}), base_dir=tmp_path, seed=0)
     with pytest.raises(TaskError, match=r"No module named 'own\.py'; 'own' is not a package"):
         load_task(spec({"program": "own.py:answer"}), base_dir=tmp_path, seed=0)
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m metaspo` in that folder does
+    with pytest.raises(TaskError, match="'own' has no function 'gone'"):
+        load_task(spec({"program": "own:gone"}), base_dir=tmp_path, seed=0)
+    del sys.modules["own"]
 
 
 def test_other_code_of_a_program_is_another_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def import_object(path: str, *, base_dir: Path, key: str) -> object:
     for part in attribute.split("."):
         value = getattr(value, part, None)
     top = module_name.partition(".")[0]
-    if value is None and _is_installed(top) and PathFinder.find_spec(top, [str(base_dir)]):
+    if value is None and _is_shadowed(top, base_dir):
         raise TaskError(
             f"{key}: the installed module {module_name!r} has no {attribute!r}, and none in {base_dir} stands in for "
             f"it: give the {top!r} there another name"
@@ -71,14 +72,20 @@ def _import(name: str, folder: Path) -> ModuleType:
     """
     importlib.invalidate_caches()
     top, *below = name.split(".")
-    if _is_installed(top):
+    if _installed(top):
         return importlib.import_module(name)
     with _also_from(folder):
         return importlib.import_module(".".join((_import_by_path(top, folder), *below)))
 
 
-def _is_installed(top: str) -> bool:
-    return any(finder.find_spec(top, None) for finder in sys.meta_path)
+def _installed(top: str) -> ModuleSpec | None:
+    return next((spec for finder in sys.meta_path if (spec := finder.find_spec(top, None))), None)
+
+
+def _is_shadowed(top: str, folder: Path) -> bool:
+    """Whether an installed module stands before another of its name in a folder."""
+    specs = _installed(top), PathFinder.find_spec(top, [str(folder)])
+    return all(specs) and len({os.path.realpath(spec.origin or "") for spec in specs if spec}) == 2
 
 
 def _import_by_path(top: str, folder: Path) -> str:
