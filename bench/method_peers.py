@@ -28,8 +28,9 @@ PEERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 NEEDS: Mapping[str, tuple[str, ...]] = {"gepa": ("gepa",), "textgrad": ("textgrad",), "dspy": ("dspy", "optuna")}
 _WHERE = """
 import importlib.util as util, json, os, sys
-found = {name: util.find_spec(name) for name in sys.argv[1:]}
-print(json.dumps({name: os.path.dirname(os.path.dirname(spec.origin)) for name, spec in found.items() if spec}))
+specs = {name: util.find_spec(name) for name in sys.argv[1:]}
+found = {name: spec.origin for name, spec in specs.items() if spec and spec.origin}
+print(json.dumps({name: os.path.dirname(os.path.dirname(file)) for name, file in found.items()}))
 """
 
 
@@ -52,10 +53,13 @@ class Peer:
 
 
 def peers_of(python: Path) -> Mapping[str, Peer]:
-    """The methods whose package a Python has. Raises `CalledProcessError` if it runs nothing."""
-    asked = [str(python), "-c", _WHERE, *(module for modules in NEEDS.values() for module in modules)]
-    done = subprocess.run(asked, stdout=subprocess.PIPE, check=True)  # noqa: S603 - the user's
-    folders = json.loads(done.stdout)
+    """The methods whose package a Python has; none of what is no Python. Raises `OSError` if it runs nothing."""
+    asked = [str(python), "-P", "-c", _WHERE, *(module for modules in NEEDS.values() for module in modules)]
+    done = subprocess.run(asked, stdout=subprocess.PIPE, check=False)  # noqa: S603 - the user's
+    try:
+        folders = json.loads(done.stdout)
+    except ValueError:
+        return {}
     return {
         name: Peer(package, folders[package], settings)
         for name, (package, settings) in PEERS.items()

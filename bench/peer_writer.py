@@ -6,7 +6,7 @@ package asks again for what it cannot read.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -111,10 +111,3 @@ def _tagged(found: Iterable[Finding]) -> str:
 
 def _findings(text: str) -> list[Finding]:
     return [(task, skill) for skill, task in re.findall(r"\[(\w+)\] in the (\w+)", text)]
-
-
-def _summary(found: Sequence[Finding]) -> list[Finding]:
-    """Of each task what was found most often."""
-    often = [one for one, _ in Counter(found).most_common()]
-    tasks = sorted({task for task, _ in often})
-    return [one for task in tasks for one in [one for one in often if one[0] == task][:IN_SUMMARY]]

@@ -231,10 +231,9 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
-    if tenth:
-        show(measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs), json=json)
-        return
     with exit_on_user_error():
+        if tenth and (calls or method or peers_python):
+            raise ConfigError("--tenth is of two methods and their own calls: leave out --calls, --method and more")
         peers = peers_of(peers_python) if peers_python else {}
         if peers_python and not peers:
             raise ConfigError(f"--peers-python: {peers_python} has none of gepa, textgrad and dspy[optuna]")
@@ -245,15 +244,18 @@ def methods(
             raise ConfigError(f"--writer '{writer}': there is no such model; known: {', '.join(WRITERS)}")
         if peers and writer != "plain":
             raise ConfigError("--writer: with --peers-python the optimizer model is the plain one")
-    report = measure_methods(
-        seeds=seeds,
-        calls=calls or CALLS,
-        methods=method or (),
-        first_seed=first_seed,
-        jobs=jobs,
-        peers=peers,
-        writer=writer,
-    )
+    if tenth:
+        report = measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs)
+    else:
+        report = measure_methods(
+            seeds=seeds,
+            calls=calls or CALLS,
+            methods=method or (),
+            first_seed=first_seed,
+            jobs=jobs,
+            peers=peers,
+            writer=writer,
+        )
     show(report, json=json)
 
 

@@ -64,7 +64,10 @@ def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -
     assert adapter.write(candidate, nothing, [SYSTEM]) == {SYSTEM: candidate[SYSTEM]}
 
 
-def test_a_package_that_is_not_there_is_no_method(tmp_path: Path) -> None:
+def test_a_package_that_is_not_there_is_no_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gepa").mkdir()
+    (tmp_path / "json.py").write_text("raise AssertionError")
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')  # -S: without what is installed
     python.chmod(0o755)
@@ -72,6 +75,9 @@ def test_a_package_that_is_not_there_is_no_method(tmp_path: Path) -> None:
     refused = here("bench", "methods", "--peers-python", str(python))
     assert refused.code == 2
     assert "has none of gepa, textgrad and dspy[optuna]" in refused.err
+    assert peers_of(Path("/bin/false")) == peers_of(Path("/bin/echo")) == {}, "no Python at all"
+    both = here("bench", "methods", "--tenth", "--calls", "500")
+    assert (both.code, "leave out --calls" in both.err) == (2, True)
     unknown = here("bench", "methods", "--method", "mipro, dspy")
     assert unknown.code == 2
     assert "there is no such method" in unknown.err
