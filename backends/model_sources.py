@@ -12,14 +12,17 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import aiohttp
 import anyio
 import orjson
 from anyio import to_thread
 
 from metaspo.backends.model_names import WheelPart, parse_hub_name
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -90,6 +93,8 @@ async def find_hub_file(repository: str, file: str = "", *, hub: str = HUB, time
 
     Raises `SourceFailed`.
     """
+    import aiohttp  # for which a file that is there does not wait
+
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=time_limit), trust_env=True) as session,
@@ -131,6 +136,8 @@ def _choose_file(repository: str, wanted: str, files: list[HubFile]) -> HubFile:
 
 async def fetch_hub_file(hub_file: HubFile, target: Path, *, hub: str = HUB, progress: Progress | None = None) -> None:
     """Download a hub file to `target`, going on where an earlier attempt stopped. Raises `SourceFailed`, `OSError`."""
+    import aiohttp
+
     unfinished = target.with_name(target.name + ".partial")
     start = _size(unfinished)
     address = f"{hub}/{hub_file.repository}/resolve/main/{quote(hub_file.file)}"
@@ -151,7 +158,7 @@ async def fetch_hub_file(hub_file: HubFile, target: Path, *, hub: str = HUB, pro
 
 
 async def _save_stream(
-    response: aiohttp.ClientResponse, target: Path, size: int, *, append: bool, progress: Progress | None
+    response: "aiohttp.ClientResponse", target: Path, size: int, *, append: bool, progress: Progress | None
 ) -> None:
     async with await anyio.open_file(target, "ab" if append else "wb") as sink:
         done = _size(target)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from metaspo.backends.base import Message, Reply, Request, ServerInfo
 from metaspo.backends.base_url import parse_base_url, path_beside
@@ -10,10 +11,12 @@ from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.errors import BackendError
 from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.http_errors import Call, error_from_response
-from metaspo.backends.http_exchange import HttpExchange
 from metaspo.backends.prometheus import parse_load
 from metaspo.backends.raw_reply import read_raw_reply
 from metaspo.backends.server_info import read_models
+
+if TYPE_CHECKING:
+    from metaspo.backends.http_exchange import HttpExchange
 
 _MAX_OF_PAGE = 8 << 20  # bytes of a list of models, or of gauges ...
 _PAGE_LIMIT = 10.0  # ... and seconds for one
@@ -51,7 +54,8 @@ class OpenAICompatible:
         self._secrets = endpoint.secrets
         self._limit_parameter = limit_parameter
         self._time_limit = endpoint.time_limit
-        self._http = HttpExchange(endpoint)
+        self._endpoint = endpoint
+        self._opened: HttpExchange | None = None
         self._in_flight = 0
 
     def __repr__(self) -> str:
@@ -130,7 +134,16 @@ class OpenAICompatible:
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
-        await self._http.aclose()
+        if self._opened is not None:
+            await self._opened.aclose()
+
+    @property
+    def _http(self) -> "HttpExchange":
+        if self._opened is None:
+            from metaspo.backends.http_exchange import HttpExchange  # with aiohttp, for which a replay does not wait
+
+            self._opened = HttpExchange(self._endpoint)
+        return self._opened
 
     def _call(self, what: str, url: str) -> Call:
         return Call(self._name, what, url, self._secrets)

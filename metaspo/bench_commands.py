@@ -232,7 +232,7 @@ def methods(
     minute or two.
     """
     with exit_on_user_error():
-        if tenth and (calls or method or peers_python):
+        if tenth and (calls or method or peers_python or writer != "plain"):
             raise ConfigError("--tenth is of two methods and their own calls: leave out --calls, --method and more")
         peers = peers_of(peers_python) if peers_python else {}
         if peers_python and not peers:
