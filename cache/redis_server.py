@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -35,7 +36,16 @@ _ADVICE: tuple[tuple[type[BaseException], str], ...] = (  # the first that fits;
     (exceptions.TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
     (TimeoutError, "did not answer in time: see whether it is paused, overloaded or out of reach"),
     (exceptions.ConnectionError, "cannot be reached: see that it is running and that the address is right"),
+    (
+        ssl.SSLCertVerificationError,
+        "has a certificate that is not trusted here: name its authority, ?ssl_ca_certs=FILE",
+    ),
     (OSError, "cannot be reached: see that it is running and that the address is right"),
+)
+_IN_WORDS: tuple[tuple[str, type[BaseException]], ...] = (  # what is told by a text alone
+    ("can't run this command", exceptions.NoPermissionError),  # of a script's command
+    ("CERTIFICATE_VERIFY_FAILED", ssl.SSLCertVerificationError),
+    ("the handler is closed", exceptions.ConnectionError),  # by uvloop, in a RuntimeError
 )
 
 
@@ -44,9 +54,11 @@ def explained(address: Address) -> Iterator[None]:
     """Turn what a client raises into a `StoreError`."""
     try:
         yield
-    except (exceptions.RedisError, OSError, TimeoutError) as error:
+    except (exceptions.RedisError, OSError, TimeoutError, RuntimeError) as error:
         first = error.__cause__ if isinstance(error.__cause__, exceptions.RedisError) else error  # not retried
-        kind = exceptions.NoPermissionError if _forbidden(first) else type(first)
+        kind = _kind(first)
+        if issubclass(kind, RuntimeError):
+            raise
         advice = next((text for some, text in _ADVICE if issubclass(kind, some)), "could not be used: see the reason")
         reason = " ".join(str(error).split()) or type(error).__name__
         secret = address.options["password"]
@@ -85,7 +97,10 @@ class Server:
         # is done on a new connection, which after a failover may lead to another server.
         retry = _Patient(ExponentialBackoff(cap=patience / 10, base=patience / 100), RETRIES)
         self._client = redis.Redis(
-            **address.options, socket_timeout=patience, retry=retry, retry_on_error=[exceptions.ResponseError]
+            **address.options,
+            socket_timeout=patience,
+            retry=retry,
+            retry_on_error=[exceptions.ResponseError, RuntimeError],
         )
         self._checked = False
         self._checking = asyncio.Lock()
@@ -122,15 +137,15 @@ class _Patient(Retry):
 
 def _may_pass(error: Exception) -> bool:
     """Whether trouble may be over in a moment by itself, as a restart and a failover are."""
-    if isinstance(error, exceptions.ResponseError):
-        passing = isinstance(error, (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.MasterDownError))
-        return passing or any(code in str(error) for code in ("NOREPLICAS", "MISCONF"))
-    return not isinstance(error, exceptions.AuthenticationError)
+    kind = _kind(error)
+    if issubclass(kind, exceptions.ResponseError):
+        passing = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.MasterDownError)
+        return issubclass(kind, passing) or any(code in str(error) for code in ("NOREPLICAS", "MISCONF"))
+    return not issubclass(kind, (exceptions.AuthenticationError, ssl.SSLCertVerificationError, RuntimeError))
 
 
-def _forbidden(error: BaseException) -> bool:
-    """Whether the user lacks a right; of a script's commands it is told in words alone."""
-    return isinstance(error, exceptions.NoPermissionError) or "can't run this command" in str(error)
+def _kind(error: BaseException) -> type[BaseException]:
+    return next((kind for words, kind in _IN_WORDS if words in str(error)), type(error))
 
 
 def _capital(where: str) -> str:

@@ -102,10 +102,10 @@ class RedisStore(BatchedStore):
             for some, done in lookups:
                 if not done.done():
                     done.set_result([(key, records[key]) for key in some if key in records])
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - handed on; cancelled, whoever waits would have failed without a word
             for _, done in lookups:
                 if not done.done():
-                    done.set_exception(StoreError(str(error)))
+                    done.set_exception(StoreError(str(error)) if isinstance(error, StoreError) else error)
         finally:
             for _, done in lookups:
                 done.cancel()  # who is told already does not notice

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import re
+import socket
+import struct
+import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -195,6 +198,41 @@ async def test_a_look_up_in_trouble_is_an_error_and_no_miss(own_server: RealRedi
         assert_one_sentence(str(told.value), own_server)
         mend(own_server, trouble)
         assert await store.get_many([make_key(1)]) == {make_key(1): make_entry()}
+
+
+@contextmanager
+def resetting_server() -> Iterator[int]:
+    """The port of a server that resets each connection at its first word, as one before a dead server may."""
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["asyncio", "uvloop"])
+def test_connections_that_are_reset_are_an_error_of_every_look_up(*, fast: bool) -> None:
+    """On either event loop; whoever waits is not cancelled."""
+
+    async def look_up(port: int) -> None:
+        async with RedisStore(f"redis://127.0.0.1:{port}/0", patience=IMPATIENT) as store:
+            for number in range(3):
+                with pytest.raises(StoreError, match="cannot be reached"):
+                    await store.get_many([make_key(number)])
+
+    loop = pytest.importorskip("uvloop").new_event_loop if fast else asyncio.new_event_loop
+    with resetting_server() as port, asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(look_up(port))
 
 
 async def test_a_slow_server_is_waited_for(own_server: RealRedis) -> None:
