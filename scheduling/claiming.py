@@ -62,7 +62,6 @@ class Claimer:
             await asyncio.wait([self._task])
         if self._claims is not None:
             self._claims.release(self._ours | self._asked)
-        self._ours.clear()
 
     def _look_again(self, flight: Flight) -> State | None:
         try:
