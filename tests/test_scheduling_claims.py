@@ -476,21 +476,23 @@ class StoreAtHand(ScriptedStore):
 @pytest.mark.virtual
 @pytest.mark.parametrize("contested", [True, False])
 async def test_what_was_answered_before_it_was_claimed_is_not_asked(contested: bool) -> None:
-    """Where others may have stored something since; else it is not looked for again."""
+    """Where others may have stored something since; else it is not looked for again. The next one in line is asked."""
     store, server, account = StoreAtHand(), Server(), Account()
     store.told.contested = contested
     async with process(store, server, slots=1) as gateway:
         busy = asyncio.create_task(gateway.complete(BATCH[1], lane="lane"))
         await asyncio.sleep(0.5)
         waiting = asyncio.create_task(gateway.complete(BATCH[0], lane="lane", account=account))
+        following = asyncio.create_task(gateway.complete(BATCH[2], lane="lane"))
         await asyncio.sleep(0.1)
         looked_up, theirs = store.looked_up, await stored_answer(store, KEYS[0])
         await busy
         assert (await waiting).text == theirs, "the first answer wins, also where it was asked for twice"
         assert (store.looked_up > looked_up) == contested
         assert account.statistics().total.hits == contested
-        assert len(server.calls) == (1 if contested else 2)
-        assert sorted(store.told.released) == sorted(KEYS[:2])
+        assert (await following).text == "question 2"
+        assert len(server.calls) == (2 if contested else 3)
+        assert sorted(store.told.released) == sorted(KEYS[:3])
 
 
 @pytest.mark.virtual
