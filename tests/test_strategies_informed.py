@@ -101,6 +101,7 @@ async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_
         assert "Push to casual. {question}" in request
         assert "at most 57%, not kept" in request
     assert "at most 64 tokens" in ask.asked[0]
+    assert "cut off after 64 tokens" in ask.asked[1]
     assert "It is pushed to one side." in ask.asked[1]
 
 
@@ -111,7 +112,11 @@ async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
         address="x", candidate=1, show=2, rng=Random(1), system_prompt="SYSTEM", tasks=tasks, ask=ask
     )
     assert await InformedOuter().propose(context) == "Be exact."
-    assert all(mark in request for request in ask.asked for mark in ("## Task tone", "## Task facts", "question 9"))
+    for request in ask.asked:
+        assert all(mark in request for mark in ("## Task tone", "## Task facts"))
+        wrong, right = request.split("# Right answers")
+        assert wrong.index("Of task tone:") < wrong.index("Of task facts:") < wrong.index("question 9")
+        assert right.index("Of task tone:") < right.index("easy") < right.index("Of task facts:")
 
 
 async def test_candidates_are_asked_for_different_kinds_of_prompts_within_a_round_and_from_round_to_round() -> None:

@@ -8,9 +8,9 @@ example, is a refusal, an unfilled template, fenced, or too long is refused, whi
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
@@ -34,6 +34,8 @@ from metaspo.engine.tasks.base import Example
 TRIED = 5  # prompts of earlier rounds that are shown
 COUNTED = 8  # kinds of errors that are counted for each task
 KINDS = ("sentence", "steps", "role")  # of prompts that are asked for, in turn
+
+C = TypeVar("C", Failure, Example)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,8 @@ class _Informed:
             "level": level,
             "prompts": texts.text(level, "prompts", {"system_prompt": context.system_prompt}),
             "facts": join_blocks([_facts(texts, task, level) for task in tasks]),
-            "wrong": join_blocks(
-                [_wrong(texts, failure, level) for failures in shown.values() for failure in failures]
-            ),
-            "kept": join_blocks([_right(texts, example, level) for examples in kept.values() for example in examples]),
+            "wrong": _by_task(texts, level, shown, _wrong),
+            "kept": _by_task(texts, level, kept, _right),
             "tried": texts.text(level, "tried", {"tried": join_blocks(tried)}) if tried else "",
             "words": str(self.words),
             "kind": texts.text("kinds", KINDS[(len(context.tried) + context.candidate - 1) % len(KINDS)], {}),
@@ -205,6 +205,18 @@ def _kind(failure: Failure) -> tuple[str, str | None]:
 
 def _read_as(texts: Texts, failure: Failure, level: Level) -> str:
     return failure.prediction if failure.prediction is not None else texts.text(level, "unreadable", {})
+
+
+def _by_task(
+    texts: Texts, level: Level, cases: Mapping[str, Sequence[C]], told: Callable[[Texts, C, Level], str]
+) -> str:
+    """The cases of every task, below its name where there are several."""
+    blocks = []
+    for name, of_task in cases.items():
+        if of_task and len(cases) > 1:
+            blocks.append(texts.text(level, "of_task", {"name": name}))
+        blocks += [told(texts, case, level) for case in of_task]
+    return join_blocks(blocks)
 
 
 def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
