@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
-from metaspo.console import ExitCode, HurriedInterrupt, say_hurried, say_note
+from metaspo.console import ExitCode, HurriedInterrupt, err, say_hurried, say_note
 from metaspo.scheduling.file_limit import raise_limit
 
 T = TypeVar("T")
@@ -48,8 +48,13 @@ def _last_resort() -> Iterator[threading.Timer]:
     """Once it is started it ends the process, unless all else has ended by then: code may catch what would end it."""
 
     def end() -> None:
-        say_hurried()
-        os._exit(ExitCode.INTERRUPTED)
+        try:
+            say_hurried()
+            if err.is_terminal:  # below what is still drawn there, by whoever hid the cursor
+                err.write("\n")
+                err.show_cursor()
+        finally:
+            os._exit(ExitCode.INTERRUPTED)
 
     timer = threading.Timer(AT_ONCE, end)
     timer.daemon = True

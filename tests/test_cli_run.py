@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -394,6 +397,7 @@ def test_prompts_of_a_run_score_the_same_when_evaluated(project: Path, server: C
     assert server.calls == calls
 
 
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 HANGING = """
 import asyncio, time
 from pathlib import Path
@@ -412,6 +416,15 @@ def in_thread(prompts, example, call):
 """
 
 
+def all_shown(terminal: FileIO) -> bytes:
+    """All that is written to a terminal until nobody has it open any more, which Linux calls an error."""
+    read = b""
+    with suppress(OSError):
+        while piece := terminal.read(4096):
+            read += piece
+    return read
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 @pytest.mark.parametrize(("program", "presses", "told"), [("in_thread", 1, "kept"), ("stubborn", 2, "at once")])
 def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
@@ -422,19 +435,28 @@ def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
         config.read_text().replace('name = "a"', f'name = "a"\nprogram = "hang:{program}"\nmax_calls = 1')
     )
     (project / "hang.py").write_text(HANGING)
+    ours, theirs = os.openpty()
     running = subprocess.Popen(
-        [sys.executable, "-m", "metaspo", "optimize", "run.toml"], cwd=project, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "metaspo", "optimize", "run.toml"],
+        cwd=project,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
     )
-    try:
-        for sign in ("hangs", "holds")[:presses]:
-            while not (project / sign).exists():
-                assert running.poll() is None
-                time.sleep(0.005)
-            running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=20)
-    finally:
-        running.kill()
-    assert (running.returncode, err.count("Interrupted")) == (130, 1)
+    os.close(theirs)
+    with ThreadPoolExecutor() as reader, open(ours, "rb", buffering=0) as terminal:
+        shown = reader.submit(all_shown, terminal)
+        try:
+            for sign in ("hangs", "holds")[:presses]:
+                while not (project / sign).exists():
+                    assert running.poll() is None
+                    time.sleep(0.005)
+                running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=20) == 130
+        finally:
+            running.kill()
+        err = shown.result().decode()
+    assert err.count("Interrupted") == 1
+    assert err.rfind(HIDDEN) < err.rfind(SHOWN), "the cursor is there again"
     assert told in err
     assert "Traceback" not in err
 
