@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.connector import Connection
 from yarl import URL
 
-from metaspo.backends.late_certificates import aiohttp
-
-_TO_BE_LEFT = frozenset({aiohttp.hdrs.CONTENT_LENGTH, aiohttp.hdrs.CONTENT_TYPE})  # each request says its own
+_TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
 _MAX_SPOILT = 100  # kept connections that are passed over by one request
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
 
@@ -23,7 +24,7 @@ class Begun(NamedTuple):
     status: int
     headers: Mapping[str, str]
     content: aiohttp.StreamReader
-    connection: aiohttp.connector.Connection
+    connection: Connection
 
     def let_go(self) -> None:
         """The connection is for others now, if they can use it: if all was sent and read."""
@@ -78,7 +79,7 @@ class Connections:
             raise
         return Begun(message.code, message.headers, content, connection)
 
-    async def _connect(self, target: aiohttp.ClientRequest) -> aiohttp.connector.Connection:
+    async def _connect(self, target: aiohttp.ClientRequest) -> Connection:
         """One over which nothing has come that nobody asked for: that would be taken for the answer to what is sent
         next, such as the 408 of a server that lets go of an idle connection."""
         for _ in range(_MAX_SPOILT):

@@ -5,18 +5,21 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.http import HttpProcessingError
+
 from metaspo.backends.deadlines import Deadlines, TimeLimit
 from metaspo.backends.errors import BackendError, ConnectionLost, FatalError, HalfAnswer, TimedOut, Unreachable
 from metaspo.backends.http_connections import Begun, Connections
 from metaspo.backends.http_endpoint import HttpEndpoint
 from metaspo.backends.http_errors import Call
-from metaspo.backends.late_certificates import aiohttp
 
 _KEEP_ALIVE = 4.0  # vLLM drops idle connections after 5 s; ours must go first
 _CONNECT_LIMIT = 10.0
 _REFUSED = "connection refused"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_ENCODINGS: dict[str, str] = {aiohttp.hdrs.ACCEPT_ENCODING: "gzip, deflate"}  # unpacked here, where it is bounded
+_ENCODINGS: dict[str, str] = {hdrs.ACCEPT_ENCODING: "gzip, deflate"}  # unpacked here, where it is bounded
 
 
 class Response(NamedTuple):
@@ -48,12 +51,12 @@ class HttpExchange:
                 content = await _read(begun, max_bytes=max_bytes)
             if len(content) > max_bytes:
                 raise _too_long(max_bytes, call)
-            encoding = begun.headers.get(aiohttp.hdrs.CONTENT_ENCODING)
+            encoding = begun.headers.get(hdrs.CONTENT_ENCODING)
             if encoding is not None:
                 content = _unpacked(content, encoding, max_bytes=max_bytes, call=call)
         except (
             aiohttp.ClientError,
-            aiohttp.http.HttpProcessingError,
+            HttpProcessingError,
             OSError,
             HalfAnswer,
         ) as error:  # `TimeoutError` is an `OSError`
@@ -156,7 +159,7 @@ def _failure(error: Exception, *, call: Call, time_limit: float, answer_begun: b
         return Unreachable(message, refused=reason == _REFUSED)
     if isinstance(error, TimeoutError):
         return TimedOut(f"{call.endpoint} gave no whole answer within {time_limit:g} seconds.")
-    if isinstance(error, aiohttp.http.HttpProcessingError | aiohttp.ClientResponseError):
+    if isinstance(error, HttpProcessingError | aiohttp.ClientResponseError):
         return HalfAnswer(f"{call.endpoint} sent something that is not HTTP.")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         answer_begun = answer_begun or not isinstance(error.message, str)

@@ -68,26 +68,6 @@ finally:
     modules_of(code, tmp_path)
 
 
-def test_certificates_are_read_when_somebody_asks_with_https_and_are_the_machines(tmp_path: Path) -> None:
-    """aiohttp alone reads them twice as it is imported, which took a tenth of a run's start."""
-    code = """
-import ssl
-was_read, method = [], ssl.SSLContext.load_default_certs
-ssl.SSLContext.load_default_certs = lambda context, *given: (was_read.append(context), method(context, *given))
-from metaspo.backends.http_exchange import aiohttp
-assert not was_read
-context = aiohttp.connector._SSL_CONTEXT_VERIFIED
-assert context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
-context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="there")
-context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="there")
-assert was_read == [context]
-whole = ssl.create_default_context()
-assert len(was_read) == 2 and context.cert_store_stats() == whole.cert_store_stats() and type(context) is type(whole)
-assert aiohttp.connector._SSL_CONTEXT_UNVERIFIED.get_ca_certs() == whole.get_ca_certs()
-"""
-    modules_of(code, tmp_path)
-
-
 def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: Path) -> None:
     code = "sys.argv = ['metaspo', 'optimize', 'no.toml']\nfrom metaspo.cli import main\nmain()"
     modules = modules_of(code, tmp_path)
