@@ -11,6 +11,7 @@ from typing import Literal
 
 from metaspo.backends import Backend
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.defaults import DOMAINS
 from metaspo.bench.lower_bound import BoundFinder
 from metaspo.bench.report import Report, Row
 from metaspo.bench.schedules import OPTIMIZER_AT_ONCE, Asker, Schedule, one_by_one, with_barriers
@@ -32,7 +33,6 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 REPLICAS = (1, 4, 16)
 TIERS = (1, 3, 5)
-DOMAINS = 5  # runs in one process, each on tasks of its own
 DOMAINS_TIER = 3
 OVERFULL = 1.25  # times the places on the servers: what a user who knows them would set
 FILL = 8  # times as many answers as a server has places: what tells its speed

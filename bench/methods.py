@@ -16,6 +16,7 @@ from typing import Any
 
 from metaspo.backends import Simulated
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.defaults import FIRST_SEED
 from metaspo.bench.known_truth_world import SOURCES, World, prepare
 from metaspo.bench.known_truth_writer import Writer
 from metaspo.bench.method_peers import TRAIN, Peer
@@ -33,7 +34,6 @@ from metaspo.engine.studies.generalize import induce_user_prompts
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 CALLS = (500, 2_000, 6_000)
-FIRST_SEED = 1_000  # settings were chosen on others, below 200
 TEST, INDUCED = 40, 4
 WORLDS: Mapping[str, Mapping[str, Any]] = {
     "added up": {"distraction": 0.0},

@@ -17,10 +17,11 @@ import anyio
 
 from metaspo.backends import Completion, OpenAICompatible, Reply, Request, RequestRejected, Usage
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.defaults import LIVE_CALLS, SEEDS
 from metaspo.bench.instant import Behind, InstantModel
 from metaspo.bench.live import LiveTarget, hit_rate, prefix_counters
 from metaspo.bench.report import Report, Row
-from metaspo.bench.savings import LOOPS, SEEDS, SPREADS, Lever, prepare_run
+from metaspo.bench.savings import LOOPS, SPREADS, Lever, prepare_run
 from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size
@@ -33,7 +34,6 @@ from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Priority
 from metaspo.scheduling.single_flight import OnAnswer
 
 LIVE_SIZE = Size(tasks=3, test=0, iterations=1, inner=0, keep=1, outer=6)
-LIVE_CALLS = 4_000
 REJECTING = Lever(name="early rejection", early_rejection=True)
 TIER = 3
 SERVERS = {"one vLLM": VLLMModel(), "one vLLM, small cache": VLLMModel(kv_blocks=5_000)}

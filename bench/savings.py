@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from metaspo.backends import Completion, Request, RequestRejected, model_facts
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.defaults import SEEDS
 from metaspo.bench.report import Figure, Report, Row
 from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
@@ -31,7 +32,6 @@ from metaspo.scheduling.single_flight import OnAnswer
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on
 SMALL = Size(tasks=2, train=20, test=0, iterations=2, inner=2, keep=2, outer=4)
-SEEDS = 3
 RACING_ERROR = 0.05
 TIER = 3
 SPREADS = {"large": 0.08, "small": 0.01}

@@ -10,12 +10,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 import aiohttp
 import orjson
 
 from metaspo.backends.vllm import free_port
+from metaspo.bench.defaults import Victim
 from metaspo.bench.mortal_server import DIGEST
 from metaspo.bench.report import Report, Row
 from metaspo.bench.serve import Served, start_server
@@ -27,7 +27,6 @@ DOWN = 1.0  # seconds that a killed server is away
 REPEATED = 0.3  # of all questions were asked before
 MEMORY_OF = 1_000  # questions back that are asked again
 PERIODS = 10  # rows of the report
-Victim = Literal["model", "server"]
 
 
 @dataclass(slots=True)

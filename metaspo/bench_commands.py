@@ -7,40 +7,14 @@ import typer
 from rich import box
 from rich.markup import escape
 
-from metaspo import tables
+from metaspo import bench, tables
 from metaspo.backends.base_url import parse_base_url
-from metaspo.bench import (
-    LiveTarget,
-    Report,
-    measure_hanging,
-    measure_lag,
-    measure_limits,
-    measure_live,
-    measure_makespan,
-    measure_order,
-    measure_order_live,
-    measure_overhead,
-    measure_programs,
-    measure_racing,
-    measure_replay,
-    measure_requests,
-    measure_savings,
-    measure_scale,
-)
-from metaspo.bench.makespan import DOMAINS, REPLICAS, TIERS
-from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import CALLS, FIRST_SEED, METHODS, WRITERS, measure_methods
-from metaspo.bench.order import LIVE_CALLS, TooFewCalls
-from metaspo.bench.requests import FULL, REQUESTS
-from metaspo.bench.savings import LOOPS, SEEDS, SMALL
-from metaspo.bench.simulated_openai import GPT_4O_MINI
-from metaspo.bench.tenth import measure_tenth
+from metaspo.bench.defaults import DOMAINS, FIRST_SEED, LIVE_CALLS, SEEDS
 from metaspo.console import exit_on_user_error, out, say_note
 from metaspo.engine import ConfigError
 from metaspo.engine.environment import environment_with_dotenv
+from metaspo.late_commands import COMMANDS
 from metaspo.parameters import Json, NamedArguments, WholeSentences
-from metaspo.running import run_async
-from metaspo.scheduling import Prices
 from metaspo.whole_table import WholeTable
 
 bench_app = typer.Typer(
@@ -62,7 +36,7 @@ def replay(turns: Turns = 7, json: Json = False) -> None:
 
     Measured against a bare loop of key, diskcache read and decoding over the same records. Takes half a minute.
     """
-    show(measure_replay(turns=turns), json=json)
+    show(bench.measure_replay(turns=turns), json=json)
 
 
 @bench_app.command()
@@ -72,7 +46,7 @@ def lag(
     json: Json = False,
 ) -> None:
     """How long the event loop is held while answers come in and are kept on disk."""
-    show(measure_lag(rate=rate, seconds=seconds), json=json)
+    show(bench.measure_lag(rate=rate, seconds=seconds), json=json)
 
 
 @bench_app.command()
@@ -93,12 +67,15 @@ def makespan(
     On virtual time: the same figures on every machine. All cells take several minutes, most of them for the rows with
     several runs at once.
     """
+    from metaspo.bench.makespan import REPLICAS, TIERS
+    from metaspo.bench.simulated_openai import GPT_4O_MINI
+
     with exit_on_user_error():
         unknown = set(tier or ()) - set(GPT_4O_MINI)
         if unknown:
             tiers = ", ".join(map(str, GPT_4O_MINI))
             raise ConfigError(f"--tier {min(unknown)}: there are figures for {tiers}")
-    show(measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
+    show(bench.measure_makespan(replicas=replicas or REPLICAS, tiers=tier or TIERS, domains=domains), json=json)
 
 
 @bench_app.command()
@@ -107,7 +84,9 @@ def hanging(small: Small = False, json: Json = False) -> None:
 
     On virtual time: the same figures on every machine. Takes some minutes, --small some seconds.
     """
-    show(measure_hanging(size=SMALL if small else LOOPS), json=json)
+    from metaspo.bench.savings import LOOPS, SMALL
+
+    show(bench.measure_hanging(size=SMALL if small else LOOPS), json=json)
 
 
 @bench_app.command()
@@ -117,7 +96,9 @@ def savings(small: Small = False, seeds: Seeds = SEEDS, json: Json = False) -> N
     On worlds whose candidates differ much or hardly in true quality. On virtual time: the same figures on every
     machine. Takes some minutes, --small some seconds.
     """
-    show(measure_savings(size=SMALL if small else LOOPS, seeds=seeds), json=json)
+    from metaspo.bench.savings import LOOPS, SMALL
+
+    show(bench.measure_savings(size=SMALL if small else LOOPS, seeds=seeds), json=json)
 
 
 @bench_app.command()
@@ -139,15 +120,19 @@ def order(
     On simulated servers it takes some minutes, --small some seconds. With --url it sends real requests to your own
     server, up to --calls of them.
     """
+    from metaspo.bench.order import TooFewCalls
+    from metaspo.bench.savings import LOOPS, SMALL
+    from metaspo.running import run_async
+
     if not url:
-        show(measure_order(size=SMALL if small else LOOPS, seeds=seeds), json=json)
+        show(bench.measure_order(size=SMALL if small else LOOPS, seeds=seeds), json=json)
         return
     with exit_on_user_error():
         if not model:
             raise ConfigError("--url needs --model, the name of the model on that server")
-        target = LiveTarget(url=_checked(url), model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
+        target = bench.LiveTarget(url=_checked(url), model=model, api_key=_api_key(api_key_env), max_tokens=max_tokens)
         try:
-            report = run_async(measure_order_live(target, concurrency=concurrency, calls=calls))
+            report = run_async(bench.measure_order_live(target, concurrency=concurrency, calls=calls))
         except TooFewCalls as error:
             raise ConfigError(f"--calls {calls}: {error}") from None
     show(report, json=json)
@@ -168,7 +153,7 @@ def overhead(
     On one fast local server, 64 calls in flight. Takes a minute or two, and longer with --peers-python (they need a
     Python of their own, since they want other versions of shared packages).
     """
-    show(measure_overhead(calls=calls, turns=turns, peers_python=peers_python, tell=say_note), json=json)
+    show(bench.measure_overhead(calls=calls, turns=turns, peers_python=peers_python, tell=say_note), json=json)
 
 
 @bench_app.command()
@@ -181,7 +166,7 @@ def programs(
 
     On one fast local server, 64 calls in flight. Takes half a minute.
     """
-    show(measure_programs(examples=examples, turns=turns), json=json)
+    show(bench.measure_programs(examples=examples, turns=turns), json=json)
 
 
 @bench_app.command()
@@ -190,7 +175,7 @@ def limits(json: Json = False) -> None:
 
     Against simulated servers on virtual time: the same figures on every machine. Takes a minute or two.
     """
-    show(measure_limits(), json=json)
+    show(bench.measure_limits(), json=json)
 
 
 @bench_app.command()
@@ -202,7 +187,7 @@ def racing(
 
     Simulated: the same figures on every machine. Takes some minutes.
     """
-    show(measure_racing(rounds=rounds), json=json)
+    show(bench.measure_racing(rounds=rounds), json=json)
 
 
 @bench_app.command()
@@ -231,6 +216,9 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
+    from metaspo.bench.method_peers import peers_of
+    from metaspo.bench.methods import CALLS, METHODS, WRITERS
+
     with exit_on_user_error():
         if tenth and (calls or method or peers_python or writer != "plain"):
             raise ConfigError("--tenth is of two methods and their own calls: leave out --calls, --method and more")
@@ -245,9 +233,9 @@ def methods(
         if peers and writer != "plain":
             raise ConfigError("--writer: with --peers-python the optimizer model is the plain one")
     if tenth:
-        report = measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs)
+        report = bench.measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs)
     else:
-        report = measure_methods(
+        report = bench.measure_methods(
             seeds=seeds,
             calls=calls or CALLS,
             methods=method or (),
@@ -260,12 +248,27 @@ def methods(
 
 
 @bench_app.command()
+def startup(
+    turns: Turns = 5,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="One that begins so; may be repeated. Else all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """How soon each command begins: CPU and time of processes to their end, to their help, or to their first request.
+
+    Takes two minutes or three.
+    """
+    show(bench.measure_startup(helps=tuple(COMMANDS), turns=turns, only=command or ()), json=json)
+
+
+@bench_app.command()
 def scale(
     full: Annotated[bool, typer.Option("--full", help="Also a million evaluations, which takes minutes.")] = False,
     json: Json = False,
 ) -> None:
     """Whether time per evaluation and memory stay flat: runs of some 1,000 to 100,000 evaluations."""
-    show(measure_scale((1_000, 10_000, 100_000, 1_000_000) if full else (1_000, 10_000, 100_000)), json=json)
+    show(bench.measure_scale((1_000, 10_000, 100_000, 1_000_000) if full else (1_000, 10_000, 100_000)), json=json)
 
 
 @bench_app.command()
@@ -278,7 +281,9 @@ def requests(
     On a model that answers at once, kept on disk and not at all, in a stream and in one batch. Takes about a
     minute.
     """
-    show(measure_requests(FULL if full else REQUESTS), json=json)
+    from metaspo.bench.requests import FULL, REQUESTS
+
+    show(bench.measure_requests(FULL if full else REQUESTS), json=json)
 
 
 @bench_app.command(cls=NamedArguments)
@@ -307,11 +312,14 @@ def live(
     Throughput, latency, prefix-cache hits and cost at several concurrencies. Sends real requests, up to --calls of
     them. What is paid by token costs money.
     """
+    from metaspo.running import run_async
+    from metaspo.scheduling import Prices
+
     with exit_on_user_error():
         prices = None
         if input_price is not None:
             prices = Prices(input=input_price, cached=input_price, output=output_price)
-        target = LiveTarget(
+        target = bench.LiveTarget(
             url=_checked(url),
             model=model,
             api_key=_api_key(api_key_env),
@@ -320,7 +328,7 @@ def live(
             prompt_tokens=prompt_tokens,
             max_tokens=max_tokens,
         )
-        report = run_async(measure_live(target, levels=concurrency or (1, 4, 16, 64), calls=calls))
+        report = run_async(bench.measure_live(target, levels=concurrency or (1, 4, 16, 64), calls=calls))
     show(report, json=json)
 
 
@@ -343,7 +351,7 @@ def _api_key(name: str) -> str | None:
     return key
 
 
-def show(report: Report, *, json: bool) -> None:
+def show(report: bench.Report, *, json: bool) -> None:
     """A report as a table, or as JSON."""
     if json:
         tables.print_json(out, report.as_data())

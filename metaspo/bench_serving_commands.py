@@ -5,16 +5,8 @@ from typing import Annotated
 
 import typer
 
-from metaspo.bench import (
-    installed,
-    measure_embed,
-    measure_flood,
-    measure_machines,
-    measure_serve,
-    measure_soak,
-    measure_watching,
-)
-from metaspo.bench.soak import Victim
+from metaspo import bench
+from metaspo.bench.defaults import Victim
 from metaspo.bench_commands import Turns, bench_app, show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
@@ -34,7 +26,7 @@ def serve(
     json: Json = False,
 ) -> None:
     """CPU time of a request to `metaspo serve`, fresh and cached, beside bare aiohttp.web."""
-    show(measure_serve(calls=calls, turns=turns), json=json)
+    show(bench.measure_serve(calls=calls, turns=turns), json=json)
 
 
 @bench_app.command()
@@ -52,7 +44,7 @@ def soak(
 
     The server's memory, what clients got, and what was paid for twice.
     """
-    show(run_async(measure_soak(clients=clients, seconds=seconds, between=between, victim=victim)), json=json)
+    show(run_async(bench.measure_soak(clients=clients, seconds=seconds, between=between, victim=victim)), json=json)
 
 
 @bench_app.command()
@@ -67,7 +59,9 @@ def machines(
     """Processes under one limit and one cap, one of them killed again and again: what they use of both."""
     with exit_on_user_error():
         report = run_async(
-            measure_machines(url=redis, processes=processes, per_minute=per_minute, seconds=seconds, between=between)
+            bench.measure_machines(
+                url=redis, processes=processes, per_minute=per_minute, seconds=seconds, between=between
+            )
         )
     show(report, json=json)
 
@@ -91,11 +85,11 @@ def embed(
     with exit_on_user_error():
         if not python.exists():
             raise ConfigError(f"--python {python}: is not there; `make adapters` makes one with the packages")
-        names = installed(python)
+        names = bench.installed(python)
         missing = sorted({*(only or ())} - {*names})
         if missing:
             raise ConfigError(f"--only {missing[0]}: is not installed there, only {', '.join(names) or 'nothing'}")
-    show(measure_embed(python=python, only=only or names, questions=questions, turns=turns), json=json)
+    show(bench.measure_embed(python=python, only=only or names, questions=questions, turns=turns), json=json)
 
 
 @bench_app.command()
@@ -108,7 +102,7 @@ def watch(
 
     On a model that answers at once. Takes some two minutes where nobody else is at work.
     """
-    show(measure_watching(turns=turns, small=small), json=json)
+    show(bench.measure_watching(turns=turns, small=small), json=json)
 
 
 @bench_app.command()
@@ -118,4 +112,4 @@ def page(
     json: Json = False,
 ) -> None:
     """Whether the live page stays smooth while thousands of events a second come in, in a headless Chromium."""
-    show(measure_flood(rate=rate, seconds=seconds), json=json)
+    show(bench.measure_flood(rate=rate, seconds=seconds), json=json)

@@ -22,6 +22,7 @@ from metaspo.progress import ProgressDisplay
 from metaspo.run_tables import print_report, print_run
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
+from metaspo.watch_commands import watched
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -92,8 +93,6 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
             warn=display.warn,
         )
         if web:
-            from metaspo.watch_commands import watched  # with a web server
-
             running = watched(running, prepared, port=port)
         reports = run_async(running)
     finished = [report for report in reports if isinstance(report, RunReport)]

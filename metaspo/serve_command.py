@@ -10,8 +10,6 @@ from metaspo.engine.environment import environment_with_dotenv
 from metaspo.parameters import NamedArguments
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
-from metaspo.serving import embedded_config, load_serve_config
-from metaspo.serving import serve as run_server
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -30,6 +28,9 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="N", help="0 for any that is free.")] = None,
 ) -> None:
     """Serve the config's models to programs that speak OpenAI's API: cached, within limits, budgets by key."""
+    from metaspo.serving import embedded_config, load_serve_config  # with a web server
+    from metaspo.serving import serve as run_server
+
     given = {"host": host, "port": port}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with exit_on_user_error():

@@ -10,7 +10,6 @@ import typer
 
 from metaspo.console import err, exit_on_user_error
 from metaspo.engine import ConfigError, Prepared, find_run
-from metaspo.engine.watch import serve_beside, serve_watch
 from metaspo.parameters import RUNS, NamedArguments, Port, RunsFolder
 from metaspo.running import run_async
 
@@ -42,6 +41,8 @@ def watch(
 
 
 async def _serve(target: Path, port: int | None) -> None:
+    from metaspo.engine.watch import serve_watch  # with a web server
+
     async with serve_watch(target, port=port) as address:
         tell(address)
         await asyncio.Event().wait()
@@ -49,6 +50,8 @@ async def _serve(target: Path, port: int | None) -> None:
 
 async def watched(running: Coroutine[Any, Any, T], prepared: Sequence[Prepared], *, port: int | None) -> T:
     """What runs that go on come to, with a page of theirs while they do. Raises `ConfigError`."""
+    from metaspo.engine.watch import serve_beside
+
     first = prepared[0].directory
     if first is None:
         running.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from metaspo.bench import (
     measure_scale,
     measure_serve,
     measure_soak,
+    measure_startup,
     measure_watching,
 )
 from metaspo.bench.browser import CHROMIUM
@@ -145,6 +147,17 @@ def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:
     together = run(domains=tuple(works))
     apart = sum(run(domains=(name,)) for name in works)
     assert bound.server_seconds <= bound.seconds <= together < apart
+
+
+def test_start_up_takes_more_than_an_empty_python_and_is_measured_to_the_first_request() -> None:
+    """Of a command that ends, of one's help, and of one that asks; one that fails is no measurement."""
+    report = measure_startup(helps=("cache",), turns=1, only=("runs", "cache --help", "check"))
+    names = [str(row["command"]) for row in report.rows]
+    assert names[2:] == ["metaspo runs", "metaspo cache --help", "metaspo check metaspo.toml, to its first request"]
+    empty, *others = [float(row["cpu s (least)"] or 0) for row in report.rows]
+    assert all(other > empty > 0 for other in others)
+    with pytest.raises(subprocess.CalledProcessError):
+        measure_startup(helps=("runs none",), turns=1, only=("runs none",))
 
 
 @pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case.name)

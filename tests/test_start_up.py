@@ -12,7 +12,7 @@ NUMBERS = {"numpy", "scipy", "optuna", "matplotlib"}
 STORES = {"diskcache", "sqlite3", "zstandard"}
 LOOPS = {"asyncio", "anyio", "ssl"}
 LATE: tuple[str, ...] = ("", ".backends", ".cache", ".engine", ".engine.domains", ".engine.strategies", ".engine.tasks")
-LATE += (".engine.tasks.formats", ".scheduling", ".serving")
+LATE += (".bench", ".engine.tasks.formats", ".scheduling", ".serving")
 
 
 def modules_of(code: str, folder: Path) -> set[str]:
@@ -43,7 +43,13 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
         ("--version", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "dotenv"}),
         ("runs", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
         ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"structlog"}),
+        ("show", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
+        ("tasks", CALLS | NUMBERS | STORES | {"structlog"}),
+        ("answers", CALLS | NUMBERS | {"structlog"}),
+        ("export", CALLS | NUMBERS | {"structlog"}),
         ("cache info", CALLS | NUMBERS | {"structlog"}),
+        ("check no.toml", CALLS | NUMBERS | {"structlog"}),
+        ("optimize no.toml", CALLS | NUMBERS | {"structlog"}),
     ],
 )
 def test_a_command_imports_no_library_that_it_does_without(command: str, spared: set[str], tmp_path: Path) -> None:
@@ -66,6 +72,15 @@ finally:
     assert not whole, whole
 """
     modules_of(code, tmp_path)
+
+
+def test_the_help_of_no_command_imports_what_calls_pages_or_benchmarks_need(tmp_path: Path) -> None:
+    modules = modules_of("from metaspo.late_commands import import_all\nimport_all()", tmp_path)
+    assert "metaspo.bench_commands" in modules
+    assert {name.partition(".")[0] for name in modules} & (CALLS | NUMBERS | {"structlog"}) == set()
+    spared = ("metaspo.bench.", "metaspo.engine.watch", "metaspo.serving.")
+    there = {name for name in modules if name.startswith(spared)}
+    assert there == {"metaspo.bench.defaults", "metaspo.bench.report"}
 
 
 def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: Path) -> None:
