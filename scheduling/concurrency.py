@@ -174,7 +174,7 @@ class AutoConcurrency:
 
     def on_fault(self, now: float) -> None:
         """Measure anew: no step on the word of a failing server."""
-        self._restart_round(skip=0)
+        self._restart_round()
 
     def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
         """Do not grow while the server has enough waiting; shrink at once where it evicts running calls."""
@@ -185,7 +185,7 @@ class AutoConcurrency:
 
     def _end_round(self, rate: float, now: float) -> None:
         if not self._meter.in_use():
-            self._restart_round(skip=0)
+            self._restart_round()
             return
         match self._phase:
             case "start":
@@ -212,7 +212,7 @@ class AutoConcurrency:
         if changed:
             self._rest = 1
         if self._rested < self._rest and not changed:
-            self._restart_round(skip=0)
+            self._restart_round()
         elif self._ups >= UPS_PER_DOWN and self._base > 1:
             self._begin_trial("down", min(self._base - 1, int(self._base * STEP_DOWN)))
         else:
@@ -247,10 +247,10 @@ class AutoConcurrency:
     def _begin_trial(self, phase: Phase, limit: int) -> None:
         if limit == self._base:
             self._rested = 0
-            self._restart_round(skip=0)
+            self._restart_round()
             return
         self._phase = phase
-        self._move_to(max(1, limit))
+        self._move_to(limit)
 
     def _settle_at(self, limit: int, *, rate: float | None) -> None:
         self._phase = "base"
@@ -260,9 +260,9 @@ class AutoConcurrency:
 
     def _move_to(self, limit: int) -> None:
         before, self._limit = self._limit, limit
-        self._restart_round(skip=0 if before == limit else max(before, limit))
+        self._restart_round(skip=MIN_SKIP if before == limit else max(before, limit))
 
-    def _restart_round(self, *, skip: int) -> None:
+    def _restart_round(self, *, skip: int = MIN_SKIP) -> None:
         self._meter = self._new_meter(skip=skip)
 
     def _new_meter(self, *, skip: int) -> Meter:

@@ -77,6 +77,13 @@ def test_then_more_are_tried_and_kept_if_they_bring_their_share() -> None:
     assert rounds.all(20.41, 20.41, 20.41, 20.41) == [48, 48, 48, 40], "four more were tried since fewer"
 
 
+def test_at_the_bound_a_trial_of_more_is_a_rest_and_fewer_are_tried_when_their_turn_comes() -> None:
+    """Two rounds each after a trial that failed; four of more, then one of fewer."""
+    rounds = Rounds(first=32, most=32)
+    assert rounds.all(20.0, 20.0, 19.0) == [32, 27, 32]
+    assert rounds.all(*[20.0] * 10) == [32] * 9 + [27]
+
+
 def test_a_server_that_changed_is_looked_at_again_at_once() -> None:
     """Where the rate is off by a quarter, up or down; rests begin anew from one round."""
     for rate in (20.0 * 1.26, 20.0 / 1.26):
