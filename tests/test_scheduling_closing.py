@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from scheduling_world import Server, ask
+from scheduling_world import Server, ask, now
 
+from metaspo.backends import Request, ServerInfo, Unreachable
 from metaspo.backends.closing import to_the_end
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError
-from metaspo.scheduling import Gateway, Lane, LaneSettings
+from metaspo.scheduling import Gateway, Lane, LaneSettings, RunStopped
 
 
 class SlowStore(MemoryStore):
@@ -113,3 +114,51 @@ def test_nobody_waits_for_ever_for_a_store_that_says_nothing() -> None:
                 await gateway.complete(ask(1), lane="base")
 
     run_virtual(main())
+
+
+class Tidy(Server):
+    """Takes a second to end what is broken off; what is asked goes on for ever, and so does a probe after a refusal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = self.out_at_close = 0
+
+    async def work(self, request: Request) -> None:
+        await self._for_ever()
+
+    async def probe(self) -> ServerInfo:
+        await self._for_ever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        self.closed, self.out_at_close = True, self.out
+
+    async def _for_ever(self) -> None:
+        self.out += 1
+        try:
+            await asyncio.sleep(1e6)
+        finally:
+            await asyncio.sleep(1)
+            self.out -= 1
+
+
+def refuse(_request: Request) -> None:
+    raise Unreachable("away")
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("looks", [False, True])
+async def test_a_backend_is_closed_when_nothing_asks_it_any_more(looks: bool) -> None:
+    """Neither a call, for which closing waits half a minute, nor a look at it, which is broken off at once."""
+    server = Tidy()
+    if looks:
+        server.plan = refuse
+    async with Gateway([Lane("base", [server], LaneSettings(billing="tokens"))], store=MemoryStore()) as gateway:
+        asking = asyncio.create_task(gateway.complete(ask(1), lane="base"))
+        await asyncio.sleep(5)
+        assert server.out == 1
+        began = now()
+    assert now() - began == pytest.approx(1 if looks else 31, abs=0.1)
+    assert (server.closed, server.out_at_close) == (True, 0)
+    with pytest.raises(RunStopped, match="closed"):
+        await asking
