@@ -8,6 +8,7 @@ import pytest
 from redis import exceptions
 
 from metaspo.cache import DiskMaintenance, DiskStore, FallbackStore, MemoryStore, StoreError
+from metaspo.cache.database import open_cache
 from metaspo.cache.files import FileStore
 from metaspo.cache.location import OF_FOLDERS, holds_password, is_url, shown_location
 from metaspo.cache.opening import FOLDERS, open_maintenance, open_store
@@ -186,3 +187,19 @@ async def test_a_folder_is_looked_after_whether_it_is_sound_or_not(tmp_path: Pat
 def test_what_a_folder_keeps_is_no_server_and_the_other_way_round() -> None:
     """Configs ask `location`, which knows no store."""
     assert set(FOLDERS) == set(OF_FOLDERS)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not say which files are open")
+def test_a_database_that_is_taken_away_as_it_is_opened_is_not_kept_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even as long as somebody holds the error."""
+
+    def gone(folder: Path) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(folder))
+
+    monkeypatch.setattr("metaspo.cache.database.identity", gone)
+    with pytest.raises(StoreError, match="could not be opened") as caught:
+        open_cache(tmp_path / "cache")
+    assert caught.value
+    assert open_in(tmp_path) == []
