@@ -12,7 +12,7 @@ from metaspo.bench.gepa_peer import Adapter
 from metaspo.bench.known_truth_skills import named
 from metaspo.bench.known_truth_world import SOURCES, World
 from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import METHODS, Job, find, measure_methods
+from metaspo.bench.methods import METHODS, WRITERS, Job, find, measure_methods
 from metaspo.bench.peer_models import SYSTEM, Models
 from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
 from metaspo.bench.tenth import compare, measure_tenth
@@ -45,6 +45,16 @@ def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
     known = measure_methods(seeds=2, calls=[CALLS], methods=["textgrad"], worlds=["added up"], first_seed=7)
     assert told["title"] == known.title
     assert told["rows"][0]["source"] == known.rows[0]["source"]
+
+
+def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
+    found = {
+        writer: find(Job(world=World(3), calls=CALLS, changes=METHODS["metaspo+"](CALLS), writer=writer))
+        for writer in WRITERS
+    }
+    assert len({(each.source, each.optimizer) for each in found.values()}) == len(WRITERS)
+    unknown = here("bench", "methods", "--writer", "strong")
+    assert (unknown.code, "known: plain, rambles, quotes, tactless" in unknown.err) == (2, True)
 
 
 def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -> None:
