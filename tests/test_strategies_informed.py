@@ -25,6 +25,7 @@ from metaspo.engine.strategies import (
     OuterContext,
     TaskView,
     Tried,
+    Unfit,
     UnknownStrategy,
     inner_strategy,
 )
@@ -62,6 +63,7 @@ class Optimizer:
         self.answers = list(answers)
         self.asked: list[str] = []
         self.faults: list[str] = []
+        self.kinds: list[type[Malformed]] = []
         self.again: list[str] = []
 
     async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
@@ -70,6 +72,7 @@ class Optimizer:
             return parse(self.answers.pop(0))
         except Malformed as fault:
             self.faults.append(str(fault))
+            self.kinds.append(type(fault))
             self.again.append(fault.again)
             return parse(self.answers.pop(0))
 
@@ -152,6 +155,8 @@ LONG = "The caller wants to know when the shop on the corner opens on Sundays."
         ("I am not able to write that.", "refusal"),
         ("You are an expert in [insert the subject].", "not filled in"),
         ("Use $system_prompt well.", "not filled in"),
+        ("Do <task> well.", "not filled in: <task>"),
+        ("Do [task description] well.", "not filled in"),
         ("```\nBe exact.\n```", "fence"),
         ("word " * 31, "31 words, more than 30"),
         (f"For example: {LONG} is a question.", "quotes an example (d:4)"),
@@ -163,7 +168,16 @@ def test_what_is_no_proposal_is_told_as_such(prompt: str, why: str) -> None:
     assert why in fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4")])
 
 
-@pytest.mark.parametrize("prompt", ["Be exact.", "Say yes or no about the shop on the corner.", "Costs in $ count."])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Be exact.",
+        "Say yes or no about the shop on the corner.",
+        "Costs in $ count.",
+        "<task>Say which it is.</task>",
+        "[Task]\nSay which it is.",
+    ],
+)
 def test_a_plain_prompt_has_no_fault(prompt: str) -> None:
     assert not fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4"), Example("no", ("no",))])
 
@@ -174,6 +188,19 @@ async def test_a_prompt_with_a_fault_is_drawn_again() -> None:
     )
     assert await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS))) == "Short. {question}"
     assert "more than 150" in ask.faults[0]
+
+
+async def test_what_breaks_the_configs_wording_is_counted_as_that() -> None:
+    def usable(prompt: str) -> str:
+        if "formal" in prompt:
+            raise Unfit("it holds the word 'formal'")
+        return prompt
+
+    said = ["<new_prompt>Be formal. {question}</new_prompt>", "<new_prompt>Be exact. {question}</new_prompt>"]
+    ask = Optimizer(FINDINGS, *said)
+    assert await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS), usable=usable)) == "Be exact. {question}"
+    assert ask.kinds == [Unfit]
+    assert "could not be used: it holds the word 'formal'" in ask.again[0]
 
 
 async def test_the_next_draw_is_told_what_was_wrong() -> None:

@@ -17,7 +17,7 @@ REFUSAL = late_pattern(
     re.IGNORECASE,
 )
 UNFILLED = late_pattern(
-    r"\$[a-z_]{3,}|\[(insert|your|task|add)\b[^\]]{0,300}\]|<(insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
+    r"\$[a-z_]{3,}|\[(insert|your|task\s|add)\b[^\]]{0,300}\]|<(?P<tag>insert|your|task)\b[^>]{0,300}>", re.IGNORECASE
 )
 
 
@@ -28,7 +28,8 @@ def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", word
     """
     if REFUSAL.match(prompt) and not REFUSAL.match(parent):
         return "the prompt is a refusal"
-    if left := next((match[0] for match in UNFILLED.finditer(prompt) if match[0] not in parent), ""):
+    places = (match for match in UNFILLED.finditer(prompt) if not _is_closed(match, prompt))
+    if left := next((place[0] for place in places if place[0] not in parent), ""):
         return f"the prompt has places that are not filled in: {left}"
     if prompt.startswith("```") or prompt.endswith("```"):
         return "the prompt stands in a fence"
@@ -41,6 +42,11 @@ def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", word
             if part in prompt and part not in parent and sum(part in text for text in questions) == 1:
                 return f"the prompt quotes an example ({where})"
     return ""
+
+
+def _is_closed(place: re.Match[str], prompt: str) -> bool:
+    """Whether it is a tag, with a part of the prompt in it."""
+    return bool(place["tag"]) and f"</{place['tag']}>" in prompt
 
 
 def _plain(text: str) -> str:

@@ -151,7 +151,8 @@ def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable
         try:
             return read(answer)
         except Malformed as fault:
-            raise Malformed(str(fault), again=texts.text(level, "again", {"fault": str(fault)})) from fault
+            told = texts.text(level, "again", {"fault": str(fault)})
+            raise type(fault)(str(fault), again=told) from fault  # what is unfit stays so: it is counted apart
 
     return telling
 
