@@ -50,8 +50,7 @@ class _Recorder(Gateway):
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> Completion:
         """As the gateway; optimizer calls."""
-        iteration, phase, candidate, step, task, prompt = priority
-        candidate -= step if phase == priorities.INNER else 0  # as `priorities.chained` has it
+        iteration, phase, candidate, _, task, prompt = priorities.unchained(priority)
         self._unit(iteration, phase, candidate, task, prompt).optimizer.append(request)
         return await super().complete(request, lane=lane, account=account, priority=priority)
 

@@ -40,9 +40,9 @@ class Beside:
         flight, limits = late.flight, self._limits
         if not self._calls.may_ask_beside(late) or self._recovery.verdicts.of(flight.request.model) is not None:
             return None
-        tokens = self._books.expected_tokens(flight)
+        tokens, declared = self._books.expected_tokens(flight), flight.size.declared()
         endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
-        if endpoint is None or limits.wait(tokens, now) > 0:
+        if endpoint is None or limits.wait(tokens, now, declared) > 0:
             return None
         funds = self._books.at_hand(flight)
         if funds is None:
@@ -52,4 +52,4 @@ class Beside:
         hung = self._calls.hung(late, now)
         self._recovery.hangs(late, hung, now)
         self._recovery.again(flight, hung, 0.0, now)
-        return self._calls.start_beside(late, endpoint, funds, limits.reserve(tokens, now), now)
+        return self._calls.start_beside(late, endpoint, funds, limits.reserve(tokens, now, declared), now)

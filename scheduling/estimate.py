@@ -6,6 +6,7 @@ is used), which is learned from the usage that comes back.
 """
 
 import json
+from math import ceil
 from typing import Any, NamedTuple
 
 from metaspo.backends import Request, Usage
@@ -38,6 +39,14 @@ class Size(NamedTuple):
     def usual_limit(self) -> int:
         """Tokens that an answer is measured by: its limit, or what is usual where it has none."""
         return self.max_tokens if self.max_tokens < LONGEST_ANSWER else USUAL_ANSWER
+
+    def declared(self) -> tuple[int, ...]:
+        """What providers may count that count before it is answered: an estimate of the prompt and the answer's limit,
+        both or the larger one. Nothing where it has no limit."""
+        if self.max_tokens >= LONGEST_ANSWER:
+            return ()
+        prompt = ceil(self.chars * TOKENS_PER_CHAR)
+        return prompt + self.max_tokens, max(prompt, self.max_tokens)
 
     @property
     def longest(self) -> int:

@@ -170,7 +170,7 @@ class LaneState:
         whoever asks the same: its answer is known.
         """
         queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
-        slots = self._throttle.concurrency
+        slots, limits = self._throttle.concurrency, self._throttle.limits
         if self.allowance is not None:
             self.allowance.demand = min(len(queue) + len(calls.late), calls.free(slots))
         while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
@@ -183,7 +183,8 @@ class LaneState:
             if funds is None:
                 continue
             tokens = self.books.expected_tokens(flight)
-            wait = self._throttle.limits.wait(tokens, now)
+            declared = flight.size.declared() if limits.reads_declared else ()
+            wait = limits.wait(tokens, now, declared)
             if wait > 0:
                 break
             endpoint = self._endpoints.pick(flight.request, hung=flight.hung_at())
@@ -193,7 +194,7 @@ class LaneState:
                 break
             self._idle.run(False, now)
             self._waiting.go(flight, now)
-            return calls.start(flight, endpoint, funds, self._throttle.limits.reserve(tokens, now), now)
+            return calls.start(flight, endpoint, funds, limits.reserve(tokens, now, declared), now)
         if wait > self.settings.patience:
             self.unanswered.give_up(f"its rate limit is used up for the next {duration(wait)}", now)
             wait = 0.0

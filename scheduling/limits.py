@@ -13,6 +13,7 @@ from math import inf, log
 
 from metaspo.backends import LimitHints
 from metaspo.scheduling.allowance import Allowance
+from metaspo.scheduling.counting import Counting, Declared, Sums
 from metaspo.scheduling.pace import LearnedPace
 from metaspo.scheduling.quota import DAY, MINUTE, Quota, Taken
 from metaspo.scheduling.window import SLACK, Bucket
@@ -31,17 +32,26 @@ RELAX = 0.99  # the divisor shrinks by this much a minute without refusals
 
 @dataclass(slots=True)
 class Reservation:
-    """What one call has reserved: to be settled once, when it is known what it used."""
+    """What one call has reserved: to be settled once, when it is known what it used.
+
+    Attributes:
+        used, declared: what it was expected to use, and what it counts as in other ways.
+        sums: what all counted for when it went, each way.
+    """
 
     at: float
     requests: Taken
     tokens: Taken
+    declared: Declared
+    sums: Sums
+    used: int
 
 
 class RateLimits:
     """All rate limits of one lane.
 
     Attributes:
+        counting: how the provider counts the tokens of a call.
         shared: what it may send of limits that it shares with other processes; None where it shares none.
     """
 
@@ -54,6 +64,7 @@ class RateLimits:
         "_ramp_since",
         "_squeeze",
         "_squeezed_at",
+        "counting",
         "requests",
         "shared",
         "tokens",
@@ -80,6 +91,7 @@ class RateLimits:
         self._known_since = -inf  # when headers last told other limits
         self._pace = None if self.known() else LearnedPace()
         self.shared = shared
+        self.counting = Counting(settled=shared is not None)  # of what others send one count is known
         self._share_pace()
 
     def __repr__(self) -> str:
@@ -88,8 +100,16 @@ class RateLimits:
             f" held_until={self._held_until:g} ramp={self._ramp}>"
         )
 
-    def wait(self, tokens: int, now: float) -> float:
-        """Seconds until a call of so many tokens may go; 0.0 if it may now. Ask for the first in the queue only."""
+    @property
+    def reads_declared(self) -> bool:
+        """Whether it matters what calls declare."""
+        return self.tokens.per_minute is not None or not self.counting.met
+
+    def wait(self, tokens: int, now: float, declared: Declared = ()) -> float:
+        """Seconds until a call may go that is expected to use so many tokens, and declares others; 0.0 if it may now.
+        Ask for the first in the queue only."""
+        if self.counting.way:
+            tokens = self.counting.of(tokens, declared)
         if self._squeeze > 1 and now - self._squeezed_at > MINUTE:
             self._squeeze = max(1.0, self._squeeze * RELAX ** ((now - self._squeezed_at) / MINUTE))
             self._squeezed_at = now
@@ -108,33 +128,36 @@ class RateLimits:
             return self.shared.wait(self.tokens.counted(tokens), tokens, now)
         return wait
 
-    def reserve(self, tokens: int, now: float) -> Reservation:
+    def reserve(self, tokens: int, now: float, declared: Declared = ()) -> Reservation:
         """Count a call that goes now."""
+        used, sums = tokens, self.counting.sent(tokens, declared)
+        tokens = self.counting.of(tokens, declared)
         if self._ramp is not None:
             self._ramp.take(1, now)
         if self._pace is not None:
             self._pace.take(now)
         if self.shared is None or not self.known():
-            return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now))
+            return Reservation(now, self.requests.take(1, now), self.tokens.take(tokens, now), declared, sums, used)
         by_all = self.shared.take(self.tokens.counted(tokens))
-        return Reservation(
-            now, self.requests.take(1, now, by_all=by_all[0]), self.tokens.take(tokens, now, by_all=by_all[1])
-        )
+        requests = self.requests.take(1, now, by_all=by_all[0])
+        return Reservation(now, requests, self.tokens.take(tokens, now, by_all=by_all[1]), declared, sums, used)
 
     def settle(self, reservation: Reservation, *, tokens: int, now: float) -> None:
-        """Replace the reserved tokens by those used."""
+        """Replace the reserved tokens by those used, where that is what counts."""
+        tokens = self.counting.of(tokens, reservation.declared)
         self._correct_shared(tokens=self.tokens.correct(reservation.tokens, tokens, now))
 
     def give_back(self, reservation: Reservation, now: float) -> None:
         """The call never reached the provider: nothing was used. (Refused calls do count.)"""
         requests = self.requests.give_back(reservation.requests, now)
         self._correct_shared(requests=requests, tokens=self.tokens.give_back(reservation.tokens, now))
+        self._not_counted(reservation, now)
 
     def hear(self, hints: LimitHints, reservation: Reservation, now: float, *, refused: bool = False) -> bool:
         """Take in what an answer's headers told; true if a limit changed."""
         at = reservation.at
         changed, shared = False, self.shared is not None
-        charge_before = self.tokens.charge
+        counted_before = self._counted(reservation)
         if hints.requests_limit is not None and not counts_days(hints):
             changed |= self.requests.learn(hints.requests_limit, now)
             if hints.requests_remaining is not None:
@@ -142,8 +165,11 @@ class RateLimits:
                 self.requests.feed_back(
                     hints.requests_remaining, taken_then=then, at=at, now=now, charged=charged, shared=shared
                 )
-        if hints.tokens_limit is not None:
-            changed |= self.tokens.learn(hints.tokens_limit, now)
+        if hints.tokens_limit is not None and self.tokens.learn(hints.tokens_limit, now):
+            changed = True
+            self.counting.forget()
+        if not refused:
+            self._learn_counting(hints, reservation, now)
         if hints.tokens_remaining is not None:
             then, charged = reservation.tokens.taken, 0 if refused else reservation.tokens.charged
             self.tokens.feed_back(
@@ -152,14 +178,15 @@ class RateLimits:
         if changed:
             self._known_since, self._pace = now, None
             self._share_pace()
-        if self._squeeze > 1 and self.tokens.charge > charge_before:
-            self._squeeze = max(1.0, self._squeeze * charge_before / self.tokens.charge)
+        if self._squeeze > 1 and (counted := self._counted(reservation)) > counted_before:
+            self._squeeze = max(1.0, self._squeeze * counted_before / counted)
             self._change_pace(now)
         return changed
 
     def refuse(self, reservation: Reservation, now: float) -> None:
         """The provider refused the call: it counts as a request, and used no tokens."""
         self._correct_shared(tokens=self.tokens.give_back(reservation.tokens, now))
+        self._not_counted(reservation, now)
 
     def hold(self, seconds: float, now: float) -> None:
         """Send nothing for so long: the provider refused a call."""
@@ -204,6 +231,30 @@ class RateLimits:
     def held_for(self, now: float) -> float:
         """Seconds that the provider's refusal still holds everything back."""
         return max(0.0, self._held_until - now)
+
+    def _learn_counting(self, hints: LimitHints, reservation: Reservation, now: float) -> None:
+        """What headers tell of how calls count: by what they use or by what they declare."""
+        counting, tokens = self.counting, self.tokens
+        if tokens.per_minute is None:
+            return
+        changed = counting.hear(
+            hints,
+            limit=tokens.per_minute,
+            at=reservation.at,
+            sums=reservation.sums,
+            used=reservation.used,
+            declared=reservation.declared,
+            charge=tokens.charge,
+        )
+        if changed:
+            tokens.count_otherwise(now)
+        tokens.depth, tokens.error = counting.depth, counting.error()
+
+    def _counted(self, reservation: Reservation) -> float:
+        return self.counting.of(reservation.used, reservation.declared) * self.tokens.charge
+
+    def _not_counted(self, reservation: Reservation, now: float) -> None:
+        self.counting.not_counted(reservation.used, reservation.declared, at=reservation.at, now=now)
 
     def _change_pace(self, now: float) -> None:
         self.requests.squeeze(self._squeeze, now)

@@ -1,7 +1,7 @@
 """One thing a provider counts, requests or tokens: what is left of it, and how the provider counts."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from metaspo.scheduling.allowance import BATCH, Rate
 from metaspo.scheduling.window import Bucket, Window
@@ -14,6 +14,8 @@ LEARN_BELOW = 0.9  # of the most that was ever left before a call: above it, not
 LEARN_DOWN = 0.98  # we may be counting too much: a little less each time nearly all is left
 LEARN_BY = 0.5  # of what was found to be different
 SPARE = 2 / 3  # of what the provider lets us save up stays there: calls under way may count for more than we think
+ERRORS = 10.0  # times the usual error of what a header is expected to say: no more has to stay, once that is known ...
+UNEVEN = 0.1  # ... and seconds of the limit, for calls do not all take equally long to get there
 MIN_CHARGE = 0.25
 IDLE_CHARGE = 0.9  # and no less where nothing presses, which may be so because we ask for little
 MAX_CHARGE = 32.0
@@ -21,7 +23,8 @@ MAX_CHARGE = 32.0
 
 @dataclass(slots=True)
 class Taken:
-    """One reservation in a quota: the amount, what it is charged as, where it was counted, and `Quota.taken` then.
+    """One reservation in a quota: the amount, what it is charged as, where it was counted, `Quota.taken` then, and
+    since when it is counted as it was.
 
     The charge changes when it is known what was used.
     """
@@ -31,6 +34,7 @@ class Taken:
     minute_slot: int
     day_slot: int
     taken: int
+    counts_since: float
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class Quota:
     Attributes:
         per_minute: the limit in force: the smaller of the one set and the one learned from headers.
         taken: everything ever reserved, but for what never counted; tells how much of it a header cannot have seen.
+        depth: what the provider lets us save up, where it tells that.
+        error: by how many tokens what headers say differs from what is expected, usually; None where that is not known.
         charge: how many the provider counts for one of ours. OpenAI counts a guess from the prompt's length and all of
             `max_tokens`, whatever the answer takes; the headers show it.
     """
@@ -58,6 +64,7 @@ class Quota:
         "_bucket",
         "_charge_varies",
         "_counted",
+        "_counts_since",
         "_day",
         "_fullest",
         "_fullest_amount",
@@ -65,8 +72,12 @@ class Quota:
         "_minute",
         "_reserved",
         "_set",
+        "_spare",
+        "_told",
         "_unpressed",
         "charge",
+        "depth",
+        "error",
         "per_day",
         "per_minute",
         "taken",
@@ -77,6 +88,9 @@ class Quota:
         self.per_day = per_day
         self.taken = 0
         self.charge = 1.0
+        self.depth: float | None = None
+        self.error: float | None = None
+        self._spare = 0.0
         self._charge_varies = charge_varies
         self._set = per_minute
         self._heard: Heard | None = None
@@ -85,6 +99,8 @@ class Quota:
         self._unpressed = 0  # what was reserved while the provider had nearly all left
         self._fullest = 0  # the most that remained after a call, by the headers: what the provider lets us save up ...
         self._fullest_amount = 0.0  # ... beside that call
+        self._told: Heard | None = None  # by the call that went last of those that were answered
+        self._counts_since = -inf
         self._bucket: Bucket | None = None  # None without a minute limit
         self._minute = Window(period=MINUTE)
         self._day = Window(period=DAY) if per_day is not None else None
@@ -99,7 +115,8 @@ class Quota:
         wait = 0.0
         charged = amount if self.charge == 1.0 else ceil(amount * self.charge)
         if bucket is not None and limit is not None:
-            wait = bucket.wait(charged if charged < limit else limit, now)
+            at_once = charged if charged < limit else limit
+            wait = bucket.wait(at_once + self._spare_beside(at_once), now)
             until_forgotten = self._minute.wait(charged, limit, now)
             if until_forgotten > wait:
                 wait = until_forgotten
@@ -126,13 +143,16 @@ class Quota:
         if self._bucket is not None:
             self._bucket.take(charged, now)
         day = self._day.take(charged, now) if self._day is not None else 0
-        return Taken(amount, charged, self._minute.take(charged, now), day, self.taken)
+        return Taken(amount, charged, self._minute.take(charged, now), day, self.taken, self._counts_since)
 
     def correct(self, taken: Taken, used: int, now: float) -> int:
         """Change what was reserved to what was used; returns by how much, as the provider counts."""
         change = (used if self.charge == 1.0 else ceil(used * self.charge)) - taken.charged
-        if self._bucket is not None:
-            self._bucket.take(change, now)
+        if self._bucket is not None and change and (change > 0 or taken.counts_since == self._counts_since):
+            self._bucket.take(change, now)  # else it comes too late: the provider may have been full since
+            told, limit = self._told, self.per_minute
+            if change < 0 and told is not None and limit is not None and taken.taken <= told.taken:
+                self._bucket.lower_to(self._left(told, limit, now), now)  # which knows what that call took
         self._minute.correct(taken.minute_slot, change, now)
         if self._day is not None:
             self._day.correct(taken.day_slot, change, now)
@@ -178,10 +198,21 @@ class Quota:
             self._learn_charge(Heard(at, remaining, taken_then) if charged else None, charged, limit)
         if shared:
             return
-        left = remaining + limit / MINUTE * (now - at) - (self.taken - taken_then) * self.charge
+        if self._told is None or at >= self._told.at:
+            self._told = Heard(at, remaining, taken_then)
         most = _burst(limit)
-        bucket.lower_to(left - min(self._fullest * SPARE, most), now)
-        bucket.burst = min(most, max(self._fullest, 1.0))
+        spare = min(self._fullest * SPARE, most)
+        bucket.burst = min(most, max(self._fullest, 1.0)) + spare
+        bucket.take(self._spare - spare, now)
+        self._spare = spare
+        bucket.lower_to(self._left(Heard(at, remaining, taken_then), limit, now), now)
+
+    def count_otherwise(self, now: float) -> None:
+        """What is reserved from now on is counted in another way."""
+        self.charge = 1.0
+        self._counts_since = now
+        self._heard = None
+        self._forget_counts()
 
     def squeeze(self, divisor: float, now: float) -> None:
         """Divide the pace."""
@@ -192,23 +223,24 @@ class Quota:
         """The provider says there is nothing left. Nothing is saved up until then either, for what goes at once after
         the wait might be refused as this was."""
         if self._bucket is not None:
-            self._bucket.lower_to(self._bucket.rate * (now - until), now)
+            self._bucket.lower_to(self._bucket.rate * (now - until) + self._spare_beside(0), now)
 
     def _learn_charge(self, told: Heard | None, charged: int, limit: int) -> None:
         """Compare what the provider counted between two headers with what we reserved; None if that is not known."""
         before = self._heard
-        if before is not None and told is not None and told.at <= before.at:
+        if told is not None and (told.at < self._counts_since or (before is not None and told.at <= before.at)):
             return  # answers overtake each other
         self._heard = told
         if before is None or told is None:
             return
-        depth = self._fullest + self._fullest_amount * self.charge
+        depth = self.depth or self._fullest + self._fullest_amount * self.charge
         refilled = limit / MINUTE * (told.at - before.at)
         reserved = told.taken - before.taken
         if told.remaining + charged > LEARN_BELOW * depth:
             self._unpressed += reserved
             if self._unpressed >= LEARN_FROM * limit:
-                self.charge = min(self.charge, max(IDLE_CHARGE, self.charge * LEARN_DOWN))
+                least = IDLE_CHARGE if self.depth is None else 1.0
+                self.charge = min(self.charge, max(least, self.charge * LEARN_DOWN))
                 self._forget_counts()
             return
         if before.remaining + refilled > depth:
@@ -219,6 +251,17 @@ class Quota:
             charge = min(max(self._counted / self._reserved, MIN_CHARGE), MAX_CHARGE)
             self.charge += LEARN_BY * (charge - self.charge)
             self._forget_counts()
+
+    def _left(self, told: Heard, limit: int, now: float) -> float:
+        """What a header leaves for us: with what came back since, without what was taken since."""
+        return told.remaining + limit / MINUTE * (now - told.at) - (self.taken - told.taken) * self.charge
+
+    def _spare_beside(self, amount: int) -> float:
+        """What has to stay there beside such a call."""
+        spare = self._spare
+        if self.error is not None and self.per_minute is not None:
+            spare = min(spare, ERRORS * self.error + UNEVEN * self.per_minute / MINUTE)
+        return spare if self.depth is None else min(spare, max(self.depth - amount, 0.0))
 
     def _forget_counts(self) -> None:
         self._counted = 0.0
@@ -232,7 +275,7 @@ class Quota:
             self._bucket.change_rate(_pace(limit), now)
             self._bucket.burst = burst
         self.per_minute = limit
-        self._heard = None
+        self._heard = self._told = None
         self._fullest = 0
         self._fullest_amount = 0.0
         self._forget_counts()

@@ -57,6 +57,7 @@ class Throttle:
         """A call was answered while so many were out; true if that told other limits."""
         self._scouting = False
         usage = reply.completion.usage
+        self.limits.counting.meet(reply.hints)
         self.limits.settle(reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
         learned = reply.hints is not None and self.limits.hear(reply.hints, reservation, now)
         before = self.control.limit

@@ -1,13 +1,31 @@
 """Which of a run's calls goes first."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from metaspo.engine.runtime import priorities
 
 
 def test_in_the_inner_loops_a_candidates_second_call_goes_after_the_first_calls_of_the_next() -> None:
-    """And before those of the one after that; among system prompts a candidate's own calls come first."""
+    """And before those of the one after that."""
     first = [priorities.inner(1, task=0, candidate=number) for number in (1, 2, 3)]
     rewrite = priorities.chained(first[0], step=1)
     assert first[0] < first[1] < rewrite < first[2]
     assert priorities.chained(first[0], step=0) == first[0]
-    outer = [priorities.outer(1, candidate=number) for number in (1, 2)]
-    assert priorities.chained(outer[0], step=1) == outer[0] < outer[1]
+
+
+def test_in_the_outer_loop_the_first_calls_of_as_many_more_go_before_as_a_candidate_is_late() -> None:
+    """So that the first system prompt is soon there, and the last call to go is not a first one."""
+    first = [priorities.outer(1, candidate=number) for number in range(1, 7)]
+    rewrites = [priorities.chained(place, step=1) for place in first]
+    order = sorted([*first, *rewrites])
+    names = [f"a{first.index(place) + 1}" if place in first else f"r{rewrites.index(place) + 1}" for place in order]
+    assert names == ["a1", "a2", "r1", "a3", "a4", "r2", "a5", "a6", "r3", "r4", "r5", "r6"]
+    assert priorities.chained(first[0], step=0) == first[0]
+
+
+@given(st.integers(1, 40), st.integers(0, 9), st.booleans())
+def test_a_later_call_tells_its_candidates_first(candidate: int, step: int, system: bool) -> None:
+    outer = priorities.outer(3, candidate=candidate)
+    place = outer if system else priorities.inner(3, task=2, candidate=candidate)
+    assert priorities.unchained(priorities.chained(place, step=step)) == place

@@ -20,15 +20,21 @@ class Provider(Server):
     """Continuously refilling limits, as OpenAI's behave; refused calls cost nothing more than themselves.
 
     Attributes:
-        declared: whether it counts the prompt's characters / 4 and all of `max_tokens` instead of the tokens used.
+        declared: whether it counts the prompt's characters / 4 and all of `max_tokens` instead of the tokens used;
+            larger: or the larger of the two.
+        resets: whether headers say when all is full again.
         depth: seconds of quota it lets somebody save up.
     """
 
-    def __init__(self, *, declared: bool, depth: float, headers: bool, tpm: int = TPM) -> None:
+    def __init__(
+        self, *, declared: bool, depth: float, headers: bool, tpm: int = TPM, larger: bool = False, resets: bool = False
+    ) -> None:
         super().__init__("provider", latency=2.0)
         self.declared = declared
         self.depth = depth
         self.headers = headers
+        self.larger = larger
+        self.resets = resets
         self.tpm = tpm
         self.refused_at: list[float] = []
         self.charged: list[tuple[float, int]] = []
@@ -40,11 +46,10 @@ class Provider(Server):
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
         chars = sum(len(message.content) for message in request.messages)
         usage = Usage(chars // 5 + 8, self._rng.randint(20, 120))
-        cost = (
-            chars // 4 + (request.sampling.max_tokens or 0)
-            if self.declared
-            else usage.prompt_tokens + usage.completion_tokens
-        )
+        cost = usage.prompt_tokens + usage.completion_tokens
+        if self.declared:
+            declared = chars // 4, request.sampling.max_tokens or 0
+            cost = max(declared) if self.larger else sum(declared)
         self._admit(cost)
         hints = self._hints()
         await self.work(request)
@@ -72,6 +77,7 @@ class Provider(Server):
             requests_remaining=int(self._requests),
             tokens_limit=self.tpm,
             tokens_remaining=int(self._tokens),
+            tokens_reset=(self.depth - self._tokens / self.tpm * 60) if self.resets else None,
         )
 
     def use(self, start: float) -> float:
@@ -90,15 +96,20 @@ class Shrinking(Provider):
 
 
 def run_against(
-    provider: Provider, settings: LaneSettings, *, max_tokens: int = 512, length: tuple[int, int] = (200, 2_500)
+    provider: Provider,
+    settings: LaneSettings,
+    *,
+    max_tokens: int = 512,
+    length: tuple[int, int] = (200, 2_500),
+    more: int = 0,
 ) -> None:
-    """Send calls of different lengths (in words), all at once."""
+    """Send calls of different lengths (in words), all at once; every second one declares so much `more`."""
     rng = random.Random(3)
     requests = [
         Request(
             model="m",
             messages=(Message("user", f"{number} " + "w " * rng.randint(*length)),),
-            sampling=Sampling(max_tokens=max_tokens),
+            sampling=Sampling(max_tokens=max_tokens + more * (number % 2)),
         )
         for number in range(CALLS)
     ]
@@ -139,6 +150,20 @@ def test_a_provider_that_counts_what_is_declared_and_says_nothing(depth: float) 
     run_against(provider, SET)
     assert len(provider.refused_at) <= 15
     assert provider.use(60.0) >= 0.85
+
+
+@pytest.mark.parametrize(("declared", "larger"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize("depth", [60, 2])
+@pytest.mark.parametrize("settings", [SET, UNSET], ids=["set", "unset"])
+def test_calls_that_use_different_shares_of_what_they_declare(
+    declared: bool, larger: bool, depth: float, settings: LaneSettings
+) -> None:
+    """However a provider counts, where headers say when all is full again the limit is used, and nothing is refused
+    once they have told it."""
+    provider = Provider(declared=declared, larger=larger, depth=depth, headers=True, resets=True)
+    run_against(provider, settings, more=1_500)
+    assert provider.use(30.0) >= 0.97
+    assert not [at for at in provider.refused_at if settings is SET or at > 0]
 
 
 def test_calls_of_half_a_bucket_are_understood() -> None:

@@ -26,12 +26,21 @@ def inner(iteration: int, *, task: int, candidate: int, part: int = 0) -> Priori
 def chained(first: Priority, *, step: int) -> Priority:
     """A candidate's optimizer call after so many others of its own, which have to be answered first.
 
-    In the inner loops it goes after the first calls of the next candidates: what a rate limit lets through last should
-    be a candidate's last call, or the limit is left unused while its first is out. A system prompt's evaluations are
-    many, so that there servers wait for candidates one by one.
+    It goes after the first calls of the next candidates: what a rate limit lets through last should be a candidate's
+    last call, or the limit is left unused while its first is out. In the outer loop they are more for each candidate:
+    a first call takes longest there, but servers, which have much to do for a system prompt, should not wait for all
+    of them.
     """
     iteration, phase, candidate, part, task, prompt = first
-    return (iteration, phase, candidate + step, part + step, task, prompt) if phase == INNER else first
+    place = candidate + step if phase == INNER else candidate * (1 + step)
+    return (iteration, phase, place, part + step, task, prompt)
+
+
+def unchained(place: Priority) -> Priority:
+    """The priority of the first call of the same candidate."""
+    iteration, phase, candidate, step, task, prompt = place
+    first = candidate - step if phase == INNER else candidate // (1 + step)
+    return (iteration, phase, first, 0, task, prompt)
 
 
 def outer(iteration: int, *, candidate: int, part: int = 0, task: int = 0, prompt: int = 0) -> Priority:
