@@ -13,17 +13,19 @@ from aiohttp import hdrs
 from aiohttp.connector import Connection
 from yarl import URL
 
+from metaspo.backends.plain_response import FirstReader
+
 _TO_BE_LEFT = frozenset({hdrs.CONTENT_LENGTH, hdrs.CONTENT_TYPE})  # each request says its own
 _MAX_SPOILT = 100  # kept connections that are passed over by one request
 _NO_TRACES: list[aiohttp.tracing.Trace] = []
 
 
 class Begun(NamedTuple):
-    """A response whose head is here. Whoever has it lets go of it, or closes its connection."""
+    """A response whose head is here, or all of it. Whoever has it lets go of it, or closes its connection."""
 
     status: int
     headers: Mapping[str, str]
-    content: aiohttp.StreamReader
+    content: aiohttp.StreamReader | bytes
     connection: Connection
 
     def let_go(self) -> None:
@@ -68,9 +70,16 @@ class Connections:
             protocol, transport = connection.protocol, connection.transport
             assert protocol is not None
             assert transport is not None
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            reader = transport.get_protocol()
+            if type(reader) is not FirstReader:
+                reader = FirstReader(protocol)
+                transport.set_protocol(reader)
+            response = reader.expect()
             head = self._heads.get(where) or self._add_head(where, target)
             transport.write(head if body is None else b"%b%d\r\n\r\n%b" % (head, len(body), body))
+            plain = await response
+            if plain is not None:
+                return Begun(200, *plain, connection)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, content = await protocol.read()

@@ -99,6 +99,9 @@ class HttpExchange:
 async def _read(begun: Begun, *, max_bytes: int) -> bytes:
     """All of a response, or as much of it as is too much; its connection is left for others if they can use it."""
     stream = begun.content
+    if isinstance(stream, bytes):
+        begun.let_go()
+        return stream
     try:
         content = await stream.readany()
         if len(content) <= max_bytes and not stream.at_eof():
