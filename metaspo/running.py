@@ -20,7 +20,7 @@ SIGNALS = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM, sig
 SOON = 1.0  # seconds in which an end needs no word
 AT_ONCE = 3.0  # seconds that code of a user's own may hold up an end at once
 ENDING = (
-    "Ending when calls that may have to be paid for anyway are answered, and servers that were started here have ended. "
+    "Ending when calls that may have to be paid for anyway are answered, and servers started here have ended. "
     "Ctrl-C again ends at once."
 )
 
