@@ -69,7 +69,7 @@ PRELOADED = [
 QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
 SLOWER = 10.0  # times the traced run's time, and so many seconds more, is a hang: other programs may run beside
 START = 20.0
-AT_ONCE = 20  # files of tests that are traced before the map is written: who stops it goes on from there
+AT_ONCE = 10  # files of tests that are traced before the map is written: who stops it goes on from there
 Fate = Literal["killed", "hangs", "survived", "not covered"]
 
 
