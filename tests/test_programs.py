@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from engine_sessions import Runs
@@ -19,6 +19,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.engine import ConfigError, RunResult
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
+from metaspo.engine.evaluation.calling import Asked, CodeRun
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
@@ -254,6 +255,30 @@ def test_calls_that_a_program_leaves_behind_end_with_it() -> None:
     assert any(task.cancelled() for task in left)
     ends = [task.exception() for task in left if not task.cancelled()]  # seen, so that nobody logs them later
     assert not any(isinstance(end, RunStopped) for end in ends)
+
+
+def test_a_call_that_a_program_makes_when_it_has_answered_long_since_is_refused() -> None:
+    """Nobody would count it."""
+    kept: list[Call] = []
+
+    async def keeps(prompts: PromptPair, example: Example, call: Call) -> str:
+        kept.append(call)
+        return await once(prompts, example, call)
+
+    runs = runs_of(keeps)
+    assert runs.session() is not None
+    with pytest.raises(RuntimeError, match="program 'own:function' calls after it has answered"):
+        asyncio.run(cast("Coroutine[Any, Any, Completion]", kept[0]("one more")))
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), GeneratorExit()])
+async def test_what_ends_the_process_is_no_wrong_answer(reason: BaseException) -> None:
+    async def ended(call: Call) -> str:
+        raise reason
+
+    nobody = cast("Asked", None)  # is asked
+    with pytest.raises(type(reason)):
+        await CodeRun(Program(name="own:ended", function=ended, max_calls=1), nobody).returned()
 
 
 def in_threads(prompts: PromptPair, example: Example, call: Callable[..., Completion]) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from metaspo.backends import (
     Completion,
     ConnectionLost,
     HalfAnswer,
+    Reply,
     Request,
     RequestRejected,
     ServerFault,
@@ -453,6 +455,24 @@ def test_a_bug_in_a_backend_reaches_its_waiters_and_nobody_else() -> None:
                     await task
 
     run_virtual(main())
+
+
+class Stumbling(Server):
+    """Makes its mistake before there is anything to wait for."""
+
+    def complete(self, request: Request, *, time_limit: float) -> Coroutine[Any, Any, Reply]:
+        if request.messages[-1].content == "question 1":
+            raise ZeroDivisionError("a bug")
+        return super().complete(request, time_limit=time_limit)
+
+
+@pytest.mark.virtual
+async def test_a_backend_that_fails_as_it_is_called_fails_that_request_and_nobody_behind_it() -> None:
+    async with gateway_over(Stumbling()) as gateway:
+        bad, good = (asyncio.create_task(gateway.complete(ask(number), lane="lane")) for number in (1, 2))
+        assert (await good).text == "question 2"
+        with pytest.raises(ZeroDivisionError):
+            await bad
 
 
 class SlowStore(MemoryStore):

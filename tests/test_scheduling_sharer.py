@@ -105,3 +105,16 @@ async def test_what_a_closing_gateway_has_set_aside_under_a_cap_and_not_spent_is
         assert book.set.calls > calls
     assert book.set.calls == pytest.approx(calls)
     assert len(server.calls) == calls
+
+
+@pytest.mark.virtual
+async def test_whoever_holds_something_of_a_cap_says_so_three_times_while_its_lease_lasts() -> None:
+    """Else it would be taken for that of a process that was killed; a cap needs no rate beside it for that."""
+    book, server = Book(), Server(latency=25.0)
+    async with Gateway([Lane("api", [server])], store=Shared(book)) as gateway:
+        account = Account("run", Budget(calls=50, group="november"))
+        asking = asyncio.create_task(gateway.complete(ask(1), lane="api", account=account))
+        await asyncio.sleep(24.0)
+        assert len(book.caps) == 1 + 2
+        assert not any(book.caps[-1].most)
+        assert (await asking).text == "question 1"
