@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from metaspo import bench
+from metaspo import bench, bench_method_commands
 from metaspo.bench.defaults import Victim
 from metaspo.bench_commands import Turns, bench_app, show
 from metaspo.console import exit_on_user_error
@@ -16,6 +16,7 @@ from metaspo.running import run_async
 
 def add_commands(app: typer.Typer) -> None:
     """Register these and all other benchmarks."""
+    bench_method_commands.add_commands(bench_app)
     app.add_typer(bench_app, name="bench")
 
 
