@@ -187,7 +187,7 @@ class Gateway:
         dollars = target.price_of(completion.usage)
         flight = waiter.flight
         if flight is None:
-            self._note_hits(((key, request, completion),), lane=target, account=account)
+            self._note_hits(((request, completion),), (key,), lane=target, account=account)
             return Answer(completion, key, "hit", 0.0, dollars)
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
         source: Source = "hit" if flight.in_store else "joined" if waiter.joined else "miss"
@@ -256,15 +256,7 @@ class Gateway:
         keys: Sequence[str] = (),
     ) -> None:
         """These were in the store, where somebody has looked, with their `keys` if those are known."""
-        target = self._lane(lane)
-        for request in {request.model: request for request, _ in hits}.values():
-            target.doubt.answered_before(request)
-        if not keys and (account.remembers or self._reports_of_hits is not None):
-            keys = [request_key(request) for request, _ in hits]
-        target.books.hits(account, [completion for _, completion in hits], keys)
-        if self._reports_of_hits is not None:
-            keyed = [(key, *hit) for key, hit in zip(keys, hits, strict=True)]
-            self._report_hits(keyed, lane=target, account=account)
+        self._note_hits(hits, keys, lane=self._lane(lane), account=account)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -290,11 +282,13 @@ class Gateway:
         """Look part of a batch up, and put what is missing on its way."""
         keys = {position: request_key(requests[position]) for position in positions}
         stored = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
-        hits: list[tuple[str, Request, Completion]] = []
+        hits: list[tuple[Request, Completion]] = []
+        keys_of_hits: list[str] = []
         for position, key in keys.items():
             if (completion := stored.get(key)) is not None:
                 batch.put(position, completion, stored=True)
-                hits.append((key, requests[position], completion))
+                hits.append((requests[position], completion))
+                keys_of_hits.append(key)
                 continue
             flight = self._flights.get(key)
             if flight is not None and flight in batch.positions:
@@ -303,7 +297,7 @@ class Gateway:
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         if hits:
-            self._note_hits(hits, lane=lane, account=batch.account)
+            self._note_hits(hits, keys_of_hits, lane=lane, account=batch.account)
 
     def _admit(self, arrival: Arrival) -> None:
         """Put a single request on its way whose answer is not in the store."""
@@ -337,20 +331,19 @@ class Gateway:
     def _context(self) -> Context | None:
         return copy_context() if self._reports is not None else None
 
-    def _note_hits(self, hits: Sequence[tuple[str, Request, Completion]], *, lane: LaneState, account: Account) -> None:
-        for request in {request.model: request for _, request, _ in hits}.values():
-            lane.doubt.answered_before(request)
-        lane.books.hits(account, [completion for _, _, completion in hits], [key for key, _, _ in hits])
-        self._report_hits(hits, lane=lane, account=account)
-
-    def _report_hits(
-        self, hits: Iterable[tuple[str, Request, Completion]], *, lane: LaneState, account: Account
+    def _note_hits(
+        self, hits: Sequence[tuple[Request, Completion]], keys: Sequence[str], *, lane: LaneState, account: Account
     ) -> None:
-        if self._reports_of_hits is None:
-            return
-        for key, request, completion in hits:
-            dollars = lane.price_of(completion.usage)
-            self._reports_of_hits.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
+        for request in {request.model: request for request, _ in hits}.values():
+            lane.doubt.answered_before(request)
+        reports = self._reports_of_hits
+        if not keys and (account.remembers or reports is not None):
+            keys = [request_key(request) for request, _ in hits]
+        lane.books.hits(account, [completion for _, completion in hits], keys)
+        if reports is not None:
+            for key, (request, completion) in zip(keys, hits, strict=True):
+                dollars = lane.price_of(completion.usage)
+                reports.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
 
     def _lane(self, name: str) -> LaneState:
         self._require_open()
