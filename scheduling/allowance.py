@@ -170,7 +170,7 @@ class Allowance:
     def _turn_over(self, now: float) -> None:
         """Give back what may be used no longer; what was taken ahead for now comes to what is left."""
         batch, ahead = self._batch, self._next
-        if batch is not None and now > batch.since + KEPT:
+        if batch is not None and now >= batch.since + KEPT:
             self._give_back(batch)
             batch = self._batch = None
         if ahead is not None and ahead.since <= now:

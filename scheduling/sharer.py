@@ -7,7 +7,7 @@ and `Pool`, what is granted by the server they share. Where that cannot be asked
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from math import inf
+from math import isfinite
 
 from metaspo.cache import StoreError
 from metaspo.cache.sharing import Amounts, Drawn, RateAsk, Sharing
@@ -69,12 +69,10 @@ class Sharer:
                     await self._serve(lane, allowance)
                 for pool, purse in tuple(self._purses.items()):
                     await self._fill(pool, purse)
-                due = min((allowance.expires_at() for _, allowance in self._allowances()), default=inf)
-                due = min((due, *(pool.due for pool in self._purses)))
-                if (due == inf and not self._news.is_set()) or self._closed:
-                    return
+                due = [allowance.expires_at() for _, allowance in self._allowances()]
+                due += [pool.due for pool in self._purses]
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(due):
+                    async with asyncio.timeout_at(min(filter(isfinite, due), default=None)):
                         await self._news.wait()
         except StoreError as error:
             for lane in self._lanes:

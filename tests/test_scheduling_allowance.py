@@ -70,10 +70,10 @@ def test_what_is_not_used_in_time_is_given_back() -> None:
     granted(allowance, 0.0)
     assert allowance.wait(10, 7, 0.0) == 0.0
     allowance.take(10)
-    assert allowance.asked(allowance.expires_at()) is None
-    assert allowance.asked(KEPT + 0.01) == Wanted(
+    assert allowance.asked(KEPT - 0.01) is None
+    assert allowance.asked(allowance.expires_at()) == Wanted(
         more_requests=-3, more_tokens=-30, unsent_requests=3, unsent_tokens=21
-    )
+    ), "when that was said, or who waits for the moment would ask again and again"
     assert allowance.wait(10, 7, KEPT + 0.01) == UNKNOWN
 
 

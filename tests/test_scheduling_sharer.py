@@ -1,6 +1,7 @@
 """What a gateway has taken of what processes share: as it closes, all that was not used is the others' again."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from scheduling_world import Server, ask
@@ -8,6 +9,7 @@ from scheduling_world import Server, ask
 from metaspo.cache import MemoryStore, StoreError
 from metaspo.cache.sharing import Amounts, CapAsk, Granted, RateAsk, Set
 from metaspo.scheduling import Account, Budget, Gateway, Lane, LaneSettings
+from metaspo.scheduling.allowance import KEPT
 
 SHARED = LaneSettings(concurrency=8, requests_per_minute=60_000, tokens_per_minute=60_000_000, limit_group="all")
 
@@ -80,6 +82,21 @@ async def test_what_a_closing_gateway_has_taken_of_a_rate_and_not_sent_is_given_
     assert max(each.requests.amount for each in book.rates) > 1 or not stop
     assert "shared limits and caps" not in {task.get_name() for task in asyncio.all_tasks()}
     asking.exception()
+
+
+@pytest.mark.virtual
+async def test_what_was_taken_of_a_rate_and_is_not_sent_in_time_is_given_back_whatever_others_still_keep() -> None:
+    book = Book(takes=0.02)
+    lanes = [Lane(name, [Server()], replace(SHARED, limit_group=name)) for name in ("early", "late")]
+    async with Gateway(lanes, store=Shared(book)) as gateway:
+        for lane in lanes:
+            asking = asyncio.create_task(gateway.complete_many([ask(number) for number in range(5)], lane=lane.name))
+            await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.sleep(0.6 * KEPT)
+        assert [each.group for each in book.rates if each.requests.amount < 0] == ["early"]
+        await asyncio.sleep(KEPT)
+        assert [each.group for each in book.rates if each.requests.amount < 0] == ["early", "late"]
 
 
 @pytest.mark.virtual
