@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from math import ceil
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from metaspo.cache import DiskStore, Entry, MemoryStore, Store, StoreError, requ
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.testing import claims_of, make_entry
 from metaspo.scheduling import Account, Gateway, Lane, LaneSettings
+from metaspo.scheduling.claiming import POLL, RENEWALS
 
 BATCH = [ask(number) for number in range(60)]
 LEASE = 1.0
@@ -323,14 +325,15 @@ KEYS = [request_key(request) for request in BATCH]
 @pytest.mark.virtual
 async def test_a_claim_is_renewed_while_its_call_is_out_and_given_back_with_its_answer() -> None:
     """Three times a lease; a renewal that fails is none of the call's business; where nothing is ours all is quiet."""
-    store, server = ScriptedStore(), Server(latency=10.5)
+    store, server = ScriptedStore(), Server(latency=10.5 * ceil(3.0 / RENEWALS / POLL) * POLL)
     store.told.renewing = StoreError("It is away.")
     async with process(store, server) as gateway:
         assert (await gateway.complete(BATCH[0], lane="lane")).text == "question 0"
         assert store.told.claimed == [(0.0, [KEYS[0]])]
         assert [keys for _, keys in store.told.renewed] == [[KEYS[0]]] * 10
         times = [at for at, _ in store.told.renewed]
-        assert times == pytest.approx([float(second) for second in range(1, 11)], abs=0.3)
+        between = ceil(3.0 / RENEWALS / POLL) * POLL
+        assert times == pytest.approx([between * number for number in range(1, 11)], abs=0.01)
         assert store.told.released == [KEYS[0]]
         await asyncio.sleep(60)
         assert len(store.told.renewed) == 10

@@ -544,7 +544,7 @@ def test_what_is_due_is_looked_at_once_until_it_is_said_when_again() -> None:
     endpoints.look_next(b, 20.0)
     assert endpoints.take_due(10.9) == []
     assert endpoints.take_due(11.0) == [a]
-    assert endpoints.look_at == 12.0
+    assert endpoints.look_at == 10.0 + LOAD_PERIOD
     assert endpoints.take_due(30.0) == [b, c]
     assert endpoints.look_at == inf
 

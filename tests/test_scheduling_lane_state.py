@@ -26,6 +26,7 @@ from metaspo.backends import (
 )
 from metaspo.cache import request_key
 from metaspo.scheduling import Account, Budget, Cost, Event, LaneSettings, Prices, RunStopped
+from metaspo.scheduling.calls_out import OVERDUE
 from metaspo.scheduling.endpoints import FIRST_REST, Endpoint, Health
 from metaspo.scheduling.flight import Call, Flight, State
 from metaspo.scheduling.lane_state import LaneState
@@ -394,8 +395,8 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
         LaneSettings(concurrency=1, time_limit=60),
         [
             (0, "ask 1", "send 1"),
-            (64, "", ""),
-            (65, "", "abort 1"),
+            (59 + OVERDUE, "", ""),
+            (60 + OVERDUE, "", "abort 1"),
             (66, "", ""),  # and not twice
             (66, "ended 1", ""),
             (99, "", "send 1"),
@@ -405,7 +406,7 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
         LaneSettings(concurrency=1, time_limit=60),
         [
             (0, "ask 1", "send 1"),
-            (65, "", "abort 1"),
+            (60 + OVERDUE, "", "abort 1"),
             (66, "leave 1", ""),  # its backend is slow to cancel: it is broken off already
             (67, "ask 2", ""),
             (68, "ended 1", "send 2"),

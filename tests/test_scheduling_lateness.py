@@ -31,8 +31,9 @@ def rig_that_knows(
 
 
 def limit(*, last: bool = True) -> float:
-    """Seconds after which such a lane takes a call for hanging: one of few that are out, or of many."""
-    return SLOW * (LAST_TIMES if last else TIMES)
+    """Seconds after which such a lane takes a call for hanging: one of few that are out, or of many; and a moment more,
+    so that no rounding counts."""
+    return SLOW * (LAST_TIMES if last else TIMES) + 1e-6
 
 
 def overtake(rig: Rig, at: float, *, first: int) -> list[int]:
