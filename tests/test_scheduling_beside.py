@@ -28,7 +28,7 @@ def rig_with_two_out(billing: Billing, account: Account | None = None) -> Rig:
     rig = rig_that_knows(billing)
     rig.ask(1, AT, account=account)
     assert rig.pump(AT) == "send 1"
-    assert rig.pump(AT + limit() - 0.1) == ""
+    assert rig.pump(AT + limit() - 2 * LOOK_AT_FEW) == ""
     assert rig.pump(AT + limit()) == "send 1"
     return rig
 

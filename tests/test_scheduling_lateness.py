@@ -53,14 +53,14 @@ def test_one_of_many_that_hangs_is_broken_off_and_its_second_try_has_twice_the_t
     rig, account = rig_that_knows(), Account("run")
     rig.ask(0, AT, account=account)
     others = overtake(rig, AT, first=1)
-    assert rig.pump(AT + limit(last=False) - 0.1) == ""
+    assert rig.pump(AT + limit(last=False) - 2 * LOOK_AT_FEW) == ""
     at = AT + limit(last=False) + LOOK_AT_FEW
     assert rig.pump(at) == "abort 0"
     assert rig.happen("ended 0", at) == "send 0"
     for number in others:
         rig.land(number, at)
     overtake(rig, at, first=100)
-    assert rig.pump(at + 2 * limit(last=False) - 0.1) == ""
+    assert rig.pump(at + 2 * limit(last=False) - 2 * LOOK_AT_FEW) == ""
     at += 2 * TIMES * (at - AT) + LOOK_AGAIN  # the others took so long
     assert rig.pump(at) == "abort 0"
     assert rig.happen("ended 0", at) == "send 0"
@@ -109,7 +109,7 @@ def test_a_lane_all_of_whose_few_slots_hang_is_not_held_up_by_them(slots: int) -
         assert rig.pump(AT + number) == f"send {number}"
     rig.ask(9, AT)
     newest = AT + slots - 1
-    assert rig.pump(newest + limit(last=False) - 0.1) == ""
+    assert rig.pump(newest + limit(last=False) - 2 * LOOK_AT_FEW) == ""
     at = newest + limit(last=False)
     assert rig.pump(at) == ", ".join(f"abort {number}" for number in range(slots))
     assert rig.happen("ended 0", at) == "send 0"
@@ -147,7 +147,7 @@ def test_where_later_calls_are_answered_a_late_one_is_asked_again_and_where_only
             if number != late and number not in (1, 2, 3):
                 rig.land(number, AT + 2)
         rig.done.clear()
-        assert rig.pump(AT + limit(last=False) - 0.1) == "", "many are out"
+        assert rig.pump(AT + limit(last=False) - 2 * LOOK_AT_FEW) == "", "many are out"
         assert (f"abort {late}" in rig.pump(AT + limit(last=False) + LOOK_AGAIN).split(", ")) is asked_again
 
 
