@@ -1,6 +1,7 @@
 """Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`."""
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -127,6 +128,7 @@ def main() -> None:
     client = name.removesuffix(ON_UVLOOP)
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the server has the other one
+    gc.freeze()  # what is imported stays, as in a command
     with asyncio.Runner(loop_factory=new_event_loop if client != name else asyncio.new_event_loop) as runner:
         figures = runner.run(measure(client, url, int(calls)))
     sys.stdout.buffer.write(orjson.dumps(figures))
