@@ -15,6 +15,7 @@ FAULTS = (
     ("You are an expert in [insert the subject].", "not filled in: [insert the subject]"),
     ("```\nBe exact.\n```", "stands in a fence"),
     (QUOTE, "quotes an example (evenness.train:4)"),
+    ("so " * 160, "words, more than 150"),
 )
 
 
@@ -32,7 +33,7 @@ class Faulty(World):
             return World.optimizer(self, request)
         told = text.count("was not taken")
         places = "{notes} {question}" if "must hold {notes}" in text else ""
-        written = f"{self.fault}\n{places}" if not told or self.draws > 1 else f"Be careful. {places}"
+        written = f"{self.fault.strip()}\n{places}" if not told or self.draws > 1 else f"Be careful. {places}"
         return f"<user_prompt>{written}</user_prompt>"
 
 
@@ -58,7 +59,7 @@ def test_one_with_a_fault_is_drawn_again_and_told_of_it(fault: str, why: str, na
     ]
     assert all(why in text for text in told)
     asked = [request.messages[-1].content for request in runs.answered if request.model != "writer"]
-    assert not any(fault in text for text in asked)
+    assert not any(fault.strip() in text for text in asked)
     assert any("Be careful." in text for text in asked)
 
 

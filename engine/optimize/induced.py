@@ -16,7 +16,7 @@ from metaspo.engine.runtime.optimizer import asker
 from metaspo.engine.strategies import NoProposal
 from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
 from metaspo.engine.strategies.base import Ask, Malformed
-from metaspo.engine.strategies.faults import fault_in
+from metaspo.engine.strategies.faults import WORDS, fault_in
 from metaspo.engine.strategies.meta_prompts import ending_with, well_formed
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.named_prompts import PromptForm
@@ -81,7 +81,11 @@ async def _named(task: Task, form: PromptForm, shown: Sequence[Example], ask: As
 
 
 def _without_fault(prompt: str, task: Task, *, parent: str) -> str:
-    """The prompt. Raises `Malformed` for a common fault, which is said when it is asked for again."""
-    if fault := fault_in(prompt, examples=task.train, parent=parent):
+    """The prompt. Raises `Malformed` for a common fault, which is said when it is asked for again.
+
+    It may be as long as the first one is, whatever that is.
+    """
+    words = max(WORDS, len(parent.split()))
+    if fault := fault_in(prompt, examples=task.train, parent=parent, words=words):
         raise Malformed(fault, again=drawn_again("user", fault))
     return prompt

@@ -1,4 +1,4 @@
-"""Faults by which a prompt that can be read is none: a refusal, an unfilled template, a fence, a quoted example.
+"""Faults by which a prompt that can be read is none: a refusal, unfilled places, a fence, a quoted example, its length.
 
 They are looked for in what metaspo's own writers propose (`informed`, and user prompts that are induced for
 `outer.under` or an unseen task, which nobody selects before they count). Prompts of published strategies are scored as
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.tasks.base import Example
 
+WORDS = 150  # that a prompt may have where nothing else is said
 QUOTED = 40  # characters in a row of a question that make a quote
 REFUSAL = late_pattern(
     r"\s*(sorry|i(['’]m| am) (sorry|unable|not able)|i apologi[sz]e|(unfortunately, )?i can(not|['’]t)|as an ai\b)",
@@ -21,7 +22,7 @@ UNFILLED = late_pattern(
 )
 
 
-def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", words: int | None = None) -> str:
+def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", words: int = WORDS) -> str:
     """Why a prompt is no proposal, though it can be read; "" if it is one.
 
     What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote.
@@ -33,7 +34,7 @@ def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", word
         return f"the prompt has places that are not filled in: {left}"
     if prompt.startswith("```") or prompt.endswith("```"):
         return "the prompt stands in a fence"
-    if words is not None and (count := len(prompt.split())) > words:
+    if (count := len(prompt.split())) > words:
         return f"the prompt has {count} words, more than {words}"
     questions = {_plain(example.question): example.where for example in examples}
     prompt, parent = _plain(prompt), _plain(parent)

@@ -25,7 +25,7 @@ from metaspo.engine.strategies.base import (
     TaskView,
     Tried,
 )
-from metaspo.engine.strategies.faults import fault_in
+from metaspo.engine.strategies.faults import WORDS, fault_in
 from metaspo.engine.strategies.meta_prompts import Level, join_blocks, read_prompt, read_tag
 from metaspo.engine.strategies.texts import Changed, Texts, check_changed
 from metaspo.engine.tasks import Failure
@@ -49,7 +49,7 @@ class _Informed:
         texts: what the optimizer model is told in place of metaspo's own texts; in a config the name of a TOML file.
     """
 
-    words: int = Field(default=150, ge=10)
+    words: int = Field(default=WORDS, ge=10)
     right: int = Field(default=2, ge=0)
     scope: Literal["global", "domain"] = "global"
     texts: Changed = Field(default_factory=dict)
