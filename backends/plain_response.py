@@ -85,10 +85,10 @@ class FirstReader(asyncio.Protocol):
         else:
             self._answer(Plain(head.headers, data[head.start :]))
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """Nothing more comes."""
         self._pass_on(self._data)
-        return self._handler.eof_received()
+        self._handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
