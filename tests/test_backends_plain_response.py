@@ -95,6 +95,7 @@ def test_a_long_body_is_not_kept_here() -> None:
 async def _answers(pieces: list[bytes]) -> list[str]:
     """Of two calls, one after the other, to a server that sends these pieces for each, and closes if that is less than
     a response."""
+    opened = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
@@ -109,7 +110,6 @@ async def _answers(pieces: list[bytes]) -> list[str]:
                 break
         writer.close()
 
-    opened = 0
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     backend = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     texts: list[str] = []

@@ -268,7 +268,7 @@ def test_a_call_that_a_program_makes_when_it_has_answered_long_since_is_refused(
     runs = runs_of(keeps)
     assert runs.session() is not None
     with pytest.raises(RuntimeError, match="program 'own:function' calls after it has answered"):
-        asyncio.run(cast("Coroutine[Any, Any, Completion]", kept[0]("one more")))
+        asyncio.run(kept[0]("one more"))
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt(), GeneratorExit()])

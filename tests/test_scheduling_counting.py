@@ -125,8 +125,8 @@ def test_calls_that_were_refused_are_in_no_sum(refused: list[bool], way: int) ->
             late.append((account.now + 0.5, used, declared))
         account.call(used, declared)
         if late and not no:
-            at, *amounts = late.pop(0)
-            counting.not_counted(amounts[0], amounts[1], at=at, now=account.now)
+            at, expected, counted = late.pop(0)
+            counting.not_counted(expected, counted, at=at, now=account.now)
         if not late:
             account.hear(len(account.answers) - 1)
             assert counting.way in (USED, way)
@@ -141,8 +141,8 @@ def test_a_refusal_that_is_heard_of_after_a_later_answer_is_in_no_sum_either() -
     account.hear(0)
     account.counting.not_counted(50, (140, 100), at=0.5, now=1.5)
     for number in range(1, len(CALLS)):
-        hints, at, sums, *amounts = account.answers[number]
-        account.answers[number] = hints, at, _without(sums, (50, 140, 100)), *amounts
+        hints, at, sums, used, declared = account.answers[number]
+        account.answers[number] = hints, at, _without(sums, (50, 140, 100)), used, declared
     account.hear(*range(1, len(CALLS)))
     assert account.counting.way == DECLARED
     assert (account.counting.error() or 0.0) <= 1.0
