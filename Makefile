@@ -7,6 +7,11 @@ ADAPTERS := .cache/adapters/bin
 # Not for slow tests: some measure, and some take nearly as long as they may.
 PARALLEL := -n auto --dist worksteal
 ARGS   ?=
+# Compiled code is kept, also of what pytest rewrites, where the environment would have none in the tree.
+ifdef PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(CURDIR)/.cache/compiled
+endif
 
 .PHONY: help adapters demo check quick test test-slow test-model lint types simulate mutants known-truth calibration vllm-check constraints clean
 

@@ -12,7 +12,7 @@ from metaspo.bench.gepa_peer import Adapter
 from metaspo.bench.known_truth_skills import named
 from metaspo.bench.known_truth_world import SOURCES, World
 from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import METHODS, WRITERS, Job, find, measure_methods
+from metaspo.bench.methods import METHODS, REFERENCE, WRITERS, Job, find, measure_methods
 from metaspo.bench.peer_models import SYSTEM, Models
 from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
 from metaspo.bench.tenth import compare, measure_tenth
@@ -40,9 +40,9 @@ def test_a_report_compares_each_method_with_ours_in_each_world_and_in_all() -> N
 
 
 def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
-    options = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--method", "textgrad", "--json"]
+    options = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--method", REFERENCE, "--json"]
     told = here("bench", "methods", *options).data
-    known = measure_methods(seeds=2, calls=[CALLS], methods=["textgrad"], worlds=["added up"], first_seed=7)
+    known = measure_methods(seeds=2, calls=[CALLS], methods=[REFERENCE], worlds=["added up"], first_seed=7)
     assert told["title"] == known.title
     assert told["rows"][0]["source"] == known.rows[0]["source"]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 HOME = Path(metaspo.cli.__file__).parent
 REGISTERING = sorted(path.stem for path in HOME.glob("*.py") if "\ndef add_commands(" in path.read_text("utf-8"))
 ALL = dict(commands(typer.main.get_command(app)))
+
+
+@cache
+def page_of(path: tuple[str, ...]) -> str:
+    """What a command's help prints."""
+    return here(*path, "--help").out
 
 
 def test_the_walk_finds_the_commands() -> None:
@@ -57,7 +64,7 @@ def test_every_command_and_parameter_has_a_help_text(path: tuple[str, ...]) -> N
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_no_page_shows_a_type_of_python(path: tuple[str, ...]) -> None:
     """`--seed N`, not `--seed <list[int]>` or `INTEGER RANGE`; `CONFIG`, not `CONFIG <path>`; no default `None`."""
-    page = here(*path, "--help").out
+    page = page_of(path)
     assert page.startswith("Usage: ")
     for found in (r"<[A-Za-z]", r"list\[", "RANGE", r"\bNone\b", r"default: \]"):
         assert re.search(found, page) is None, found
@@ -66,7 +73,7 @@ def test_no_page_shows_a_type_of_python(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_value_of_an_option_is_one_word_in_capitals_or_a_choice(path: tuple[str, ...]) -> None:
     """`--calls N`, `--user TASK=FILE`, `--split train|test`."""
-    page = here(*path, "--help").out
+    page = page_of(path)
     options = page.partition("\nOptions:\n")[2]
     values = re.findall(r"^  (?:-\w, )?--[a-z-]+ (\S+)", options, flags=re.MULTILINE)
     assert [value for value in values if not re.fullmatch(r"[A-Z]+([=|][A-Z]+)*|[a-z]+(\|[a-z]+)+", value)] == []
@@ -75,7 +82,7 @@ def test_every_value_of_an_option_is_one_word_in_capitals_or_a_choice(path: tupl
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_the_help_lists_every_parameter(path: tuple[str, ...]) -> None:
     """Arguments by their name, options by theirs, with the beginning of their help."""
-    page = here(*path, "--help").out
+    page = page_of(path)
     for parameter in ALL[path].params:
         name = parameter.metavar if parameter.param_type_name == "argument" else re.escape(parameter.opts[0])
         first_word = re.escape(parameter.help.split()[0])
@@ -84,7 +91,7 @@ def test_the_help_lists_every_parameter(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", [path for path in ALL if hasattr(ALL[path], "commands")], ids=" ".join)
 def test_a_group_says_of_each_command_the_first_sentence_whole(path: tuple[str, ...]) -> None:
-    page = " ".join(here(*path, "--help").out.split())
+    page = " ".join(page_of(path).split())
     for name, command in ALL[path].commands.items():
         first = re.split(r"(?<=\.)\s", " ".join(command.help.split()))[0]
         assert f" {name} {first} " in f"{page} "
