@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metaspo.bench.method_peers import Peer
 
 
-def add_commands(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Register what is here."""
     for command in (savings, racing, methods):
         app.command()(command)

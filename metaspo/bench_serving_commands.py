@@ -16,7 +16,7 @@ from metaspo.running import run_async
 
 def add_commands(app: typer.Typer) -> None:
     """Register these and all other benchmarks."""
-    bench_method_commands.add_commands(bench_app)
+    bench_method_commands.register(bench_app)
     app.add_typer(bench_app, name="bench")
 
 

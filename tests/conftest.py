@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import plain_environment  # noqa: F401 - first
 import pytest
 from chat_server import ChatServer
 from command_line import write_project
@@ -75,10 +76,6 @@ sys.dont_write_bytecode = False
 sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "compiled")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-
-for name in ("COLUMNS", "LINES"):  # of whoever's terminal, and as readline sets them for the processes that are started
-    os.environ.pop(name, None)
-    os.unsetenv(name)
 
 gc.disable()  # until all tests are collected: nothing of that is garbage
 
