@@ -1,6 +1,7 @@
 """A response that is read in one go is what aiohttp reads, and whatever else comes is aiohttp's to read."""
 
 import asyncio
+from contextlib import closing, suppress
 from typing import Any, cast
 
 import pytest
@@ -96,19 +97,23 @@ async def _answers(pieces: list[bytes]) -> list[str]:
     """Of two calls, one after the other, to a server that sends these pieces for each, and closes if that is less than
     a response."""
     opened = 0
+    handlers: list[asyncio.Task[None]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal opened
         opened += 1
-        while await reader.readuntil(b"\r\n\r\n"):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                for _ in range(5):  # turns in which the other side reads it alone
-                    await asyncio.sleep(0)
-            if len(b"".join(pieces)) < len(PLAIN):
-                break
-        writer.close()
+        handlers.append(cast("asyncio.Task[None]", asyncio.current_task()))
+        with closing(writer), suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    for _ in range(5):  # turns in which the other side reads it alone
+                        await asyncio.sleep(0)
+                if len(b"".join(pieces)) < len(PLAIN):
+                    break
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     backend = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
@@ -122,6 +127,7 @@ async def _answers(pieces: list[bytes]) -> list[str]:
             texts.append(type(error).__name__)
     await backend.aclose()
     server.close()
+    await asyncio.gather(*handlers)
     return [*texts, str(opened)]
 
 
