@@ -13,6 +13,11 @@ optimizer calls are through (its release), and then there are two limits:
 The j-th release is no earlier than the j-th shortest chain of optimizer latencies, nor than the rate limits let the
 calls of any j candidates through.
 
+First calls and later ones compete for the rate limits. Let so many candidates be through when the last first call of
+all is granted, which is not before the limits let these calls through. That candidate has its whole chain before it
+then; and all that are not through are released a latency later at least, with all their work left. Of all numbers that
+may be through then, the one with which the stage lasts shortest bounds it.
+
 Several runs on the same servers take at least as long as the longest of them would take alone, as the servers need for
 the work of all, and as the rate limits need to let all optimizer calls through.
 """
@@ -103,6 +108,7 @@ class BoundFinder:
             seconds = max(seconds, release + load.path, release + sum(first_here[j:]) / self._replicas)
             work = sum(shortest_alone[: len(loads) - j]) / self._replicas
             seconds = max(seconds, limited[j] + max(work, min(load.path for load in loads)))
+        seconds = max(seconds, self._in_turn(list(zip(loads, alone, strict=True))))
         return Bound(seconds, sum(first_here) / self._replicas)
 
     def _load(self, unit: Unit) -> _Load:
@@ -124,6 +130,30 @@ class BoundFinder:
             blocks=frozenset(blocks),
             path=path + 2 * model.network_seconds,
         )
+
+    def _in_turn(self, loads: Sequence[tuple[_Load, float]]) -> float:
+        """Seconds for first calls and later ones under the rate limits, beside what each candidate takes of servers
+        alone: the fewest, over how many candidates are through when the last first call is granted."""
+        model = self._optimizer
+        chained = [(load, alone) for load, alone in loads if len(load.chain) > 1]
+        if not chained:
+            return 0.0
+        first = sum(load.counted[0] for load, _ in chained)
+        largest = max(load.counted[0] for load, _ in chained)
+        later = sorted(sum(load.counted[1:]) for load, _ in chained)
+        calls = min(len(load.chain) for load, _ in chained) - 1
+        whole = min(sum(load.chain) + load.path for load, _ in chained)
+        last = min(load.chain[-1] for load, _ in chained)
+        shortest = sorted(alone for _, alone in chained)
+        ends = []
+        for through in range(len(chained)):
+            granted = max(
+                _granted(first + sum(later[:through]), largest, model.tokens_per_minute, model.burst_seconds),
+                _granted(len(chained) + through * calls, 1, model.requests_per_minute, model.burst_seconds),
+            )
+            work = sum(shortest[: len(chained) - through]) / self._replicas
+            ends.append(granted + max(whole, last + work))
+        return min(ends)
 
     def _latency(self, call: Request) -> float:
         return self._optimizer.latency(call, estimate_usage(call, self._answer(call)).completion_tokens)
