@@ -323,7 +323,7 @@ class Falling(SlotServer):
 
 def test_so_many_are_out_at_most_and_the_oldest_makes_room_for_the_next() -> None:
     """It has had the most time; what was only slow is still likely to be answered."""
-    rig = rig_that_knows()
+    rig = rig_that_knows(concurrency=4 * ENOUGH)
     for number in range(100, 100 + 4 * ENOUGH):  # so that enough may be asked again
         rig.ask(number, AT)
     rig.pump(AT)

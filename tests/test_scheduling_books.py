@@ -177,7 +177,7 @@ def test_what_a_call_gives_back_lets_the_first_in_line_go_on_and_then_the_next()
 def test_an_account_says_when_nothing_of_it_is_out_and_is_silent_when_told() -> None:
     """Of a purse that others take from, too, it announces its own part, with what may be taken before the next word."""
     said: list[tuple[str, Cost]] = []
-    purse = Purse(Budget(calls=1_000), spent=Cost(10, 0, 0.0))
+    purse = Purse(Budget(calls=5 * AHEAD), spent=Cost(10, 0, 0.0))
     accounts = [
         Account(name, purse=purse, announce=lambda account: said.append((account.name, account.announced())))
         for name in "ab"
@@ -227,7 +227,7 @@ def test_what_cannot_be_announced_is_not_taken() -> None:
 
 def test_a_session_says_what_it_has_spent_and_what_may_be_gone_of_its_budget() -> None:
     """More than that while it goes on; exactly that in its last word; and what nobody saw an answer for is the rest."""
-    account, journal = Account("run", Budget(calls=1_000), announce=lambda _: None), MemoryJournal()
+    account, journal = Account("run", Budget(calls=5 * AHEAD), announce=lambda _: None), MemoryJournal()
     funds = account.reserve(Cost(1, 90, 0.5))
     assert funds is not None
     tally = account.tally("lane")
