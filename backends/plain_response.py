@@ -12,12 +12,15 @@ from typing import NamedTuple
 
 from aiohttp.client_proto import ResponseHandler
 
+from metaspo.backends.late_patterns import late_pattern
+
 LONGEST = 256 << 10
 """Bytes of a body that is read here; no caller's bound is below it."""
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _END = b"\r\n\r\n"
-_LINE = re.compile(r"^([A-Za-z0-9-]+): ?([!-~][ -~]*)\r\n", re.MULTILINE)
+
+_LINE = late_pattern(r"^([A-Za-z0-9-]+): ?([!-~][ -~]*)\r\n", re.MULTILINE)
 _OTHERWISE = ("transfer-encoding", "content-encoding", "upgrade", "trailer")  # say more of a body than its length
 
 
