@@ -1,5 +1,6 @@
 """What a node of a cluster does with a part, what goes there and what comes back."""
 
+import _thread
 import io
 import os
 import signal
@@ -96,16 +97,22 @@ def test_a_node_that_is_not_like_the_others_asks_nothing(
     assert server.calls == 0
 
 
-def test_a_task_that_is_broken_off_stops_its_command_cleanly(part: Part, server: ChatServer) -> None:
+@pytest.mark.parametrize("ignored", [False, True], ids=["", "by a cluster that ignores SIGINT"])
+def test_a_task_that_is_broken_off_stops_its_command_cleanly(part: Part, server: ChatServer, *, ignored: bool) -> None:
+    """Also on a cluster that was started in the background of a script."""
     server.hold_after(10)
 
     def break_off() -> None:
         server.wait_for(asked=11, answered=10)
-        os.kill(os.getpid(), signal.SIGINT)
+        _thread.interrupt_main()  # as Ray does
 
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     breaker = threading.Thread(target=break_off)
     breaker.start()
-    outcome = run_part(part)
+    try:
+        outcome = run_part(part)
+    finally:
+        signal.signal(signal.SIGINT, before)
     breaker.join()
     assert outcome.status == 130
     with tarfile.open(fileobj=io.BytesIO(outcome.folder)) as tar:

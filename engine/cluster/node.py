@@ -64,6 +64,8 @@ def run_part(part: Part) -> Outcome:
     if refusal := _refusal(part):
         return Outcome(node=platform.node(), status=MISTAKE, said=refusal)
     command = [sys.executable, "-P", "-m", "metaspo", *part.arguments]
+    # A cluster that was started in the background ignores SIGINT, and then its tasks cannot be broken off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603 - our own command
         command,
         stdin=subprocess.DEVNULL,
