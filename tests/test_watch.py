@@ -194,7 +194,7 @@ def test_a_run_under_way_is_told_as_one_and_a_killed_one_too(project: Path, serv
     state, answers = asyncio.run(look())
     assert state["state"] == "running"
     assert 0 < state["progress"]["settled"] < state["progress"]["planned"]
-    assert state["progress"]["left"].endswith(("left", "known yet"))
+    assert state["progress"]["left"].endswith(("left", "unknown"))
     assert set(state["lanes"]) == {"base", "optimizer"}
     assert answers["after"] == "the best prompts so far"
     assert [gain["role"] for gain in answers["gains"]] == ["source"]
