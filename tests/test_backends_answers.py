@@ -283,6 +283,14 @@ def test_of_several_choices_the_first_is_the_one_of_the_lowest_index() -> None:
     assert read(b"\n\n".join([*pieces, b"data: [DONE]"])).text == "Nes"
 
 
+def test_an_index_that_is_no_number_tells_nothing() -> None:
+    """A server that writes it as a text, or none, has one choice all the same."""
+    for index in (b'"0"', b"null", b"[0]"):
+        assert read(STREAM.replace(b'"index": 0', b'"index": ' + index)) == read(STREAM)
+    (first,) = said("yes")["choices"]
+    assert read({"choices": [first | {"index": "0"}, first | {"index": "1"}]}).text == "yes"
+
+
 def test_a_whole_answer_may_be_called_a_piece_of_a_stream_but_none_of_several() -> None:
     def piece(content: str, reason: str | None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": reason}]}
