@@ -47,11 +47,12 @@ def why_no_file(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # of which looking for a link would fail, too
+            return f"cannot be reached: {error.strerror}"
         if path.is_symlink():
             leads = "itself" if error.errno == errno.ELOOP else f"{os.readlink(path)}, where nothing is"
             return f"is a link that leads to {leads}"
-        nothing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        return NO_FILE if nothing else f"cannot be reached: {error.strerror}"
+        return f"cannot be reached: {error.strerror}" if error.errno == errno.ELOOP else NO_FILE
     if stat.S_ISDIR(mode):
         return "is a folder; name the file in it"
     return "" if stat.S_ISREG(mode) else "is a pipe or a device, and is read more than once: keep its content in a file"

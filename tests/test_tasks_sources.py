@@ -116,6 +116,12 @@ def test_what_stands_in_a_files_place_is_told(make: Callable[[Path], object], to
         list(read_rows(DataSource(path="x.jsonl"), base_dir=tmp_path))
 
 
+def test_a_file_that_cannot_be_looked_at_is_told_with_the_reason(tmp_path: Path) -> None:
+    """As one is that stands in a folder which is closed to us."""
+    with pytest.raises(TaskError, match="cannot be reached: File name too long"):
+        list(read_rows(DataSource(path=f"{'x' * 300}.jsonl"), base_dir=tmp_path))
+
+
 def test_parquet_rows_come_with_nested_columns_and_numbers(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
