@@ -21,6 +21,7 @@ from metaspo.engine.runs.old_identity import old_fingerprint, shown
 from metaspo.engine.runs.stored import read_json
 from metaspo.engine.tasks import AnswerSpec, Task, TaskSpec
 from metaspo.engine.tasks.base import AnswerFormat
+from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.load import grading_of, load_task
 
 TASKS = (make_task("a"), make_task("unseen", role="target"))
@@ -181,11 +182,21 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
         ({"outer": {"under": "mixed"}}, "578fdc67"),
         ({"outer": {"strategy": "informed"}}, "29688e0d"),
         ({"inner": {"strategy": "informed"}}, "81181491"),
+        ({"outer": {"strategy": "informed"}}, "46171c77"),
+        ({"inner": {"strategy": "informed"}}, "02ae7bcd"),
+        ({"outer": {"under": "induced"}}, "9c216726"),
+        ({"outer": {"under": "first", "shared": True, "keep": 2}}, "c08edf81"),
     ],
 )
 def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:
     """`begun`: what named it under the rules of then."""
     assert print_of(changes) != begun
+
+
+def test_a_run_whose_texts_were_asked_to_be_short_goes_on_under_no_other_rule() -> None:
+    graded = [replace(task, answer_format=Text(), grading="{}") for task in TASKS]
+    free = [replace(task, answer_format=Text(free=True)) for task in graded]
+    assert fingerprint(make_config(), graded) != fingerprint(make_config(), free)
 
 
 def loaded(folder: Path, **table: object) -> Task:

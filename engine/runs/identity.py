@@ -12,6 +12,7 @@ from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.tokens import tokenizer_digest
 from metaspo.engine.strategies.worked_examples import shows_examples
 from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.formats.texts import Text
 from metaspo.engine.tasks.named_prompts import NumberRange, PromptForm
 
 VERSION = 2  # 1 is `old_identity`
@@ -78,18 +79,19 @@ def later(config: RunConfig) -> dict[str, Any]:
 def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
-    5: of the strategy "informed", whose kinds of prompts turn from round to round. 4: of strategies that show examples
-    at work, of which none is any more the one that is asked. 3: whoever wrote a prompt that breaks its wording is told
-    so. 2: of `under`.
+    6: of the strategy "informed", which is told what in an answer counts; of induced user prompts, of which one with a
+    fault is drawn again; of a beam, which stays where `shared` passes the best over. 4: of strategies that show
+    examples at work, of which none is any more the one that is asked. 3: whoever wrote a prompt that breaks its wording
+    is told so. 2: of `under`.
     """
-    strategies = {config.inner.strategy, config.outer.strategy}
-    if "informed" in strategies:
-        return 5
+    strategies, outer = {config.inner.strategy, config.outer.strategy}, config.outer
+    if "informed" in strategies or outer.under == "induced" or (outer.shared and outer.keep > 1):
+        return 6
     if strategies & SHOWING:
         return SHOWN_TO_OTHERS
-    if config.outer.is_set:
+    if outer.is_set:
         return 3
-    return 2 if config.outer.under != "kept" else 1
+    return 2 if outer.under != "kept" else 1
 
 
 def fingerprint_of(identity: object) -> str:
@@ -117,6 +119,7 @@ def _task(task: Task) -> dict[str, Any]:
         **({"fixed": task.fixed} if task.fixed else {}),
         **({"tolerance": task.tolerance} if task.role == "guard" else {}),
         **({"form": _form(task.form)} if task.form else {}),
+        **({"rule": "free"} if isinstance(task.answer_format, Text) and task.answer_format.free else {}),
     }
 
 
