@@ -236,7 +236,7 @@ async def test_an_answer_that_is_right_and_worth_less_is_no_error_of_reading() -
     both = Failure(example=Example("q", ("formal", "stiff")), response="It is stiff.", prediction="stiff")
     await InformedInner().propose(inner(ask, view(failures=[failure("formal", "formal", 1), both, *BOTH_WAYS[:2]])))
     assert '"formal" read as that, but worth less than all: 1 of 7' in ask.asked[0]
-    assert '"stiff" read as that, but worth less than all: 1 of' in ask.asked[0]
+    assert '"stiff" read as that, but worth less than all: 1 of 1' in ask.asked[0]
     assert '"formal" read as "casual": 2 of 7' in ask.asked[0]
 
 

@@ -189,7 +189,7 @@ def _errors(texts: Texts, task: TaskView, level: Level) -> str:
     if task.failures and not any(_answers(example) for example in task.train):
         return texts.text(level, "judged", {"count": str(len(task.failures)), "all": str(len(task.train))})
     kinds = Counter(map(_kind, task.failures))
-    labels = Counter(example.answers[0] for example in task.train)
+    labels = Counter(answer for example in task.train for answer in set(example.answers))
     counts = []
     for (right, read), count in kinds.most_common(COUNTED):
         said = texts.text(level, "unreadable", {}) if read is None else read
