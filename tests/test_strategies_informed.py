@@ -317,6 +317,14 @@ def test_a_config_names_the_file_of_its_texts(tmp_path: Path) -> None:
     assert load_config(path).outer.options == {"texts": {"system": {"role": "You write."}}}
 
 
+async def test_a_role_of_ones_own_for_both_levels_is_no_kind_of_prompt() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    context = inner(ask, view(failures=BOTH_WAYS), candidate=KINDS.index("role") + 1)
+    await InformedInner(texts={"both": {"role": "You are mine."}}).propose(context)
+    assert "Let it be a role" in ask.asked[1]
+    assert "You are mine." not in ask.asked[1]
+
+
 async def test_whatever_the_optimizer_is_told_may_be_in_words_of_ones_own() -> None:
     own = tomllib.loads(files("metaspo.engine.strategies").joinpath("informed.toml").read_text(encoding="utf-8"))
     marked = {

@@ -33,19 +33,15 @@ class Texts:
     changed: Changed = field(default_factory=dict)
 
     def text(self, section: Section, name: str, slots: Mapping[str, str]) -> str:
-        """The text of `[section]`, or of `[both]` where the levels share it. Raises `KeyError` if one is missing.
+        """The text of `[section]`, or of `[both]` where levels share it. Raises `KeyError` if one is missing.
 
         A text of the user's own for a level goes before one for both, which goes before metaspo's.
         """
-        tables = _texts(self.strategy)
-        for table in (
-            self.changed.get(section, {}),
-            self.changed.get("both", {}),
-            tables.get(section, {}),
-            tables.get("both", {}),
-        ):
-            if name in table:
-                return Template(table[name]).substitute(slots).strip()
+        sections = (section, "both") if section in LEVELS else (section,)
+        for tables in (self.changed, _texts(self.strategy)):
+            for table in (tables.get(each, {}) for each in sections):
+                if name in table:
+                    return Template(table[name]).substitute(slots).strip()
         raise KeyError(name)
 
 
