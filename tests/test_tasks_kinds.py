@@ -344,6 +344,12 @@ class Mute(Plain):
 class Odd(Plain):
     def describe(self): return None
 
+class Silent(Plain):
+    def reading(self): return None
+
+class Taken(Plain):
+    reading = "slow"
+
 nothing = 3
 """
 
@@ -367,6 +373,17 @@ def test_a_format_that_cannot_be_made_is_told(answer: object, message: str, tmp_
     with pytest.raises(TaskError) as caught:
         _load(tmp_path, "1", answer=answer)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("Silent", "reading returned None"), ("Taken", "reading failed: TypeError")]
+)
+def test_what_a_format_of_ones_own_says_of_its_reading_is_looked_at_before_anything_is_asked(
+    kind: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_format.py").write_text(BROKEN, encoding="utf-8")
+    with pytest.raises(TaskError, match=message):
+        _load(tmp_path, "1", answer=f"broken_format:{kind}")
 
 
 def test_what_a_format_of_ones_own_does_wrong_is_told(tmp_path: Path) -> None:

@@ -101,4 +101,6 @@ def build_plugin(path: str, options: Mapping[str, Any], *, base_dir: Path, tagge
     needed = (*_METHODS, "wanted") if tagged else _METHODS
     if lacking := [name for name in needed if not hasattr(answer_format, name)]:
         raise ValueError(f"kind = {path!r} has no {', '.join(lacking)}: an answer format needs {', '.join(needed)}")
-    return Plugin(path, dict(options), cast(Kind, answer_format))
+    plugin = Plugin(path, dict(options), cast(Kind, answer_format))
+    plugin.reading()  # what is wrong with it is told before anything is asked
+    return plugin
