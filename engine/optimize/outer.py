@@ -90,9 +90,10 @@ def _shares(state: RunState, new: RunState, winner: ScoredPrompt) -> bool:
 
 
 def _passed_over(state: RunState, held: Round) -> RunState:
-    """The state as if the best candidate had not been proposed: others below the incumbent may join the beam.
+    """The state with the incumbent as it was: what else is kept below it may join the beam, which gets its own back.
 
-    One above it was looked at no further, and what is in the beam is never better than the incumbent.
+    What the best candidate itself kept out may not have been scored in full. One above the incumbent was looked at no
+    further, and what is in the beam is never better than that.
     """
     incumbent, kept = held.old[0], [scored for scored in held.best.kept() if scored.position > 0]
     below = [scored for scored in kept if scored.rank > incumbent.rank]
