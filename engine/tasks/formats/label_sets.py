@@ -75,7 +75,8 @@ class LabelSet:
         return f"Answer with {self.wanted}."
 
     def reading(self) -> str:
-        return "All labels count that an answer names and does not deny."
+        places = 'where it says "the answer is", only those behind that on the same line'
+        return f"All labels count that an answer names and does not deny; {places}."
 
     def similarity(self, prediction: str, answer: str, /) -> float:
         """The F1 of one set of labels against the other; no label at all is right where none is expected."""

@@ -20,7 +20,10 @@ _ITEM_OR_SIGN: Final = late_pattern(r"\s*-\s+[\d.,/$€£¥%]+\s*")  # "- 5" may
 _UNIT: Final = late_pattern(r"\s?([^\W\d_][\w/^]*|[%‰°$€£¥₹]\w*)")
 
 
-FIRST_NUMBER: Final = 'The number after "the answer is" counts, else the first one in an answer.'
+FIRST_NUMBER: Final = (
+    'The number after "the answer is" counts, else the first one in an answer, but for those of steps and list items; '
+    'several side by side, as in "3 or 4", cannot be read.'
+)
 
 
 @dataclass(frozen=True, slots=True)
