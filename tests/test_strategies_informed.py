@@ -224,6 +224,13 @@ def test_what_the_parent_or_several_questions_have_is_no_fault() -> None:
     assert "[your subject]" in fault_in(f"{asked} [your subject]", words=30, examples=[], parent=asked)
 
 
+def test_a_fence_that_the_prompt_had_already_is_none_around_it() -> None:
+    parent, prompt = "What is this?\n```\n{question}\n```", "Name the language.\n```\n{question}\n```"
+    assert fault_in(prompt, examples=(), parent=parent) == ""
+    assert "fence" in fault_in(prompt, examples=())
+    assert "fence" in fault_in(f"```\n{prompt}", examples=(), parent=parent)
+
+
 async def test_what_graders_say_stands_with_its_case() -> None:
     ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
     said = [replace(BOTH_WAYS[0], feedback="the tone is stiff"), BOTH_WAYS[6]]

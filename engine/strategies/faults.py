@@ -25,14 +25,15 @@ UNFILLED = late_pattern(
 def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", words: int = WORDS) -> str:
     """Why a prompt is no proposal, though it can be read; "" if it is one.
 
-    What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote.
+    What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote;
+    nor is a fence one where that prompt has it, around the question for example.
     """
     if REFUSAL.match(prompt) and not REFUSAL.match(parent):
         return "the prompt is a refusal"
     places = (match for match in UNFILLED.finditer(prompt) if not _is_closed(match, prompt))
     if left := next((place[0] for place in places if place[0] not in parent), ""):
         return f"the prompt has places that are not filled in: {left}"
-    if prompt.startswith("```") or prompt.endswith("```"):
+    if _fences(prompt) - _fences(parent):
         return "the prompt stands in a fence"
     if (count := len(prompt.split())) > words:
         return f"the prompt has {count} words, more than {words}"
@@ -48,6 +49,11 @@ def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", word
 def _is_closed(place: re.Match[str], prompt: str) -> bool:
     """Whether it is a tag, with a part of the prompt in it."""
     return bool(place["tag"]) and f"</{place['tag']}>" in prompt
+
+
+def _fences(text: str) -> set[str]:
+    """At which ends of a text there is one."""
+    return {end for end, there in (("first", text.startswith("```")), ("last", text.endswith("```"))) if there}
 
 
 def _plain(text: str) -> str:
