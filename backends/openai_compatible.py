@@ -83,18 +83,18 @@ class OpenAICompatible:
             url, prompts = path_beside(url, request.path), (Message("user", request.sampling.extra),)
             body, read = encoded(raw_body(request)), read_raw_reply
         call = Call(self._name, request.model, url, self._secrets, prompts)
-        clock = asyncio.get_running_loop().time
+        http, clock = self._http, asyncio.get_running_loop().time  # first, for the first call imports aiohttp
         started = clock()
         self._in_flight += 1
         try:
-            response = await self._http.send(call.url, body, call=call, time_limit=time_limit, max_bytes=room)
+            response = await http.send(call.url, body, call=call, time_limit=time_limit, max_bytes=room)
             if response.status in _NOT_THERE:
                 chat = self._other_chat_url or self._chat_url
                 url = path_beside(chat, request.path) if request.path else chat
                 if url != call.url:
                     left = time_limit - (clock() - started)
                     other_call = call._replace(url=url)
-                    retried = await self._http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
+                    retried = await http.send(url, body, call=other_call, time_limit=left, max_bytes=room)
                     if retried.status not in _NOT_THERE:
                         response, call, self._chat_url, self._other_chat_url = retried, other_call, chat, ""
         finally:
