@@ -11,18 +11,17 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
 from metaspo.cache.disk_claims import DiskClaims
 from metaspo.cache.errors import explained
+from metaspo.cache.key import KEY
 from metaspo.cache.maintenance import FORMAT, Row, read_row
 from metaspo.cache.writer import Before, Items
 
 ANSWERS = f"answers-{FORMAT}"
 DRAFT = "draft-"
 DRAFT_LIVES = 600.0  # seconds, machines' clocks differing: it is written and linked in one go
-_KEY = late_pattern("[0-9a-f]{64}")
 
 
 class FileStore(BatchedStore):
@@ -70,7 +69,7 @@ class FileMaintenance:
         """All rows in the order of their keys."""
         with explained(self._folder):
             for path in self._paths():
-                if not _KEY.fullmatch(path.name):
+                if not KEY.fullmatch(path.name):
                     yield Row(str(path), "", 0, None, "its name is not 64 hexadecimal digits")
                 elif (record := _read(path)) is not None:  # else it was removed just now
                     yield read_row(str(path), path.name, record)

@@ -24,9 +24,13 @@ from typing import NoReturn
 import orjson
 
 from metaspo.backends import Request
+from metaspo.backends.late_patterns import late_pattern
 
 KEY_VERSION = 1
 """Part of every key: raised when the canonical text of any request changes, so that old entries are never mistaken."""
+
+KEY = late_pattern("[0-9a-f]{64}")
+"""What every key looks like."""
 
 REMEMBERED = 2_000
 """Characters of the longest JSON text that is remembered with its canonical form: an image is not."""

@@ -5,16 +5,14 @@ from typing import Any, TypeVar
 
 import redis
 
-from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.database import batched
+from metaspo.cache.key import KEY
 from metaspo.cache.maintenance import Row, read_row
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_server import PATIENCE, check_safe, eviction, explained
 from metaspo.cache.redis_store import KEYS_PER_COMMAND, PREFIX
 
 T = TypeVar("T")
-
-_KEY = late_pattern("[0-9a-f]{64}")
 
 
 class RedisMaintenance:
@@ -84,7 +82,7 @@ class RedisMaintenance:
 def _row(name: bytes, record: object) -> Row:
     row_id = name.decode("latin-1")
     key = row_id.removeprefix(PREFIX)
-    if not _KEY.fullmatch(key):
+    if not KEY.fullmatch(key):
         return Row(row_id, "", 0, None, "its key is not 64 hexadecimal digits")
     if not isinstance(record, bytes):
         return Row(row_id, key, 0, None, "its value is no string")

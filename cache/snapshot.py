@@ -14,8 +14,8 @@ from typing import BinaryIO
 import zstandard
 
 from metaspo.backends.chat_reply import whole_reason
-from metaspo.backends.late_patterns import late_pattern
 from metaspo.cache.base import Entry, StoreError
+from metaspo.cache.key import KEY
 from metaspo.cache.maintenance import Maintained, Row
 from metaspo.cache.record import BadRecord, dump_json, encode_entry, entry_from_dict, entry_to_dict, load_json
 
@@ -28,7 +28,6 @@ _LONGEST_CALL = 1e7  # seconds
 _LATEST = 1e11  # seconds since 1970
 _PIECE = 2**10
 """Bytes unpacked at a time: even a file made to burst becomes 32 MiB of them at most."""
-_KEY = late_pattern("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +168,7 @@ def _from_line(content: object) -> tuple[str, Entry]:
     fields = dict(content) if isinstance(content, dict) else {}
     key = fields.pop("key", None)
     entry = entry_from_dict(fields)
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not KEY.fullmatch(key):
         raise BadRecord("its key is not 64 hexadecimal digits")
     if (impossible := _impossible(entry)) is not None:
         raise BadRecord(impossible)
