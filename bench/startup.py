@@ -25,8 +25,7 @@ from metaspo.bench.report import Report, Row
 TURNS: Final = 5
 AIM: Final = 0.35  # seconds of CPU
 POLL: Final = 0.5  # seconds between two looks at a process that has asked nothing yet
-PYTHON: Final = (sys.executable,)
-METASPO: Final = ("-P", "-m", "metaspo")
+METASPO: Final = (sys.executable, "-P", "-m", "metaspo")
 EMPTY, LIBRARIES = "python -c pass", "import aiohttp, orjson, diskcache"
 ENDING: Final = (  # in a folder of a run that has finished
     "--version",
@@ -53,9 +52,9 @@ class _Folder:
     path: Path
     environment: Mapping[str, str]
 
-    def run(self, arguments: Sequence[str]) -> Timing:
+    def run(self, command: Sequence[str]) -> Timing:
         """One process to its end. Raises `subprocess.CalledProcessError` for any other status than 0."""
-        wall, process = time.perf_counter(), self._process(arguments)
+        wall, process = time.perf_counter(), self._process(command)
         timing = _end(process, wall)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, process.args)
@@ -77,10 +76,10 @@ class _Folder:
                 process.kill()
             return _end(process, wall)
 
-    def _process(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def _process(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         nowhere = subprocess.DEVNULL
         return subprocess.Popen(  # noqa: S603 - our own words
-            (*PYTHON, *arguments),
+            command,
             cwd=self.path,
             env=dict(self.environment),
             stdin=nowhere,
@@ -103,8 +102,8 @@ def measure_startup(*, helps: Sequence[str] = (), turns: int = TURNS, only: Sequ
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as name:
         folder = _finished(Path(name))
         contenders: dict[str, Callable[[], Timing]] = {
-            EMPTY: lambda: folder.run(["-P", "-c", "pass"]),
-            LIBRARIES: lambda: folder.run(["-P", "-c", LIBRARIES]),
+            EMPTY: lambda: folder.run([sys.executable, "-P", "-c", "pass"]),
+            LIBRARIES: lambda: folder.run([sys.executable, "-P", "-c", LIBRARIES]),
         }
         for command in (*ENDING, "--help", *(f"{command} --help" for command in helps), *ASKING):
             if not only or command.startswith(tuple(only)):
