@@ -192,8 +192,7 @@ def _errors(texts: Texts, task: TaskView, level: Level) -> str:
     labels = Counter(answer for example in task.train for answer in set(example.answers))
     counts = []
     for (right, read), count in kinds.most_common(COUNTED):
-        said = texts.text(level, "unreadable", {}) if read is None else read
-        slots = {"right": right, "read": said, "count": str(count), "all": str(labels[right])}
+        slots = {"right": right, "read": _read_as(texts, read, level), "count": str(count), "all": str(labels[right])}
         counts.append(texts.text(level, "worth_less" if read == right else "error", slots))
     return texts.text(level, "errors", {"counts": "\n".join(counts)}) if counts else texts.text(level, "no_errors", {})
 
@@ -204,8 +203,8 @@ def _kind(failure: Failure) -> tuple[str, str | None]:
     return (read if read is not None and read in answers else answers[0]), read
 
 
-def _read_as(texts: Texts, failure: Failure, level: Level) -> str:
-    return failure.prediction if failure.prediction is not None else texts.text(level, "unreadable", {})
+def _read_as(texts: Texts, read: str | None, level: Level) -> str:
+    return texts.text(level, "unreadable", {}) if read is None else read
 
 
 def _by_task(
@@ -224,16 +223,20 @@ def _wrong(texts: Texts, failure: Failure, level: Level) -> str:
     slots = {
         "question": failure.example.asked,
         "response": failure.response.strip(),
-        "prediction": _read_as(texts, failure, level),
-        "answers": _answers(failure.example) or texts.text(level, "none_given", {}),
+        "prediction": _read_as(texts, failure.prediction, level),
+        "answers": _answers_told(texts, failure.example, level),
         "feedback": f"{texts.text(level, 'feedback', {'feedback': failure.feedback})}\n" if failure.feedback else "",
     }
     return texts.text(level, "wrong", slots)
 
 
 def _right(texts: Texts, example: Example, level: Level) -> str:
-    answers = _answers(example) or texts.text(level, "none_given", {})
-    return texts.text(level, "right", {"question": example.asked, "answers": answers})
+    slots = {"question": example.asked, "answers": _answers_told(texts, example, level)}
+    return texts.text(level, "right", slots)
+
+
+def _answers_told(texts: Texts, example: Example, level: Level) -> str:
+    return _answers(example) or texts.text(level, "none_given", {})
 
 
 def _answers(example: Example) -> str:
