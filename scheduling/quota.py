@@ -194,18 +194,19 @@ class Quota:
             return
         if charged and remaining >= self._fullest:
             self._fullest, self._fullest_amount = remaining, charged / self.charge
+        told = Heard(at, remaining, taken_then)
         if self._charge_varies:
-            self._learn_charge(Heard(at, remaining, taken_then) if charged else None, charged, limit)
+            self._learn_charge(told if charged else None, charged, limit)
         if shared:
             return
         if self._told is None or at >= self._told.at:
-            self._told = Heard(at, remaining, taken_then)
+            self._told = told
         most = _burst(limit)
         spare = min(self._fullest * SPARE, most)
         bucket.burst = min(most, max(self._fullest, 1.0)) + spare
         bucket.take(self._spare - spare, now)
         self._spare = spare
-        bucket.lower_to(self._left(Heard(at, remaining, taken_then), limit, now), now)
+        bucket.lower_to(self._left(told, limit, now), now)
 
     def count_otherwise(self, now: float) -> None:
         """What is reserved from now on is counted in another way."""
