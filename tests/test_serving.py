@@ -490,7 +490,7 @@ def test_a_run_s_config_serves_its_models_and_opens_a_client(tmp_path: Path, mon
 
 
 async def test_who_sends_half_a_body_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaspo.serving.server.IDLE", 0.0)
+    monkeypatch.setattr("metaspo.serving.bodies.IDLE", 0.0)
     head, body = await _half_a_body(tmp_path, key="sk-alice-secret")
     assert head.startswith("HTTP/1.1 408 ")
     assert "connection: close" in head.lower()
