@@ -21,6 +21,7 @@ from typing import Final
 from metaspo.bench.measure import Timing, spread
 from metaspo.bench.overhead import fast_server
 from metaspo.bench.report import Report, Row
+from metaspo.engine.errors import ConfigError
 
 TURNS: Final = 5
 AIM: Final = 0.35  # seconds of CPU
@@ -97,15 +98,18 @@ def _end(process: "subprocess.Popen[bytes]", wall: float) -> Timing:
 def measure_startup(*, helps: Sequence[str] = (), turns: int = TURNS, only: Sequence[str] = ()) -> Report:
     """Commands that end, the help of all and of those named, and those that ask; `only` those that begin so.
 
-    The first turn, in which code is compiled, is not counted.
+    The first turn, in which code is compiled, is not counted. Raises `ConfigError` for one with which none begins.
     """
+    commands = (*ENDING, "--help", *(f"{command} --help" for command in helps), *ASKING)
+    if unknown := [words for words in only if not any(command.startswith(words) for command in commands)]:
+        raise ConfigError(f"--command {unknown[0]!r}: no command that is measured begins so")
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as name:
         folder = _finished(Path(name))
         contenders: dict[str, Callable[[], Timing]] = {
             EMPTY: lambda: folder.run([sys.executable, "-P", "-c", "pass"]),
             LIBRARIES: lambda: folder.run([sys.executable, "-P", "-c", LIBRARIES]),
         }
-        for command in (*ENDING, "--help", *(f"{command} --help" for command in helps), *ASKING):
+        for command in commands:
             if not only or command.startswith(tuple(only)):
                 contenders[_name(command)] = _contender(folder, command)
         timings: dict[str, list[Timing]] = {name: [] for name in contenders}

@@ -178,7 +178,9 @@ def startup(
 
     Takes two minutes or three.
     """
-    show(bench.measure_startup(helps=tuple(COMMANDS), turns=turns, only=command or ()), json=json)
+    with exit_on_user_error():
+        report = bench.measure_startup(helps=tuple(COMMANDS), turns=turns, only=command or ())
+    show(report, json=json)
 
 
 @bench_app.command()

@@ -48,7 +48,7 @@ from metaspo.bench.schedules import one_by_one, with_barriers
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel
 from metaspo.bench.work import work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
-from metaspo.engine import count_calls
+from metaspo.engine import ConfigError, count_calls
 from metaspo.scheduling import Gateway
 from metaspo.scheduling.gateway import BATCH_WINDOW
 
@@ -158,6 +158,8 @@ def test_start_up_takes_more_than_an_empty_python_and_is_measured_to_the_first_r
     assert all(other > empty > 0 for other in others)
     with pytest.raises(subprocess.CalledProcessError):
         measure_startup(helps=("runs none",), turns=1, only=("runs none",))
+    with pytest.raises(ConfigError, match="'nope': no command"):
+        measure_startup(turns=1, only=("runs", "nope"))
 
 
 @pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case.name)
