@@ -20,6 +20,7 @@ from metaspo.engine.journal.events import (
     Kept,
     Level,
     Optimism,
+    OptimizerAnswered,
     Proposal,
     Rejected,
     Score,
@@ -389,6 +390,20 @@ def test_a_selection_read_from_a_file_is_the_one_that_was_written() -> None:
     view = RunView.of([Select(address="iter=1/inner/task=a", kept=(kept,))])
     again = Select(address="iter=1/inner/task=a", kept=[kept])
     assert not view.history.contradicts(again, Address.parse(again.address))
+
+
+def test_a_session_that_graded_otherwise_than_those_before_is_told_once() -> None:
+    """What came before belongs to other scores; what comes after counts as in a run of that session alone."""
+    before: list[Event] = [Start.now(name="r", seed=0), Score(address="init/task=a", task="a", score=0.25)]
+    session: list[Event] = [
+        Start.now(name="r", seed=0),
+        Score(address="init/task=a", task="a", score=0.75),
+        OptimizerAnswered(address="iter=1/outer/cand=1", step="analyze", attempts=1, text="It is too short."),
+        Proposal(address="iter=1/outer/cand=1", system="new"),
+    ]
+    view, alone = RunView.of([*before, *session], texts=True), RunView.of(session, texts=True)
+    assert view.history.points({}) == alone.history.points({})
+    assert [proposal.steps for proposal in view.history.proposals(FIRST)] == [(("analyze", "It is too short."),)]
 
 
 def test_half_a_surrogate_pair_is_mended_in_a_file_of_json(tmp_path: Path) -> None:

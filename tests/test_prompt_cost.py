@@ -57,6 +57,11 @@ def test_what_is_not_known_of_the_cost_is_not_told() -> None:
     assert cost_sentence(both) == "A question with its prompts has 100 tokens, 100 before."
 
 
+def test_a_row_has_the_cost_of_the_side_that_knows_it() -> None:
+    (row,) = task_rows([replace(score_of(), stage="before"), score_of(Usage(100, 10), prices=None)])
+    assert (row.prompt_tokens, row.answer_tokens, row.dollars_per_thousand) == ((100,), (10,), ())
+
+
 def test_the_sentence_is_of_the_mean_over_tasks() -> None:
     rows = [
         TaskRow(task=name, role="source", metric="accuracy", prompt_tokens=tokens, dollars_per_thousand=dollars)

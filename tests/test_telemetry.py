@@ -162,6 +162,21 @@ def exported(spans: float) -> tuple[OpenTelemetry, InMemorySpanExporter, InMemor
     )
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://gpu:8000/v1", {"server.address": "gpu", "server.port": 8000}),
+        ("https://api.example/v1", {"server.address": "api.example"}),
+        ("vllm", {}),
+    ],
+)
+def test_a_span_says_of_a_server_what_its_address_says(endpoint: str, said: dict[str, object]) -> None:
+    observer, exporter, _ = exported(1.0)
+    observer(CallRecord("base", "failed", "0f" * 32, ask(1), endpoint=endpoint))
+    (span,) = exporter.get_finished_spans()
+    assert {name: value for name, value in (span.attributes or {}).items() if name.startswith("server.")} == said
+
+
 def counted(reader: InMemoryMetricReader) -> dict[tuple[str, str, str], Any]:
     """Values by metric, status and type of token."""
     data = reader.get_metrics_data()
