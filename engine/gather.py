@@ -1,6 +1,5 @@
 """Run coroutines side by side and collect their results by position."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -41,6 +40,8 @@ async def gather_many(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     Cancelled, they are so again at every turn until they have ended, whatever they do with it; of several failures the
     first by position is raised.
     """
+    import asyncio  # what only plans a run never gathers
+
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         if tasks:

@@ -1,4 +1,4 @@
-"""Dollars as they are added up and shown."""
+"""Dollars as they are added up and shown, and numbers as tables show them."""
 
 from collections.abc import Iterable
 
@@ -15,3 +15,8 @@ def total(dollars: Iterable[float | None]) -> float | None:
     each = list(dollars)
     known = [amount for amount in each if amount is not None]
     return sum(known) if len(known) == len(each) else None
+
+
+def whole(number: float | None) -> str:
+    """A number without decimals; "–" for none."""
+    return "–" if number is None else f"{number:,.0f}"

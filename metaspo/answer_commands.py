@@ -18,7 +18,6 @@ from metaspo.parameters import RUNS, Json, LatestRun, NamedArguments, RunsFolder
 from metaspo.running import run_async
 
 SHOWN = 5  # examples a task, unless all are asked for
-HEAD, TAIL = 200, 120  # characters of a long text
 COLOURS = {"worse": "red", "not right": "yellow", "better": "green", "right": "dim", "unknown": "dim"}
 
 NONE_WANTED: dict[Wanted, str] = {
@@ -116,7 +115,7 @@ def _block(each: AnsweredExample, *, everything: bool) -> Table:
     table.add_column(style="dim", width=11)
     table.add_column(overflow="fold")
     table.add_row(Text(each.change, style=COLOURS[each.change]), Text(each.example.where, style="dim"))
-    cut = str if everything else excerpt
+    cut = str if everything else tables.excerpt
     table.add_row(" question", Text(cut(each.example.question)))
     if expected := expected_of(each.example):
         table.add_row(" expected", Text(expected))
@@ -134,9 +133,3 @@ def _answer(outcome: Outcome | None, text: str) -> Text:
     partly = f" ({outcome.grade:.2f})" if 0 < outcome.grade < 1 else ""
     cited = "" if text.strip() == outcome.prediction else f"  ← {text}"
     return Text.assemble((read + partly, style), cited)
-
-
-def excerpt(text: str) -> str:
-    """The beginning and the end of a long text."""
-    left_out = len(text) - HEAD - TAIL
-    return text if left_out < HEAD else f"{text[:HEAD]} … ({left_out:,} characters) … {text[-TAIL:]}"

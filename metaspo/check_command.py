@@ -7,7 +7,6 @@ from rich.table import Table
 from rich.text import Text
 
 from metaspo import tables
-from metaspo.answer_commands import excerpt
 from metaspo.backends import LimitHints
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_warning
 from metaspo.engine import prepare
@@ -96,10 +95,10 @@ def _print_task(console: Console, task: TaskCheck) -> None:
     table.add_column(style="dim", width=11)
     table.add_column(overflow="fold")
     for message in task.messages:
-        table.add_row(f" {message.role}", Text(excerpt(message.content)))
+        table.add_row(f" {message.role}", Text(tables.excerpt(message.content)))
     if expected := expected_of(task.example):
         table.add_row(" expected", Text(expected))
-    table.add_row(" answer", Text(excerpt(task.outcome.text)))
+    table.add_row(" answer", Text(tables.excerpt(task.outcome.text)))
     table.add_row(" read as", Text(read_as(task.outcome) + _worth(task.outcome.grade)))
     console.print(table, soft_wrap=False)
 

@@ -17,6 +17,7 @@ from metaspo.overrides import parse_overrides
 from metaspo.parameters import RUNS, Config, Json, NamedArguments, Quiet, RunsFolder, Sets
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
+from metaspo.score_tables import print_evaluation
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -61,7 +62,7 @@ def evaluate_command(
     if json:
         tables.print_json(out, report.as_json())
     else:
-        tables.print_evaluation(out, report)
+        print_evaluation(out, report)
     if not any(row.score is not None for row in report.scores):
         say_error("nothing could be scored: " + ("; ".join(row.unanswered for row in report.scores) or "no examples"))
         say_how_to_go_on()

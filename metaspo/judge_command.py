@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from metaspo import tables
-from metaspo.answer_commands import excerpt
 from metaspo.console import err, exit_on_user_error, out, say_warning
 from metaspo.engine import prepare
 from metaspo.engine.check.labelled import RESPONSE, SCORE, JudgeReport, judge_labelled
@@ -92,11 +91,11 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
         for each, outcome in apart:
             cells = (
                 each.example.where,
-                excerpt(each.response),
+                tables.excerpt(each.response),
                 on_scale(judge, each.score),
                 on_scale(judge, outcome.grade or 0.0),
             )
-            table.add_row(*map(escape, (*cells, excerpt(outcome.feedback))))
+            table.add_row(*map(escape, (*cells, tables.excerpt(outcome.feedback))))
         console.print(table)
     use = report.usage.total
     tables.say(

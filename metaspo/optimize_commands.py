@@ -12,17 +12,14 @@ from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, s
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
 from metaspo.engine.config.calls import inner_proposer
 from metaspo.engine.config.load import with_overrides
-from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.runs.stored import run_data
 from metaspo.engine.strategies import outer_strategy
 from metaspo.overrides import all_overrides
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
 from metaspo.plan_tables import endless
 from metaspo.progress import ProgressDisplay
-from metaspo.run_tables import print_report, print_run
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
-from metaspo.watch_commands import watched
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -67,6 +64,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Optimize a system prompt against a real model on this machine: no API key, no GPU."""
+    from metaspo.engine.demo import DEMO_FOLDER, demo_config
+
     with exit_on_user_error():
         config = with_overrides(demo_config(small=small), {"base.model": model, "seed": seed})
         prepared = prepare(config, data_folder=DEMO_FOLDER)
@@ -93,8 +92,12 @@ def _optimize(prepared: list[Prepared], *, json: bool, quiet: bool, web: bool = 
             warn=display.warn,
         )
         if web:
+            from metaspo.watch_commands import watched
+
             running = watched(running, prepared, port=port)
         reports = run_async(running)
+    from metaspo.run_tables import print_report  # when there is something to print: the first calls wait for nothing
+
     finished = [report for report in reports if isinstance(report, RunReport)]
     if json:
         tables.print_json(out, [report_data(report) for report in finished])
@@ -109,6 +112,7 @@ def _optimize_on(
 ) -> None:
     """Optimize on the nodes of a cluster, and tell what came back."""
     from metaspo.cluster_commands import runs_on  # with all that studies need
+    from metaspo.run_tables import print_run
 
     faults = runs_on(address, prepared, configs, options, quiet=quiet)
     done = [item.directory for item, fault in zip(prepared, faults, strict=True) if item.directory and not fault]

@@ -27,7 +27,8 @@ from metaspo.engine.runs.stored import (
 )
 from metaspo.engine.runs.summary import USE_COLUMNS, RunSummary
 from metaspo.engine.statistics import Interval
-from metaspo.tables import OF_SCORES, fitting, from_cache, make_table, say
+from metaspo.score_tables import OF_SCORES, from_cache
+from metaspo.tables import fitting, make_table, say
 from metaspo.whole_table import WholeTable
 
 SCREEN = 23  # lines of the first screen: 24, less that of the shell's prompt

@@ -12,13 +12,10 @@ from rich.text import Text
 
 from metaspo.backends.printable import escaped
 from metaspo.console import HarmlessConsole
-from metaspo.engine import EvaluationReport
-from metaspo.engine.evaluation.test_score import OF_COST, SCORE_COLUMNS, cut_off
-from metaspo.engine.money import show_dollars
-from metaspo.scheduling.statistics import LaneUse
 from metaspo.whole_table import WholeTable
 
 Data = dict[str, Any]
+HEAD, TAIL = 200, 120  # characters of a long text
 TEXT_COLUMNS = (
     "role",
     "method",
@@ -35,7 +32,6 @@ TEXT_COLUMNS = (
     "endpoint",
     "limits",
 )
-OF_SCORES = "malformed: answers in another form than asked for, scored as wrong. failed: no answer, in no score."
 
 
 def print_json(out: HarmlessConsole, data: object) -> None:
@@ -52,35 +48,6 @@ def print_json(out: HarmlessConsole, data: object) -> None:
 def say(console: Console, text: str, *, style: str = "") -> None:
     """A sentence: wrapped at words on a terminal, one line elsewhere, for programs that look for it."""
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
-
-
-def from_cache(use: LaneUse | None, table: str) -> str:
-    """What to do about a model's bad answers where none is new; "" where some are."""
-    answers = use.hits + use.joined if use and not use.calls else 0
-    if not answers:
-        return ""
-    return f"All {answers:,} answers came from the cache; another `revision` in [{table}] asks again."
-
-
-def print_evaluation(out: Console, report: EvaluationReport) -> None:
-    """Scores of given prompts."""
-    columns = [column for column in SCORE_COLUMNS if column not in ("stage", "prompt")]
-    texts = [{column: SCORE_COLUMNS[column](row) for column in columns} for row in report.scores]
-    out.print(fitting(out, "scores (95% intervals)", columns, texts, drop=OF_COST))
-    out.print(OF_SCORES, style="dim", highlight=False)
-    for row in report.scores:
-        if row.unanswered:
-            out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}", highlight=False, markup=False)
-    if warning := cut_off(report.scores):
-        say(out, f"warning: {warning}.", style="yellow")
-    use = report.usage.total
-    if not use.calls and 2 * sum(row.malformed for row in report.scores) > sum(row.examples for row in report.scores):
-        say(out, from_cache(use, "base"))
-    out.print(
-        f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
-        f"{show_dollars(use.dollars, unpriced=use.unpriced)}, {report.seconds:.1f} s",
-        highlight=False,
-    )
 
 
 def fitting(
@@ -109,3 +76,9 @@ def make_table(title: str | None, *columns: str) -> WholeTable:
         text = not number or column in TEXT_COLUMNS
         table.add_column(column, justify="left" if text else "right", overflow="fold")
     return table
+
+
+def excerpt(text: str) -> str:
+    """The beginning and the end of a long text."""
+    left_out = len(text) - HEAD - TAIL
+    return text if left_out < HEAD else f"{text[:HEAD]} … ({left_out:,} characters) … {text[-TAIL:]}"

@@ -23,7 +23,7 @@ from metaspo.engine.domains import (
 )
 from metaspo.engine.domains.survey import survey
 from metaspo.engine.errors import resolve_path
-from metaspo.engine.evaluation.test_score import whole
+from metaspo.engine.money import whole
 from metaspo.parameters import Json
 
 INSTALL = "pip install 'metaspo[data]'"

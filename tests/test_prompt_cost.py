@@ -23,7 +23,7 @@ from metaspo.engine.tasks import Example
 from metaspo.engine.tasks.programs import Call
 from metaspo.run_tables import print_run
 from metaspo.scheduling import Prices
-from metaspo.tables import print_evaluation
+from metaspo.score_tables import print_evaluation
 
 PRICES = Prices(input=2.0, cached=0.5, output=10.0)
 TASK = make_task("a", test=3)

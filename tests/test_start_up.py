@@ -42,9 +42,9 @@ def test_importing_metaspo_imports_no_library(tmp_path: Path) -> None:
         ("--help", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "email", "dotenv"}),
         ("--version", CALLS | NUMBERS | STORES | LOOPS | {"pydantic", "structlog", "dotenv"}),
         ("runs", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
-        ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"structlog"}),
+        ("plan metaspo.toml", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
         ("show", CALLS | NUMBERS | STORES | LOOPS | {"structlog", "dotenv"}),
-        ("tasks", CALLS | NUMBERS | STORES | {"structlog"}),
+        ("tasks", CALLS | NUMBERS | STORES | {"asyncio", "ssl", "structlog"}),
         ("answers", CALLS | NUMBERS | {"structlog"}),
         ("export", CALLS | NUMBERS | {"structlog"}),
         ("cache info", CALLS | NUMBERS | {"structlog"}),
@@ -83,11 +83,24 @@ def test_the_help_of_no_command_imports_what_calls_pages_or_benchmarks_need(tmp_
     assert there == {"metaspo.bench.defaults", "metaspo.bench.report"}
 
 
+def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
+    """Nothing has run: records that are made as Python begins take half a millisecond each."""
+    loaded_by("init .", tmp_path)
+    code = "sys.argv = ['metaspo', 'plan', 'metaspo.toml']\nfrom metaspo.cli import main\nmain()"
+    modules = modules_of(code, tmp_path)
+    assert "metaspo.engine.config.plan" in modules
+    spared = ("metaspo.engine.journal.events", "metaspo.engine.statistics", "metaspo.engine.optimize")
+    spared += ("metaspo.engine.evaluation", "metaspo.backends.http_errors", "metaspo.engine.runs.stored")
+    assert [name for name in modules if name.startswith(spared)] == []
+
+
 def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: Path) -> None:
     code = "sys.argv = ['metaspo', 'optimize', 'no.toml']\nfrom metaspo.cli import main\nmain()"
     modules = modules_of(code, tmp_path)
     assert "metaspo.engine.runs.execute" in modules
     spared = ("metaspo.engine.studies", "metaspo.engine.cluster", "metaspo.engine.watch", "aiohttp.web")
+    spared += ("metaspo.engine.track.follow", "metaspo.engine.exchange", "metaspo.engine.demo", "metaspo.run_tables")
+    spared += ("metaspo.engine.strategies.ape", "metaspo.backends.gguf_tokens")
     assert [name for name in modules if name.startswith(spared)] == []
 
 

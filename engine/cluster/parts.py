@@ -14,7 +14,7 @@ from pathlib import Path
 from metaspo.cache import folder_of
 from metaspo.engine.cluster.node import Outcome, Part
 from metaspo.engine.errors import ConfigError
-from metaspo.engine.journal.journal import stopping_at_faults
+from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.engine.runs.directory import PRIVATE, RunDirectory
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.scheduling import Budget, RunStopped

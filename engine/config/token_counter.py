@@ -5,7 +5,6 @@ from pathlib import Path
 from anyio import to_thread
 
 from metaspo.backends import fetch_model
-from metaspo.backends.gguf_tokens import tokenizer_in
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.tokens import FILE, KEY, tokenizer_file
 from metaspo.engine.config.wording import CountTokens
@@ -26,6 +25,8 @@ async def open_counter(table: ModelTable) -> CountTokens:
 
 
 def _of_gguf(path: Path) -> CountTokens:
+    from metaspo.backends.gguf_tokens import tokenizer_in
+
     tokenizer = tokenizer_in(path)
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from metaspo.backends import Usage
 from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.money import whole
 from metaspo.engine.statistics import Interval, Labels, SplitGrades, score_interval
 from metaspo.engine.tasks import MacroF1, TaskRole
 
@@ -71,11 +72,6 @@ def percent(score: float | None, interval: Interval | None) -> str:
     if score is None:
         return "–"
     return f"{score:.1%}" + (f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})" if interval else "")
-
-
-def whole(number: float | None) -> str:
-    """A number without decimals; "–" for none."""
-    return "–" if number is None else f"{number:,.0f}"
 
 
 def dollars(amount: float | None) -> str:

@@ -7,7 +7,6 @@ says its selections once more.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -15,7 +14,8 @@ import orjson
 
 from metaspo.backends.loose_json import mended
 from metaspo.engine.journal.events import Event, Select, event_of
-from metaspo.scheduling import Cost, RunStopped
+from metaspo.engine.journal.faults import stopping_at_faults
+from metaspo.scheduling import Cost
 
 CHUNK = 1 << 18  # bytes read at once: some thousand lines
 
@@ -53,15 +53,6 @@ class FileJournal:
     def close(self) -> None:
         """Close the file; idempotent."""
         self._file.close()
-
-
-@contextmanager
-def stopping_at_faults(path: Path) -> Iterator[None]:
-    """Turn a fault of the file system into a `RunStopped` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise RunStopped(f"{path} cannot be written: {error.strerror}. See to its disk, or set `runs`.") from error
 
 
 def _encoded(line: dict[str, Any]) -> bytes:

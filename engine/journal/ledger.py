@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metaspo.engine.journal.events import Spent
-from metaspo.engine.journal.journal import stopping_at_faults
+from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

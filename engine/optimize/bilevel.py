@@ -17,7 +17,6 @@ from metaspo.engine.evaluation.test_score import TestScore
 from metaspo.engine.gather import both, gather
 from metaspo.engine.journal import events
 from metaspo.engine.optimize.early_stop import EarlyStop
-from metaspo.engine.optimize.induced import induce
 from metaspo.engine.optimize.inner import inner_loop
 from metaspo.engine.optimize.outer import outer_loop
 from metaspo.engine.optimize.result import GuardScore, RunResult
@@ -185,6 +184,8 @@ async def _plain(context: RunContext, first: Scorecard, position: int) -> tuple[
         return ()
     if table.under != "induced":
         return (first,)
+    from metaspo.engine.optimize.induced import induce  # with the strategy that it is from
+
     prompts = await induce(context, task, above="induced", position=position, count=table.induced)
     cards = await gather(
         score(

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 from pydantic_core import to_jsonable_python
@@ -32,13 +32,15 @@ from metaspo.backends.loose_json import mended
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.toml import as_toml
 from metaspo.engine.errors import RunDirectoryError
-from metaspo.engine.journal.journal import stopping_at_faults
-from metaspo.engine.optimize.result import RunResult
+from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.engine.project import file_name
 from metaspo.engine.runs.identity import fingerprint
 from metaspo.engine.runs.old_identity import old_fingerprint
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import Task
+
+if TYPE_CHECKING:
+    from metaspo.engine.optimize.result import RunResult
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
@@ -166,7 +168,7 @@ class RunDirectory:
                 return shlex.join(("metaspo", "optimize", file, *sets))
         return ""
 
-    def write_result(self, result: RunResult) -> None:
+    def write_result(self, result: "RunResult") -> None:
         """Write the result and the prompts."""
         write_json(self.result, result.as_json())
         with stopping_at_faults(self.prompts):

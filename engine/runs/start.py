@@ -8,8 +8,6 @@ from typing import Final
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError, PromptError, RunDirectoryError
 from metaspo.engine.prompts import check_user_prompt
-from metaspo.engine.runs.directory import find_run
-from metaspo.engine.runs.stored import read_result
 from metaspo.engine.tasks import TaskSpec
 
 
@@ -55,6 +53,9 @@ def with_start(config: RunConfig, *, base: Path, source: str) -> tuple[RunConfig
     """
     if not config.start:
         return config, NO_RUN
+    from metaspo.engine.runs.directory import find_run
+    from metaspo.engine.runs.stored import read_result  # what a run leaves is much to know
+
     try:
         run = find_run(config.start, base=base)
         if run.name not in (config.start, Path(config.start).name):

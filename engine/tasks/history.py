@@ -6,7 +6,6 @@ from typing import Final
 import orjson
 
 from metaspo.backends import Message
-from metaspo.backends.chat_request import read_message
 from metaspo.engine.tasks.cells import Row, column_of
 from metaspo.engine.tasks.errors import TaskError
 
@@ -46,6 +45,8 @@ def _message(turn: object, where: str) -> Message:
         raise TaskError(
             f'{where}, is no message: write {{"role": "user", "content": "…"}}, with the role {", ".join(ROLES)}'
         )
+    from metaspo.backends.chat_request import read_message  # few tasks have turns, and it knows all a server may say
+
     try:
         return read_message({name: value for name, value in turn.items() if value is not None})
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Judges: a model grades an answer by a rubric, for itself or beside another answer."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
@@ -125,6 +124,8 @@ class Judge:
 
     async def _verdicts(self, texts: Sequence[str], call: Ask) -> list[Verdict]:
         """What the judge says to each text, `repeats` times, text by text."""
+        from asyncio import gather  # which lists of tasks and plans need not
+
         options = self._options(self.form)
         asked = [text for text in texts for _ in range(self.repeats)]
 
@@ -136,7 +137,7 @@ class Judge:
                 return refused
 
         answers = []
-        for answer in await asyncio.gather(*map(ask, asked)):
+        for answer in await gather(*map(ask, asked)):
             if isinstance(answer, RequestRejected):  # of several the first by place: which came first is chance
                 raise answer
             answers.append(answer)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.lowlevel import current_token
@@ -14,8 +14,10 @@ from metaspo.engine.errors import ConfigError
 from metaspo.engine.journal.warn import Warn
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.prepare import Prepared
-from metaspo.engine.track.follow import Following
-from metaspo.engine.track.tracker import Ending, TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from metaspo.engine.track.follow import Following
+    from metaspo.engine.track.tracker import Ending, Tracker
 
 GRACE: Final = 30.0  # seconds that trackers get to be told the rest
 NOT_ITS_OWN: Final = {"tasks", "track", "telemetry", "cache", "runs", "name"}  # of a config, to a tracker
@@ -55,9 +57,12 @@ async def tracking(prepared: Prepared, warn: Warn) -> AsyncIterator[None]:
 
 
 def _follow(
-    trackers: Sequence[Tracker], prepared: Prepared, directory: RunDirectory, warn: Warn
-) -> dict[str, tuple[Following, anyio.Event]]:
+    trackers: "Sequence[Tracker]", prepared: Prepared, directory: RunDirectory, warn: Warn
+) -> "dict[str, tuple[Following, anyio.Event]]":
     """Start a thread for each tracker that tells it of the run; by name, with what says that it knows all."""
+    from metaspo.engine.track.follow import Following  # which few runs need
+    from metaspo.engine.track.tracker import TrackedRun
+
     run = TrackedRun(name=directory.name, config=flat(prepared.config), folder=directory.path)
     weights = {task.name: task.weight for task in prepared.tasks}
     sources = sum(task.role == "source" for task in prepared.tasks)
@@ -80,7 +85,7 @@ def _follow(
     return following
 
 
-def open_trackers(table: TrackTable, *, folder: Path) -> list[Tracker]:
+def open_trackers(table: TrackTable, *, folder: Path) -> "list[Tracker]":
     """Those that a table names; `folder` is where relative paths start. Raises `ConfigError`."""
     trackers: list[Tracker] = []
     try:
