@@ -10,10 +10,9 @@ import typer
 from metaspo import tables
 from metaspo.console import ExitCode, err, exit_on_user_error, out, say_error, say_how_to_go_on, say_warning
 from metaspo.engine import ConfigError, Prepared, RunReport, optimize_many, plan_run, prepare, report_data
-from metaspo.engine.config.calls import inner_proposer
+from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.load import with_overrides
 from metaspo.engine.runs.stored import run_data
-from metaspo.engine.strategies import outer_strategy
 from metaspo.overrides import all_overrides
 from metaspo.parameters import Calls, Configs, Json, NamedArguments, On, Port, Quiet, Sets
 from metaspo.plan_tables import endless
@@ -153,6 +152,6 @@ def _print_start(prepared: Prepared) -> None:
     where = f", kept in {prepared.directory.path}" if prepared.directory else ""
     tables.say(err, f"{config.name}: {tasks}, base model {config.base.model}, optimizer {optimizer}{judge}{where}")
     tables.say(err, f"  user prompts: {inner_proposer(config.inner).describe()}")
-    tables.say(err, f"  system prompt: {outer_strategy(config.outer.strategy, config.outer.options).describe()}")
+    tables.say(err, f"  system prompt: {outer_proposer(config.outer).describe()}")
     if prepared.start.run:
         tables.say(err, f"  {prepared.start.sentence}")

@@ -289,7 +289,7 @@ class Oracle:
             return True
         gained = fsum(weights[name] * gains[name] for name in others) / fsum(weights[name] for name in others)
         lost = fsum(weights[name] * (kept[name][0].score - new[name][0].score) for name in weights)
-        return round(gained - lost / fsum(weights.values()), 9) > 0
+        return round(gained - lost / fsum(weights.values()) - self.config.outer.shared_margin / 100, 9) > 0
 
     def system_rank(self, system: str, nodes: Kept) -> tuple[float, int]:
         """The best first, less what its length costs; of equals the shorter where ties go so."""
@@ -421,8 +421,20 @@ class Oracle:
         return self.ask(f"{address}/prompt={name}/generate", told("generate"), read)
 
     def propose_system(self, kept: Kept, system: str, address: str) -> str | None:
-        """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
+        """From a first one as often as the config says, else once; a pass that brings none leaves what is there."""
         rng = rng_at(self.config.seed, address)
+        prompt = self.system_from(kept, system, address, rng)
+        passes = self.config.outer.first_passes
+        if system in (self.config.system_prompt, *self.config.system_prompts):
+            for number in range(2, passes + 1):
+                again = None if prompt is None else self.system_from(kept, prompt, address, rng, str(number))
+                if again is None:
+                    break
+                prompt = again
+        return prompt
+
+    def system_from(self, kept: Kept, system: str, address: str, rng: Random, part: str = "") -> str | None:
+        """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
         blocks = []
         for task in self.tasks:
             best = kept[task.name][0]
@@ -433,11 +445,12 @@ class Oracle:
         rng.shuffle(blocks)
         slots = {"system_prompt": system, "failures": "\n\n".join(blocks)}
         asked = ending_with(self.told_of(None), meta_messages("system", "analyze", slots))
-        analysis = self.ask(f"{address}/analyze", asked, read_analysis)
+        analysis = self.ask(f"{address}/analyze{part}", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        return self.write(f"{address}/generate", meta_messages("system", "generate", slots), read_system_prompt, None)
+        rewrite = meta_messages("system", "generate", slots)
+        return self.write(f"{address}/generate{part}", rewrite, read_system_prompt, None)
 
     def told_of(self, task: Task | None) -> str:
         """What whoever writes a user prompt of a task, or a system prompt, has to keep to."""

@@ -126,7 +126,15 @@ def outer_table(drawn: dict[str, Any]) -> dict[str, Any]:
     """What was drawn, as a config may have it."""
     table = {name: drawn[name] for name in drawn if name != "wording"}
     same = drawn["under"] in ("first", "induced")  # user prompts from round to round
-    return {**table, **drawn["wording"], "keep": drawn["keep"] if same else 1, "shared": drawn["shared"] and same}
+    shared = drawn["shared"] and same
+    margin = drawn["shared_margin"] if shared else 0.0
+    return {
+        **table,
+        **drawn["wording"],
+        "keep": drawn["keep"] if same else 1,
+        "shared": shared,
+        "shared_margin": margin,
+    }
 
 
 def with_allowed(sizes: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +165,8 @@ SIZES = st.fixed_dictionaries(
                 "induced": st.integers(1, 2),
                 "keep": st.integers(1, 3),
                 "shared": st.booleans(),
+                "shared_margin": st.sampled_from([0.0, 10.0]),
+                "first_passes": st.sampled_from([1, 1, 2, 3]),
                 "length_penalty": st.sampled_from([0.0, 0.0, 5.0, 100.0]),
                 "wording": WORDINGS,
             }
@@ -196,11 +206,12 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
-@pytest.mark.parametrize("keep", [1, 3])
-def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(keep: int) -> None:
+@pytest.mark.parametrize(("keep", "margin"), [(1, 0), (3, 0), (1, 20)])
+def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(keep: int, margin: int) -> None:
     passed_over, adopted = 0, 0
     for world in range(24):
-        outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True, "keep": keep}
+        outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True, "shared_margin": margin}
+        outer |= {"keep": keep, "first_passes": 1 + world % 2}
         config = make_config({"seed": world, "iterations": 3, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
         tasks = tasks_of(3)
         oracle = Oracle(config, list(tasks), World(world).answer)

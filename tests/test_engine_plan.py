@@ -96,6 +96,7 @@ def test_outer_loop_only_takes_the_papers_calls() -> None:
     [
         {},
         {"iterations": 1},
+        {"iterations": 1, "outer": {"candidates": 3, "first_passes": 3}},
         {"iterations": 0},
         {"inner": {"candidates": 0}, "iterations": 3},
         {"outer": {"candidates": 0}},

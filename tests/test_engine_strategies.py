@@ -1,6 +1,7 @@
 """Strategies: MetaSPO's own shows what it should; an installed package's plugs into either loop by its name."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from metaspo.engine.strategies import (
     outer_strategy,
 )
 from metaspo.engine.strategies.metaspo import FailureAnalysisInner, FailureAnalysisOuter
+from metaspo.engine.strategies.passes import InPasses
 from metaspo.engine.tasks import Example, Failure
 
 T = TypeVar("T")
@@ -157,6 +159,42 @@ async def test_an_outer_candidate_sees_failures_of_every_task_and_its_rewrite_on
     assert [len(shown(rewrite, task=task)) for task in "abc"] == [0, 0, 0]
     assert "ANALYSIS" in rewrite
     assert "SYSTEM" in rewrite
+
+
+async def test_a_first_system_prompt_is_rewritten_as_often_as_asked_and_any_other_once() -> None:
+    in_passes = InPasses(FailureAnalysisOuter(), 3)
+    assert in_passes.calls_optimizer == 6
+    first, later = Optimizer(), Optimizer()
+    assert await in_passes.propose(replace(outer_context(first, failures=(5, 1, 5)), is_first=True)) == "NEW"
+    steps = [f"{step}{number}" for number in ("", 2, 3) for step in ("analyze", "generate")]
+    assert [step for step, _ in first.asked] == steps
+    assert ["SYSTEM" in text for _, text in first.asked] == [True, True, False, False, False, False]
+    assert all(len(shown(text, task="a")) == 2 for step, text in first.asked if step.startswith("analyze"))
+    assert await in_passes.propose(outer_context(later, failures=(5, 1, 5))) == "NEW"
+    assert [step for step, _ in later.asked] == steps[:2]
+
+
+async def test_a_further_rewriting_that_brings_nothing_leaves_what_was_written() -> None:
+    class Tiring(Optimizer):
+        async def __call__(self, step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+            if step == self.tired:
+                raise NoProposal("tired")
+            return await super().__call__(step, messages, parse)
+
+        tired = "generate2"
+
+    ask = Tiring()
+    in_passes = InPasses(FailureAnalysisOuter(), 3)
+    assert await in_passes.propose(replace(outer_context(ask, failures=(5, 1, 5)), is_first=True)) == "NEW"
+    assert [step for step, _ in ask.asked] == ["analyze", "generate", "analyze2"]
+    ask.tired = "generate"
+    with pytest.raises(NoProposal, match="tired"):
+        await in_passes.propose(replace(outer_context(ask, failures=(5, 1, 5)), is_first=True))
+
+
+def test_searches_of_the_outer_loop_take_no_further_passes_and_say_so() -> None:
+    assert outer_strategy("opro", first_passes=2).describe() == outer_strategy("opro").describe()
+    assert "2 times" in outer_strategy("metaspo", first_passes=2).describe()
 
 
 async def test_failures_of_tasks_are_shuffled_together() -> None:

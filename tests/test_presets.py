@@ -45,6 +45,8 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
     assert not parse_config(raw(preset=PLUS, outer={"under": "kept"})).outer.shared
     with pytest.raises(ConfigError, match=r"outer.shared wants outer.under"):
         parse_config(raw(outer={"shared": True}))
+    with pytest.raises(ConfigError, match=r"outer.shared_margin .*: it wants outer.shared = true"):
+        parse_config(raw(outer={"shared_margin": 5}))
 
 
 def test_planning_for_calls_replaces_the_shape_of_a_config_and_nothing_else() -> None:
@@ -155,10 +157,24 @@ def test_who_does_not_pass_the_gate_is_asked_its_rows_only() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rows": 5}, {"outer": {"under": "first"}}, {"inner": {"gate": 2}}, {"outer": {"gate": 1}}, {"train_calls": 99}],
+    [
+        {"rows": 5},
+        {"outer": {"under": "first"}},
+        {"inner": {"gate": 2}},
+        {"outer": {"gate": 1}},
+        {"outer": {"first_passes": 2}},
+        {"train_calls": 99},
+    ],
 )
 def test_a_key_that_changes_the_result_changes_the_runs_name(changes: dict[str, Any]) -> None:
     assert fingerprint(parse_config(raw(**changes)), TASKS) != fingerprint(parse_config(raw()), TASKS)
+
+
+def test_how_much_a_gain_has_to_be_shared_changes_a_runs_name() -> None:
+    asked = {"under": "first", "shared": True}
+    prints = {fingerprint(parse_config(raw(outer={**asked, "shared_margin": margin})), TASKS) for margin in (0, 5, 10)}
+    assert len(prints) == 3
+    assert fingerprint(parse_config(raw(outer=asked)), TASKS) in prints
 
 
 def test_the_name_of_a_preset_alone_changes_no_runs_name() -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import Literal
 
-from metaspo.engine.config.schema import InnerTable, RunConfig
+from metaspo.engine.config.schema import InnerTable, OuterTable, RunConfig
 from metaspo.engine.strategies import CallBound, Proposer, RoundSize, inner_strategy, of_form, outer_strategy
 from metaspo.engine.tasks import Accuracy, Task
 from metaspo.engine.tasks.named_prompts import PromptForm
@@ -200,6 +200,11 @@ def inner_proposer(table: InnerTable) -> Proposer:
     return inner_strategy(table.strategy, table.options, demonstrations=table.demonstrations)
 
 
+def outer_proposer(table: OuterTable) -> Proposer:
+    """Who proposes a run's system prompts. Raises `UnknownStrategy`."""
+    return outer_strategy(table.strategy, table.options, first_passes=table.first_passes)
+
+
 def inner_calls(config: RunConfig, rows: int) -> int:
     """Base calls of one inner round on so many train rows at most; of a task that is answered by no program."""
     strategy, count = inner_proposer(config.inner), config.inner.candidates
@@ -217,7 +222,7 @@ def proposing(
         forms: what user prompts of each are made of, where a program names several.
     """
     inner = inner_proposer(config.inner)
-    outer = outer_strategy(config.outer.strategy, config.outer.options)
+    outer = outer_proposer(config.outer)
     rounds = [
         of_form(inner, form).work(
             RoundSize(level="user", candidates=config.inner.candidates, tasks=1, nodes=1, rows=rows)

@@ -59,6 +59,15 @@ class OuterTable(Wording):
         default=False,
         description="a better system prompt replaces the present one only if more than one task has a part in its gain",
     )
+    shared_margin: float = Field(
+        default=0.0, ge=0, le=100, description="points by which a gain has to be shared, where `shared` asks for it"
+    )
+    first_passes: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="rewritings of a first system prompt before it is scored; not by a search",
+    )
     length_penalty: float = Field(
         default=0.0,
         ge=0,
@@ -246,6 +255,8 @@ class RunConfig(Table):
                 f'outer.shared wants outer.under = "first" or "induced": with "{self.outer.under}" user prompts change '
                 "from round to round, and what tasks have gained since the first system prompt is theirs, too"
             )
+        if self.outer.shared_margin and not self.outer.shared:
+            raise ValueError("outer.shared_margin says how much a gain has to be shared: it wants outer.shared = true")
         require_shared(self.models.values(), [self.budget], cache=self.cache)
         try:
             orjson.dumps(self.model_dump(mode="json"))

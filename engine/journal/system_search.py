@@ -53,7 +53,7 @@ class SystemSearch:
         tried: proposed, and usable.
         unusable: asked for, and not to be used.
         outscored: scored in full, and no better than the one there was.
-        unshared: better in the mean, but the gain was one task's, or less than the best user prompts lost.
+        unshared: better in the mean, but the gain was one task's, or too little beside what the best user prompts lost.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
         gated: no better than their parent on the examples of the gate, and so not scored on the others.
         refused: not to be selected, whatever they scored: an example has no answer under them.
@@ -110,7 +110,10 @@ class SystemSearch:
             (self.dropped, "dropped as soon as they could not win any more"),
             (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
-            (self.unshared, "better in the mean, but by one task alone, or by less than the best user prompts lost"),
+            (
+                self.unshared,
+                "better in the mean, but by one task alone, or by little beside what user prompts lost",
+            ),
             (self.refused, f"not to be selected, whatever they scored ({self.refusal})"),
             (len(self.guarded), "below the floor of a guard"),
         ]

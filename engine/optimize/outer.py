@@ -30,7 +30,8 @@ from metaspo.engine.selection.optimism import estimate_of, optimism_bound
 from metaspo.engine.selection.shared_gain import by_task, is_shared
 from metaspo.engine.strategies.proposers import Given
 
-PENALIZED = 100 * 100  # `length_penalty` is in points for each 100 characters; a score has 100 points
+POINTS = 100  # of a score
+PENALIZED = POINTS * 100  # `length_penalty` is in points for each 100 characters
 
 
 async def outer_loop(context: RunContext, state: RunState, *, iteration: int, calls: TrainCalls) -> RunState:
@@ -69,7 +70,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
     unshared = None
     if winner.position > 0:
         new = await _adopt(new, winner, held)
-        if iteration and table.shared and not _shares(state, new, winner):
+        if iteration and table.shared and not _shares(state, new, winner, margin=table.shared_margin / POINTS):
             unshared, new, winner = winner.position, _passed_over(state, held), held.old[0]
         else:
             _note_optimism(held)
@@ -82,11 +83,11 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
     return replace(new, raced_out=(*new.raced_out, *held.note_selection(chosen)))
 
 
-def _shares(state: RunState, new: RunState, winner: ScoredPrompt) -> bool:
+def _shares(state: RunState, new: RunState, winner: ScoredPrompt, *, margin: float) -> bool:
     """Whether more than one task has a part in what the best candidate of a round has gained."""
     scores = by_task([card for card in winner.cards if card.task in state.first])
     weights = {task.task.name: task.task.weight for task in state.tasks}
-    return is_shared(scores, state.first, weights, best_change=new.best_score - state.best_score)
+    return is_shared(scores, state.first, weights, best_change=new.best_score - state.best_score, margin=margin)
 
 
 def _passed_over(state: RunState, held: Round) -> RunState:

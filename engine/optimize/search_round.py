@@ -43,7 +43,8 @@ class RoundSearchContext:
         self.past = tuple(tried.prompt for tried in setup.tried)
         self.nodes = len(self._nodes)
         self.system_prompt = setup.system
-        base = setup.context.base
+        base, config = setup.context.base, setup.context.config
+        self.first_systems = (config.system_prompt, *config.system_prompts)
         self.iteration = setup.iteration
         self.model, self.max_tokens = base.name, base.sampling.max_tokens or 0
 

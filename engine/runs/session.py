@@ -16,7 +16,7 @@ from pathlib import Path
 
 import anyio
 
-from metaspo.engine.config.calls import inner_proposer
+from metaspo.engine.config.calls import inner_proposer, outer_proposer
 from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.events import Spent
@@ -35,7 +35,6 @@ from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.lane_events import LaneEvents
 from metaspo.engine.runtime.observer import Observer
-from metaspo.engine.strategies import outer_strategy
 from metaspo.scheduling import Account, AccountStatistics, Gateway, Purse, RunStopped
 from metaspo.scheduling.log_context import logging_about
 
@@ -176,7 +175,7 @@ def make_context(
         config=config,
         tasks=prepared.tasks,
         inner=inner_proposer(config.inner),
-        outer=outer_strategy(config.outer.strategy, config.outer.options),
+        outer=outer_proposer(config.outer),
         base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
         optimizer=optimizer,
         judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,

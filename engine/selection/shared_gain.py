@@ -22,7 +22,12 @@ def by_task(cards: Sequence[Scorecard]) -> dict[str, float]:
 
 
 def is_shared(
-    new: Mapping[str, float], first: Mapping[str, float], weights: Mapping[str, float], *, best_change: float
+    new: Mapping[str, float],
+    first: Mapping[str, float],
+    weights: Mapping[str, float],
+    *,
+    best_change: float,
+    margin: float = 0.0,
 ) -> bool:
     """Whether the tasks other than the one that gained most have gained more than the best user prompts lose.
 
@@ -31,6 +36,7 @@ def is_shared(
     Args:
         new, first: by task, under the new and under the first system prompt, with the same user prompts.
         best_change: of the mean of every task's best user prompt, from the present system prompt to the new one.
+        margin: by how much.
     """
     if len(new) < FEWEST:
         return True
@@ -38,4 +44,4 @@ def is_shared(
     most = max(gains, key=lambda task: gains[task] * weights[task])
     others = [task for task in gains if task != most]
     gained = mean([gains[task] for task in others], weights=[weights[task] for task in others])
-    return mean([gained + best_change]) > 0
+    return mean([gained + best_change - margin]) > 0

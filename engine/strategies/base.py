@@ -133,9 +133,11 @@ class OuterContext(CandidateContext):
 
     Attributes:
         tasks: every source task with its best user prompt under the incumbent system prompt.
+        is_first: whether the system prompt is one that the run began with.
     """
 
     tasks: tuple[TaskView, ...]
+    is_first: bool = False
 
 
 class Strategy(Protocol[C]):

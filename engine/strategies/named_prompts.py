@@ -189,6 +189,7 @@ class OneOf:
         self.system_prompt, self.model, self.max_tokens = context.system_prompt, context.model, context.max_tokens
         self.tasks = tuple(map(self._view, context.tasks))
         self.parents = tuple((system, tuple(map(self._view, tasks))) for system, tasks in context.parents)
+        self.first_systems = context.first_systems
         self.tried = tuple(replace(tried, prompt=self._shown(tried.prompt)) for tried in self._alike(context.tried))
         self.past = tuple(tried.prompt for tried in self.tried)
         self.first = tuple(map(self._trial, self._alike(context.first)))

@@ -24,6 +24,7 @@ class ProposalContext(SearchContext, Protocol):
         show: how many failures of a task to show.
         system_prompt: the one that the tasks' user prompts were scored under.
         parents: what candidates start from, in turn: the system prompt, and the tasks under it.
+        first_systems: the system prompts that the run began with.
         model, max_tokens: of the base model, and how long its answers may be.
     """
 
@@ -44,6 +45,9 @@ class ProposalContext(SearchContext, Protocol):
 
     @property
     def parents(self) -> tuple[tuple[str, tuple[TaskView, ...]], ...]: ...
+
+    @property
+    def first_systems(self) -> tuple[str, ...]: ...
 
     @property
     def model(self) -> str: ...
@@ -168,6 +172,7 @@ def outer_context(context: ProposalContext, number: int, ask: Ask) -> OuterConte
         show=context.show,
         rng=context.rng(f"cand={number}"),
         system_prompt=system_prompt,
+        is_first=system_prompt in context.first_systems,
         tasks=tasks,
         ask=ask,
         tried=context.tried,

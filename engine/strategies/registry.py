@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from metaspo.engine.errors import UnknownStrategy
-from metaspo.engine.strategies.base import Ask, Strategy
+from metaspo.engine.strategies.base import Ask, OuterStrategy, Strategy
 from metaspo.engine.strategies.demonstrations import WithDemonstrations
 from metaspo.engine.strategies.meta_prompts import Level
+from metaspo.engine.strategies.passes import InPasses
 from metaspo.engine.strategies.proposers import (
     AllAtOnce,
     OneByOne,
@@ -66,9 +67,15 @@ def inner_strategy(name: str, options: Mapping[str, Any] | None = None, *, demon
     return WithDemonstrations(proposer, demonstrations) if demonstrations else proposer
 
 
-def outer_strategy(name: str, options: Mapping[str, Any] | None = None) -> Proposer:
-    """The outer-loop strategy of a name. Raises `UnknownStrategy`."""
-    return _proposer(_make(name, OUTER, options or {}, level="system"), outer_context, level="system")
+def outer_strategy(name: str, options: Mapping[str, Any] | None = None, *, first_passes: int = 1) -> Proposer:
+    """The outer-loop strategy of a name; one that is no search rewrites a first system prompt so often for a candidate.
+
+    Raises `UnknownStrategy`.
+    """
+    strategy: OuterStrategy | Search = _make(name, OUTER, options or {}, level="system")
+    if first_passes > 1 and not isinstance(strategy, Search):
+        strategy = InPasses(strategy, first_passes)
+    return _proposer(strategy, outer_context, level="system")
 
 
 def strategy_names(level: Level) -> list[str]:

@@ -1,0 +1,57 @@
+"""Several rewritings of a first system prompt before it is scored.
+
+A first system prompt ("You are a helpful assistant.") says nothing yet, and one rewriting mends little of what a first
+round shows: with few rows that is too little to be told from luck. So what a candidate is written from is shown again
+under what was just written. Once a system prompt was adopted one rewriting is enough: more gather lines that are idle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from metaspo.backends import Message
+from metaspo.engine.strategies.base import Ask, NoProposal, OuterContext, OuterStrategy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class InPasses:
+    """A strategy whose candidates from a first system prompt are rewritten so often, from the same tasks' failures."""
+
+    strategy: OuterStrategy
+    passes: int
+
+    @property
+    def name(self) -> str:
+        """The strategy's."""
+        return self.strategy.name
+
+    @property
+    def calls_optimizer(self) -> int:
+        """Of a candidate from a first system prompt, as every one may be."""
+        return self.passes * self.strategy.calls_optimizer
+
+    def describe(self) -> str:
+        """One line for the report."""
+        return f"{self.strategy.describe()}; {self.passes} times from the first system prompt"
+
+    async def propose(self, context: OuterContext, /) -> str:
+        """What the last pass that brings a prompt has written. Raises `NoProposal` where the first brings none."""
+        prompt = await self.strategy.propose(context)
+        for number in range(2, self.passes + 1) if context.is_first else ():
+            again = replace(context, system_prompt=prompt, ask=_numbered(context.ask, number))
+            try:
+                prompt = await self.strategy.propose(again)
+            except NoProposal:
+                break
+        return prompt
+
+
+def _numbered(ask: Ask, number: int) -> Ask:
+    """The same calls at addresses of their own."""
+
+    async def numbered(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+        return await ask(f"{step}{number}", messages, parse)
+
+    return numbered
