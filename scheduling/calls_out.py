@@ -32,8 +32,7 @@ class CallsOut:
     """Of one lane.
 
     Attributes:
-        in_flight: all that are out; at_fill: those that were as the slots were filled last, for answers that come
-            together count as one moment.
+        in_flight: all that are out.
         claiming: flights whose claim is being asked for.
         held: those that keep their slot while they back off.
         unstored: answers on their way to the store.
@@ -43,8 +42,8 @@ class CallsOut:
     """
 
     __slots__ = (
-        "_calls", "_lane", "_lateness", "_sent", "_settings", "at_fill", "claiming", "cost_time", "held", "in_flight",
-        "late", "overdue_at", "unstored",
+        "_at_fill", "_calls", "_filled_at", "_lane", "_lateness", "_sent", "_settings", "_taken", "claiming",
+        "cost_time", "held", "in_flight", "late", "overdue_at", "unstored",
     )  # fmt: skip
 
     def __init__(self, lane: str, settings: LaneSettings) -> None:
@@ -54,7 +53,8 @@ class CallsOut:
         self._lateness = Lateness(settings.billing)
         self._calls: dict[Call, None] = {}  # not broken off, in the order in which they were sent
         self._sent = 0
-        self.in_flight = self.at_fill = self.claiming = self.unstored = 0
+        self.in_flight = self.claiming = self.unstored = 0
+        self._at_fill, self._filled_at, self._taken = 0, 0.0, 0.0
         self.held: set[Flight] = set()
         self.overdue_at = inf
         self.late: deque[Call] = deque()
@@ -84,6 +84,15 @@ class CallsOut:
     def free(self, limit: int) -> int:
         """How many of so many slots are free."""
         return max(0, limit - self.in_flight - self.claiming - len(self.held))
+
+    def filled(self, now: float) -> None:
+        """As many slots are taken as may be."""
+        self._taken, self._at_fill, self._filled_at = self.taken(now), self.in_flight, now
+
+    def taken(self, now: float) -> float:
+        """Seconds of all slots in which they were, so far. One counts until the slots are filled again: answers that
+        come together count as one moment."""
+        return self._taken + self._at_fill * (now - self._filled_at)
 
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """A call goes."""

@@ -1,9 +1,11 @@
 """How many calls may be in flight at once: a fixed number, or one found by watching the server.
 
 `AutoConcurrency` doubles while doubling pays, then tries a larger and a smaller number from time to time and keeps what
-serves best; it cuts at refusals (429, 503) once per cool-down and takes no step while the server has faults. The rules
-for cuts, cool-down and "grow only if in use" follow inspect_ai's adaptive concurrency; the search by throughput is what
-a server needs that never refuses and only queues, as vLLM does.
+serves best; where a larger one does, it doubles again. A server whose gauges say that it has nothing waiting gets
+several times as many at once, and one that has is given a quarter more than it runs. It cuts at refusals (429, 503)
+once per cool-down and takes no step while the server has faults, nor on what it measured while there was too little to
+ask. The rules for cuts, cool-down and "grow only if in use" follow inspect_ai's adaptive concurrency; the search by
+throughput is what a server needs that never refuses and only queues, as vLLM does.
 """
 
 from math import ceil, inf
@@ -13,7 +15,7 @@ FIRST = 8  # calls in flight at the start, for each endpoint
 FIRST_METERED = 64  # the same for a lane with rate limits: they are what holds it back, not how many calls are out
 CUT = 0.8
 COOL_DOWN = 15.0  # seconds in which further refusals do not cut again and successes do not count
-IN_USE = 0.8  # of the limit must be in flight for a measurement to say anything about the limit
+IN_USE = 0.8  # of the slots must be taken for a measurement to say anything about the limit
 MIN_ROUND = 12  # answers in a measurement, at least; else as many as the limit; twice that for a trial
 MIN_SKIP = 4
 DOUBLING_PAYS = 1.05
@@ -27,6 +29,12 @@ MAX_REST = 4  # rounds between two trials, when trials keep failing
 UPS_PER_DOWN = 4  # a trial of fewer costs throughput, one of more does not
 ENOUGH_WAITING = 0.1  # of those running: with so many in line the server never idles, and more would only wait
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
+LEAP = 8  # times as many at once for a server that has none waiting
+OVERFULL = 1.25  # times what a server runs at once, where it tells that the rest waits
+LOOKS_APART = 0.05  # seconds between looks at the gauges in a search, at least
+LOOKS_A_STEP = 8  # or this part of the time since the last step
+SOON = 30.0  # seconds in which all that is out would be answered, if the server were as busy as it can be
+SHORTEST = 1e-3  # seconds of slots
 
 
 class ConcurrencyControl(Protocol):
@@ -37,8 +45,14 @@ class ConcurrencyControl(Protocol):
         """Calls that may be in flight now."""
         ...
 
-    def on_success(self, now: float, *, in_flight: int) -> None:
-        """A call was answered (by the server, not the cache); `in_flight` is what was out before it came."""
+    @property
+    def look_within(self) -> float:
+        """Seconds after which the server's gauges are of use; infinite where they can wait."""
+        ...
+
+    def on_success(self, now: float, *, taken: float) -> None:
+        """A call was answered (by the server, not the cache); `taken` are the seconds of all slots in which a call was
+        out, so far."""
         ...
 
     def on_refusal(self, now: float, *, retry_after: float) -> None:
@@ -70,7 +84,12 @@ class FixedConcurrency:
         """Calls that may be in flight."""
         return self._limit
 
-    def on_success(self, now: float, *, in_flight: int) -> None:
+    @property
+    def look_within(self) -> float:
+        """Infinite."""
+        return inf
+
+    def on_success(self, now: float, *, taken: float) -> None:
         """Changes nothing."""
 
     def on_refusal(self, now: float, *, retry_after: float) -> None:
@@ -91,42 +110,54 @@ class Meter:
 
     Servers that batch answer in bursts; a round that began or ended within one would be off by a whole burst. So the
     answers to calls of the time before are skipped first, which tells how far apart answers are on average, and the
-    round begins and ends where two are at least half of that apart.
+    round begins and ends where two are at least half of that apart. A round in which slots stay free, because there is
+    nothing to ask or something else holds the lane back, says nothing: it begins anew, with as many to skip as slots.
     """
 
-    __slots__ = ("_began", "_busy", "_count", "_first", "_last", "_skip", "_skipped", "_target")
+    __slots__ = (
+        "_began",
+        "_count",
+        "_first",
+        "_last",
+        "_limit",
+        "_skip",
+        "_skipped",
+        "_taken",
+        "_taken_before",
+        "_target",
+    )
 
-    def __init__(self, *, skip: int, target: int) -> None:
-        self._skip = skip
+    def __init__(self, *, limit: int, skip: int, target: int) -> None:
+        self._limit = limit
         self._target = target
-        self._skipped = 0
-        self._count = 0
-        self._busy = 0
-        self._first = self._last = 0.0
+        self._first = self._last = self._taken = self._taken_before = 0.0
         self._began: float | None = None
+        self._begin_anew(skip)
 
-    def add(self, now: float, *, in_use: bool) -> float | None:
-        """Count an answer; returns the answers per second when the round is over."""
+    def add(self, now: float, taken: float) -> float | None:
+        """Count an answer; returns the answers per second, were all slots in use, when the round is over."""
         last, self._last = self._last, now
+        taken_before, self._taken = self._taken, taken
         if self._began is None:
             if self._skipped == 0:
-                self._first = now
-            if self._skipped < self._skip:
+                self._first = taken
+            pause = now > last and now - last >= (taken - self._first) / self._limit / (self._skipped + 1) / 2
+            if self._skipped < self._skip or not pause:
                 self._skipped += 1
                 return None
-            if now - last < (now - self._first) / (self._skipped + 1) / 2 or now <= last:
-                self._skipped += 1
-                return None
-            self._began = last
+            self._began, self._taken_before = last, taken_before
         elif self._count >= self._target and now - last > (last - self._began) / self._count / 2:
-            return self._count / (last - self._began)
+            seconds = last - self._began
+            return self._count / min(seconds, (taken_before - self._taken_before) / self._limit)
         self._count += 1
-        self._busy += in_use
+        if self._count >= MIN_SKIP and taken - self._taken_before < IN_USE * self._limit * (now - self._began):
+            self._begin_anew(max(self._limit, MIN_SKIP))
         return None
 
-    def in_use(self) -> bool:
-        """Whether the limit was the bottleneck for most of the round."""
-        return self._busy >= IN_USE * self._count
+    def _begin_anew(self, skip: int) -> None:
+        self._skip = skip
+        self._skipped = self._count = 0
+        self._began = None
 
 
 class AutoConcurrency:
@@ -145,6 +176,11 @@ class AutoConcurrency:
         self._ceiling = inf
         self._ceiling_set = 0.0
         self._server_full = False
+        self._running = 0.0
+        self._in_use = False  # the slots, between the last two answers
+        self._answered_at = self._moved_at = 0.0
+        self._answers = 0  # since the limit is what it is
+        self._taken = self._taken_before = 0.0  # slot-seconds, until the last answer and until then
         self._meter = self._new_meter(skip=self._limit)
 
     def __repr__(self) -> str:
@@ -156,11 +192,24 @@ class AutoConcurrency:
         """Calls that may be in flight now."""
         return self._limit
 
-    def on_success(self, now: float, *, in_flight: int) -> None:
+    @property
+    def look_within(self) -> float:
+        """Soon after a step, while the gauges may tell that the server takes more, and later and later."""
+        if self._phase == "start" and self._in_use and self._answers >= MIN_SKIP:
+            return max(LOOKS_APART, (self._answered_at - self._moved_at) / LOOKS_A_STEP)
+        return inf
+
+    def on_success(self, now: float, *, taken: float) -> None:
         """Count towards the round's throughput, and take the next step when the round is over."""
+        if now > self._answered_at:
+            self._in_use = taken - self._taken >= IN_USE * self._limit * (now - self._answered_at)
+        if not self._answers:
+            self._moved_at = now
+        self._answered_at, self._taken = now, taken
         if now < self._cool_until:
             return
-        rate = self._meter.add(now, in_use=in_flight >= IN_USE * self._limit)
+        self._answers += 1
+        rate = self._meter.add(now, taken)
         if rate is not None:
             self._end_round(rate, now)
 
@@ -174,35 +223,44 @@ class AutoConcurrency:
 
     def on_fault(self, now: float) -> None:
         """Measure anew: no step on the word of a failing server."""
+        self._answers, self._taken_before = 0, self._taken
         self._restart_round()
 
     def on_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
-        """Do not grow while the server has enough waiting; shrink at once where it evicts running calls."""
-        self._server_full = waiting > max(1.0, running * ENOUGH_WAITING)
+        """Do not grow while the server has enough waiting, by leaps while it has not though all slots are taken; shrink
+        at once where it evicts running calls."""
+        self._running, self._server_full = running, waiting > max(1.0, running * ENOUGH_WAITING)
         if preempted > 0 and now >= self._cool_until:
             self._cool_until = now + COOL_DOWN
             self._settle_at(max(1, int(self._limit * CUT)), rate=None)
+        elif not self._server_full and self.look_within < inf:
+            self._leap()
+
+    def _leap(self) -> None:
+        """To no more than would soon be answered if more brought nothing: calls must not wait until they time out."""
+        rate = self._limit * self._answers / max(self._taken - self._taken_before, SHORTEST)
+        limit = min(LEAP * self._limit, int(SOON * rate), self._max)
+        if limit > self._limit:
+            self._move_to(limit)
 
     def _end_round(self, rate: float, now: float) -> None:
-        if not self._meter.in_use():
-            self._restart_round()
-            return
         match self._phase:
             case "start":
                 self._after_start(rate)
             case "base":
                 self._after_base(rate, now)
             case "up" | "down":
-                self._after_trial(rate)
+                self._after_trial(rate, now)
 
     def _after_start(self, rate: float) -> None:
         if self._base_rate is not None and rate < DOUBLING_PAYS * self._base_rate:
             self._settle_at(self._base, rate=self._base_rate)
+        elif self._server_full and self._limit >= OVERFULL * self._running > 0:  # else others than we may fill it
+            self._settle_at(ceil(OVERFULL * self._running), rate=rate)
         elif self._limit == self._max:
             self._settle_at(self._limit, rate=rate)
         else:
-            self._base, self._base_rate = self._limit, rate
-            self._move_to(min(2 * self._limit, self._max))
+            self._double_from(self._limit, rate)
 
     def _after_base(self, rate: float, now: float) -> None:
         old = self._base_rate
@@ -214,12 +272,12 @@ class AutoConcurrency:
         if self._rested < self._rest and not changed:
             self._restart_round()
         elif self._ups >= UPS_PER_DOWN and self._base > 1:
-            self._begin_trial("down", min(self._base - 1, int(self._base * STEP_DOWN)))
+            self._begin_trial("down", self._step_down())
         else:
             self._ups += 1
             self._begin_trial("up", self._step_up(now))
 
-    def _after_trial(self, rate: float) -> None:
+    def _after_trial(self, rate: float, now: float) -> None:
         assert self._base_rate is not None
         step = abs(self._limit - self._base) / self._base
         gain = rate / self._base_rate
@@ -231,18 +289,33 @@ class AutoConcurrency:
             self._ups = self._ups if accepted else 0
         if accepted:
             self._rest = 1
-            self._settle_at(self._limit, rate=rate)
+            if self._phase == "up" and not self._server_full and not self._near_ceiling(2 * self._limit, now):
+                self._double_from(self._limit, rate)
+            else:
+                self._settle_at(self._limit, rate=rate)
         else:
             self._rest = min(self._rest + 1, MAX_REST)
             self._settle_at(self._base, rate=self._base_rate)
 
+    def _step_down(self) -> int:
+        fewer = min(self._base - 1, int(self._base * STEP_DOWN))
+        if not self._server_full:
+            return fewer
+        return min(max(fewer, ceil(self._running * (1 + ENOUGH_WAITING))), self._base)
+
     def _step_up(self, now: float) -> int:
         if self._server_full:
             return self._base
-        remembers = now - self._ceiling_set <= CEILING_MEMORY
-        near_ceiling = remembers and self._base * STEP_UP > self._ceiling * CUT
-        factor = STEP_NEAR_CEILING if near_ceiling else STEP_UP
+        factor = STEP_NEAR_CEILING if self._near_ceiling(self._base * STEP_UP, now) else STEP_UP
         return min(max(self._base + 1, ceil(self._base * factor)), self._max)
+
+    def _near_ceiling(self, limit: float, now: float) -> bool:
+        return now - self._ceiling_set <= CEILING_MEMORY and limit > self._ceiling * CUT
+
+    def _double_from(self, limit: int, rate: float) -> None:
+        self._phase = "start"
+        self._base, self._base_rate = limit, rate
+        self._move_to(min(2 * limit, self._max))
 
     def _begin_trial(self, phase: Phase, limit: int) -> None:
         if limit == self._base:
@@ -260,14 +333,16 @@ class AutoConcurrency:
 
     def _move_to(self, limit: int) -> None:
         before, self._limit = self._limit, limit
-        self._restart_round(skip=MIN_SKIP if before == limit else max(before, limit))
+        self._answers, self._taken_before = 0, self._taken
+        self._restart_round(skip=MIN_SKIP if before == limit else before)
 
     def _restart_round(self, *, skip: int = MIN_SKIP) -> None:
         self._meter = self._new_meter(skip=skip)
 
     def _new_meter(self, *, skip: int) -> Meter:
         rounds = 1 if self._phase == "start" else 2  # a doubling shows clearly, a trial does not
-        return Meter(skip=max(skip, MIN_SKIP), target=max(rounds * self._limit, rounds * MIN_ROUND))
+        target = max(rounds * self._limit, rounds * MIN_ROUND)
+        return Meter(limit=self._limit, skip=max(skip, MIN_SKIP), target=target)
 
 
 def make_control(

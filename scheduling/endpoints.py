@@ -20,7 +20,8 @@ RECENT = 64  # different requests by which it is told whether an endpoint works
 MOST_FAIL = 0.2  # of them, where those that fail are to blame themselves
 FIRST_REST = 1.0
 LONGEST_REST = 30.0
-LOAD_PERIOD = 2.0  # seconds between two looks at the gauges
+LOAD_PERIOD = 2.0  # seconds between two looks at the gauges, if nothing hangs on them
+FIRST_LOOK = 0.1  # seconds: tells whether it has gauges
 PREFIXES_KEPT = 4096
 
 
@@ -63,7 +64,7 @@ class Endpoint:
         self.in_flight = 0
         self.answered = 0
         self.answered_at: float | None = None
-        self.look_at = now if self.health is Health.COLD else now + LOAD_PERIOD
+        self.look_at = now if self.health is Health.COLD else now + FIRST_LOOK
         self.load: Mapping[str, float] = {}
         self._failed_requests: set[str] = set()
         self._recent: OrderedDict[str, bool] = OrderedDict()  # whether it answered, by the requests' keys
@@ -170,6 +171,12 @@ class Endpoints:
         """Look at an endpoint then, and not before."""
         endpoint.look_at = at
         self.look_at = min(endpoint.look_at for endpoint in self.all)
+
+    def look_by(self, at: float) -> None:
+        """Look at the gauges of those that tell them then, or before."""
+        for endpoint in self.all:
+            if endpoint.load and at < endpoint.look_at < inf:
+                self.look_next(endpoint, at)
 
     def take_due(self, now: float) -> list[Endpoint]:
         """Those to be looked at by now; none of them is due again until that is said."""

@@ -16,7 +16,7 @@ from metaspo.scheduling.beside import Beside
 from metaspo.scheduling.books import Books
 from metaspo.scheduling.budget import Cost
 from metaspo.scheduling.calls_out import CallsOut
-from metaspo.scheduling.endpoints import Endpoint, Endpoints
+from metaspo.scheduling.endpoints import LOAD_PERIOD, Endpoint, Endpoints
 from metaspo.scheduling.flight import Call, Flight, State, Waiter
 from metaspo.scheduling.looks import Looks
 from metaspo.scheduling.patience import duration
@@ -201,7 +201,7 @@ class LaneState:
         self._held_until = now + wait if wait > 0 else inf
         self._waiting.limiter.run(wait > 0, now)
         self._idle.run(room and flight is None, now)
-        calls.at_fill = calls.in_flight
+        calls.filled(now)
         return self._beside.next_start(now) if calls.late and room and flight is None else None
 
     def landed(self, call: Call, reply: Reply, now: float) -> Account | None:
@@ -216,7 +216,9 @@ class LaneState:
             flight.endpoint, flight.sent = call.endpoint, call.sent
             self._calls.abort_all(flight, UNWANTED)
         self._recovery.answered(call, now)
-        self._throttle.answered(call.reservation, reply, now, in_flight=self._calls.at_fill)
+        self._throttle.answered(call.reservation, reply, now, taken=self._calls.taken(now))
+        if (within := self._throttle.control.look_within) < LOAD_PERIOD:
+            self._endpoints.look_by(now + within)
         payer = self.books.answered(call, reply.completion.usage, now, first=first)
         return payer if first else None
 

@@ -31,7 +31,7 @@ class Looks:
         load = self._unanswered.recovery.looked(endpoint, was, gauges, now)
         if load is not None:
             running, waiting, preempted = load
-            self._throttle.control.on_load(now, running=running, waiting=waiting, preempted=preempted)
+            self._throttle.heard_load(now, running=running, waiting=waiting, preempted=preempted)
 
     def failed(self, endpoint: Endpoint, was: Health, error: BaseException, now: float) -> None:
         """A look at an endpoint went wrong. Cases: it answers calls, so that its gauges can wait; it refuses what a

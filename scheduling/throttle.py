@@ -53,15 +53,15 @@ class Throttle:
         limit = self.control.limit
         return min(limit, SCOUTS) if self._scouting else limit
 
-    def answered(self, reservation: Reservation, reply: Reply, now: float, *, in_flight: int) -> bool:
-        """A call was answered while so many were out; true if that told other limits."""
+    def answered(self, reservation: Reservation, reply: Reply, now: float, *, taken: float) -> bool:
+        """A call was answered; true if that told other limits. `taken`: slot-seconds so far in which a call was out."""
         self._scouting = False
         usage = reply.completion.usage
         self.limits.counting.meet(reply.hints)
         self.limits.settle(reservation, tokens=usage.prompt_tokens + usage.completion_tokens, now=now)
         learned = reply.hints is not None and self.limits.hear(reply.hints, reservation, now)
         before = self.control.limit
-        self.control.on_success(now, in_flight=in_flight)
+        self.control.on_success(now, taken=taken)
         self._tell(learned, before, now)
         return learned
 
@@ -95,6 +95,12 @@ class Throttle:
             self.control.on_fault(now)
         self._tell(learned, before, now)
         return learned
+
+    def heard_load(self, now: float, *, running: float, waiting: float, preempted: float) -> None:
+        """The servers' gauges, as `ConcurrencyControl.on_load` has them."""
+        before = self.control.limit
+        self.control.on_load(now, running=running, waiting=waiting, preempted=preempted)
+        self._tell(False, before, now)
 
     def _tell(self, learned: bool, before: int, now: float) -> None:
         control, limits = self.control, self.limits

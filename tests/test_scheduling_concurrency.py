@@ -1,6 +1,7 @@
 """Automatic concurrency: finds what the server can use, follows it when it changes, and backs off when told to."""
 
 import asyncio
+from math import ceil
 
 import pytest
 from hypothesis import given, settings
@@ -123,6 +124,52 @@ def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
     assert run_virtual(main()) >= 0.9 * after
 
 
+class TellingServer(BatchServer):
+    """Has places for so many at once, and tells how many it works on and how many wait."""
+
+    def __init__(self, *, places: int) -> None:
+        super().__init__("telling", base=0.4, per_call=0.001)
+        self.places = asyncio.Semaphore(places)
+        self.most = places
+
+    async def work(self, request: Request) -> None:
+        async with self.places:
+            await super().work(request)
+
+    async def load(self) -> dict[str, float]:
+        return {"running": min(self.running, self.most), "waiting": max(0, self.running - self.most)}
+
+
+@pytest.mark.parametrize("places", [4, 30, 64, 200])
+def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
+    """A thousand calls and some take little longer than with the best number; and few wait in its own line."""
+
+    def seconds(setting: LaneSettings) -> tuple[float, int]:
+        events = list[Event]()
+        took = seconds_for(TellingServer(places=places), 1_000 + 10 * places, setting, events)
+        return took, next((e.after for e in reversed(events) if isinstance(e, ConcurrencyChanged)), 0)
+
+    best, _ = seconds(LaneSettings(concurrency=ceil(1.25 * places)))
+    took, last = seconds(AUTO)
+    assert took <= 1.02 * best + 2.0
+    assert last <= 1.5 * places + 1
+
+
+def test_bursts_of_calls_with_pauses_between_them_are_one_search() -> None:
+    """What one told is known in the next, and a pause tells nothing: ten of 150 calls take less than thrice as long as
+    with the best number, of which the search is a part."""
+
+    async def main(setting: LaneSettings) -> float:
+        server = BatchServer(base=0.3, per_call=0.001)
+        async with Gateway([Lane("lane", [server], setting)], store=MemoryStore()) as gateway:
+            for first in range(0, 10_000, 1_000):
+                await gateway.complete_many([ask(number) for number in range(first, first + 150)], lane="lane")
+                await asyncio.sleep(2.0)
+            return now() - 10 * 2.0
+
+    assert run_virtual(main(AUTO)) <= 3 * run_virtual(main(LaneSettings(concurrency=150)))
+
+
 def test_auto_does_not_pile_calls_up_in_the_servers_queue() -> None:
     """More in flight than pays is stepped back from: answers would only take longer."""
     server, events = SlotServer(slots=24), list[Event]()
@@ -164,9 +211,10 @@ def test_retry_after_lengthens_the_cool_down() -> None:
 
 def feed(control: AutoConcurrency, *, start: float, end: float, rate: float, used: float = 1.0) -> None:
     """Answers at a steady rate, with a share of the limit in flight."""
-    at = start
+    at, taken = start, control._taken
     while at < end:
-        control.on_success(at, in_flight=max(1, int(control.limit * used)))
+        taken += used * control.limit / rate
+        control.on_success(at, taken=taken)
         at += 1 / rate
 
 
@@ -229,7 +277,7 @@ def test_the_limit_stays_within_its_bounds(most: int, steps: list[tuple[str, flo
         match what:
             case "s":
                 for _ in range(30):
-                    control.on_success(at, in_flight=control.limit)
+                    control.on_success(at, taken=at * most)
             case "r":
                 control.on_refusal(at, retry_after=gap)
             case "f":

@@ -37,6 +37,7 @@ from metaspo.scheduling import (
     Waiting,
 )
 from metaspo.scheduling.endpoints import (
+    FIRST_LOOK,
     FIRST_REST,
     LOAD_BOUND,
     LOAD_PERIOD,
@@ -538,7 +539,9 @@ def test_what_is_due_is_looked_at_once_until_it_is_said_when_again() -> None:
     """Gauges after a while; what has to be started at once."""
     endpoints = Endpoints(servers(3), now=10.0)
     a, b, c = endpoints.all
-    assert endpoints.look_at == 10.0 + LOAD_PERIOD
+    assert endpoints.look_at == 10.0 + FIRST_LOOK
+    for endpoint in endpoints.all:
+        endpoints.look_next(endpoint, 10.0 + LOAD_PERIOD)
     endpoints.look_next(a, 11.0)
     assert endpoints.look_at == 11.0
     endpoints.look_next(b, 20.0)
@@ -547,6 +550,19 @@ def test_what_is_due_is_looked_at_once_until_it_is_said_when_again() -> None:
     assert endpoints.look_at == 10.0 + LOAD_PERIOD
     assert endpoints.take_due(30.0) == [b, c]
     assert endpoints.look_at == inf
+
+
+def test_gauges_are_looked_at_sooner_where_they_are_told_and_nobody_looks_now() -> None:
+    """Never later."""
+    endpoints = Endpoints(servers(4))
+    a, b, c, d = endpoints.all
+    for endpoint, at in ((a, 5.0), (b, 2.0), (c, inf), (d, 5.0)):
+        endpoint.load = {"running": 1.0} if endpoint is not d else {}
+        endpoints.look_next(endpoint, at)
+    endpoints.look_by(3.0)
+    assert [endpoint.look_at for endpoint in endpoints.all] == [3.0, 2.0, inf, 5.0]
+    endpoints.look_by(1.0)
+    assert endpoints.look_at == 1.0
 
 
 def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() -> None:

@@ -1,10 +1,12 @@
 """The steps by which a lane finds its number of calls in flight: round by round, what is measured and what follows."""
 
+from math import inf
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.scheduling.concurrency import COOL_DOWN, AutoConcurrency, Meter
+from metaspo.scheduling.concurrency import COOL_DOWN, LOOKS_A_STEP, LOOKS_APART, AutoConcurrency, Meter
 
 
 class Rounds:
@@ -16,13 +18,14 @@ class Rounds:
 
     def __init__(self, *, first: int = 8, most: int = 256) -> None:
         self.control = AutoConcurrency(upper_bound=most, first=first)
-        self.now = 0.0
+        self.now = self.taken = 0.0
         self._skip = self.control.limit
 
     def answer(self, rate: float, count: int, *, used: float = 1.0) -> None:
         for _ in range(count):
             self.now += 1 / rate
-            self.control.on_success(self.now, in_flight=int(used * self.control.limit))
+            self.taken += used * self.control.limit / rate
+            self.control.on_success(self.now, taken=self.taken)
 
     def length(self) -> int:
         """Answers in the round that goes on."""
@@ -35,7 +38,7 @@ class Rounds:
         self.answer(rate, self.length(), used=used)
         assert self.control.limit == before
         self.answer(rate, 1, used=used)
-        self._skip = 0 if self.control.limit == before else max(before, self.control.limit)
+        self._skip = 0 if self.control.limit == before else before
         return self.control.limit
 
     def all(self, *rates: float) -> list[int]:
@@ -70,8 +73,8 @@ def test_then_more_are_tried_and_kept_if_they_bring_their_share() -> None:
     assert rounds.all(20.0, 20.0, 20.39) == [32, 48, 32]
     assert rounds.all(20.0, 20.0, 20.0, 20.39) == [32, 32, 48, 32]
     assert rounds.all(20.0, 20.0, 20.0, 20.0, 20.3) == [32, 32, 32, 48, 32]
-    assert rounds.all(20.0, 20.0, 20.0, 20.0, 20.41) == [32, 32, 32, 48, 48]
-    assert rounds.all(20.41, 20.41) == [72, 48], "after a success one round of rest is enough"
+    assert rounds.all(20.0, 20.0, 20.0, 20.0, 20.41) == [32, 32, 32, 48, 96], "where more pay it doubles again"
+    assert rounds.all(20.41, 20.41, 20.41) == [48, 72, 48], "after a success one round of rest is enough"
     assert rounds.all(20.41, 20.41, 20.41) == [48, 72, 48]
     assert rounds.all(20.41, 20.41, 20.41, 20.41) == [48, 48, 72, 48]
     assert rounds.all(20.41, 20.41, 20.41, 20.41) == [48, 48, 48, 40], "four more were tried since fewer"
@@ -107,20 +110,100 @@ def test_small_numbers_move_by_one_and_one_has_no_fewer() -> None:
 
 
 def test_a_round_in_which_the_limit_was_not_used_says_nothing() -> None:
-    """Four fifths of it must be out, in four fifths of the answers."""
-    assert Rounds(first=10).round(10.0, used=0.8) == 20
-    rounds = Rounds(first=10)
-    assert rounds.round(10.0, used=0.7) == 10
-    rounds.answer(10.0, 4 + 2)
-    rounds.answer(10.0, 3, used=0.0)
-    rounds.answer(10.0, 7)
+    """Four fifths of its slots must be taken all the time; else the round begins anew, after as many answers."""
+    assert Rounds(first=10).round(10.0, used=0.81) == 20
+    assert Rounds(first=10).round(10.0, used=0.79) == 10
+    for unused, then in ((2, 20), (3, 10)):
+        rounds = Rounds(first=10)
+        rounds.answer(10.0, 10 + 12 - unused)
+        rounds.answer(10.0, unused, used=0.0)
+        rounds.answer(10.0, 1)
+        assert rounds.control.limit == then
+    rounds.answer(10.0, 10 + 11)
     assert rounds.control.limit == 10
     rounds.answer(10.0, 1)
-    assert rounds.control.limit == 10, "3 of 12 were not in use"
-    rounds.answer(10.0, 4 + 2)
-    rounds.answer(10.0, 2, used=0.0)
-    rounds.answer(10.0, 9)
-    assert rounds.control.limit == 20, "2 of 12 are few enough"
+    assert rounds.control.limit == 20
+
+
+def test_what_slots_that_stayed_free_would_have_served_is_added() -> None:
+    """A doubling that brings 3% more with nine tenths of its slots taken brings more than the twentieth it has to."""
+    for used, then in ((1.0, 8), (0.9, 32)):
+        rounds = Rounds()
+        assert rounds.round(10.0) == 16
+        assert rounds.round(10.3, used=used) == then
+
+
+@given(st.integers(0, 120), st.floats(0.5, 1_000.0))
+def test_a_pause_in_what_is_asked_changes_no_step(before: int, seconds: float) -> None:
+    """A stage of the run ends, and the next one's calls come later: that tells nothing of the server."""
+    rounds, rate, limits = Rounds(), {8: 10.0, 16: 19.0, 32: 35.0, 64: 35.0}, [8]
+    for number in range(600):
+        if number == before:
+            rounds.now += seconds
+        rounds.answer(rate[rounds.control.limit], 1)
+        if rounds.control.limit != limits[-1]:
+            limits.append(rounds.control.limit)
+        if limits[-2:] == [64, 32]:
+            break
+    assert limits == [8, 16, 32, 64, 32]
+
+
+def told(rate: float, answers: int, *, used: float = 1.0, most: int = 2_000, **gauges: float) -> AutoConcurrency:
+    """At the first limit, after so many answers, and what the servers' gauges said then."""
+    rounds = Rounds(most=most)
+    rounds.answer(rate, answers, used=used)
+    rounds.control.on_load(rounds.now, **{"running": 8.0, "waiting": 0.0, "preempted": 0.0, **gauges})
+    return rounds.control
+
+
+def test_a_server_with_nothing_waiting_gets_several_times_as_many_at_once() -> None:
+    """Eight times, or as many as may be."""
+    assert told(10.0, 5).limit == told(10.0, 5, waiting=1.0).limit == 64
+    assert told(10.0, 5, most=20).limit == 20
+    assert told(10.0, 5, waiting=1.1).limit == told(10.0, 5, preempted=1.0).limit + 2 == 8
+
+
+def test_it_gets_no_more_than_it_would_soon_answer_if_more_brought_nothing() -> None:
+    """Thirty seconds' worth: what waits for longer may time out."""
+    assert [told(rate, 6).limit for rate in (3.0, 1.0, 0.2)] == [64, 30, 8]
+
+
+def test_gauges_tell_nothing_of_more_while_slots_are_free_or_before_a_step_has_shown() -> None:
+    """Four answers after it, or after a fault."""
+    assert told(10.0, 5, used=0.81).limit == 64
+    assert told(10.0, 5, used=0.79).limit == 8
+    assert [told(10.0, answers).limit for answers in (3, 4)] == [8, 64]
+    rounds = Rounds(most=2_000)
+    for limit in (8, 64):
+        rounds.answer(100.0, 3)
+        rounds.control.on_fault(rounds.now)
+        for _ in range(4):
+            assert rounds.control.look_within == inf
+            rounds.control.on_load(rounds.now, running=limit, waiting=0, preempted=0)
+            assert rounds.control.limit == limit
+            rounds.answer(100.0, 1)
+        assert rounds.control.look_within == LOOKS_APART
+        rounds.answer(1.0, 3)
+        assert rounds.control.look_within == pytest.approx(3.0 / LOOKS_A_STEP, rel=0.05)
+        rounds.control.on_load(rounds.now, running=limit, waiting=0, preempted=0)
+    assert settled().control.look_within == inf
+
+
+@pytest.mark.parametrize(("running", "base"), [(8.0, 10), (6.0, 8), (12.8, 16), (13.0, 32), (200.0, 32), (0.0, 32)])
+def test_a_server_with_others_in_line_gets_a_quarter_more_than_it_runs(running: float, base: int) -> None:
+    """Where we have as many out; what it runs beyond that is asked by others, among whom we want our share."""
+    rounds = Rounds()
+    assert rounds.all(10.0) == [16]
+    rounds.control.on_load(rounds.now, running=running, waiting=50.0, preempted=0.0)
+    assert rounds.round(20.0) == base
+
+
+def test_no_fewer_are_tried_than_a_server_with_others_in_line_runs_and_a_tenth() -> None:
+    """It would idle."""
+    for running, fewer in ((20.0, 27), (26.0, 29), (30.0, 32), (300.0, 32)):
+        rounds = settled()
+        rounds.control.on_load(rounds.now, running=running, waiting=50.0, preempted=0.0)
+        assert rounds.round(20.0) == fewer
 
 
 def test_a_refusal_cuts_by_a_fifth_and_is_remembered_as_a_ceiling() -> None:
@@ -183,14 +266,14 @@ def test_preemptions_cut_once_in_a_cool_down() -> None:
 def test_answers_in_bursts_are_measured_from_pause_to_pause(burst: int, skip: int, target: int, period: float) -> None:
     """Whole bursts, so that the rate is what it is; those of the time before are left out."""
     skip += 2 * burst
-    meter, rate, counted, now = Meter(skip=skip, target=target), None, 0, 0.0
+    meter, rate, counted, now = Meter(limit=1, skip=skip, target=target), None, 0, 0.0
     while rate is None:
         now += period
         for number in range(burst):
             counted += 1
-            rate = meter.add(now + number * period / 1_000, in_use=True)
+            at = now + number * period / 1_000
+            rate = meter.add(at, at)
             if rate is not None:
                 break
     assert rate == pytest.approx(burst / period, rel=0.02 if burst > 1 else 1e-9)
-    assert meter.in_use()
     assert skip + target <= counted <= skip + target + 3 * burst + 1

@@ -96,11 +96,12 @@ def test_a_servers_own_wait_is_the_cool_down_of_a_cut() -> None:
 def test_a_fault_in_every_round_keeps_the_lane_from_growing() -> None:
     """Where nothing fails it tries more."""
     for faults in (True, False):
-        throttle, at, most = Throttle(LaneSettings(), endpoints=1), 0.0, 0
+        throttle, at, most, taken = Throttle(LaneSettings(), endpoints=1), 0.0, 0, 0.0
         for number in range(100):
             at += 0.1
+            taken += 0.1 * throttle.concurrency
             call = throttle.limits.reserve(1, at)
-            throttle.answered(call, answer("x"), at, in_flight=throttle.concurrency)
+            throttle.answered(call, answer("x"), at, taken=taken)
             if faults and number % 10 == 0:
                 failed(throttle, HalfAnswer("x"), at=at)
             most = max(most, throttle.concurrency)
@@ -139,7 +140,7 @@ def test_limits_that_headers_tell_are_kept_whether_the_call_was_answered_or_not(
             decision = decide(error, failures=0, quick_retries=0, rng=random.Random(0))
             said.append(throttle.failed(call, error, decision, at))
         else:
-            said.append(throttle.answered(call, answer("x")._replace(hints=hints), at, in_flight=1))
+            said.append(throttle.answered(call, answer("x")._replace(hints=hints), at, taken=at))
     assert said == [True, False]
     assert throttle.limits.requests.per_minute == 30
 
@@ -148,7 +149,7 @@ def test_an_answer_is_settled_at_what_it_used() -> None:
     """Prompt and completion tokens together."""
     throttle = Throttle(MINUTE_LIMITS, endpoints=1)
     call = throttle.limits.reserve(500, 1.0)
-    assert throttle.answered(call, answer("x"), 1.0, in_flight=1) is False
+    assert throttle.answered(call, answer("x"), 1.0, taken=1.0) is False
     assert throttle.limits.tokens.used_in_minute(1.0) == PROMPT_TOKENS + ANSWER_TOKENS
 
 
@@ -168,5 +169,5 @@ def test_where_tokens_cost_money_and_no_limits_are_known_a_few_calls_go_ahead(
     """Until one is answered."""
     throttle = Throttle(settings, endpoints=1)
     assert throttle.concurrency == first
-    throttle.answered(throttle.limits.reserve(1, 0.0), answer("x"), 1.0, in_flight=1)
+    throttle.answered(throttle.limits.reserve(1, 0.0), answer("x"), 1.0, taken=1.0)
     assert throttle.concurrency == settings.concurrency
