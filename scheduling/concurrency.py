@@ -29,7 +29,7 @@ MAX_REST = 4  # rounds between two trials, when trials keep failing
 UPS_PER_DOWN = 4  # a trial of fewer costs throughput, one of more does not
 ENOUGH_WAITING = 0.1  # of those running: with so many in line the server never idles, and more would only wait
 CEILING_MEMORY = 600.0  # seconds that a refusal's limit is remembered
-LEAP = 8  # times as many at once for a server that has none waiting
+LEAP = 4
 OVERFULL = 1.25  # times what a server runs at once, where it tells that the rest waits
 LOOKS_APART = 0.05  # seconds between looks at the gauges in a search, at least
 LOOKS_A_STEP = 8  # or this part of the time since the last step
@@ -167,7 +167,7 @@ class AutoConcurrency:
         self._max = max(1, upper_bound)
         self._limit = min(first, self._max)
         self._phase: Phase = "start"
-        self._base = self._limit
+        self._base = self._came_from = self._limit
         self._base_rate: float | None = None  # answers per second at the base limit
         self._rest = 1  # rounds at the base before the next trial
         self._rested = 0
@@ -214,12 +214,15 @@ class AutoConcurrency:
             self._end_round(rate, now)
 
     def on_refusal(self, now: float, *, retry_after: float) -> None:
-        """Cut by a fifth, once per cool-down."""
+        """Cut by a fifth, or back to before the step that is tried, once per cool-down."""
         if now < self._cool_until:
             return
         self._ceiling, self._ceiling_set = float(self._limit), now
         self._cool_until = now + max(COOL_DOWN, retry_after)
-        self._settle_at(max(1, int(self._limit * CUT)), rate=None)
+        cut = int(self._limit * CUT)
+        if self._phase in ("start", "up") and self._came_from <= cut:
+            cut, self._ups = self._came_from, 1  # what lies between the two is tried first
+        self._settle_at(max(1, cut), rate=None)
 
     def on_fault(self, now: float) -> None:
         """Measure anew: no step on the word of a failing server."""
@@ -333,7 +336,7 @@ class AutoConcurrency:
 
     def _move_to(self, limit: int) -> None:
         before, self._limit = self._limit, limit
-        self._answers, self._taken_before = 0, self._taken
+        self._came_from, self._answers, self._taken_before = before, 0, self._taken
         self._restart_round(skip=MIN_SKIP if before == limit else before)
 
     def _restart_round(self, *, skip: int = MIN_SKIP) -> None:

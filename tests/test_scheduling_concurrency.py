@@ -155,6 +155,22 @@ def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
     assert last <= 1.5 * places + 1
 
 
+def test_a_server_with_nothing_waiting_that_refuses_what_is_too_much_is_asked_less() -> None:
+    """Several times as many at once meet its bound once; from there it is gone up to slowly."""
+    server, refused = TellingServer(places=1_000), 0
+
+    def refuse(request: Request) -> None:
+        nonlocal refused
+        if server.running > 150:
+            refused += 1
+            raise Overloaded("full")
+
+    server.plan = refuse
+    took = seconds_for(server, 10_000, LaneSettings(max_concurrency=1_000))
+    assert took <= 1.25 * seconds_for(TellingServer(places=1_000), 10_000, LaneSettings(concurrency=150))
+    assert refused <= 0.05 * 10_000
+
+
 def test_bursts_of_calls_with_pauses_between_them_are_one_search() -> None:
     """What one told is known in the next, and a pause tells nothing: ten of 150 calls take less than thrice as long as
     with the best number, of which the search is a part."""

@@ -157,24 +157,24 @@ def told(rate: float, answers: int, *, used: float = 1.0, most: int = 2_000, **g
 
 
 def test_a_server_with_nothing_waiting_gets_several_times_as_many_at_once() -> None:
-    """Eight times, or as many as may be."""
-    assert told(10.0, 5).limit == told(10.0, 5, waiting=1.0).limit == 64
+    """Four times, or as many as may be."""
+    assert told(10.0, 5).limit == told(10.0, 5, waiting=1.0).limit == 32
     assert told(10.0, 5, most=20).limit == 20
     assert told(10.0, 5, waiting=1.1).limit == told(10.0, 5, preempted=1.0).limit + 2 == 8
 
 
 def test_it_gets_no_more_than_it_would_soon_answer_if_more_brought_nothing() -> None:
     """Thirty seconds' worth: what waits for longer may time out."""
-    assert [told(rate, 6).limit for rate in (3.0, 1.0, 0.2)] == [64, 30, 8]
+    assert [told(rate, 6).limit for rate in (3.0, 0.8, 0.2)] == [32, 24, 8]
 
 
 def test_gauges_tell_nothing_of_more_while_slots_are_free_or_before_a_step_has_shown() -> None:
     """Four answers after it, or after a fault."""
-    assert told(10.0, 5, used=0.81).limit == 64
+    assert told(10.0, 5, used=0.81).limit == 32
     assert told(10.0, 5, used=0.79).limit == 8
-    assert [told(10.0, answers).limit for answers in (3, 4)] == [8, 64]
+    assert [told(10.0, answers).limit for answers in (3, 4)] == [8, 32]
     rounds = Rounds(most=2_000)
-    for limit in (8, 64):
+    for limit in (8, 32):
         rounds.answer(100.0, 3)
         rounds.control.on_fault(rounds.now)
         for _ in range(4):
@@ -204,6 +204,20 @@ def test_no_fewer_are_tried_than_a_server_with_others_in_line_runs_and_a_tenth()
         rounds = settled()
         rounds.control.on_load(rounds.now, running=running, waiting=50.0, preempted=0.0)
         assert rounds.round(20.0) == fewer
+
+
+def test_a_step_that_is_refused_is_taken_back() -> None:
+    """By all of it, where that is more than a fifth; one to fewer is not: then even fewer were too many."""
+    doubled, leapt, more, fewer = Rounds(), Rounds(most=2_000), settled(), settled()
+    doubled.round(10.0)
+    leapt.answer(10.0, 5)
+    leapt.control.on_load(leapt.now, running=8, waiting=0, preempted=0)
+    more.all(20.0, 19.0, 20.0, 20.0)
+    fewer.all(20.0)
+    for rounds, tried, then in ((doubled, 16, 8), (leapt, 32, 8), (more, 48, 32), (fewer, 27, 21)):
+        assert rounds.control.limit == tried
+        rounds.control.on_refusal(rounds.now, retry_after=0.0)
+        assert rounds.control.limit == then
 
 
 def test_a_refusal_cuts_by_a_fifth_and_is_remembered_as_a_ceiling() -> None:
