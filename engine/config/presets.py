@@ -53,7 +53,11 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     candidates = 2 if each >= MANY else 1
     gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
-    under = {"under": "induced", "induced": candidates, "shared": True} if optimizer else {"under": "mixed"}
+    under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True}
+    if candidates == 1:  # few rows: larger first steps, and a gain that few rows do not bring by luck
+        under |= {"shared_margin": 10.0, "first_passes": 2}
+    if not optimizer:
+        under = {"under": "mixed"}
     return {
         "train_calls": calls,
         "rows": rows,
@@ -65,7 +69,8 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
 PLANNED: Final = (
     *("train_calls", "rows", "iterations", "racing"),
     *(f"inner.{key}" for key in ("candidates", "failures", "gate", "keep")),
-    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep", "shared")),
+    *(f"outer.{key}" for key in ("candidates", "failures", "gate", "under", "induced", "keep")),
+    *(f"outer.{key}" for key in ("shared", "shared_margin", "first_passes")),
 )
 
 
@@ -90,5 +95,9 @@ def _without(said: Raw, *, above: str = "") -> dict[str, Any]:
 def _under(planned: Raw, given: object) -> object:
     if not isinstance(given, Mapping):
         return given
-    changing = given.get("under") in ("kept", "mixed")  # user prompts, under which nothing is told of shared gains
-    return {**{key: value for key, value in planned.items() if key != "shared" or not changing}, **given}
+    out = set()
+    if given.get("under") in ("kept", "mixed"):  # with changing user prompts nothing is told of shared gains
+        out = {"shared", "shared_margin"}
+    elif given.get("shared") is False:
+        out = {"shared_margin"}
+    return {**{key: value for key, value in planned.items() if key not in out}, **given}
