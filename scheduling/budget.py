@@ -177,6 +177,11 @@ class Purse:
         """Whether more may be had of caps that are shared with other processes."""
         return self.pool is not None and self.pool.may_grow
 
+    @property
+    def filling(self) -> bool:
+        """Whether more of such caps is on its way."""
+        return self.pool is not None and self.pool.coming
+
     def reserve(self, at_most: Cost) -> bool:
         """Set the most a call can cost aside; false, and nothing done, if that might overshoot a cap. Raises what a
         listener raised, and nothing done either."""

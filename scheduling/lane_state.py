@@ -115,7 +115,7 @@ class LaneState:
         self.books.hits(flight.payer, (completion,))
 
     def allowed(self) -> None:
-        """Something of a shared limit may be used, now or at a known time."""
+        """Something of a shared limit may be used, now or at a known time, or of a shared cap."""
         self._around.wake()
 
     def stored(self) -> None:
@@ -166,7 +166,8 @@ class LaneState:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
         What may hold it back, in this order: there is no slot; another process asks it, or nobody can pay (then it
-        leaves the queue, and the next one is the first); the rate limit; no endpoint takes it. A proof is asked for
+        leaves the queue, and the next one is the first); its share of a common cap is on its way; the rate limit; no
+        endpoint takes it. A proof is asked for
         whoever asks the same: its answer is known.
         """
         queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
@@ -181,6 +182,8 @@ class LaneState:
                 continue
             funds = flight.funds or self._set_aside(flight, now)
             if funds is None:
+                if flight.state is State.QUEUED and flight.payer.purse.filling:
+                    break  # not one after the other into its purse's line: each would set aside what only waits
                 continue
             tokens = self.books.expected_tokens(flight)
             declared = flight.size.declared() if limits.reads_declared else ()
@@ -247,11 +250,11 @@ class LaneState:
         return prices.dollars(usage) if prices is not None else None
 
     def _set_aside(self, flight: Flight, now: float) -> Funds | None:
-        """The most the call can cost. Where its account cannot, the flight goes into that one's line until a call of
-        the account gives something back, or, if none is out, the account is exhausted."""
+        """The most the call can cost. Where its account cannot, and no more is on its way, the flight goes into that
+        one's line until a call of the account gives something back, or, if none is out, the account is exhausted."""
         account = flight.payer
         funds = flight.funds = self.books.set_aside(account, flight, now)
-        if funds is None and account.exhausted is None:
+        if funds is None and account.exhausted is None and not account.purse.filling:
             self._waiting.move(flight, State.PARKED)
             self._waiting.stand_in(account.parked, flight, priority=flight.priority)
         return funds

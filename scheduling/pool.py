@@ -33,6 +33,7 @@ class Pool:
         "_holder",
         "_needed",
         "_refused",
+        "_short",
         "_taken_by_all",
         "_wake",
         "due",
@@ -50,11 +51,17 @@ class Pool:
         self._aside = NONE
         self._needed = NONE  # of all that was taken and is to be taken
         self._refused = False  # when it was asked for last
+        self._short = False  # of what somebody waits for, who may stand in no line yet
         self._taken_by_all = NONE
         self._wake: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
         return f"<Pool {self.group!r} aside={tuple(self._aside)} needed={tuple(self._needed)} may_grow={self.may_grow}>"
+
+    @property
+    def coming(self) -> bool:
+        """Whether what was not covered is being asked for, and was not refused."""
+        return self._short and self.may_grow and not self._refused
 
     def driven_by(self, wake: Callable[[], None]) -> None:
         """Who is to be woken when something is wanted."""
@@ -72,6 +79,7 @@ class Pool:
             if cap != inf
         ):
             self._needed = needed
+            self._short = self._short or not covered
             if self.may_grow:
                 self._wake()
         return covered
@@ -85,6 +93,7 @@ class Pool:
         who waits and others want it: it is given back, so that no two wait for each other; more is wanted, unless that
         was refused a moment ago; it is time to say that we are still there.
         """
+        waiting = (waiting or self._short) and not last
         if last or (not out and (self._refused or (not waiting and now >= self.due))):
             back = Amounts(*(min(0.0, spent - aside) for spent, aside in zip(taken, self._aside, strict=True)))
             if any(back) or not waiting:
@@ -105,7 +114,7 @@ class Pool:
             most = Amounts(
                 *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
             )
-        self.due, self._needed = now + lease / 3, NONE
+        self.due, self._needed, self._short = now + lease / 3, NONE, False
         left = any(aside - spent > SLACK for aside, spent in zip(self._aside, taken, strict=True))
         return CapAsk(self.group, self._holder, self._caps, least, most, out or left)
 
@@ -113,6 +122,7 @@ class Pool:
         """What was set aside, or given back."""
         self._taken_by_all = got.taken
         self._refused = got.aside is None or (self._refused and min(asked.least) < 0)
+        self._short = self._short or got.aside is None
         if got.aside is not None:
             self._aside = _sum(self._aside, Amounts(*(max(0.0, more) for more in got.aside)))
         elif got.others_hold or out:

@@ -115,6 +115,8 @@ class Sharer:
             pass
         if waiting is not None and not pool.may_grow:
             waiting.ask_again(_now())
+        for lane in self._lanes:
+            lane.allowed()
 
 
 def _ask(allowance: Allowance, wanted: Wanted) -> RateAsk:

@@ -154,3 +154,26 @@ def test_a_refusal_is_the_last_word_only_where_nobody_may_give_anything_back(out
     assert asked is not None
     pool.told(asked, Set(None, CAPS, others_hold), 0.0, out=out)
     assert pool.may_grow == (out or others_hold)
+
+
+def test_who_was_refused_and_stands_in_no_line_yet_is_asked_for_again_and_holds_nothing_once_all_ends() -> None:
+    """What it has left is given back in between, which must not be taken for the end of all wishes."""
+    pool, others = Pool("g", CAPS), Set(None, CAPS, True)
+    pool.covers(Amounts(1, 0, 0.01))
+    assert pool.coming
+    first = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE)
+    assert first is not None
+    pool.told(first, Set(first.most, first.most, True), 0.0, out=False)
+    pool.covers(Amounts(1, 0, 3.0))
+    again = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE)
+    assert again is not None
+    pool.told(again, others, 0.0, out=False)
+    assert not pool.coming
+    back = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE)
+    assert back is not None
+    assert min(back.least) < 0
+    pool.told(back, Set(back.least, CAPS, True), 0.0, out=False)
+    assert pool.due == pytest.approx(RETRY)
+    end = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE, last=True)
+    assert end is not None
+    assert not end.holds

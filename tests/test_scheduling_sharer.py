@@ -135,3 +135,18 @@ async def test_whoever_holds_something_of_a_cap_says_so_three_times_while_its_le
         assert len(book.caps) == 1 + 2
         assert not any(book.caps[-1].most)
         assert (await asking).text == "question 1"
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("takes", [0.0, 0.02])
+async def test_nothing_of_a_cap_is_set_aside_for_calls_that_only_wait_to_go(takes: float) -> None:
+    """A process that is killed takes with it what is out and a little more, however much waits for its limit."""
+    book, server = Book(takes=takes), Server(latency=0.005)
+    lane = Lane("api", [server], LaneSettings(concurrency=64, requests_per_minute=600))
+    async with Gateway([lane], store=Shared(book)) as gateway:
+        account = Account("run", Budget(calls=400, group="november"))
+        asking = asyncio.create_task(gateway.complete_many([ask(n) for n in range(200)], lane="api", account=account))
+        for _ in range(12):
+            await asyncio.sleep(1.0)
+            assert book.set.calls <= len(server.calls) + 5, "the head of the queue, and a two-hundredth twice"
+        assert len(await asking) == len(server.calls) == 200
