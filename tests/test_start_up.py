@@ -89,8 +89,14 @@ def test_a_plan_knows_of_no_journal_and_of_no_score(tmp_path: Path) -> None:
     code = "sys.argv = ['metaspo', 'plan', 'metaspo.toml']\nfrom metaspo.cli import main\nmain()"
     modules = modules_of(code, tmp_path)
     assert "metaspo.engine.config.plan" in modules
-    spared = ("metaspo.engine.journal.events", "metaspo.engine.statistics", "metaspo.engine.optimize")
-    spared += ("metaspo.engine.evaluation", "metaspo.backends.http_errors", "metaspo.engine.runs.stored")
+    spared = (
+        "metaspo.engine.journal.events",
+        "metaspo.engine.statistics",
+        "metaspo.engine.optimize",
+        "metaspo.engine.evaluation",
+        "metaspo.backends.http_errors",
+        "metaspo.engine.runs.stored",
+    )
     assert [name for name in modules if name.startswith(spared)] == []
 
 
@@ -98,9 +104,18 @@ def test_a_run_imports_neither_studies_nor_clusters_nor_a_web_server(tmp_path: P
     code = "sys.argv = ['metaspo', 'optimize', 'no.toml']\nfrom metaspo.cli import main\nmain()"
     modules = modules_of(code, tmp_path)
     assert "metaspo.engine.runs.execute" in modules
-    spared = ("metaspo.engine.studies", "metaspo.engine.cluster", "metaspo.engine.watch", "aiohttp.web")
-    spared += ("metaspo.engine.track.follow", "metaspo.engine.exchange", "metaspo.engine.demo", "metaspo.run_tables")
-    spared += ("metaspo.engine.strategies.ape", "metaspo.backends.gguf_tokens")
+    spared = (
+        "metaspo.engine.studies",
+        "metaspo.engine.cluster",
+        "metaspo.engine.watch",
+        "aiohttp.web",
+        "metaspo.engine.track.follow",
+        "metaspo.engine.exchange",
+        "metaspo.engine.demo",
+        "metaspo.run_tables",
+        "metaspo.engine.strategies.ape",
+        "metaspo.backends.gguf_tokens",
+    )
     assert [name for name in modules if name.startswith(spared)] == []
 
 
