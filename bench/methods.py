@@ -205,6 +205,12 @@ def _plus(calls: int) -> Changes:
     return shape(calls, sources=len(SOURCES), optimizer=True)
 
 
+def _one_pass(calls: int) -> Changes:
+    """The same shape without what it plans for few calls."""
+    shape = _plus(calls)
+    return {**shape, "outer": {**shape["outer"], "first_passes": 1, "shared_margin": 0.0}}
+
+
 def _informed(calls: int) -> Changes:
     """The same shape with our own strategy in both loops."""
     shape = _plus(calls)
@@ -241,6 +247,7 @@ def _search(name: str, options: Changes, *, level: str = "both") -> Any:  # noqa
 
 METHODS: Mapping[str, Any] = {
     "metaspo+": _plus,
+    "metaspo+, one rewriting": _one_pass,
     "metaspo+, informed": _informed,
     "metaspo, the paper's shape": _paper,
     "metaspo, short rounds": _short,

@@ -64,8 +64,9 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
         f"{calls.test:,} test splits.{_grades(config, plan)}\n"
-        "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used; tokens, "
-        "dollars and minutes are estimates from the texts' lengths and the limits in the config.",
+        "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used; "
+        f"{_as_rounds_go_on(config)}"
+        "tokens, dollars and minutes are estimates from the texts' lengths and the limits in the config.",
         highlight=False,
     )
     if plan.paper.base > plan.calls.base:
@@ -79,6 +80,16 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
             f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.",
             highlight=False,
         )
+
+
+def _as_rounds_go_on(config: RunConfig) -> str:
+    """That a run whose rounds end with its base calls may ask the optimizer model more often than it says."""
+    if config.train_calls is None or config.optimizer is None:
+        return ""
+    return (
+        "but those of the optimizer are for prompts that are all scored in full: what a gate spares goes into further "
+        "rounds, so that there may be a few times as many; "
+    )
 
 
 def scale_data(scales: "Sequence[AtScale]", pace: Pace, *, like: str) -> Data:

@@ -278,6 +278,13 @@ def test_more_calls_than_can_be_planned_are_told_by_the_key_that_asks_for_them(p
     assert here("plan", "run.toml", "--calls", str(10**12)).code == 0
 
 
+def test_a_plan_for_calls_says_that_the_optimizer_may_be_asked_more(project: Path) -> None:
+    capped, whole = (" ".join(here("plan", "run.toml", *said).out.split()) for said in (["--calls", "500"], []))
+    assert "what a gate spares goes into further rounds" in capped
+    assert "Calls are upper bounds" in whole
+    assert "further rounds" not in whole
+
+
 MODELS = {"base": "answerer", "optimizer": "writer"}
 
 

@@ -1,7 +1,7 @@
 """What a run will need, before its first call: calls, tokens, dollars, minutes.
 
-Calls are exact upper bounds. Tokens, dollars and minutes are estimates, from the lengths of the texts there are and the
-assumptions below.
+Calls are exact upper bounds, but for those of the optimizer with `train_calls` (`count_calls`). Tokens, dollars and
+minutes are estimates, from the lengths of the texts there are and the assumptions below.
 """
 
 from collections.abc import Sequence
