@@ -173,9 +173,9 @@ class Endpoints:
         self.look_at = min(endpoint.look_at for endpoint in self.all)
 
     def look_by(self, at: float) -> None:
-        """Look at the gauges of those that tell them then, or before."""
+        """Look at the gauges of those that tell them then, or before; who is down has its rest."""
         for endpoint in self.all:
-            if endpoint.load and at < endpoint.look_at < inf:
+            if endpoint.health is Health.UP and endpoint.load and at < endpoint.look_at < inf:
                 self.look_next(endpoint, at)
 
     def take_due(self, now: float) -> list[Endpoint]:

@@ -561,6 +561,10 @@ def test_gauges_are_looked_at_sooner_where_they_are_told_and_nobody_looks_now() 
         endpoints.look_next(endpoint, at)
     endpoints.look_by(3.0)
     assert [endpoint.look_at for endpoint in endpoints.all] == [3.0, 2.0, inf, 5.0]
+    a.health = Health.DOWN
+    endpoints.look_by(1.5)
+    assert [endpoint.look_at for endpoint in endpoints.all] == [3.0, 1.5, inf, 5.0], "nobody is looked at in its rest"
+    a.health = Health.UP
     endpoints.look_by(1.0)
     assert endpoints.look_at == 1.0
 
