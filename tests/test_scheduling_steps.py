@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.scheduling.concurrency import COOL_DOWN, LOOKS_A_STEP, LOOKS_APART, AutoConcurrency, Meter
+from metaspo.scheduling.concurrency import COOL_DOWN, LOOKS_A_STEP, LOOKS_APART, AutoConcurrency
+from metaspo.scheduling.meter import Meter
 
 
 class Rounds:
@@ -218,6 +219,8 @@ def test_a_step_that_is_refused_is_taken_back() -> None:
         assert rounds.control.limit == tried
         rounds.control.on_refusal(rounds.now, retry_after=0.0)
         assert rounds.control.limit == then
+    doubled.now, doubled._skip = doubled.now + COOL_DOWN, 16
+    assert doubled.round(10.0) == 12, "what lies between the two is tried first"
 
 
 def test_a_refusal_cuts_by_a_fifth_and_is_remembered_as_a_ceiling() -> None:
@@ -232,6 +235,7 @@ def test_a_refusal_cuts_by_a_fifth_and_is_remembered_as_a_ceiling() -> None:
         rounds.now += COOL_DOWN
         rounds._skip = base
         assert rounds.all(20.0, 15.0, 20.0, 20.0) == [int(cut * 0.85), cut, cut, step]
+        assert rounds.round(21.0) == step, "nor is one doubled that pays"
     rounds = settled(base=64)
     rounds.control.on_refusal(rounds.now, retry_after=0.0)
     for _ in range(2):
@@ -261,6 +265,8 @@ def test_a_server_with_enough_in_line_is_not_tried_with_more(running: float, wai
         assert rounds.round(20.0) == 32
         rounds.control.on_load(rounds.now, running=running, waiting=0.0, preempted=0)
         assert rounds.round(20.0) == 48
+        rounds.control.on_load(rounds.now, running=running, waiting=waiting, preempted=0)
+        assert rounds.round(30.0) == 48, "one that pays is not doubled either"
 
 
 def test_preemptions_cut_once_in_a_cool_down() -> None:
