@@ -15,6 +15,7 @@ from chat_server import ChatServer
 from command_line import here
 from world import World
 
+from metaspo.backends.vllm import free_port
 from metaspo.engine import ConfigError, RunDirectory, prepare
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
 from metaspo.engine.cluster.node import run_part
@@ -173,6 +174,26 @@ def test_a_cache_of_one_machine_is_refused(project: Path, cache: str) -> None:
     prepared = prepare(project / "run.toml", overrides={"cache": cache})
     with pytest.raises(ConfigError, match="all nodes share one cache"):
         check_parts([prepared], files=[], option="--on")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ray", "ray://", "ray://host", "http://host:1", "host:", ":6379", "host:99999"]
+)
+def test_an_address_that_is_none_is_told_before_anything_is_tried(project: Path, address: str) -> None:
+    ended = here("optimize", "run.toml", "--on", address, "--set", f"cache=files://{project}/cache")
+    assert ended.code == 2
+    (error,) = ended.errors
+    assert "a cluster is ray://HOST:10001, HOST:6379, or auto" in error
+
+
+@pytest.mark.parametrize("scheme", ["ray://", ""])
+def test_a_cluster_where_nobody_listens_is_told_at_once(project: Path, scheme: str) -> None:
+    """Ray itself would try for half a minute or two, in words of its own."""
+    address = f"{scheme}127.0.0.1:{free_port()}"
+    ended = here("optimize", "run.toml", "--on", address, "--set", f"cache=files://{project}/cache")
+    assert ended.code == 2
+    (error,) = ended.errors
+    assert error == f"--on {address}: the cluster cannot be reached: connection refused: is it running?"
 
 
 def test_the_mark_of_a_shared_folder_is_there_while_it_is_looked_for(tmp_path: Path) -> None:

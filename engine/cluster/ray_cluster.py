@@ -4,6 +4,7 @@ Ray starts a task of a lost node again by itself; what the part had been answere
 """
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +18,8 @@ from metaspo.engine.errors import ConfigError
 from metaspo.scheduling import RunStopped
 
 TRIES = 10  # nodes that may be lost under one part
+CLIENT = "ray://"
+ANSWERS = 10.0  # seconds that a head has for it; Ray itself would try for half a minute, or for two
 LOOK = 1.0  # seconds between two looks for Ctrl-C
 STOPPED = 3  # exit status of what may go on, as of the command line
 Told = Callable[[Part, Outcome], None]
@@ -31,10 +34,11 @@ def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int,
         told: hears of each part that has ended, in the order in which they end.
 
     Raises:
-        ConfigError: where Ray is not installed or the cluster cannot be reached.
+        ConfigError: where `address` is none, Ray is not installed, or the cluster cannot be reached.
         RunStopped: where the cluster is lost on the way.
         KeyboardInterrupt: after Ctrl-C, once the parts that were under way have stopped cleanly; `told` has heard.
     """
+    check_reached(address)
     try:
         import ray
     except ModuleNotFoundError:
@@ -43,6 +47,21 @@ def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int,
         copy_project(project, Path(copy))
         with _connected(ray, address, working_dir=copy):
             return _Tasks(ray, parts, told).run(parallel)
+
+
+def check_reached(address: str) -> None:
+    """Raises `ConfigError` where an address is none of Ray's, or nobody listens there."""
+    place = address.removeprefix(CLIENT)
+    host, _, port = place.rpartition(":")
+    if address == "auto":
+        return
+    if not host or "/" in host or not (port.isdecimal() and port.isascii() and 0 < int(port) <= 65_535):
+        raise ConfigError(f"--on {address!r}: a cluster is ray://HOST:10001, HOST:6379, or auto on one of its nodes")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"--on {address}: the cluster cannot be reached: {why.lower()}: is it running?") from None
 
 
 @contextmanager
