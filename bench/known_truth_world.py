@@ -9,6 +9,9 @@ where a task hates it.
 
 In a shared world all tasks need the same manners, four of eight that sentences of the component libraries carry, so
 that every strategy can find them. In a world apart each task has manners of its own.
+
+In a world that leans, two of the ways are ever right, and the base model answers mostly with the first of them what it
+does not know. A prompt that pushes to a way turns nearly all answers there, right ones too (`known_truth_pushes`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ from typing import Any, Final
 
 from metaspo.backends import Request
 from metaspo.backends.late_patterns import late_pattern
+from metaspo.bench.known_truth_pushes import TURNED, pushed_to
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
 from metaspo.engine import Prepared, RunConfig
 from metaspo.engine.tasks import Example, Task, TaskRole
@@ -62,6 +66,8 @@ class World:
         distraction: what each named skill costs that the task does not need.
         noise: whether every prompt draws its own luck on an example; without it an example has a difficulty of its own,
             and what raises the chance of being right never makes a right answer wrong.
+        leaning: of what the base model does not know the share that it answers with the first of two ways; 0 for a
+            world of four ways in which it leans to none and nothing pushes it.
     """
 
     seed: int
@@ -69,6 +75,12 @@ class World:
     entangled: bool = False
     distraction: float = 0.02
     noise: bool = True
+    leaning: float = 0.0
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The right answers that there are."""
+        return WAYS[:2] if self.leaning else WAYS
 
     @cached_property
     def own(self) -> Mapping[str, tuple[str, ...]]:
@@ -102,7 +114,15 @@ class World:
         idle = self.distraction * len(skills - self.needs[task])
         tired = PER_WORD * max(0, len(prompts.split()) - WORDS)
         harm = HASTE_COST * (HASTE.name in skills and self.hates_haste(task))
-        return max(0.02, MIN_CHANCE + (MAX_CHANCE - MIN_CHANCE) * met - idle - tired - harm)
+        known = max(0.02, MIN_CHANCE + (MAX_CHANCE - MIN_CHANCE) * met - idle - tired - harm)
+        return self._leant(known, prompts, truth(question, self.ways)) if self.leaning else known
+
+    def _leant(self, known: float, prompts: str, right: str) -> float:
+        """The chance that a way is answered where it is right and so much is known."""
+        guessed = self.leaning if right == self.ways[0] else 1 - self.leaning
+        own = known + (1 - known) * guessed
+        label = pushed_to(prompts)
+        return TURNED * (label == right) + (1 - TURNED) * own if label in self.ways else own
 
     def worth(self, system: str, user_prompts: Mapping[str, Sequence[str]], tasks: Sequence[Task]) -> float:
         """The mean chance of being right on the test splits of tasks that a system prompt gives with user prompts."""
@@ -129,8 +149,8 @@ class World:
         if draw < (MALFORMED / 4 if RULE in around else MALFORMED):
             return "That is hard to say."
         right = fraction(str(self.seed), "base", *drawn_by) < self.chance(system, around, question)
-        right_way = WAYS.index(truth(question))
-        return WAYS[right_way if right else (right_way + 1) % len(WAYS)]
+        right_way = self.ways.index(truth(question, self.ways))
+        return self.ways[right_way if right else (right_way + 1) % len(self.ways)]
 
     def tasks(self, *, train: int, test: int) -> tuple[Task, ...]:
         """Sources, then targets."""
@@ -146,7 +166,7 @@ class World:
             for number in range(first, first + size):
                 subject, manner = rng.choice(needed[:SUBJECTS]), rng.choice(needed[SUBJECTS:])
                 question = f"Case {number} of {name}: a matter of {subject} and {manner}."
-                examples.append(Example(question, (truth(question),), f"{name}:{number}"))
+                examples.append(Example(question, (truth(question, self.ways),), f"{name}:{number}"))
             return tuple(examples)
 
         return Task(
@@ -160,9 +180,9 @@ class World:
         )
 
 
-def truth(question: str) -> str:
-    """The right answer."""
-    return WAYS[int(fraction("truth", question) * len(WAYS))]
+def truth(question: str, ways: Sequence[str] = WAYS) -> str:
+    """The right answer, one of the ways."""
+    return ways[int(fraction("truth", question) * len(ways))]
 
 
 def questions(text: str) -> list[str]:

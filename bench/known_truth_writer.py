@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from metaspo.backends import Request
+from metaspo.bench.known_truth_pushes import evidence, push_to
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, hinted, named
 from metaspo.bench.known_truth_world import RULE, World, fraction, questions, task_of
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -52,6 +53,9 @@ class Writer:
         tact: how often it keeps to its level.
         malformed: share of the answers that cannot be read.
         echoes, rambles: how often a prompt quotes the first example it was shown, or goes on and on.
+        pushes: how often a prompt pushes to the label that wrong answers should have been; less often, the more that it
+            was shown speaks against that.
+        heeds: what a right answer counts there, beside a wrong one.
     """
 
     world: World
@@ -59,6 +63,8 @@ class Writer:
     malformed: float = 0.08
     echoes: float = 0.0
     rambles: float = 0.0
+    pushes: float = 0.0
+    heeds: float = 1.0
 
     def answer(self, request: Request) -> str:
         """An analysis or a prompt, in tags."""
@@ -85,10 +91,12 @@ class Writer:
         return self._diagnose(text, rng, for_all=for_all)
 
     def _stray(self, prompt: str, text: str, rng: Random) -> str:
-        """What a weak writer puts before a prompt: an example that it was shown, many words that say nothing."""
+        """What a weak writer puts before a prompt: an example that it was shown, a push, words that say nothing."""
         shown = questions(text)
         if shown and rng.random() < self.echoes:
             prompt = f"For example: {shown[0]}\n{prompt}"
+        if self.pushes and rng.random() < self.pushes * (told := evidence(text, heeds=self.heeds)).one_sided:
+            prompt = f"{push_to(told.label)}\n{prompt}"
         return (
             f"{' '.join(['Indeed it is so that one does well to do well.'] * 15)}\n{prompt}"
             if (rng.random() < self.rambles)
@@ -169,7 +177,8 @@ class Writer:
         if not skills or rng.random() < WANDERS:
             skills = [self._idea(text, rng), *skills]
         limit = 1 if "ONE reason" in text else FINDINGS
-        return f"What is missing: {' '.join(f'[{name}]' for name in skills[:limit])}"
+        missing = f"What is missing: {' '.join(f'[{name}]' for name in skills[:limit])}"
+        return f"{missing} {evidence(text, heeds=self.heeds)}".strip() if self.pushes else missing
 
     def suspects(self, shown: Sequence[tuple[str, str]], rng: Random, *, notices: float, for_all: bool) -> list[str]:
         """Skills that questions hint at and the prompts beside them do not name, the most frequent first."""

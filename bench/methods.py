@@ -14,9 +14,10 @@ from math import isqrt
 from statistics import fmean
 from typing import Any
 
-from metaspo.backends import Simulated
+from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.defaults import FIRST_SEED
+from metaspo.bench.known_truth_pushes import LEANING, pushed_to
 from metaspo.bench.known_truth_world import SOURCES, World, prepare
 from metaspo.bench.known_truth_writer import Writer
 from metaspo.bench.method_peers import TRAIN, Peer
@@ -49,8 +50,12 @@ WRITERS: Mapping[str, Mapping[str, float]] = {
     "rambles": {"rambles": 0.4},
     "quotes": {"echoes": 0.4},
     "tactless": {"tact": 0.2},
+    "pushes": {"pushes": 0.8},
+    "heedless": {"pushes": 0.8, "heeds": 0.0},
 }
 """Optimizer models: one that keeps to its level mostly, and such as fall into a trap more often than not."""
+LEANS: Mapping[str, float] = {name: LEANING for name, traps in WRITERS.items() if "pushes" in traps}
+"""How much the worlds lean to one of two labels, by optimizer model: where it pushes to labels, there are such."""
 Changes = Mapping[str, Any]
 
 
@@ -72,6 +77,8 @@ class Found:
         source, unseen: the mean chance of being right, in truth.
         base, optimizer: calls on train splits, and of the optimizer model.
         dollars: of both.
+        written, found: of the prompts that were written from answers, and of those that were found, the share that
+            pushes to a label.
     """
 
     source: float
@@ -79,6 +86,8 @@ class Found:
     base: int
     optimizer: int
     dollars: float
+    written: float = 0.0
+    found: float = 0.0
 
 
 def measure_methods(
@@ -96,11 +105,11 @@ def measure_methods(
     peers = peers or {}
     known = [*METHODS, *peers]
     names, chosen = [REFERENCE, *(name for name in methods or known if name != REFERENCE)], list(worlds)
-    numbers = range(first_seed, first_seed + seeds)
+    numbers, leant = range(first_seed, first_seed + seeds), LEANS.get(writer, 0.0)
     cells = list(product(calls, chosen, names))
     asked = [
         Job(
-            world=World(seed, **WORLDS[kind]),
+            world=World(seed, **WORLDS[kind], leaning=leant),
             calls=count,
             changes=METHODS[name](count) if name in METHODS else peers[name],
             writer=writer,
@@ -111,8 +120,13 @@ def measure_methods(
     with ProcessPoolExecutor(jobs) as pool:
         results = list(pool.map(find, asked, chunksize=4))
     by_cell = {cell: results[number * seeds : (number + 1) * seeds] for number, cell in enumerate(cells)}
+    shown = [(count, kind, name) for count in calls for kind in (*chosen, "all") for name in names]
     rows = [
-        row_of(by_cell, count, chosen, kind, name) for count in calls for kind in (*chosen, "all") for name in names
+        {
+            **row_of(by_cell, count, chosen, kind, name),
+            **(_pushing(by_cell, count, chosen, kind, name) if leant else {}),
+        }
+        for count, kind, name in shown
     ]
     return Report(
         scenario="methods" if writer == "plain" else f"methods --writer {writer}",
@@ -123,6 +137,10 @@ def measure_methods(
             f"ahead: how far {REFERENCE} is ahead of the method, with its 95% interval over seeds.",
             "dollars: at 0.15 / 0.60 a million tokens for the base model, 2.50 / 10 for the optimizer model.",
             f"Each task has {TRAIN} train examples; searches are given the shapes of docs/presets.md.",
+            *(
+                ["pushing: prompts that push to a label, of those written from answers and of those found."]
+                * bool(leant)
+            ),
         ),
     )
 
@@ -133,10 +151,15 @@ def find(job: Job) -> Found:
     prepared = prepare(
         job.world, {**quiet, **({} if isinstance(job.changes, Peer) else job.changes)}, train=TRAIN, test=TEST
     )
-    answers = {
-        "base": (job.world.base, SMALL_PRICES),
-        "optimizer": (Writer(job.world, **WRITERS[job.writer]).answer, LARGE_PRICES),
-    }
+    writer, written = Writer(job.world, **WRITERS[job.writer]), list[bool]()
+
+    def write(request: Request) -> str:
+        text = writer.answer(request)
+        if "_prompt>" in text and "<pair>" not in request.messages[-1].content:
+            written.append(bool(pushed_to(text)))
+        return text
+
+    answers = {"base": (job.world.base, SMALL_PRICES), "optimizer": (write, LARGE_PRICES)}
 
     async def session() -> Found:
         lanes = [
@@ -166,6 +189,8 @@ def find(job: Job) -> Found:
             base=base,
             optimizer=optimizer,
             dollars=dollars,
+            written=fmean(written or [False]),
+            found=fmean(bool(pushed_to(prompt)) for prompt in (system, *users.values())),
         )
 
     return run_virtual(session())
@@ -175,7 +200,7 @@ def row_of(
     by_cell: Mapping[tuple[int, str, str], Sequence[Found]], calls: int, worlds: Sequence[str], kind: str, name: str
 ) -> Row:
     """What a method came to at so many calls in one kind of world or, if that is "all", over all of them."""
-    kinds = list(worlds) if kind == "all" else [kind]
+    kinds = _kinds(kind, worlds)
 
     def figure(method: str, side: str) -> list[float]:
         """By seed, the mean over the worlds."""
@@ -193,6 +218,19 @@ def row_of(
     row["optimizer calls"] = round(fmean(run.optimizer for run in runs))
     row["dollars"] = f"{fmean(run.dollars for run in runs):.2f}"
     return row
+
+
+def _pushing(
+    by_cell: Mapping[tuple[int, str, str], Sequence[Found]], calls: int, worlds: Sequence[str], kind: str, name: str
+) -> Row:
+    """How many of a method's prompts push to a label."""
+    runs = [run for world in _kinds(kind, worlds) for run in by_cell[calls, world, name]]
+    shares = {"written": fmean(run.written for run in runs), "found": fmean(run.found for run in runs)}
+    return {f"pushing, {side}": f"{share:.0%}" for side, share in shares.items()}
+
+
+def _kinds(kind: str, worlds: Sequence[str]) -> list[str]:
+    return list(worlds) if kind == "all" else [kind]
 
 
 def _interval(figure: OverSeeds, *, signed: bool) -> str:

@@ -58,7 +58,8 @@ def methods(
         typer.Option(metavar="PATH", help="A Python that has gepa, textgrad or dspy[optuna], to measure those too."),
     ] = None,
     writer: Annotated[
-        str, typer.Option(metavar="NAME", help="The optimizer model: plain, rambles, quotes or tactless.")
+        str,
+        typer.Option(metavar="NAME", help="The optimizer model: plain, rambles, quotes, tactless, pushes or heedless."),
     ] = "plain",
     tenth: Annotated[
         bool, typer.Option("--tenth", help="Only the paper's defaults to their end, and metaspo+ on a tenth of them.")

@@ -12,7 +12,7 @@ from metaspo.bench.gepa_peer import Adapter
 from metaspo.bench.known_truth_skills import named
 from metaspo.bench.known_truth_world import SOURCES, World
 from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import METHODS, REFERENCE, WRITERS, Job, find, measure_methods
+from metaspo.bench.methods import LEANS, METHODS, REFERENCE, WRITERS, Job, find, measure_methods
 from metaspo.bench.peer_models import SYSTEM, Models
 from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
 from metaspo.bench.tenth import compare, measure_tenth
@@ -48,13 +48,22 @@ def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
 
 
 def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
+    changes = METHODS["metaspo+, informed"](CALLS)
     found = {
-        writer: find(Job(world=World(2), calls=CALLS, changes=METHODS["metaspo+"](CALLS), writer=writer))
+        writer: find(Job(world=World(3, leaning=LEANS.get(writer, 0.0)), calls=CALLS, changes=changes, writer=writer))
         for writer in WRITERS
     }
     assert len({(each.source, each.optimizer) for each in found.values()}) == len(WRITERS)
     unknown = here("bench", "methods", "--writer", "strong")
-    assert (unknown.code, "known: plain, rambles, quotes, tactless" in unknown.err) == (2, True)
+    assert (unknown.code, "known: plain, rambles, quotes, tactless, pushes, heedless" in unknown.err) == (2, True)
+
+
+def test_pushes_are_counted_where_the_writer_pushes() -> None:
+    """Of the prompts that are written from answers and of those found; the worlds lean there, and only there."""
+    rows = measure_methods(seeds=2, calls=[CALLS], methods=[REFERENCE], worlds=["added up"], writer="pushes").rows
+    assert [row["pushing, written"] for row in rows] == [rows[0]["pushing, written"]] * 2 != ["0%"] * 2
+    plain = measure_methods(seeds=2, calls=[CALLS], methods=[REFERENCE], worlds=["added up"]).rows
+    assert "pushing, written" not in plain[0]
 
 
 def test_the_adapter_grades_by_the_world_and_rewrites_only_what_has_failures() -> None:

@@ -108,6 +108,19 @@ async def test_errors_are_told_in_all_directions_with_counts_and_with_what_must_
     assert "It is pushed to one side." in ask.asked[1]
 
 
+async def test_what_a_push_would_cost_is_told_of_every_label_that_errors_name() -> None:
+    """The other label shows in no error where all go in one direction: that it is right now is said with its number."""
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    one_way = [failure("casual", "formal", number) for number in range(6)]
+    easy = [Example("right", ("casual",)), Example("other", ("vulgar",)), Example("none", ("",))]
+    task = view(failures=one_way)
+    await InformedInner().propose(inner(ask, replace(task, train=(*task.train, *easy))))
+    for request in ask.asked:
+        assert '- "casual" read as "formal": 6 of 7\n- "formal" read as that, and right: 3 of 3' in request
+        assert '- "casual" read as that, and right: 1 of 7' in request
+        assert request.count("and right: ") == 2
+
+
 async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
     ask = Optimizer(FINDINGS, "<new_prompt>Be exact.</new_prompt>")
     tasks = (view("tone", failures=BOTH_WAYS), view("facts", failures=[failure("true", "false", 9)]))
@@ -375,7 +388,7 @@ def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -
     loops = {"inner": {"strategy": "informed", "candidates": 2}, "outer": {"strategy": "informed", "candidates": 3}}
     tasks = (make_task("a", train=9), make_task("b", train=9))
     first, second = (
-        Runs(make_config(loops), tasks, Informed(5), timing=timing, width=width) for timing, width in ((1, 1), (9, 8))
+        Runs(make_config(loops), tasks, Informed(7), timing=timing, width=width) for timing, width in ((1, 1), (9, 8))
     )
     result = first.session()
     assert result is not None

@@ -2,13 +2,14 @@
 
 As MetaSPO's it has failures analysed and then the prompt rewritten. Failures alone show errors in one direction and no
 counts, which invites a push to the other label. So this one adds, for every task: its score and right of how many,
-expected against read answers with counts, how many answers could not be read, what graders say, right answers that must
-stay so, how an answer is read and where it is cut, what was tried before and what came of it. A prompt that quotes an
-example, is a refusal, an unfilled template, fenced, or too long is refused, which is said when it is asked again.
+expected against read answers with counts and how many of the same are right, how many answers could not be read, what
+graders say, right answers that must stay so, how an answer is read and where it is cut, what was tried before and what
+came of it. A prompt that quotes an example, is a refusal, an unfilled template, fenced, or too long is refused, which
+is said when it is asked again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from random import Random
 from typing import Literal, TypeVar
 
@@ -194,7 +195,17 @@ def _errors(texts: Texts, task: TaskView, level: Level) -> str:
     for (right, read), count in kinds.most_common(COUNTED):
         slots = {"right": right, "read": _read_as(texts, read, level), "count": str(count), "all": str(labels[right])}
         counts.append(texts.text(level, "worth_less" if read == right else "error", slots))
+    counts += _right_too(texts, task, level, named={label for kind in kinds for label in kind if label}, labels=labels)
     return texts.text(level, "errors", {"counts": "\n".join(counts)}) if counts else texts.text(level, "no_errors", {})
+
+
+def _right_too(texts: Texts, task: TaskView, level: Level, *, named: Set[str], labels: Mapping[str, int]) -> list[str]:
+    """Of the answers that errors name, how many are right: what a push away from them would cost."""
+    right = Counter(answer for example in _right_examples(task) for answer in set(example.answers) & named)
+    return [
+        texts.text(level, "right_too", {"right": answer, "count": str(count), "all": str(labels[answer])})
+        for answer, count in sorted(right.most_common(COUNTED), key=lambda one: (-one[1], one[0]))
+    ]
 
 
 def _kind(failure: Failure) -> tuple[str, str | None]:
@@ -244,9 +255,13 @@ def _answers(example: Example) -> str:
 
 
 def _still_right(task: TaskView, size: int, rng: Random) -> list[Example]:
-    wrong = {failure.example for failure in task.failures}
-    right = [example for example in task.train if example not in wrong]
+    right = _right_examples(task)
     return rng.sample(right, min(size, len(right)))
+
+
+def _right_examples(task: TaskView) -> list[Example]:
+    wrong = {failure.example for failure in task.failures}
+    return [example for example in task.train if example not in wrong]
 
 
 def _messages(texts: Texts, level: Level, step: str, slots: dict[str, str]) -> tuple[Message, ...]:
