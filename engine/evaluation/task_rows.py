@@ -13,8 +13,8 @@ from metaspo.engine.evaluation.test_score import (
     TestScore,
     dollars,
     percent,
-    whole,
 )
+from metaspo.engine.money import whole
 from metaspo.engine.statistics import Interval
 
 
