@@ -147,6 +147,27 @@ def test_the_table_has_a_row_for_each_number_and_the_picture_is_drawn(project: P
     assert len(here("plan", "run.toml", "--gpu-dollars", "2", "--json").data["at"]) == 1
 
 
+def at(tier: int | None, least: float, most: float) -> AtScale:
+    return AtScale(replicas=1, tier=tier, least=least, most=most, dollars=0, gpus=1)
+
+
+@given(least=st.floats(1e-6, 1e6), times=st.floats(1, 1e6))
+def test_hours_are_drawn_between_round_numbers_that_are_told(least: float, times: float) -> None:
+    """Two at least: bands between 0.06 and 0.07 hours had an axis without any."""
+    figures = pytest.importorskip("metaspo.engine.report.scale_figure")
+    (axes,) = figures.scale_figure([at(None, least, least * times)]).axes
+    low, high = axes.get_ylim()
+    assert low <= least <= least * times <= high
+    assert 2 <= len([tick for tick in axes.get_yticks() if low <= tick <= high]) <= 14
+
+
+def test_tiers_that_come_to_the_same_are_drawn_as_one() -> None:
+    """Else the last would hide the others."""
+    figures = pytest.importorskip("metaspo.engine.report.scale_figure")
+    figure = figures.scale_figure([at(1, 2, 3), at(2, 1, 2), at(3, 1, 2), at(5, 1, 2)])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["tier 1", "tiers 2, 3, 5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
