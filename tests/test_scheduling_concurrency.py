@@ -144,15 +144,12 @@ class TellingServer(BatchServer):
 def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
     """A thousand calls and some take little longer than with the best number; and few wait in its own line."""
 
-    def seconds(setting: LaneSettings) -> tuple[float, int]:
-        events = list[Event]()
-        took = seconds_for(TellingServer(places=places), 1_000 + 10 * places, setting, events)
-        return took, next((e.after for e in reversed(events) if isinstance(e, ConcurrencyChanged)), 0)
-
-    best, _ = seconds(LaneSettings(concurrency=ceil(1.25 * places)))
-    took, last = seconds(AUTO)
+    events = list[Event]()
+    best = seconds_for(TellingServer(places=places), 1_000 + 10 * places, LaneSettings(concurrency=ceil(1.25 * places)))
+    took = seconds_for(TellingServer(places=places), 1_000 + 10 * places, AUTO, events)
+    limits = [event.after for event in events if isinstance(event, ConcurrencyChanged)]
     assert took <= 1.02 * best + 2.0
-    assert last <= 1.5 * places + 1
+    assert min(limits[-2:]) <= 1.5 * places + 1, "the last may be a trial of more"
 
 
 def test_a_server_with_nothing_waiting_that_refuses_what_is_too_much_is_asked_less() -> None:
