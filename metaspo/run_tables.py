@@ -145,6 +145,9 @@ def _print_warning(out: Console, summary: RunSummary, *, short: bool = False) ->
         say(out, f"warning: {warning}.", style="yellow")
 
 
+ONE_TASK = "One unseen task says nothing of other tasks, and one run nothing of what another seed would find."
+
+
 def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, short: bool = False) -> None:
     """The gains, in short without what other tasks would gain.
 
@@ -270,6 +273,8 @@ def _print_gain(out: Console, gain: Gain, *, over_tasks: bool) -> None:
     say(out, gain.sentence)
     if over_tasks and (others := gain.over_tasks):
         say(out, f"  {_of_other_tasks(others, gain.tasks)}")
+    if gain.role == "target" and gain.tasks == 1:
+        say(out, f"  {ONE_TASK}")
 
 
 def _of_other_tasks(interval: Interval, tasks: int) -> str:

@@ -11,7 +11,7 @@ from metaspo.backends import model_facts
 from metaspo.cache import open_store
 from metaspo.engine.config.lanes import make_lane
 from metaspo.engine.config.model_table import ModelTable
-from metaspo.engine.config.models import lane_settings, model_of
+from metaspo.engine.config.models import lane_settings, local_parallel, model_of
 from metaspo.engine.runtime.gateway import LaneNames, name_lanes, open_gateway
 
 URL = "http://127.0.0.1:1/v1"
@@ -31,6 +31,17 @@ def test_a_tier_sets_the_limits_and_the_table_wins_over_it() -> None:
     assert settings.requests_per_minute == limits.requests_per_minute
     assert settings.tokens_per_minute == limits.tokens_per_minute
     assert lane_settings(plain.model_copy(update={"requests_per_minute": 7})).requests_per_minute == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [({"threads": 1}, 2), ({"threads": 2}, 2), ({"threads": 3}, 3), ({"threads": 8}, 4), ({"concurrency": 6}, 6)],
+)
+def test_a_local_model_answers_no_more_at_once_than_it_has_threads(changes: dict[str, int], places: int) -> None:
+    """Each place reads a prefix that it has not seen; with two threads four at once gain nothing by it."""
+    local = ModelTable.model_validate({"backend": "local", "model": "smollm2", **changes})
+    assert local_parallel(local) == places
+    assert lane_settings(local).concurrency == places
 
 
 def test_an_unknown_tier_says_what_to_give_instead() -> None:

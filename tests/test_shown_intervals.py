@@ -54,6 +54,15 @@ async def test_of_other_tasks_nothing_is_said_where_the_interval_leaves_all_open
     assert "-30.0 to +100.0" not in text
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
+async def test_one_unseen_task_is_told_to_be_too_few(tmp_path: Path, tasks: int) -> None:
+    data = await run(tmp_path)
+    for gain in data["summary"]["gains"]:
+        gain["tasks"] = tasks
+    said = " ".join(shown(data).split())
+    assert said.count("One unseen task says nothing of other tasks") == (tasks == 1)
+
+
 async def test_a_run_from_before_there_were_intervals_is_shown_without(tmp_path: Path) -> None:
     data = await run(tmp_path)
     summary = data["summary"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from metaspo.backends import Message, ModelFacts, Request, Sampling, local_revision, model_facts
+from metaspo.backends import Message, ModelFacts, Request, Sampling, local_revision, local_threads, model_facts
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.prompts import Roles, merged
@@ -14,7 +14,7 @@ from metaspo.scheduling import LaneSettings, Prices
 
 BASE_TEMPERATURE = 0.0
 OPTIMIZER_TEMPERATURE = 1.0
-LOCAL_PARALLEL = 4
+LOCAL_PARALLEL = (2, 4)  # at least, at most
 LOCAL_CONTEXT = 4096  # tokens of prompt plus answer
 LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
 
@@ -142,5 +142,8 @@ def _prices(table: ModelTable, facts: ModelFacts | None) -> Prices | None:
 
 
 def local_parallel(table: ModelTable) -> int:
-    """Requests that a local model answers at once."""
-    return LOCAL_PARALLEL if table.concurrency == "auto" else table.concurrency
+    """Requests that a local model answers at once: as many as threads, for more read the same prefix more often."""
+    if table.concurrency != "auto":
+        return table.concurrency
+    least, most = LOCAL_PARALLEL
+    return max(least, min(most, table.threads or local_threads()))
