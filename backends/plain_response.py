@@ -88,11 +88,6 @@ class FirstReader(asyncio.Protocol):
         else:
             self._answer(Plain(head.headers, data[head.start :]))
 
-    def eof_received(self) -> None:
-        """Nothing more comes."""
-        self._pass_on(self._data)
-        self._handler.eof_received()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
         self._pass_on(self._data)

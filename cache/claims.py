@@ -51,5 +51,4 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as returned:
         result: T = returned.value
         return result
-    coroutine.close()
     raise RuntimeError("a coroutine suspended that must not")

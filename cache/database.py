@@ -132,11 +132,7 @@ def open_cache(folder: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> BytesCach
         if not (folder / FILE).exists():
             create(folder)
         check(folder)
-        cache = BytesCache(folder.absolute(), busy_timeout=busy_timeout)
-    for name, value in SETTINGS.items():
-        if not name.startswith("disk_") and getattr(cache, name) != value:
-            raise StoreError(f"The cache in {folder} did not take the setting {name} = {value}: name another folder.")
-    return cache
+        return BytesCache(folder.absolute(), busy_timeout=busy_timeout)
 
 
 def add_first(cache: BytesCache, items: Sequence[tuple[str, bytes]]) -> list[bytes | BadRecord | None]:

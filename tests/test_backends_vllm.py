@@ -320,7 +320,7 @@ async def test_a_command_is_not_left_though_its_watchdog_ends_in_the_moment_it_s
     told = tmp_path / "pid"
     arguments = [watchdog.__file__, str(told), str(int(number))]
     async with await anyio.open_process([sys.executable, "-c", ENDED_AS_IT_STARTS, *arguments]) as around:
-        await around.wait()
+        assert await around.wait() == (143 if number == signal.SIGTERM else -9), "told, it waits for the command"
     await wait_until_gone(int(told.read_text()))
 
 

@@ -13,7 +13,7 @@ from world import World, make_config, make_task
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
 from metaspo.backends import Completion, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared
-from metaspo.engine.evaluation.evaluation import Evaluation
+from metaspo.engine.evaluation.evaluation import CHUNK, Evaluation
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
@@ -120,6 +120,18 @@ async def test_an_answer_is_graded_once(early_rejection: bool) -> None:
     use = report.usage.lanes["base"]
     answered = use.calls + use.hits + use.joined
     assert len(graded) <= answered if early_rejection else len(graded) == answered
+
+
+def test_who_watches_an_evaluation_is_told_long_before_its_last_answer() -> None:
+    """Else a pair that cannot win any more would be paid for to its end."""
+    task, missing = make_task("a", train=3 * CHUNK), list[int]()
+
+    async def watched(context: RunContext) -> None:
+        evaluation = Evaluation(context, PromptPair("s", "{question}"), task, examples=task.train, address="here")
+        await evaluation.ask([((0,), range(3 * CHUNK))], on_answers=lambda: missing.append(evaluation.missing))
+
+    Runs(make_config({}), [task], World(1), timing=1, width=CHUNK).do(watched)
+    assert missing == [2 * CHUNK, CHUNK, 0]
 
 
 def test_rows_that_are_asked_for_twice_at_once_keep_no_other_row_from_its_outcome() -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
+import anyio
 import pytest
 from engine_sessions import Runs
 from hypothesis import given, settings
@@ -333,6 +335,25 @@ def test_a_thread_that_nobody_waits_for_any_more_makes_no_further_call() -> None
     asyncio.run(session())
     assert said
     assert not runs.answered
+
+
+async def test_a_thread_is_left_by_who_is_told_to_leave() -> None:
+    """A pair that cannot win any more is not waited for."""
+    begun, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(call: Call) -> str:
+        begun.set()
+        goes_on.wait(5)
+        ended.set()
+        return ""
+
+    nobody = cast("Asked", SimpleNamespace(priority=None))  # is asked
+    async with anyio.create_task_group() as group:
+        group.start_soon(CodeRun(Program(name="own:slow", function=slow, max_calls=1), nobody).returned)
+        await asyncio.to_thread(begun.wait)
+        group.cancel_scope.cancel()
+    assert not ended.is_set()
+    goes_on.set()
 
 
 def spec(changes: dict[str, object] | None = None) -> TaskSpec:

@@ -49,6 +49,7 @@ from metaspo.scheduling import (
 )
 from metaspo.scheduling.client import FROM_WITHIN, HITS_KEPT
 from metaspo.scheduling.failures import STATUS, call_failed
+from metaspo.scheduling.open_files import OURS
 from metaspo.scheduling.verdicts import VERDICT_LASTS
 
 SAMPLED = Sampling(temperature=1.0)
@@ -588,6 +589,18 @@ def test_a_program_that_just_ends_ends_cleanly(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, b"yes\nclosed\n", b"")
     with client_of(Scripted([]), cache=tmp_path / "c") as client:
         assert client.complete(ask("q")).text == "yes"
+
+
+def test_a_client_sends_no_more_at_once_than_it_may_have_files_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else calls fail that nothing is wrong with."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (OURS + 7, OURS + 7))
+    lane = Lane("m", [Scripted(echo)], LaneSettings(concurrency=100))
+    with caplog.at_level("WARNING"), Client([lane]):
+        assert lane.settings.concurrency == 7
+    assert "at most 7 calls go out together" in caplog.text
 
 
 def test_a_cache_that_cannot_be_used_is_told_when_the_client_is_made(tmp_path: Path) -> None:

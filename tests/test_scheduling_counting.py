@@ -1,6 +1,7 @@
 """How a provider counts a call's tokens, told apart by what its headers say is left."""
 
 import random
+from collections.abc import Callable
 from operator import itemgetter
 
 import pytest
@@ -177,3 +178,18 @@ def test_a_lane_whose_provider_shows_how_it_counts_is_never_refused(seed: int, w
         assert level >= 0
         hints = LimitHints(tokens_limit=LIMIT, tokens_remaining=int(level), tokens_reset=(depth - level) / RATE)
         out.append((now + rng.uniform(0.1, 5.0), hints, used, call))
+
+
+@pytest.mark.parametrize("end", [RateLimits.give_back, RateLimits.refuse])
+def test_a_call_that_was_not_counted_leaves_what_is_learned_of_the_others_exact(
+    end: Callable[[RateLimits, Reservation, float], None],
+) -> None:
+    """Of every two calls one is refused, or never arrives: what headers say of the other is as it is expected."""
+    limits = RateLimits(tokens_per_minute=LIMIT)
+    for number in range(40):
+        now = 2.0 * number
+        end(limits, limits.reserve(100, now, (500, 700)), now)
+        counted = limits.reserve(100, now + 0.5, (500, 700))
+        hints = LimitHints(tokens_limit=LIMIT, tokens_remaining=400, tokens_reset=100 / RATE)  # full at 500 tokens
+        limits.hear(hints, counted, now + 1.0)
+    assert limits.counting.error() == 0

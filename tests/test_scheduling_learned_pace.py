@@ -191,3 +191,18 @@ def test_an_answer_counts_as_taken_only_if_it_was() -> None:
         sent += 1
     assert sent == 3  # three quarters of what it has saved up
     assert pace.wait(1.0) == pytest.approx(1 / 20)  # three quarters of another one are there
+
+
+def test_a_server_that_took_a_call_a_second_is_not_taken_for_a_faster_one() -> None:
+    """It goes on a tenth below what was taken since it went on, however fast the pace was that was refused."""
+    pace = LearnedPace()
+    pace.take(0.0)
+    pace.refused(0.0, 0.1)
+    assert pace.wait(0.1) == 0.0
+    for second in range(1, 7):
+        assert pace.wait(float(second)) == 0.0
+        pace.take(float(second))
+    pace.refused(6.0, 6.1)
+    assert pace.wait(6.1) == 0.0
+    pace.take(6.1)
+    assert pace.wait(6.1) == pytest.approx(1 / 0.9)

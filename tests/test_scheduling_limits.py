@@ -130,6 +130,14 @@ def test_a_hold_stops_everything_for_its_time() -> None:
     assert limits.wait(1, 25.0) == 0.0
 
 
+@pytest.mark.parametrize("limits", [RateLimits(requests_per_minute=6_000), RateLimits(tokens_per_minute=6_000)])
+def test_nothing_is_saved_up_for_the_end_of_a_hold(limits: RateLimits) -> None:
+    """What went at once then might be refused as this was: whatever is limited keeps to its pace at once."""
+    limits.hold(20.0, 5.0)
+    limits.reserve(1, 25.0)
+    assert limits.wait(1, 25.0) == pytest.approx(2 / 100, rel=0.05)
+
+
 def test_a_later_and_shorter_hold_never_shortens_one_in_force() -> None:
     """The longest of what the provider asked for counts."""
     limits = RateLimits()

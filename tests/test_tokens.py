@@ -44,7 +44,8 @@ def in_gguf(value: object) -> bytes:
         case str():
             return struct.pack("<IQ", 8, len(value.encode())) + value.encode()
         case list():
-            return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(in_gguf(item)[4:] for item in value)
+            items = [in_gguf(item) for item in value]
+            return struct.pack("<I", 9) + items[0][:4] + struct.pack("<Q", len(items)) + b"".join(i[4:] for i in items)
         case _:
             return struct.pack("<If", 6, value)
 
@@ -56,6 +57,7 @@ def write_gguf(file: Path, *, pre: str = "gpt-2") -> Path:
         "general.scale": 0.5,
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.scores": [0.5, 1.0, 2.0],
         "tokenizer.ggml.tokens": ["a", "b", "c", "Ġ", "ab"],
         "tokenizer.ggml.merges": ["a b"],
     }

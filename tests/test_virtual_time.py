@@ -85,6 +85,25 @@ def test_the_clock_stands_while_a_thread_is_out(kinds: tuple[str, ...]) -> None:
     assert run_virtual(main()) == (["done"] * len(kinds), 0.0)
 
 
+def test_a_thread_that_is_still_at_work_when_the_program_ends_is_waited_for() -> None:
+    """What it writes is written when the loop is gone."""
+    begun, goes_on, done = threading.Event(), threading.Event(), list[bool]()
+
+    def work() -> None:
+        begun.set()
+        goes_on.wait()
+        time.sleep(0.01)
+        done.append(True)
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work).cancel()
+        begun.wait()
+        goes_on.set()
+
+    run_virtual(main())
+    assert done
+
+
 def test_a_standstill_is_a_deadlock_that_names_the_waiters() -> None:
     """Nothing to do and nothing to wait for raises, and says where each task stands."""
 
