@@ -172,6 +172,15 @@ def test_a_call_of_a_tool_is_a_whole_answer(content: str | None) -> None:
     assert (completion.text, completion.finish_reason) == (content or "", "tool_calls")
 
 
+def test_what_calls_a_tool_and_says_nothing_is_passed_on_without_a_content() -> None:
+    """As providers write it: some clients take an empty text for an answer."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for content, passed_on in (("", None), (None, None), ("Let me look.", "Let me look.")):
+        completion = read(answer({"content": content, "tool_calls": [call]}, "tool_calls"))
+        (choice,) = chat_answer([completion], model="m", answer_id="1", created=0)["choices"]
+        assert choice["message"] == {"role": "assistant", "content": passed_on, "tool_calls": [call]}
+
+
 @pytest.mark.parametrize(
     ("message", "text", "reasoning"),
     [
@@ -248,6 +257,10 @@ def test_an_event_may_go_over_several_lines() -> None:
     assert read(b"\n\n".join(events) + b"\n") == read(STREAM)
     with pytest.raises(BackendError):
         read(b"\n\n".join(events[:-3]) + b'\n\ndata: {"choices": [\n\n' + events[-3])
+    torn = b'data: {"choices": [{"delta": {"content": "yes"},\n%sdata: "finish_reason": "stop"}]}\n\n'
+    assert read(torn % b"").text == "yes"
+    with pytest.raises(BackendError):
+        read(torn % b"\n")
 
 
 BESIDE = [

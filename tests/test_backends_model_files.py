@@ -253,6 +253,16 @@ async def test_the_hub_stands_in_for_the_wheels(
             await fetch(tmp_path / "others")
 
 
+async def test_a_hub_is_reached_through_the_proxy_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving_hub(Hub({"toy.gguf": CONTENT}), monkeypatch):
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, os.environ["HF_ENDPOINT"])
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+        assert (await fetch_model("owner/toy", folder=tmp_path)).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("status", [403, 416, 500])
 async def test_what_a_hub_refuses_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """Nothing of its words is kept, and the next attempt gets the file."""
