@@ -43,8 +43,8 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
     assert parse_config(raw(preset=PLUS)).outer.shared
     assert parse_config(raw(preset=PLUS, outer={"under": "first"})).outer.shared
     assert not parse_config(raw(preset=PLUS, outer={"under": "kept"})).outer.shared
-    assert not parse_config(raw(preset=PLUS, train_calls=400, outer={"under": "kept"})).outer.shared_margin
-    assert not parse_config(raw(preset=PLUS, train_calls=400, outer={"shared": False})).outer.shared_margin
+    assert not parse_config(raw(preset=PLUS, train_calls=200, outer={"under": "kept"})).outer.shared_margin
+    assert not parse_config(raw(preset=PLUS, train_calls=200, outer={"shared": False})).outer.shared_margin
     with pytest.raises(ConfigError, match=r"outer.shared wants outer.under"):
         parse_config(raw(outer={"shared": True}))
     with pytest.raises(ConfigError, match=r"outer.shared_margin .*: it wants outer.shared = true"):
@@ -52,12 +52,12 @@ def test_a_gain_has_to_be_shared_where_user_prompts_are_the_same_from_round_to_r
 
 
 def test_with_few_calls_first_steps_are_larger_and_a_gain_is_shared_by_more() -> None:
-    few, many = (parse_config(raw(preset=PLUS, train_calls=calls)).outer for calls in (499, 500))
+    few, many = (parse_config(raw(preset=PLUS, train_calls=calls)).outer for calls in (299, 300))
     assert (few.first_passes, few.shared_margin, few.candidates) == (2, 10, 1)
-    assert (many.first_passes, many.shared_margin, many.candidates) == (1, 0, 2)
-    said = raw(train_calls=499, outer={"under": "first", "shared": True, "first_passes": 3, "shared_margin": 4})
-    assert parse_config(with_overrides(said, planned_for(499))).outer == few
-    paper = in_papers_shape(parse_config(raw(preset=PLUS, train_calls=499))).outer
+    assert (many.first_passes, many.shared_margin, many.candidates) == (1, 0, 1)
+    said = raw(train_calls=299, outer={"under": "first", "shared": True, "first_passes": 3, "shared_margin": 4})
+    assert parse_config(with_overrides(said, planned_for(299))).outer == few
+    paper = in_papers_shape(parse_config(raw(preset=PLUS, train_calls=299))).outer
     assert (paper.first_passes, paper.shared_margin) == (1, 0)
 
 

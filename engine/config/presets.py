@@ -19,6 +19,7 @@ PLUS: Final = "metaspo+"
 CALLS: Final = 2000  # of "metaspo+" where nothing is said
 MIN_ROWS: Final = 8
 MANY: Final = 250  # calls a task from which on two candidates and two induced prompts pay
+FEW: Final = 150  # calls a task below which larger first steps pay, and a gain that few rows do not bring by luck
 
 Raw = Mapping[str, Any]
 
@@ -54,7 +55,7 @@ def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> d
     gate = max(4, rows // 4) if gated else 0
     loop = {"candidates": candidates, "failures": 8, "gate": gate}
     under: dict[str, Any] = {"under": "induced", "induced": candidates, "shared": True}
-    if candidates == 1:  # few rows: larger first steps, and a gain that few rows do not bring by luck
+    if each < FEW:
         under |= {"shared_margin": 10.0, "first_passes": 2}
     if not optimizer:
         under = {"under": "mixed"}
