@@ -1,7 +1,6 @@
 """Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`."""
 
 import asyncio
-import gc
 import os
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import orjson
 
 from metaspo.backends import Message, OpenAICompatible, Request, Sampling
 from metaspo.backends.event_loop import new_event_loop
+from metaspo.backends.garbage import leave_alone_what_stays
 from metaspo.bench.measure import Timing, timed_async
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore
@@ -128,7 +128,7 @@ def main() -> None:
     client = name.removesuffix(ON_UVLOOP)
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the server has the other one
-    gc.freeze()  # what is imported stays, as in a command
+    leave_alone_what_stays()  # as a command does
     with asyncio.Runner(loop_factory=new_event_loop if client != name else asyncio.new_event_loop) as runner:
         figures = runner.run(measure(client, url, int(calls)))
     sys.stdout.buffer.write(orjson.dumps(figures))

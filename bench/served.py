@@ -5,7 +5,6 @@ that.
 """
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from metaspo.backends.event_loop import new_event_loop
+from metaspo.backends.garbage import leave_alone_what_stays
 from metaspo.bench.completion import ANSWER
 from metaspo.bench.measure import memory
 from metaspo.serving import ServeConfig, open_server
@@ -68,7 +68,7 @@ def main() -> None:
     """Serve what the arguments name (name, upstream, port or 0 for any, folder of the cache)."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # whoever asks has the other one
-    gc.freeze()  # as the command does
+    leave_alone_what_stays()  # as the command does
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         name, upstream, port, folder = sys.argv[1:]
         runner.run(serve(name, upstream, int(port), Path(folder)))

@@ -16,7 +16,8 @@ from metaspo.cache.claims import Claims
 from metaspo.cache.disk_claims import DiskClaims
 from metaspo.cache.errors import explained
 from metaspo.cache.key import KEY
-from metaspo.cache.maintenance import FORMAT, Row, read_row
+from metaspo.cache.maintenance import Row, read_row
+from metaspo.cache.record import FORMAT
 from metaspo.cache.writer import Before, Items
 
 ANSWERS = f"answers-{FORMAT}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from metaspo.cache.base import StoreError
 from metaspo.cache.errors import explained
-from metaspo.cache.maintenance import FORMAT
+from metaspo.cache.record import FORMAT
 
 FILE = "cache.db"
 BUSY_TIMEOUT = 60.0

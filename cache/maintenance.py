@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from metaspo.cache.base import Entry
-from metaspo.cache.record import BadRecord, decode_entry
-
-FORMAT = 1
-"""Of a whole cache: what its keys and values are."""
+from metaspo.cache.record import FORMAT, BadRecord, decode_entry
 
 
 @dataclass(frozen=True, slots=True)

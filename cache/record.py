@@ -25,6 +25,9 @@ import orjson
 from metaspo.backends import Completion, Usage
 from metaspo.cache.base import Entry
 
+FORMAT = 1
+"""Of a whole cache: what its keys and values are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

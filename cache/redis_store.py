@@ -13,8 +13,7 @@ from metaspo.cache.base import StoreError
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
 from metaspo.cache.database import batched
-from metaspo.cache.maintenance import FORMAT
-from metaspo.cache.record import BadRecord
+from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_claims import LEASE, RedisClaims
 from metaspo.cache.redis_server import PATIENCE, Server

@@ -10,6 +10,7 @@ from typing import Any, Final
 import typer
 from typer.main import get_group
 
+from metaspo.backends.garbage import leave_alone_what_stays
 from metaspo.console import ExitCode, say_error
 from metaspo.parameters import WholeSentences
 
@@ -148,6 +149,6 @@ def _commands_of(module: str) -> Mapping[str, Any]:
     try:
         import_module(f"metaspo.{module}").add_commands(app)
     finally:
-        gc.freeze()  # what is imported stays
+        leave_alone_what_stays()
         gc.enable()
     return get_group(app).commands

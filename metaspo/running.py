@@ -1,7 +1,6 @@
 """Running what a command waits for, and how it is interrupted."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from metaspo.backends.event_loop import new_event_loop
+from metaspo.backends.garbage import leave_alone_what_stays
 from metaspo.console import ExitCode, HurriedInterrupt, err, say_hurried, say_note
 from metaspo.scheduling.file_limit import raise_limit
 
@@ -93,7 +93,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
             raise
 
     raise_limit()
-    gc.freeze()  # what is imported stays: the collector need not look at it again and again while a run goes on
+    leave_alone_what_stays()
     with _handlers_restored(), _last_resort() as last_resort, asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             return runner.run(with_signals())

@@ -27,8 +27,7 @@ from metaspo.cache import (
 from metaspo.cache.database import open_cache
 from metaspo.cache.errors import explain
 from metaspo.cache.folder import connect
-from metaspo.cache.maintenance import FORMAT
-from metaspo.cache.record import BadRecord
+from metaspo.cache.record import FORMAT, BadRecord
 from metaspo.cache.testing import make_entry, make_key
 
 COUNT = 2_000

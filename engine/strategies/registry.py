@@ -99,7 +99,7 @@ def _make(name: str, built_in: Mapping[str, str], options: Mapping[str, Any], *,
 
 def _with_options(name: str, factory: Callable[..., S], options: Mapping[str, Any]) -> S:
     """Make a strategy; an option that it does not have, or that is out of range, is named."""
-    parameters = [parameter for parameter in inspect.signature(factory).parameters if parameter != "self"]
+    parameters = [name for name in inspect.signature(factory).parameters if name != "self"] if options else []
     for option in options:
         if option not in parameters:
             there = f"its options: {', '.join(parameters)}" if parameters else "it has none"

@@ -133,7 +133,7 @@ def cell_text(value: object) -> str:
     """
     match value:
         case str():
-            if any("\ud800" <= char <= "\udfff" for char in value):
+            if not _is_text(value):
                 raise ValueError("holds half of a surrogate pair, which is no text")
             return value
         case bool():
@@ -215,6 +215,15 @@ def _lines(value: object, *, joint: str = "\n") -> str:
             ": ".join(_lines(part, joint=" ") for part in parts) for parts in zip(*value.values(), strict=True)
         )
     return cell_text(value)
+
+
+def _is_text(value: str) -> bool:
+    """Whether all of it can be written down: half of a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(row: Row, column: str) -> str:

@@ -165,21 +165,26 @@ def _joined(key: str) -> str:
     return _BETWEEN.join(re.escape(word) for word in key.split(" "))
 
 
+def _is_of(script: str, char: str) -> bool:
+    """Whether a character is within a script's ranges, which take milliseconds to compile and hold no ASCII."""
+    return not char.isascii() and re.match(f"[{script}]", char) is not None
+
+
 def _edge_before(char: str) -> str:
     """What may stand before a label, said after its first character."""
-    if re.match(f"[{SPACELESS}]", char):
+    if _is_of(SPACELESS, char):
         return ""
-    if re.match(f"[{KATAKANA}]", char):
+    if _is_of(KATAKANA, char):
         return rf"(?<![{KATAKANA}].)"
-    if re.match(f"[{HANGUL}]", char):
+    if _is_of(HANGUL, char):
         return r"(?<![^\W_].)"
     signed = r"(?<!-.)" if char.isdigit() else ""  # "-3" is not the label "3"
     return rf"{AFTER_EDGE}(?<![^\W_][-'_].){signed}"
 
 
 def _edge_after(char: str) -> str:
-    if re.match(f"[{SPACELESS}{HANGUL}]", char):
+    if _is_of(f"{SPACELESS}{HANGUL}", char):
         return ""
-    if re.match(f"[{KATAKANA}]", char):
+    if _is_of(KATAKANA, char):
         return rf"(?![{KATAKANA}])"
     return rf"{BEFORE_EDGE}(?![-'_][^\W_])"
