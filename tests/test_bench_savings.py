@@ -89,7 +89,8 @@ def test_a_world_that_repeats_itself_is_asked_once() -> None:
 def test_exact_levers_save_and_select_the_same(server: Server) -> None:
     none, once, rejecting = (spent(lever, server=server) for lever in (NONE, ONCE, REJECTING))
     assert none.selections == once.selections == rejecting.selections
-    assert rejecting.calls < once.calls <= none.calls
+    assert rejecting.calls <= once.calls <= none.calls
+    assert (rejecting.calls < once.calls) == (server == "api"), "so few calls are all out at once on a server of ours"
     assert (none.dollars > 0) == (server == "api")
     assert (none.server_seconds > 0) == (server == "vllm")
 
