@@ -33,6 +33,7 @@ LEAP = 4
 OVERFULL = 1.25  # times what a server runs at once, where it tells that the rest waits
 LOOKS_APART = 0.05  # seconds between looks at the gauges in a search, at least
 LOOKS_A_STEP = 8  # or this part of the time since the last step
+SEEN = 0.5  # of what is out must be in the gauges: else they are of an earlier moment, or of another server
 SOON = 30.0  # seconds in which all that is out would be answered, if the server were as busy as it can be
 SHORTEST = 1e-3  # seconds of slots
 
@@ -181,12 +182,14 @@ class AutoConcurrency:
         if preempted > 0 and now >= self._cool_until:
             self._cool_until = now + COOL_DOWN
             self._settle_at(max(1, int(self._limit * CUT)), rate=None)
-        elif not self._server_full and self.look_within < inf:
+        elif not self._server_full and running + waiting >= SEEN * self._limit and self.look_within < inf:
             self._leap()
 
     def _leap(self) -> None:
         """To no more than would soon be answered if more brought nothing: calls must not wait until they time out."""
         rate = self._limit * self._answers / max(self._taken - self._taken_before, SHORTEST)
+        if self._base_rate is not None:  # the limit may have been moved within a burst, the rest of which came at once
+            rate = min(rate, self._base_rate * self._limit / self._base)
         limit = min(LEAP * self._limit, int(SOON * rate), self._max)
         if limit > self._limit:
             self._move_to(limit)

@@ -186,11 +186,14 @@ class Endpoints:
         return due
 
     def hear_load(self, endpoint: Endpoint, gauges: Mapping[str, float]) -> tuple[float, float, float]:
-        """One told its gauges. Returns what all that are up have running and waiting, and the one's new preemptions."""
+        """One told its gauges. Returns what all that are up have running and waiting, nothing where one of them tells
+        none, for that may idle while the others have a line; and the one's new preemptions."""
         total = gauges.get("preemptions", 0.0)
         preempted = max(0.0, total - endpoint.load.get("preemptions", total))
         endpoint.load = gauges
         up = [endpoint.load for endpoint in self.all if endpoint.health is Health.UP]
+        if not all(up):
+            return 0.0, 0.0, preempted
         running, waiting = (sum(load.get(name, 0.0) for load in up) for name in ("running", "waiting"))
         return running, waiting, preempted
 

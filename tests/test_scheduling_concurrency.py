@@ -1,6 +1,7 @@
 """Automatic concurrency: finds what the server can use, follows it when it changes, and backs off when told to."""
 
 import asyncio
+from collections.abc import Callable
 from math import ceil
 
 import pytest
@@ -150,6 +151,55 @@ def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
     limits = [event.after for event in events if isinstance(event, ConcurrencyChanged)]
     assert took <= 1.02 * best + 2.0
     assert min(limits[-2:]) <= 1.5 * places + 1, "the last may be a trial of more"
+
+
+class Gauged(SlotServer):
+    """Tells what it is given to tell."""
+
+    def __init__(self, name: str, gauges: Callable[["Gauged"], dict[str, float]]) -> None:
+        super().__init__(name, slots=10, latency=1.0)
+        self._gauges = gauges
+
+    async def load(self) -> dict[str, float]:
+        return self._gauges(self)
+
+
+def highest(servers: list[Gauged], calls: int) -> tuple[float, int]:
+    """Virtual seconds that so many calls take, and the most that were to be out."""
+    events = list[Event]()
+
+    async def main() -> float:
+        lane = Lane("lane", servers, LaneSettings(max_concurrency=2_000))
+        async with Gateway([lane], store=MemoryStore(), on_event=events.append) as gateway:
+            await gateway.complete_many([ask(number) for number in range(calls)], lane="lane")
+            return now()
+
+    took = run_virtual(main())
+    return took, max(event.after for event in events if isinstance(event, ConcurrencyChanged))
+
+
+def test_gauges_that_do_not_show_what_is_out_move_nothing() -> None:
+    """Of another server, or of an earlier moment: as if none were told."""
+    silent, zeros = (
+        highest([Gauged("a", tells)], 1_000) for tells in (lambda _: {}, lambda _: {"running": 0.0, "waiting": 0.0})
+    )
+    assert zeros == silent
+
+
+def test_a_server_that_calls_running_what_it_has_waiting_gets_no_more_than_it_answers_in_a_minute() -> None:
+    """As much as is answered in half of one, and that doubled once, to be measured."""
+    _, most = highest([Gauged("a", lambda server: {"running": float(server.running), "waiting": 0.0})], 1_500)
+    assert most <= 2 * 1.1 * 30 * 10
+
+
+def test_replicas_of_which_one_tells_gauges_are_all_in_use() -> None:
+    """A line at that one says nothing of the others."""
+
+    def tells(server: Gauged) -> dict[str, float]:
+        return {"running": min(10.0, server.running), "waiting": max(0.0, server.running - 10.0)}
+
+    took, _ = highest([Gauged("a", tells), *(Gauged(name, lambda _: {}) for name in "bcd")], 2_000)
+    assert took <= 1.1 * 2_000 / 40
 
 
 def test_a_server_with_nothing_waiting_that_refuses_what_is_too_much_is_asked_less() -> None:

@@ -573,10 +573,11 @@ def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() 
     """Of the first word nothing is new, and nothing is less than nothing after a restart."""
     endpoints = Endpoints(servers(3))
     a, b, c = endpoints.all
-    assert endpoints.hear_load(a, {"running": 2.0, "waiting": 1.0, "preemptions": 7.0}) == (2.0, 1.0, 0.0)
-    assert endpoints.hear_load(b, {"running": 3.0}) == (5.0, 1.0, 0.0)
-    endpoints.hear_load(c, {"running": 4.0, "waiting": 4.0})
+    assert endpoints.hear_load(a, {"running": 2.0, "waiting": 1.0, "preemptions": 7.0}) == (0.0, 0.0, 0.0)
+    assert endpoints.hear_load(a, {"running": 2.0, "waiting": 1.0, "preemptions": 8.0}) == (0.0, 0.0, 1.0)
+    assert endpoints.hear_load(b, {"running": 3.0}) == (0.0, 0.0, 0.0), "the third may idle"
+    assert endpoints.hear_load(c, {"running": 4.0, "waiting": 4.0}) == (9.0, 5.0, 0.0)
     c.health = Health.DOWN
-    assert endpoints.hear_load(a, {"running": 1.0, "preemptions": 9.0}) == (4.0, 0.0, 2.0)
+    assert endpoints.hear_load(a, {"running": 1.0, "preemptions": 10.0}) == (4.0, 0.0, 2.0)
     assert endpoints.hear_load(a, {"preemptions": 3.0}) == (3.0, 0.0, 0.0)
     assert endpoints.hear_load(a, {"preemptions": 4.0}) == (3.0, 0.0, 1.0)

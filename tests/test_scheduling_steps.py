@@ -161,6 +161,7 @@ def test_a_server_with_nothing_waiting_gets_several_times_as_many_at_once() -> N
     """Four times, or as many as may be."""
     assert told(10.0, 5).limit == told(10.0, 5, waiting=1.0).limit == 32
     assert told(10.0, 5, most=20).limit == 20
+    assert [told(10.0, 5, running=running).limit for running in (3.0, 4.0)] == [8, 32], "of another server, if fewer"
     assert told(10.0, 5, waiting=1.1).limit == told(10.0, 5, preempted=1.0).limit + 2 == 8
 
 
