@@ -147,7 +147,8 @@ class Account:
             self.on_change()
         while purse.parked and (waiting := purse.parked.first()) is not None:
             if not waiting.fund(now):
-                return None if purse.out or purse.may_grow else waiting.upper_bound()
+                needs = waiting.upper_bound()
+                return None if purse.out or purse.may_grow(needs) else needs
         return None
 
     def taken(self) -> Cost:

@@ -50,8 +50,10 @@ class Books:
         """The most the call can cost, out of an account; None where that cannot. If no call is out that may give
         something back, the account is exhausted then."""
         funds = self.fund(account, flight)
-        if funds is None and (account.exhausted is not None or not (account.purse.out or account.purse.may_grow)):
-            self._exhaust(account, self.upper_bound(flight), now)
+        if funds is None:
+            purse, at_most = account.purse, self.upper_bound(flight)
+            if account.exhausted is not None or not (purse.out or purse.may_grow(at_most)):
+                self._exhaust(account, at_most, now)
         return funds
 
     def fund(self, account: Account, flight: Flight) -> Funds | None:

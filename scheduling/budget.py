@@ -172,10 +172,10 @@ class Purse:
         """What of `spent` nobody saw an answer for: it is the most that those calls can have cost."""
         return self._unanswered.cost()
 
-    @property
-    def may_grow(self) -> bool:
-        """Whether more may be had of caps that are shared with other processes."""
-        return self.pool is not None and self.pool.may_grow
+    def may_grow(self, at_most: Cost) -> bool:
+        """Whether enough for such a call may be had of caps that are shared with other processes: not where what this
+        one took itself leaves no room for it."""
+        return self.pool is not None and self.pool.may_grow and self.short_of(at_most) is None
 
     @property
     def filling(self) -> bool:

@@ -8,7 +8,7 @@ from scheduling_world import Server, ask
 
 from metaspo.cache import MemoryStore, StoreError
 from metaspo.cache.sharing import Amounts, CapAsk, Granted, RateAsk, Set
-from metaspo.scheduling import Account, Budget, Gateway, Lane, LaneSettings
+from metaspo.scheduling import Account, Budget, BudgetExhausted, Gateway, Lane, LaneSettings
 from metaspo.scheduling.allowance import KEPT
 
 SHARED = LaneSettings(concurrency=8, requests_per_minute=60_000, tokens_per_minute=60_000_000, limit_group="all")
@@ -150,3 +150,17 @@ async def test_nothing_of_a_cap_is_set_aside_for_calls_that_only_wait_to_go(take
             await asyncio.sleep(1.0)
             assert book.set.calls <= len(server.calls) + 5, "the head of the queue, and a two-hundredth twice"
         assert len(await asking) == len(server.calls) == 200
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("calls", [1, 5, 300])
+async def test_who_has_spent_a_shared_cap_alone_is_told_so(calls: int) -> None:
+    """Nobody could give anything back to it: what waits for more would wait for ever."""
+    lane = Lane("api", [Server(latency=0.5)], SHARED)
+    async with Gateway([lane], store=Shared(Book())) as gateway:
+        account = Account("run", Budget(calls=calls, group="november"))
+        asked = (gateway.complete(ask(n), lane="api", account=account) for n in range(2 * calls))
+        async with asyncio.timeout(1_000.0):
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(end, BudgetExhausted) for end in ends) == calls
+    assert account.purse.spent.calls == calls
