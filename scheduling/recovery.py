@@ -163,10 +163,11 @@ class Recovery:
         self, endpoint: Endpoint, was: Health, gauges: Mapping[str, float], now: float
     ) -> tuple[float, float, float] | None:
         """A look at an endpoint went well. Returns what all that are up have running and waiting, and its new
-        preemptions; None if it told no gauges."""
-        if was is Health.COLD or (was is Health.UP and gauges):
+        preemptions; None if it has no gauges."""
+        told = gauges or endpoint.load  # those that it told before hold no longer
+        if was is Health.COLD or (was is Health.UP and (told or not endpoint.answered)):  # some have none at first
             self._endpoints.look_next(endpoint, now + LOAD_PERIOD)
         if was is Health.UP:
-            return self._endpoints.hear_load(endpoint, gauges) if gauges else None
+            return self._endpoints.hear_load(endpoint, gauges) if told else None
         endpoint.health = Health.UP if was is Health.COLD else Health.TRIAL
         return None

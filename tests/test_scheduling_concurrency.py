@@ -156,8 +156,8 @@ def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
 class Gauged(SlotServer):
     """Tells what it is given to tell."""
 
-    def __init__(self, name: str, gauges: Callable[["Gauged"], dict[str, float]]) -> None:
-        super().__init__(name, slots=10, latency=1.0)
+    def __init__(self, name: str, gauges: Callable[["Gauged"], dict[str, float]], *, slots: int = 10) -> None:
+        super().__init__(name, slots=slots, latency=1.0)
         self._gauges = gauges
 
     async def load(self) -> dict[str, float]:
@@ -200,6 +200,28 @@ def test_replicas_of_which_one_tells_gauges_are_all_in_use() -> None:
 
     took, _ = highest([Gauged("a", tells), *(Gauged(name, lambda _: {}) for name in "bcd")], 2_000)
     assert took <= 1.1 * 2_000 / 40
+
+
+def test_gauges_that_are_not_there_at_first_or_for_a_moment_are_asked_for_again() -> None:
+    """Some servers have them from the first call on, and a page may come too late once."""
+    looks = list[float]()
+
+    def tells(server: Gauged) -> dict[str, float]:
+        looks.append(now())
+        return {} if len(looks) in {1, 4} else {"running": 10.0, "waiting": 50.0}
+
+    took, _ = highest([Gauged("a", tells)], 300)
+    assert took - looks[-1] < 3.0
+
+
+def test_a_line_that_a_server_told_of_once_is_not_taken_to_be_there_for_ever() -> None:
+    """Where it tells nothing any more, what is measured decides."""
+
+    def tells(server: Gauged) -> dict[str, float]:
+        return {"running": 10.0, "waiting": 50.0} if now() < 3.0 else {}
+
+    took, _ = highest([Gauged("a", tells, slots=100)], 1_500)
+    assert took <= 60.0, "at the 13 that a server of 10 gets it would be 115"
 
 
 def test_a_server_with_nothing_waiting_that_refuses_what_is_too_much_is_asked_less() -> None:
