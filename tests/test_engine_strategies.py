@@ -14,6 +14,7 @@ from metaspo.backends import Simulated
 from metaspo.engine import ConfigError, Prepared
 from metaspo.engine.strategies import (
     InnerContext,
+    Malformed,
     NoProposal,
     OuterContext,
     TaskView,
@@ -190,6 +191,27 @@ async def test_a_further_rewriting_that_brings_nothing_leaves_what_was_written()
     ask.tired = "generate"
     with pytest.raises(NoProposal, match="tired"):
         await in_passes.propose(replace(outer_context(ask, failures=(5, 1, 5)), is_first=True))
+
+
+async def test_a_further_rewriting_that_cannot_be_used_leaves_what_was_written() -> None:
+    """A strategy that has nothing read by `context.usable`, as one that asks nobody, would lose the candidate."""
+
+    class Shortening:
+        name, calls_optimizer = "shortening", 0
+
+        def describe(self) -> str:
+            return "drops a word"
+
+        async def propose(self, context: OuterContext, /) -> str:
+            return context.system_prompt.rpartition(" ")[0]
+
+    def usable(prompt: str) -> str:
+        if len(prompt.split()) < 2:
+            raise Malformed("too short")
+        return prompt
+
+    start = replace(outer_context(Optimizer(), failures=(1,)), system_prompt="a b c d", usable=usable, is_first=True)
+    assert [await InPasses(Shortening(), passes).propose(start) for passes in (1, 2, 3, 4)] == ["a b c", *["a b"] * 3]
 
 
 def test_searches_of_the_outer_loop_take_no_further_passes_and_say_so() -> None:

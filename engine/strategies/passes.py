@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from metaspo.backends import Message
-from metaspo.engine.strategies.base import Ask, NoProposal, OuterContext, OuterStrategy
+from metaspo.engine.strategies.base import Ask, Malformed, NoProposal, OuterContext, OuterStrategy
 
 T = TypeVar("T")
 
@@ -37,13 +37,16 @@ class InPasses:
         return f"{self.strategy.describe()}; {self.passes} times from the first system prompt"
 
     async def propose(self, context: OuterContext, /) -> str:
-        """What the last pass that brings a prompt has written. Raises `NoProposal` where the first brings none."""
+        """What the last pass that brings a usable prompt has written; what the first has is for the loop to judge.
+
+        Raises `NoProposal` where the first brings none.
+        """
         prompt = await self.strategy.propose(context)
         for number in range(2, self.passes + 1) if context.is_first else ():
             again = replace(context, system_prompt=prompt, ask=_numbered(context.ask, number))
             try:
-                prompt = await self.strategy.propose(again)
-            except NoProposal:
+                prompt = context.usable(await self.strategy.propose(again))
+            except (NoProposal, Malformed):
                 break
         return prompt
 
