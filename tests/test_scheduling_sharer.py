@@ -164,3 +164,14 @@ async def test_who_has_spent_a_shared_cap_alone_is_told_so(calls: int) -> None:
             ends = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(end, BudgetExhausted) for end in ends) == calls
     assert account.purse.spent.calls == calls
+
+
+@pytest.mark.virtual
+async def test_a_call_goes_as_soon_as_its_share_of_a_cap_is_there() -> None:
+    """Whatever else may wake its lane."""
+    server = Server()
+    lane = Lane("api", [server], LaneSettings(concurrency=64))
+    async with Gateway([lane], store=Shared(Book(takes=0.02))) as gateway:
+        account = Account("run", Budget(calls=400, group="november"))
+        await gateway.complete(ask(0), lane="api", account=account)
+    assert [at for _, at in server.calls] == [pytest.approx(0.02)]
