@@ -6,13 +6,14 @@ from typing import Any
 
 DEMO_FOLDER = Path(__file__).resolve().parent
 
-SMALL_SOURCES = ("intent", "invitations", "register", "riddles")
+SMALL_SOURCES = ("intent", "invitations", "register")
 SMALL_TARGETS = ("news_topic", "reviews", "units")  # that this model can judge; `units` is a source of the whole demo
-SMALL_TRAIN, SMALL_TEST = 6, 16  # examples a split
+SMALL_TRAIN, SMALL_TEST = 6, 8  # examples a split
+SMALL_CANDIDATES = 3  # system prompts
 
 
 def demo_config(*, small: bool) -> dict[str, Any]:
-    """What `demo.toml` says; `small` keeps a fifth of the work. Paths: `DEMO_FOLDER`."""
+    """What `demo.toml` says; `small` keeps a small part of the work. Paths: `DEMO_FOLDER`."""
     config = tomllib.loads((DEMO_FOLDER / "demo.toml").read_text(encoding="utf-8"))
     if not small:
         return config
@@ -21,7 +22,8 @@ def demo_config(*, small: bool) -> dict[str, Any]:
     sources = [{**tables[name], **sizes} for name in SMALL_SOURCES]
     targets = [{**tables[name], **sizes, **_unseen(name)} for name in SMALL_TARGETS]
     tasks = [*sources, *targets]
-    return {**config, "name": "demo-small", "iterations": 1, "tasks": tasks}
+    outer = {**config["outer"], "candidates": SMALL_CANDIDATES}
+    return {**config, "name": "demo-small", "iterations": 1, "outer": outer, "tasks": tasks}
 
 
 def _unseen(name: str) -> dict[str, str]:
