@@ -80,7 +80,7 @@ class Rates:
             self._breaks(f"{self._lane} takes a step {at - self._cut_at:.1f} seconds after a cut: {event}")
         self._limit = after
         waits = [wait for heard, wait in self._refusals if heard == at]
-        if waits and after == max(1, int(before * CUT)):
+        if waits and after <= max(1, int(before * CUT)):  # less where a step that was tried is taken back
             self._cut_at, self._cool_until = at, at + max(COOL_DOWN, *waits)
             self._overloads = [heard for heard in self._overloads if heard != at]
 
