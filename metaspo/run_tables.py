@@ -31,6 +31,7 @@ from metaspo.score_tables import OF_SCORES, from_cache
 from metaspo.tables import fitting, make_table, say
 from metaspo.whole_table import WholeTable
 
+ONE_TASK = "One unseen task says nothing of other tasks, and one run nothing of what another seed would find."
 SCREEN = 23  # lines of the first screen: 24, less that of the shell's prompt
 SCREEN_TASKS = 6  # rows of tasks there at most
 SCREEN_LINES = 8  # lines of the system prompt there at most
@@ -143,9 +144,6 @@ def _print_warning(out: Console, summary: RunSummary, *, short: bool = False) ->
         say(out, f"warning: {warning} {again}".rstrip(), style="yellow")
     if warning := cut_off(row for row in summary.scores if row.stage == "after"):
         say(out, f"warning: {warning}.", style="yellow")
-
-
-ONE_TASK = "One unseen task says nothing of other tasks, and one run nothing of what another seed would find."
 
 
 def _print_verdict(out: Console, summary: RunSummary | None, result: Data, *, short: bool = False) -> None:

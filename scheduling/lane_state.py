@@ -167,8 +167,7 @@ class LaneState:
 
         What may hold it back, in this order: there is no slot; another process asks it, or nobody can pay (then it
         leaves the queue, and the next one is the first); its share of a common cap is on its way; the rate limit; no
-        endpoint takes it. A proof is asked for
-        whoever asks the same: its answer is known.
+        endpoint takes it. A proof is asked for whoever asks the same: its answer is known.
         """
         queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
         slots, limits = self._throttle.concurrency, self._throttle.limits
