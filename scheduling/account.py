@@ -148,7 +148,7 @@ class Account:
         while purse.parked and (waiting := purse.parked.first()) is not None:
             if not waiting.fund(now):
                 needs = waiting.upper_bound()
-                return None if purse.out or purse.may_grow(needs) else needs
+                return None if purse.may_pay_later(needs) else needs
         return None
 
     def taken(self) -> Cost:

@@ -51,8 +51,8 @@ class Books:
         something back, the account is exhausted then."""
         funds = self.fund(account, flight)
         if funds is None:
-            purse, at_most = account.purse, self.upper_bound(flight)
-            if account.exhausted is not None or not (purse.out or purse.may_grow(at_most)):
+            at_most = self.upper_bound(flight)
+            if account.exhausted is not None or not account.purse.may_pay_later(at_most):
                 self._exhaust(account, at_most, now)
         return funds
 

@@ -172,9 +172,11 @@ class Purse:
         """What of `spent` nobody saw an answer for: it is the most that those calls can have cost."""
         return self._unanswered.cost()
 
-    def may_grow(self, at_most: Cost) -> bool:
-        """Whether enough for such a call may be had of caps that are shared with other processes: not where what this
-        one took itself leaves no room for it."""
+    def may_pay_later(self, at_most: Cost) -> bool:
+        """Whether there may yet be enough for such a call: a call that is out may give something back, or more may be
+        had of caps that are shared with other processes; not where what this one took itself leaves no room for it."""
+        if self.out:
+            return True
         return self.pool is not None and self.pool.may_grow and self.short_of(at_most) is None
 
     @property
