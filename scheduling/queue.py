@@ -5,6 +5,7 @@ keeps them together, and the server's prefix cache hot.
 """
 
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
 Priority = tuple[int, ...]
@@ -27,12 +28,12 @@ class PriorityQueue(Generic[T]):
     A removed item's ticket stays in the heap until it comes up or more than half of the heap is such leftovers.
     """
 
-    __slots__ = ("_heap", "_items", "_next")
+    __slots__ = ("_heap", "_items", "_numbers")
 
     def __init__(self) -> None:
         self._heap: list[Ticket] = []
         self._items: dict[int, T] = {}
-        self._next = 0
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -42,8 +43,7 @@ class PriorityQueue(Generic[T]):
 
     def push(self, item: T, *, priority: tuple[float, ...] = ()) -> Ticket:
         """Put an item behind all of its priority; returns its place."""
-        ticket = Ticket(priority, self._next)
-        self._next += 1
+        ticket = Ticket(priority, next(self._numbers))
         self._items[ticket.number] = item
         heappush(self._heap, ticket)
         return ticket
@@ -72,8 +72,7 @@ class PriorityQueue(Generic[T]):
 
     def pop(self) -> T:
         """Take the first item out. Raises `IndexError` if there is none."""
-        if self.first() is None:
-            raise IndexError("the queue is empty")
+        self.first()
         return self._items.pop(heappop(self._heap).number)
 
     def remove(self, ticket: Ticket) -> bool:

@@ -1,10 +1,12 @@
 """The queue: smallest priority first, first come first served, whatever is removed in between."""
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaspo.scheduling.queue import PriorityQueue, Ticket
+from metaspo.scheduling.queue import COMPACT_ABOVE, PriorityQueue, Ticket
 
 PRIORITIES = st.lists(st.integers(0, 3), max_size=2).map(tuple)
 
@@ -55,8 +57,18 @@ def test_an_empty_queue_has_no_first() -> None:
     ticket = queue.push("a")
     queue.remove(ticket)
     assert queue.first() is None
-    with pytest.raises(IndexError):
-        queue.pop()
+    for ask in (queue.pop, queue.first_priority):
+        with pytest.raises(IndexError):
+            ask()
+
+
+def test_the_first_priority_is_that_of_the_first_that_is_left() -> None:
+    """Not of one that was removed before it."""
+    queue: PriorityQueue[str] = PriorityQueue()
+    tickets = [queue.push("a", priority=(number,)) for number in range(3)]
+    for ticket in tickets:
+        assert queue.first_priority() == ticket.priority
+        queue.remove(ticket)
 
 
 def test_a_place_cannot_be_taken_twice() -> None:
@@ -65,6 +77,23 @@ def test_a_place_cannot_be_taken_twice() -> None:
     ticket = queue.push("a")
     with pytest.raises(ValueError, match="already"):
         queue.put_back("a", ticket=ticket)
+
+
+@pytest.mark.parametrize("many", [1, 30, 200])
+def test_leftovers_are_cleared_away_when_they_are_more_than_half_and_the_order_stays(many: int) -> None:
+    """Not sooner, so that removing costs little; what stays comes out as it would have."""
+    random = Random(many)
+    queue: PriorityQueue[Ticket] = PriorityQueue()
+    tickets = [Ticket((random.randrange(9),), number) for number in range(COMPACT_ABOVE + 2 * many)]
+    for ticket in tickets:
+        queue.push(ticket, priority=ticket.priority)
+    left = random.sample(tickets, len(tickets))
+    while len(left) > many:
+        queue.remove(left.pop())
+    assert len(queue._heap) == len(tickets)
+    queue.remove(left.pop())
+    assert len(queue._heap) == len(left)
+    assert [queue.pop() for _ in left] == sorted(left)
 
 
 def test_removed_items_leave_no_memory_behind() -> None:
