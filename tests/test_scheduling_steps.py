@@ -1,5 +1,6 @@
 """The steps by which a lane finds its number of calls in flight: round by round, what is measured and what follows."""
 
+from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -298,3 +299,47 @@ def test_answers_in_bursts_are_measured_from_pause_to_pause(burst: int, skip: in
                 break
     assert rate == pytest.approx(burst / period, rel=0.02 if burst > 1 else 1e-9)
     assert skip + target <= counted <= skip + target + 3 * burst + 1
+
+
+def rates(times: Sequence[float], *, skip: int = 4, target: int, limit: int = 1, used: float = 1.0) -> list[float]:
+    """What answers at these times tell, with so many of the slots in use all the time; 0 where they tell nothing."""
+    meter = Meter(limit=limit, skip=skip, target=target)
+    return [meter.add(at, at * used) or 0.0 for at in times]
+
+
+@pytest.mark.parametrize(("pause", "begins"), [(0.98, False), (1.0, True)])
+def test_a_round_begins_at_a_pause_of_half_of_what_lies_between_two_answers(pause: float, begins: bool) -> None:
+    """Between those that are skipped, and at it: five here, in ten seconds."""
+    *before, last = rates([3.0, 6.0, 9.0, 12.0, 12.0 + pause, 14.0], target=1)
+    assert before == [0.0] * 5
+    assert last == (1 / pause if begins else 0.0)
+
+
+def test_answers_of_one_moment_are_one_burst_however_many_are_skipped() -> None:
+    """No round begins among them, nor ends."""
+    assert rates([5.0] * 9 + [6.0] * 3 + [7.0], target=1) == [0.0] * 12 + [3.0]
+
+
+@pytest.mark.parametrize(("pause", "ends"), [(0.5, False), (0.52, True)])
+def test_a_round_ends_at_a_pause_of_more_than_half_of_what_lies_between_its_answers(pause: float, ends: bool) -> None:
+    """One of more answers than it needs goes on till then."""
+    assert rates([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0 + pause], target=2)[-1] == (1.0 if ends else 0.0)
+
+
+@pytest.mark.parametrize(("used", "tells"), [(4.0, True), (3.96, False)])
+def test_a_round_is_void_when_more_than_a_fifth_of_its_slots_stay_free(used: float, tells: bool) -> None:
+    """As soon as it has four answers; what is measured at four fifths is said as if all had been in use."""
+    *_, last = rates([float(number) for number in range(1, 10)], target=4, limit=5, used=used)
+    assert last == pytest.approx(1.25 if tells else 0.0)
+
+
+@pytest.mark.parametrize(("limit", "skipped"), [(1, 4), (4, 4), (6, 6)])
+def test_after_a_void_round_as_many_answers_are_skipped_as_there_are_slots(limit: int, skipped: int) -> None:
+    """Four at least."""
+    meter = Meter(limit=limit, skip=4, target=4)
+    for number in range(8):
+        assert meter.add(number, 0.0) is None
+    at = 8.0
+    while (rate := meter.add(at, limit * (at - 7.0))) is None:
+        at += 1.0
+    assert (rate, at) == (1.0, 8.0 + skipped + 4)
