@@ -363,6 +363,19 @@ async def test_what_others_have_claimed_is_looked_for_four_times_a_second_and_is
     assert store.told.released == [KEYS[1]]
 
 
+@pytest.mark.virtual
+async def test_what_another_one_asks_on_a_server_holds_no_slot_either() -> None:
+    """Of a lane with one."""
+    store, server = ScriptedStore(), Server()
+    store.told.taken = {KEYS[0]}
+    async with process(store, server, slots=1) as gateway:
+        waiting = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(1)
+        assert (await asyncio.wait_for(gateway.complete(BATCH[1], lane="lane"), 5)).text == "question 1"
+        store.told.taken.clear()
+        assert (await waiting).text == "question 0"
+
+
 async def stored_answer(store: Store, key: str) -> str:
     """Another process's answer, stored."""
     entry = make_entry("theirs")
@@ -570,6 +583,21 @@ async def test_what_nobody_waits_for_any_more_is_not_looked_for_either() -> None
         claimed = len(store.told.claimed)
         await asyncio.sleep(10)
         assert len(store.told.claimed) == claimed
+
+
+@pytest.mark.virtual
+async def test_what_nobody_waits_for_before_its_claim_is_asked_for_is_not_claimed() -> None:
+    """It came while others were being claimed."""
+    store = FarStore()
+    async with process(store, Server()) as gateway:
+        first = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(0.5)
+        second = asyncio.create_task(gateway.complete(BATCH[1], lane="lane"))
+        await asyncio.sleep(0.1)
+        second.cancel()
+        await asyncio.sleep(1)
+        assert store.slow.held == {KEYS[0]}
+        await first
 
 
 @pytest.mark.virtual
