@@ -33,8 +33,10 @@ class AnsweredExample:
         before, after = (outcome.grade if outcome else None for outcome in (self.before, self.after))
         if before is None or after is None:
             return "unknown"
-        if after != before:
-            return "worse" if after < before else "better"
+        if after < before:
+            return "worse"
+        if after > before:
+            return "better"
         return "right" if after >= 1 else "not right"
 
     def is_wanted(self, wanted: Wanted | None) -> bool:
