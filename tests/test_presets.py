@@ -68,6 +68,46 @@ def test_planning_for_calls_replaces_the_shape_of_a_config_and_nothing_else() ->
     assert config == expected
 
 
+CHANGES: dict[str, list[Any]] = {
+    "preset": ["metaspo"],
+    "train_calls": [100, 4_000],
+    "rows": [5],
+    "racing": [0.1],
+    "inner.gate": [0, 3],
+    "outer.under": ["kept", "first", "mixed"],
+    "outer.shared": [False, True],
+    "outer.shared_margin": [3.0],
+    "outer.first_passes": [1],
+    "optimizer": [None],
+}
+
+
+def changes_of(calls: int) -> st.SearchStrategy[dict[str, Any]]:
+    keys = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in CHANGES.items()})
+    return st.one_of(st.just({"train_calls": calls}), keys)
+
+
+@given(changes_of(200), changes_of(3_000), st.sampled_from([150, 400, 2_000]))
+def test_what_a_preset_chose_is_planned_anew_where_a_config_made_in_python_is_changed(
+    said: dict[str, Any], changes: dict[str, Any], calls: int
+) -> None:
+    """It is nobody's wish, so none that a change could be at odds with."""
+    config = with_overrides(raw(preset=PLUS, train_calls=calls), said)
+
+    def outcome(config: dict[str, Any]) -> object:
+        try:
+            return parse_config(with_overrides(config, changes))
+        except ConfigError as error:
+            return str(error)
+
+    try:
+        made = parse_config(config)
+    except ConfigError:
+        return
+    assert outcome(made.model_dump(exclude_unset=True)) == outcome(config)
+    assert RunConfig(**{name: getattr(made, name) for name in made.model_fields_set}) == made
+
+
 def test_the_papers_shape_is_what_a_config_without_a_preset_has() -> None:
     assert parse_config(raw(preset="metaspo")) == parse_config(raw())
 

@@ -9,7 +9,6 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from metaspo.engine.config.presets import expand_preset
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.table import name_of
 from metaspo.engine.config.toml import as_toml, key_parts, read_toml
@@ -115,7 +114,7 @@ def parse_config(
     environment: Mapping[str, str] | None = None,
     base_dir: Path = Path(),
 ) -> RunConfig:
-    """Validate a config given as a mapping, the tasks of a `domain` and a `preset` filled in. Raises `ConfigError`.
+    """Validate a config given as a mapping, the tasks of a `domain` filled in. Raises `ConfigError`.
 
     Args:
         source: stands in messages.
@@ -124,7 +123,6 @@ def parse_config(
     """
     environment = os.environ if environment is None else environment
     expanded = expand_domains(_as_tables(raw), source=source, environment=environment, base_dir=base_dir)
-    expanded = expand_preset(expanded, source=source)
     try:
         return RunConfig.model_validate(expanded)
     except ValidationError as error:

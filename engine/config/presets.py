@@ -7,11 +7,11 @@ prompts, as many rounds as `train_calls` allow (docs/presets.md has what was mea
 
 from collections.abc import Mapping
 from math import isqrt
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
 
 from metaspo.engine.config.bounds import MAX_COUNT
-from metaspo.engine.config.schema import RunConfig
-from metaspo.engine.errors import ConfigError
 from metaspo.engine.suggest import nearest
 
 PAPER: Final = "metaspo"
@@ -22,22 +22,41 @@ MANY: Final = 250  # calls a task from which on two candidates and two induced p
 FEW: Final = 150  # calls a task below which larger first steps pay, and a gain that few rows do not bring by luck
 
 Raw = Mapping[str, Any]
+C = TypeVar("C", bound=BaseModel)
+_TABLES = (Mapping, BaseModel)
+LOOPS: Final = ("inner", "outer")
 
 
-def expand_preset(raw: Raw, *, source: str) -> dict[str, Any]:
-    """A config as a mapping, with what its `preset` says where it says nothing itself. Raises `ConfigError`."""
+def planned(raw: Raw) -> dict[str, Any]:
+    """What the `preset` of a config says of what the config does not say itself. Raises `ValueError`."""
     name = raw.get("preset", PAPER)
     if name not in (PAPER, PLUS):
         like = nearest(str(name), [PAPER, PLUS])
-        raise ConfigError(f"{source}: preset: there is no preset '{name}'{like}; known: {PAPER}, {PLUS}")
+        raise ValueError(f"preset: there is no preset '{name}'{like}; known: {PAPER}, {PLUS}")
     if name == PAPER:
-        return dict(raw)
+        return {}
     calls, tasks = raw.get("train_calls", CALLS), raw.get("tasks")
     if not isinstance(calls, int) or calls < 1 or not isinstance(tasks, list | tuple):
-        return dict(raw)  # the schema says what is wrong with it
-    sources = sum(isinstance(task, Mapping) and task.get("role", "source") == "source" for task in tasks)
-    planned = shape(calls, sources=sources, optimizer="optimizer" in raw, gated=not raw.get("racing"))
-    return {**planned, **raw, **{loop: _under(planned[loop], raw.get(loop, {})) for loop in ("inner", "outer")}}
+        return {}  # the schema says what is wrong with it
+    sources = sum(_said(task).get("role", "source") == "source" for task in tasks)
+    plan = shape(calls, sources=sources, optimizer=raw.get("optimizer") is not None, gated=not raw.get("racing"))
+    loops = {loop: _beside(plan.pop(loop), _said(raw.get(loop, {}))) for loop in LOOPS}
+    return {**{key: value for key, value in plan.items() if key not in raw}, **loops}
+
+
+def count_as_unsaid(config: BaseModel, plan: Raw) -> None:
+    """A config does not say what was planned for it: said again with changes, that is planned anew."""
+    config.model_fields_set.difference_update(plan.keys() - set(LOOPS))
+    for loop in plan.keys() & set(LOOPS):
+        config_table: BaseModel = getattr(config, loop)
+        config_table.model_fields_set.difference_update(plan[loop])
+
+
+def with_planned(raw: Raw, plan: Raw) -> dict[str, Any]:
+    """A config with what its preset says; tables that are none are left to the schema."""
+    loops = {loop: raw.get(loop, {}) for loop in LOOPS if loop in plan}
+    tables = {loop: {**plan[loop], **_said(given)} for loop, given in loops.items() if isinstance(given, _TABLES)}
+    return {**plan, **raw, **tables}
 
 
 def shape(calls: int, *, sources: int, optimizer: bool, gated: bool = True) -> dict[str, Any]:
@@ -81,11 +100,11 @@ def planned_for(calls: int | None) -> dict[str, Any]:
     return {**cleared, "preset": PLUS, **({} if calls is None else {"train_calls": calls})}
 
 
-def in_papers_shape(config: RunConfig) -> RunConfig:
-    """The same with the paper's counts; strategies and their options stay."""
+def in_papers_shape(config: C) -> C:
+    """The same run with the paper's counts; strategies and their options stay."""
     said = config.model_dump(exclude_unset=True, exclude={"preset"})
-    tables = {loop: _without(said.get(loop, {}), above=f"{loop}.") for loop in ("inner", "outer")}
-    return RunConfig.model_validate({**_without(said), **tables})
+    tables = {loop: _without(said.get(loop, {}), above=f"{loop}.") for loop in LOOPS}
+    return type(config).model_validate({**_without(said), **tables})
 
 
 def _without(said: Raw, *, above: str = "") -> dict[str, Any]:
@@ -93,12 +112,18 @@ def _without(said: Raw, *, above: str = "") -> dict[str, Any]:
     return {key: value for key, value in said.items() if f"{above}{key}" not in PLANNED}
 
 
-def _under(planned: Raw, given: object) -> object:
-    if not isinstance(given, Mapping):
-        return given
-    out = set()
+def _beside(plan: Raw, given: Raw) -> dict[str, Any]:
+    """What is planned for a loop of which a config says something itself."""
+    out = set(given)
     if given.get("under") in ("kept", "mixed"):  # with changing user prompts nothing is told of shared gains
-        out = {"shared", "shared_margin"}
+        out |= {"shared", "shared_margin"}
     elif given.get("shared") is False:
-        out = {"shared_margin"}
-    return {**{key: value for key, value in planned.items() if key not in out}, **given}
+        out |= {"shared_margin"}
+    return {key: value for key, value in plan.items() if key not in out}
+
+
+def _said(table: object) -> Raw:
+    """What a table says, be it a mapping or made in Python already."""
+    if isinstance(table, BaseModel):
+        return table.model_dump(exclude_unset=True)
+    return table if isinstance(table, Mapping) else {}

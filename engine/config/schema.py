@@ -4,16 +4,17 @@ Defaults of counts are MetaSPO's (arXiv 2505.09666 and its code): 3 iterations; 
 3 kept; outer loop 9 candidates from 2 failures per task; seed 42.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from metaspo.backends.base_url import holds_key
 from metaspo.cache import holds_password, is_server
 from metaspo.engine.config.bounds import LONGEST_NAME, MAX_CALLS, MAX_COUNT
 from metaspo.engine.config.model_table import GROUP, ModelTable
+from metaspo.engine.config.presets import count_as_unsaid, planned, with_planned
 from metaspo.engine.config.table import CacheText, Table
 from metaspo.engine.config.wording import Wording
 from metaspo.engine.errors import PromptError
@@ -221,6 +222,16 @@ class RunConfig(Table):
     def searches_systems(self) -> bool:
         """Whether a system prompt is chosen at all: by an outer loop, or among several first ones."""
         return bool(self.system_prompts or (self.outer.candidates and (self.iterations or self.train_calls)))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _shaped(cls, raw: object, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """With what its preset says where it says nothing itself."""
+        if not isinstance(raw, Mapping) or not (plan := planned(raw)):
+            return read(raw)
+        config = read(with_planned(raw, plan))
+        count_as_unsaid(config, plan)
+        return config
 
     @field_validator("system_prompt")
     @classmethod
