@@ -165,24 +165,25 @@ class LaneState:
     def next_start(self, now: float) -> Call | None:
         """The call of the first in the queue, on its way from here on; None if it may not go now.
 
-        What may hold it back, in this order: there is no slot; another process asks it, or nobody can pay (then it
-        leaves the queue, and the next one is the first); its share of a common cap is on its way; the rate limit; no
+        What may hold it back, in this order: there is no slot; its purse's share of a common cap is on its way, another
+        process asks it, or nobody can pay (then it leaves the queue, and the next one is the first); the rate limit; no
         endpoint takes it. A proof is asked for whoever asks the same: its answer is known.
         """
-        queue, calls, wait, flight = self._waiting.queue, self._calls, 0.0, None
+        waiting, calls, wait, flight = self._waiting, self._calls, 0.0, None
         slots, limits = self._throttle.concurrency, self._throttle.limits
         if self.allowance is not None:
-            self.allowance.demand = min(len(queue) + len(calls.late), calls.free(slots))
-        while (room := calls.has_slot(slots)) and (flight := queue.first()) is not None:
+            self.allowance.demand = min(waiting.queued + len(calls.late), calls.free(slots))
+        while (room := calls.has_slot(slots)) and (flight := waiting.first()) is not None:
+            if flight.funds is None and flight.payer.purse.filling:
+                waiting.let_others_go(flight)  # not into its purse's line, where each is given what it may wait with
+                continue
             if not self.doubt.is_proof(flight) and (state := self._around.claim(flight)) is not None:
-                self._waiting.move(flight, state)
+                waiting.move(flight, state)
                 calls.claiming += state is State.CLAIMING
                 self.books.release(flight, now)  # a proof sets funds aside unclaimed, and may be one no longer
                 continue
             funds = flight.funds or self._set_aside(flight, now)
             if funds is None:
-                if flight.state is State.QUEUED and flight.payer.purse.filling:
-                    break  # not one after the other into its purse's line: each would set aside what only waits
                 continue
             tokens = self.books.expected_tokens(flight)
             declared = flight.size.declared() if limits.reads_declared else ()
@@ -195,16 +196,17 @@ class LaneState:
                     self._recovery.patience.failing(now)
                 break
             self._idle.run(False, now)
-            self._waiting.go(flight, now)
+            waiting.go(flight, now)
             return calls.start(flight, endpoint, funds, limits.reserve(tokens, now, declared), now)
         if wait > self.settings.patience:
             self.unanswered.give_up(f"its rate limit is used up for the next {duration(wait)}", now)
             wait = 0.0
         self._held_until = now + wait if wait > 0 else inf
-        self._waiting.limiter.run(wait > 0, now)
-        self._idle.run(room and flight is None, now)
+        waiting.limiter.run(wait > 0, now)
+        idle = room and flight is None and not waiting.queued
+        self._idle.run(idle, now)
         calls.filled(now)
-        return self._beside.next_start(now) if calls.late and room and flight is None else None
+        return self._beside.next_start(now) if calls.late and idle else None
 
     def landed(self, call: Call, reply: Reply, now: float) -> Account | None:
         """A call was answered. Returns the account that paid; the answer is to be stored, and then the flight ends.
@@ -267,7 +269,7 @@ class LaneState:
         limits = self._throttle.limits
         return LaneStatistics(
             name=self.name,
-            queued=len(self._waiting.queue),
+            queued=self._waiting.queued,
             in_flight=self._calls.in_flight,
             retrying=self._waiting.retrying,
             concurrency=self._throttle.concurrency,

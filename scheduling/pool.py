@@ -60,7 +60,7 @@ class Pool:
 
     @property
     def coming(self) -> bool:
-        """Whether what was not covered is being asked for, and was not refused."""
+        """Whether what was not covered is asked for, or is to be, and was not refused."""
         return self._short and self.may_grow and not self._refused
 
     def driven_by(self, wake: Callable[[], None]) -> None:
@@ -114,7 +114,7 @@ class Pool:
             most = Amounts(
                 *(max(0.0, each) + more if each > -more / 2 else 0.0 for each, more in zip(short, ahead, strict=True))
             )
-        self.due, self._needed, self._short = now + lease / 3, NONE, False
+        self.due, self._needed = now + lease / 3, NONE
         left = any(aside - spent > SLACK for aside, spent in zip(self._aside, taken, strict=True))
         return CapAsk(self.group, self._holder, self._caps, least, most, out or left)
 
@@ -122,13 +122,17 @@ class Pool:
         """What was set aside, or given back."""
         self._taken_by_all = got.taken
         self._refused = got.aside is None or (self._refused and min(asked.least) < 0)
-        self._short = self._short or got.aside is None
+        self._short = got.aside is None or (self._short and min(asked.least) < 0)
         if got.aside is not None:
             self._aside = _sum(self._aside, Amounts(*(max(0.0, more) for more in got.aside)))
         elif got.others_hold or out:
             self.due = now + RETRY
         else:
             self.may_grow = False
+
+    def lost(self) -> None:
+        """Nobody knows whether what was asked for was set aside; it is asked for anew."""
+        self._short = False
 
     def exhaustion(self, at_most: Amounts) -> BudgetExhausted:
         """The error for a call that may take so much, which is not to be had any more."""

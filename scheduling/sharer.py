@@ -110,7 +110,12 @@ class Sharer:
         )
         if asked is None:
             return
-        pool.told(asked, await self._sharing.set_aside(asked), _now(), out=purse.out > 0)
+        try:
+            got = await self._sharing.set_aside(asked)
+        except BaseException:
+            pool.lost()
+            raise
+        pool.told(asked, got, _now(), out=purse.out > 0)
         while (waiting := purse.parked.first()) is not None and waiting.fund(_now()):
             pass
         if waiting is not None and not pool.may_grow:

@@ -5,6 +5,7 @@ Synchronous, told the time. Wherever a flight is, it keeps its place in the queu
 
 from math import inf
 
+from metaspo.scheduling.budget import Purse
 from metaspo.scheduling.flight import Flight, Line, State
 from metaspo.scheduling.queue import Priority, PriorityQueue
 from metaspo.scheduling.stopwatch import Stopwatch
@@ -14,12 +15,12 @@ class Waiting:
     """Of one lane.
 
     Attributes:
-        queue: those that may go, the most urgent first.
+        queue: those that may go, the most urgent first; `first` tells which one goes next.
         limiter: runs while the rate limit is what holds the first of them back.
         next_try_at: no back-off is over before.
     """
 
-    __slots__ = ("_back_offs", "_held", "limiter", "next_try_at", "queue")
+    __slots__ = ("_back_offs", "_held", "_unfunded", "limiter", "next_try_at", "queue")
 
     def __init__(self, held: set[Flight]) -> None:
         """`held` has those that keep their slot while they back off."""
@@ -28,13 +29,19 @@ class Waiting:
         self.next_try_at = inf
         self._back_offs: PriorityQueue[Flight] = PriorityQueue()  # by the time when they are over
         self._held = held
+        self._unfunded: dict[Purse, PriorityQueue[Flight]] = {}  # by their places in the queue
 
     def __bool__(self) -> bool:
         """Whether one waits for its turn, or for another try."""
-        return bool(self.queue or self._back_offs)
+        return bool(self.queue or self._back_offs or any(self._unfunded.values()))
 
     def __repr__(self) -> str:
-        return f"<Waiting queued={len(self.queue)} retrying={self.retrying}>"
+        return f"<Waiting queued={self.queued} retrying={self.retrying}>"
+
+    @property
+    def queued(self) -> int:
+        """How many wait for their turn, or for their purse's share of a common cap."""
+        return len(self.queue) + sum(map(len, self._unfunded.values()))
 
     @property
     def retrying(self) -> int:
@@ -49,6 +56,8 @@ class Waiting:
     def hurry(self, flight: Flight, priority: Priority) -> None:
         """It gets a place of that priority, for now or for when it comes back."""
         flight.priority = priority
+        if flight.line in self._unfunded.values():
+            self._back_in_place(flight)
         queued = self.queue.remove(flight.ticket)
         flight.ticket = self.queue.push(flight, priority=priority)
         if not queued:
@@ -75,6 +84,23 @@ class Waiting:
         """It leaves the queue, to wait in that state."""
         self.queue.remove(flight.ticket)
         flight.state = state
+
+    def first(self) -> Flight | None:
+        """The first that may go. One that let others go first while its purse was filled has its place again."""
+        for purse, line in tuple(self._unfunded.items()) if self._unfunded else ():
+            flight, ahead = line.first(), self.queue.first()
+            if flight is None:
+                del self._unfunded[purse]
+            elif not purse.filling and (ahead is None or flight.ticket < ahead.ticket):
+                self._back_in_place(flight)
+        return self.queue.first()
+
+    def let_others_go(self, flight: Flight) -> None:
+        """Its purse is being filled: until it is, the flight holds nobody back whose call is paid by another one."""
+        self.move(flight, State.PARKED)
+        line = self._unfunded.setdefault(flight.payer.purse, PriorityQueue())
+        line.put_back(flight, ticket=flight.ticket)
+        flight.line, flight.line_ticket = line, flight.ticket
 
     def stand_in(self, line: Line, flight: Flight, *, priority: tuple[float, ...] = ()) -> None:
         """It waits in that line."""
@@ -103,6 +129,12 @@ class Waiting:
         """It waits nowhere any more."""
         self.queue.remove(flight.ticket)
         self._leave_line(flight)
+
+    def _back_in_place(self, flight: Flight) -> None:
+        """As if it had never left the queue."""
+        self._leave_line(flight)
+        self.queue.put_back(flight, ticket=flight.ticket)
+        flight.state = State.QUEUED
 
     def _arrived(self, flight: Flight, now: float) -> None:
         flight.state, flight.since = State.QUEUED, now

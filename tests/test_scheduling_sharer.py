@@ -175,3 +175,39 @@ async def test_a_call_goes_as_soon_as_its_share_of_a_cap_is_there() -> None:
         account = Account("run", Budget(calls=400, group="november"))
         await gateway.complete(ask(0), lane="api", account=account)
     assert [at for _, at in server.calls] == [pytest.approx(0.02)]
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("more_urgent", [False, True])
+async def test_who_waits_for_a_share_of_a_cap_holds_up_nobody_who_has_none(more_urgent: bool) -> None:
+    server = Server(latency=0.01)
+    lane = Lane("api", [server], LaneSettings(concurrency=4))
+    async with Gateway([lane], store=Shared(Book(takes=0.15))) as gateway:
+        capped = Account("capped", Budget(calls=400, group="november"))
+        late = asyncio.gather(
+            *(gateway.complete(ask(n), lane="api", account=capped, priority=(1,)) for n in range(40)),
+        )
+        others = Account("others")
+        await asyncio.gather(
+            *(gateway.complete(ask(n), lane="api", account=others, priority=(2,)) for n in range(100, 140))
+        )
+        assert asyncio.get_running_loop().time() == pytest.approx(0.1)
+        if more_urgent:  # one of those that wait is also asked for in a hurry, and goes first of them
+            await gateway.complete(ask(39), lane="api", account=capped, priority=(0,))
+        await late
+    order = [int(text.split()[1]) for text, _ in server.calls]
+    assert [n for n in order if n < 100] == ([39, *range(39)] if more_urgent else [*range(40)])
+    assert len(server.calls) == 80
+
+
+@pytest.mark.virtual
+async def test_after_trouble_with_a_shared_cap_it_is_asked_anew() -> None:
+    book = Book(takes=0.1)
+    async with Gateway([Lane("api", [Server()])], store=Shared(book)) as gateway:
+        account = Account("capped", Budget(calls=400, group="november"))
+        book.trouble = StoreError("It is gone.")
+        with pytest.raises(StoreError, match="gone"):
+            await gateway.complete(ask(1), lane="api", account=account)
+        book.trouble = None
+        async with asyncio.timeout(10.0):
+            assert (await gateway.complete(ask(2), lane="api", account=account)).text == "question 2"
