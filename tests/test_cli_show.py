@@ -19,9 +19,11 @@ from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunDirectory, read_journal
 from metaspo.engine.api import optimize
 from metaspo.engine.journal.events import Spent, Start
-from metaspo.engine.journal.journal import FileJournal
+from metaspo.engine.journal.journal import FileJournal, StoredJournal
+from metaspo.engine.journal.view import RunView
+from metaspo.engine.runs import status
 from metaspo.engine.runs.listing import list_runs
-from metaspo.engine.runs.status import Session, last_session
+from metaspo.engine.runs.status import Session
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 
 WORLD = World(3, malformed=0.1)
@@ -166,7 +168,7 @@ def test_a_directory_without_a_journal_is_not_taken_for_a_run_under_way(tmp_path
     folder = tmp_path / "old"
     folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf-8")
-    assert last_session(RunDirectory(folder), running=False, config={}, summary={}) is None
+    assert status.session_of(RunDirectory(folder), RunView(), running=False, config={}, summary={}) is None
     ended = here("show", str(folder))
     assert ended.code == 0
     assert "Not finished: interrupted" in ended.out
@@ -197,7 +199,9 @@ def session_of(run: RunDirectory, *events: dict[str, Any], summary: dict[str, An
     journal = "".join(json.dumps({"address": "", "t": 1.5, **event}) + "\n" for event in events)
     run.journal.write_text(journal, encoding="utf-8")
     config = {"iterations": 3, "tasks": [{"role": "source"}]}
-    session = last_session(run, running=False, config=config, summary=summary)
+    session = status.session_of(
+        run, RunView.of(StoredJournal(run.journal)), running=False, config=config, summary=summary
+    )
     assert session is not None
     return session
 
@@ -244,7 +248,7 @@ def test_a_line_that_a_kill_cut_off_is_passed_over(tmp_path: Path) -> None:
     session_of(run, START, SPENT, summary={})
     with run.journal.open("ab") as journal:
         journal.write(b'{"event":"spent","addr')
-    session = last_session(run, running=False, config={}, summary={})
+    session = status.session_of(run, RunView.of(StoredJournal(run.journal)), running=False, config={}, summary={})
     assert session is not None
     assert (session.state, session.calls) == ("broken off", 7)
 
@@ -288,7 +292,9 @@ def test_the_stage_is_the_one_that_the_run_was_at_when_the_journal_ended_there(
         following = [*stages.begun[number + 1 :], (len(lines), stage)][0]
         for length in range(max(begin, 1), following[0] + 1):
             cut.journal.write_bytes(b"".join(lines[:length]))
-            session = last_session(cut, running=True, config=said, summary={})
+            session = status.session_of(
+                cut, RunView.of(StoredJournal(cut.journal)), running=True, config=said, summary={}
+            )
             assert session is not None
             beside = all(b'"spent"' in line or b"test/before" in line for line in lines[length : following[0]])
             assert session.stage in ({stage, following[1]} if beside and length > begin else {stage}), length

@@ -14,6 +14,8 @@ from metaspo.scheduling import NOTHING, Cost
 
 VERSION = 1  # of the lines; 0 where a session's start says none
 Level = Literal["user", "system"]
+Counts = tuple[int, int, int, float, int]
+"""Calls, prompt tokens, completion tokens, dollars, calls at an unknown price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +281,20 @@ class Spent(Event):
     unpriced: int = 0
     seconds: float = 0.0
     of_budget: Cost = NOTHING
+
+    @classmethod
+    def of(cls, counts: Counts, taken: Cost, *, seconds: float = 0.0) -> Self:
+        """Of so many calls and so on, which took that out of the budget."""
+        calls, prompt, completion, dollars, unpriced = counts
+        return cls(
+            calls=calls,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            dollars=dollars,
+            unpriced=unpriced,
+            seconds=seconds,
+            of_budget=taken,
+        )
 
     def plus(self, more: "Spent") -> "Spent":
         """Both together."""

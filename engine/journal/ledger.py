@@ -14,7 +14,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from metaspo.engine.journal.events import Spent
+from metaspo.engine.journal.events import Counts, Spent
 from metaspo.engine.journal.faults import stopping_at_faults
 from metaspo.scheduling import Cost
 
@@ -23,9 +23,6 @@ HEAD = struct.Struct("<B7x36sq")  # which record counts, the boot, the session's
 RECORD = struct.Struct("<8d")  # calls, tokens of prompts and of answers, dollars, unpriced; taken of the budget
 UNSUPPORTED = (errno.ENODEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # as file systems over a network say
 SIZE = HEAD.size + 2 * RECORD.size
-
-Counts = tuple[int, int, int, float, int]
-"""Calls, prompt tokens, completion tokens, dollars, calls at an unknown price."""
 
 
 class Ledger:
@@ -81,14 +78,8 @@ def left_by(path: Path, *, session: int) -> Spent | None:
     if not all(map(math.isfinite, record)):  # damaged
         return None
     calls, prompt, completion, dollars, unpriced, taken_calls, taken_tokens, taken_dollars = record
-    return Spent(
-        calls=int(calls),
-        prompt_tokens=int(prompt),
-        completion_tokens=int(completion),
-        dollars=dollars,
-        unpriced=int(unpriced),
-        of_budget=Cost(int(taken_calls), int(taken_tokens), taken_dollars),
-    )
+    counts = int(calls), int(prompt), int(completion), dollars, int(unpriced)
+    return Spent.of(counts, Cost(int(taken_calls), int(taken_tokens), taken_dollars))
 
 
 def _shared_with(path: Path) -> mmap.mmap | None:

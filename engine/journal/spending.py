@@ -12,15 +12,5 @@ def note_spending(journal: Journal, account: Account, *, seconds: float, last: b
     against the budget at their most. So does, until the `last` time, what may be taken before it is said again: a
     session that is killed has never taken more than it said.
     """
-    calls, prompt_tokens, completion_tokens, dollars, unpriced = account.counts()
-    journal.write(
-        Spent(
-            calls=calls,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            dollars=dollars,
-            unpriced=unpriced,
-            seconds=round(seconds, 3),
-            of_budget=account.taken() if last else account.announced(),
-        )
-    )
+    taken = account.taken() if last else account.announced()
+    journal.write(Spent.of(account.counts(), taken, seconds=round(seconds, 3)))

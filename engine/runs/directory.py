@@ -44,10 +44,18 @@ if TYPE_CHECKING:
 
 JSON = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 FINGERPRINT = "-[0-9a-f]{8}"  # after the config's name in a directory's
-
-
 PRIVATE = 0o700  # prompts and answers are their owner's, here as in the cache
 LOOKS, LOOK = 10, 0.02  # tries to hold a directory, and seconds between two
+
+
+class _Within:
+    """A path within a run's directory; what is there, the module says."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "RunDirectory", _owner: object) -> Path:
+        return run.path / self._name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,50 +69,15 @@ class RunDirectory:
         """What `metaspo show` calls it."""
         return self.path.name
 
-    @property
-    def journal(self) -> Path:
-        """The events."""
-        return self.path / "journal.jsonl"
-
-    @property
-    def result(self) -> Path:
-        """The result; there once the run has finished."""
-        return self.path / "result.json"
-
-    @property
-    def summary(self) -> Path:
-        """The summary of the last session, finished or stopped."""
-        return self.path / "summary.json"
-
-    @property
-    def safety(self) -> Path:
-        """What `metaspo safety` came to; there once it has been asked."""
-        return self.path / "safety.json"
-
-    @property
-    def prompts(self) -> Path:
-        """The prompts as text files."""
-        return self.path / "prompts"
-
-    @property
-    def config(self) -> Path:
-        """The resolved config."""
-        return self.path / "config.json"
-
-    @property
-    def origin(self) -> Path:
-        """Where the config's relative paths start."""
-        return self.path / "origin.json"
-
-    @property
-    def live(self) -> Path:
-        """How far the last session is, or was."""
-        return self.path / "live.json"
-
-    @property
-    def ledger(self) -> Path:
-        """What the session under way has spent, to the last call; see `engine.journal.ledger`."""
-        return self.path / ".ledger"
+    journal = _Within("journal.jsonl")
+    result = _Within("result.json")
+    summary = _Within("summary.json")
+    safety = _Within("safety.json")
+    prompts = _Within("prompts")
+    config = _Within("config.json")
+    origin = _Within("origin.json")
+    live = _Within("live.json")
+    ledger = _Within(".ledger")
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -178,10 +151,6 @@ class RunDirectory:
             for number, prompt in enumerate(prompts, 1):
                 suffix = "" if number == 1 else f"~{number}"
                 write_text(self.prompts / f"user.{file_name(task)}{suffix}.txt", prompt)
-
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write the summary."""
-        write_json(self.summary, summary)
 
 
 def _locked(lock: TextIO) -> bool:

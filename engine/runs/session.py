@@ -26,7 +26,7 @@ from metaspo.engine.journal.view import RunView, WatchedJournal
 from metaspo.engine.journal.warn import Warn
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.optimize.result import RunReport, RunResult
-from metaspo.engine.runs.directory import RunDirectory
+from metaspo.engine.runs.directory import RunDirectory, write_json
 from metaspo.engine.runs.live import LiveObserver
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import kept_ledger, sessions_before, unanswered
@@ -97,7 +97,7 @@ class Session:
             self.live.write()
         if self.directory and (result or not self.directory.result.exists()):
             summary = RunSummary.of(result, usage, seconds=seconds, stopped=stopped, view=self.view)
-            self.directory.write_summary(summary.as_json())
+            write_json(self.directory.summary, summary.as_json())
         return usage, seconds
 
 

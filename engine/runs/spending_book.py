@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from metaspo.engine.config.schema import BudgetTable
-from metaspo.engine.journal.events import Spent, Start
+from metaspo.engine.journal.events import Counts, Spent, Start
 from metaspo.engine.journal.journal import FileJournal, Journal, StoredJournal
-from metaspo.engine.journal.ledger import Counts, Ledger, left_by
+from metaspo.engine.journal.ledger import Ledger, left_by
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.scheduling import Account, Budget, Cost, Purse, RunStopped
@@ -111,16 +111,8 @@ class _Book:
 
     def note(self, taken: Cost) -> None:
         """Out of the purse, by all sessions."""
-        calls, tokens, _, dollars, _ = self.answered()
-        self._journal.write(
-            Spent(
-                calls=calls,
-                prompt_tokens=tokens,
-                dollars=dollars,
-                seconds=round(self._clock() - self._started, 3),
-                of_budget=taken.minus(self._purse.earlier),
-            )
-        )
+        seconds = round(self._clock() - self._started, 3)
+        self._journal.write(Spent.of(self.answered(), taken.minus(self._purse.earlier), seconds=seconds))
 
     def announce(self) -> None:
         """What will have been taken soon, before it is."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.engine.runs.directory import RunDirectory
 
@@ -36,22 +35,15 @@ class Session:
     seconds: float
 
 
-def last_session(
-    run: RunDirectory, *, running: bool, config: Mapping[str, Any], summary: Mapping[str, Any]
+def session_of(
+    run: RunDirectory, view: RunView, *, running: bool, config: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> Session | None:
-    """The last session of a run; None if none has begun.
+    """The last session of a run, by what was read of its journal; None if none has begun.
 
     Args:
         running: whether the directory was in use before what follows was read: else it might be of an earlier session.
         config, summary: its `config.json` and `summary.json`; {} where it has none.
     """
-    return session_of(run, RunView.of(StoredJournal(run.journal)), running=running, config=config, summary=summary)
-
-
-def session_of(
-    run: RunDirectory, view: RunView, *, running: bool, config: Mapping[str, Any], summary: Mapping[str, Any]
-) -> Session | None:
-    """The same by what was read of the journal already."""
     if not view.sessions:
         return None
     # A session that ends in order writes a summary, which counts it; earlier versions did not count. One that was to
@@ -62,10 +54,7 @@ def session_of(
         state="running" if running or run.in_use else "ended" if ended else "broken off",
         number=view.sessions,
         since=view.start.wall or run.config.stat().st_mtime,  # written by every session when it begins
-        stage=view.stage(
-            iterations=config.get("iterations", 0),
-            sources=sources_of(config),
-        ),
+        stage=view.stage(iterations=config.get("iterations", 0), sources=sources_of(config)),
         calls=view.session.calls,
         dollars=view.session.dollars,
         unpriced=view.session.unpriced,

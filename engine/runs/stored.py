@@ -13,9 +13,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from metaspo.engine.errors import RunDirectoryError
 from metaspo.engine.evaluation.task_rows import TaskRow, task_rows
 from metaspo.engine.evaluation.test_score import ScoreRow, TestScore
+from metaspo.engine.journal.journal import StoredJournal
+from metaspo.engine.journal.view import RunView
 from metaspo.engine.project import KEPT, project_folder
 from metaspo.engine.runs.directory import RunDirectory
-from metaspo.engine.runs.status import last_session
+from metaspo.engine.runs.status import session_of
 from metaspo.engine.runs.summary import RunSummary
 
 T = TypeVar("T")
@@ -42,8 +44,7 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
 
 def read_json(run: RunDirectory, *, part: Part) -> Data:
     """One of a run's JSON files; {} if it is not there (yet). Raises `RunDirectoryError` if it cannot be read."""
-    files = {"config": run.config, "result": run.result, "summary": run.summary, "safety": run.safety, "live": run.live}
-    path = files[part]
+    path: Path = getattr(run, part)
     if not path.is_file():
         return {}
     data = read_table(path)
@@ -97,7 +98,8 @@ def run_data(run: RunDirectory) -> Data:
 def shown_data(run: RunDirectory) -> Data:
     """The same and how far its last session is or was, for which its whole journal is read; and its tasks in rows."""
     data = run_data(run)
-    session = last_session(run, running=data["running"], config=data["config"], summary=data["summary"])
+    view = RunView.of(StoredJournal(run.journal))
+    session = session_of(run, view, running=data["running"], config=data["config"], summary=data["summary"])
     return {**data, "session": asdict(session) if session else None, "tasks": [row.as_json() for row in rows_of(data)]}
 
 
