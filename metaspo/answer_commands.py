@@ -27,12 +27,10 @@ NONE_WANTED: dict[Wanted, str] = {
     "malformed": "Every answer is in the form asked for.",
 }
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(answers)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def answers(
     run: LatestRun = "",
     task: Annotated[str, typer.Option(metavar="NAME", help="One task only.")] = "",

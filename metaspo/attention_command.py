@@ -19,12 +19,10 @@ NEEDED = ("torch", "transformers", "matplotlib")
 INSTALL = "pip install 'metaspo[attention]'"
 HEADS = 5  # shown of all
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register the command of this module."""
-    app.command(cls=NamedArguments, name="attention")(attention)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments, name="attention")
 def attention(
     run: LatestFinishedRun = "",
     model: Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from metaspo import bench
 from metaspo.bench.defaults import FIRST_SEED, SEEDS
-from metaspo.bench_commands import Seeds, Small, show
+from metaspo.bench_commands import Seeds, Small, bench_app, show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
 from metaspo.parameters import Json
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from metaspo.bench.method_peers import Peer
 
 
-def register(app: typer.Typer) -> None:
-    """Register what is here."""
-    for command in (savings, racing, methods):
-        app.command()(command)
-
-
+@bench_app.command()
 def savings(small: Small = False, seeds: Seeds = SEEDS, json: Json = False) -> None:
     """Calls, dollars and GPU-seconds with and without deduplication, early rejection and racing (simulated).
 
@@ -34,6 +29,7 @@ def savings(small: Small = False, seeds: Seeds = SEEDS, json: Json = False) -> N
     show(bench.measure_savings(size=SMALL if small else LOOPS, seeds=seeds), json=json)
 
 
+@bench_app.command()
 def racing(
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds of each row of the table.")] = 500,
     json: Json = False,
@@ -45,6 +41,7 @@ def racing(
     show(bench.measure_racing(rounds=rounds), json=json)
 
 
+@bench_app.command()
 def methods(
     seeds: Annotated[int, typer.Option(metavar="N", min=2, help="Worlds of each kind, none looked at before.")] = 20,
     first_seed: Annotated[int, typer.Option(metavar="N", min=0, help="The first of them.")] = FIRST_SEED,

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from metaspo import bench, bench_method_commands
+from metaspo import (
+    bench,
+    bench_method_commands,  # noqa: F401 - its commands are there once it is imported
+)
 from metaspo.bench.defaults import Victim
 from metaspo.bench_commands import Turns, bench_app, show
 from metaspo.console import exit_on_user_error
@@ -13,11 +16,8 @@ from metaspo.engine import ConfigError
 from metaspo.parameters import Json
 from metaspo.running import run_async
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register these and all other benchmarks."""
-    bench_method_commands.register(bench_app)
-    app.add_typer(bench_app, name="bench")
+app = typer.Typer(rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
 
 
 @bench_app.command()

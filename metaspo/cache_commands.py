@@ -53,10 +53,8 @@ Location = Annotated[
     ),
 ]
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.add_typer(cache_app, name="cache")
+app = typer.Typer(rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
 
 
 @cache_app.command()

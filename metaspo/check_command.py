@@ -21,12 +21,10 @@ from metaspo.parameters import Config, Json, NamedArguments, Quiet, Sets
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(check)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def check(config: Config, sets: Sets = None, json: Json = False, quiet: Quiet = False) -> None:
     """Reach a config's servers and answer one example of each task, before a run: keys, models, limits, answers.
 

@@ -19,12 +19,10 @@ from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 from metaspo.score_tables import print_evaluation
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(name="evaluate", cls=NamedArguments)(evaluate_command)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(name="evaluate", cls=NamedArguments)
 def evaluate_command(
     config: Config,
     system: Annotated[

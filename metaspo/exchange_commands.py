@@ -16,13 +16,10 @@ from metaspo.engine.project import named_after
 from metaspo.parameters import RUNS, Json, LatestFinishedRun, NamedArguments, RunsFolder
 from metaspo.running import run_async
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(name="export", cls=NamedArguments)(export)
-    app.command(name="import", cls=NamedArguments)(import_files)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(name="export", cls=NamedArguments)
 def export(
     run: LatestFinishedRun = "",
     to: Annotated[str, typer.Option(metavar="|".join(TOOLS), help="For which tool.")] = "text",
@@ -52,6 +49,7 @@ def export(
     out.print(f"Use: {TOOLS[to].use}", markup=False, highlight=False)
 
 
+@app.command(name="import", cls=NamedArguments)
 def import_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="One or more files of one other tool.")],
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write the config and data into.")],

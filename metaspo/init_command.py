@@ -23,12 +23,10 @@ TEMPLATES = {"classify": STARTER} | {
 LOCAL = ("xllamacpp", "local")  # a package, and the extra that has it
 NEEDS = {"rag": (LOCAL, ("optuna", "mipro"))}  # but for what is installed, a template wants these
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(init)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def init(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder to write the starter into.")],
     domain: Annotated[

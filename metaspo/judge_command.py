@@ -22,12 +22,10 @@ from metaspo.running import run_async
 ENOUGH = 0.4  # kappa
 SHOWN = 5  # answers that are graded differently
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments, name="judge")(hold_judge)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments, name="judge")
 def hold_judge(
     config: Config,
     labelled: Annotated[

@@ -144,11 +144,9 @@ class _ByName(Mapping[str, Any]):
 
 @cache
 def _commands_of(module: str) -> Mapping[str, Any]:
-    app = typer.Typer(rich_markup_mode=None)
     gc.disable()
     try:
-        import_module(f"metaspo.{module}").add_commands(app)
+        return get_group(import_module(f"metaspo.{module}").app).commands
     finally:
         leave_alone_what_stays()
         gc.enable()
-    return get_group(app).commands

@@ -20,13 +20,10 @@ from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 from metaspo.scheduling import RunStopped
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(optimize)
-    app.command()(demo)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def optimize(
     configs: Configs,
     calls: Calls = None,
@@ -53,6 +50,7 @@ def optimize(
         _optimize_on(on, prepared, configs, options, json=json, quiet=quiet)
 
 
+@app.command()
 def demo(
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="qwen2.5-coder-0.5b, smollm2, a GGUF file's path, or owner/repo:file.")

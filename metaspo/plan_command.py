@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
 MAX_REPLICAS = 100_000  # replicas
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(plan)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def plan(
     configs: Annotated[
         list[Path], typer.Argument(metavar="CONFIG", help="One or more TOML config files, or a grid of `compare`.")

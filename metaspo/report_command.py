@@ -13,12 +13,10 @@ from metaspo.engine.tasks import TaskError
 from metaspo.parameters import RUNS, LatestFinishedRun, NamedArguments, RunsFolder
 from metaspo.running import run_async
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(report)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def report(
     run: LatestFinishedRun = "",
     page: Annotated[

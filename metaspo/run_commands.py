@@ -22,13 +22,11 @@ InnerRunsFolder = Annotated[Path | None, typer.Option("--runs", metavar="DIR", h
 Side = Annotated[str, typer.Argument(metavar="A", help="A run's name, the start of it, or its folder.")]
 OtherSide = Annotated[str, typer.Argument(metavar="B", help="Another run's.")]
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(show)
-    app.add_typer(runs_app, name="runs")
+app = typer.Typer(rich_markup_mode=None)
+app.add_typer(runs_app, name="runs")
 
 
+@app.command(cls=NamedArguments)
 def show(
     run: LatestRun = "",
     everything: Annotated[bool, typer.Option("--all", help="All there is, not only what fits a screen.")] = False,

@@ -18,12 +18,10 @@ from metaspo.running import run_async
 
 SHOWN, LONGEST = 3, 80  # rows beside a side that became worse, and characters of each text
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments, name="safety")(safety)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments, name="safety")
 def safety(
     run: LatestFinishedRun = "",
     data: Annotated[

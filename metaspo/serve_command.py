@@ -11,12 +11,10 @@ from metaspo.parameters import NamedArguments
 from metaspo.progress import ProgressDisplay
 from metaspo.running import run_async
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(serve)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def serve(
     config: Annotated[
         Path | None,

@@ -54,13 +54,10 @@ EqualCalls = Annotated[
     ),
 ]
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    for command in (compare, ablate, generalize, adapt, transfer):
-        app.command(cls=NamedArguments)(command)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def compare(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="A comparison's TOML config file, as shown above.")],
     equal_calls: EqualCalls = None,
@@ -100,6 +97,7 @@ def compare(
         run_study(loaded, plan=plan, folder=folder, json=json, quiet=quiet, lost=lost)
 
 
+@app.command(cls=NamedArguments)
 def ablate(
     config: Config,
     over: Annotated[
@@ -137,6 +135,7 @@ def ablate(
         run_study(made, plan=plan, folder=folder, json=json, quiet=quiet)
 
 
+@app.command(cls=NamedArguments)
 def generalize(
     config: Config,
     system: System,
@@ -160,6 +159,7 @@ def generalize(
         run_study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
+@app.command(cls=NamedArguments)
 def adapt(
     config: Config,
     system: System,
@@ -181,6 +181,7 @@ def adapt(
         run_study(made, plan=False, folder=folder, json=json, quiet=quiet)
 
 
+@app.command(cls=NamedArguments)
 def transfer(
     config: Config,
     system: System,

@@ -44,12 +44,10 @@ DataFolder = Annotated[
     typer.Option("--data", metavar="DIR", help=f"Folder with the data; what {DATA_VARIABLE} says if left out."),
 ]
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(name="tasks")(list_tasks)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(name="tasks")
 def list_tasks(domain: DomainNames = None, data: DataFolder = None, json: Json = False) -> None:
     """List the tasks of the paper's domains and our own: examples at hand, and where to get what is missing."""
     with exit_on_user_error():

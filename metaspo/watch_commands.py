@@ -15,12 +15,10 @@ from metaspo.running import run_async
 
 T = TypeVar("T")
 
-
-def add_commands(app: typer.Typer) -> None:
-    """Register what is here."""
-    app.command(cls=NamedArguments)(watch)
+app = typer.Typer(rich_markup_mode=None)
 
 
+@app.command(cls=NamedArguments)
 def watch(
     place: Annotated[
         str, typer.Argument(metavar="PLACE", help="A run, or a folder of runs; all runs here if left out.")
