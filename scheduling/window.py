@@ -80,11 +80,11 @@ class Window:
         excess = self.used + amount - limit if amount < limit else self.used
         if excess <= 0:
             return 0.0
-        for age in range(_SIZE - 1, -1, -1):
+        for age in reversed(range(_SIZE)):
             slot = self._slot - age
             excess -= self._counts[slot % _SIZE]
             if excess <= 0:
-                return max((slot + 1) * self._width + self.period - now, SLACK)
+                return (slot + 1) * self._width + self.period - now
         raise AssertionError("a window's slots do not add up to what it has used")
 
     def take(self, amount: int, now: float) -> int:
