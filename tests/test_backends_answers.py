@@ -128,6 +128,7 @@ def test_every_status_of_success_is_one(status: int) -> None:
          "hm"),
         ([{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "yes"}], "yes", "hm"),
         ([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "yes"}], "yes", "hm"),
+        ([{"type": "refusal", "refusal": "I won't"}, {"type": "text", "text": "yes"}], "yes", ""),
         ([], "", ""),
         ([3, None, {"type": "image_url", "image_url": {"url": "x"}}], "", ""),
     ],
@@ -370,6 +371,20 @@ def test_a_failure_within_a_success_is_told_in_the_servers_words(
         read(body)
     assert type(caught.value) is kind
     assert words in str(caught.value)
+
+
+def test_an_answer_that_is_broken_off_is_told_with_the_servers_reason_if_there_is_one() -> None:
+    words = "here:1 broke off an answer of m before its end"
+    assert told(said("yes", "odd")) == f"{words} (finish reason: odd)."
+    assert told(said(None, None)) == f"{words}."
+
+
+@pytest.mark.parametrize(("details", "kept"), [({}, False), ({"a": 0, "b": None}, False), ({"a": 3, "b": 0}, True)])
+def test_what_was_counted_apart_is_kept_as_the_server_said_it(details: dict[str, object], kept: bool) -> None:
+    """With what tells which answer it was, and nothing that says nothing."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 9, "completion_tokens_details": details}
+    rest = read(said("yes") | {"usage": usage, "id": "x", "service_tier": ""}).rest
+    assert rest == (json.dumps({"id": "x", "usage": usage}, separators=(",", ":")) if kept else "")
 
 
 def test_an_answer_stays_as_the_server_gave_it_where_a_stop_string_ended_it() -> None:

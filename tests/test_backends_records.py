@@ -251,6 +251,18 @@ def test_an_answer_is_given_on_as_clients_expect_it() -> None:
     assert not any("usage" in event for event in bare)
 
 
+@pytest.mark.parametrize("text", ["yes", ""])
+def test_log_probabilities_come_once_with_what_they_are_of(text: str) -> None:
+    """With the text, or with the end where there is none; never with the role alone."""
+    likely = {"content": [{"token": "yes", "logprob": -0.5}]}
+    completions = [replace(OLD_COMPLETION, text=text, rest=json.dumps({"logprobs": likely})), OLD_COMPLETION]
+    body = chat_answer(completions, model="m", answer_id="x", created=1)
+    assert [choice["logprobs"] for choice in body["choices"]] == [likely, None]
+    events = list(chat_events(completions, model="m", answer_id="x", created=1, include_usage=False))
+    assert [event.get("logprobs") for event in of(events, 0)] == [None, likely, None][: 3 if text else 2]
+    assert not any("logprobs" in event for event in of(events, 1))
+
+
 def of(events: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
     return [choice for event in events for choice in event["choices"] if choice["index"] == index]
 
@@ -408,6 +420,7 @@ def test_of_several_answers_everything_is_counted_once_and_the_prompt_of_each(
     usage = chat_answer(answers, model="m", answer_id="x", created=1)["usage"]
     assert usage["completion_tokens"] == 7 * len(answers)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 3 * len(answers)}
     assert usage.get("completion_tokens_details") == (None if details is None else {"reasoning_tokens": details})
     odd = replace(answers[0], rest='{"usage": {"completion_tokens_details": {"reasoning_tokens": "many"}}}')
     assert "completion_tokens_details" not in chat_answer([odd], model="m", answer_id="x", created=1)["usage"]
