@@ -20,7 +20,7 @@ def gpus_there(environment: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     try:
         listed = subprocess.run(  # noqa: S603 - found on the PATH
-            [tool, "-L"], capture_output=True, text=True, errors="replace", timeout=_LOOK_LIMIT, check=False
+            [tool, "-L"], capture_output=True, errors="replace", timeout=_LOOK_LIMIT, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()

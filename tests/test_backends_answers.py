@@ -20,7 +20,7 @@ from metaspo.backends import (
     Sampling,
     ServerFault,
 )
-from metaspo.backends.chat_answer import chat_answer
+from metaspo.backends.chat_answer import chat_answer, tool_calls_of
 from metaspo.backends.chat_reply import read_reply
 from metaspo.backends.http_errors import Call
 from metaspo.backends.loose_json import loads
@@ -262,6 +262,46 @@ def test_an_event_may_go_over_several_lines() -> None:
     assert read(torn % b"").text == "yes"
     with pytest.raises(BackendError):
         read(torn % b"\n")
+
+
+def chunks(*choices: object) -> bytes:
+    """A stream of these first choices, which says that it is at its end."""
+    events = [json.dumps({"choices": [choice]}) for choice in choices]
+    return "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([(0, "a", "f", "1"), (1, "b", "g", "2"), (0, None, None, "3")], ["a f 13", "b g 2"]),
+        ([(0, "a", "f", "1"), (0, "a", "", "2")], ["a f 12"]),
+        ([(None, "a", "f", "1"), (None, None, None, "2"), (None, "b", "g", "3"), (None, "b", None, "4")],
+         ["a f 12", "b g 34"]),
+        ([(None, None, "f", "1")], ["- f 1"]),
+    ],
+)  # fmt: skip
+def test_a_piece_of_a_tools_call_belongs_to_that_of_its_index_or_else_of_its_id(
+    pieces: list[tuple[int | None, str | None, str | None, str]], calls: list[str]
+) -> None:
+    body = chunks(
+        *(
+            {"delta": {"tool_calls": [{"index": at, "id": id_, "function": {"name": name, "arguments": text}}]}}
+            for at, id_, name, text in pieces
+        ),
+        {"delta": {}, "finish_reason": "tool_calls"},
+    )
+    found = [(call.get("id") or "-", call["function"]) for call in tool_calls_of(read(body))]
+    assert [f"{id_} {function['name']} {function['arguments']}" for id_, function in found] == calls
+
+
+def test_a_stream_without_any_text_is_an_answer_if_it_says_why_it_ended() -> None:
+    ended = read(chunks({"delta": {}, "finish_reason": "length"}))
+    assert (ended.text, ended.finish_reason) == ("", "length")
+    for nothing in (chunks({"delta": {}}), chunks({"delta": {}}).replace(b'{"delta": {}}', b"")):
+        with pytest.raises(HalfAnswer, match="without a choice"):
+            read(nothing)
+    with pytest.raises(HalfAnswer, match="finish reason: unfinished stream"):
+        read(chunks({"delta": {"content": "yes"}}).replace(b"data: [DONE]", b""))
 
 
 BESIDE = [

@@ -49,6 +49,7 @@ from metaspo.backends.http_endpoint import proxy_for
 from metaspo.backends.http_errors import Call, error_from_response, safe_words
 from metaspo.backends.http_exchange import _reason
 from metaspo.backends.printable import printable
+from metaspo.backends.secrets import without_held
 
 KEY = "abcdefgh12345678"
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=16))
@@ -709,3 +710,14 @@ def test_why_there_is_no_connection_is_told_by_its_kind(error: Exception, why: s
     told, what_to_do = _reason(error)
     assert told.endswith(why)
     assert advice in what_to_do
+
+
+def test_what_an_endpoint_holds_of_secrets_is_in_no_text_whatever_the_headers_name() -> None:
+    """A short value of a header that says nothing of a secret is a word."""
+    headers = {"X-Team": "red", "X-Api-Key": "k7", "X-Tenant": "tenant-of-eight", "Cookie": "session=12"}
+    endpoint = HttpEndpoint(url="http://h.invalid/v1", api_key="sesame-open-thou", headers=headers)
+    assert endpoint.secrets == ("sesame-open-thou", "tenant-of-eight", "session=12", "k7")
+    assert without_held("sesame-open-thou, tenant-of-eight, red") == "(key), (key), red"
+    bare = HttpEndpoint(url="http://h.invalid/v1", headers={"X-Team": "red"})
+    assert (bare.secrets, bare.has_key, endpoint.has_key) == ((), False, True)
+    assert HttpEndpoint(url="http://h.invalid/v1", headers={"Authorization": "Basic x"}).has_key

@@ -210,6 +210,14 @@ def test_an_answer_keeps_tools_probabilities_and_whatever_else_its_message_holds
     assert decode_entry(OLD_KEY, encode_entry(OLD_KEY, entry)) == entry
 
 
+def test_what_a_request_says_itself_goes_before_what_its_model_is_sent_always() -> None:
+    defaults = {"reasoning_effort": "none", "top_k": 5}
+    request = replace(OLD_REQUEST, sampling=Sampling(temperature=0.5, extra='{"top_k": 9}'))
+    bare = chat_body(request)
+    assert chat_body(request, defaults=defaults) == {**bare, "reasoning_effort": "none", "top_k": 9}
+    assert {**bare} == {**chat_body(request, temperature_allowed=False), "temperature": 0.5}
+
+
 def test_a_plain_answer_has_no_rest() -> None:
     """Empty fields that servers add to every message are nothing to keep."""
     message: dict[str, Any] = {"role": "assistant", "content": "yes", "tool_calls": [], "refusal": None, "audio": None}

@@ -148,3 +148,19 @@ async def test_the_embedded_models_tokens_are_those_that_its_server_counts() -> 
             assert await tokens(text) - base == count(f"x\n{text}\nx")
     finally:
         await model.aclose()
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (b"", "this is no GGUF file"),
+        (struct.pack("<Q", 10**7 + 1), "a text of 10000001 bytes"),
+        (struct.pack("<Q1sIIQ", 1, b"n", 9, 0, 10**7 + 1).replace(b"n\0\0\0", b"n"), "a list of 10000001 entries"),
+        (struct.pack("<Q1s", 1, b"n") + struct.pack("<I", 99), "is no whole GGUF file"),
+    ],
+)
+def test_a_gguf_file_that_claims_what_none_has_is_read_no_further(tmp_path: Path, entry: bytes, said: str) -> None:
+    file = tmp_path / "odd.gguf"
+    file.write_bytes((b"GGUF" if entry else b"PK") + struct.pack("<IQQ", 3, 0, 1) + entry)
+    with pytest.raises(ValueError, match=said):
+        tokenizer_in(file)
