@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 
 HUB = "https://huggingface.co"
 _CHUNK = 1 << 20
+_CONNECT_LIMIT, _SILENCE_LIMIT = 20.0, 60.0  # seconds of a download, which may take any time
 _PREFERRED = ("q4_k_m", "q4_k_s", "q4_0", "q8_0")
 
 
@@ -141,7 +142,7 @@ async def fetch_hub_file(hub_file: HubFile, target: Path, *, hub: str = HUB, pro
     unfinished = target.with_name(target.name + ".partial")
     start = _size(unfinished)
     address = f"{hub}/{hub_file.repository}/resolve/main/{quote(hub_file.file)}"
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_LIMIT, sock_read=_SILENCE_LIMIT)
     try:
         async with (
             aiohttp.ClientSession(timeout=limits, trust_env=True, auto_decompress=False) as session,

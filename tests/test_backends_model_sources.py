@@ -45,6 +45,10 @@ def test_of_a_wheel_one_member_is_taken_if_it_is_no_larger_than_it_may_be(tmp_pa
         _unzip(tmp_path, "toy/one.bin", tmp_path / "other", len(CONTENT) - 1)
     with pytest.raises(SourceFailed, match=r"the wheel toy\.whl does not hold toy/two\.bin"):
         _unzip(tmp_path, "toy/two.bin", tmp_path / "other", 99)
+    whole = (tmp_path / "toy.whl").read_bytes()
+    (tmp_path / "toy.whl").write_bytes(whole.replace(CONTENT, CONTENT[::-1]))
+    with pytest.raises(SourceFailed, match=r"the wheel toy\.whl does not hold toy/one\.bin"):
+        _unzip(tmp_path, "toy/one.bin", tmp_path / "other", 99)
     (tmp_path / "toy.whl").write_bytes(b"no archive")
     with pytest.raises(SourceFailed, match=r"the wheel toy\.whl does not hold toy/one\.bin"):
         _unzip(tmp_path, "toy/one.bin", tmp_path / "other", 99)
@@ -146,8 +150,9 @@ async def test_a_hubs_file_is_found_and_fetched_whatever_the_hub_says_of_its_siz
         (tmp_path / "toy.partial").write_bytes(CONTENT[:5])
         await fetch_hub_file(told, tmp_path / "toy", hub=address, progress=lambda *done: seen.append(done))
         assert (tmp_path / "toy").read_bytes() == CONTENT
+        assert hub.ranges == ["", "", "", "bytes=5-"]
         (tmp_path / "toy.partial").write_bytes(CONTENT)
-        for status, left in ((500, True), (416, False)):
+        for status, left in ((500, True), (416, False), (416, False)):
             hub.status = status
             with pytest.raises(SourceFailed, match=rf"the model hub answered {status} for toy\.gguf"):
                 await fetch_hub_file(file, tmp_path / "toy", hub=address)
