@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from metaspo.backends import LocalModelFacts, ModelFileUnavailable, fetch_model, local_models, models_folder
-from metaspo.backends.model_names import WheelPart, local_revision, local_size, parse_hub_name
+from metaspo.backends.model_names import WheelPart, local_revision, local_size, local_threads, parse_hub_name
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 CUT = 5000
@@ -410,6 +410,20 @@ def test_the_embedded_models_are_described_well_enough_to_be_checked() -> None:
         assert facts.size > 0
         assert facts.parts
         assert facts.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (8, 8), (64, 8)])
+def test_a_local_model_gets_the_cores_that_we_may_use_and_no_more_than_help(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert local_threads() == threads
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert local_threads() == threads
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert local_threads() == 2
 
 
 def test_models_are_kept_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
