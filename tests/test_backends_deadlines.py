@@ -127,3 +127,17 @@ async def test_what_has_passed_has_passed_once_and_no_timer_is_left_behind() -> 
     deadlines.add("again", loop.time() + 1)
     await asyncio.sleep(2)
     assert [item for item, _ in passed] == ["early", "late", "again"]
+
+
+@pytest.mark.virtual
+async def test_a_timer_that_rings_a_little_early_rings_for_what_it_was_set_for() -> None:
+    """As loops let it, by the resolution of their clock; what is due later is left for another one."""
+    passed: list[str] = []
+    deadlines = Deadlines(passed.append)
+    start = asyncio.get_running_loop().time()
+    deadlines.add("first", start + 1)
+    deadlines.add("second", start + 2)
+    deadlines._look(start + 1)
+    assert passed == ["first"]
+    await asyncio.sleep(2)
+    assert passed == ["first", "second"]

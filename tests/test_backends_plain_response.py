@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaspo.backends import BackendError, ConnectionLost, Message, OpenAICompatible, Request, Sampling
-from metaspo.backends.plain_response import LONGEST, plain_head
+from metaspo.backends.plain_response import LONGEST, FirstReader, plain_head
 
 REQUEST = Request(model="m", messages=(Message("user", "Is it so?"),), sampling=Sampling(max_tokens=16))
 BODY = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'
@@ -88,11 +88,6 @@ def test_what_is_odd_is_not_plain(line: bytes) -> None:
     assert plain_head(OK + LENGTH + line + b"\r\n" + BODY) is None
 
 
-def test_a_long_body_is_not_kept_here() -> None:
-    """Where it is bounded by what the caller asked for."""
-    assert plain_head(OK + b"content-length: %d\r\n\r\n" % (LONGEST + 1)) is None
-
-
 async def _answers(pieces: list[bytes]) -> list[str]:
     """Of two calls, one after the other, to a server that sends these pieces for each, and closes if that is less than
     a response."""
@@ -146,3 +141,73 @@ async def test_a_response_that_is_cut_off_is_none(at: int, expected: str) -> Non
 async def test_more_than_a_response_spoils_its_connection() -> None:
     """The rest is nobody's answer."""
     assert await _answers([PLAIN + PLAIN]) == ["yes", "yes", "2"]
+
+
+class Handler:
+    """Keeps what is passed on to it."""
+
+    def __init__(self) -> None:
+        self.told: list[str | bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def set_response_params(self, **_params: object) -> None:
+        self.told.append("yours")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.told.append("lost")
+
+
+@pytest.mark.parametrize("at", [1, len(OK), len(PLAIN) - len(BODY), len(PLAIN) - 1])
+async def test_what_is_plain_never_gets_to_aiohttp_and_what_is_not_gets_there_whole(at: int) -> None:
+    """From its first byte on, also what came before it was known; and nothing of one response is in the next."""
+    handler = Handler()
+    reader = FirstReader(cast("ResponseHandler", handler))
+    for body in (BODY, BODY[::-1]):
+        response = reader.expect()
+        data = PLAIN.replace(BODY, body)
+        for piece in (data[:at], data[at:]) if at >= len(PLAIN) - len(BODY) else (data,):
+            assert not response.done()
+            reader.data_received(piece)
+        plain = await response
+        assert plain is not None
+        assert plain.body == body
+    assert handler.told == []
+    reader.data_received(PLAIN[:at])  # which nobody asked for
+    assert handler.told == [PLAIN[:at]]
+    response = reader.expect()
+    reader.data_received(PLAIN)
+    assert (await response or pytest.fail("it was passed on")).body == BODY
+    response = reader.expect()
+    odd = PLAIN.replace(b"200", b"500")
+    reader.data_received(odd)
+    assert await response is None
+    reader.data_received(BODY)
+    reader.connection_lost(None)
+    assert handler.told == [PLAIN[:at], "yours", odd, BODY, "lost"]
+
+
+async def test_what_had_come_of_a_response_as_the_connection_ends_is_aiohttps() -> None:
+    handler = Handler()
+    reader = FirstReader(cast("ResponseHandler", handler))
+    response = reader.expect()
+    reader.data_received(PLAIN[:-1])
+    reader.connection_lost(None)
+    assert await response is None
+    assert handler.told == ["yours", PLAIN[:-1], "lost"]
+    given_up = reader.expect()
+    given_up.cancel()
+    reader.data_received(PLAIN)
+    assert handler.told == ["yours", PLAIN[:-1], "lost"]
+
+
+@pytest.mark.parametrize(
+    ("length", "is_plain"), [(0, True), (LONGEST, True), (LONGEST + 1, False), (10 * LONGEST, False)]
+)
+def test_a_body_is_plain_up_to_its_longest(length: int, is_plain: bool) -> None:
+    """Beyond it the body is bounded by what the caller asked for."""
+    head = plain_head(OK + b"content-length: %d\r\n\r\n" % length)
+    assert (head is not None) is is_plain
+    if head is not None:
+        assert head.end - head.start == length
