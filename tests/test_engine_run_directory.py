@@ -186,6 +186,9 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
         ({"inner": {"strategy": "informed"}}, "02ae7bcd"),
         ({"outer": {"under": "induced"}}, "9c216726"),
         ({"outer": {"under": "first", "shared": True, "keep": 2}}, "c08edf81"),
+        ({"outer": {"strategy": "informed"}}, "d2caee92"),
+        ({"inner": {"strategy": "informed"}}, "317bc16b"),
+        ({"outer": {"under": "induced"}}, "6ce53029"),
     ],
 )
 def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:

@@ -29,7 +29,6 @@ from metaspo.engine.strategies import (
     UnknownStrategy,
     inner_strategy,
 )
-from metaspo.engine.strategies.faults import fault_in
 from metaspo.engine.strategies.informed import KINDS, InformedInner, InformedOuter, stratified
 from metaspo.engine.strategies.texts import TAGS, Texts
 from metaspo.engine.tasks import Example, Failure
@@ -158,43 +157,6 @@ def test_every_kind_of_error_is_shown_before_any_is_shown_twice(kinds: list[tupl
         assert max(counts, default=0) <= 1
 
 
-LONG = "The caller wants to know when the shop on the corner opens on Sundays."
-
-
-@pytest.mark.parametrize(
-    ("prompt", "why"),
-    [
-        ("I'm sorry, I can't help with that.", "refusal"),
-        ("I am not able to write that.", "refusal"),
-        ("You are an expert in [insert the subject].", "not filled in"),
-        ("Use $system_prompt well.", "not filled in"),
-        ("Do <task> well.", "not filled in: <task>"),
-        ("Do [task description] well.", "not filled in"),
-        ("```\nBe exact.\n```", "fence"),
-        ("word " * 31, "31 words, more than 30"),
-        (f"For example: {LONG} is a question.", "quotes an example (d:4)"),
-        (f"As in: {LONG[10:60]}", "quotes an example (d:4)"),
-        (f"As in:\n{LONG[:20].upper()}{LONG[20:].replace(' ', chr(10))}", "quotes an example (d:4)"),
-    ],
-)
-def test_what_is_no_proposal_is_told_as_such(prompt: str, why: str) -> None:
-    assert why in fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4")])
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "Be exact.",
-        "Say yes or no about the shop on the corner.",
-        "Costs in $ count.",
-        "<task>Say which it is.</task>",
-        "[Task]\nSay which it is.",
-    ],
-)
-def test_a_plain_prompt_has_no_fault(prompt: str) -> None:
-    assert not fault_in(prompt, words=30, examples=[Example(LONG, ("yes",), "d:4"), Example("no", ("no",))])
-
-
 async def test_a_prompt_with_a_fault_is_drawn_again() -> None:
     ask = Optimizer(
         FINDINGS, f"<new_prompt>{'very ' * 200}{{question}}</new_prompt>", "<new_prompt>Short. {question}</new_prompt>"
@@ -223,25 +185,6 @@ async def test_the_next_draw_is_told_what_was_wrong() -> None:
     await InformedInner().propose(inner(ask, view(failures=BOTH_WAYS)))
     assert "could not be used" in ask.again[0]
     assert "not filled in: [insert it]" in ask.again[0]
-
-
-def test_what_the_parent_or_several_questions_have_is_no_fault() -> None:
-    preamble = "Read the passage below and answer the question about it. "
-    examples = [Example(preamble + end, ("yes",), end) for end in ("Is it late?", "Was the shop on the corner open?")]
-    assert not fault_in(f"{preamble}Be exact.", words=30, examples=examples)
-    assert "quotes" in fault_in(f"As in: {examples[1].question}", words=30, examples=examples)
-    assert not fault_in(f"As in: {LONG}", words=30, examples=[Example(LONG, ("yes",))], parent=f"Say: {LONG}")
-    assert not fault_in("I can't tell: {question}", examples=[], parent="I can't tell which: {question}")
-    asked = "Fill in [your name] where it says so."
-    assert not fault_in(asked, words=30, examples=[], parent="A letter with [your name] below.")
-    assert "[your subject]" in fault_in(f"{asked} [your subject]", words=30, examples=[], parent=asked)
-
-
-def test_a_fence_that_the_prompt_had_already_is_none_around_it() -> None:
-    parent, prompt = "What is this?\n```\n{question}\n```", "Name the language.\n```\n{question}\n```"
-    assert fault_in(prompt, examples=(), parent=parent) == ""
-    assert "fence" in fault_in(prompt, examples=())
-    assert "fence" in fault_in(f"```\n{prompt}", examples=(), parent=parent)
 
 
 async def test_what_graders_say_stands_with_its_case() -> None:
