@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from metaspo.cache.disk_maintenance import DiskMaintenance as DiskMaintenance
     from metaspo.cache.fallback import FallbackStore as FallbackStore
     from metaspo.cache.key import KEY_VERSION as KEY_VERSION
+    from metaspo.cache.key import MARK as MARK
+    from metaspo.cache.key import KeyPattern as KeyPattern
     from metaspo.cache.key import explain_key as explain_key
     from metaspo.cache.key import request_key as request_key
+    from metaspo.cache.keyed import KeyedRequests as KeyedRequests
+    from metaspo.cache.keyed import keys_of as keys_of
+    from metaspo.cache.keyed import one_of_each_model as one_of_each_model
     from metaspo.cache.location import PASSWORD as PASSWORD
     from metaspo.cache.location import check_location as check_location
     from metaspo.cache.location import folder_of as folder_of

@@ -32,6 +32,9 @@ KEY_VERSION = 1
 KEY = late_pattern("[0-9a-f]{64}")
 """What every key looks like."""
 
+MARK = "\ue000text\ue000"
+"""Stands for the text in a request that a `KeyPattern` is made of: JSON writes it as it is."""
+
 REMEMBERED = 2_000
 """Characters of the longest JSON text that is remembered with its canonical form: an image is not."""
 
@@ -51,6 +54,23 @@ def explain_key(request: Request) -> dict[str, object]:
     """
     parts = _parts(request)
     return {"key": sha256(_canonical(parts)).hexdigest(), **parts}
+
+
+class KeyPattern:
+    """The keys of requests that differ in one text: of each nothing but that text is encoded and hashed."""
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, request: Request) -> None:
+        """Raises `ValueError` for a request that does not hold `MARK` exactly once, and as `request_key` does."""
+        before, after = _canonical(_parts(request)).split(_canonical(MARK)[1:-1])
+        self._before, self._after = sha256(before), after
+
+    def key(self, text: str) -> str:
+        """The key of the request that has this text in place of the mark."""
+        digest = self._before.copy()
+        digest.update(_canonical(text)[1:-1] + self._after)
+        return digest.hexdigest()
 
 
 def _parts(request: Request) -> dict[str, object]:
@@ -78,7 +98,7 @@ def _parts(request: Request) -> dict[str, object]:
     return parts if not request.path else dict(sorted({**parts, "path": request.path}.items()))
 
 
-def _canonical(parts: Mapping[str, object]) -> bytes:
+def _canonical(parts: Mapping[str, object] | str) -> bytes:
     """The canonical text. orjson writes the same as json and is faster, but refuses surrogates and big numbers."""
     try:
         return orjson.dumps(parts)

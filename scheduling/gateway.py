@@ -7,14 +7,14 @@ async with Gateway([Lane("base", [backend])], store=MemoryStore()) as gateway:
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, cast
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.backends.closing import close_all, to_the_end
-from metaspo.cache import Store, StoreError, request_key
+from metaspo.cache import Store, StoreError, keys_of, one_of_each_model, request_key
 from metaspo.scheduling.account import Account
 from metaspo.scheduling.arrivals import Arrival, Arrivals
 from metaspo.scheduling.call_record import CallReports, OnCall
@@ -187,7 +187,7 @@ class Gateway:
         dollars = target.price_of(completion.usage)
         flight = waiter.flight
         if flight is None:
-            self._note_hits(((request, completion),), (key,), lane=target, account=account)
+            self._note_hits((request,), {0: completion}, (key,), lane=target, account=account)
             return Answer(completion, key, "hit", 0.0, dollars)
         waited = flight.queue_seconds + flight.limiter_seconds + flight.retry_seconds
         source: Source = "hit" if flight.in_store else "joined" if waiter.joined else "miss"
@@ -236,7 +236,7 @@ class Gateway:
         stored: dict[int, Completion] = {}
         known: list[str] = []  # their keys
         for start in range(0, len(requests), CHUNK):
-            keys = [request_key(request) for request in requests[start : start + CHUNK]]
+            keys = keys_of(requests, range(start, min(start + CHUNK, len(requests))))
             answers = await self._writer.look_up(keys)
             stored.update((start + i, answers[key]) for i, key in enumerate(keys) if key in answers)
             known.extend(key for key in keys if key in answers)
@@ -244,7 +244,7 @@ class Gateway:
                 await asyncio.sleep(0)
         if lane and stored:
             payer = self._account if account is None else account
-            self.count_hits([(requests[i], stored[i]) for i in stored], lane=lane, account=payer, keys=known)
+            self._note_hits(requests, stored, known, lane=self._lane(lane), account=payer)
         return stored
 
     def count_hits(
@@ -256,7 +256,8 @@ class Gateway:
         keys: Sequence[str] = (),
     ) -> None:
         """These were in the store, where somebody has looked, with their `keys` if those are known."""
-        self._note_hits(hits, keys, lane=self._lane(lane), account=account)
+        requests, completions = [request for request, _ in hits], [completion for _, completion in hits]
+        self._note_hits(requests, dict(enumerate(completions)), keys, lane=self._lane(lane), account=account)
 
     async def settled(self, account: Account) -> None:
         """Return when none of the account's calls is out, and it is known what they cost; after 30 s in any case."""
@@ -280,14 +281,14 @@ class Gateway:
         self, batch: BatchWaiter, requests: Sequence[Request], positions: range, lane: LaneState, priority: Priority
     ) -> None:
         """Look part of a batch up, and put what is missing on its way."""
-        keys = {position: request_key(requests[position]) for position in positions}
-        stored = await self._writer.look_up(tuple(dict.fromkeys(keys.values())))
-        hits: list[tuple[Request, Completion]] = []
+        keys = keys_of(requests, positions)
+        stored = await self._writer.look_up(tuple(dict.fromkeys(keys)))
+        hits: dict[int, Completion] = {}
         keys_of_hits: list[str] = []
-        for position, key in keys.items():
+        for position, key in zip(positions, keys, strict=True):
             if (completion := stored.get(key)) is not None:
                 batch.put(position, completion, stored=True)
-                hits.append((requests[position], completion))
+                hits[position] = completion
                 keys_of_hits.append(key)
                 continue
             flight = self._flights.get(key)
@@ -297,7 +298,7 @@ class Gateway:
                 continue
             batch.expect(self._join(key, requests[position], lane, batch, priority), position)
         if hits:
-            self._note_hits(hits, keys_of_hits, lane=lane, account=batch.account)
+            self._note_hits(requests, hits, keys_of_hits, lane=lane, account=batch.account)
 
     def _admit(self, arrival: Arrival) -> None:
         """Put a single request on its way whose answer is not in the store."""
@@ -332,18 +333,25 @@ class Gateway:
         return copy_context() if self._reports is not None else None
 
     def _note_hits(
-        self, hits: Sequence[tuple[Request, Completion]], keys: Sequence[str], *, lane: LaneState, account: Account
+        self,
+        requests: Sequence[Request],
+        hits: Mapping[int, Completion],
+        keys: Sequence[str],
+        *,
+        lane: LaneState,
+        account: Account,
     ) -> None:
-        for request in {request.model: request for request, _ in hits}.values():
+        """Of some requests the answers by position, and their keys in that order, or none."""
+        for request in one_of_each_model(requests, list(hits)):
             lane.doubt.answered_before(request)
         reports = self._reports_of_hits
         if not keys and (account.remembers or reports is not None):
-            keys = [request_key(request) for request, _ in hits]
-        lane.books.hits(account, [completion for _, completion in hits], keys)
+            keys = keys_of(requests, hits)
+        lane.books.hits(account, list(hits.values()), keys)
         if reports is not None:
-            for key, (request, completion) in zip(keys, hits, strict=True):
+            for key, (position, completion) in zip(keys, hits.items(), strict=True):
                 dollars = lane.price_of(completion.usage)
-                reports.hit(request, completion, lane=lane.name, key=key, account=account, dollars=dollars)
+                reports.hit(requests[position], completion, lane=lane.name, key=key, account=account, dollars=dollars)
 
     def _lane(self, name: str) -> LaneState:
         self._require_open()

@@ -1,16 +1,19 @@
 """How the examples of a split get their answers under a prompt pair: by one call each, or by a program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from metaspo.backends import Completion, RequestRejected
+from metaspo.backends import Completion, Request, RequestRejected
+from metaspo.cache import MARK, KeyedRequests, KeyPattern, request_key
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.strategies.demonstrations import demonstrates, without_own
 from metaspo.engine.tasks import Example, Task
+from metaspo.engine.tasks.base import PLACEHOLDER
 from metaspo.engine.tasks.programs import Broken, Program, ProgramError
 from metaspo.scheduling import Account, Gateway, Priority
 
@@ -63,28 +66,76 @@ def asking_of(base: Base, pair: PromptPair, task: Task, examples: Sequence[Examp
     return ByProgram(base, pair, task.program, examples)
 
 
+class Questions(KeyedRequests):
+    """A split's examples as they are asked under a pair, or those of some rows."""
+
+    def __init__(self, base: Base, pair: PromptPair, examples: Sequence[Example]) -> None:
+        self._base, self._pair, self._examples = base, pair, examples
+        self._rows: Sequence[int] = range(len(examples))
+        self._demonstrates = demonstrates(pair)
+        self._alike = None if self._demonstrates else _alike(base, pair)
+        self._made: dict[int, Request] = {}  # of rows whose keys are those of the whole request
+
+    def of(self, rows: Sequence[int]) -> "Questions":
+        """Those of some rows of the split, in this order."""
+        some = copy(self)
+        some._rows = rows
+        return some
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def make(self, position: int, /) -> Request:
+        """See `KeyedRequests`."""
+        row = self._rows[position]
+        return self._made.get(row) or self._request(row)
+
+    def keys(self, positions: Iterable[int], /) -> list[str]:
+        """See `KeyedRequests`."""
+        return [self._key(self._rows[position]) for position in positions]
+
+    def _key(self, row: int) -> str:
+        example = self._examples[row]
+        if self._alike is not None and not example.history and not example.images:
+            return self._alike.key(example.question)
+        if row not in self._made:
+            self._made[row] = self._request(row)
+        return request_key(self._made[row])
+
+    def _request(self, row: int) -> Request:
+        base, example = self._base, self._examples[row]
+        pair = base.pair_for(example, self._pair) if self._demonstrates else self._pair
+        return base.model.request(render(pair, example, roles=base.roles))
+
+
+def _alike(base: Base, pair: PromptPair) -> KeyPattern | None:
+    """What the keys of all bare questions have in common, where these are all that differs."""
+    if pair.user.count(PLACEHOLDER) != 1:
+        return None
+    try:
+        return KeyPattern(base.model.request(render(pair, MARK, roles=base.roles)))
+    except ValueError:  # the prompts hold the mark
+        return None
+
+
 class OneCall:
     """The question within the user prompt, under the system prompt."""
 
     def __init__(self, base: Base, pair: PromptPair, examples: Sequence[Example]) -> None:
         self._base = base
-        model, roles, demonstrates_some = base.model, base.roles, demonstrates(pair)
-        self._requests = [
-            model.request(render(base.pair_for(example, pair) if demonstrates_some else pair, example, roles=roles))
-            for example in examples
-        ]
+        self._questions = Questions(base, pair, examples)
 
     async def recall(self, rows: Sequence[int] | None = None) -> Mapping[int, Completion]:
         """See `Asking`."""
-        base, rows = self._base, range(len(self._requests)) if rows is None else rows
-        lane, requests = base.model.lane if base.account else "", [self._requests[row] for row in rows]
-        stored = await base.gateway.lookup_many(requests, lane=lane, account=base.account)
+        base, rows = self._base, range(len(self._questions)) if rows is None else rows
+        lane = base.model.lane if base.account else ""
+        stored = await base.gateway.lookup_many(self._questions.of(rows), lane=lane, account=base.account)
         return {rows[position]: answer for position, answer in stored.items()}
 
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Completion | RequestRejected]:
         """See `Asking`."""
-        base, requests = self._base, [self._requests[row] for row in rows]
-        return await base.gateway.complete_many(requests, lane=base.model.lane, account=base.account, priority=priority)
+        base, asked = self._base, self._questions.of(rows)
+        return await base.gateway.complete_many(asked, lane=base.model.lane, account=base.account, priority=priority)
 
 
 class ByProgram:

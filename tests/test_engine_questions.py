@@ -1,0 +1,90 @@
+"""A split's questions: their keys are those of their requests, which are made only where somebody needs one."""
+
+from collections.abc import Iterable
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scheduling_world import Server, ask
+
+from metaspo.backends import Message, Request, Sampling
+from metaspo.backends.virtual_time import run_virtual
+from metaspo.cache import MARK, KeyedRequests, MemoryStore, request_key
+from metaspo.engine.config.models import Model
+from metaspo.engine.evaluation.asking import Base, Questions
+from metaspo.engine.prompts import PromptPair, Roles, render
+from metaspo.engine.strategies.worked_examples import WorkedExample, join_user
+from metaspo.engine.tasks import Example
+from metaspo.scheduling import Gateway, Lane
+
+SHOWN = join_user((WorkedExample("2", "two"), WorkedExample("\ud800", "three")), "Say {question}.")
+texts = st.text(st.sampled_from(["a", '"', "\\", "\n", "\x7f", "é", "\ud83d", "\ude00", "2", "\ue000"]), max_size=4)
+user_prompts = st.one_of(
+    st.sampled_from(["{question}", "{question} or {question}", "no place", SHOWN, f"{MARK}{{question}}"]),
+    st.builds("{}{{question}}{}".format, texts, texts),
+)
+examples = st.builds(
+    Example,
+    texts,
+    st.just(()),
+    history=st.sampled_from([(), (Message("user", "before"), Message("assistant", "so"))]),
+)
+
+
+@given(
+    system=st.one_of(texts, st.just(MARK)),
+    user=user_prompts,
+    split=st.lists(examples, max_size=3),
+    roles=st.sampled_from(["separate", "merged"]),
+    extra=st.sampled_from(["", '{"a": "text"}', f'{{"a": "{MARK}"}}']),
+)
+@example(system="s", user="{question}\ude00", split=[Example("\ud83d", ())], roles="separate", extra="")
+@example(system="s", user=SHOWN, split=[Example("2", ()), Example("3", ())], roles="merged", extra="")
+def test_questions_have_the_keys_of_their_requests(
+    system: str, user: str, split: list[Example], roles: Roles, extra: str
+) -> None:
+    """Whatever the prompts and the questions hold, and whatever goes with a question."""
+    pair = PromptPair(system, user)
+    with_server = Gateway([Lane("lane", [Server()])], store=MemoryStore())
+    model = Model(lane="lane", name="m", revision="", sampling=Sampling(extra=extra), roles=roles)
+    base = Base(gateway=with_server, model=model, roles=roles)
+    questions = Questions(base, pair, split)
+    requests = [model.request(render(base.pair_for(each, pair), each, roles=roles)) for each in split]
+    assert questions.keys(range(len(split))) == list(map(request_key, requests))
+    assert list(questions) == requests
+    assert list(questions.of([*range(len(split))][::-1])) == requests[::-1]
+
+
+class Counted(KeyedRequests):
+    """So many requests; which of them were made is noted."""
+
+    def __init__(self, count: int) -> None:
+        self._requests = [ask(number) for number in range(count)]
+        self.made: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def make(self, position: int, /) -> Request:
+        self.made.append(position)
+        return self._requests[position]
+
+    def keys(self, positions: Iterable[int], /) -> list[str]:
+        return [request_key(self._requests[position]) for position in positions]
+
+
+def test_of_what_is_in_the_store_no_request_is_made() -> None:
+    """But for one, by which a lane knows what the model answers."""
+
+    async def main() -> None:
+        server, store = Server(), MemoryStore()
+        async with Gateway([Lane("lane", [server])], store=store) as gateway:
+            await gateway.complete_many([ask(number) for number in range(0, 600, 2)], lane="lane")
+            requests = Counted(600)
+            answers = await gateway.complete_many(requests, lane="lane")
+            assert [position for position in requests.made if position % 2] == list(range(1, 600, 2))
+            assert len(requests.made) == 300 + 3  # one for each part that is looked up
+            again = Counted(600)
+            assert list((await gateway.lookup_many(again, lane="lane")).values()) == answers
+            assert again.made == [599]
+
+    run_virtual(main())
