@@ -6,6 +6,7 @@ off or not, and by a request that a full server refused, until it goes again.
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import count
 from math import inf
 
 from metaspo.backends import BackendError, ConnectionLost, TimedOut
@@ -42,7 +43,7 @@ class CallsOut:
     """
 
     __slots__ = (
-        "_at_fill", "_calls", "_filled_at", "_lane", "_lateness", "_sent", "_settings", "_taken", "claiming",
+        "_at_fill", "_calls", "_filled_at", "_lane", "_lateness", "_numbers", "_settings", "_taken", "claiming",
         "cost_time", "held", "in_flight", "late", "overdue_at", "unstored",
     )  # fmt: skip
 
@@ -52,7 +53,7 @@ class CallsOut:
         self.cost_time = settings.billing == "time"
         self._lateness = Lateness(settings.billing)
         self._calls: dict[Call, None] = {}  # not broken off, in the order in which they were sent
-        self._sent = 0
+        self._numbers = count()
         self.in_flight = self.claiming = self.unstored = 0
         self._at_fill, self._filled_at, self._taken = 0, 0.0, 0.0
         self.held: set[Flight] = set()
@@ -96,8 +97,7 @@ class CallsOut:
 
     def start(self, flight: Flight, endpoint: Endpoint, funds: Funds, reservation: Reservation, now: float) -> Call:
         """A call goes."""
-        self._sent += 1
-        call = Call(flight, endpoint, funds, reservation, now, self._sent)
+        call = Call(flight, endpoint, funds, reservation, now, next(self._numbers))
         self._calls[call] = None
         flight.out.append(call)
         flight.endpoint, flight.sent = endpoint, now

@@ -239,7 +239,7 @@ class Call:
     Attributes:
         cancel: ends it; false if it has ended already and is about to be booked. Set by whoever makes the call.
         abort_reason: why the lane ended it; None if it did not.
-        number: it is that many-th call of its lane.
+        number: greater than that of every earlier call of its lane.
         booked: whether its funds are settled.
     """
 
