@@ -5,13 +5,24 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scheduling_world import Server, ask
+from test_scheduling_lane_state import ERRORS, Asker, Rig
 
+from metaspo.backends import Usage
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.journal.spending import note_spending
 from metaspo.engine.runs.spending_book import unanswered
-from metaspo.scheduling import Account, Budget, BudgetExhausted, Cost
+from metaspo.scheduling import Account, Budget, BudgetExhausted, Cost, LaneSettings, Prices
+from metaspo.scheduling.books import Books
 from metaspo.scheduling.budget import AHEAD, CALLS_AHEAD, Purse
+from metaspo.scheduling.endpoints import Endpoint
+from metaspo.scheduling.flight import Call, Flight
+from metaspo.scheduling.limits import RateLimits
+from metaspo.scheduling.settings import Billing
+from metaspo.scheduling.single_flight import FlightTable
+from metaspo.scheduling.statistics import LaneUse
+from metaspo.scheduling.surroundings import Surroundings
 
 COST = st.builds(Cost, st.integers(0, 3), st.integers(0, 900), st.integers(0, 40).map(lambda eighths: eighths / 8))
 
@@ -243,3 +254,94 @@ def test_a_session_says_what_it_has_spent_and_what_may_be_gone_of_its_budget() -
     told = Spent(calls=2, prompt_tokens=30, completion_tokens=4, dollars=0.125, of_budget=Cost(3, 100, 0.5))
     assert unanswered(told) == Cost(1, 66, 0.375)
     assert unanswered(Spent(calls=2, prompt_tokens=9, dollars=1.0, of_budget=Cost(1, 2, 0.5))) == Cost(0, 0, 0.0)
+
+
+PRICES = Prices(input=100.0, cached=50.0, output=200.0)  # dollars a million
+USAGE = Usage(5_000, 70, cached_tokens=4_000)
+
+
+def a_call(books: Books, account: Account, *, wanted: bool = True) -> Call:
+    """It went at 10, for a request that had waited a second for a slot, two for the rate and four between tries."""
+    flight = Flight("", ask(1), Asker("", account, []), home=Rig().state, priority=())
+    flight.queue_seconds, flight.limiter_seconds, flight.retry_seconds = 1.0, 2.0, 4.0
+    funds = books.fund(account, flight)
+    assert funds is not None
+    if not wanted:
+        flight.waiters.clear()
+    return Call(flight, Endpoint(Server()), funds, RateLimits().reserve(1, 10.0), 10.0, 0)
+
+
+def books_of(prices: Prices | None = PRICES, billing: Billing = "time") -> Books:
+    around = Surroundings(FlightTable(), lambda _: None, lambda: None, lambda _: None)
+    return Books("lane", LaneSettings(prices=prices, billing=billing), around)
+
+
+@pytest.mark.parametrize("prices", [None, PRICES])
+def test_an_answer_is_booked_as_what_it_says_it_took(prices: Prices | None) -> None:
+    """Each answer that was paid for; what its request has waited with the first of them alone."""
+    books, account = books_of(prices), Account("run")
+    for first in (True, False, True):
+        call = a_call(books, account)
+        assert books.answered(call, USAGE, 13.0, first=first) is account
+        assert call.booked
+        assert books.upper_bound(call.flight).tokens >= 5_000, "the next one may take as much"
+    dollars = 3 * prices.dollars(USAGE) if prices is not None else 0.0
+    assert account.statistics().lanes["lane"] == LaneUse(
+        calls=3,
+        prompt_tokens=15_000,
+        completion_tokens=210,
+        cached_tokens=12_000,
+        dollars=pytest.approx(dollars),
+        unpriced=3 * (prices is None),
+        server_seconds=9.0,
+        queue_seconds=2.0,
+        limiter_seconds=4.0,
+        retry_seconds=8.0,
+    )
+    assert account.purse.spent == Cost(3, 15_210, pytest.approx(dollars))
+    assert (account.purse.reserved, account.purse.unanswered) == (Cost(), Cost())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("prices", [None, PRICES])
+@pytest.mark.parametrize(
+    ("billing", "how", "most"),
+    [
+        ("time", "broken off", False),
+        ("tokens", "broken off", True),
+        ("time", "half", True),
+        ("tokens", "late", True),
+        ("tokens", "gone", None),
+        ("time", "gone", None),
+    ],
+)
+def test_a_call_without_an_answer_is_booked_at_the_most_that_it_may_be_charged(
+    billing: Billing, how: str, most: bool | None, prices: Prices | None, wanted: bool
+) -> None:
+    """Half an answer, and where tokens are paid for; as just a call where its time is; as nothing if it never got there."""
+    books, account = books_of(prices, billing), Account("run")
+    call = a_call(books, account, wanted=wanted)
+    at_most = call.funds.at_most
+    if how == "broken off":
+        books.broken_off(call, 13.0)
+    else:
+        books.failed(call, ERRORS[how], 13.0)
+    counted = how == "broken off" or bool(most)
+    lost = at_most if most else Cost(1, 0, 0.0) if counted else Cost()
+    assert call.booked
+    assert account.purse.spent == lost
+    assert account.purse.unanswered == (at_most if most else Cost())
+    assert account.tally("lane") == LaneUse(
+        calls=counted, withdrawn=counted and not wanted, dollars=lost.dollars, unpriced=counted and prices is None
+    )
+
+
+def test_near_a_cap_one_call_goes_until_an_answer_has_told_what_they_take() -> None:
+    """Another one beside it where 32 times what both may take would fit, by tokens and by dollars."""
+    books = books_of()
+    each = a_call(books, Account("run")).funds.at_most
+    for cap, goes in ((64, True), (63.9, False)):
+        for budget in (Budget(tokens=int(cap * each.tokens)), Budget(dollars=cap * each.dollars)):
+            account = Account("run", budget)
+            flight = a_call(books, account).flight
+            assert (books.fund(account, flight) is not None) == goes

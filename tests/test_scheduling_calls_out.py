@@ -4,6 +4,7 @@ import pytest
 from scheduling_world import Server, ask
 from test_scheduling_lane_state import ERRORS, Asker, Rig
 
+from metaspo.backends import ConnectionLost
 from metaspo.scheduling import Account, LaneSettings
 from metaspo.scheduling.calls_out import UNSTORED, CallsOut
 from metaspo.scheduling.endpoints import Endpoint
@@ -103,3 +104,17 @@ def test_calls_are_told_from_each_other_by_the_order_in_which_they_were_sent() -
     assert [(call.flight.calls, call.flight.sent, call.flight.endpoint) for call in sent] == [
         (1, float(number), call.endpoint) for number, call in enumerate(sent)
     ]
+
+
+def test_calls_to_an_endpoint_that_is_gone_are_broken_off_and_no_others() -> None:
+    """As never answered, so that they go again at once."""
+    calls = CallsOut("lane", LaneSettings())
+    sent = [start(calls, number, 0.0) for number in range(3)]
+    sent[2].endpoint = sent[0].endpoint
+    for call in sent:
+        call.cancel = lambda: True
+    calls.lose(sent[0].endpoint)
+    assert list(calls) == [sent[1]]
+    for lost in (sent[0], sent[2]):
+        assert isinstance(lost.abort_reason, ConnectionLost)
+        assert lost.abort_reason.before_answer
