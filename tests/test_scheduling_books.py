@@ -318,7 +318,7 @@ def test_an_answer_is_booked_as_what_it_says_it_took(prices: Prices | None) -> N
 def test_a_call_without_an_answer_is_booked_at_the_most_that_it_may_be_charged(
     billing: Billing, how: str, most: bool | None, prices: Prices | None, wanted: bool
 ) -> None:
-    """Half an answer, and where tokens are paid for; as just a call where its time is; as nothing if it never got there."""
+    """Where tokens are paid for, and half an answer; as a call where time is; as nothing where it never got there."""
     books, account = books_of(prices, billing), Account("run")
     call = a_call(books, account, wanted=wanted)
     at_most = call.funds.at_most
