@@ -44,7 +44,7 @@ def plain_head(data: bytes) -> Head | None:
     if not data.startswith(_OK):
         return None
     end = data.find(_END)
-    if end < 0 or not (raw := data[len(_OK) : end + 2]).isascii():
+    if end == -1 or not (raw := data[len(_OK) : end + 2]).isascii():
         return None
     text = raw.decode("ascii")
     lines = _LINE.findall(text)
