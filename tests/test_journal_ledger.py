@@ -4,12 +4,13 @@ import errno
 import math
 import mmap
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from metaspo.engine.journal import ledger
-from metaspo.engine.journal.ledger import HEAD, RECORD, Ledger, left_by
+from metaspo.engine.journal.ledger import HEAD, RECORD, SIZE, Ledger, left_by
 from metaspo.scheduling import Cost, RunStopped
 
 SPENT = (1, 2, 3, 0.5, 0)
@@ -54,6 +55,66 @@ def test_a_damaged_record_says_nothing(tmp_path: Path, field: int, damage: float
     RECORD.pack_into(content, HEAD.size, *numbers)
     path.write_bytes(content)
     assert left_by(path, session=1) is None
+    session.close()
+
+
+def test_a_kill_in_the_middle_of_a_record_leaves_the_one_before(tmp_path: Path) -> None:
+    """They are written in turns, and the last that is whole counts."""
+    path = tmp_path / "ledger"
+    session = Ledger(path, session=7)
+    assert left_by(path, session=7) is None, "nothing was spent yet"
+    records = []
+    for calls in range(1, 5):
+        session.note((calls, 2 * calls, 3, 0.5, 1), Cost(calls, 5, 0.25))
+        records.append(path.read_bytes()[HEAD.size :])
+        told = left_by(path, session=7)
+        assert told is not None
+        assert (told.calls, told.prompt_tokens, told.completion_tokens) == (calls, 2 * calls, 3)
+        assert (told.dollars, told.unpriced, told.of_budget) == (0.5, 1, Cost(calls, 5, 0.25))
+    for before, after in pairwise(records):
+        halves = [a == b for a, b in zip(_halves(before), _halves(after), strict=True)]
+        assert sorted(halves) == [False, True], "one of both is left alone"
+    session.close()
+
+
+def _halves(records: bytes) -> tuple[bytes, bytes]:
+    return records[: RECORD.size], records[RECORD.size :]
+
+
+def test_a_ledger_is_of_one_session_on_one_boot_and_of_one_size(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    session = Ledger(path, session=7)
+    session.note(SPENT, Cost(1, 5, 0.5))
+    whole = path.read_bytes()
+    assert left_by(path, session=8) is None
+    for damaged in (whole[:-1], whole + b"x", b"\3" + whole[1:], b"\0" + whole[1:], b""):
+        path.write_bytes(damaged)
+        assert left_by(path, session=7) is None
+    path.write_bytes(whole)
+    assert left_by(path, session=7) is not None
+    (tmp_path / "boot_id").write_text("1" * 36)
+    assert left_by(path, session=7) is None
+    assert left_by(tmp_path / "none", session=7) is None
+
+
+def test_a_session_that_ends_takes_its_ledger_away_and_may_end_twice(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    path.write_bytes(b"of another session")
+    session = Ledger(path, session=7)
+    assert len(path.read_bytes()) == SIZE
+    for _ in range(2):
+        session.close()
+        session.note(SPENT, Cost(1, 5, 0.5))
+        assert not path.exists()
+
+
+def test_where_no_boot_is_known_there_is_no_ledger_nor_an_old_one(tmp_path: Path) -> None:
+    (tmp_path / "boot_id").unlink()
+    path = tmp_path / "ledger"
+    path.write_bytes(b"of another session")
+    session = Ledger(path, session=7)
+    session.note(SPENT, Cost(1, 5, 0.5))
+    assert not path.exists()
     session.close()
 
 
