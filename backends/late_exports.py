@@ -10,13 +10,10 @@ from importlib import import_module
 def late_exports(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a package whose `__init__` imports what it exports for type checkers only.
 
-    As for them, what is imported `as` itself is exported; the package's `__all__` is those names. One that is a module
-    of the package, too, cannot be handed on so: once imported, the module stands there.
+    A name that is a module of the package, too, cannot be handed on so: once imported, the module stands there.
     """
 
     def get(name: str) -> object:
-        if name == "__all__":
-            return sorted(_modules(package))
         module = _modules(package).get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
@@ -32,5 +29,5 @@ def _modules(package: str) -> dict[str, str]:
     """Each name that a package exports, and the module it is from."""
     with open(str(sys.modules[package].__file__), encoding="utf-8") as source:
         nodes = ast.walk(ast.parse(source.read()))
-    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names if alias.asname == alias.name}
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module != __name__]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}

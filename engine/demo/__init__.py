@@ -38,5 +38,6 @@ So what there is to learn is form: that a program reads the answer, which has to
 here shows that this carries over to tasks that the run has not seen; it says nothing of how well the model judges.
 """
 
-from metaspo.engine.demo.preset import DEMO_FOLDER as DEMO_FOLDER
-from metaspo.engine.demo.preset import demo_config as demo_config
+from metaspo.engine.demo.preset import DEMO_FOLDER, demo_config
+
+__all__ = ["DEMO_FOLDER", "demo_config"]

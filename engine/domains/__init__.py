@@ -5,23 +5,41 @@ from typing import TYPE_CHECKING
 from metaspo.backends.late_exports import late_exports
 
 if TYPE_CHECKING:
-    from metaspo.engine.domains.expand import DOMAIN_KEYS as DOMAIN_KEYS
-    from metaspo.engine.domains.expand import expand_domains as expand_domains
-    from metaspo.engine.domains.given import given_user_prompts as given_user_prompts
-    from metaspo.engine.domains.records import Domain as Domain
-    from metaspo.engine.domains.records import DomainTask as DomainTask
-    from metaspo.engine.domains.records import HubData as HubData
-    from metaspo.engine.domains.records import domains as domains
-    from metaspo.engine.domains.records import own_domains as own_domains
-    from metaspo.engine.domains.specs import ALL as ALL
-    from metaspo.engine.domains.specs import DATA_VARIABLE as DATA_VARIABLE
-    from metaspo.engine.domains.specs import HUB as HUB
-    from metaspo.engine.domains.specs import UnknownDomain as UnknownDomain
-    from metaspo.engine.domains.specs import data_folder as data_folder
-    from metaspo.engine.domains.specs import domain_tasks as domain_tasks
-    from metaspo.engine.domains.specs import find_domains as find_domains
-    from metaspo.engine.domains.specs import find_task as find_task
-    from metaspo.engine.domains.specs import task_spec as task_spec
-    from metaspo.engine.domains.survey import TaskState as TaskState
+    from metaspo.engine.domains.expand import DOMAIN_KEYS, expand_domains
+    from metaspo.engine.domains.given import given_user_prompts
+    from metaspo.engine.domains.records import Domain, DomainTask, HubData, domains, own_domains
+    from metaspo.engine.domains.specs import (
+        ALL,
+        DATA_VARIABLE,
+        HUB,
+        UnknownDomain,
+        data_folder,
+        domain_tasks,
+        find_domains,
+        find_task,
+        task_spec,
+    )
+    from metaspo.engine.domains.survey import TaskState
 else:
     __getattr__, __dir__ = late_exports(__name__)
+
+__all__ = [
+    "ALL",
+    "DATA_VARIABLE",
+    "DOMAIN_KEYS",
+    "HUB",
+    "Domain",
+    "DomainTask",
+    "HubData",
+    "TaskState",
+    "UnknownDomain",
+    "data_folder",
+    "domain_tasks",
+    "domains",
+    "expand_domains",
+    "find_domains",
+    "find_task",
+    "given_user_prompts",
+    "own_domains",
+    "task_spec",
+]

@@ -1,36 +1,60 @@
 """Protocols: what is done with prompts once they are found, and methods side by side."""
 
-from metaspo.engine.studies.ablations import Ablation as Ablation
-from metaspo.engine.studies.ablations import ablation as ablation
-from metaspo.engine.studies.ablations import ablation_names as ablation_names
-from metaspo.engine.studies.adapt import AdaptTable as AdaptTable
-from metaspo.engine.studies.adapt import Curve as Curve
-from metaspo.engine.studies.adapt import Point as Point
-from metaspo.engine.studies.adapt import adapt as adapt
-from metaspo.engine.studies.compare import compare as compare
-from metaspo.engine.studies.findings import Findings as Findings
-from metaspo.engine.studies.generalize import UserPrompts as UserPrompts
-from metaspo.engine.studies.generalize import generalize as generalize
-from metaspo.engine.studies.generalize import induce_user_prompts as induce_user_prompts
-from metaspo.engine.studies.grid import Cell as Cell
-from metaspo.engine.studies.grid import GeneralizeTable as GeneralizeTable
-from metaspo.engine.studies.grid import Grid as Grid
-from metaspo.engine.studies.grid import GridConfig as GridConfig
-from metaspo.engine.studies.grid import MethodTable as MethodTable
-from metaspo.engine.studies.grid import load_grid as load_grid
-from metaspo.engine.studies.grid import prepare_grid as prepare_grid
-from metaspo.engine.studies.methods import Method as Method
-from metaspo.engine.studies.methods import method as method
-from metaspo.engine.studies.methods import method_names as method_names
-from metaspo.engine.studies.needs import plan_cell as plan_cell
-from metaspo.engine.studies.refusals import UnseenMethod as UnseenMethod
-from metaspo.engine.studies.results import CellResult as CellResult
-from metaspo.engine.studies.scores import Summary as Summary
-from metaspo.engine.studies.scores import comparisons as comparisons
-from metaspo.engine.studies.scores import summarize_method as summarize_method
-from metaspo.engine.studies.study import Study as Study
-from metaspo.engine.studies.table_formats import Table as Table
-from metaspo.engine.studies.table_formats import as_csv as as_csv
-from metaspo.engine.studies.table_formats import latex as latex
-from metaspo.engine.studies.table_formats import markdown as markdown
-from metaspo.engine.studies.table_formats import shown as shown
+from metaspo.engine.studies.ablations import Ablation, ablation, ablation_names
+from metaspo.engine.studies.adapt import AdaptTable, Curve, Point, adapt
+from metaspo.engine.studies.compare import compare
+from metaspo.engine.studies.findings import Findings
+from metaspo.engine.studies.generalize import UserPrompts, generalize, induce_user_prompts
+from metaspo.engine.studies.grid import (
+    Cell,
+    GeneralizeTable,
+    Grid,
+    GridConfig,
+    MethodTable,
+    load_grid,
+    prepare_grid,
+)
+from metaspo.engine.studies.methods import Method, method, method_names
+from metaspo.engine.studies.needs import plan_cell
+from metaspo.engine.studies.refusals import UnseenMethod
+from metaspo.engine.studies.results import CellResult
+from metaspo.engine.studies.scores import Summary, comparisons, summarize_method
+from metaspo.engine.studies.study import Study
+from metaspo.engine.studies.table_formats import Table, as_csv, latex, markdown, shown
+
+__all__ = [
+    "Ablation",
+    "AdaptTable",
+    "Cell",
+    "CellResult",
+    "Curve",
+    "Findings",
+    "GeneralizeTable",
+    "Grid",
+    "GridConfig",
+    "Method",
+    "MethodTable",
+    "Point",
+    "Study",
+    "Summary",
+    "Table",
+    "UnseenMethod",
+    "UserPrompts",
+    "ablation",
+    "ablation_names",
+    "adapt",
+    "as_csv",
+    "compare",
+    "comparisons",
+    "generalize",
+    "induce_user_prompts",
+    "latex",
+    "load_grid",
+    "markdown",
+    "method",
+    "method_names",
+    "plan_cell",
+    "prepare_grid",
+    "shown",
+    "summarize_method",
+]
