@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
     from metaspo.bench.soak import measure_soak
     from metaspo.bench.startup import measure_startup
+    from metaspo.bench.stored import measure_stored
     from metaspo.bench.tenth import measure_tenth
     from metaspo.bench.watching import measure_watching
 else:
@@ -62,6 +63,7 @@ __all__ = [
     "measure_serve",
     "measure_soak",
     "measure_startup",
+    "measure_stored",
     "measure_tenth",
     "measure_watching",
 ]

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from metaspo.backends import Request
+from metaspo.backends import Request, Usage
 from metaspo.backends.usage import estimate_usage
 from metaspo.bench.simulated_openai import MINUTE, OpenAIModel
 from metaspo.bench.simulated_vllm import VLLMModel, prompt_blocks
@@ -83,10 +83,13 @@ class BoundFinder:
         limited = self._limited_releases([load for load in everything if load.chain])
         return Bound(max(*alone, work, limited[-1] if limited else 0.0), work)
 
-    def mean_latency(self, stages: Sequence[Stage]) -> float:
-        """Seconds of a call of the optimizer model; 0 where there is none."""
-        latencies = [self._latency(call) for stage in stages for unit in stage.units for call in unit.optimizer]
-        return sum(latencies) / max(1, len(latencies))
+    def mean_call(self, stages: Sequence[Stage]) -> tuple[float, Usage]:
+        """Seconds and tokens of a call of the optimizer model; 0 where there is none."""
+        calls = [call for stage in stages for unit in stage.units for call in unit.optimizer]
+        usages = [estimate_usage(call, self._answer(call)) for call in calls]
+        count = max(1, len(calls))
+        tokens = (sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages))
+        return sum(map(self._latency, calls)) / count, Usage(*(round(each / count) for each in tokens))
 
     def _afresh(self) -> "BoundFinder":
         return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)

@@ -75,7 +75,7 @@ def measure_makespan(
             "barriers: gather with semaphores of those sizes and a barrier after each kind of call; "
             "one by one: the reference's batches of 50. These two do several runs one after the other.",
             "planned: what `metaspo plan --replicas … --tier …` says at least and at most, told how many answers a "
-            "second a full server gives and how long a call of the optimizer model takes.",
+            "second a full server gives, and how long a call of the optimizer model is and takes.",
             f"Servers are the limit where their share of the bound is at least {SERVER_LIMITED:.0%}; "
             "the rest is waiting for the optimizer model, in which no work is there to be done.",
         ),
@@ -91,7 +91,14 @@ def _cell(size: Size, works: Mapping[str, Sequence[Stage]], server: VLLMModel, r
     places = round(OVERFULL * replicas * server.max_num_seqs)
     run = partial(ours, size, server=server, replicas=replicas, optimizer=optimizer, domains=tuple(works))
     fixed, auto = run(concurrency=places), run(concurrency="auto")
-    pace = Pace(speed=answers_a_second(server), answer_tokens=1, optimizer_seconds=finder.mean_latency(stages))
+    seconds, call = finder.mean_call(stages)
+    pace = Pace(
+        speed=answers_a_second(server),
+        answer_tokens=1,
+        optimizer_seconds=seconds,
+        optimizer_prompt_tokens=call.prompt_tokens,
+        optimizer_answer_tokens=call.completion_tokens,
+    )
     least, most = planned(size, pace, replicas=replicas, tier=tier, domains=tuple(works))
     barriers = theirs(with_barriers, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)
     reference = theirs(one_by_one, stages, server=server, replicas=replicas, optimizer=optimizer, at_once=places)

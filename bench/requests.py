@@ -74,7 +74,7 @@ class PatientModel(InstantModel):
     """
 
     def __init__(self) -> None:
-        super().__init__(_answer, name="patient")
+        super().__init__(answer, name="patient")
         self.begin = asyncio.Event()
 
     async def complete(self, request: Request, *, time_limit: float) -> Reply:
@@ -261,7 +261,7 @@ def _request(number: int) -> Request:
     )
 
 
-def _answer(request: Request) -> str:
+def answer(request: Request) -> str:
     """Another text for every request."""
     return f"{request.messages[-1].content[:18]}: {ANSWER}"
 

@@ -194,7 +194,22 @@ def scale(
 
 @bench_app.command()
 def requests(
-    full: Annotated[bool, typer.Option("--full", help="Also a million requests, for five to fifteen minutes.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Also a million requests: five to fifteen minutes, 1 GB in the folder for temporary files."
+        ),
+    ] = False,
+    stored: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Instead: a stream on a cache that holds so many answers already; may be repeated. Ten million take "
+            "ten minutes and 7 GB in the folder for temporary files.",
+        ),
+    ] = None,
+    turns: Annotated[int, typer.Option(metavar="N", min=1, help="With --stored: measurements of each cache.")] = 5,
     json: Json = False,
 ) -> None:
     """Whether the gateway's own time per fresh request and memory stay flat: 10,000 and 100,000 requests through one.
@@ -204,6 +219,9 @@ def requests(
     """
     from metaspo.bench.requests import FULL, REQUESTS
 
+    if stored:
+        show(bench.measure_stored(stored, turns=turns), json=json)
+        return
     show(bench.measure_requests(FULL if full else REQUESTS), json=json)
 
 

@@ -118,7 +118,8 @@ def print_scale(out: Console, scales: "Sequence[AtScale]", needs: "Sequence[Need
     optimizer = sum(need.calls.optimizer for need in needs)
     out.print(
         f"{base:,} base calls, {optimizer:,} optimizer calls. {_replica(needs[0].config, pace, like)}\n"
-        "Hours at least: what has the most to do works all the time; at most: models and rounds wait for each other.",
+        "Hours at least: what has the most to do works all the time, and limits count the tokens that calls use;\n"
+        "at most: limits count all that answers may take, and models and rounds wait for each other.",
         highlight=False,
         markup=False,
     )

@@ -46,6 +46,7 @@ from metaspo.bench.requests import ALONE, WAYS, Requests, Way, one_row
 from metaspo.bench.scale import size_of_run
 from metaspo.bench.schedules import one_by_one, with_barriers
 from metaspo.bench.simulated_openai import GPT_4O_MINI, OpenAIModel
+from metaspo.bench.stored import fill, one_turn
 from metaspo.bench.work import work_of
 from metaspo.bench.workload import BASE, OPTIMIZER, PAPER, Size, answer, make_run
 from metaspo.engine import ConfigError, count_calls
@@ -239,6 +240,18 @@ def test_requests_measures_every_way_beside_the_answers_alone() -> None:
     assert [row["stored"] for row in rows.values()] == [None, None, 300, 300]
     batch, alone = rows["one batch"], rows[ALONE]
     assert batch["own MiB"] == batch["MiB over start"] - alone["MiB over start"]  # type: ignore[operator]
+
+
+def test_a_cache_is_filled_with_what_the_first_requests_would_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaspo.bench.stored.WARM", 100)
+    monkeypatch.setattr("metaspo.bench.stored.COUNTED", 400)
+    fill(tmp_path / "cache", 700)
+    row = one_turn(tmp_path / "cache", 700)
+    assert row["cpu"] > row["writing"] > 0  # type: ignore[operator]
+    with pytest.raises(AssertionError, match="300 requests were new"):
+        one_turn(tmp_path / "cache", 1_000)
 
 
 @given(calls=st.integers(1, 2000), levels=st.lists(st.integers(1, 256), min_size=1, max_size=8))

@@ -154,10 +154,11 @@ def test_limits_set_the_minutes() -> None:
 
 
 def test_a_token_limit_counts_the_answers_too() -> None:
+    """All that they may take, as OpenAI does."""
     limited = {"model": "m", "endpoints": ["http://127.0.0.1:1/v1"], "tokens_per_minute": 100, "concurrency": 100}
-    base = plan_run(make_config({"base": limited}), tasks_of(2, 1, train=6, test=3)).base
+    base = plan_run(make_config({"base": {**limited, "max_tokens": 700}}), tasks_of(2, 1, train=6, test=3)).base
     assert base.completion_tokens > 0
-    assert base.minutes == pytest.approx((base.prompt_tokens + base.completion_tokens) / 100)
+    assert base.minutes == pytest.approx((base.prompt_tokens + 700 * base.calls) / 100)
 
 
 def test_a_local_models_minutes_go_by_its_size_its_threads_and_the_tokens() -> None:

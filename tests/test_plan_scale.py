@@ -1,6 +1,8 @@
 """Hours and costs by replicas and tiers: simulated runs take what was planned, and more servers never take longer."""
 
+import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ from world import World, make_config
 
 from metaspo.backends import Simulated
 from metaspo.backends.virtual_time import run_virtual
+from metaspo.bench.lower_bound import BoundFinder
+from metaspo.bench.makespan import ours, planned
+from metaspo.bench.simulated_openai import GPT_4O_MINI
+from metaspo.bench.simulated_vllm import VLLMModel
+from metaspo.bench.work import work_of
+from metaspo.bench.workload import Size, answer, make_run
 from metaspo.cache import MemoryStore
 from metaspo.engine import Observer, Prepared, RunConfig, RunReport, count_calls
 from metaspo.engine.api import optimize
@@ -64,6 +72,26 @@ def test_a_run_takes_what_was_planned(replicas: int) -> None:
     taken = hours_taken(config, replicas=replicas)
     assert scale.least * 0.98 <= taken <= scale.most * 1.02
     assert scale.most <= 2.2 * scale.least
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("tokens_per_minute", [200_000, 4_000_000])
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_run_that_waits_for_a_limit_takes_what_was_planned_however_tokens_are_counted(
+    told: bool, tokens_per_minute: int, declared: bool
+) -> None:
+    size, server = Size(train=8, test=4), VLLMModel()
+    provider = replace(GPT_4O_MINI[1], tokens_per_minute=tokens_per_minute, counts_max_tokens=declared)
+    finder = BoundFinder(server=server, replicas=4, optimizer=provider, answer=answer)
+    seconds, call = finder.mean_call(asyncio.run(work_of(make_run(size))))
+    pace = Pace(speed=1e9, answer_tokens=1, optimizer_seconds=seconds)
+    if told:
+        tokens = {"optimizer_prompt_tokens": call.prompt_tokens, "optimizer_answer_tokens": call.completion_tokens}
+        pace = replace(pace, **tokens)
+    least, most = planned(size, pace, replicas=4, tier={200_000: 1, 4_000_000: 3}[tokens_per_minute])
+    taken = ours(size, server=server, replicas=4, optimizer=provider, concurrency=256)
+    assert least <= taken <= most * 1.02
+    assert most <= 5 * least
 
 
 @given(

@@ -46,12 +46,15 @@ class Pace:
             second each.
         prompt_tokens, answer_tokens: of a call of the base model in the mean; None for an estimate from the texts.
         optimizer_seconds: that a call of the optimizer model takes in the mean.
+        optimizer_prompt_tokens, optimizer_answer_tokens: of one, in the mean; None for an estimate.
     """
 
     speed: float | None = None
     prompt_tokens: float | None = None
     answer_tokens: float | None = None
     optimizer_seconds: float = OPTIMIZER_SECONDS
+    optimizer_prompt_tokens: float | None = None
+    optimizer_answer_tokens: float | None = None
 
 
 ASSUMED: Final = Pace()
@@ -64,7 +67,8 @@ class LanePlan:
     Attributes:
         dollars: None where the model's prices are not known; 0 for one that runs locally.
         server_minutes: of one server, at the assumed latency or speed; of a local model, by its tokens and threads.
-        limit_minutes: at the lane's limits.
+        limit_minutes: at the lane's limits, for a provider that counts all the tokens that a call may answer with.
+        least_tokens, most_tokens: that limits count: those that calls use at the least, and those that they declare.
     """
 
     model: str
@@ -74,6 +78,8 @@ class LanePlan:
     dollars: float | None
     server_minutes: float
     limit_minutes: float
+    least_tokens: int
+    most_tokens: int
 
     @property
     def minutes(self) -> float:
@@ -123,23 +129,28 @@ def plan_calls(config: RunConfig, tasks: Sequence[Task], calls: Calls, *, pace: 
     base_answer = pace.answer_tokens or min(ANSWER_TOKENS, config.base.max_tokens)
     of_base = calls.base if config.judge else calls.base + calls.judge
     prompt = pace.prompt_tokens or question + GROWN_SYSTEM_TOKENS
-    base = _lane(config.base, of_base, prompt, base_answer, own=question, seconds=BASE_SECONDS, pace=pace)
+    least = prompt + base_answer if pace.prompt_tokens else question
+    base = _lane(config.base, of_base, prompt, base_answer, own=question, least=least, seconds=BASE_SECONDS, pace=pace)
     optimizer = None
     if config.optimizer is not None and calls.optimizer:
         shown = max(config.inner.failures, config.outer.failures * sum(task.role == "source" for task in tasks))
-        prompt = META_PROMPT_TOKENS + shown * (question + GROWN_SYSTEM_TOKENS + base_answer)
+        estimate = META_PROMPT_TOKENS + shown * (question + GROWN_SYSTEM_TOKENS + base_answer)
+        prompt = pace.optimizer_prompt_tokens or estimate
+        answer = pace.optimizer_answer_tokens or OPTIMIZER_ANSWER_TOKENS
         optimizer = _lane(
             config.optimizer,
             calls.optimizer,
             prompt,
-            OPTIMIZER_ANSWER_TOKENS,
+            answer,
             own=prompt,
+            least=prompt + answer if pace.optimizer_prompt_tokens else META_PROMPT_TOKENS,
             seconds=pace.optimizer_seconds,
         )
     judge = None
     if config.judge is not None and calls.judge:
         read = question + base_answer
-        judge = _lane(config.judge, calls.judge, RUBRIC_TOKENS + read, VERDICT_TOKENS, own=read, seconds=BASE_SECONDS)
+        prompt = RUBRIC_TOKENS + read
+        judge = _lane(config.judge, calls.judge, prompt, VERDICT_TOKENS, own=read, least=question, seconds=BASE_SECONDS)
     paper = count_calls(in_papers_shape(config), tasks)
     return Plan(calls=calls, paper=paper, base=base, optimizer=optimizer, judge=judge)
 
@@ -169,10 +180,12 @@ def _lane(
     answer: float,
     *,
     own: float,
+    least: float,
     seconds: float,
     pace: Pace = ASSUMED,
 ) -> LanePlan:
-    """What calls of so many tokens take; `own`: of a prompt's tokens those that no other call begins with."""
+    """What calls of so many tokens take; `own`: of a prompt's tokens those that no other call begins with; `least`:
+    that a call uses at the least."""
     settings = lane_settings(table)
     tokens_in, tokens_out = round(calls * prompt), round(calls * answer)
     usage = Usage(tokens_in, tokens_out)
@@ -184,6 +197,7 @@ def _lane(
     else:
         server_seconds = calls * seconds / concurrency
     dollars = settings.prices.dollars(usage) if settings.prices else None
+    most_tokens = round(calls * (prompt + max(answer, table.max_tokens)))
     return LanePlan(
         model=table.model,
         calls=calls,
@@ -191,7 +205,9 @@ def _lane(
         completion_tokens=tokens_out,
         dollars=dollars,
         server_minutes=server_seconds / 60,
-        limit_minutes=limit_minutes(settings, calls=calls, tokens=tokens_in + tokens_out),
+        limit_minutes=limit_minutes(settings, calls=calls, tokens=most_tokens),
+        least_tokens=round(calls * least),
+        most_tokens=most_tokens,
     )
 
 

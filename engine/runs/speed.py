@@ -32,4 +32,6 @@ def measured_pace(run: RunDirectory) -> Pace:
         prompt_tokens=use.prompt_tokens / calls,
         answer_tokens=use.completion_tokens / calls,
         optimizer_seconds=optimizer.server_seconds / optimizer.calls if optimizer.calls else OPTIMIZER_SECONDS,
+        optimizer_prompt_tokens=optimizer.prompt_tokens / optimizer.calls if optimizer.calls else None,
+        optimizer_answer_tokens=optimizer.completion_tokens / optimizer.calls if optimizer.calls else None,
     )

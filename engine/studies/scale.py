@@ -1,8 +1,9 @@
 """How long runs take, and what they cost, by how many replicas of the base model and by which usage tier.
 
-Hours are a range. At least: the model that has the most to do works all the time, and no run is faster than its rounds,
-one after the other, let it. At most: the models wait for each other, and the rounds of runs that go on together, too.
-All calls are counted that may be made.
+Hours are a range. At least: the model that has the most to do works all the time, its provider counts no tokens but
+those that are used, and no run is faster than its rounds, one after the other, let it. At most: the provider counts
+whatever a call declares, the models wait for each other, and the rounds of runs that go on together, too. All calls are
+counted that may be made.
 """
 
 from collections import defaultdict
@@ -89,13 +90,16 @@ def at_scales(
     scales = []
     for tier in tiers:
         for count in replicas:
-            minutes: defaultdict[str, float] = defaultdict(float)  # a model is the same wherever it is named
+            busy: defaultdict[str, float] = defaultdict(float)  # a model is the same wherever it is named
+            slow = busy.copy()
             for need, plan in zip(needs, plans, strict=True):
                 for role, lane in plan.lanes.items():
                     servers = count if lane.model == need.config.base.model else 1
-                    minutes[lane.model] += _minutes(lane, need.config.models[role], replicas=servers, tier=tier)
-            least = max(*minutes.values(), *rounds)
-            most = sum(minutes.values()) + max(sum(rounds) / min(parallel, len(rounds)), *rounds)
+                    quickest, slowest = _minutes(lane, need.config.models[role], replicas=servers, tier=tier)
+                    busy[lane.model] += quickest
+                    slow[lane.model] += slowest
+            least = max(*busy.values(), *rounds)
+            most = sum(slow.values()) + max(sum(rounds) / min(parallel, len(rounds)), *rounds)
             scales.append(
                 AtScale(
                     replicas=count,
@@ -110,15 +114,16 @@ def at_scales(
     return scales
 
 
-def _minutes(lane: LanePlan, table: ModelTable, *, replicas: int, tier: int | None) -> float:
-    """What a model takes with so many servers, if it has some, and on a tier, if it has one."""
-    if table.backend in SERVERS:
-        return max(lane.server_minutes / replicas, lane.limit_minutes)
-    if table.backend == "openai" and tier is not None:
-        settings = lane_settings(table.model_copy(update={"tier": tier}))
-        tokens = lane.prompt_tokens + lane.completion_tokens
-        return max(lane.server_minutes, limit_minutes(settings, calls=lane.calls, tokens=tokens))
-    return lane.minutes
+def _minutes(lane: LanePlan, table: ModelTable, *, replicas: int, tier: int | None) -> tuple[float, float]:
+    """What a model takes with so many servers, if it has some, and on a tier, if it has one: at least and at most."""
+    on_tier = table.backend == "openai" and tier is not None
+    settings = lane_settings(table.model_copy(update={"tier": tier}) if on_tier else table)
+    server = lane.server_minutes / (replicas if table.backend in SERVERS else 1)
+    least, most = (
+        max(server, limit_minutes(settings, calls=lane.calls, tokens=tokens))
+        for tokens in (lane.least_tokens, lane.most_tokens)
+    )
+    return least, most
 
 
 def _gpus(table: ModelTable) -> int:
