@@ -13,8 +13,11 @@ from real_redis import RealRedis, real_redis
 from metaspo.cache import DiskStore, FallbackStore, Store, open_store
 from metaspo.cache.disk_claims import DiskClaims
 from metaspo.cache.files import FileStore
+from metaspo.cache.redis_claims import LEASE as CLAIM_LEASE
+from metaspo.cache.redis_server import PATIENCE
 from metaspo.cache.redis_store import RedisStore
 from metaspo.cache.testing import ClaimsConformance, claims_of, make_key
+from metaspo.scheduling.claiming import RENEWALS
 
 CLAIM_AND_WAIT = """
 import asyncio, sys
@@ -170,3 +173,8 @@ async def test_what_is_being_given_back_as_a_store_closes_is_free_once_it_is_clo
         claims_of(one).release(keys)
     with redis_server.client() as client:
         assert client.keys("metaspo:claim:*") == []
+
+
+def test_a_claim_outlasts_what_a_server_may_be_away_for_while_its_process_waits() -> None:
+    """Renewed a moment before, it is due for the next renewal when the server goes, and that one has to come in time."""
+    assert CLAIM_LEASE * (1 - 1 / RENEWALS) >= PATIENCE
