@@ -12,7 +12,7 @@ from metaspo.cache.redis_server import Server
 
 LEASE = 30.0
 """Seconds; who is killed while it asks keeps others from asking for as long. A server may be away for all of `PATIENCE`
-after a renewal that was nearly due, and no claim of one that lives may end meanwhile: its question would be asked twice."""
+after the last renewal: no claim of one that lives may end meanwhile, or its question would be asked twice."""
 
 PREFIX = "metaspo:claim:"
 _AT_ONCE = 500

@@ -176,5 +176,5 @@ async def test_what_is_being_given_back_as_a_store_closes_is_free_once_it_is_clo
 
 
 def test_a_claim_outlasts_what_a_server_may_be_away_for_while_its_process_waits() -> None:
-    """Renewed a moment before, it is due for the next renewal when the server goes, and that one has to come in time."""
+    """The server may go when the next renewal is due: that one has to come in time all the same."""
     assert CLAIM_LEASE * (1 - 1 / RENEWALS) >= PATIENCE
