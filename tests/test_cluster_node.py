@@ -4,6 +4,7 @@ import _thread
 import io
 import os
 import signal
+import socket
 import tarfile
 import threading
 from dataclasses import replace
@@ -194,6 +195,26 @@ def test_a_cluster_where_nobody_listens_is_told_at_once(project: Path, scheme: s
     assert ended.code == 2
     (error,) = ended.errors
     assert error == f"--on {address}: the cluster cannot be reached: connection refused: is it running?"
+
+
+@pytest.mark.parametrize("scheme", ["ray://", ""])
+@pytest.mark.parametrize(("said", "who"), [(b"-ERR unknown command\r\n", "a Redis server"), (b"", "another program")])
+def test_a_server_of_another_kind_is_told_at_once(project: Path, scheme: str, said: bytes, who: str) -> None:
+    """Port 6379 is Redis' own, and Ray would speak to it for two minutes."""
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1_000)
+            connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        ended = here("optimize", "run.toml", "--on", address, "--set", f"cache=files://{project}/cache")
+    assert ended.code == 2
+    (error,) = ended.errors
+    assert error == f"--on {address}: {who} answers there, and no head of a Ray cluster: name that one's address"
 
 
 def test_the_mark_of_a_shared_folder_is_there_while_it_is_looked_for(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from metaspo.scheduling import RunStopped
 TRIES = 10  # nodes that may be lost under one part
 CLIENT = "ray://"
 ANSWERS = 10.0  # seconds that a head has for it; Ray itself would try for half a minute, or for two
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, which Ray speaks; and settings
+KIND, SETTINGS = 3, 4  # where a frame says of which kind it is, and that of the first one which a server sends
 LOOK = 1.0  # seconds between two looks for Ctrl-C
 STOPPED = 3  # exit status of what may go on, as of the command line
 Told = Callable[[Part, Outcome], None]
@@ -50,7 +52,7 @@ def run_on(address: str, parts: Sequence[Part], *, project: Path, parallel: int,
 
 
 def check_reached(address: str) -> None:
-    """Raises `ConfigError` where an address is none of Ray's, or nobody listens there."""
+    """Raises `ConfigError` where an address is none of Ray's, nobody listens there, or another kind of server does."""
     place = address.removeprefix(CLIENT)
     host, _, port = place.rpartition(":")
     if address == "auto":
@@ -58,10 +60,23 @@ def check_reached(address: str) -> None:
     if not host or "/" in host or not (port.isdecimal() and port.isascii() and 0 < int(port) <= 65_535):
         raise ConfigError(f"--on {address!r}: a cluster is ray://HOST:10001, HOST:6379, or auto on one of its nodes")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS) as connection:
+            first = b"" if os.environ.get("RAY_USE_TLS") == "1" else _greeted(connection)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(f"--on {address}: the cluster cannot be reached: {why.lower()}: is it running?") from None
+    if first and first[KIND] != SETTINGS:
+        who = "a Redis server" if first.startswith(b"-") else "another program"
+        raise ConfigError(f"--on {address}: {who} answers there, and no head of a Ray cluster: name that one's address")
+
+
+def _greeted(connection: socket.socket) -> bytes:
+    """The first bytes of what a server says to a client of Ray's kind; padded where it hangs up. Raises `OSError`."""
+    connection.sendall(GREETING)
+    said = b""
+    while len(said) <= KIND and (more := connection.recv(64)):
+        said += more
+    return said.ljust(KIND + 1, b"\0")
 
 
 @contextmanager
