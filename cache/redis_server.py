@@ -60,7 +60,7 @@ def explained(address: Address) -> Iterator[None]:
         if issubclass(kind, RuntimeError):
             raise
         advice = next((text for some, text in _ADVICE if issubclass(kind, some)), "could not be used: see the reason")
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(_in_words(error).split()) or type(error).__name__
         secret = address.options["password"]
         raise StoreError(
             f"{_capital(address.where)} {advice} ({reason.replace(secret, '…') if secret else reason})."
@@ -142,6 +142,12 @@ def _may_pass(error: Exception) -> bool:
         passing = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.MasterDownError)
         return issubclass(kind, passing) or any(code in str(error) for code in ("NOREPLICAS", "MISCONF"))
     return not issubclass(kind, (exceptions.AuthenticationError, ssl.SSLCertVerificationError, RuntimeError))
+
+
+def _in_words(error: BaseException) -> str:
+    """What the server said, without the command that redis-py puts before it: that may be a whole record."""
+    before, _, said = str(error).rpartition(" of pipeline caused error: ")
+    return said.strip("(),'\"") if before else said
 
 
 def _kind(error: BaseException) -> type[BaseException]:

@@ -76,6 +76,20 @@ async def test_of_two_stores_the_first_answer_wins(redis_server: RealRedis) -> N
         assert one.statistics().written + other.statistics().written == 500
 
 
+async def test_a_server_without_room_says_so_and_shows_nothing_of_a_record(own_server: RealRedis) -> None:
+    async with RedisStore(own_server.url, patience=IMPATIENT) as store:
+        with own_server.client() as client:
+            client.config_set("maxmemory", 1)
+            trouble = (await store.put_many({make_key(1): make_entry("a text")}))[make_key(1)]
+            client.config_set("maxmemory", 0)
+        assert isinstance(trouble, StoreError)
+        assert re.search(
+            r"has no room left: .* \(command not allowed when used memory > 'maxmemory'\.\)\.$", str(trouble)
+        )
+    async with RedisStore(own_server.url) as store:
+        assert (await store.get_many([make_key(1)]))[make_key(1)] == make_entry("a text"), "written as it closed"
+
+
 async def test_look_ups_of_one_moment_share_an_exchange(redis_server: RealRedis) -> None:
     """A thousand of them take a few commands, and each gets its own."""
     entries = {make_key(number): make_entry(str(number)) for number in range(1_000)}
