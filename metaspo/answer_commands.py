@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -81,10 +80,10 @@ def print_answers(
     for task in shown.tasks:
         _print_task(console, task, wanted=wanted, everything=everything)
     for said in filter(None, (shown.missing, shown.changed)):
-        err.print(said, highlight=False, markup=False)
+        err.print(said)
     examples = [each for task in shown.tasks for each in task.examples]
     if wanted and not shown.missing and not any(each.is_wanted(wanted) for each in examples):
-        console.print(f"\n{NONE_WANTED[wanted]}", highlight=False)
+        console.print(f"\n{NONE_WANTED[wanted]}")
 
 
 def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, everything: bool) -> None:
@@ -97,14 +96,14 @@ def _print_task(console: Console, task: TaskAnswers, *, wanted: Wanted | None, e
     for each in shown:
         console.print(_block(each, everything=everything), soft_wrap=False)
     if len(shown) < len(examples):
-        console.print(f"{len(examples) - len(shown):,} more: --all shows them.", style="dim", highlight=False)
+        console.print(f"{len(examples) - len(shown):,} more: --all shows them.", style="dim")
 
 
 def _print_confusion(console: Console, task: TaskAnswers) -> None:
     heads, rows = confusion_rows(task)
-    table = tables.make_table("how often it was read as (before → after)", *map(escape, heads))
+    table = tables.make_table("how often it was read as (before → after)", *heads)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 

@@ -57,7 +57,7 @@ def attention(
         return
     print_attention(report)
     for path in paths:
-        out.print(str(path), markup=False, highlight=False)
+        out.print(str(path))
 
 
 def _own_model(again: ReopenedRun) -> str:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.markup import escape
 
 from metaspo import bench, tables
 from metaspo.backends.base_url import parse_base_url
@@ -296,17 +295,17 @@ def show(report: bench.Report, *, json: bool) -> None:
         tables.print_json(out, report.as_data())
         return
     columns = list(report.rows[0]) if report.rows else []
-    table = WholeTable(title=escape(report.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = WholeTable(title=report.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         text = any(isinstance(row[column], str) for row in report.rows)
         table.add_column(column, justify="left" if text else "right", vertical="bottom", overflow="fold")
     for row in report.rows:
-        table.add_row(*(escape(_figure(row[column])) for column in columns))
+        table.add_row(*(_figure(row[column]) for column in columns))
     out.print(table)
     for note in report.notes:
-        out.print(f"- {note}", highlight=False, markup=False)
+        out.print(f"- {note}")
     for name, value in report.parameters.items():
-        out.print(f"- {name}: {value}", highlight=False, markup=False)
+        out.print(f"- {name}: {value}")
 
 
 def _figure(value: str | float | None) -> str:

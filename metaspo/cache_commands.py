@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.markup import escape
 
 from metaspo import tables
 from metaspo.backends import Usage, model_facts
@@ -99,8 +98,8 @@ def _print_info(contents: CacheInfo, rows: list[tables.Data]) -> None:
     for row in rows:
         value = "–" if row["dollars"] is None else f"${row['dollars']:.4f}"
         table.add_row(
-            escape(row["model"] + (f" ({row['revision']})" if row["revision"] else "")),
-            escape(row["run"]),
+            row["model"] + (f" ({row['revision']})" if row["revision"] else ""),
+            row["run"],
             f"{row['entries']:,}",
             f"{row['bytes'] / 1024:,.0f}",
             f"{row['prompt_tokens']:,}",
@@ -111,10 +110,9 @@ def _print_info(contents: CacheInfo, rows: list[tables.Data]) -> None:
     out.print(
         f"{contents.entries:,} entries, {contents.size / 2**20:,.1f} MiB. "
         '"worth" is what asking again would cost, at the prices known for a model.',
-        highlight=False,
     )
     if contents.bad:
-        err.print(f"{contents.bad:,} rows cannot be used: `metaspo cache verify` lists them.", highlight=False)
+        err.print(f"{contents.bad:,} rows cannot be used: `metaspo cache verify` lists them.")
 
 
 @cache_app.command()
@@ -140,7 +138,7 @@ def _check_data(check: CacheCheck) -> tables.Data:
 
 
 def _print_check(check: CacheCheck) -> None:
-    out.print(f"{check.entries:,} entries are sound.", highlight=False)
+    out.print(f"{check.entries:,} entries are sound.")
     for row in check.bad:
         say_error(f"row {row.id!r} (key {row.key[:16] or 'unreadable'}): {row.problem}")
     for finding in check.damage:
@@ -160,7 +158,7 @@ def export_command(
             raise ConfigError(f"{target} exists already: name a new file for the snapshot")
         report = export_cache(cache, target)
     bad = f"; {report.bad:,} rows could not be read" if report.bad else ""
-    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.", highlight=False, markup=False)
+    out.print(f"Wrote {report.entries:,} entries to {target}{bad}.")
 
 
 @cache_app.command(name="import", cls=NamedArguments)
@@ -180,7 +178,7 @@ def import_command(
             )
         with closing(_open(location)) as cache:
             report = import_cache(cache, source)
-    out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.", highlight=False)
+    out.print(f"Added {report.added:,} entries; {report.kept:,} were there already.")
 
 
 @cache_app.command()
@@ -205,10 +203,10 @@ def prune(
             report = prune_cache(cache, what, delete=yes)
             strangers = [] if report.entries else _strangers(cache_info(cache), what)
     for stranger in strangers:
-        err.print(stranger, highlight=False, markup=False)
+        err.print(stranger)
     done = "Removed" if report.deleted else "Would remove"
     hint = " Add --yes to remove them." if report.entries and not report.deleted else ""
-    out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}", highlight=False)
+    out.print(f"{done} {report.entries:,} entries, {report.size / 1024:,.0f} KiB.{hint}")
 
 
 def _open(location: str) -> Maintained:

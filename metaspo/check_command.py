@@ -2,7 +2,6 @@
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -50,7 +49,7 @@ def print_check(console: Console, report: CheckReport) -> None:
     """Servers, then tasks, then what to mend."""
     table = tables.make_table("servers", "role", "model", "endpoint", "answers in", "tokens/s", "context", "limits")
     for server in report.servers:
-        table.add_row(*map(escape, _server_cells(server)))
+        table.add_row(*_server_cells(server))
     console.print(table)
     for server in report.servers:
         if server.heeds_system is not None:
@@ -67,7 +66,7 @@ def print_check(console: Console, report: CheckReport) -> None:
     if use and not (report.advice or report.faults):
         spent = f"{use.calls:,} examples asked, {use.hits:,} in the cache already"
         cost = show_dollars(use.dollars, unpriced=use.unpriced)
-        console.print(f"\nAll is well. {spent}, {cost}. Next: metaspo plan, metaspo optimize.", highlight=False)
+        console.print(f"\nAll is well. {spent}, {cost}. Next: metaspo plan, metaspo optimize.")
 
 
 def _server_cells(server: ServerCheck) -> tuple[str, ...]:

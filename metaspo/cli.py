@@ -37,7 +37,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version  # which reads mail headers, and packed archives
 
-        out.print(f"metaspo {version('metaspo')}", highlight=False)
+        out.print(f"metaspo {version('metaspo')}")
         raise typer.Exit
 
 

@@ -70,7 +70,7 @@ def _run(
             if not quiet:
                 how = "done" if outcome.status == 0 else f"not finished: {_reason(outcome)}"
                 where = f" on {outcome.node}" if outcome.node else ""
-                err.print(f"{ended}/{len(parts)} {part.name}: {how}{where}", highlight=False, markup=False)
+                err.print(f"{ended}/{len(parts)} {part.name}: {how}{where}")
 
         outcomes = run_on(address, parts, project=project, parallel=parallel or len(parts), told=told)
     return [_reason(outcome) if outcome.status else "" for outcome in outcomes]

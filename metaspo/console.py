@@ -108,9 +108,18 @@ def _width(stream: TextIO | None) -> int | None:
 
 
 def _console(stream: TextIO | None, *, stderr: bool = False) -> HarmlessConsole:
-    """No emoji: a model called "x:free:y" keeps its name. What no terminal has for COLUMNS and LINES is passed over."""
+    """Texts are no markup, whoever wrote them, and have no emoji: a model called "x:free:y" keeps its name. What no
+    terminal has for COLUMNS and LINES is passed over."""
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    return HarmlessConsole(stderr=stderr, soft_wrap=True, emoji=False, width=_width(stream), _environ=environment)
+    return HarmlessConsole(
+        stderr=stderr,
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=_width(stream),
+        _environ=environment,
+    )
 
 
 out = _console(sys.stdout)

@@ -45,8 +45,8 @@ def export(
         tables.print_json(out, {"to": to, "files": [str(path) for path in paths]})
         return
     for path in paths:
-        out.print(str(path), markup=False, highlight=False)
-    out.print(f"Use: {TOOLS[to].use}", markup=False, highlight=False)
+        out.print(str(path))
+    out.print(f"Use: {TOOLS[to].use}")
 
 
 @app.command(name="import", cls=NamedArguments)
@@ -75,8 +75,8 @@ def import_files(
     for note in imported.notes:
         say_warning(note)
     for name in written:
-        out.print(str(folder / name), markup=False, highlight=False)
+        out.print(str(folder / name))
     for task in imported.tasks:
         if len(task.rows) < 2 and not data:
             wanted = folder / "tasks" / f"{task.name}.jsonl"
-            out.print(f'Put the examples into {wanted}: {{"question": …, "answer": …}} on every line.', markup=False)
+            out.print(f'Put the examples into {wanted}: {{"question": …, "answer": …}} on every line.')

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from metaspo import tables
@@ -36,8 +35,6 @@ def run_cell(grid: Grid, number: int, *, json: bool, quiet: bool) -> None:
     err.print(
         f"Cell {number} of {len(grid.cells)}, {part.cells[0].prepared.config.name}, is done. Once all are, the same "
         "command without --cell prints the tables, from the cache.",
-        highlight=False,
-        markup=False,
     )
 
 
@@ -58,7 +55,7 @@ def run_study(
         _print_plan(grid, json=json)
         return
     library = pages()  # now: nothing is asked where what comes of it could not be written
-    err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds", highlight=False)
+    err.print(f"{len(grid.cells)} runs: {len(grid.methods)} methods, {len(grid.config.seeds)} seeds")
     results = _results(grid, quiet=quiet, lost=lost)
     findings = Findings.of(Study.of(grid, results))
     if json:
@@ -71,7 +68,7 @@ def run_study(
         for sentence in findings.verdicts:
             tables.say(out, sentence)
     page = library.write_study(findings, folder or in_project(STUDIES) / grid.config.name)
-    err.print(f"Tables, pictures and the page: {page.parent}", highlight=False, markup=False)
+    err.print(f"Tables, pictures and the page: {page.parent}")
     if stopped := [result for result in results if result.stopped]:
         _tell_stopped(stopped)
 
@@ -113,16 +110,16 @@ def _print_plan(grid: Grid, *, json: bool) -> None:
         dollars = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
         calls = estimate.calls
         counts = (calls.base - calls.test, calls.base, calls.optimizer)
-        table.add_row(str(number), escape(name), *(f"{count:,}" for count in counts), dollars)
+        table.add_row(str(number), name, *(f"{count:,}" for count in counts), dollars)
     out.print(table)
     for line in caps:
         tables.say(out, line)
 
 
 def _print_table(table: Table) -> None:
-    made: RichTable = tables.make_table(escape(table.title), *map(escape, table.columns))
+    made: RichTable = tables.make_table(table.title, *table.columns)
     for row in table.rows:
-        made.add_row(*(escape(shown(value)) for value in row))
+        made.add_row(*(shown(value) for value in row))
     out.print(made)
     if table.note:
         tables.say(out, table.note, style="dim")

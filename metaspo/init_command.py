@@ -69,7 +69,7 @@ def init(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     told = [*_installs(template, domain), *(f"metaspo {step}" for step in (*steps, f"optimize {config}"))]
-    out.print("\n  ".join((f"Wrote {wrote}. Next:", *told)), markup=False, soft_wrap=True)
+    out.print("\n  ".join((f"Wrote {wrote}. Next:", *told)), soft_wrap=True)
 
 
 def _installs(template: str, domain: str) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from metaspo import tables
 from metaspo.console import err, exit_on_user_error, out, say_warning
@@ -93,7 +92,7 @@ def print_judge(console: Console, report: JudgeReport, judge: Judge) -> None:
                 on_scale(judge, each.score),
                 on_scale(judge, outcome.grade or 0.0),
             )
-            table.add_row(*map(escape, (*cells, tables.excerpt(outcome.feedback))))
+            table.add_row(*cells, tables.excerpt(outcome.feedback))
         console.print(table)
     use = report.usage.total
     tables.say(

@@ -86,7 +86,7 @@ class Log(logging.Handler):
         if self._form is LogForm.JSON:
             self._to.write(f"{text}\n")
         elif text != self._last:
-            self._to.print(text, highlight=False, markup=False)
+            self._to.print(text)
         self._last = text
 
     @cached_property

@@ -69,7 +69,6 @@ def demo(
         err.print(
             f"A real run on this machine: {model} answers the examples. No language model that fits here can write\n"
             "prompts: the embedded proposer does. The first time, the model's file is fetched (up to 490 MB).",
-            highlight=False,
         )
         _optimize([prepared], json=json, quiet=quiet)
 

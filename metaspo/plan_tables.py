@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from metaspo.engine import Plan, RunConfig
 from metaspo.engine.config.plan import AUTO_CONCURRENCY, Pace
@@ -38,7 +37,7 @@ def plan_data(name: str, plan: Plan, notices: Iterable[Notice], *, caps: Sequenc
 def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     """A plan as a table, and which caps of the config it may come to."""
     table = make_table(
-        escape(f"{config.name}: at most"),
+        f"{config.name}: at most",
         "role",
         "model",
         "calls",
@@ -50,7 +49,7 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
     for role, lane in plan.lanes.items():
         table.add_row(
             role,
-            escape(lane.model),
+            lane.model,
             f"{lane.calls:,}",
             f"~{lane.prompt_tokens:,}",
             f"~{lane.completion_tokens:,}",
@@ -59,7 +58,7 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
         )
     out.print(table)
     for line in caps_reached(config.budget, [plan]):
-        out.print(line, highlight=False, markup=False)
+        out.print(line)
     calls = plan.calls
     out.print(
         f"Base calls: {calls.initial:,} first prompts, {calls.inner:,} inner loops, {calls.outer:,} outer loops, "
@@ -67,19 +66,14 @@ def print_plan(out: Console, config: RunConfig, plan: Plan) -> None:
         "Calls are upper bounds, as if the cache were empty and every answer of the optimizer could be used; "
         f"{_as_rounds_go_on(config)}"
         "tokens, dollars and minutes are estimates from the texts' lengths and the limits in the config.",
-        highlight=False,
     )
     if plan.paper.base > plan.calls.base:
         out.print(
             f"In the paper's shape (3 iterations of 3 user and 9 system prompts on all rows, 3 kept) it would be "
             f"{plan.paper.base:,} base calls and {plan.paper.optimizer:,} optimizer calls.",
-            highlight=False,
         )
     elif plan.calls.base - plan.calls.test > CALLS:
-        out.print(
-            f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.",
-            highlight=False,
-        )
+        out.print(f"With --calls {CALLS} it would be {CALLS:,} base calls and the test splits: docs/presets.md.")
 
 
 def _as_rounds_go_on(config: RunConfig) -> str:
@@ -101,7 +95,7 @@ def print_scale(out: Console, scales: "Sequence[AtScale]", needs: "Sequence[Need
     """A plan at scale as a table, and what it rests on."""
     plural = "" if len(needs) == 1 else f" and {len(needs) - 1:,} more"
     table = make_table(
-        escape(f"{needs[0].name}{plural}: all calls that may be made"),
+        f"{needs[0].name}{plural}: all calls that may be made",
         *("replicas", "tier", "hours", "GPU hours", "dollars for calls", "with GPUs"),
     )
     for scale in scales:
@@ -120,8 +114,6 @@ def print_scale(out: Console, scales: "Sequence[AtScale]", needs: "Sequence[Need
         f"{base:,} base calls, {optimizer:,} optimizer calls. {_replica(needs[0].config, pace, like)}\n"
         "Hours at least: what has the most to do works all the time, and limits count the tokens that calls use;\n"
         "at most: limits count all that answers may take, and models and rounds wait for each other.",
-        highlight=False,
-        markup=False,
     )
 
 

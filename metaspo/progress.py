@@ -87,7 +87,7 @@ class ProgressDisplay:
         tenths = 10 * done // max(total, 1)
         if not self._quiet and tenths > self._tenths:
             self._tenths = tenths
-            self._console.print(f"fetching the model: {done >> 20} of {total >> 20} MiB", highlight=False)
+            self._console.print(f"fetching the model: {done >> 20} of {total >> 20} MiB")
 
     def warn(self, text: str) -> None:
         """Shows what has to be known even where no progress is shown."""

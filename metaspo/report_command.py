@@ -36,10 +36,10 @@ def report(
         target = page or directory.path / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
-        out.print(f"Wrote {target}", highlight=False, markup=False)
+        out.print(f"Wrote {target}")
         if figures:
             for path in library.write_figures(directory, figures):
-                out.print(f"Wrote {path}", highlight=False, markup=False)
+                out.print(f"Wrote {path}")
 
 
 def _answers(run: RunDirectory) -> RunAnswers | str:

@@ -55,7 +55,7 @@ def runs(context: typer.Context, folder: RunsFolder = RUNS, json: Json = False) 
         elif directories:
             print_runs(out, lines)
         else:
-            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.", highlight=False, markup=False)
+            err.print(f"No runs in {folder}; `metaspo optimize CONFIG` makes one.")
 
 
 def _as_json(run: RunDirectory, line: RunLine) -> dict[str, Any]:

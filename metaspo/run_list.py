@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
-from rich.markup import escape
 
 from metaspo.engine import RunDirectory
 from metaspo.engine.runs import listing
@@ -41,8 +40,8 @@ def print_difference(out: Console, first: RunDirectory, second: RunDirectory) ->
     left, right = listing.list_runs([first, second])
     table = make_table(None, "", left.run, right.run)
     for key, old, new in differing_keys(run_data(first)["config"], run_data(second)["config"]):
-        table.add_row(escape(key), escape(old), escape(new))
+        table.add_row(key, old, new)
     for name, text in listing.COLUMNS.items():
         if name not in ("run", "changed"):
-            table.add_row(escape(name), escape(text(left)), escape(text(right)))
+            table.add_row(name, text(left), text(right))
     out.print(table)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
@@ -288,7 +287,7 @@ def _of_other_tasks(interval: Interval, tasks: int) -> str:
 def _print_usage(out: Console, summary: RunSummary) -> None:
     table = make_table("this session", "model", *USE_COLUMNS)
     for model, use in summary.usage.lanes.items():
-        table.add_row(escape(model), *(text(use) for text in USE_COLUMNS.values()))
+        table.add_row(model, *(text(use) for text in USE_COLUMNS.values()))
     out.print(table)
     if summary.finished and (failed := summary.usage.total.failed):
         say(

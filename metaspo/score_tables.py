@@ -24,10 +24,10 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     columns = [column for column in SCORE_COLUMNS if column not in ("stage", "prompt")]
     texts = [{column: SCORE_COLUMNS[column](row) for column in columns} for row in report.scores]
     out.print(fitting(out, "scores (95% intervals)", columns, texts, drop=OF_COST))
-    out.print(OF_SCORES, style="dim", highlight=False)
+    out.print(OF_SCORES, style="dim")
     for row in report.scores:
         if row.unanswered:
-            out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}", highlight=False, markup=False)
+            out.print(f"{row.task}: {row.failed} without an answer: {row.unanswered}")
     if warning := cut_off(report.scores):
         say(out, f"warning: {warning}.", style="yellow")
     use = report.usage.total
@@ -36,5 +36,4 @@ def print_evaluation(out: Console, report: EvaluationReport) -> None:
     out.print(
         f"{use.calls:,} calls, {use.hits + use.joined:,} from the cache, "
         f"{show_dollars(use.dollars, unpriced=use.unpriced)}, {report.seconds:.1f} s",
-        highlight=False,
     )

@@ -230,7 +230,7 @@ def _grid_of_seen(
             return _grid(config, name, seeds=seeds, parts={"method": methods, "equal_calls": equal_calls})
         except UnseenMethod as unseen:
             methods = [method for method in methods if method.name != unseen.method]
-            err.print(f"note: {unseen}", highlight=False, markup=False)
+            err.print(f"note: {unseen}")
 
 
 def _beside_default(

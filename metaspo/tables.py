@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from metaspo.backends.printable import escaped
@@ -63,14 +62,14 @@ def fitting(
         kept = [column for column in columns if column not in drop[:count]]
         table = make_table(title, *kept)
         for row in rows:
-            table.add_row(*(escape(row[column]) for column in kept))
+            table.add_row(*(row[column] for column in kept))
         if table.fits(console):
             break
     return table
 
 
 def make_table(title: str | None, *columns: str) -> WholeTable:
-    """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`. Cells are markup."""
+    """A table of numbers, but for the first column and those named in `TEXT_COLUMNS`."""
     table = WholeTable(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         text = not number or column in TEXT_COLUMNS

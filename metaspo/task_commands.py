@@ -163,4 +163,4 @@ def _print_missing(states: Sequence[TaskState], folder: Path | None) -> None:
 
 
 def _say(line: str) -> None:
-    err.print(line, highlight=False, markup=False)
+    err.print(line)

@@ -64,7 +64,7 @@ async def watched(running: Coroutine[Any, Any, T], prepared: Sequence[Prepared],
 
 def tell(address: str) -> None:
     """Where the page is."""
-    err.print(f"In the browser: {address}", highlight=False, markup=False)
+    err.print(f"In the browser: {address}")
 
 
 def _target(place: str, runs: Path) -> Path:
