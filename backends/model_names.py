@@ -131,8 +131,5 @@ def hash_file(path: Path) -> str:
 
 def local_threads() -> int:
     """The threads that a local model gets where none are given: the cores we may use, at most 8."""
-    return min(_usable_cores(), _MAX_THREADS)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+    return min(cores, _MAX_THREADS)

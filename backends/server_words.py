@@ -52,12 +52,12 @@ def read_error(body: object) -> ErrorBody:
     error = body.get("error")
     table = error if isinstance(error, dict) else body
     code, kind = table.get("code"), table.get("type") or body.get("type") or body.get("error_type")
-    return ErrorBody(
-        code=code if isinstance(code, str) else _reason_in_details(table) or _text(table.get("status")),
-        type=kind if isinstance(kind, str) else "",
+    return ErrorBody(  # Gemini's reason ("API_KEY_INVALID") and when to come back ("34s") stand in details
+        code=code if isinstance(code, str) else _in_details(table, "reason") or _text(table.get("status")),
+        type=_text(kind),
         message=". ".join(_sentences(body)),
         status=_status(code) or _status(table.get("status")),
-        retry_after=_retry_after(table),
+        retry_after=plausible_wait(parse_duration(_in_details(table, "retryDelay"))),
     )
 
 
@@ -118,16 +118,6 @@ def _object_in(text: str) -> object:
         return loads(text.encode("utf-8", "replace"))
     except ValueError:
         return None
-
-
-def _reason_in_details(error: Mapping[str, object]) -> str:
-    """Gemini's name of the fault ("API_KEY_INVALID"), which stands deeper than its code."""
-    return _in_details(error, "reason")
-
-
-def _retry_after(error: Mapping[str, object]) -> float | None:
-    """Gemini's word for when to come back ("34s")."""
-    return plausible_wait(parse_duration(_in_details(error, "retryDelay")))
 
 
 def _in_details(error: Mapping[str, object], name: str) -> str:

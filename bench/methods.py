@@ -255,14 +255,6 @@ def _informed(calls: int) -> Changes:
     return {**shape, **{loop: {**shape.get(loop, {}), "strategy": "informed"} for loop in ("inner", "outer")}}
 
 
-def _paper(calls: int) -> Changes:
-    return {"train_calls": calls}
-
-
-def _outer_only(calls: int) -> Changes:
-    return {"train_calls": calls, "inner": {"candidates": 0}}
-
-
 def _short(calls: int) -> Changes:
     """The paper's loops with few rows and candidates, as long as they go: what the shape alone is worth."""
     rows = isqrt(calls // len(SOURCES))
@@ -287,9 +279,9 @@ METHODS: Mapping[str, Any] = {
     "metaspo+": _plus,
     "metaspo+, one rewriting": _one_pass,
     "metaspo+, informed": _informed,
-    "metaspo, the paper's shape": _paper,
+    "metaspo, the paper's shape": lambda calls: {"train_calls": calls},
     "metaspo, short rounds": _short,
-    "outer loop only": _outer_only,
+    "outer loop only": lambda calls: {"train_calls": calls, "inner": {"candidates": 0}},
     "protegi": _search(
         "protegi",
         {"rounds": 1, "beam": 1, "minibatch": 64, "gradients": 3, "errors": 8, "paraphrases": 0, "select": "full"},

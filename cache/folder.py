@@ -113,15 +113,10 @@ def _connect(
     connection = sqlite3.connect(
         uri, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=not any_thread
     )
-    connection.text_factory = _decode
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")  # damaged text is to be shown, too
     if salvage and not write:
         connection.execute("PRAGMA writable_schema = ON")  # the one way to have SQLite open a file that is too short
     return connection
-
-
-def _decode(text: bytes) -> str:
-    """Damaged text is to be shown, not to be an obscure error."""
-    return text.decode("utf-8", "replace")
 
 
 def _empty_database() -> bytes:

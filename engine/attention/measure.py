@@ -1,13 +1,13 @@
 """Attention to the system prompt under a run's first and optimized prompts, over the same examples."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from metaspo.backends import Message
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.test_score import Stage
-from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.prompts import render
 from metaspo.engine.runs.reopened import ReopenedRun
 from metaspo.engine.statistics import Comparison, MeanScore, SplitGrades, compare, mean_score
 from metaspo.engine.strategies.demonstrations import without_own
@@ -131,26 +131,17 @@ def measure_attention(
         raise ConfigError(
             f"{run.run.name}: its system prompt is the one that it began with; there is nothing to compare"
         )
-    asked = list(_asked(run, examples))
+    answered_at_once = [task for task in run.tasks if task.program is None]
+    asked = [(task, example) for task in answered_at_once for example in (task.test or task.train)[:examples]]
     if not asked:
         raise ConfigError(f"{run.run.name}: no task has an example that is answered by one call")
     seen: dict[Stage, list[Shares]] = {stage: [] for stage in STAGES}
     for number, (task, example) in enumerate(asked):
         for stage, pair in run.pairs(task).items():
-            messages = _messages(pair, example, run)
+            messages = render(without_own(pair, example.question), example, roles=run.config.roles)
             seen[stage].append(attender.shares(messages, system=pair.system, tokens=tokens))
         done(number + 1, len(asked))
     return _report(run, model, asked, seen)
-
-
-def _asked(run: ReopenedRun, most: int) -> Iterator[tuple[Task, Example]]:
-    for task in run.tasks:
-        if task.program is None:
-            yield from ((task, example) for example in (task.test or task.train)[:most])
-
-
-def _messages(pair: PromptPair, example: Example, run: ReopenedRun) -> tuple[Message, ...]:
-    return render(without_own(pair, example.question), example, roles=run.config.roles)
 
 
 def _report(

@@ -80,7 +80,7 @@ class Round:
         score = next((scored.value for scored in kept if scored.prompt == prompt), None)
         gate = None if score is not None else self._contest.at_gate(number)
         objective = self.setup.objective
-        full = len(kept) == self.setup.keep and score is None and gate is None and not objective.constrained
+        full = len(kept) == self.setup.keep and score is None and gate is None and not objective.floors
         most = mean([kept[-1].worth + objective.penalty * len(prompt)]) if full else None
         return Tried(prompt, score=score, gate=gate, at_most=most)
 

@@ -81,11 +81,6 @@ class Objective:
     ties: Ties = "shorter"
     penalty: float = 0.0
 
-    @property
-    def constrained(self) -> bool:
-        """Whether a prompt may have to go that is worth more than all that are kept."""
-        return bool(self.floors)
-
     def value(self, cards: Sequence[Scorecard]) -> float:
         """What a prompt that no example was refused under is worth, 0 to 1; raises `AssertionError` for another one."""
         counted = self.counted(cards)

@@ -91,7 +91,7 @@ def reselected(
     """
     import numpy as np
 
-    there = [grades for grades in candidates if _is_complete(grades)]
+    there = [each for each in candidates if all(grade is not None for task in each.values() for grade in task)]
     field = there if incumbent is None else [incumbent, *there]
     if not there or max(len(grades) for grades in field[0].values()) < 2:
         return None
@@ -165,10 +165,6 @@ def _answered_by_both(winner: TaskGrades, incumbent: TaskGrades) -> dict[str, li
     if not pairs:
         raise ValueError("there is no example that both have answered")
     return pairs
-
-
-def _is_complete(grades: TaskGrades) -> bool:
-    return all(grade is not None for task in grades.values() for grade in task)
 
 
 def _table(field: Sequence[TaskGrades], task: str) -> "NDArray[np.float64]":

@@ -182,7 +182,7 @@ class SuccessiveHalving(Policy):
         super().__init__(arms)
         self._budget = budget
         self._keep = keep
-        self._rounds = _halvings(arms, keep)
+        self._rounds = (ceil(Fraction(arms, keep)) - 1).bit_length()  # halvings from `arms` down to `keep`
         self._latest: dict[int, float] = {}
 
     def ranking(self) -> list[int]:
@@ -242,11 +242,6 @@ class SuccessiveRejects(Policy):
         worst = max(self._alive, key=lambda arm: (-self.mean(arm), arm))
         self._alive.remove(worst)
         self._out.append(worst)
-
-
-def _halvings(arms: int, keep: int) -> int:
-    """How many halvings bring `arms` down to `keep`."""
-    return (ceil(Fraction(arms, keep)) - 1).bit_length()
 
 
 def schedule(policy: Policy) -> list[Pull]:

@@ -37,7 +37,7 @@ def protocol_scores(study: Study) -> list[ProtocolScores]:
     if config.generalize is not None:
         induced = not config.generalize.given
         title = "Unseen tasks under several user prompts each"
-        made.append(_scores(study, "generalize", title, _generalized, seeds_matter=induced))
+        made.append(_scores(study, "generalize", title, lambda result: result.generalized, seeds_matter=induced))
     if config.adapt is not None:
         title = "User prompts adapted to unseen tasks, after the last round"
         made.append(_scores(study, "adapt", title, _adapted, seeds_matter=True))
@@ -59,10 +59,6 @@ def _scores(study: Study, name: str, title: str, rows: Rows, *, seeds_matter: bo
         },
         comparisons=comparisons(study, rows, seeds_matter=seeds_matter),
     )
-
-
-def _generalized(result: CellResult) -> Sequence[TestScore]:
-    return result.generalized
 
 
 def _adapted(result: CellResult) -> list[TestScore]:

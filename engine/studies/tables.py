@@ -150,7 +150,7 @@ def _task_differences(study: Study) -> Table:
             (
                 task,
                 comparison.a,
-                *(100 * value for value in (comparison.difference, *_ends(comparison.interval))),
+                *(100 * value for value in (comparison.difference, comparison.interval.low, comparison.interval.high)),
                 comparison.examples,
             )
             for task, comparisons in task_comparisons(study).items()
@@ -158,10 +158,6 @@ def _task_differences(study: Study) -> Table:
         ),
         note=f"From and to: {_intervals(study)[0]}. One task's differences are no verdict: there are as many as tasks.",
     )
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
 
 
 def _against(study: Study, comparisons: Sequence[Comparison], *, name: str = "against", title: str = "") -> Table:

@@ -182,7 +182,8 @@ class PromptForm:
             numbers={name: numbers[name] for name in sorted(numbers)},
             together=together,
         )
-        first = {name: _first_of(space) for name, space in form.numbers.items()}
+        spaces = form.numbers.items()
+        first = {name: space.start if isinstance(space, NumberRange) else space[0] for name, space in spaces}
         return form, form.checked(str(NamedPrompts(plain, first)))
 
     def checked(self, prompt: str) -> str:
@@ -222,7 +223,3 @@ class PromptForm:
         if value not in space:
             raise ValueError(f"{name} = {value} is none of {', '.join(map(str, space))}")
         return space[space.index(value)]
-
-
-def _first_of(space: tuple[int | float, ...] | NumberRange) -> int | float:
-    return space.start if isinstance(space, NumberRange) else space[0]

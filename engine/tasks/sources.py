@@ -5,6 +5,7 @@ import csv
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -79,14 +80,6 @@ def _json_object(line: bytes, where: str) -> Mapping[str, object]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
-
-
-def _read_csv(path: Path, shown: str) -> Iterator[Row]:
-    return _read_delimited(path, shown, ",")
-
-
-def _read_tsv(path: Path, shown: str) -> Iterator[Row]:
-    return _read_delimited(path, shown, "\t")
 
 
 def _read_delimited(path: Path, shown: str, delimiter: str) -> Iterator[Row]:
@@ -267,7 +260,7 @@ def _first_line(error: BaseException) -> str:
 
 _READERS: Final[Mapping[str, Callable[[Path, str], Iterator[Row]]]] = {
     ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".csv": partial(_read_delimited, delimiter=","),
+    ".tsv": partial(_read_delimited, delimiter="\t"),
     ".parquet": _read_parquet,
 }

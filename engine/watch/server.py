@@ -20,13 +20,14 @@ from metaspo.engine.errors import ConfigError, RunDirectoryError
 from metaspo.engine.evaluation.task_rows import task_rows
 from metaspo.engine.journal.address import Address
 from metaspo.engine.listening import IDLE, Door
+from metaspo.engine.optimize.test_splits import gains
 from metaspo.engine.runs import listing
 from metaspo.engine.runs.answers import RunAnswers, run_answers
 from metaspo.engine.runs.directory import RunDirectory, find_runs
 from metaspo.engine.studies.noted import noted_grids
 from metaspo.engine.tasks import MetricError, TaskError
 from metaspo.engine.watch.follower import Follower
-from metaspo.engine.watch.state import Data, gains_of, grids_of, proposal_at, table_of
+from metaspo.engine.watch.state import Data, gain_data, grids_of, proposal_at, table_of
 from metaspo.engine.watch.stop import stop
 from metaspo.engine.watch.stream import Stream
 
@@ -114,7 +115,7 @@ class Watch:
                 "why": answers.missing,
                 "after": answers.after,
                 "tasks": tasks,
-                "gains": gains_of(answers),
+                "gains": [gain_data(gain) for gain in gains(answers.tests)],
                 "table": table_of(task_rows(answers.tests)) if answers.tests else None,
             }
         )

@@ -11,15 +11,13 @@ from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.history import Proposed
 from metaspo.engine.money import show_dollars
 from metaspo.engine.optimize.result import Gain
-from metaspo.engine.optimize.test_splits import gains
-from metaspo.engine.runs.answers import RunAnswers
 from metaspo.engine.runs.listing import weights_of
 from metaspo.engine.runs.status import session_of, sources_of
 from metaspo.engine.runs.stored import rows_of, summary_of
 from metaspo.engine.runtime.time_left import spoken
 from metaspo.engine.studies.noted import NotedGrid
 from metaspo.engine.watch.follower import Follower
-from metaspo.engine.watch.stop import stoppable
+from metaspo.engine.watch.stop import process_of
 
 Data = dict[str, Any]
 
@@ -36,7 +34,7 @@ def state_of(follower: Follower, *, running: bool) -> Data:
     stopped = written.stopped if written and state == "ended" and not result else ""
     return {
         "name": run.name,
-        "stoppable": running and stoppable(follower),
+        "stoppable": running and process_of(follower) is not None,
         "state": "finished" if result and state != "running" else "stopped" if state == "ended" else state,
         "stopped": stopped or ("interrupted" if state == "ended" and not result else ""),
         "goes_on_with": "" if result or state == "running" else run.goes_on_with,
@@ -123,11 +121,6 @@ def proposal_at(follower: Follower, address: str) -> Proposed | None:
     first = {task["name"]: task.get("user_prompt") or "" for task in config.get("tasks", ())}
     proposals = follower.view.history.proposals({"": str(config.get("system_prompt", "")), **first})
     return next((proposed for proposed in proposals if proposed.address == address), None)
-
-
-def gains_of(answers: RunAnswers) -> list[Data]:
-    """The best so far against the first prompts, with intervals; none while nothing can be compared."""
-    return [gain_data(gain) for gain in gains(answers.tests)]
 
 
 def gain_data(gain: Gain) -> Data:

@@ -8,11 +8,6 @@ from metaspo.engine.runs.status import session_of
 from metaspo.engine.watch.follower import Follower
 
 
-def stoppable(follower: Follower) -> bool:
-    """Whether the run goes on in a process of this machine that says who it is."""
-    return process_of(follower) is not None
-
-
 def process_of(follower: Follower) -> tuple[int, signal.Signals] | None:
     """The process of the session that goes on, and the signal that it hears; None where there is none here.
 
