@@ -23,7 +23,7 @@ from metaspo.cache import MemoryStore
 from metaspo.engine.api import optimize
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.model_table import ModelTable
-from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.models import model_of
 from metaspo.engine.config.plan import Pace
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, render
@@ -160,7 +160,7 @@ def answers_a_second(model: VLLMModel) -> float:
 
     async def main() -> float:
         (server,) = _servers(model, 1)
-        base = model_of(run.config.base, lane="base", temperature=BASE_TEMPERATURE)
+        base = model_of(run.config.base)
         pair = PromptPair(run.config.system_prompt, run.tasks[0].user_prompt)
         requests = [base.request(render(pair, example)) for example in run.tasks[0].train]
         settings = LaneSettings(concurrency=round(OVERFULL * model.max_num_seqs))

@@ -10,7 +10,7 @@ import anyio
 from metaspo.backends import Progress
 from metaspo.cache import explain_key
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.models import model_of
 from metaspo.engine.errors import ConfigError, PromptError
 from metaspo.engine.gather import gather
 from metaspo.engine.journal.journal import MemoryJournal
@@ -147,7 +147,7 @@ def explain_example(prepared: Prepared, *, task: str = "", number: int = 1) -> d
         raise ConfigError(f"task '{chosen.name}' has examples 1 to {len(examples)}, there is no number {number}")
     if chosen.program is not None:
         raise ConfigError(f"task '{chosen.name}' is answered by a program: what it asks depends on what it is answered")
-    model = model_of(prepared.config.base, lane="base", temperature=BASE_TEMPERATURE).of_task(chosen)
+    model = model_of(prepared.config.base).of_task(chosen)
     pair = PromptPair(prepared.config.system_prompt, chosen.user_prompt)
     return explain_key(model.request(render(pair, examples[number - 1], roles=prepared.config.roles)))
 

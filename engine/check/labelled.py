@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from metaspo.backends import Completion, Progress, Usage
-from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
-from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.asking import Base
 from metaspo.engine.evaluation.grading import outcomes_of
@@ -16,7 +14,6 @@ from metaspo.engine.journal.warn import Warn, log_warning
 from metaspo.engine.runs.execute import open_for
 from metaspo.engine.runs.prepare import Prepared
 from metaspo.engine.runs.spending_book import command_purse
-from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.statistics import Agreement, agreement
 from metaspo.engine.suggest import nearest
 from metaspo.engine.tasks import DataSource, Example, Task, TaskError, TaskSpec
@@ -24,7 +21,7 @@ from metaspo.engine.tasks.cells import Row, question_of, text_in
 from metaspo.engine.tasks.examples import accepted_answers
 from metaspo.engine.tasks.judges import Judge
 from metaspo.engine.tasks.sources import read_rows
-from metaspo.scheduling import Account, AccountStatistics, Gateway
+from metaspo.scheduling import Account, AccountStatistics
 
 RESPONSE, SCORE = "response", "score"  # columns of a file of labelled answers
 
@@ -110,7 +107,7 @@ async def judge_labelled(
     with command_purse(config.budget, kept=kept, name="judge") as purse:
         async with open_for([replace(prepared, config=config)], progress=progress, warn=warn) as (gateway, (names,)):
             account = Account("judge", purse=purse)
-            outcomes = await _graded(labelled, loaded, _asked(config, gateway, names, account))
+            outcomes = await _graded(labelled, loaded, Base.of(config, gateway, names, account))
             await gateway.settled(account)
     pairs = [(each.score, out.grade) for each, out in zip(labelled, outcomes, strict=True) if out.grade is not None]
     return JudgeReport(
@@ -119,16 +116,6 @@ async def judge_labelled(
         outcomes=outcomes,
         agreed=agreement(pairs, step=1 / (len(judge.form.worth) - 1)) if pairs else None,
         usage=account.statistics(),
-    )
-
-
-def _asked(config: RunConfig, gateway: Gateway, names: LaneNames, account: Account) -> Base:
-    return Base(
-        gateway=gateway,
-        model=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
-        roles=config.roles,
-        account=account,
-        judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
     )
 
 

@@ -9,7 +9,7 @@ from metaspo.backends import Progress
 from metaspo.engine.check.servers import ServerCheck, check_servers
 from metaspo.engine.check.tasks import TaskCheck, check_task, context_advice
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
+from metaspo.engine.config.models import lane_settings
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import example_data, outcome_data
@@ -112,20 +112,12 @@ async def _check_tasks(
 ) -> tuple[tuple[TaskCheck, ...], AccountStatistics]:
     config = prepared.config
     base_only = replace(prepared, config=config.model_copy(update={"optimizer": None}))
-    async with open_for([base_only], progress=progress, warn=warn) as (gateway, names):
-        model = model_of(config.base, lane=names[0].base, temperature=BASE_TEMPERATURE)
-        judge = model_of(config.judge, lane=names[0].judge, temperature=BASE_TEMPERATURE) if config.judge else None
-        base = Base(
-            gateway=gateway,
-            model=model,
-            roles=config.roles,
-            account=Account("check"),
-            judge=judge,
-            system_prompt=config.system_prompt,
-        )
+    account = Account("check")
+    async with open_for([base_only], progress=progress, warn=warn) as (gateway, (names,)):
+        base = Base.of(config, gateway, names, account)
         checks = [await check_task(task, base, config) for task in tasks]
-        await gateway.settled(base.account or Account())
-    return tuple(checks), (base.account or Account()).statistics()
+        await gateway.settled(account)
+    return tuple(checks), account.statistics()
 
 
 def _prices_advice(prepared: Prepared) -> list[str]:

@@ -121,7 +121,7 @@ def _meant(table: ModelTable, served: tuple[str, ...]) -> str:
 async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles: Roles) -> ServerCheck:
     """A call of some tokens. Raises a `BackendError`."""
     temperature = OPTIMIZER_TEMPERATURE if check.role == "optimizer" else BASE_TEMPERATURE
-    model = model_of(table, lane="", temperature=temperature)
+    model = model_of(table, temperature=temperature)
     model = replace(model, roles=roles, sampling=replace(model.sampling, max_tokens=min(TOKENS, table.max_tokens)))
     request = model.request((Message("system", "Do as you are told."), Message("user", COUNTING)))
     started = anyio.current_time()
@@ -136,7 +136,7 @@ async def _timed(backend: Backend, check: ServerCheck, table: ModelTable, roles:
 async def _heeds_system(backend: Backend, table: ModelTable, *, first: float) -> bool:
     """Whether what stands in the system role reaches the model, which needed `first` seconds for as long an answer.
     Raises a `BackendError`."""
-    model = model_of(table, lane="", temperature=BASE_TEMPERATURE)
+    model = model_of(table)
     order = Message("system", f"Whatever you are asked, answer with the one word {HEEDED}.")
     request = model.request((order, Message("user", "Which colour has grass?")))
     within = min(table.time_limit, max(AT_LEAST, TIMES_FIRST * first))

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from metaspo.engine.config.calls import first_calls, induced_prompts, proposing, train_sizes
-from metaspo.engine.config.models import BASE_TEMPERATURE, lane_settings, model_of
+from metaspo.engine.config.models import lane_settings, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.config.tokens import check_tokenizer
 from metaspo.engine.errors import ConfigError
@@ -51,7 +51,7 @@ def check_config(config: RunConfig, *, source: str) -> None:
 def _check_judge(config: RunConfig, judge: MetricTable, key: str, task: str) -> None:
     if config.judge is None:
         raise ConfigError(f"{key}.judge: is asked of a model of its own: add a [judge] table {task}")
-    temperature = model_of(config.judge, lane="", temperature=BASE_TEMPERATURE).sampling.temperature
+    temperature = model_of(config.judge).sampling.temperature
     if judge.repeats > 1 and temperature == 0:
         raise ConfigError(
             f"{key}.repeats: at temperature 0 a judge says the same again: set judge.temperature = 1 {task}"

@@ -78,7 +78,7 @@ def lane_settings(table: ModelTable) -> LaneSettings:
     )
 
 
-def model_of(table: ModelTable, *, lane: str, temperature: float | None) -> Model:
+def model_of(table: ModelTable, *, lane: str = "", temperature: float | None = BASE_TEMPERATURE) -> Model:
     """How requests to a model are made; `temperature` is used where the table says nothing.
 
     What the model's facts add (fixed parameters, no temperature) is part of the request, and so of its cache key.

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.cache import MARK, KeyedRequests, KeyPattern, request_key
-from metaspo.engine.config.models import Model
+from metaspo.engine.config.models import Model, model_of
+from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
+from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.strategies.demonstrations import demonstrates, without_own
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -40,6 +42,18 @@ class Base:
     judge: Model | None = None
     system_prompt: str = ""
     leaves_own_out: bool = True
+
+    @classmethod
+    def of(cls, config: RunConfig, gateway: Gateway, lanes: LaneNames, account: Account | None = None) -> "Base":
+        """As a run of this config asks them."""
+        return cls(
+            gateway=gateway,
+            model=model_of(config.base, lane=lanes.base),
+            roles=config.roles,
+            account=account,
+            judge=config.judge and model_of(config.judge, lane=lanes.judge),
+            system_prompt=config.system_prompt,
+        )
 
     def pair_for(self, example: Example, pair: PromptPair) -> PromptPair:
         """A pair as it is asked for an example."""

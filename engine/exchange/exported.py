@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from metaspo.backends import Message
-from metaspo.engine.config.models import BASE_TEMPERATURE, model_of
+from metaspo.engine.config.models import model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.errors import ConfigError
 from metaspo.engine.evaluation.answers import TaskAnswers
@@ -154,7 +154,7 @@ def _server(config: RunConfig) -> dict[str, str]:
 
 def _sampling(config: RunConfig, task: TaskSpec) -> dict[str, Any]:
     """Of the task's requests: `temperature`, `top_p`, `max_tokens`, `stop`, `response_format`, those that are sent."""
-    sampling = model_of(config.base, lane="", temperature=BASE_TEMPERATURE).sampling
+    sampling = model_of(config.base).sampling
     said = {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_tokens")}
     said["max_tokens"] = task.max_tokens or sampling.max_tokens
     said |= {"stop": list(sampling.stop), "response_format": task.response_format}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaspo.cache import PASSWORD, MemoryStore, Store, folder_of, open_store
-from metaspo.engine.config.models import BASE_TEMPERATURE, Model, model_of
 from metaspo.engine.config.schema import RunConfig
 from metaspo.engine.environment import environment_with_dotenv
 from metaspo.engine.evaluation.answers import TaskAnswers, Wanted
@@ -18,6 +17,7 @@ from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runs.directory import RunDirectory
 from metaspo.engine.runs.reopened import reopen
 from metaspo.engine.runs.stored import read_result, tests_of
+from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.tasks import Task
 from metaspo.scheduling import Gateway
 
@@ -85,11 +85,10 @@ async def run_answers(run: RunDirectory, *, task: str = "", split: Split | None 
     again = reopen(run, task=task)
     config, finished = again.config, again.finished
     split = split or ("test" if finished else "train")
-    model = model_of(config.base, lane="", temperature=BASE_TEMPERATURE)
     store = _store_of(config, again.folder)
     try:
         async with Gateway((), store=store) as gateway:  # without a lane: it can call nobody
-            reader = _Reader(gateway, model, config)
+            reader = _Reader(Base.of(config, gateway, LaneNames()))
             having = [each for each in again.tasks if (each.train if split == "train" else each.test)]
             answered = [await reader.task_answers(each, again.pairs(each), split=split) for each in having]
     finally:
@@ -115,9 +114,7 @@ def _regraded(tests: Sequence[TestScore], told: Sequence[TestScore]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    gateway: Gateway
-    model: Model
-    config: RunConfig
+    base: Base
 
     async def task_answers(
         self, task: Task, pairs: Mapping[Stage, PromptPair], *, split: Split
@@ -129,20 +126,11 @@ class _Reader:
 
     async def _outcomes(self, task: Task, pair: PromptPair, split: Split) -> Sequence[Outcome | None]:
         examples = task.train if split == "train" else task.test
-        config = self.config
-        judge = model_of(config.judge, lane="", temperature=BASE_TEMPERATURE) if config.judge else None
-        base = Base(
-            gateway=self.gateway,
-            model=self.model,
-            roles=config.roles,
-            judge=judge,
-            system_prompt=config.system_prompt,
-        )
-        answers = dict(await asking_of(base, pair, task, examples).recall())
+        answers = dict(await asking_of(self.base, pair, task, examples).recall())
         if missing := [row for row in range(len(examples)) if row not in answers]:  # or of older rules
-            whole = replace(base, leaves_own_out=False)
+            whole = replace(self.base, leaves_own_out=False)
             answers |= await asking_of(whole, pair, task, examples).recall(missing)
-        outcomes = await outcomes_of(base, task, examples, answers, priority=None)
+        outcomes = await outcomes_of(self.base, task, examples, answers, priority=None)
         return [outcomes.get(row) for row in range(len(examples))]
 
     def _test(self, task: Task, pair: PromptPair, outcomes: Sequence[Outcome | None], stage: Stage) -> TestScore:
@@ -154,7 +142,7 @@ class _Reader:
             outcomes=whole,
             score=score_of_answered(whole, metric=task.metric),
             weight=task.weight,
-            prices=self.model.prices,
+            prices=self.base.model.prices,
         )
         return TestScore.of(card, role=task.role, metric=task.metric.name, stage=stage)
 

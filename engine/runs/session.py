@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 
 from metaspo.engine.config.calls import inner_proposer, outer_proposer
-from metaspo.engine.config.models import BASE_TEMPERATURE, OPTIMIZER_TEMPERATURE, model_of
+from metaspo.engine.config.models import OPTIMIZER_TEMPERATURE, model_of
 from metaspo.engine.config.token_counter import open_counter
 from metaspo.engine.journal.events import Spent
 from metaspo.engine.journal.journal import FileJournal, Journal, MemoryJournal
@@ -159,11 +159,7 @@ def make_context(
     if purse is None:
         before = earlier or Spent()
         purse = Purse(config.budget.caps, spent=before.of_budget, unanswered=unanswered(before))
-    optimizer = (
-        model_of(config.optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE)
-        if config.optimizer
-        else None
-    )
+    optimizer, judge = config.optimizer, config.judge
     clock = asyncio.get_running_loop().time  # lanes announce from callbacks, where anyio knows no event loop
     started = clock()
 
@@ -176,9 +172,9 @@ def make_context(
         tasks=prepared.tasks,
         inner=inner_proposer(config.inner),
         outer=outer_proposer(config.outer),
-        base=model_of(config.base, lane=names.base, temperature=BASE_TEMPERATURE),
-        optimizer=optimizer,
-        judge=model_of(config.judge, lane=names.judge, temperature=BASE_TEMPERATURE) if config.judge else None,
+        base=model_of(config.base, lane=names.base),
+        optimizer=optimizer and model_of(optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE),
+        judge=judge and model_of(judge, lane=names.judge),
         gateway=gateway,
         account=Account(name, announce=announce, purse=purse, remembers=True),
         journal=journal,
