@@ -51,7 +51,7 @@ class Base:
             model=model_of(config.base, lane=lanes.base),
             roles=config.roles,
             account=account,
-            judge=config.judge and model_of(config.judge, lane=lanes.judge),
+            judge=model_of(config.judge, lane=lanes.judge) if config.judge else None,
             system_prompt=config.system_prompt,
         )
 
