@@ -52,10 +52,19 @@ def test_every_kind_of_answer_has_a_row() -> None:
     assert set(ANSWER_KINDS) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+def test_every_link_to_a_file_or_a_heading_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
+    to = [((page.parent / file if file else page), heading) for file, heading in links]
+    assert [path.name for path, _ in to if not path.exists()] == []
+    assert [(path.name, heading) for path, heading in to if heading and heading not in anchors(path)] == []
 
 
 def test_the_map_names_every_room_of_the_engine_in_its_order() -> None:
