@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from metaspo.backends import Message
+from metaspo.engine.addresses import join
 from metaspo.engine.strategies.base import Ask, Malformed, NoProposal, OuterContext, OuterStrategy
 
 T = TypeVar("T")
+NUMBERED = "pass="
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +43,25 @@ class InPasses:
 
         Raises `NoProposal` where the first brings none.
         """
-        prompt = await self.strategy.propose(context)
-        for number in range(2, self.passes + 1) if context.is_first else ():
-            again = replace(context, system_prompt=prompt, ask=_numbered(context.ask, number))
+        passes = range(1, self.passes + 1) if context.is_first else (1,)
+        prompt = context.system_prompt
+        for number in passes:
+            again = replace(context, system_prompt=prompt, ask=_of_pass(context.ask, number))
             try:
-                prompt = context.usable(await self.strategy.propose(again))
+                proposed = await self.strategy.propose(again)
+                prompt = proposed if number == 1 else context.usable(proposed)
             except (NoProposal, Malformed):
+                if number == 1:
+                    raise
                 break
         return prompt
 
 
-def _numbered(ask: Ask, number: int) -> Ask:
-    """The same calls at addresses of their own."""
+def _of_pass(ask: Ask, number: int) -> Ask:
+    """The same calls, those of a further pass at addresses of their own, whatever a strategy calls its steps."""
 
-    async def numbered(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-        return await ask(f"{step}{number}", messages, parse)
+    async def asked(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
+        plain = number == 1 and not step.startswith(NUMBERED)
+        return await ask(step if plain else join(f"{NUMBERED}{number}", step), messages, parse)
 
-    return numbered
+    return asked
