@@ -3,6 +3,7 @@
     python tools/demo_gain.py --seeds 1 2 3             # make demo
     python tools/demo_gain.py small --seeds 1 2 3       # make demo ARGS=--small
     python tools/demo_gain.py starter --seeds 1 2 3     # metaspo init, and its run
+    python tools/demo_gain.py small --seeds 1 2 3 --write small  # files for `metaspo compare`
 
 Runs it for each seed (what is in the cache is not asked again) and prints the scores on the unseen target tasks,
 before and after, with 95% intervals.
@@ -10,6 +11,8 @@ before and after, with 95% intervals.
 
 import argparse
 import asyncio
+import shutil
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
@@ -19,6 +22,7 @@ from typing import Any
 import metaspo
 from metaspo.engine import Prepared
 from metaspo.engine.config.load import with_overrides
+from metaspo.engine.config.toml import as_toml
 from metaspo.engine.demo import DEMO_FOLDER, demo_config
 from metaspo.engine.statistics import Interval, SplitGrades, compare
 
@@ -33,7 +37,11 @@ def main() -> None:
     parser.add_argument("which", nargs="?", choices=("demo", "small", "starter"), default="demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="only write the config, and a comparison with it")
     given = parser.parse_args()
+    if given.write:
+        write_comparison(given.write, small=given.which == "small", seeds=given.seeds)
+        return
     asyncio.run(measure(given.which, given.seeds, given.model))
 
 
@@ -56,6 +64,19 @@ async def measure(which: str, seeds: list[int], model: str) -> None:
     print(_means("**all**", chain.from_iterable(before.values()), chain.from_iterable(after.values())))
     for seed, prompt in prompts.items():
         print(f"\nSeed {seed}:\n\n```\n{prompt}\n```")
+
+
+def write_comparison(folder: Path, *, small: bool, seeds: list[int]) -> None:
+    """The demo's config, and fixed prompts beside what it finds, as files."""
+    config = demo_config(small=small)
+    for task in config["tasks"]:
+        task |= {split: str(DEMO_FOLDER / task[split]) for split in ("train", "test") if split in task}
+    grid = tomllib.loads((DEMO_FOLDER / "compare.toml").read_text(encoding="utf-8")) | {"seeds": seeds}
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(DEMO_FOLDER / "person.txt", folder)
+    for name, table in (("demo", config), ("compare", grid)):
+        lines = [f"{key} = {as_toml(value)}\n" for key, value in table.items()]
+        (folder / f"{name}.toml").write_text("".join(lines), encoding="utf-8")
 
 
 def _prepared(which: str, overrides: dict[str, Any]) -> Prepared:
