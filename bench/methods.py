@@ -44,6 +44,11 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "entangled, no noise": {"distraction": 0.0, "entangled": True, "noise": False},
     "distraction, no noise": {"distraction": 0.02, "noise": False},
 }
+APART: Mapping[str, Mapping[str, Any]] = {
+    "apart": {"distraction": 0.0, "shared": False},
+    "apart, distraction": {"distraction": 0.02, "shared": False},
+}
+"""Worlds in which no two tasks have a skill in common: a system prompt brings nothing to unseen tasks, or harm."""
 REFERENCE = "metaspo+"
 WRITERS: Mapping[str, Mapping[str, float]] = {
     "plain": {},
@@ -109,7 +114,7 @@ def measure_methods(
     cells = list(product(calls, chosen, names))
     asked = [
         Job(
-            world=World(seed, **WORLDS[kind], leaning=leant),
+            world=World(seed, **{**WORLDS, **APART}[kind], leaning=leant),
             calls=count,
             changes=METHODS[name](count) if name in METHODS else peers[name],
             writer=writer,
@@ -279,6 +284,7 @@ METHODS: Mapping[str, Any] = {
     "metaspo+": _plus,
     "metaspo+, one rewriting": _one_pass,
     "metaspo+, informed": _informed,
+    "default": lambda _: {"inner": {"candidates": 0}, "outer": {"candidates": 0}},
     "metaspo, the paper's shape": lambda calls: {"train_calls": calls},
     "metaspo, short rounds": _short,
     "outer loop only": lambda calls: {"train_calls": calls, "inner": {"candidates": 0}},

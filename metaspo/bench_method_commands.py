@@ -61,6 +61,7 @@ def methods(
     tenth: Annotated[
         bool, typer.Option("--tenth", help="Only the paper's defaults to their end, and metaspo+ on a tenth of them.")
     ] = False,
+    apart: Annotated[bool, typer.Option("--apart", help="Only in worlds whose tasks have no skill in common.")] = False,
     json: Json = False,
 ) -> None:
     """What each method finds for how many calls, in worlds in which it is known what a prompt is worth.
@@ -68,10 +69,10 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
-    from metaspo.bench.methods import CALLS, METHODS
+    from metaspo.bench.methods import APART, CALLS, METHODS, WORLDS
 
     with exit_on_user_error():
-        if tenth and (calls or method or peers_python or writer != "plain"):
+        if tenth and (calls or method or peers_python or apart or writer != "plain"):
             raise ConfigError("--tenth is of two methods and their own calls: leave out --calls, --method and more")
         peers = _peers(peers_python, writer)
         names = [*METHODS, *peers]
@@ -84,6 +85,7 @@ def methods(
             seeds=seeds,
             calls=calls or CALLS,
             methods=method or (),
+            worlds=APART if apart else WORLDS,
             first_seed=first_seed,
             jobs=jobs,
             peers=peers,

@@ -47,6 +47,13 @@ def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
     assert told["rows"][0]["source"] == known.rows[0]["source"]
 
 
+def test_apart_a_system_prompt_brings_unseen_tasks_nothing_or_harm() -> None:
+    options = ["--seeds", "2", "--first-seed", "13005", "--calls", "500", "--method", "default", "--apart", "--json"]
+    rows = here("bench", "methods", *options).data["rows"]
+    ahead = {row["world"]: float(row["ahead, unseen"].split()[0]) for row in rows if row["method"] == "default"}
+    assert ahead == {"apart": 0.0, "apart, distraction": -8.0, "all": -4.0}
+
+
 def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
     changes = METHODS["metaspo+, informed"](CALLS)
     found = {
