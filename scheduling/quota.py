@@ -93,13 +93,7 @@ class Quota:
         self._spare = 0.0
         self._charge_varies = charge_varies
         self._set = per_minute
-        self._heard: Heard | None = None
-        self._counted = 0.0  # by the provider, since the charge was set last; beside what we reserved meanwhile
-        self._reserved = 0
-        self._unpressed = 0  # what was reserved while the provider had nearly all left
-        self._fullest = 0  # the most that remained after a call, by the headers: what the provider lets us save up ...
-        self._fullest_amount = 0.0  # ... beside that call
-        self._told: Heard | None = None  # by the call that went last of those that were answered
+        self._forget_headers()
         self._counts_since = -inf
         self._bucket: Bucket | None = None  # None without a minute limit
         self._minute = Window(period=MINUTE)
@@ -264,9 +258,17 @@ class Quota:
             spare = min(spare, ERRORS * self.error + UNEVEN * self.per_minute / MINUTE)
         return spare if self.depth is None else min(spare, max(self.depth - amount, 0.0))
 
+    def _forget_headers(self) -> None:
+        self._heard: Heard | None = None
+        self._told: Heard | None = None  # by the call that went last of those that were answered
+        self._fullest = 0  # the most that remained after a call, by the headers: what the provider lets us save up ...
+        self._fullest_amount = 0.0  # ... beside that call
+        self._forget_counts()
+
     def _forget_counts(self) -> None:
-        self._counted = 0.0
-        self._reserved = self._unpressed = 0
+        self._counted = 0.0  # by the provider, since the charge was set last; beside what we reserved meanwhile
+        self._reserved = 0
+        self._unpressed = 0  # what was reserved while the provider had nearly all left
 
     def _limit_to(self, limit: int, now: float) -> None:
         burst = _burst(limit)
@@ -276,10 +278,7 @@ class Quota:
             self._bucket.change_rate(_pace(limit), now)
             self._bucket.burst = burst
         self.per_minute = limit
-        self._heard = self._told = None
-        self._fullest = 0
-        self._fullest_amount = 0.0
-        self._forget_counts()
+        self._forget_headers()
 
 
 def _burst(per_minute: int) -> float:

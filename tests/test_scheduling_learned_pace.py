@@ -15,7 +15,7 @@ from metaspo.backends import LimitHints, RateLimited, Reply, Request
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
 from metaspo.scheduling.limits import RateLimits
-from metaspo.scheduling.pace import REGAINED, SLOWEST, LearnedPace
+from metaspo.scheduling.pace import IDLE, REGAINED, SLOWEST, LearnedPace
 from metaspo.scheduling.retry import FIRST_WAIT, JITTER
 
 
@@ -206,3 +206,37 @@ def test_a_server_that_took_a_call_a_second_is_not_taken_for_a_faster_one() -> N
     assert pace.wait(6.1) == 0.0
     pace.take(6.1)
     assert pace.wait(6.1) == pytest.approx(1 / 0.9)
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 2])
+def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refusals: int) -> None:
+    """Beyond five seconds; before the first refusal as well as after it."""
+
+    def waits(idle: float) -> list[float]:
+        """Until the next call, in what comes after the pause."""
+        pace, at, found = LearnedPace(), 0.0, []
+
+        def go(seconds: float, *, every: float) -> None:
+            nonlocal at
+            end = at + seconds
+            while at < end:
+                found.append(pace.wait(at))
+                at += found[-1]
+                pace.take(at)
+                at += every
+
+        go(4.0, every=0.125)
+        for _ in range(refusals):
+            pace.refused(at - 0.125, at)
+            at += 1.0
+            go(4.0, every=0.125)
+        at += pace.wait(at) + idle
+        found.clear()
+        go(2.0, every=0.125)
+        pace.refused(at - 0.125, at)
+        at += 1.0
+        go(20.0, every=0.0)
+        return found
+
+    assert waits(IDLE + 1_000.0) == pytest.approx(waits(IDLE), abs=1e-6)
+    assert waits(IDLE) != pytest.approx(waits(0.0), abs=1e-6)

@@ -414,6 +414,23 @@ def test_a_limit_that_is_learned_is_one_at_least_and_no_more_than_was_set() -> N
     assert free.wait(1, 5.0) == pytest.approx(1 / (1 - HEADROOM))
 
 
+def test_of_a_limit_that_is_another_one_it_is_not_known_what_is_saved_up() -> None:
+    """What was left beside a call of the old one, five times as much, presses nobody."""
+    limited = heard(FULL, LESS)
+    limited.learn(5_999, 15.0)
+    again = heard((20.0, 1_000, 100, 100), (21.0, 1_050, 100, 100), (22.0, 1_060, 100, 100), of=limited)
+    assert again.charge == LEARN_DOWN
+
+
+def test_what_was_learned_of_how_calls_count_is_forgotten_where_they_count_otherwise() -> None:
+    """The charge, the header that came last and what was counted before."""
+    limited = heard(FULL, LESS, (12.0, 1_200, 1_000, 100), (12.5, 1_100, 100, 100))
+    assert limited.charge == 1.5
+    limited.count_otherwise(13.0)
+    assert limited.charge == 1.0
+    assert heard((13.5, 1_050, 110, 100), (14.0, 1_080, 20, 100), of=limited).charge == 1.0
+
+
 def test_a_pace_that_was_slowed_for_want_of_knowing_how_tokens_count_is_given_back_as_that_is_learned() -> None:
     """A charge of one and a half makes up for a pace divided by as much; requests are told of nothing."""
     limits = RateLimits(requests_per_minute=6_000, tokens_per_minute=6_000)
