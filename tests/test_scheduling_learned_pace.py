@@ -208,9 +208,10 @@ def test_a_server_that_took_a_call_a_second_is_not_taken_for_a_faster_one() -> N
     assert pace.wait(6.1) == pytest.approx(1 / 0.9)
 
 
+@pytest.mark.parametrize("depth", [1, 60])
 @pytest.mark.parametrize("refusals", [0, 1, 2])
-def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refusals: int) -> None:
-    """Beyond five seconds; before the first refusal as well as after it."""
+def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refusals: int, depth: int) -> None:
+    """Beyond five seconds; before the first refusal as well as after it, of servers that save up much or nothing."""
 
     def waits(idle: float) -> list[float]:
         """Until the next call, in what comes after the pause."""
@@ -225,15 +226,19 @@ def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refus
                 pace.take(at)
                 at += every
 
-        go(4.0, every=0.125)
+        for _ in range(depth):
+            pace.wait(at)
+            pace.take(at)
+        if depth == 1:
+            go(4.0, every=0.125)
         for _ in range(refusals):
-            pace.refused(at - 0.125, at)
+            pace.refused(pace._sent[-1], at)
             at += 1.0
             go(4.0, every=0.125)
         at += pace.wait(at) + idle
         found.clear()
         go(2.0, every=0.125)
-        pace.refused(at - 0.125, at)
+        pace.refused(pace._sent[-1], at)
         at += 1.0
         go(20.0, every=0.0)
         return found
