@@ -68,7 +68,7 @@ def test_what_a_look_that_went_well_changes(was: Health, gauges: dict[str, float
 
 
 @pytest.mark.parametrize("error", ["", "fault", "denied", "gone", "bug"])
-@pytest.mark.parametrize(("was", "now"), permutations(Health, 2))
+@pytest.mark.parametrize(("was", "now"), list(permutations(Health, 2)))
 def test_a_look_tells_nothing_of_an_endpoint_that_has_changed_meanwhile(was: Health, now: Health, error: str) -> None:
     """A call has shown more."""
     rig, endpoint = looked_at(now)
