@@ -193,3 +193,14 @@ def test_a_call_that_was_not_counted_leaves_what_is_learned_of_the_others_exact(
         hints = LimitHints(tokens_limit=LIMIT, tokens_remaining=400, tokens_reset=100 / RATE)  # full at 500 tokens
         limits.hear(hints, counted, now + 1.0)
     assert limits.counting.error() == 0
+
+
+def test_what_was_found_of_one_limit_is_not_believed_of_another_one() -> None:
+    """What is saved up, and how well headers are foretold."""
+    limits, depths = RateLimits(), []
+    for number, limit in enumerate([LIMIT] * 4 + [2 * LIMIT]):
+        call = limits.reserve(50, float(number))
+        hints = LimitHints(tokens_limit=limit, tokens_remaining=450, tokens_reset=50 / (limit / 60))
+        limits.hear(hints, call, number + 0.5)
+        depths.append(limits.counting.depth)
+    assert depths[-2:] == [500.0, None]

@@ -785,3 +785,18 @@ def test_a_question_that_is_being_asked_again_anyway_is_no_witness() -> None:
         rig.happen(what, at)
     assert rig.happen("fail 2 fault", 4) == "2 Unavailable"
     assert rig.happen("answer 1", 5) == "1 answered"
+
+
+def test_a_request_that_waits_for_funds_goes_once_another_one_is_to_pay() -> None:
+    """As whoever was to pay, and cannot yet, leaves it."""
+    rig, poor = Rig(TWO), Account("poor", Budget(calls=1))
+    rig.ask(1, 0, account=poor)
+    assert rig.pump(0) == "send 1"
+    rig.ask(2, 0, account=poor)
+    assert rig.pump(0) == ""
+    rig.ask(2, 0, account=Account("rich"))
+    woken = rig.woken
+    rig.leave(2, 1)
+    assert rig.woken > woken
+    assert rig.pump(1) == "send 2"
+    assert rig.land(2, 2).name == "rich"

@@ -3,11 +3,15 @@
 from itertools import permutations
 from math import inf
 
+import anyio
 import pytest
+from scheduling_world import Server, now
 from test_scheduling_lane_state import ERRORS, Rig
 
+from metaspo.backends import TransientError
 from metaspo.scheduling import ConcurrencyChanged, LaneSettings
 from metaspo.scheduling.endpoints import FIRST_REST, LOAD_PERIOD, Endpoint, Health
+from metaspo.scheduling.open_lane import PROBE_LIMIT, _look
 
 NOW = 7.0
 BUG = ZeroDivisionError("a mistake in the backend")
@@ -91,3 +95,19 @@ def test_what_gauges_change_is_told() -> None:
     assert isinstance(change, ConcurrencyChanged)
     assert (change.before, change.after, change.at) == (8, rig.state.statistics(NOW).concurrency, NOW)
     assert change.after < change.before
+
+
+class Silent(Server):
+    """Takes a probe, and never answers it."""
+
+    async def probe(self) -> None:
+        await anyio.sleep_forever()
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("health", [Health.DOWN, Health.TRIAL])
+async def test_a_probe_that_is_not_answered_has_failed(health: Health) -> None:
+    """After ten seconds, in words that name the server."""
+    with pytest.raises(TransientError, match="silent did not answer a probe"):
+        await _look(Endpoint(Silent("silent")), health)
+    assert now() == PROBE_LIMIT

@@ -17,7 +17,7 @@ from metaspo.backends import (
     TransientError,
     Unreachable,
 )
-from metaspo.scheduling import LaneSettings
+from metaspo.scheduling import ConcurrencyChanged, Event, LaneSettings, LimitsLearned
 from metaspo.scheduling.concurrency import FIRST
 from metaspo.scheduling.retry import decide
 from metaspo.scheduling.throttle import SCOUTS, Throttle
@@ -171,3 +171,15 @@ def test_where_tokens_cost_money_and_no_limits_are_known_a_few_calls_go_ahead(
     assert throttle.concurrency == first
     throttle.answered(throttle.limits.reserve(1, 0.0), answer("x"), 1.0, taken=1.0)
     assert throttle.concurrency == settings.concurrency
+
+
+def test_what_a_failure_changes_is_told() -> None:
+    """The calls that may be out, and limits that its headers told; with what holds the lane."""
+    events = list[Event]()
+    throttle = Throttle(LaneSettings(concurrency="auto"), endpoints=1, lane="lane", emit=events.append)
+    failed(throttle, Overloaded("full", hints=LimitHints(requests_limit=600)))
+    (learned,) = [event for event in events if isinstance(event, LimitsLearned)]
+    (changed,) = [event for event in events if isinstance(event, ConcurrencyChanged)]
+    assert (learned.requests_per_minute, learned.tokens_per_minute) == (600, None)
+    assert (changed.before, changed.after) == (FIRST, throttle.concurrency)
+    assert throttle.concurrency < FIRST
