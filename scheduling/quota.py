@@ -93,6 +93,10 @@ class Quota:
         self._spare = 0.0
         self._charge_varies = charge_varies
         self._set = per_minute
+        self._heard: Heard | None
+        self._told: Heard | None  # by the call that went last of those that were answered
+        self._fullest: int  # the most that remained after a call, by the headers: what we may save up ...
+        self._fullest_amount: float  # ... beside that call
         self._forget_headers()
         self._counts_since = -inf
         self._bucket: Bucket | None = None  # None without a minute limit
@@ -259,10 +263,9 @@ class Quota:
         return spare if self.depth is None else min(spare, max(self.depth - amount, 0.0))
 
     def _forget_headers(self) -> None:
-        self._heard: Heard | None = None
-        self._told: Heard | None = None  # by the call that went last of those that were answered
-        self._fullest = 0  # the most that remained after a call, by the headers: what the provider lets us save up ...
-        self._fullest_amount = 0.0  # ... beside that call
+        self._heard = self._told = None
+        self._fullest = 0
+        self._fullest_amount = 0.0
         self._forget_counts()
 
     def _forget_counts(self) -> None:

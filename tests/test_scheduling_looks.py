@@ -8,7 +8,7 @@ import pytest
 from scheduling_world import Server, now
 from test_scheduling_lane_state import ERRORS, Rig
 
-from metaspo.backends import TransientError
+from metaspo.backends import ServerInfo, TransientError
 from metaspo.scheduling import ConcurrencyChanged, LaneSettings
 from metaspo.scheduling.endpoints import FIRST_REST, LOAD_PERIOD, Endpoint, Health
 from metaspo.scheduling.open_lane import PROBE_LIMIT, _look
@@ -100,8 +100,9 @@ def test_what_gauges_change_is_told() -> None:
 class Silent(Server):
     """Takes a probe, and never answers it."""
 
-    async def probe(self) -> None:
+    async def probe(self) -> ServerInfo:
         await anyio.sleep_forever()
+        raise AssertionError("for ever")
 
 
 @pytest.mark.virtual
