@@ -42,7 +42,7 @@ class Ledger:
                 return
             self._shared = _shared_with(path)
             if self._shared is None:
-                path.unlink(missing_ok=True)
+                path.unlink()
                 return
         HEAD.pack_into(self._shared, 0, 0, boot, session)
 
@@ -60,7 +60,7 @@ class Ledger:
             self._shared.close()
             self._shared = None
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            self._path.unlink()
 
 
 def left_by(path: Path, *, session: int) -> Spent | None:
