@@ -62,6 +62,8 @@ def test_a_point_is_the_mean_by_weight_with_all_that_was_spent() -> None:
     assert points(*both, weights={"a": 3.0}) == [("init", 0.625, 2)]
     assert points(*both, Score(address="init/task=b", task="b", score=0.1)) == [("init", 0.75, 2)]
     assert points(*both, Score(address="init/task=c", task="c", score=None)) == [("init", 0.75, 2)]
+    late = [*both, outer(0), *first(c=0.9)]
+    assert points(*late) == [("init", 0.8, 4), ("iter=1/outer", 0.75, 3)]
 
 
 def test_first_prompts_of_which_not_all_are_scored_are_no_point() -> None:
@@ -93,6 +95,11 @@ def test_inner_loops_are_one_point_at_their_end_or_as_the_outer_loop_selects() -
         ([node(1, "a", None), node(1, "a", 0.9)], 1, 0.7),
         ([node(1, "a", 0.7), Score(address="iter=1/outer/kept/task=a", task="a", score=0.9)], 1, 0.7),
         ([node(1, "a", 0.9), Score(address="iter=1/outer/kept/task=a", task="a", score=0.7)], 1, 0.7),
+        (
+            [node(1, "a", 0.1), *(Score(address="iter=1/outer/kept/task=a", task="a", score=n) for n in (0.9, 0.7))],
+            1,
+            0.7,
+        ),
         ([node(1, "a", 0.7), Score(address="iter=1/outer/kept/task=a", task="a", score=None)], 1, 0.6),
         ([], 1, 0.25),
     ],
