@@ -114,6 +114,11 @@ FIRST = "but 50.0% on guard 'g', whose floor is 75.0%"
             f"selected, {FIRST}.",
         ),
         (
+            [below(1, 0.3), select(0, 0.0), below(2, 0.6), select(0, 0.5)],
+            f"{REFUSED}; 2 of them might have been selected without: {at(1)} scored 30.0%, where 0.0% was selected, "
+            f"{FIRST}.",
+        ),
+        (
             [below(1, 0.6, whole=False), below(2, 0.4), select(0, 0.5)],
             f"{REFUSED}; 1 of them might have been selected without: {at(1)} could have come to 60.0% at most, where "
             "50.0% was selected, but 50.0% at most on guard 'g', whose floor is 75.0%.",
