@@ -235,7 +235,7 @@ def test_messages_are_asked_as_the_roles_of_the_run_have_them() -> None:
             return await asking.ask([0], NOW)
 
         place = Place()
-        place.asking(program(one), first, **changes)
+        place.asking(program(one), first, PAIR, **changes)
         return [(message.role, message.content) for message in place.backend.calls[0].messages]
 
     both = [Message("system", "s"), {"role": "user", "content": "u 1"}]

@@ -20,8 +20,8 @@ def tried(*events: Event) -> SystemSearch:
     return trials.search
 
 
-def select(chosen: int, score: float | None, **more: int) -> Select:
-    return Select(address="iter=1/outer", system="s", chosen=chosen, score=score, **more)
+def select(chosen: int, score: float | None, unshared: int | None = None) -> Select:
+    return Select(address="iter=1/outer", system="s", chosen=chosen, score=score, unshared=unshared)
 
 
 def below(candidate: int, worth: float, *, reach: float = 0.5, whole: bool = True, guard: str = "g") -> Event:
