@@ -141,6 +141,12 @@ def test_a_mean_and_its_parts_are_what_they_are_defined_as(
         assert found.alike == (by_hand.answered > 0.9)
     thin = crossed([(row, Values(values_of(row.grades).each, 2.5)) for row in rows])
     assert thin.examples == pytest.approx(found.examples / 2.5)
+    last = {row.task: place for place, row in enumerate(rows)}
+    mixed = [2.5 if last[row.task] == place else 1.0 for place, row in enumerate(rows)]
+    of_the_thinnest = crossed(
+        [(row, Values(values_of(row.grades).each, n)) for row, n in zip(rows, mixed, strict=True)]
+    )
+    assert of_the_thinnest.examples == pytest.approx(thin.examples)
 
 
 @settings(max_examples=60)
