@@ -95,7 +95,7 @@ def measure_replay(*, size: Size = PAPER, turns: int = TURNS) -> Report:
     asked = sum(request.model == BASE for request in run.requests)
     notes = (
         f"{asked:,} evaluations and {count - asked:,} optimizer calls, replayed without a call and to the same result.",
-        "The aim is a ratio of at most 2.5. Ratios are taken turn by turn, against the bare loop just before.",
+        "The aim is a ratio of at most 1.5. Ratios are taken turn by turn, against the bare loop just before.",
     )
     return Report(scenario="replay", title="Replay of a finished run", rows=rows, notes=notes)
 
