@@ -58,7 +58,7 @@ def measure_overhead(
             rows.append(_row(name.replace("metaspo", "metaspo, cached"), again, bare))
     notes = [
         f"{calls:,} calls of 1.2 KB each, {AT_ONCE} in flight; ratios are taken turn by turn.",
-        "metaspo: key, cache miss, single flight, queue, limits, HTTP, store on disk. The aims are 1.2, and less than 1 on uvloop.",
+        "metaspo: key, cache miss, single flight, queue, limits, HTTP, store on disk. Aims: 1.2, on uvloop below 1.",
     ]
     return Report(scenario="overhead", title="CPU per call", rows=rows, notes=notes)
 
