@@ -136,6 +136,8 @@ def check_restart(promises: Promises, runs: Runs, first: Ended) -> None:
     starts = len(set(PID.findall(runs.log(cache="interrupted"))))
     again_up = ended.status == 0 and starts == 2
     promises.hold("it is started again, and the run goes on", held=again_up, seen=f"{starts} starts, {ended.errors}")
+    attempts = runs.attempts(cache="interrupted")
+    promises.hold("what was out is sent again once", held=set(attempts) == {1}, seen=f"attempts {attempts}")
     promises.hold("every example gets an answer", held=ended.failed == 0, seen=f"{ended.failed} failed")
     kept = again.calls == 0 and again.result == ended.result
     promises.hold("and every answer is kept", held=kept, seen=f"{again.calls} calls when it was run again")

@@ -133,6 +133,12 @@ class Runs:
                 return int(json.loads(live.read_text())["settled"])
         return 0
 
+    def attempts(self, *, cache: str) -> list[int]:
+        """Of calls that failed and were sent again, each time: how many times before it had failed."""
+        lines = [line for path in self._folder.glob(f"{cache}-runs/*/journal.jsonl") for line in path.open()]
+        events = [json.loads(line) for line in lines if '"Retried"' in line]
+        return [event["attempt"] for event in events if event.get("what") == "Retried"]
+
     def log(self, *, cache: str) -> str:
         """What vLLM said in the runs of a cache."""
         return "".join(log.read_text(errors="replace") for log in self._folder.glob(f"{cache}-runs/*/vllm-*.log"))
