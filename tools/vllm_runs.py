@@ -134,7 +134,7 @@ class Runs:
         return 0
 
     def attempts(self, *, cache: str) -> list[int]:
-        """Of calls that failed and were sent again, each time: how many times before it had failed."""
+        """Of calls that failed and were sent again: which attempt of each had failed."""
         lines = [line for path in self._folder.glob(f"{cache}-runs/*/journal.jsonl") for line in path.open()]
         events = [json.loads(line) for line in lines if '"Retried"' in line]
         return [event["attempt"] for event in events if event.get("what") == "Retried"]
