@@ -160,7 +160,7 @@ def test_a_tenth_is_a_tenth_of_what_the_defaults_asked() -> None:
     ours, paper = compare(World(7))
     assert 8_000 < paper.base < 20_000
     assert 0.8 * paper.base / 10 < ours.base <= paper.base / 10
-    rows = measure_tenth(seeds=2, first_seed=7, worlds=["added up"]).rows
+    rows = measure_tenth(seeds=1, first_seed=7, worlds=["added up"]).rows
     assert [(row["world"], row["method"]) for row in rows] == [
         (world, name) for world in ("added up", "all") for name in ("metaspo+", "metaspo, the paper's defaults")
     ]
