@@ -1,8 +1,8 @@
 """The demo: short plain-text tasks written for metaspo, and the configs of the run over them.
 
 The texts are our own, one line each, no two alike; every task has 24 or 36 train and 48 test examples with the labels
-in equal shares. `demo.toml` is the run of `make demo`, `demo_config(small=True)` a tenth of it. The label sets are of
-different kinds and sizes, so no preferred label serves several tasks:
+in equal shares. `demo.toml` is the run of `make demo`, `demo_config(small=True)` a small part of it. The label sets are
+of different kinds and sizes, so no preferred label serves several tasks:
 
     source  intent         what a customer writes about (refund, delivery, login)
             invitations    will they come (yes, no)
