@@ -427,7 +427,7 @@ class Oracle:
         passes = self.config.outer.first_passes
         if system in (self.config.system_prompt, *self.config.system_prompts):
             for number in range(2, passes + 1):
-                again = None if prompt is None else self.system_from(kept, prompt, address, rng, f"pass={number}/")
+                again = None if prompt is None else self.system_from(kept, prompt, address, rng, str(number))
                 if again is None:
                     break
                 prompt = again
@@ -445,12 +445,12 @@ class Oracle:
         rng.shuffle(blocks)
         slots = {"system_prompt": system, "failures": "\n\n".join(blocks)}
         asked = ending_with(self.told_of(None), meta_messages("system", "analyze", slots))
-        analysis = self.ask(f"{address}/{part}analyze", asked, read_analysis)
+        analysis = self.ask(f"{address}/analyze{part}", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
         rewrite = meta_messages("system", "generate", slots)
-        return self.write(f"{address}/{part}generate", rewrite, read_system_prompt, None)
+        return self.write(f"{address}/generate{part}", rewrite, read_system_prompt, None)
 
     def told_of(self, task: Task | None) -> str:
         """What whoever writes a user prompt of a task, or a system prompt, has to keep to."""

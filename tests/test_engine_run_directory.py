@@ -189,7 +189,6 @@ def test_what_could_not_be_begun_under_an_old_name_has_none() -> None:
         ({"outer": {"strategy": "informed"}}, "d2caee92"),
         ({"inner": {"strategy": "informed"}}, "317bc16b"),
         ({"outer": {"under": "induced"}}, "6ce53029"),
-        ({"outer": {"first_passes": 2}}, "f51eef32"),
     ],
 )
 def test_no_run_goes_on_under_other_rules_than_it_began_with(changes: dict[str, Any], begun: str) -> None:

@@ -14,7 +14,7 @@ from metaspo.engine.addresses import join
 from metaspo.engine.strategies.base import Ask, Malformed, NoProposal, OuterContext, OuterStrategy
 
 T = TypeVar("T")
-NUMBERED = "pass="
+ABOVE = "pass="
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +43,29 @@ class InPasses:
 
         Raises `NoProposal` where the first brings none.
         """
-        passes = range(1, self.passes + 1) if context.is_first else (1,)
-        prompt = context.system_prompt
-        for number in passes:
+        if not context.is_first:
+            return await self.strategy.propose(context)
+        prompt = await self.strategy.propose(replace(context, ask=_of_pass(context.ask, 1)))
+        for number in range(2, self.passes + 1):
             again = replace(context, system_prompt=prompt, ask=_of_pass(context.ask, number))
             try:
-                proposed = await self.strategy.propose(again)
-                prompt = proposed if number == 1 else context.usable(proposed)
+                prompt = context.usable(await self.strategy.propose(again))
             except (NoProposal, Malformed):
-                if number == 1:
-                    raise
                 break
         return prompt
 
 
 def _of_pass(ask: Ask, number: int) -> Ask:
-    """The same calls, those of a further pass at addresses of their own, whatever a strategy calls its steps."""
+    """The same calls at addresses that those of no other pass have, whatever a strategy calls its steps.
+
+    A further pass's number follows the step's name; each pass's stands above one that could be taken for numbered.
+    """
 
     async def asked(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
-        plain = number == 1 and not step.startswith(NUMBERED)
-        return await ask(step if plain else join(f"{NUMBERED}{number}", step), messages, parse)
+        if step[-1:].isdigit() or step.startswith(ABOVE):
+            step = join(f"{ABOVE}{number}", step)
+        elif number > 1:
+            step = f"{step}{number}"
+        return await ask(step, messages, parse)
 
     return asked
