@@ -190,6 +190,7 @@ FENCED = (
     "Be exact.\n```",
     "```text\nUse this form:\n```json\n{}\n```\nNothing else.\n```",
     "```\n{question}\n```",
+    "```\nBe exact.\n```\n\n{question}\n\nAnswer with one of: yes, no.",
 )
 QUOTING = (
     f"For example: {ASKED} is a question.",

@@ -51,6 +51,7 @@ ANNOUNCED = late_pattern(
     re.IGNORECASE,
 )
 _APOSTROPHES = str.maketrans("’‘ʼ", "'''")
+_PLACES = late_pattern(r"(?:\s*\{\w+\})+\s*")
 _FENCE = late_pattern(r" {0,3}(?:`{3,}|~{3,})(?P<info>[^`]*)")
 
 
@@ -80,19 +81,25 @@ def _refuses(prompt: str) -> bool:
 
 
 def _is_fenced(text: str) -> bool:
-    """Whether one fence stands around all of it, or one at an end is opened or closed alone."""
+    """Whether one fence stands around all of it, or one at an end is opened or closed alone.
+
+    All of it is what stands above a line that is places for data: those may have been put below what was written.
+    """
     lines = text.strip().splitlines()
     if len(lines) <= 1:
         return text.strip().startswith("```") and text.strip().endswith("```")
-    depth, outside = 0, False
+    depth, outside, last = 0, False, lines[0]
     for line in lines:
+        if not depth and _PLACES.fullmatch(line):
+            break
         if not (fence := _FENCE.fullmatch(line)):
             outside |= depth == 0 and bool(line.strip())
         elif depth and not fence["info"].strip():
             depth -= 1
         else:
             depth += 1
-    at_an_end = any(_FENCE.fullmatch(line) for line in (lines[0], lines[-1]))
+        last = line if line.strip() else last
+    at_an_end = any(_FENCE.fullmatch(line) for line in (lines[0], last))
     return at_an_end and (depth > 0 or not outside)
 
 
