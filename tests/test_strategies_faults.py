@@ -1,5 +1,7 @@
 """What is a fault of a proposed prompt, and what strong optimizer models write every day that is none."""
 
+import time
+
 import pytest
 
 from metaspo.engine.strategies.faults import fault_in
@@ -45,6 +47,12 @@ PEOPLE = (
     "Here is a headline: {question}\nDoes it belong under money, sport or weather?",
     "Here is the prompt that a user sent: {question}\nIs it safe? Answer yes or no.",
     "I do not have much time. {question} One word, please.",
+    "I cannot provide you with more context than this: {question}",
+    "I don't see any error in this sentence. {question} Is there one?",
+    "I can't do this sum: {question}",
+    "This violates which rule? {question}",
+    "Here is a revised version of a text, and the first one. {question} Which is better?",
+    "Here is the updated version: {question}\nIs it spam?",
 )
 # Mathematics.
 MATHEMATICS = (
@@ -79,6 +87,10 @@ FORMS = (
     "If nothing is found, return an empty object {} or an empty list [].",
     "Write 'Sentiment: {positive|negative}'. {question}",
     "Give your confidence as {0-100} after the answer.",
+    "Reply in the form {subject} {verb} {object}.",
+    "Mark entities as [PERSON], [ORGANIZATION] or [LANGUAGE].",
+    "Choose <area>, <audience> or <product>: {question}",
+    "Output a JSON object with the keys {name, role}.",
 )
 # Tags, headings, markdown, links.
 MARKED = (
@@ -88,6 +100,8 @@ MARKED = (
     "You will find the material between the <input> and </input> tags; answer from it alone.",
     "Put your work into <reasoning> and your answer into <answer> tags.",
     "Read what is in the `<question>` element, then answer.",
+    'Say "unknown" if the <context> has no answer.',
+    "Given an <input> and a <question>, answer with one word.",
     "[Task]\nSay which it is.",
     "[Role] You sort messages.\n[Task]: choose one label.\n[Format]: the label alone.",
     "# Role\nYou sort messages.\n\n## Task\n- Read it.\n- **Choose** one label.\n\n### Output\nThe label alone.",
@@ -105,6 +119,7 @@ CODE = (
     "What does it print?\n```python\n{question}\n```",
     '```text\n{question}\n```\nReply as in:\n```json\n{"language": "…"}\n```',
     'Use f-strings such as `f"{text}"`, never `%s`. {question}',
+    "Translate templates such as vector<text> and List<Input>. {question}",
     "Set `$PATH` and `${HOME}` as they are; answer with the command alone. {question}",
     "Mind shell variables such as $HOME and $USER. {question}",
     "Return a function `def solve(input): ...` and nothing else. {question}",
@@ -153,6 +168,8 @@ ANNOUNCED = (
     "Here is the revised system prompt:\n\nYou are a careful annotator.",
     "Here's an improved version of the prompt: Answer with the label alone. {question}",
     "Sure! Here is the new user prompt:\n{question}\nOne word.",
+    "Here is an improved version:\n\nYou are a careful annotator.",
+    "Here is a better version of your system prompt, with two rules more:\nBe exact. Be brief.",
     "I apologize for the confusion. Here is the corrected prompt: answer with one word.",
 )
 UNFILLED = {
@@ -220,6 +237,29 @@ def test_a_template_that_was_not_filled_in_is_no_prompt(prompt: str, place: str)
     assert fault_in(prompt, examples=EXAMPLES) == f"the prompt has places that are not filled in: {place}"
     assert not fault_in(prompt, examples=EXAMPLES, parent=f"It has {place} already.")
     assert not fault_in(prompt, examples=(*EXAMPLES, Example(f"What does {place} stand for?", ("it",))))
+
+
+def test_what_prompts_beside_it_have_is_no_place_that_is_left_open() -> None:
+    assert "[passage]" in fault_in("Answer from [passage] alone.", examples=EXAMPLES)
+    beside = ["Be exact.", "[passage]\n{question}"]
+    assert not fault_in("Answer from [passage] alone.", examples=EXAMPLES, beside=beside)
+
+
+# What a model in a loop writes until its answer is cut off.
+LOOPS = (
+    *("as an AI ", "As an AI language model, as an AI ", "as an ai sorry ", "I'm sorry ", "unfortunately, but that "),
+    *("`", "~", "$", "{", "\n", " ", "\\[", "\\(", "```\n", "````\n```\n", "$$ x", "`x\n"),
+    *("[a]", "<a>", "<task>\n", "<task> ", "[task] ", "{a} or ", "[x] text <y> {z} $w "),
+)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(("head", "tail"), [("", ""), ("<task>", ""), ("```", "\nx"), ("", "`")])
+def test_what_a_model_in_a_loop_writes_is_gone_through_once(loop: str, head: str, tail: str) -> None:
+    begun = time.process_time()
+    for size in (600, 20_000):  # what takes all combinations of the former, and each with each of the latter
+        fault_in(f"{head}{loop * (size // len(loop))}{tail}", examples=EXAMPLES)
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize("prompt", FENCED)

@@ -32,41 +32,47 @@ _DOING = (
     r"|have (?:enough|sufficient|access)\b|see any\b|feel comfortable)"
 )
 REFUSAL = late_pattern(
-    rf"\W*(?:(?:{_SORRY}|{_AS_AI})[\s,.;:!–—-]*(?:but |that )?)*"
+    rf"\W*(?:(?:{_SORRY}|{_AS_AI})[\s,.;:!–—-]*(?:but |that )?){{0,4}}"
     rf"(?:{_CANNOT} {_DOING}|i (?:must|have to) (?:respectfully )?(?:decline|refuse)\b"
     r"|(?:that|this)(?:'s| is)? (?:request )?(?:not something (?:that )?i (?:can|am able)|violates|goes against))"
     rf"|\W*{_SORRY}\W*\Z",
     re.IGNORECASE,
 )
-ELSEWHERE = late_pattern(  # refusals in other languages, where there is no place for a question
+ELSEWHERE = late_pattern(  # in other languages
     r"\W*(?:(?:es )?tut mir (?:sehr )?leid|leider|lo siento|(?:je suis )?désolée?|malheureusement|mi dispiace"
     r"|sinto muito|desculpe|lamento|извините|к сожалению|很?抱歉|对不起|申し訳)[^.!?。\n]{0,60}?"
     r"(?:kann ich|ich kann|no puedo|ne peux pas|non posso|não posso|не могу|无法|不能|できません|できかねます)",
     re.IGNORECASE,
 )
 _BETTER = r"(?:new|revised|improved|updated|rewritten|optimi[sz]ed|refined|corrected|better)"
+_ITSELF = r"(?:instructions|prompt|template)\b"
 ANNOUNCED = late_pattern(
     rf"\W*(?:{_SORRY}[^.!\n]{{0,80}}[.!]\s*|(?:sure|certainly|of course|okay|absolutely)[,.!]\s*)?here(?:'s| is) "
-    rf"(?:the|a|an|your|my) (?:\w+ ){{0,2}}?{_BETTER} (?:\w+ ){{0,2}}?(?:prompt|template|version)\b",
+    rf"(?:the|a|an|your|my) (?:\w+ ){{0,2}}?{_BETTER} (?:\w+ ){{0,2}}?"
+    rf"(?:(?:version of (?:my|that|the|this|your) (?:\w+ ){{0,2}}?)?{_ITSELF}|version(?!:?\s*\W?{{question}})(?=[:\n]))"
+    r"[^.:?!\n{]{0,60}[:\n]",
     re.IGNORECASE,
 )
 _APOSTROPHES = str.maketrans("’‘ʼ", "'''")
 _PLACES = late_pattern(r"(?:\s*\{\w+\})+\s*")
-_FENCE = late_pattern(r" {0,3}(?:`{3,}|~{3,})(?P<info>[^`]*)")
+_FENCE = late_pattern(r" {0,3}(?:`{3,}+|~{3,}+)(?P<info>[^`]*)")
 
 
-def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", words: int = WORDS) -> str:
+def fault_in(
+    prompt: str, *, examples: Sequence[Example], parent: str = "", beside: Sequence[str] = (), words: int = WORDS
+) -> str:
     """Why a prompt is no proposal, though it can be read; "" if it is one.
 
     What stands in the prompt that it was made from, or in several questions alike, is no place left open and no quote;
-    nor is a fence one where that prompt has it around all of it, too.
+    nor is a fence one where that prompt has it around all of it, too. Nor is a place one that a prompt `beside` has,
+    the user prompts of a system prompt for example.
     """
     if _refuses(prompt) and not _refuses(parent):
         return "the prompt is a refusal"
     if ANNOUNCED.match(prompt.translate(_APOSTROPHES)):
         return "the prompt begins with words about itself"
-    known = "\n".join((parent, *(example.question for example in examples)))
-    if left := next((place for place in open_places(prompt) if place not in known), ""):
+    known = "\n".join((parent, *beside, *(example.question for example in examples)))
+    if left := next((place for place in dict.fromkeys(open_places(prompt)) if place not in known), ""):
         return f"the prompt has places that are not filled in: {left}"
     if _is_fenced(prompt) and not _is_fenced(parent):
         return "the prompt stands in a fence"
@@ -76,8 +82,9 @@ def fault_in(prompt: str, *, examples: Sequence[Example], parent: str = "", word
 
 
 def _refuses(prompt: str) -> bool:
+    """Not where the question has a place: a person may ask so."""
     said = prompt.translate(_APOSTROPHES)
-    return bool(REFUSAL.match(said) or (PLACEHOLDER not in said and ELSEWHERE.match(said)))
+    return PLACEHOLDER not in said and bool(REFUSAL.match(said) or ELSEWHERE.match(said))
 
 
 def _is_fenced(text: str) -> bool:

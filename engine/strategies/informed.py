@@ -95,15 +95,16 @@ class _Informed:
         rewrite = _messages(texts, level, "generate", {**slots, "findings": findings, "rules": rules})
         parent = context.system_prompt if level == "system" else tasks[0].user_prompt
         examples = [train_example for task in tasks for train_example in task.train]
-        read = _telling(texts, level, self._reader(context, level, examples, parent))
+        beside = [context.system_prompt, *(task.user_prompt for task in tasks)]
+        read = _telling(texts, level, self._reader(context, level, examples, parent, beside))
         return await context.ask("generate", rewrite, read)
 
     def _reader(
-        self, context: CandidateContext, level: Level, examples: Sequence[Example], parent: str
+        self, context: CandidateContext, level: Level, examples: Sequence[Example], parent: str, beside: Sequence[str]
     ) -> Callable[[str], str]:
         def read(answer: str) -> str:
             prompt = read_prompt(answer, "new_prompt", level=level)
-            if fault := fault_in(prompt, words=self.words, examples=examples, parent=parent):
+            if fault := fault_in(prompt, words=self.words, examples=examples, parent=parent, beside=beside):
                 raise Malformed(fault)
             return context.usable(prompt)
 
