@@ -32,8 +32,9 @@ KEY_VERSION = 1
 KEY = late_pattern("[0-9a-f]{64}")
 """What every key looks like."""
 
-MARK = "\ue000text\ue000"
-"""Stands for the text in a request that a `KeyPattern` is made of: JSON writes it as it is."""
+MARK = "\ue000text\ue001"
+"""Stands for the text in a request that a `KeyPattern` is made of: JSON writes it as it is. It does not end as it
+begins: else what stands before it could be taken for a part of it."""
 
 REMEMBERED = 2_000
 """Characters of the longest JSON text that is remembered with its canonical form: an image is not."""

@@ -38,6 +38,8 @@ examples = st.builds(
     extra=st.sampled_from(["", '{"a": "text"}', f'{{"a": "{MARK}"}}']),
 )
 @example(system="s", user="{question}\ude00", split=[Example("\ud83d", ())], roles="separate", extra="")
+@example(system="s", user=f"{MARK[:-1]}{{question}}", split=[Example("2", ())], roles="separate", extra="")
+@example(system="s", user=f"{{question}}{MARK[1:]}", split=[Example("2", ())], roles="separate", extra="")
 @example(system="s", user=SHOWN, split=[Example("2", ()), Example("3", ())], roles="merged", extra="")
 def test_questions_have_the_keys_of_their_requests(
     system: str, user: str, split: list[Example], roles: Roles, extra: str
