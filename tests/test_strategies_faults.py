@@ -168,6 +168,7 @@ ANNOUNCED = (
     "Here is the revised system prompt:\n\nYou are a careful annotator.",
     "Here's an improved version of the prompt: Answer with the label alone. {question}",
     "Sure! Here is the new user prompt:\n{question}\nOne word.",
+    "Here is your revised prompt.\n\nBe exact.",
     "Here is an improved version:\n\nYou are a careful annotator.",
     "Here is a better version of your system prompt, with two rules more:\nBe exact. Be brief.",
     "I apologize for the confusion. Here is the corrected prompt: answer with one word.",
@@ -237,6 +238,11 @@ def test_a_template_that_was_not_filled_in_is_no_prompt(prompt: str, place: str)
     assert fault_in(prompt, examples=EXAMPLES) == f"the prompt has places that are not filled in: {place}"
     assert not fault_in(prompt, examples=EXAMPLES, parent=f"It has {place} already.")
     assert not fault_in(prompt, examples=(*EXAMPLES, Example(f"What does {place} stand for?", ("it",))))
+
+
+def test_a_place_beside_the_questions_is_no_label_in_a_row() -> None:
+    assert "{{context}}" in fault_in("Use {{context}}, {{question}}.", examples=EXAMPLES)
+    assert "{context}" in fault_in("Use {context}, {question}.", examples=EXAMPLES)
 
 
 def test_what_prompts_beside_it_have_is_no_place_that_is_left_open() -> None:

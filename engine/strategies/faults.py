@@ -50,7 +50,7 @@ ANNOUNCED = late_pattern(
     rf"\W*(?:{_SORRY}[^.!\n]{{0,80}}[.!]\s*|(?:sure|certainly|of course|okay|absolutely)[,.!]\s*)?here(?:'s| is) "
     rf"(?:the|a|an|your|my) (?:\w+ ){{0,2}}?{_BETTER} (?:\w+ ){{0,2}}?"
     rf"(?:(?:version of (?:my|that|the|this|your) (?:\w+ ){{0,2}}?)?{_ITSELF}|version(?!:?\s*\W?{{question}})(?=[:\n]))"
-    r"[^.:?!\n{]{0,60}[:\n]",
+    r"[^.:?!\n{]{0,60}(?:[:\n]|\.\s*\n)",
     re.IGNORECASE,
 )
 _APOSTROPHES = str.maketrans("’‘ʼ", "'''")

@@ -84,10 +84,7 @@ def open_places(prompt: str) -> Iterator[str]:
 def _in_row(before: re.Match[str] | None, place: re.Match[str], after: re.Match[str] | None, text: str) -> bool:
     """Whether nothing but a comma or the like stands between it and another one, which is not the question's."""
     return any(
-        left
-        and right
-        and PLACEHOLDER not in (left[0], right[0])
-        and _BETWEEN.fullmatch(text, left.end(), right.start())
+        left and right and PLACEHOLDER not in left[0] + right[0] and _BETWEEN.fullmatch(text, left.end(), right.start())
         for left, right in ((before, place), (place, after))
     )
 
