@@ -309,20 +309,21 @@ class Gateway:
     def _join(self, key: str, request: Request, lane: LaneState, waiter: Waiter, priority: Priority) -> Flight:
         """Wait for the flight of this request, or start it."""
         flight = self._flights.get(key)
+        if flight is None:
+            self._require_open()
+        if (pool := waiter.account.purse.pool) is not None:  # also of who joins, and is to pay if the others leave
+            if self._sharer is None:
+                raise StoreError(f"The budget shares its caps in the group {pool.group!r}: {NOT_SHARED}.")
+            self._sharer.adopt(waiter.account.purse, pool)
         if flight is not None:
             if not _count_joined(waiter.account, lane.name, key):
                 flight.joined += (waiter.account,)
             flight.home.join(flight, waiter, priority)
             return flight
-        self._require_open()
         if (stopped := lane.verdicts.of(request.model)) is not None:
             raise stopped
         if waiter.account.exhausted is not None:
             raise waiter.account.exhausted
-        if (pool := waiter.account.purse.pool) is not None:
-            if self._sharer is None:
-                raise StoreError(f"The budget shares its caps in the group {pool.group!r}: {NOT_SHARED}.")
-            self._sharer.adopt(waiter.account.purse, pool)
         waiter.account.asked_before(key)
         flight = Flight(key, request, waiter, home=lane, priority=priority)
         self._flights.add(flight)

@@ -131,7 +131,7 @@ class Pool:
             self.may_grow = False
 
     def lost(self) -> None:
-        """Nobody knows whether what was asked for was set aside; it is asked for anew."""
+        """What was asked for, or was to be, is not on its way any more: who needs it asks for it anew."""
         self._short = False
 
     def exhaustion(self, at_most: Amounts) -> BudgetExhausted:

@@ -83,6 +83,8 @@ class Sharer:
             raise
         finally:
             self._task = None
+            for pool in self._purses:  # also those that were not asked for yet: it wakes nobody that they are short
+                pool.lost()
 
     async def _serve(self, lane: LaneState, allowance: Allowance) -> None:
         wanted = allowance.asked(_now())
@@ -110,12 +112,7 @@ class Sharer:
         )
         if asked is None:
             return
-        try:
-            got = await self._sharing.set_aside(asked)
-        except BaseException:
-            pool.lost()
-            raise
-        pool.told(asked, got, _now(), out=purse.out > 0)
+        pool.told(asked, await self._sharing.set_aside(asked), _now(), out=purse.out > 0)
         while (waiting := purse.parked.first()) is not None and waiting.fund(_now()):
             pass
         if waiting is not None and not pool.may_grow:

@@ -211,3 +211,35 @@ async def test_after_trouble_with_a_shared_cap_it_is_asked_anew() -> None:
         book.trouble = None
         async with asyncio.timeout(10.0):
             assert (await gateway.complete(ask(2), lane="api", account=account)).text == "question 2"
+
+
+@pytest.mark.virtual
+async def test_trouble_with_one_shared_cap_leaves_nobody_waiting_for_another() -> None:
+    """Whose share had not been asked for yet is told of the trouble, and whoever comes later asks for it anew."""
+    book = Book(takes=0.1)
+    async with Gateway([Lane("api", [Server()])], store=Shared(book)) as gateway:
+        runs = [Account(group, Budget(calls=400, group=group)) for group in ("november", "december")]
+        book.trouble = StoreError("It is gone.")
+        asking = (gateway.complete(ask(n), lane="api", account=run) for n, run in enumerate(runs))
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert [str(error) for error in told] == ["It is gone."] * 2
+        book.trouble = None
+        async with asyncio.timeout(10.0):
+            assert (await gateway.complete(ask(2), lane="api", account=runs[1])).text == "question 2"
+
+
+@pytest.mark.virtual
+async def test_who_joins_a_call_and_is_left_to_pay_for_it_gets_its_share_of_a_cap() -> None:
+    server = Server()
+    async with Gateway([Lane("api", [server], LaneSettings(concurrency=1))], store=Shared(Book(takes=0.1))) as gateway:
+        first, joining = Account("first"), Account("joining", Budget(calls=400, group="november"))
+        busy = asyncio.create_task(gateway.complete(ask(0), lane="api", account=first))
+        leaving = asyncio.create_task(gateway.complete(ask(1), lane="api", account=first))
+        await asyncio.sleep(0.1)
+        left = asyncio.create_task(gateway.complete(ask(1), lane="api", account=joining))
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        async with asyncio.timeout(10.0):
+            assert (await left).text == "question 1"
+        await busy
+    assert (joining.purse.spent.calls, len(server.calls)) == (1, 2)
