@@ -6,6 +6,7 @@ once more, and that decides about all who are in doubt. Synchronous, told the ti
 
 from collections.abc import Callable
 from contextvars import Context
+from itertools import count
 
 from metaspo.backends import Completion, Request
 from metaspo.cache import request_key
@@ -16,7 +17,7 @@ from metaspo.scheduling.flight import Flight, Home
 from metaspo.scheduling.queue import PriorityQueue, Ticket
 from metaspo.scheduling.surroundings import Surroundings
 
-FIRST_PLACE = Ticket((), -2)  # in the lane's queue: before whatever else is asked
+LAST_NUMBER = -2  # of the places of proofs in the lane's queue: before whatever else is asked
 
 
 class Doubt:
@@ -26,7 +27,7 @@ class Doubt:
         suspects: flights without attempts left, the server being in doubt.
     """
 
-    __slots__ = ("_emit", "_flights", "_home", "_proof", "_wake", "_witnesses", "suspects")
+    __slots__ = ("_emit", "_flights", "_home", "_numbers", "_proof", "_wake", "_witnesses", "suspects")
 
     def __init__(self, home: Home, around: Surroundings) -> None:
         self._home = home
@@ -35,6 +36,7 @@ class Doubt:
         self._wake = around.wake
         self._witnesses: dict[str, Request] = {}  # by model: what was answered last, now or in an earlier session
         self._proof: Flight | None = None  # asks a witness once more
+        self._numbers = count(LAST_NUMBER, -1)  # one that proves nothing any more may be on its way still
         self.suspects: PriorityQueue[Flight] = PriorityQueue()
 
     def __repr__(self) -> str:
@@ -69,7 +71,7 @@ class Doubt:
             return False
         self._proof = Flight(key, witness, _Proof(flight.payer, self._failed), home=self._home, priority=())
         self._flights.add(self._proof)
-        self._proof.ticket = FIRST_PLACE
+        self._proof.ticket = Ticket((), next(self._numbers))
         self._emit(events.Doubted(lane=self._home.name, at=now, key=key))
         self._home.resume(self._proof, now)
         return True
@@ -86,15 +88,18 @@ class Doubt:
                     alone.append(suspect)
         return alone
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, proof: Flight, error: BaseException) -> None:
         """Cases: the server does not answer, or everything ends: whoever has no attempts left is told the same; it was
-        the witness, its model or its payer, and says nothing of others: see `ask_anew`."""
-        proof, self._proof = self._proof, None
+        the witness, its model or its payer, and says nothing of others: see `ask_anew`; it was to prove something no
+        more."""
+        if not self.is_proof(proof):
+            return
+        self._proof = None
         if isinstance(error, RunStopped) and not isinstance(error, BudgetExhausted | LaneStopped):
             for suspect in self._clear():
                 self._flights.fail(suspect, error)
             return
-        if proof is not None and not isinstance(error, BudgetExhausted):
+        if not isinstance(error, BudgetExhausted):
             self._witnesses.pop(proof.request.model, None)
         self._wake()
 
@@ -110,7 +115,7 @@ class Doubt:
 class _Proof:
     """Waits for the answer of a request that is asked again to see whether the server answers at all."""
 
-    def __init__(self, account: Account, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, account: Account, failed: Callable[[Flight, BaseException], None]) -> None:
         self.account = account
         self.context: Context | None = None
         self._failed = failed
@@ -124,7 +129,7 @@ class _Proof:
 
     def fail(self, flight: Flight, error: BaseException) -> None:
         """It does not, or could not be asked."""
-        self._failed(error)
+        self._failed(flight, error)
 
 
 def given_up(flight: Flight) -> GivenUp:

@@ -787,6 +787,21 @@ def test_a_question_that_is_being_asked_again_anyway_is_no_witness() -> None:
     assert rig.happen("answer 1", 5) == "1 answered"
 
 
+@pytest.mark.parametrize(
+    ("end", "told"), [("fail 1 rejected", ""), ("answer 1", "4 GivenUp"), ("answer 3", "4 GivenUp")]
+)
+def test_a_witness_that_has_nothing_to_prove_any_more_stands_in_no_other_ones_way(end: str, told: str) -> None:
+    """It was settled before its turn came, and the next doubt has a witness of its own: that goes first."""
+    rig = Rig(LaneSettings(concurrency=8, attempts=1))
+    for at, what in [(0, "ask 1"), (1, "answer 1"), (2, "ask 2"), (3, "ask 3"), (5, "ask 4")]:
+        rig.happen(what, at)
+    for what in ("fail 2 half", "answer 3", "fail 4 half"):  # at one moment: nobody looks after the lane yet
+        rig.hear(what, 5)
+    assert rig.pump(5) == "2 GivenUp, 3 answered, send 3, send 1"
+    assert rig.happen(end, 6) == told
+    assert told or rig.happen("answer 3", 7) == "4 GivenUp"
+
+
 def test_a_request_that_waits_for_funds_goes_once_another_one_is_to_pay() -> None:
     """As whoever was to pay, and cannot yet, leaves it."""
     rig, poor = Rig(TWO), Account("poor", Budget(calls=1))
