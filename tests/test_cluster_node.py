@@ -21,6 +21,7 @@ from metaspo.engine import ConfigError, RunDirectory, prepare
 from metaspo.engine.cluster import Outcome, Part, check_parts, part_of, seen_by_all, unpack
 from metaspo.engine.cluster.node import run_part
 from metaspo.engine.cluster.parts import copy_project
+from metaspo.engine.cluster.ray_cluster import check_reached
 from metaspo.engine.journal.journal import StoredJournal
 from metaspo.engine.journal.view import RunView
 from metaspo.scheduling import RunStopped
@@ -215,6 +216,17 @@ def test_a_server_of_another_kind_is_told_at_once(project: Path, scheme: str, sa
     assert ended.code == 2
     (error,) = ended.errors
     assert error == f"--on {address}: {who} answers there, and no head of a Ray cluster: name that one's address"
+
+
+@pytest.mark.parametrize("told", ["1", "true", "True"])
+def test_a_head_that_encrypts_is_not_greeted(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """It would hang up, and be taken for another program; told as Ray reads it."""
+    monkeypatch.setenv("RAY_USE_TLS", told)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_reached(f"127.0.0.1:{server.getsockname()[1]}")
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1_000) == b""
 
 
 def test_the_mark_of_a_shared_folder_is_there_while_it_is_looked_for(tmp_path: Path) -> None:

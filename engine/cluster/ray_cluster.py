@@ -22,6 +22,7 @@ CLIENT = "ray://"
 ANSWERS = 10.0  # seconds that a head has for it; Ray itself would try for half a minute, or for two
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # of HTTP/2, which Ray speaks; and settings
 KIND, SETTINGS = 3, 4  # where a frame says of which kind it is, and that of the first one which a server sends
+TLS = ("1", "true")  # by which Ray is told to encrypt, and then says nothing to who does not
 LOOK = 1.0  # seconds between two looks for Ctrl-C
 STOPPED = 3  # exit status of what may go on, as of the command line
 Told = Callable[[Part, Outcome], None]
@@ -61,7 +62,7 @@ def check_reached(address: str) -> None:
         raise ConfigError(f"--on {address!r}: a cluster is ray://HOST:10001, HOST:6379, or auto on one of its nodes")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS) as connection:
-            first = b"" if os.environ.get("RAY_USE_TLS") == "1" else _greeted(connection)
+            first = b"" if os.environ.get("RAY_USE_TLS", "").lower() in TLS else _greeted(connection)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(f"--on {address}: the cluster cannot be reached: {why.lower()}: is it running?") from None
