@@ -351,6 +351,9 @@ async def test_a_server_without_the_path_rejects_the_request_alone() -> None:
     assert type(error) is RequestRejected
     assert "/v1/embeddings" in str(error)
     assert "question of mine" not in str(error)
+    assert "The server says" not in str(error)
+    error, _, _ = await ask_raw("embeddings", response(404, {"error": {"message": "no such page"}}))
+    assert str(error).endswith("(status 404). The server says: no such page")
 
 
 @pytest.mark.parametrize(

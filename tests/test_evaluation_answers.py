@@ -1,5 +1,7 @@
 """Answers side by side: how each was read, what became of it, and which labels were taken for which."""
 
+from dataclasses import replace
+
 import pytest
 from world import make_task
 
@@ -16,7 +18,9 @@ from metaspo.engine.evaluation.answers import (
     outcome_data,
     read_as,
 )
-from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, require_answers
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.tasks import TaskError
 from metaspo.engine.tasks.base import Example
 
 TASK = make_task("a", train=3, test=6)  # of the test examples the even ones are "yes"
@@ -168,3 +172,14 @@ def test_the_plain_data_of_an_answer_say_no_more_than_there_is() -> None:
 def test_what_is_expected_leaves_out_what_says_nothing() -> None:
     assert expected_of(Example("q", ("a", "", "b"))) == "a or b"
     assert expected_of(Example("q", ("",))) == ""
+
+
+def test_a_program_that_raises_on_every_example_stops_a_run_with_what_it_raised() -> None:
+    """On one alone it does not."""
+    raised, where = "the program failed: KeyError: x", TASK.train[0].where
+    broken = Outcome(example=TASK.train[0], status=Status.MALFORMED, grade=0.0, broken=True, feedback=raised)
+    card = Scorecard(task="a", pair=PromptPair("", "{question}"), outcomes=(broken, broken), score=0.0)
+    with pytest.raises(TaskError) as stopped:
+        require_answers([card])
+    assert str(stopped.value) == f"task 'a': on every train example {raised} ({where})"
+    require_answers([replace(card, outcomes=(broken, replace(broken, broken=False)))])

@@ -470,3 +470,15 @@ def test_whatever_becomes_of_two_calls_each_is_booked_once_within_the_cap_and_ev
 
 def _key(number: int) -> str:
     return request_key(ask(number))
+
+
+def test_what_comes_as_a_call_is_found_to_hang_has_the_slot_that_was_free_for_another_try() -> None:
+    rig = rig_that_knows(concurrency=2)
+    rig.ask(1, AT)
+    assert rig.pump(AT) == "send 1"
+    at = AT + limit()
+    assert rig.pump(at - 2 * LOOK_AT_FEW) == ""
+    rig.state.tick(at)
+    rig.ask(2, at)
+    assert rig.pump(at) == "send 2"
+    assert rig.happen("answer 2", at + 1) == "2 answered, send 1"

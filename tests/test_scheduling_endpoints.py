@@ -42,7 +42,9 @@ from metaspo.scheduling.endpoints import (
     LOAD_BOUND,
     LOAD_PERIOD,
     LONGEST_REST,
+    MOST_FAIL,
     PREFIXES_KEPT,
+    RECENT,
     Endpoint,
     Endpoints,
     Health,
@@ -581,3 +583,17 @@ def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() 
     assert endpoints.hear_load(a, {"running": 1.0, "preemptions": 10.0}) == (4.0, 0.0, 2.0)
     assert endpoints.hear_load(a, {"preemptions": 3.0}) == (3.0, 0.0, 0.0)
     assert endpoints.hear_load(a, {"preemptions": 4.0}) == (3.0, 0.0, 1.0)
+
+
+def test_requests_that_failed_again_are_among_the_latest_though_they_were_met_before() -> None:
+    """So many have failed that it is not one of them alone that does."""
+    endpoint, failing = Endpoint(Server()), [f"failing {number}" for number in range(int(MOST_FAIL * (RECENT + 1)))]
+    for key in failing:
+        endpoint.faulted(key)
+    for number in range(RECENT - len(failing)):
+        endpoint.succeed(f"first {number}", 1.0)
+    for key in failing:
+        endpoint.faulted(key)
+    for number in range(len(failing)):
+        endpoint.succeed(f"then {number}", 2.0)
+    assert not endpoint.works_without("another", failing_since=0.0)

@@ -177,3 +177,12 @@ def test_who_was_refused_and_stands_in_no_line_yet_is_asked_for_again_and_holds_
     end = pool.ask(NONE, out=False, waiting=False, now=0.0, lease=LEASE, last=True)
     assert end is not None
     assert not end.holds
+
+
+def test_a_new_purse_asks_for_nothing_until_something_is_wanted() -> None:
+    pool = Pool("g", CAPS)
+    assert pool.ask(NONE, out=True, waiting=False, now=0.0, lease=LEASE) is None
+    assert not pool.covers(Amounts(1, 0, 0.0))
+    asked = pool.ask(NONE, out=True, waiting=False, now=0.0, lease=LEASE)
+    assert asked is not None
+    assert asked.least.calls == 1
