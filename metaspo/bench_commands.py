@@ -208,7 +208,9 @@ def requests(
             "ten minutes and 7 GB in the folder for temporary files.",
         ),
     ] = None,
-    turns: Annotated[int, typer.Option(metavar="N", min=1, help="With --stored: measurements of each cache.")] = 5,
+    turns: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With --stored: measurements of each cache, else 5.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Whether the gateway's own time per fresh request and memory stay flat: 10,000 and 100,000 requests through one.
@@ -217,9 +219,15 @@ def requests(
     minute.
     """
     from metaspo.bench.requests import FULL, REQUESTS
+    from metaspo.bench.stored import TURNS
 
+    with exit_on_user_error():
+        if full and stored:
+            raise ConfigError("--full begins with empty caches, --stored does not: give one of both")
+        if turns and not stored:
+            raise ConfigError("--turns needs --stored, how many answers a cache holds already")
     if stored:
-        show(bench.measure_stored(stored, turns=turns), json=json)
+        show(bench.measure_stored(stored, turns=turns or TURNS), json=json)
         return
     show(bench.measure_requests(FULL if full else REQUESTS), json=json)
 

@@ -279,6 +279,15 @@ def test_live_asks_no_more_than_it_may_and_says_what_it_found(tmp_path: Path) ->
     assert any("Recommended: concurrency" in note for note in ended.data["notes"])
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["--full", "--stored", "9"], "give one of both"), (["--turns", "2"], "--turns needs --stored")],
+)
+def test_requests_says_what_does_not_go_together(options: list[str], told: str) -> None:
+    ended = here("bench", "requests", *options)
+    assert (ended.code, told in ended.err) == (2, True)
+
+
 def test_live_says_plainly_that_there_is_no_server() -> None:
     ended = here("bench", "live", "http://127.0.0.1:9/v1", "--model", "m")
     assert ended.code == 3
