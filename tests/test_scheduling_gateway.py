@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -26,6 +28,7 @@ from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import Entry, MemoryStore, StoreError, request_key
 from metaspo.scheduling import (
     Account,
+    CallRecord,
     Event,
     Gateway,
     GivenUp,
@@ -1033,3 +1036,67 @@ async def test_an_answer_says_how_it_was_come_by_how_long_it_waited_and_what_it_
     assert [answer.waited for answer in answers] == pytest.approx([2.0, 2.0, 0.0])
     assert {answer.dollars for answer in answers} == {PROMPT_TOKENS + ANSWER_TOKENS / 10}
     assert {(answer.key, answer.completion.text) for answer in answers} == {(request_key(ask(1)), "question 1")}
+
+
+class FallingStore(FarStore):
+    """Is asked twice."""
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        found = await super().get_many(keys)
+        if len(self.asked) > 1:
+            raise StoreError("the disk is gone")
+        return found
+
+
+@pytest.mark.virtual
+async def test_a_batch_that_fails_for_two_reasons_tells_of_the_one_and_logs_no_other() -> None:
+    """The lane stops while the store is asked for the rest, which fails then: the loop would log as an error what
+    nobody has read."""
+    unread: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unread.append(about["message"]))
+    store, server = FallingStore(), Server(latency=0.5)
+
+    def deny(request: Request) -> None:
+        raise AccessDenied("no")
+
+    server.plan = deny
+    async with gateway_over(server, store=store) as gateway:
+        with pytest.raises(StoreError, match="the disk is gone"):
+            await gateway.complete_many([ask(number) for number in range(2 * CHUNK)], lane="lane")
+        assert gateway.statistics().waiting == 0
+    gc.collect()
+    assert unread == []
+
+
+ASKER: ContextVar[str] = ContextVar("ASKER", default="nobody")
+
+
+@pytest.mark.virtual
+async def test_who_is_told_of_a_call_is_told_in_the_context_of_who_asked() -> None:
+    """One by one or in a batch, who asks first and who joins, and of what was in the store: so that spans and
+    variables of the one are never taken for those of the other."""
+    told: list[tuple[str, str]] = []
+
+    def tell(record: CallRecord) -> None:
+        told.append((ASKER.get(), record.status))
+
+    gateway = Gateway([Lane("lane", [Server()])], store=MemoryStore(), on_call=tell)
+
+    async def one(name: str) -> None:
+        ASKER.set(name)
+        await gateway.complete(ask(1), lane="lane")
+
+    async def batch(name: str) -> None:
+        ASKER.set(name)
+        await gateway.complete_many([ask(2)], lane="lane")
+
+    async with gateway:
+        await asyncio.gather(one("first"), one("second"), batch("third"), batch("fourth"))
+        await one("fifth")
+    assert sorted(told) == [
+        ("fifth", "hit"),
+        ("first", "miss"),
+        ("fourth", "joined"),
+        ("second", "joined"),
+        ("third", "miss"),
+    ]
