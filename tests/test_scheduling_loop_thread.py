@@ -1,11 +1,15 @@
 """An event loop in a thread of its own: who is interrupted, and what cannot be begun any more."""
 
+import ctypes
+import os
 import threading
+import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
 
-from metaspo.scheduling import CallFailed
+from metaspo.scheduling import CallFailed, client_end
 from metaspo.scheduling.client_end import close_at_exit
 from metaspo.scheduling.loop_thread import LoopThread, wait_for
 
@@ -27,8 +31,47 @@ def test_who_is_interrupted_as_he_waits_has_the_work_ended() -> None:
 class Open:
     """Something to be closed."""
 
+    def __init__(self, did: list[str]) -> None:
+        self._did = did
+
     def close(self) -> None:
         """It has nothing open."""
+        self._did.append("closed")
+
+
+class Watched(LoopThread):
+    """Says who waits for its end."""
+
+    def __init__(self, did: list[str]) -> None:
+        super().__init__("ends at once")
+        self._did = did
+
+    def join(self) -> None:
+        """As any."""
+        self._did.append("waited for")
+
+
+@pytest.mark.parametrize(
+    ("dropped", "forked", "does"),
+    [(False, False, ["closed"]), (True, False, ["waited for"]), (True, True, [])],
+    ids=["open", "dropped and closing still", "of the parent"],
+)
+def test_as_the_interpreter_ends_what_is_open_is_closed_and_what_is_closing_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, dropped: bool, forked: bool, does: list[str]
+) -> None:
+    """Else answers that are paid for and not yet kept would be lost. In a fork there is no such thread."""
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr(threading, "_register_atexit", at_exit.append)
+    did: list[str] = []
+    thread, client = Watched(did), Open(did)
+    close_at_exit(client, thread)
+    if dropped:
+        del client
+    if forked:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+    at_exit.pop()()
+    assert did == does
+    thread.stop()
 
 
 def test_a_client_that_is_made_as_the_interpreter_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,5 +81,17 @@ def test_a_client_that_is_made_as_the_interpreter_ends_is_refused(monkeypatch: p
     monkeypatch.setattr(threading, "_register_atexit", too_late)
     thread = LoopThread("ends at once")
     with pytest.raises(CallFailed, match="the interpreter is ending"):
-        close_at_exit(Open(), thread)
+        close_at_exit(Open([]), thread)
     thread.stop()
+
+
+def test_what_is_open_in_the_parent_is_never_freed_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections are the parent's to close."""
+    opened: weakref.WeakSet[Open] = weakref.WeakSet()
+    monkeypatch.setattr(client_end, "_open", opened)
+    client = Open([])
+    opened.add(client)
+    client_end._leave_to_parent()
+    del client
+    assert len(opened) == 1
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(opened.pop()))
