@@ -224,3 +224,13 @@ def test_a_raw_request_of_which_nothing_is_said_counts_by_its_own_text(extra: st
     assert estimate_usage(raw, ANSWER).prompt_tokens == math.ceil(len(extra) / 4)
     if "total_tokens" not in said:
         assert read_usage(said, request=raw, answer=ANSWER).prompt_tokens >= math.ceil(len(extra) / 4)
+
+
+@pytest.mark.parametrize(("chars", "usage"), [(128, (1, 1)), (129, (33, 33))], ids=["possible", "impossible"])
+@pytest.mark.parametrize("messages", [1, 2])
+def test_a_token_may_be_of_128_characters_and_of_no_more(chars: int, usage: tuple[int, int], messages: int) -> None:
+    """Of all messages together, and of an answer."""
+    texts = ("a" * chars,) if messages == 1 else ("a" * 28, "a" * (chars - 28))
+    request = Request(model="m", messages=tuple(Message("user", text) for text in texts))
+    said = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    assert read_usage(said, request=request, answer="a" * chars) == Usage(*usage)
