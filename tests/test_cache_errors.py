@@ -380,6 +380,22 @@ async def test_database_taken_away(folder: Path) -> None:
     assert await stored(folder, 1) == 1
 
 
+async def test_another_database_put_in_its_place(folder: Path) -> None:
+    """As of a restored backup: nothing is written to a file that nobody finds any more, nor to one never opened."""
+    await fill(folder, count=1)
+    async with DiskStore(folder) as store:
+        await store.put(make_key(1), make_entry())
+        move(folder, folder.with_name("elsewhere"))
+        await fill(folder, count=1)
+        with pytest.raises(StoreError, match="is not the file that was opened") as trouble:
+            await store.put(make_key(2), make_entry())
+        assert_one_sentence(str(trouble.value), folder)
+        move(folder, folder.with_name("another"))
+        move(folder.with_name("elsewhere"), folder)
+    assert await stored(folder.with_name("another"), 3) == 1
+    assert await stored(folder, 3) == 3
+
+
 def move(source: Path, target: Path) -> None:
     """Rename a folder."""
     source.rename(target)
