@@ -164,6 +164,48 @@ async def test_one_damaged_entry_on_a_server_leaves_the_others_readable() -> Non
     assert len(told) == 1
 
 
+class Unreached(Broken):
+    """A store that counts who asks."""
+
+    def __init__(self, *, local: bool) -> None:
+        self.local = local
+        self.asked = 0
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Fails."""
+        self.asked += 1
+        return await super().get_many(keys)
+
+
+@pytest.mark.parametrize(("local", "asked"), [(False, 1), (True, 6)])
+async def test_a_server_that_nobody_reaches_is_asked_once_and_a_disk_again(local: bool, asked: int) -> None:
+    """Every look-up would wait for the server again; a disk says at once what it cannot read, each key by itself."""
+    behind = Unreached(local=local)
+    async with FallbackStore(behind, warn=lambda _: None) as store:
+        for number in range(3):
+            assert await store.get_many([make_key(number)]) == {}
+    assert behind.asked == asked
+
+
+class Unclosed(Full):
+    """A store that cannot be closed either."""
+
+    async def aclose(self) -> None:
+        """Fails."""
+        raise StoreError("It stays open.")
+
+
+@pytest.mark.parametrize("puts", [0, 1, 2])
+async def test_what_fails_at_the_end_is_told_with_how_many_it_costs(puts: int) -> None:
+    """And with the first reason; where only closing fails, with that one."""
+    told: list[str] = []
+    async with FallbackStore(Unclosed(), warn=told.append) as store:
+        for number in range(puts):
+            await store.put(make_key(number), make_entry())
+    assert told[-1].endswith("It is full." if puts else "It stays open.")
+    assert not puts or told[-1].startswith(f"{puts} of the answers")
+
+
 class OnceFull(MemoryStore):
     """Has no room for its first entry, and takes its time over every other."""
 
