@@ -118,3 +118,15 @@ def test_calls_to_an_endpoint_that_is_gone_are_broken_off_and_no_others() -> Non
     for lost in (sent[0], sent[2]):
         assert isinstance(lost.abort_reason, ConnectionLost)
         assert lost.abort_reason.before_answer
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_look_for_what_is_late_forgets_what_the_one_before_found(ended: bool) -> None:
+    """Else what found no place would be counted once more with every look, also after its end."""
+    calls = CallsOut("lane", LaneSettings())
+    call = start(calls, 1, 0.0)
+    calls.late.append(call)
+    if ended:
+        calls.ended(call)
+    calls.look_for_late(1.0, queued=False, slots=9)
+    assert not calls.late
