@@ -186,3 +186,8 @@ def test_a_new_purse_asks_for_nothing_until_something_is_wanted() -> None:
     asked = pool.ask(NONE, out=True, waiting=False, now=0.0, lease=LEASE)
     assert asked is not None
     assert asked.least.calls == 1
+
+
+def test_a_purse_that_was_told_nothing_yet_knows_of_nothing_taken() -> None:
+    exhausted = Pool("shared", Amounts(2.0, inf, inf)).exhaustion(Amounts(3.0, 0.0, 0.0))
+    assert (exhausted.cap, exhausted.limit, exhausted.spent) == ("calls", 2.0, 0.0)

@@ -95,3 +95,16 @@ def test_who_leaves_waits_nowhere_any_more() -> None:
         waiting.remove(flight)
         assert flight.line is None
     assert (len(line), held, bool(waiting), waiting.retrying) == (0, set(), False, 0)
+
+
+def test_who_let_others_go_has_its_place_again_and_its_purse_is_forgotten() -> None:
+    """A gateway outlives the purses of all that ask it."""
+    waiting, (a, b) = Waiting(set()), [flight_of(number) for number in range(2)]
+    for flight in (a, b):
+        waiting.enter(flight, 0.0)
+    waiting.let_others_go(a)
+    assert a.state is State.PARKED
+    assert (waiting.first(), a.state) == (a, State.QUEUED), "its purse is full"
+    waiting.go(a, 1.0)
+    assert waiting.first() is b
+    assert not waiting._unfunded
