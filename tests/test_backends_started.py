@@ -1,15 +1,17 @@
 """What a server of our own is promised whatever it serves: it ends when it is told to, or is made to."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import anyio
+import pytest
 from anyio.abc import Process
 
 from metaspo.backends import OpenAICompatible, Reply, Request
-from metaspo.backends.started import StartedServer
+from metaspo.backends.started import LocalServerFailed, StartedServer
 
 DEAF = """
 import pathlib, signal, sys
@@ -59,3 +61,34 @@ async def test_a_process_that_does_not_end_when_it_is_asked_to_is_made_to(tmp_pa
     assert process.returncode == -signal.SIGKILL
     assert (tmp_path / "told").exists()
     assert not server.is_running
+
+
+class Slow(Deaf):
+    """Looks for its files for long, and puts them away again before it gives up."""
+
+    def __init__(self, told: Path) -> None:
+        super().__init__(told)
+        self.begun = anyio.Event()
+        self.given_up = False
+
+    async def _launch(self) -> OpenAICompatible:
+        self.begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+            self.given_up = True
+        raise AssertionError
+
+
+async def test_a_server_that_was_closed_as_it_started_has_given_up_by_then(tmp_path: Path) -> None:
+    """Who waited for it is told."""
+    server = Slow(tmp_path / "told")
+    start = asyncio.create_task(server.start())
+    await server.begun.wait()
+    await server.aclose()
+    assert server.given_up
+    with pytest.raises(LocalServerFailed, match="closed while its server started"):
+        await start

@@ -21,7 +21,7 @@ from metaspo.backends import Completion, Request, RequestRejected
 from metaspo.engine import ConfigError, RunResult
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.checks import check_optimizable
-from metaspo.engine.evaluation.calling import Asked, CodeRun
+from metaspo.engine.evaluation.calling import Asked, CodeRun, Raised
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
@@ -281,6 +281,31 @@ async def test_what_ends_the_process_is_no_wrong_answer(reason: BaseException) -
     nobody = cast("Asked", None)  # is asked
     with pytest.raises(type(reason)):
         await CodeRun(Program(name="own:ended", function=ended, max_calls=1), nobody).returned()
+
+
+async def test_who_stops_a_program_is_no_wrong_answer_but_a_task_of_its_own_that_was_stopped_is() -> None:
+    """The one ends the call, the other is what the code raised."""
+    began = asyncio.Event()
+
+    async def waits(call: Call) -> str:
+        began.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async def stops_its_own(call: Call) -> str:
+        task = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        return str(await task)
+
+    nobody = cast("Asked", None)  # is asked
+    run = asyncio.create_task(CodeRun(Program(name="own:waits", function=waits, max_calls=1), nobody).returned())
+    await began.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    own = CodeRun(Program(name="own:stops", function=stops_its_own, max_calls=1), nobody)
+    assert isinstance(await own.returned(), Raised)
 
 
 def in_threads(prompts: PromptPair, example: Example, call: Callable[..., Completion]) -> str:
