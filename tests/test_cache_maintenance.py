@@ -277,6 +277,18 @@ def test_bad_snapshot_is_refused_with_a_reason(tmp_path: Path, content: bytes, r
     assert str(tmp_path / "snapshot.zst") in str(trouble.value)
 
 
+@pytest.mark.parametrize(("chars", "reason"), [(1_000, "the end is missing"), (1_001, "line is too long")])
+def test_a_line_that_never_ends_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chars: int, reason: str
+) -> None:
+    """A few bytes of a stranger's file unpack into more than there is memory."""
+    monkeypatch.setattr("metaspo.cache.snapshot._LONGEST_LINE", 1_000)
+    header = json.dumps(HEADER).encode() + b"\n"
+    (tmp_path / "snapshot.zst").write_bytes(zstandard.compress(header + b"x" * chars))
+    with pytest.raises(StoreError, match=reason):
+        import_cache(DiskMaintenance(tmp_path / "cache"), tmp_path / "snapshot.zst")
+
+
 async def test_cut_snapshot_brings_what_it_holds(tmp_path: Path) -> None:
     """Entries before the cut are imported, and the message says that the rest is missing."""
     entries = {make_key(n): make_entry(f"{n} {make_key(n)}") for n in range(2_000)}
