@@ -11,10 +11,11 @@ from engine_sessions import Runs
 from world import World, make_config, make_task
 
 from metaspo import Gateway, Lane, LaneSettings, MemoryStore, optimize
-from metaspo.backends import Completion, RequestRejected, Simulated, Usage
+from metaspo.backends import Completion, Request, RequestRejected, Simulated, Usage
 from metaspo.engine import Prepared
 from metaspo.engine.evaluation.evaluation import CHUNK, Evaluation
 from metaspo.engine.evaluation.scorecard import Outcome, Scorecard, Status, grade_answer, score_of_answered
+from metaspo.engine.journal.events import Score
 from metaspo.engine.prompts import PromptPair
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.selection.objective import Objective
@@ -159,6 +160,32 @@ def test_what_an_evaluation_takes_from_the_cache_counts_as_answered_by_it() -> N
         return repeated.missing, context.account.statistics().total.hits
 
     assert Runs(make_config({}), [task], World(1), timing=1, width=9).do(again) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("refused", "invalid"), [(None, None), (2, "a.train:3: too long")], ids=["answered", "refused"]
+)
+def test_a_score_is_journaled_with_why_its_pair_cannot_be_selected(refused: int | None, invalid: str | None) -> None:
+    """None where it can."""
+    task = make_task("a", train=4)
+
+    class Refusing(World):
+        def base(self, request: Request) -> str:
+            if refused is not None and task.train[refused].question in request.messages[-1].content:
+                raise REFUSED
+            return super().base(request)
+
+    async def scored(context: RunContext) -> None:
+        evaluation = Evaluation(context, PromptPair("s", "{question}"), task, examples=task.train, address="here")
+        await evaluation.ask([((0,), range(4))])
+        evaluation.card()
+
+    runs = Runs(make_config({}), [task], Refusing(1), timing=1, width=9)
+    runs.do(scored)
+    told = [event for event in runs.journal.events if isinstance(event, Score)]
+    assert [(event.address, event.failed, event.invalid) for event in told] == [
+        ("here", int(refused is not None), invalid)
+    ]
 
 
 def test_a_grade_between_wrong_and_right_is_a_failure_to_learn_from() -> None:
