@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaspo.backends.thinking import separate_thinking
+from metaspo.backends.thinking import may_hold_thinking, separate_thinking
 
 TEXTS = [
     ("<think>hm</think>yes", "yes", "hm"),
@@ -96,3 +96,25 @@ def test_a_block_comes_apart_as_it_was_put_together(thinking: str, answer: str) 
 def test_a_flood_of_marks_is_gone_through_in_one_way(piece: str) -> None:
     """No text of some megabytes takes more than a moment: this would be hours."""
     separate_thinking(piece * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("", False),
+        ("yes", False),
+        ("I think> so", False),
+        ("a | b", False),
+        ("1/2 of a < b", False),
+        ("</p>", False),
+        ("<think>", True),
+        ("hm</THINK>yes", True),
+        ("hm[/THINK]yes", True),
+        ("hm</thought>yes", True),
+        ("a <|b", True),
+        ("a|> b", True),
+    ],
+)
+def test_most_answers_are_told_by_a_glance_to_hold_no_thinking(text: str, may: bool) -> None:
+    """Only the others are taken apart."""
+    assert may_hold_thinking(text) is may
