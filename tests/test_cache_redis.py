@@ -139,7 +139,11 @@ async def test_a_server_that_throws_answers_away_is_refused(redis_server: RealRe
                 client.config_set("maxmemory-policy", "noeviction")
                 assert await store.put(make_key(1), make_entry()) == make_entry()
                 client.config_set("maxmemory-policy", policy)
-                assert not verify_cache(RedisMaintenance(redis_server.url)).sound
+                maintained = RedisMaintenance(redis_server.url)
+                assert not verify_cache(maintained).sound
+                with pytest.raises(StoreError, match=f"maxmemory-policy {policy}"):
+                    maintained.add([(make_key(2), b"as of a snapshot")])
+                assert client.dbsize() == 1
         finally:
             client.config_set("maxmemory-policy", "noeviction")
 
