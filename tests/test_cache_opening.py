@@ -203,3 +203,12 @@ def test_a_database_that_is_taken_away_as_it_is_opened_is_not_kept_open(
         open_cache(tmp_path / "cache")
     assert caught.value
     assert open_in(tmp_path) == []
+
+
+def test_a_fault_of_the_program_is_not_told_as_trouble_of_the_server() -> None:
+    """Only what uvloop says of a closed connection is a `RuntimeError` of the server's."""
+    address = read_address("redis://127.0.0.1:1/0", password="")
+    with pytest.raises(RuntimeError, match=r"^our own$"), explained(address):
+        raise RuntimeError("our own")
+    with pytest.raises(StoreError, match="the handler is closed"), explained(address):
+        raise RuntimeError("the handler is closed")
