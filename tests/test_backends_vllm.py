@@ -230,6 +230,25 @@ async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_
     assert len(fake.starts()) == RESTARTS + 3
 
 
+async def test_one_that_answers_too_little_between_its_deaths_is_given_up(
+    put: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("metaspo.backends.vllm.RENEWED", 2)
+    put({"calls": 1})
+    async with open_replica(replica(tmp_path)) as server:
+        await server.start()
+        for _ in range(RESTARTS):
+            await answer(server)
+            with pytest.raises(Unreachable):
+                await answer(server)
+            await server.probe()
+        await answer(server)
+        with pytest.raises(LocalServerFailed, match="is not started again"):
+            await answer(server)
+
+
 async def test_one_that_is_given_up_stops_nothing_as_long_as_there_is_another(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
     put({"calls": 0}, {}, {"say": "ValueError: no", "exit": 1})
     dying, living = vllm_replicas(VllmSettings(model=MODEL), [["0"], ["1"]], logs=tmp_path)
