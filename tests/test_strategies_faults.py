@@ -50,6 +50,7 @@ PEOPLE = (
     "I cannot provide you with more context than this: {question}",
     "I don't see any error in this sentence. {question} Is there one?",
     "I can't do this sum: {question}",
+    "I can't do this sum:\n{question}",
     "This violates which rule? {question}",
     "Here is a revised version of a text, and the first one. {question} Which is better?",
     "Here is the updated version: {question}\nIs it spam?",
@@ -142,6 +143,7 @@ OTHERS = (
 GOOD = (*ROLES, *UNSURE, *PEOPLE, *MATHEMATICS, *FORMS, *MARKED, *CODE, *OTHERS)
 
 REFUSALS = (
+    "I'm sorry, I can't help with that.\n\n{question}\n\nAnswer with one of: yes, no.",
     "I'm sorry, but I can't assist with that request.",
     "I’m sorry, I can’t help with that.",
     "I am not able to write that.",

@@ -8,6 +8,7 @@ one that a bad one gets by, which is scored all the same.
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.engine.strategies.open_places import open_places
@@ -82,9 +83,11 @@ def fault_in(
 
 
 def _refuses(prompt: str) -> bool:
-    """Not where the question has a place: a person may ask so."""
-    said = prompt.translate(_APOSTROPHES)
-    return PLACEHOLDER not in said and bool(REFUSAL.match(said) or ELSEWHERE.match(said))
+    """Not where the question has a place within what was written, or follows a colon: a person may ask so."""
+    above = takewhile(lambda line: not _PLACES.fullmatch(line), prompt.splitlines())
+    said = "\n".join(above).rstrip().translate(_APOSTROPHES)
+    asks = PLACEHOLDER in said or said.endswith(":")
+    return not asks and bool(REFUSAL.match(said) or ELSEWHERE.match(said))
 
 
 def _is_fenced(text: str) -> bool:
