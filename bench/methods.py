@@ -49,6 +49,7 @@ APART: Mapping[str, Mapping[str, Any]] = {
     "apart, distraction": {"distraction": 0.02, "shared": False},
 }
 """Worlds in which no two tasks have a skill in common: a system prompt brings nothing to unseen tasks, or harm."""
+KINDS: Mapping[str, Mapping[str, Any]] = {**WORLDS, **APART}
 REFERENCE = "metaspo+"
 WRITERS: Mapping[str, Mapping[str, float]] = {
     "plain": {},
@@ -114,7 +115,7 @@ def measure_methods(
     cells = list(product(calls, chosen, names))
     asked = [
         Job(
-            world=World(seed, **{**WORLDS, **APART}[kind], leaning=leant),
+            world=World(seed, **KINDS[kind], leaning=leant),
             calls=count,
             changes=METHODS[name](count) if name in METHODS else peers[name],
             writer=writer,

@@ -125,19 +125,19 @@ class Claimer:
         except StoreError as error:
             for flight in flights.values():
                 self._fail(flight, error)
-        else:
-            for key, flight in flights.items():
-                if not self._waits(flight):
-                    self._release_unless_asked(key)
-                elif key in entries:
-                    self._move(flight, State.OVER)
-                    self._answer(flight, entries)
-                elif key in ours:
-                    self._elsewhere.pop(key, None)
-                    self._move(flight, State.QUEUED)
-                else:
-                    self._elsewhere[key] = flight
-                    self._move(flight, State.ELSEWHERE)
+            return
+        for key, flight in flights.items():
+            if not self._waits(flight):
+                self._release_unless_asked(key)
+            elif key in entries:
+                self._move(flight, State.OVER)
+                self._answer(flight, entries)
+            elif key in ours:
+                self._elsewhere.pop(key, None)
+                self._move(flight, State.QUEUED)
+            else:
+                self._elsewhere[key] = flight
+                self._move(flight, State.ELSEWHERE)
 
     def _fail(self, flight: Flight, error: Exception) -> None:
         if self._waits(flight):

@@ -61,6 +61,13 @@ async def answer(server: VllmReplica) -> str:
     return (await server.complete(HELLO, time_limit=30)).completion.text
 
 
+async def die_and_come_back(server: VllmReplica) -> None:
+    """It dies of one call more, and is there again once it was probed."""
+    with pytest.raises(Unreachable):
+        await answer(server)
+    await server.probe()
+
+
 async def test_it_is_started_with_its_own_port_key_and_gpus(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
     """The key stands neither among the arguments nor in the log, its own or ours; calls and gauges go to it."""
     fake: Installed = put()
@@ -202,9 +209,7 @@ async def test_one_that_dies_too_often_is_given_up_with_its_words(put: Any, tmp_
     async with open_replica(replica(tmp_path)) as server:
         await server.start()
         for _ in range(RESTARTS):
-            with pytest.raises(Unreachable):
-                await answer(server)
-            await server.probe()
+            await die_and_come_back(server)
         with pytest.raises(LocalServerFailed, match=f"died {RESTARTS + 1} times .* illegal memory access"):
             await answer(server)
         with pytest.raises(LocalServerFailed):
@@ -224,9 +229,7 @@ async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_
         for _ in range(RESTARTS + 2):
             for _ in range(2):
                 await answer(server)
-            with pytest.raises(Unreachable):
-                await answer(server)
-            await server.probe()
+            await die_and_come_back(server)
     assert len(fake.starts()) == RESTARTS + 3
 
 
@@ -241,9 +244,7 @@ async def test_one_that_answers_too_little_between_its_deaths_is_given_up(
         await server.start()
         for _ in range(RESTARTS):
             await answer(server)
-            with pytest.raises(Unreachable):
-                await answer(server)
-            await server.probe()
+            await die_and_come_back(server)
         await answer(server)
         with pytest.raises(LocalServerFailed, match="is not started again"):
             await answer(server)

@@ -80,9 +80,8 @@ def _rules(config: RunConfig) -> int:
     """The rules of a run: raised where what it asks is not what the same config asked before.
 
     8: of the strategy "informed" and of induced user prompts, of which fewer count as faulty. 6: of a beam, which stays
-    where `shared` passes the best over. 4: of
-    strategies that show examples at work, of which none is any more the one that is asked. 3: whoever wrote a prompt
-    that breaks its wording is told so. 2: of `under`.
+    where `shared` passes the best over. 4: of strategies that show examples at work, of which none is any more the one
+    that is asked. 3: whoever wrote a prompt that breaks its wording is told so. 2: of `under`.
     """
     strategies, outer = {config.inner.strategy, config.outer.strategy}, config.outer
     if "informed" in strategies or outer.under == "induced":
