@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from command_line import LIMIT, apart, end, result_bytes, start, write_project
+from faulty_server import MOST
 from warm import Process
 
 from metaspo.cache import DiskMaintenance, verify_cache
@@ -22,10 +23,11 @@ CONCURRENCY, LANES = 4, 2
 REPEATED = (
     CONCURRENCY + max(CONCURRENCY, UNSTORED)
 ) * LANES  # calls that a kill may repeat: in flight, or not on disk yet
-LANE = (
-    "time_limit = 0.5\nattempts = 5\npatience = 60\nfirst_patience = 30"  # of each model; a silence costs half a second
-)
 ENGINE_KILLS, SERVER_KILLS = 20, 6
+FAILURES = MOST * (SERVER_KILLS + 1) + SERVER_KILLS  # that one request may meet: a new process forgets what came before
+LANE = (  # of each model; a silence costs half a second
+    f"time_limit = 0.5\nattempts = {FAILURES + 1}\npatience = 60\nfirst_patience = 30"
+)
 
 
 class Server:
@@ -126,7 +128,8 @@ def test_a_server_killed_again_and_again_costs_no_result(
             server.kill()
             kills += 1
             server.start()
-        assert end(running).code == 0
+        ended = end(running)
+        assert ended.code == 0, ended.err
         assert result_bytes(folder) == result
         assert kills >= SERVER_KILLS // 2, "the run was over before it could be disturbed"
         assert set(server.answered) == set(answered)
