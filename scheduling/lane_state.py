@@ -73,7 +73,10 @@ class LaneState:
     # Requests come and go
 
     def submit(self, flight: Flight, now: float) -> None:
-        """Put a new flight into the queue."""
+        """Put a new flight into the queue. While nobody waited for anything, no patience was lost."""
+        patience = self._recovery.patience
+        if patience.failing_since is not None and not (self._waiting or self._calls):
+            patience.failing_since = None
         self._waiting.enter(flight, now)
         self._around.wake()
 
@@ -139,7 +142,7 @@ class LaneState:
         for suspect in self.doubt.ask_anew(now):
             attempts = suspect.retries.attempts
             self._around.flights.fail(suspect, patience.unavailable(f"a request failed {attempts} times"))
-        if patience.failing_since is not None and now >= patience.deadline and not self._calls:
+        if now >= patience.deadline and self._waiting and not self._calls:
             self.unanswered.give_up(patience.ended(now), now)  # calls that are out may still succeed
         if now >= self._endpoints.look_at and self._has_work():
             return self._endpoints.take_due(now)
@@ -158,7 +161,7 @@ class LaneState:
             wake_at = self.verdicts.reopens_at
         if look_at < wake_at and self._has_work():
             wake_at = look_at
-        if patience.failing_since is not None and not self._calls:
+        if patience.failing_since is not None and self._waiting and not self._calls:
             wake_at = min(wake_at, patience.deadline)
         return wake_at
 

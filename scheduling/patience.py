@@ -56,12 +56,13 @@ class Patience:
         """Whether a request has no attempts left."""
         return past.attempts >= self._attempts
 
-    def reason_to_give_up(self, past: Retries, error: TransientError, now: float) -> str:
-        """Why a request that has attempts left is not worth another one, and the server is to blame; "" if it is."""
+    def reason_to_give_up(self, past: Retries, error: TransientError, *, wait: float) -> str:
+        """Why a request that has attempts left is not worth another one, so many seconds from now, and the server is to
+        blame; "" if it is."""
         if error.retry_after is not None and error.retry_after > self.seconds:
             return f"it asks to wait for {duration(error.retry_after)}"
-        if past.refused_since is not None and now - past.refused_since > self.seconds:
-            return f"a request was refused for {duration(now - past.refused_since)}"
+        if (waited := past.refused_for - wait) > self.seconds:
+            return f"a request was refused for {duration(waited)}"
         return ""
 
     def unavailable(self, reason: str) -> Unavailable:

@@ -78,14 +78,14 @@ class Recovery:
         on_trial = call.endpoint.health is Health.TRIAL
         rests = self.blames(call, error, decision, now)
         counts = decision.uses_attempt and (decision.spoke or not rests)
-        flight.retries = past.after(counts=counts, quick=decision.quick, now=now)
+        flight.retries = past.after(counts=counts, quick=decision.quick, wait=decision.wait, now=now)
         if not counts and not decision.quick:
             patience.failing(now)
         if (stopped := self.verdicts.of(flight.request.model)) is not None:
             return stopped
         if patience.used_up(flight.retries):
             return self._without_attempts(call, past, error, now)
-        if reason := patience.reason_to_give_up(flight.retries, error, now):
+        if reason := patience.reason_to_give_up(flight.retries, error, wait=decision.wait):
             return patience.unavailable(reason)
         wait = self.again(flight, error, decision.wait if decision.wait > held else 0.0, now)
         if flight.waiters and (
@@ -111,9 +111,7 @@ class Recovery:
     def _is_doubtful(self, call: Call) -> bool:
         """Whether a request has just used up some of its attempts while nothing at all was answered."""
         past = call.flight.retries
-        return (
-            past.attempts == DOUBTED and past.refused_since is None and not call.endpoint.answers_since(past.began_at)
-        )
+        return past.attempts == DOUBTED and not past.refused_for and not call.endpoint.answers_since(past.began_at)
 
     def hangs(self, call: Call, error: TransientError, now: float) -> None:
         """A call hangs and is asked again. Its endpoint rests if several do of which it has answered none since, while

@@ -87,25 +87,25 @@ class Retries(NamedTuple):
         failures: failed calls, immediate retries not counted; attempts: those that count against the request.
         quick: immediate retries.
         began_at, tried_at: when the first and the last of the attempts failed; None before the first.
-        refused_since: when the failures that do not count began; None if the last one counted.
+        refused_for: seconds to wait after failures that do not count, in a row; 0 if the last one counted. Time in the
+            queue is not among them, which others go before it, and nobody refuses.
     """
 
     failures: int = 0
     attempts: int = 0
     quick: int = 0
-    refused_since: float | None = None
+    refused_for: float = 0.0
     tried_at: float | None = None
     began_at: float | None = None
 
-    def after(self, *, counts: bool, quick: bool, now: float) -> "Retries":
-        """And one more failure."""
+    def after(self, *, counts: bool, quick: bool, wait: float, now: float) -> "Retries":
+        """And one more failure, after which it waits for so many seconds."""
         if quick:
-            return self._replace(quick=self.quick + 1, refused_since=None)
+            return self._replace(quick=self.quick + 1, refused_for=0.0)
         if counts:
             began_at = now if self.began_at is None else self.began_at
             return Retries(self.failures + 1, self.attempts + 1, self.quick, tried_at=now, began_at=began_at)
-        since = now if self.refused_since is None else self.refused_since
-        return self._replace(failures=self.failures + 1, refused_since=since)
+        return self._replace(failures=self.failures + 1, refused_for=self.refused_for + wait)
 
 
 def back_off(failures: int, rng: random.Random, *, first: float = FIRST_WAIT) -> float:

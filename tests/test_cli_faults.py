@@ -26,7 +26,7 @@ REPEATED = (
 ENGINE_KILLS, SERVER_KILLS = 20, 6
 FAILURES = MOST * (SERVER_KILLS + 1) + SERVER_KILLS  # that one request may meet: a new process forgets what came before
 LANE = (  # of each model; a silence costs half a second
-    f"time_limit = 0.5\nattempts = {FAILURES + 1}\npatience = 60\nfirst_patience = 30"
+    f"time_limit = 0.5\nattempts = {FAILURES + 1}\npatience = 300\nfirst_patience = 30"
 )
 
 

@@ -251,6 +251,33 @@ TABLES: dict[str, tuple[LaneSettings, Table]] = {
             (6, "answer 1", "1 answered"),
         ],
     ),
+    "what is more urgent goes before a refused request for longer than the patience, and that is no refusal": (
+        LaneSettings(concurrency=1, patience=60),
+        [
+            (0, "ask 1", "send 1"),
+            (0, "ask 2 urgently", ""),
+            (1, "fail 1 rate", ""),
+            (40, "", "send 2"),
+            (50, "ask 3 urgently", ""),
+            (70, "answer 2", "2 answered, send 3"),
+            (100, "answer 3", "3 answered, send 1"),
+            (101, "fail 1 rate", ""),
+            (140, "", "send 1"),
+            (141, "answer 1", "1 answered"),
+        ],
+    ),
+    "no patience is lost while nobody waits": (
+        LaneSettings(concurrency=1, patience=60, first_patience=60),
+        [
+            (0, "ask 1", "send 1"),
+            (1, "fail 1 rate", ""),
+            (2, "leave 1", ""),
+            (55, "ask 2", "send 2"),
+            (56, "fail 2 rate", ""),
+            (90, "", "send 2"),
+            (91, "answer 2", "2 answered"),
+        ],
+    ),
     "what the backend answers after all ends nobody else's request": (
         TWO,
         [
@@ -492,9 +519,10 @@ def test_an_answer_that_is_here_is_not_aborted() -> None:
     assert rig.happen("answer 1", 1) == "1 answered"
 
 
-def test_patience_with_refusals_counts_from_the_last_failure_of_another_kind() -> None:
-    """A request that was refused, then failed otherwise, then is refused again is waited for as if it were new."""
-    rig, at = Rig(LaneSettings(concurrency=2, patience=250, attempts=100)), 0.0
+def test_patience_with_refusals_is_for_what_they_have_a_request_wait_in_a_row() -> None:
+    """However long it stands in the queue beside; one that was refused, then failed otherwise, then
+    is refused again is waited for as if it were new."""
+    rig, at = Rig(LaneSettings(concurrency=2, patience=140, attempts=100)), 0.0
     rig.happen("ask 0", at)
 
     def fail(kind: str) -> str:

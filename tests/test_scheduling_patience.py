@@ -42,16 +42,17 @@ def test_it_runs_from_the_first_failure_until_an_answer() -> None:
         (Retries(), RateLimited("429"), ""),
         (Retries(), RateLimited("429", retry_after=300.0), ""),
         (Retries(), RateLimited("429", retry_after=301.0), "it asks to wait for 5 minutes"),
-        (Retries(refused_since=100.0), RateLimited("429"), ""),
-        (Retries(refused_since=99.0), RateLimited("429"), "a request was refused for 5 minutes"),
-        (Retries(refused_since=99.0), RateLimited("429", retry_after=9e4), "it asks to wait for 25.0 hours"),
+        (Retries(refused_for=330.0), RateLimited("429"), ""),
+        (Retries(refused_for=331.0), RateLimited("429"), "a request was refused for 5 minutes"),
+        (Retries(refused_for=331.0), RateLimited("429", retry_after=9e4), "it asks to wait for 25.0 hours"),
     ],
 )
 def test_a_request_is_given_up_when_it_would_take_longer_than_the_patience(
     past: Retries, error: TransientError, reason: str
 ) -> None:
-    """By the server's own word, or by how long it was refused already; not where it takes exactly as long."""
-    assert patience().reason_to_give_up(past, error, 400.0) == reason
+    """By the server's own word, or by what it has waited after refusals before, this one's 30 seconds left out; not
+    where it takes exactly as long."""
+    assert patience().reason_to_give_up(past, error, wait=30.0) == reason
 
 
 def test_attempts_are_used_up_at_the_last() -> None:

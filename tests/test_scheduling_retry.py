@@ -200,10 +200,14 @@ def test_a_wait_is_a_doubled_one_less_a_quarter_at_most_and_a_servers_one_more_a
 
 
 def test_what_a_request_has_met_is_counted_by_kind() -> None:
-    """An immediate retry is no failure; what counts is an attempt; refusals in a row began with the first of them."""
-    begun = Retries().after(counts=False, quick=False, now=5.0).after(counts=False, quick=False, now=8.0)
-    assert begun == Retries(failures=2, refused_since=5.0)
-    assert begun.after(counts=False, quick=True, now=9.0) == Retries(failures=2, quick=1)
-    tried = begun.after(counts=False, quick=True, now=9.0).after(counts=True, quick=False, now=10.0)
+    """An immediate retry is no failure; what counts is an attempt; refusals in a row add up what they have it wait."""
+
+    def after(past: Retries, *, now: float, wait: float = 0.0, counts: bool = False, quick: bool = False) -> Retries:
+        return past.after(counts=counts, quick=quick, wait=wait, now=now)
+
+    begun = after(after(Retries(), now=5.0, wait=2.0), now=8.0, wait=4.0)
+    assert begun == Retries(failures=2, refused_for=6.0)
+    assert after(begun, now=9.0, quick=True) == Retries(failures=2, quick=1)
+    tried = after(after(begun, now=9.0, quick=True), now=10.0, wait=8.0, counts=True)
     assert tried == Retries(failures=3, attempts=1, quick=1, tried_at=10.0, began_at=10.0)
-    assert tried.after(counts=False, quick=False, now=11.0) == Retries(4, 1, 1, 11.0, 10.0, 10.0)
+    assert after(tried, now=11.0, wait=9.0) == Retries(4, 1, 1, 9.0, 10.0, 10.0)
