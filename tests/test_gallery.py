@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from chat_server import ChatServer, Refusal
+from chat_server import GONE, ChatServer, Refusal
 from command_line import EXHAUSTIVE, here, task_table, write_data, write_project
 from gallery import GALLERY, THOUGHT, Dialect, Said, answer
 from misbehaving_server import response, serving
@@ -119,15 +119,15 @@ def test_every_dialect_is_in_the_docs_and_every_table_there_is_tried() -> None:
 def test_a_whole_run_goes_through_by_the_table_in_the_docs(
     dialect: Dialect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against a server that thinks before it answers; it is too busy at first. No key is anywhere afterwards."""
+    """Against a server that thinks before it answers; it hangs up at first. No key is anywhere afterwards."""
 
-    def busy_at_first(_: Request, before: int) -> Refusal | None:
-        return Refusal(503) if before == 0 else None
+    def gone_at_first(_: Request, before: int) -> Refusal | None:
+        return GONE if before == 0 else None
 
     def form(_: Request, text: str) -> object:
         return dialect.reasoning(text)
 
-    with ChatServer(WORLD.answer, refuse=busy_at_first, form=form, path=dialect.path) as server:
+    with ChatServer(WORLD.answer, refuse=gone_at_first, form=form, path=dialect.path) as server:
         origin = server.url.removesuffix("/v1")
         table = re.sub(r"https?://[^/\"]+", origin, tables_in_docs()[dialect.name])
         key = "planted-key-4711"
