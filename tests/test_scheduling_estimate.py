@@ -167,3 +167,30 @@ def test_a_request_with_a_path_may_be_answered_as_long_as_its_body_says(path: st
     """For all its prompts and answers together; its letters are those of the body."""
     request = Request(model="m", messages=(), sampling=Sampling(max_tokens=3, extra=body), path=path)
     assert size_of(request) == Size(len(body), len(body), 0, tokens)
+
+
+@pytest.mark.parametrize(
+    ("chars", "limit", "declared"),
+    [
+        (40, 100, (110, 100)),
+        (41, 100, (111, 100)),  # a token that is begun counts
+        (1_000, 100, (350, 250)),
+        (0, LONGEST_ANSWER - 1, (LONGEST_ANSWER - 1, LONGEST_ANSWER - 1)),
+        (40, LONGEST_ANSWER, ()),
+        (40, LONGEST_ANSWER + 1, ()),
+    ],
+)
+def test_what_is_counted_before_an_answer_is_prompt_and_limit_together_or_the_larger_one(
+    chars: int, limit: int, declared: tuple[int, ...]
+) -> None:
+    """Four letters a token, as all who estimate do; nothing can be counted where there is no limit."""
+    assert Size(chars, chars, 1, limit).declared() == declared
+
+
+@pytest.mark.parametrize(
+    ("chars", "limit", "tokens"),
+    [(0, 100, 100), (63, 100, 100), (64, 100, 101), (6_400, LONGEST_ANSWER, USUAL_ANSWER + 100)],
+)
+def test_reading_sixty_four_letters_takes_as_long_as_writing_one_token(chars: int, limit: int, tokens: int) -> None:
+    """At least so fast; an answer without limit takes as long as a usual one."""
+    assert Size(chars, chars, 1, limit).longest == tokens
