@@ -181,8 +181,6 @@ class Gateway:
         except asyncio.CancelledError:
             if waiter.flight is not None:
                 waiter.flight.home.leave(waiter.flight, waiter, asyncio.get_running_loop().time())
-            if waiter.future.done() and not waiter.future.cancelled():
-                waiter.future.exception()  # seen, though nobody is left to tell
             raise
         dollars = target.price_of(completion.usage)
         flight = waiter.flight
