@@ -104,12 +104,7 @@ class Doubt:
         self._wake()
 
     def _clear(self) -> list[Flight]:
-        cleared = []
-        while self.suspects:
-            flight = self.suspects.pop()
-            flight.line = None
-            cleared.append(flight)
-        return cleared
+        return [self.suspects.pop() for _ in range(len(self.suspects))]
 
 
 class _Proof:
