@@ -551,19 +551,22 @@ async def test_a_packed_answer_is_read(content: bytes, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding"),
+    ("content", "encoding", "words"),
     [
-        (gzip.compress(PLAIN)[:-12], "gzip"),
-        (gzip.compress(PLAIN)[:-2], "gzip"),
-        (PLAIN, "gzip"),
-        (PLAIN, "br"),
-        (b"", "zstd"),
+        (gzip.compress(PLAIN)[:-12], "gzip", "packed and not whole"),
+        (gzip.compress(PLAIN)[:-2], "gzip", "packed and not whole"),
+        (PLAIN, "gzip", "cannot be unpacked"),
+        (PLAIN, "br", "was not asked for"),
+        (gzip.compress(PLAIN), "br", "was not asked for"),
+        (b"", "zstd", "was not asked for"),
     ],
 )
-async def test_what_cannot_be_unpacked_is_half_an_answer(content: bytes, encoding: str) -> None:
+async def test_what_cannot_be_unpacked_is_half_an_answer(content: bytes, encoding: str, words: str) -> None:
     """Cut off, not packed at all, or in a way that nobody asked for."""
     async with serving(packed(content, encoding=encoding)) as (url, _):
-        assert isinstance(await error_from(OpenAICompatible(url)), HalfAnswer)
+        error = await error_from(OpenAICompatible(url))
+    assert isinstance(error, HalfAnswer)
+    assert words in str(error)
 
 
 LISTS = [
