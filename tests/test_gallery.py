@@ -146,7 +146,8 @@ def test_a_whole_run_goes_through_by_the_table_in_the_docs(
     assert ended.code == 0, ended.err
     summary = ended.data[0]["summary"]
     assert summary["finished"]
-    assert summary["usage"]["total"]["calls"] == server.calls > 10
+    assert server.calls > 10
+    assert summary["usage"]["total"]["calls"] - server.calls in (0, 1)  # where tokens cost, one hung up on is counted
     assert summary["usage"]["total"]["completion_tokens"] >= 60 * server.calls
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert key.encode() not in written
