@@ -27,7 +27,8 @@ from metaspo.backends import Request
 from metaspo.backends.late_patterns import late_pattern
 from metaspo.bench.known_truth_pushes import TURNED, pushed_to
 from metaspo.bench.known_truth_skills import CATALOGUE, COMMON, HASTE, HINTS, TOPICS, hinted, named
-from metaspo.engine import Prepared, RunConfig
+from metaspo.engine import Prepared
+from metaspo.engine.config.load import parse_config
 from metaspo.engine.tasks import Example, Task, TaskRole
 from metaspo.engine.tasks.answer_spec import AnswerSpec
 from metaspo.engine.tasks.formats import build_format
@@ -208,7 +209,7 @@ def _read(question: str) -> tuple[str, str, str]:
 
 
 def prepare(world: World, changes: Mapping[str, Any], *, train: int, test: int) -> Prepared:
-    """A run in the world, kept in memory."""
+    """A run in the world, kept in memory. Raises `ConfigError` for changes that no config may say."""
     nowhere = ["http://127.0.0.1:1/v1"]  # the gateway is the caller's own
     raw: dict[str, Any] = {
         "name": "known-truth",
@@ -219,5 +220,5 @@ def prepare(world: World, changes: Mapping[str, Any], *, train: int, test: int) 
         "optimizer": {"model": WRITER, "endpoints": nowhere},
         "tasks": [{"name": "a", "role": "source", "train": "a.jsonl", "user_prompt": "{question}"}],  # a placeholder
     }
-    config = RunConfig.model_validate({**raw, **changes})
+    config = parse_config({**raw, **changes})
     return Prepared(config=config, tasks=world.tasks(train=train, test=test), folder=Path())

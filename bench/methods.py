@@ -9,8 +9,8 @@ under user prompts that are induced for them and know nothing of the system prom
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
-from math import isqrt
 from statistics import fmean
 from typing import Any
 
@@ -18,13 +18,14 @@ from metaspo.backends import Request, Simulated
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.defaults import FIRST_SEED
 from metaspo.bench.known_truth_pushes import LEANING, pushed_to
-from metaspo.bench.known_truth_world import SOURCES, World, prepare
+from metaspo.bench.known_truth_world import World, prepare
 from metaspo.bench.known_truth_writer import Writer
 from metaspo.bench.method_peers import TRAIN, Peer
+from metaspo.bench.method_shapes import METHODS, REFERENCE, Changes, changed
 from metaspo.bench.peer_models import LARGE_PRICES, SMALL_PRICES, SYSTEM
 from metaspo.bench.report import Figure, Report, Row
 from metaspo.cache import MemoryStore
-from metaspo.engine.config.presets import shape
+from metaspo.engine.config.toml import as_toml
 from metaspo.engine.journal.journal import MemoryJournal
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
@@ -50,7 +51,6 @@ APART: Mapping[str, Mapping[str, Any]] = {
 }
 """Worlds in which no two tasks have a skill in common: a system prompt brings nothing to unseen tasks, or harm."""
 KINDS: Mapping[str, Mapping[str, Any]] = {**WORLDS, **APART}
-REFERENCE = "metaspo+"
 WRITERS: Mapping[str, Mapping[str, float]] = {
     "plain": {},
     "rambles": {"rambles": 0.4},
@@ -62,7 +62,6 @@ WRITERS: Mapping[str, Mapping[str, float]] = {
 """Optimizer models: one that keeps to its level mostly, and such as fall into a trap more often than not."""
 LEANS: Mapping[str, float] = {name: LEANING for name, traps in WRITERS.items() if "pushes" in traps}
 """How much the worlds lean to one of two labels, by optimizer model: where it pushes to labels, there are such."""
-Changes = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +105,23 @@ def measure_methods(
     jobs: int = 1,
     peers: Mapping[str, Peer] | None = None,
     writer: str = "plain",
+    sets: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Every method at every number of calls in every world, peers among them; all methods if none are named."""
-    peers = peers or {}
-    known = [*METHODS, *peers]
-    names, chosen = [REFERENCE, *(name for name in methods or known if name != REFERENCE)], list(worlds)
+    """Every method at every number of calls in every world, peers among them; all methods if none are named.
+
+    `sets`: dotted keys to values; metaspo+ with these is a further method, and the only one if none are named.
+    """
+    peers, sets = peers or {}, sets or {}
+    ours = {**METHODS, **({name_of(sets): partial(changed, sets=sets)} if sets else {})}
+    asked_for = [*(methods or ([] if sets else [*METHODS, *peers])), *(name for name in ours if name not in METHODS)]
+    names, chosen = [REFERENCE, *(name for name in asked_for if name != REFERENCE)], list(worlds)
     numbers, leant = range(first_seed, first_seed + seeds), LEANS.get(writer, 0.0)
     cells = list(product(calls, chosen, names))
     asked = [
         Job(
             world=World(seed, **KINDS[kind], leaning=leant),
             calls=count,
-            changes=METHODS[name](count) if name in METHODS else peers[name],
+            changes=ours[name](count) if name in ours else peers[name],
             writer=writer,
         )
         for count, kind, name in cells
@@ -149,6 +153,17 @@ def measure_methods(
             ),
         ),
     )
+
+
+def refuse_settings(sets: Mapping[str, Any], calls: Iterable[int]) -> None:
+    """Raises `ConfigError` for what no config may say."""
+    for count in calls:
+        prepare(World(FIRST_SEED), changed(count, sets), train=1, test=1)
+
+
+def name_of(sets: Mapping[str, Any]) -> str:
+    """What metaspo+ with other settings is called."""
+    return " ".join([f"{REFERENCE}, with", *(f"{key}={as_toml(value)}" for key, value in sets.items())])
 
 
 def find(job: Job) -> Found:
@@ -243,66 +258,3 @@ def _interval(figure: OverSeeds, *, signed: bool) -> str:
     sign = "+" if signed else ""
     around = f" ({figure.interval.low:{sign}.1f} to {figure.interval.high:{sign}.1f})" if figure.interval else ""
     return f"{figure.mean:{sign}.1f}{around}"
-
-
-def _plus(calls: int) -> Changes:
-    return shape(calls, sources=len(SOURCES), optimizer=True)
-
-
-def _one_pass(calls: int) -> Changes:
-    """The same shape without what it plans for few calls."""
-    shape = _plus(calls)
-    return {**shape, "outer": {**shape["outer"], "first_passes": 1, "shared_margin": 0.0}}
-
-
-def _informed(calls: int) -> Changes:
-    """The same shape with our own strategy in both loops."""
-    shape = _plus(calls)
-    return {**shape, **{loop: {**shape.get(loop, {}), "strategy": "informed"} for loop in ("inner", "outer")}}
-
-
-def _short(calls: int) -> Changes:
-    """The paper's loops with few rows and candidates, as long as they go: what the shape alone is worth."""
-    rows = isqrt(calls // len(SOURCES))
-    return {"train_calls": calls, "rows": rows, "inner": {"candidates": 3, "keep": 1}, "outer": {"candidates": 3}}
-
-
-def _search(name: str, options: Changes, *, level: str = "both") -> Any:  # noqa: ANN401 - a function of calls
-    """Both loops by one search, round after round; with few rows as metaspo+ has them, or searches get nowhere."""
-
-    def changes(calls: int) -> Changes:
-        rows = isqrt(calls // len(SOURCES))
-        table = {"strategy": name, "options": options, "candidates": 3}
-        loops = {"both": {"inner": {**table, "keep": 1}, "outer": table}}
-        loops["user"] = {"inner": {**table, "keep": 1}, "outer": {"candidates": 0}}
-        loops["system"] = {"inner": {"candidates": 0}, "outer": table}
-        return {"train_calls": calls, "rows": rows, **loops[level]}
-
-    return changes
-
-
-METHODS: Mapping[str, Any] = {
-    "metaspo+": _plus,
-    "metaspo+, one rewriting": _one_pass,
-    "metaspo+, informed": _informed,
-    "default": lambda _: {"inner": {"candidates": 0}, "outer": {"candidates": 0}},
-    "metaspo, the paper's shape": lambda calls: {"train_calls": calls},
-    "metaspo, short rounds": _short,
-    "outer loop only": lambda calls: {"train_calls": calls, "inner": {"candidates": 0}},
-    "protegi": _search(
-        "protegi",
-        {"rounds": 1, "beam": 1, "minibatch": 64, "gradients": 3, "errors": 8, "paraphrases": 0, "select": "full"},
-    ),
-    "textgrad": _search("textgrad", {"epochs": 1, "steps": 3}),
-    "gepa, metaspo's own": _search("gepa", {"steps": 3, "minibatch": 8, "merges": 1}),
-    "mipro": _search("mipro", {"instructions": 4, "sets": 3, "trials": 6, "minibatch": 16, "full_every": 3}),
-    "opro": _search("opro", {"steps": 4, "samples": 2, "exemplars": 6}),
-    "ape": _search("ape", {"inductions": 3, "resample": 1, "top": 1, "variations": 1}),
-    "evoprompt-ga": _search("evoprompt-ga", {"population": 4, "generations": 2}),
-    "evoprompt-de": _search("evoprompt-de", {"population": 4, "generations": 2}),
-    "sprig": _search(
-        "sprig",
-        {"steps": 3, "beam": 2, "questions": 5, "add_candidates": 12, "paraphrases": 2} | {"max_candidates": 10},
-        level="system",
-    ),
-}

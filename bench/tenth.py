@@ -5,7 +5,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 
 from metaspo.bench.known_truth_world import World
-from metaspo.bench.methods import METHODS, REFERENCE, WORLDS, Found, Job, find, row_of
+from metaspo.bench.method_shapes import METHODS, REFERENCE
+from metaspo.bench.methods import WORLDS, Found, Job, find, row_of
 from metaspo.bench.report import Report
 
 PAPER = "metaspo, the paper's defaults"

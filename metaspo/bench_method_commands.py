@@ -1,6 +1,6 @@
 """`metaspo bench savings`, `racing` and `methods`: what is found, and what finding it takes; all of it simulated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from metaspo.bench.defaults import FIRST_SEED, SEEDS
 from metaspo.bench_commands import Seeds, Small, bench_app, show
 from metaspo.console import exit_on_user_error
 from metaspo.engine import ConfigError
+from metaspo.overrides import parse_overrides
 from metaspo.parameters import Json
 
 if TYPE_CHECKING:
@@ -61,7 +62,16 @@ def methods(
     tenth: Annotated[
         bool, typer.Option("--tenth", help="Only the paper's defaults to their end, and metaspo+ on a tenth of them.")
     ] = False,
-    apart: Annotated[bool, typer.Option("--apart", help="Only in worlds whose tasks have no skill in common.")] = False,
+    worlds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--world", metavar="NAME", help="In this kind only; may be repeated. Else the six that share skills."
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Also metaspo+ with a key set otherwise; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """What each method finds for how many calls, in worlds in which it is known what a prompt is worth.
@@ -69,15 +79,17 @@ def methods(
     Simulated: the same figures on every machine. All of it takes an hour or more, one number of calls and two seeds a
     minute or two.
     """
-    from metaspo.bench.methods import APART, CALLS, METHODS, WORLDS
+    from metaspo.bench.method_shapes import METHODS
+    from metaspo.bench.methods import CALLS, KINDS, WORLDS, refuse_settings
 
     with exit_on_user_error():
-        if tenth and (calls or method or peers_python or apart or writer != "plain"):
+        if tenth and (calls or method or peers_python or worlds or sets or writer != "plain"):
             raise ConfigError("--tenth is of two methods and their own calls: leave out --calls, --method and more")
         peers = _peers(peers_python, writer)
-        names = [*METHODS, *peers]
-        if unknown := set(method or ()) - set(names):
-            raise ConfigError(f"--method '{min(unknown)}': there is no such method; known: {'; '.join(names)}")
+        _known("--method", method, [*METHODS, *peers])
+        _known("--world", worlds, list(KINDS))
+        settings = parse_overrides(sets)
+        refuse_settings(settings, calls or CALLS)
     if tenth:
         report = bench.measure_tenth(seeds=seeds, first_seed=first_seed, jobs=jobs)
     else:
@@ -85,13 +97,21 @@ def methods(
             seeds=seeds,
             calls=calls or CALLS,
             methods=method or (),
-            worlds=APART if apart else WORLDS,
+            worlds=worlds or WORLDS,
             first_seed=first_seed,
             jobs=jobs,
             peers=peers,
             writer=writer,
+            sets=settings,
         )
     show(report, json=json)
+
+
+def _known(option: str, given: Sequence[str] | None, names: Sequence[str]) -> None:
+    """Raises `ConfigError` for a name that is none."""
+    if unknown := set(given or ()) - set(names):
+        what = option.removeprefix("--")
+        raise ConfigError(f"{option} '{min(unknown)}': there is no such {what}; known: {'; '.join(names)}")
 
 
 def _peers(python: Path | None, writer: str) -> "Mapping[str, Peer]":

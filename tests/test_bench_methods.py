@@ -12,12 +12,14 @@ from metaspo.bench.gepa_peer import Adapter
 from metaspo.bench.known_truth_skills import named
 from metaspo.bench.known_truth_world import SOURCES, World
 from metaspo.bench.method_peers import peers_of
-from metaspo.bench.methods import LEANS, METHODS, REFERENCE, WRITERS, Job, find, measure_methods
+from metaspo.bench.method_shapes import METHODS, REFERENCE
+from metaspo.bench.methods import LEANS, WRITERS, Job, find, measure_methods
 from metaspo.bench.peer_models import SYSTEM, Models
 from metaspo.bench.peer_writer import SHARED, WRONG, PeerWriter
 from metaspo.bench.tenth import compare, measure_tenth
 
 CALLS = 300
+APART = ["--world", "apart", "--world", "apart, distraction"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -48,10 +50,28 @@ def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
 
 
 def test_apart_a_system_prompt_brings_unseen_tasks_nothing_or_harm() -> None:
-    options = ["--seeds", "2", "--first-seed", "13005", "--calls", "500", "--method", "default", "--apart", "--json"]
+    options = ["--seeds", "2", "--first-seed", "13005", "--calls", "500", "--method", "default", *APART, "--json"]
     rows = here("bench", "methods", *options).data["rows"]
     ahead = {row["world"]: float(row["ahead, unseen"].split()[0]) for row in rows if row["method"] == "default"}
     assert ahead == {"apart": 0.0, "apart, distraction": -8.0, "all": -4.0}
+
+
+def test_a_shape_with_a_key_set_otherwise_stands_beside_the_planned_one() -> None:
+    """It is planned around what is set, as for a config: what wants induced prompts falls away with them."""
+    seeds = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--world", "added up", "--json"]
+    sets = ["--set", "outer.under=kept", "--set", "rows=12"]
+    rows = here("bench", "methods", *seeds, *sets).data["rows"]
+    name = 'metaspo+, with outer.under="kept" rows=12'
+    assert [row["method"] for row in rows] == [REFERENCE, name] * 2
+    shape = METHODS[REFERENCE](CALLS)
+    said = {**shape, "rows": 12, "outer": {**shape["outer"], "under": "kept", "shared": False, "shared_margin": 0}}
+    known = [find(Job(world=World(seed, distraction=0.0), calls=CALLS, changes=said)) for seed in (7, 8)]
+    assert rows[1]["base calls"] == round(sum(found.base for found in known) / 2)
+    assert rows[1]["source"].split()[0] == f"{50 * sum(found.source for found in known):.1f}"
+    refused = here("bench", "methods", *seeds, "--set", "outer.undr=kept")
+    assert (refused.code, "outer.undr: unknown key" in refused.err) == (2, True)
+    nowhere = here("bench", "methods", "--world", "flat")
+    assert (nowhere.code, "there is no such world" in nowhere.err) == (2, True)
 
 
 def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
