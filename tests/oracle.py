@@ -22,6 +22,7 @@ from metaspo.engine.strategies import Malformed
 from metaspo.engine.strategies.ape import named_induction, read_induced, read_named_induced, user_induction
 from metaspo.engine.strategies.meta_prompts import (
     failure_block,
+    fill,
     meta_messages,
     read_analysis,
     read_system_prompt,
@@ -427,14 +428,16 @@ class Oracle:
         passes = self.config.outer.first_passes
         if system in (self.config.system_prompt, *self.config.system_prompts):
             for number in range(2, passes + 1):
-                again = None if prompt is None else self.system_from(kept, prompt, address, rng, str(number))
+                again = None if prompt is None else self.system_from(kept, prompt, address, rng, str(number), system)
                 if again is None:
                     break
                 prompt = again
         return prompt
 
-    def system_from(self, kept: Kept, system: str, address: str, rng: Random, part: str = "") -> str | None:
-        """Failures of every task's best prompt, shuffled; analysis, then rewrite."""
+    def system_from(
+        self, kept: Kept, system: str, address: str, rng: Random, part: str = "", first: str = ""
+    ) -> str | None:
+        """Failures of every task's best prompt, under `first` if that is given, shuffled; analysis, then rewrite."""
         blocks = []
         for task in self.tasks:
             best = kept[task.name][0]
@@ -444,12 +447,13 @@ class Oracle:
             return None
         rng.shuffle(blocks)
         slots = {"system_prompt": system, "failures": "\n\n".join(blocks)}
-        asked = ending_with(self.told_of(None), meta_messages("system", "analyze", slots))
+        older = fill("blocks", "older", {"system_prompt": first}) if first else ""
+        asked = ending_with(self.told_of(None), ending_with(older, meta_messages("system", "analyze", slots)))
         analysis = self.ask(f"{address}/analyze{part}", asked, read_analysis)
         if analysis is None:
             return None
         slots["analysis"] = analysis
-        rewrite = meta_messages("system", "generate", slots)
+        rewrite = ending_with(older, meta_messages("system", "generate", slots))
         return self.write(f"{address}/generate{part}", rewrite, read_system_prompt, None)
 
     def told_of(self, task: Task | None) -> str:

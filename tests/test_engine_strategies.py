@@ -169,7 +169,8 @@ async def test_a_first_system_prompt_is_rewritten_as_often_as_asked_and_any_othe
     assert await in_passes.propose(replace(outer_context(first, failures=(5, 1, 5)), is_first=True)) == "NEW"
     steps = [f"{step}{number}" for number in ("", 2, 3) for step in ("analyze", "generate")]
     assert [step for step, _ in first.asked] == steps
-    assert ["SYSTEM" in text for _, text in first.asked] == [True, True, False, False, False, False]
+    told = [[text.count(mark) for mark in ("\nSYSTEM\n", "\n<answered_under>\nSYSTEM\n")] for _, text in first.asked]
+    assert told[1:] == [[1, 0], *[[1, 1]] * 4], "whose answers these are is said wherever they are another's"
     assert all(len(shown(text, task="a")) == 2 for step, text in first.asked if step.startswith("analyze"))
     assert await in_passes.propose(outer_context(later, failures=(5, 1, 5))) == "NEW"
     assert [step for step, _ in later.asked] == steps[:2]

@@ -134,6 +134,30 @@ async def test_a_system_prompts_writer_sees_every_task_in_both_calls() -> None:
         assert right.index("Of task tone:") < right.index("easy") < right.index("Of task facts:")
 
 
+async def test_user_prompts_that_the_present_one_has_beaten_are_told_as_tried_and_count_for_no_kind() -> None:
+    """Else the optimizer model writes the induced prompt once more, which has lost already."""
+    ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
+    beaten = (Tried("Induced. {question}", at_most=0.25), Tried("Again. {question}", at_most=0.38))
+    task = replace(view(failures=BOTH_WAYS), beaten=beaten)
+    await InformedInner().propose(inner(ask, task, tried=(Tried("Again. {question}", gate=0.5),)))
+    for request in ask.asked:
+        assert '<tried outcome="at most 25%, not kept">\nInduced. {question}\n</tried>' in request
+        assert request.count("Again. {question}") == 1
+    assert Texts("informed").text("kinds", KINDS[1], {}) in ask.asked[1]
+
+
+async def test_how_answers_are_read_is_told_once_of_tasks_that_are_read_alike() -> None:
+    ask = Optimizer(FINDINGS, "<new_prompt>Be exact.</new_prompt>")
+    views = [view(name, failures=BOTH_WAYS) for name in ("tone", "mood", "facts", "plain")]
+    tasks = (*views[:2], replace(views[2], reading="OTHERWISE"), replace(views[3], reading=""))
+    await InformedOuter().propose(
+        OuterContext(address="x", candidate=1, show=1, rng=Random(1), system_prompt="S", tasks=tasks, ask=ask)
+    )
+    for request in ask.asked:
+        assert request.count("RULE READ SO") == request.count("RULE OTHERWISE") == 1
+        assert request.count("RULE It is read in the same way as that of task tone.") == 1
+
+
 async def test_candidates_are_asked_for_different_kinds_of_prompts_within_a_round_and_from_round_to_round() -> None:
     async def kind(*, candidate: int, before: int) -> str:
         ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
@@ -343,3 +367,14 @@ def test_a_run_with_it_finds_the_same_in_any_timing_and_names_the_base_model() -
     assert all('"answerer"' in text for text in asked)
     assert any("%, not kept" in text for text in asked)
     assert any("could not be used: expected <" in text for text in asked)
+
+
+def test_a_run_tells_a_tasks_writer_which_first_or_induced_prompt_has_lost() -> None:
+    loop = {"strategy": "informed", "candidates": 1}
+    loops = {"iterations": 1, "inner": loop | {"keep": 1}, "outer": loop | {"under": "induced", "induced": 1}}
+    runs = Runs(make_config(loops), [make_task(name, train=8) for name in "ab"], Informed(1), timing=1, width=4)
+    assert runs.session() is not None
+    told = [request.messages[-1].content for request in runs.answered if request.model == "writer"]
+    asked = [text for text in told if "Only the user prompt" in text]
+    assert asked
+    assert all(len(re.findall(r'<tried outcome="at most \d+%, not kept">', text)) == 1 for text in asked)

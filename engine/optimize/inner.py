@@ -30,14 +30,15 @@ async def inner_loop(
     table, objective, given = context.config.inner, Objective(ties=context.config.ties), state.task.user_prompts
     if not iteration and not given:
         return replace(state, raced_out=())
-    candidates = table.candidates if iteration else len(given)
+    candidates, contenders = table.candidates if iteration else len(given), state.contenders(objective)
+    start = replace(state, kept=contenders[: table.keep], plain=contenders) if candidates else state
     setup = RoundSetup(
         context=context,
         level="user",
         iteration=iteration,
         address=inner_address(iteration, task=state.task.name),
         system=system,
-        tasks=(replace(state, kept=state.contenders(objective)[: table.keep]) if candidates else state,),
+        tasks=(start,),
         task_position=position,
         candidates=candidates,
         keep=table.keep,

@@ -44,7 +44,8 @@ class TaskState:
 
     def view(self) -> TaskView:
         """What a strategy may see: the best user prompt and its failures."""
-        best = self.kept[0]
+        best, kept = self.kept[0], {card.pair.user for card in self.kept}
+        plain = {card.pair.user: score_of(card) for card in self.plain}
         return TaskView(
             name=self.task.name,
             user_prompt=best.pair.user,
@@ -55,6 +56,7 @@ class TaskState:
             reading=reading_of(self.task.answer_format),
             metric=self.task.metric.name,
             right=best.right,
+            beaten=tuple(Tried(user, at_most=score) for user, score in plain.items() if user not in kept),
         )
 
 

@@ -58,6 +58,7 @@ class TaskView:
         reading: what in an answer counts; "" where its format does not say so.
         metric: the name of what the score is measured by.
         right: every train example that was answered fully rightly, with the answer, in the order of the split.
+        beaten: other user prompts that it was scored with and that are no better; `outer.under` may bring some.
         states_rule: whether a user prompt is to state that sentence: of a program's named ones those that do so
             already; a query that ends in "Answer yes or no." would be answered, too.
     """
@@ -71,6 +72,7 @@ class TaskView:
     reading: str = ""
     metric: str = ""
     right: tuple[tuple[Example, str], ...] = ()
+    beaten: tuple["Tried", ...] = ()
     states_rule: bool = True
 
     @property

@@ -76,13 +76,14 @@ class _Informed:
         if not any(shown.values()):
             raise NoProposal("no failures to learn from, every train answer is right already")
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
-        tried = [_tried(texts, level, prompt) for prompt in context.tried[-TRIED:]]
+        beaten = {one.prompt: one for one in (*(tasks[0].beaten if level == "user" else ()), *context.tried)}
+        tried = [_tried(texts, level, prompt) for prompt in [*beaten.values()][-TRIED:]]
         slots = {
             "model": context.model,
             "max_tokens": str(context.max_tokens),
             "level": level,
             "prompts": texts.text(level, "prompts", {"system_prompt": context.system_prompt}),
-            "facts": join_blocks([_facts(texts, task, level) for task in tasks]),
+            "facts": join_blocks([_facts(texts, task, level, _reading(texts, task, tasks, level)) for task in tasks]),
             "wrong": _by_task(texts, level, shown, _wrong),
             "kept": _by_task(texts, level, kept, _right),
             "tried": texts.text(level, "tried", {"tried": join_blocks(tried)}) if tried else "",
@@ -168,7 +169,14 @@ def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     return texts.text(level, "attempt", slots)
 
 
-def _facts(texts: Texts, task: TaskView, level: Level) -> str:
+def _reading(texts: Texts, task: TaskView, tasks: Sequence[TaskView], level: Level) -> str:
+    """What in an answer counts; of tasks that are read alike it is told with the first one."""
+    first = next(each for each in tasks if each.reading == task.reading)
+    alike = task.reading and first.name != task.name
+    return texts.text(level, "read_alike", {"name": first.name}) if alike else task.reading
+
+
+def _facts(texts: Texts, task: TaskView, level: Level, reading: str) -> str:
     wrong, whole = len(task.failures), len(task.train)
     malformed = sum(failure.prediction is None for failure in task.failures)
     slots = {
@@ -178,7 +186,7 @@ def _facts(texts: Texts, task: TaskView, level: Level) -> str:
         "all": str(whole),
         "metric": task.metric,
         "answer_rule": task.answer_rule,
-        "reading": task.reading,
+        "reading": reading,
         "errors": _errors(texts, task, level),
         "malformed": texts.text(level, "malformed", {"count": str(malformed), "all": str(whole)}),
         "user_prompt": task.user_prompt,

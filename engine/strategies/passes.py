@@ -2,7 +2,8 @@
 
 A first system prompt ("You are a helpful assistant.") says nothing yet, and one rewriting mends little of what a first
 round shows: with few rows that is too little to be told from luck. So what a candidate is written from is shown again
-under what was just written. Once a system prompt was adopted one rewriting is enough: more gather lines that are idle.
+beside what was just written, and it is said that these answers are older: else they look as if nobody followed it.
+Once a system prompt was adopted one rewriting is enough: more gather lines that are idle.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import TypeVar
 from metaspo.backends import Message
 from metaspo.engine.addresses import join
 from metaspo.engine.strategies.base import Ask, Malformed, NoProposal, OuterContext, OuterStrategy
+from metaspo.engine.strategies.meta_prompts import ending_with, fill
 
 T = TypeVar("T")
 ABOVE = "pass="
@@ -46,8 +48,9 @@ class InPasses:
         if not context.is_first:
             return await self.strategy.propose(context)
         prompt = await self.strategy.propose(replace(context, ask=_of_pass(context.ask, 1)))
+        older = fill("blocks", "older", {"system_prompt": context.system_prompt})
         for number in range(2, self.passes + 1):
-            again = replace(context, system_prompt=prompt, ask=_of_pass(context.ask, number))
+            again = replace(context, system_prompt=prompt, ask=_of_pass(context.ask, number, told=older))
             try:
                 prompt = context.usable(await self.strategy.propose(again))
             except (NoProposal, Malformed):
@@ -55,8 +58,8 @@ class InPasses:
         return prompt
 
 
-def _of_pass(ask: Ask, number: int) -> Ask:
-    """The same calls at addresses that those of no other pass have, whatever a strategy calls its steps.
+def _of_pass(ask: Ask, number: int, *, told: str = "") -> Ask:
+    """The same calls, `told` at their end, at addresses that no other pass has, whatever a strategy calls its steps.
 
     A further pass's number follows the step's name; each pass's stands above one that could be taken for numbered.
     """
@@ -66,6 +69,6 @@ def _of_pass(ask: Ask, number: int) -> Ask:
             step = join(f"{ABOVE}{number}", step)
         elif number > 1:
             step = f"{step}{number}"
-        return await ask(step, messages, parse)
+        return await ask(step, ending_with(told, messages) if told else messages, parse)
 
     return asked
