@@ -4,8 +4,8 @@
     python tools/mutants.py scheduling --suite simulation     # only the seeds of the simulation, --seeds N
     python tools/mutants.py scheduling/budget.py --sample 0   # all mutants of one module
 
-Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, those
-that import its module and the quickest of its own room first, until one fails. Which tests these are is found by
+Each mutant is made in a copy of the tree, never in place, and meets the tests that enter the mutated function, those of
+its module and the quickest of its own room first, until one fails. Which tests these are is found by
 running the default tests once, traced; files of tests that have changed since are run so again, and with `--map` all
 are. Prints how many were killed, by folder, and every survivor. Those that change nothing are listed in
 `mutants_equivalent.toml`.
@@ -69,6 +69,7 @@ PRELOADED = [
 QUIETLY = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
 SLOWER = 10.0  # times the traced run's time, and so many seconds more, is a hang: other programs may run beside
 START = 20.0
+LONG = 0.5  # seconds of a test: such ones say late what many others can say before them
 AT_ONCE = 10  # files of tests that are traced before the map is written: who stops it goes on from there
 Fate = Literal["killed", "hangs", "survived", "not covered"]
 
@@ -81,25 +82,30 @@ class Coverage:
     tests: dict[str, list[str]]
 
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
-        """The tests for a mutant, so many seconds of them: first those of the file that is called as its module is, and
-        of files that import it by name, then those of its own room, of these the quickest.
+        """The tests for a mutant, so many seconds of them: first those of the file that is called as its module is, then
+        of files that import it by name, of its own room, and of others, the quickest first; of all but the first file
+        the long ones last.
 
         What nothing in this process enters may run in another one, which the tests of its module start; or it was
         written since they were traced, and meets those of its folder.
         """
         parts = Path(mutant.file).with_suffix("").parts
-        own = (f"tests/test_{'_'.join(parts)}.py::", *importing(".".join(("metaspo", *parts))))
+        own = f"tests/test_{'_'.join(parts)}.py::"
+        named = importing(".".join(("metaspo", *parts)))
         tests = (
             self.tests.get(f"{mutant.file}:{mutant.function}")
-            or self._beginning(*own)
+            or self._beginning(own, *named)
             or self._beginning(f"tests/test_{parts[0]}_")
         )
         room = tuple(f"tests/test_{name}" for name in parts)
         chosen: list[str] = []
         total = 0.0
-        for test in sorted(
-            tests, key=lambda test: (not test.startswith(own), not test.startswith(room), self.seconds[test])
-        ):
+
+        def rank(test: str) -> tuple[bool, bool, bool, bool, float]:
+            took = self.seconds[test]
+            return not test.startswith(own), took > LONG, not test.startswith(named), not test.startswith(room), took
+
+        for test in sorted(tests, key=rank):
             total += self.seconds[test]
             if total > seconds and chosen:
                 break
