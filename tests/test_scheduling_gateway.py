@@ -1038,6 +1038,25 @@ async def test_an_answer_says_how_it_was_come_by_how_long_it_waited_and_what_it_
     assert {(answer.key, answer.completion.text) for answer in answers} == {(request_key(ask(1)), "question 1")}
 
 
+@pytest.mark.virtual
+async def test_what_an_answer_waited_is_for_a_slot_and_for_the_rate_and_between_tries_together() -> None:
+    """From its asking until its call went that was answered."""
+    server, faults = Server(latency=3.0), [ServerFault("500")]
+
+    def plan(request: Request) -> None:
+        if request == ask(3) and faults:
+            raise faults.pop()
+
+    server.plan = plan
+    settings = LaneSettings(concurrency=2, requests_per_minute=6)
+    async with gateway_over(server, settings=settings) as gateway:
+        begun = now()
+        answers = await asyncio.gather(*(gateway.answer(ask(number), lane="lane") for number in range(4)))
+    went = dict(server.calls)  # the last call of each
+    assert [answer.waited for answer in answers] == pytest.approx([went[f"question {n}"] - begun for n in range(4)])
+    assert answers[2].waited > 10
+
+
 class FallingStore(FarStore):
     """Is asked twice."""
 

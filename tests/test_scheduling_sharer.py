@@ -243,3 +243,17 @@ async def test_who_joins_a_call_and_is_left_to_pay_for_it_gets_its_share_of_a_ca
             assert (await left).text == "question 1"
         await busy
     assert (joining.purse.spent.calls, len(server.calls)) == (1, 2)
+
+
+async def test_a_shared_limit_takes_a_store_to_share_it_by() -> None:
+    lane = Lane("api", [Server()], LaneSettings(limit_group="provider"))
+    with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
+        async with Gateway([lane], store=MemoryStore()):
+            pass
+
+
+async def test_a_shared_cap_takes_a_store_to_share_it_by() -> None:
+    account = Account("run", Budget(calls=5, group="november"))
+    async with Gateway([Lane("api", [Server()])], store=MemoryStore()) as gateway:
+        with pytest.raises(StoreError, match="takes a cache on a Redis or Valkey server"):
+            await gateway.complete(ask(1), lane="api", account=account)
