@@ -34,6 +34,7 @@ from metaspo.engine.journal.events import (
 from metaspo.engine.journal.fitting import fits
 from metaspo.engine.journal.journal import FileJournal, MemoryJournal, StoredJournal, read_journal, selections
 from metaspo.engine.journal.view import AllSessions, RunView, WatchedJournal
+from metaspo.engine.journal.warn import log_warning
 from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runtime.context import RunContext
 from metaspo.engine.strategies import OuterContext
@@ -339,3 +340,15 @@ def test_sessions_that_graded_otherwise_are_no_part_of_the_history() -> None:
     assert both.spent.calls == 10
     again = RunView.of([*before, *before], texts=True)
     assert again.history.points({}) == RunView.of(before).history.points({})
+
+
+def test_a_session_says_when_it_began_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.12345)
+    assert Start.now(name="run", seed=7).wall == 1_800_000_000.123
+
+
+def test_a_warning_that_nobody_takes_is_one_of_the_logger_metaspo(caplog: pytest.LogCaptureFixture) -> None:
+    log_warning("so it is")
+    assert [(each.name, each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("metaspo", "WARNING", "so it is")
+    ]

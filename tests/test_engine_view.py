@@ -19,6 +19,7 @@ from metaspo.engine.journal.events import (
     Event,
     Kept,
     Level,
+    Malformed,
     Optimism,
     OptimizerAnswered,
     Proposal,
@@ -297,6 +298,17 @@ def test_waits_and_seconds_are_the_last_sessions_and_luck_is_any_ones() -> None:
     assert view.barriers == Barriers(idle=1.25, share=0.25, each=waits)
     assert (view.optimism, view.start.name, view.seconds) == ("some luck", "again", 3.0)
     assert RunView().barriers == Barriers()
+
+
+def test_nothing_is_told_of_a_session_that_has_done_nothing_yet() -> None:
+    """Neither time nor money, nor proposals; what the sessions before have spent is all sessions' still."""
+    spent = Spent(calls=3, dollars=0.5)
+    unfit = Malformed(address="iter=1/outer/cand=1", attempt=0, why="long", unfit=True)
+    view = RunView.of([Start(), unfit, spent])
+    assert (RunView().seconds, RunView().session) == (0.0, Spent())
+    assert (view.session, view.proposals.unfit, view.proposals.last_unfit) == (spent, 1, "long")
+    view.apply(Start())
+    assert (view.session, view.proposals, view.all_sessions.calls) == (Spent(), Proposals(asked=False), 3)
 
 
 def lost(count: int, used: int) -> list[Event]:

@@ -77,6 +77,16 @@ def test_why_none_was_adopted(events: list[Event], why: str) -> None:
     assert tried(*inner, *events) == tried(*events), "the inner loop's are not counted"
 
 
+def test_what_was_adopted_is_counted() -> None:
+    """A selection that keeps what there was adopts nothing."""
+    assert [tried(*[select(chosen, 0.5) for chosen in one]).adopted for one in ([], [0], [2], [1, 0, 2])] == [
+        0,
+        0,
+        1,
+        2,
+    ]
+
+
 @pytest.mark.parametrize(
     ("events", "why"),
     [
