@@ -15,10 +15,12 @@ from test_engine_racing import Column, outcome_of
 from metaspo.engine.evaluation.evaluation import CHUNK, Evaluation, Part
 from metaspo.engine.evaluation.scorecard import Scorecard
 from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime.priorities import inner
 from metaspo.engine.selection.betting import Wager
-from metaspo.engine.selection.objective import ScoredPrompt
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
 from metaspo.engine.selection.pruning import CacheFirstGate, CandidateRun, Contest, hard_and_easy
 from metaspo.engine.selection.race import WAVE_ROWS, Race, RaceDesign
+from metaspo.engine.selection.races import Races
 
 GRADE = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
@@ -200,6 +202,50 @@ async def test_a_candidate_is_looked_at_with_each_answer_and_what_is_out_is_take
     )
     assert await run.score() is None
     assert evaluation.missing == 7
+
+
+class Beaten(Losing):
+    """A candidate is out as soon as another one has come to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beaten = False
+
+    def has_lost(self, _number: int) -> bool:
+        return self.beaten
+
+
+async def test_a_candidate_that_another_one_has_beaten_meanwhile_is_asked_nothing_of_its_next_stage() -> None:
+    """It heard of no answer since."""
+    contest, evaluation = Beaten(), OneByOne(9)
+
+    class OvertakenAfterFive(OneByOne):
+        async def ask(self, parts: Sequence[Part], *, on_answers: Callable[[], None]) -> None:
+            await evaluation.ask(parts, on_answers=on_answers)
+            contest.beaten = True
+
+    run = CandidateRun(
+        number=1,
+        evaluations=[cast("Evaluation", OvertakenAfterFive(9))],
+        stages=[[[((), range(5))]], [[((), range(4))]]],
+        contest=contest,
+        gate=CacheFirstGate(1),
+    )
+    assert await run.score() is None
+    assert evaluation.missing == 4
+
+
+@pytest.mark.parametrize(("waves", "lead"), [(6, 1), (7, 2), (12, 2), (13, 3)])
+def test_a_raced_candidate_is_ahead_of_the_next_one_by_a_sixth_of_its_waves(waves: int, lead: int) -> None:
+    """So many of its waves go before the next one's first, and one abreast of that."""
+    rows = waves * max(CHUNK, WAVE_ROWS)
+    races = Races(design_of([rows]), KeepBest(1), objective=Objective(), exact=True)
+    ahead, behind = (
+        [priority for priority, _ in races.stages(number, (), [inner(1, task=0, candidate=number)])[0][0]]
+        for number in (1, 2)
+    )
+    assert len(ahead) == waves
+    assert sum(priority < behind[0] for priority in ahead) == lead + 1
 
 
 @pytest.mark.virtual

@@ -1,0 +1,126 @@
+"""A gate: a candidate that is no better than what it starts from on a few rows is asked no others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import cast
+
+import pytest
+from test_engine_racing import Column, outcome_of
+from world import make_task
+
+from metaspo.engine.evaluation.evaluation import Evaluation
+from metaspo.engine.evaluation.scorecard import Scorecard
+from metaspo.engine.journal.events import Rejected
+from metaspo.engine.prompts import PromptPair
+from metaspo.engine.runtime.priorities import inner, node_by_node
+from metaspo.engine.selection.gate import Gate
+from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt
+from metaspo.engine.selection.pruning import Stage
+from metaspo.engine.tasks import Task
+
+ROWS = 8
+START = [0.0, 1.0] * 4
+BETTER, SAME = [1.0] * ROWS, START
+FLOOR = 0.75
+
+
+@dataclass
+class Node(Column):
+    """A candidate on one task, as an evaluation shows itself to a round."""
+
+    task: Task
+    refusal: str = ""
+
+    def __init__(self, name: str, grades: Sequence[float | None]) -> None:
+        super().__init__(grades)
+        self.task = make_task(name, train=ROWS, test=1)
+
+    @property
+    def bound(self) -> float:
+        """Where what is missing would all be right."""
+        return fmean((self.grades[row] or 0.0) if row in self.revealed else 1.0 for row in range(ROWS))
+
+
+def card_of(name: str, grades: Sequence[float]) -> Scorecard:
+    outcomes = tuple(map(outcome_of, grades))
+    return Scorecard(task=name, pair=PromptPair("s", "u"), outcomes=outcomes, score=fmean(grades))
+
+
+def gate_with(nodes: list[Node], *, rows: int = 3, exact: bool = True) -> Gate:
+    """Candidate 1 with these nodes in a round whose start is half right, and on a guard wholly."""
+    floors = {node.task.name: FLOOR for node in nodes if node.task.name == "guard"}
+    cards = tuple(card_of(node.task.name, BETTER if node.task.name in floors else START) for node in nodes)
+    start = ScoredPrompt(position=0, prompt="start", value=0.5, cards=cards)
+    best, objective = KeepBest(1, [start]), Objective(floors=floors)
+    gate = Gate(best, objective=objective, exact=exact, starts=[start], rows=rows, seed=7, address="here")
+    gate.enter(1, "longer than the start", cast("list[Evaluation]", nodes))
+    return gate
+
+
+def stages_of(gate: Gate, number: int = 1) -> list[Stage]:
+    """Of a candidate on one task."""
+    return gate.stages(number, [card_of("a", START)], [inner(1, task=0, candidate=number)])
+
+
+def test_a_gate_is_some_rows_of_each_task_and_then_the_others_the_hard_ones_first() -> None:
+    node = Node("a", SAME)
+    gate = gate_with([node])
+    first, rest = stages_of(gate)
+    ((_, few),), ((_, hard), (_, easy)) = first[0], rest[0]
+    assert len(few) == 3
+    asked = inner(1, task=0, candidate=1)
+    assert [priority for priority, _ in first[0] + rest[0]] == [node_by_node(asked, part=part) for part in range(3)]
+    assert stages_of(gate_with([node], rows=ROWS + 1))[0][0][0][1] == list(range(ROWS)), "of few rows all"
+    assert sorted([*few, *hard, *easy]) == list(range(ROWS))
+    assert (set(hard), set(easy)) == (set(range(0, ROWS, 2)) - set(few), set(range(1, ROWS, 2)) - set(few))
+    assert few != stages_of(gate, 2)[0][0][0][1], "each has its own"
+
+
+@pytest.mark.parametrize(("grades", "lost"), [(SAME, True), (BETTER, False)])
+def test_who_is_no_better_there_has_lost_once_all_its_rows_are_answered(grades: list[float], lost: bool) -> None:
+    """As good is not better."""
+    nodes = [Node("a", grades)]
+    gate = gate_with(nodes)
+    assert (gate.has_lost(1), gate.at_gate(1), gate.rows_asked(1)) == (False, None, None)
+    rows = list(stages_of(gate)[0][0][0][1])
+    nodes[0].revealed = set(rows)
+    reached = fmean(grades[row] for row in rows)
+    assert gate.has_lost(1) is lost
+    assert gate.at_gate(1) == (pytest.approx(reached) if lost else None)
+    assert gate.rows_asked(1) == ([rows] if lost else None)
+    if lost:
+        assert gate.rejection(1) == Rejected(gate=gate.at_gate(1))
+    nodes[0].revealed = set()
+    assert gate.has_lost(1) is lost, "it stays so"
+
+
+def test_bounds_and_guards_count_once_the_gate_is_answered_and_a_refusal_at_any_time() -> None:
+    """So that who passes is the same whatever the timing."""
+    nodes = [Node("a", [0.0] * ROWS), Node("guard", [0.0] * ROWS)]
+    gate = gate_with(nodes, rows=ROWS)
+    nodes[1].revealed = set(range(ROWS))
+    nodes[0].revealed = set(range(ROWS - 1))
+    assert nodes[0].bound < 0.5, "it cannot win any more"
+    assert (gate.cannot_win(1), gate.violation(1)) == (False, "")
+    nodes[1].refusal = "row 3: too long"
+    assert gate.violation(1) == "row 3: too long"
+    nodes[1].refusal = ""
+    nodes[0].revealed = set(range(ROWS))
+    assert gate.cannot_win(1)
+    assert gate.violation(1).startswith("guard 'guard': 0.0% at most")
+    assert gate.rejection(1) == Rejected(bound=0.0, guard="guard", reach=0.0, floor=FLOOR)
+
+
+def test_what_is_refused_within_a_gate_leaves_it_open() -> None:
+    nodes = [Node("a", [None, *BETTER[1:]])]
+    gate = gate_with(nodes, rows=ROWS)
+    nodes[0].revealed = set(range(ROWS))
+    assert (gate.has_lost(1), gate.cannot_win(1)) == (False, False)
+
+
+def test_without_exact_bounds_only_the_gate_drops_anybody() -> None:
+    nodes = [Node("a", [1.0 if row % 2 else 0.0 for row in range(ROWS)])]
+    gate = gate_with(nodes, rows=ROWS, exact=False)
+    nodes[0].revealed = set(range(ROWS))
+    assert (gate.has_lost(1), gate.cannot_win(1)) == (True, False)
