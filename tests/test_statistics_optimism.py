@@ -118,6 +118,12 @@ def test_candidates_scored_on_other_examples_are_refused() -> None:
         reselected([{"t": [1.0, 0.0]}, {"t": [1.0, 0.0, 1.0]}])
 
 
+@pytest.mark.parametrize("grades", [{"s": [1.0]}, {"t": [None, 1.0]}])
+def test_without_an_example_that_both_have_answered_there_is_no_bound(grades: TaskGrades) -> None:
+    with pytest.raises(ValueError, match="no example that both have answered"):
+        at_most(grades, {"t": [1.0, None]}, candidates=1, score=0.5)
+
+
 @pytest.mark.parametrize("candidates", [1, 2, 9])
 def test_the_bound_is_the_95th_percentile_of_the_highest_of_students_draws(candidates: int) -> None:
     """Of one candidate, too, above 0: it had to beat the incumbent, by luck perhaps. Half of 100 rows differ."""

@@ -235,6 +235,16 @@ def test_grades_of_other_examples_are_refused(a: dict[str, list[float]], b: dict
         compare(rows(a), rows(b))
 
 
+def test_differences_half_as_large_have_an_interval_half_as_wide() -> None:
+    """Also where a task has none: the example more goes as far as any went in any task."""
+    nothing = {"a": [0.0] * 4, "b": [0.0] * 4}
+    whole, half = (
+        compare(rows({"a": [0.0] * 4, "b": [far, far, 0.0, 0.0]}), rows(nothing)).interval for far in (0.5, 0.25)
+    )
+    assert whole.high > 0.25 > 0 > whole.low
+    assert (half.low, half.high) == pytest.approx((whole.low / 2, whole.high / 2))
+
+
 def test_weights_move_the_difference() -> None:
     a, b = {"s": [1.0, 1.0], "t": [0.0, 0.0]}, {"s": [0.0, 0.0], "t": [1.0, 1.0]}
     assert compare(rows(a), rows(b)).difference == 0
