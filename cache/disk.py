@@ -1,15 +1,15 @@
 """The store of a cache folder: read on the event loop, written by one worker thread at a time."""
 
 import asyncio
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metaspo.cache.batched import MEMORY_BYTES, BatchedStore
 from metaspo.cache.claims import Claims
-from metaspo.cache.database import add_first, batched, open_cache, value_or_problem
+from metaspo.cache.database import add_first, open_cache
 from metaspo.cache.disk_claims import DiskClaims
+from metaspo.cache.disk_reader import DiskReader
 from metaspo.cache.errors import explained
 from metaspo.cache.folder import BUSY_TIMEOUT, connect
 from metaspo.cache.record import BadRecord
@@ -17,8 +17,6 @@ from metaspo.cache.writer import Before, Items
 
 _READ_TIMEOUT = 5.0
 """Seconds a read may hold the event loop: reads wait for nobody except while a crashed process's log is recovered."""
-
-_KEYS_PER_SELECT = 500
 
 
 class DiskStore(BatchedStore):
@@ -39,7 +37,7 @@ class DiskStore(BatchedStore):
         super().__init__(f"the cache in {folder}", memory_bytes=memory_bytes)
         self._cache = open_cache(folder, busy_timeout=busy_timeout)
         self._cache.close()  # this thread's connection; the writer's thread opens its own
-        self._reader = connect(folder, busy_timeout=_READ_TIMEOUT)
+        self._reader = DiskReader(connect(folder, busy_timeout=_READ_TIMEOUT))
         self._claims = DiskClaims(folder)
         # One thread for all commits: a connection belongs to a thread, and opening one costs as much as ten puts.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
@@ -56,7 +54,9 @@ class DiskStore(BatchedStore):
 
     async def _fetch(self, keys: Sequence[str]) -> list[tuple[str, bytes | BadRecord]]:
         with explained(self._folder):
-            return [(key, value_or_problem(mode, value)) for key, mode, value in _select(self._reader, keys)]
+            found = self._reader.by_keys(keys)
+            self._recent.add_all(self._reader.neighbours(used=self._memory_hits))
+        return found
 
     async def _commit(self, items: Items) -> Sequence[Before]:
         with explained(self._folder):
@@ -67,10 +67,3 @@ class DiskStore(BatchedStore):
         self._reader.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._cache.close)
         self._thread.shutdown()
-
-
-def _select(reader: sqlite3.Connection, keys: Sequence[str]) -> Iterator[tuple[str, object, object]]:
-    for some in batched(keys, _KEYS_PER_SELECT):
-        marks = ",".join("?" * len(some))
-        # Question marks only: nothing from outside enters the text of the statement.
-        yield from reader.execute(f"SELECT key, mode, value FROM Cache WHERE raw = 1 AND key IN ({marks})", some)  # noqa: S608

@@ -1,11 +1,11 @@
 """What was used last, kept in memory up to a number of bytes."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from metaspo.cache.base import Entry
-from metaspo.cache.record import decode_entry
+from metaspo.cache.record import BadRecord, decode_entry
 
 OVERHEAD = 300
 """Bytes of memory a record takes beside its own, about: bytes object, key and dictionary slot."""
@@ -43,6 +43,10 @@ class Recent(Generic[K, V]):
         while self._bytes > self._max_bytes:
             self._bytes -= self._size_of(self._values.popitem(last=False)[1])
 
+    def forget(self, key: K) -> None:
+        """A value that is here is not what it should be."""
+        self._bytes -= self._size_of(self._values.pop(key))
+
 
 class RecentEntries:
     """The entries used last.
@@ -60,8 +64,20 @@ class RecentEntries:
     def get(self, key: str) -> Entry | None:
         """The entry if it is here; it is then the last to be forgotten."""
         record = self._records.get(key)
-        return None if record is None else decode_entry(key, record)
+        if record is None:
+            return None
+        try:
+            return decode_entry(key, record)
+        except BadRecord:  # as nothing that was decoded before: whether the store has a better one by now, it may tell
+            self._records.forget(key)
+            return None
 
     def add(self, key: str, record: bytes) -> None:
         """Keep the record of an entry, and forget others for it where need be."""
         self._records.add(key, record)
+
+    def add_all(self, records: Iterable[tuple[str, bytes]]) -> None:
+        """Keep records that nobody has looked at yet, by their keys."""
+        add = self._records.add
+        for key, record in records:
+            add(key, record)
