@@ -71,7 +71,7 @@ async def outer_loop(context: RunContext, state: RunState, *, iteration: int, ca
     if winner.position > 0:
         new = await _adopt(new, winner, held)
         if iteration and table.shared and not _shares(state, new, winner, margin=table.shared_margin / POINTS):
-            unshared, new, winner = winner.position, _passed_over(state, held), held.old[0]
+            unshared, new, winner = winner.position, _passed_over(state, held, winner), held.old[0]
         else:
             _note_optimism(held)
     elif candidates:
@@ -90,7 +90,7 @@ def _shares(state: RunState, new: RunState, winner: ScoredPrompt, *, margin: flo
     return is_shared(scores, state.first, weights, best_change=new.best_score - state.best_score, margin=margin)
 
 
-def _passed_over(state: RunState, held: Round) -> RunState:
+def _passed_over(state: RunState, held: Round, best: ScoredPrompt) -> RunState:
     """The state with the incumbent as it was: what else is kept below it may join the beam, which gets its own back.
 
     What the best candidate itself kept out may not have been scored in full. One above the incumbent was looked at no
@@ -99,8 +99,12 @@ def _passed_over(state: RunState, held: Round) -> RunState:
     incumbent, kept = held.old[0], [scored for scored in held.best.kept() if scored.position > 0]
     below = [scored for scored in kept if scored.rank > incumbent.rank]
     _, *beam = KeepBest(held.setup.keep, [*held.old, *below]).kept()
-    lost = {scored.prompt for scored in kept} - {scored.prompt for scored in beam}
-    tried = (replace(each, score=None) if each.prompt in lost else each for each in held.tried)
+    lost = {scored.prompt: None for scored in kept} | {best.prompt: best.value}
+    for scored in beam:
+        lost.pop(scored.prompt, None)
+    tried = (
+        replace(each, score=None, unshared=lost[each.prompt]) if each.prompt in lost else each for each in held.tried
+    )
     return replace(state, tried=tuple(tried), beam=tuple(beam))
 
 

@@ -89,12 +89,14 @@ class Tried:
         score: of one that was kept, on all rows.
         at_most: of one that was not kept: what it cannot be above.
         gate: of one that did not pass a gate: its score there.
+        unshared: of a system prompt that was the best of its round, but whose gain too few tasks shared: its score.
     """
 
     prompt: str
     score: float | None = None
     at_most: float | None = None
     gate: float | None = None
+    unshared: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,7 +162,7 @@ def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable
 
 def _tried(texts: Texts, level: Level, tried: Tried) -> str:
     """A prompt that was tried, and what came of it."""
-    scores = {"kept": tried.score, "gate": tried.gate, "at_most": tried.at_most}
+    scores = {"kept": tried.score, "gate": tried.gate, "at_most": tried.at_most, "unshared": tried.unshared}
     known = [(name, f"{score:.0%}") for name, score in scores.items() if score is not None]
     name, score = next(iter(known), ("not_kept", ""))
     slots = {"outcome": texts.text("outcomes", name, {"score": score}), "prompt": tried.prompt}
