@@ -120,6 +120,7 @@ def test_the_bound_is_reached_where_one_server_is_all_there_is_to_wait_for() -> 
     assert found == pytest.approx(bound)
 
 
+@pytest.mark.slow
 def test_calls_that_hang_cost_little_time_and_few_calls() -> None:
     """Where one in a hundred does; not the time limit for each of them."""
     report = measure_hanging(size=Size(test=0, iterations=1), shares=(0.01,), replicas=(1,), draws=1, server=SERVER)
@@ -129,6 +130,7 @@ def test_calls_that_hang_cost_little_time_and_few_calls() -> None:
     assert row["base calls"] <= 1.02
 
 
+@pytest.mark.slow
 def test_makespan_compares_with_the_bound_and_comes_out_the_same_every_time() -> None:
     reports = [measure_makespan(size=SMALL, replicas=(2,), tiers=(3,), domains=1, server=SERVER) for _ in range(2)]
     assert reports[0].rows == reports[1].rows
@@ -150,6 +152,7 @@ def test_runs_together_share_the_servers_and_do_not_beat_their_bound() -> None:
     assert bound.server_seconds <= bound.seconds <= together < apart
 
 
+@pytest.mark.slow
 def test_start_up_takes_more_than_an_empty_python_and_is_measured_to_the_first_request() -> None:
     """Of a command that ends, of one's help, and of one that asks; one that fails is no measurement."""
     report = measure_startup(helps=("cache",), turns=1, only=("runs", "cache --help", "check"))
@@ -169,6 +172,7 @@ def test_no_lane_is_granted_more_than_the_limit(case: LimitCase) -> None:
     assert 0.5 < row["share"] <= 1.001  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_limits_reports_every_case() -> None:
     report = measure_limits(cases=CASES[:1], minutes=2, requests=600, fixed=(64, 256), change_at=3.0)
     units = [row["unit"] for row in report.rows]
@@ -177,6 +181,7 @@ def test_limits_reports_every_case() -> None:
     assert all(figure >= 0 for figure in figures(report))
 
 
+@pytest.mark.slow
 def test_overhead_measures_every_client_on_the_fast_server() -> None:
     report = measure_overhead(calls=100, turns=1)
     names = [row["client"] for row in report.rows]
@@ -188,6 +193,7 @@ def test_overhead_measures_every_client_on_the_fast_server() -> None:
     assert all(figure > 0 for figure in figures(report))
 
 
+@pytest.mark.slow
 def test_programs_are_measured_beside_as_many_plain_calls_fresh_and_again() -> None:
     report = measure_programs(examples=10, turns=1)
     assert [str(row["asked"]).rpartition(", ")[2] for row in report.rows] == ["fresh", "fresh", "again", "again"]
@@ -206,6 +212,7 @@ def test_scale_plans_the_evaluations_asked_for() -> None:
         assert wanted <= count_calls(run.config, run.tasks).base <= wanted + 10_000
 
 
+@pytest.mark.slow
 def test_scale_measures_each_size_in_a_process_of_its_own() -> None:
     (row,) = measure_scale((500,)).rows
     assert row["evaluations"] > 500  # type: ignore[operator]
@@ -218,6 +225,7 @@ def test_requests_are_made_when_asked_for_and_are_all_different() -> None:
     assert len(set(requests)) == len(requests) == 300
 
 
+@pytest.mark.slow
 def test_requests_of_one_batch_are_all_kept_while_no_more_than_its_window_is_queued() -> None:
     count = BATCH_WINDOW + 2_000
     row = one_row("one batch", count)
@@ -234,6 +242,7 @@ def test_requests_without_an_answer_are_found_out(monkeypatch: pytest.MonkeyPatc
         one_row("stream", 300)
 
 
+@pytest.mark.slow
 def test_requests_measures_every_way_beside_the_answers_alone() -> None:
     rows = {str(row["through"]): row for row in measure_requests((300,)).rows}
     assert list(rows) == [ALONE, *WAYS]
@@ -345,6 +354,7 @@ def test_the_page_is_measured_while_events_come_in() -> None:
     assert all(type(row["work p99 ms"]) is float for row in rows)
 
 
+@pytest.mark.slow
 def test_the_server_is_measured_fresh_and_cached_beside_a_bare_one() -> None:
     rows = {str(row["server"]): row for row in measure_serve(calls=70, turns=1).rows}
     assert list(rows) == ["bare aiohttp.web", "metaspo serve, fresh", "metaspo serve, cached"]
