@@ -4,6 +4,8 @@ import asyncio
 import csv
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,16 +33,44 @@ set = { "outer.candidates" = 1 }
 """
 
 
+def write_grid(folder: Path, url: str) -> None:
+    """`run.toml`, `grid.toml` and a prompt of one's own."""
+    write_project(folder, url, head="")
+    (folder / "grid.toml").write_text(GRID, encoding="utf-8")
+    (folder / "mine.txt").write_text("You are careful, brief, literal, patient, exact and curious.\n", encoding="utf-8")
+
+
 @pytest.fixture
 def project(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `run.toml`, `grid.toml` and a prompt of one's own; commands run there."""
-    write_project(tmp_path, server.url, head="")
-    (tmp_path / "grid.toml").write_text(GRID, encoding="utf-8")
-    (tmp_path / "mine.txt").write_text(
-        "You are careful, brief, literal, patient, exact and curious.\n", encoding="utf-8"
-    )
+    """A folder with these; commands run there."""
+    write_grid(tmp_path, server.url)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison that was run, which several laws look at."""
+
+    folder: Path
+    server: ChatServer
+    data: Any  # what it printed
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
+    folder = tmp_path_factory.mktemp("compared")
+    with ChatServer(WORLD.answer) as server, pytest.MonkeyPatch.context() as patch:
+        write_grid(folder, server.url)
+        patch.chdir(folder)
+        yield Compared(folder, server, here("compare", "grid.toml", "--quiet", "--json").data)
+
+
+@pytest.fixture
+def compared(finished: Compared, monkeypatch: pytest.MonkeyPatch) -> Compared:
+    """That one; commands run in its folder."""
+    monkeypatch.chdir(finished.folder)
+    return finished
 
 
 def with_train_examples_of_the_target(project: Path) -> None:
@@ -65,11 +95,11 @@ def test_cells_of_any_method_and_seed_share_the_rows_that_were_read(project: Pat
             assert {id(one) for one in of_cell[name].test} == {id(one) for one in tasks[0][name].test}
 
 
-def test_a_grid_is_run_and_told_in_tables_files_and_a_page(project: Path) -> None:
+def test_a_grid_is_run_and_told_in_tables_files_and_a_page(compared: Compared) -> None:
     ended = here("compare", "grid.toml", "--quiet")
     assert ended.code == 0
     assert "Against default, points" in ended.out
-    folder = project / ".metaspo/studies/grid"
+    folder = compared.folder / ".metaspo/studies/grid"
     names = {"tables.md", "scores.csv", "against.csv", "seeds.csv", "results.json", "report.html", "scores.png"}
     assert names <= {path.name for path in folder.iterdir()}
     assert {path.stem for path in folder.glob("*.tex")} == {path.stem for path in folder.glob("*.csv")}
@@ -104,8 +134,8 @@ def test_the_cells_that_need_the_fewest_calls_begin_first(project: Path, server:
     assert not [body for body in first if "writer" in body]
 
 
-def test_differences_task_by_task_are_those_of_the_scores(project: Path) -> None:
-    tables = here("compare", "grid.toml", "--quiet", "--json").data["tables"]
+def test_differences_task_by_task_are_those_of_the_scores(compared: Compared) -> None:
+    tables = compared.data["tables"]
     scores = {row["task"]: row for row in tables["tasks"]}
     told = {(row["task"], row["method"]): row for row in tables["task-differences"]}
     methods = [name for name in next(iter(scores.values())) if name not in ("task", "default")]
@@ -115,23 +145,21 @@ def test_differences_task_by_task_are_those_of_the_scores(project: Path) -> None
         assert row["from"] <= row["difference"] <= row["to"]
 
 
-def test_a_fixed_prompt_has_the_score_that_evaluating_it_gives(project: Path) -> None:
-    compared = here("compare", "grid.toml", "--quiet", "--json").data
+def test_a_fixed_prompt_has_the_score_that_evaluating_it_gives(compared: Compared) -> None:
     evaluated = [
         here("evaluate", "run.toml", "--system", "mine.txt", "--set", f"seed={seed}", "--json").data["scores"]
         for seed in (1, 2)
     ]
     targets = [row["score"] for rows in evaluated for row in rows if row["role"] == "target"]
-    assert scores(compared)["file:mine.txt"] == pytest.approx(100 * sum(targets) / len(targets), abs=0.01)
+    assert scores(compared.data)["file:mine.txt"] == pytest.approx(100 * sum(targets) / len(targets), abs=0.01)
 
 
-def test_a_method_has_the_score_that_its_own_run_gives(project: Path) -> None:
-    compared = here("compare", "grid.toml", "--quiet", "--json").data
+def test_a_method_has_the_score_that_its_own_run_gives(compared: Compared) -> None:
     found = []
     for seed in (1, 2):
         (run,) = here("optimize", "run.toml", "--set", f"seed={seed}", "--json", "--quiet").data
         found += [row["score"] for row in run["result"]["tests"] if (row["role"], row["stage"]) == ("target", "after")]
-    assert scores(compared)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
+    assert scores(compared.data)["metaspo"] == pytest.approx(100 * sum(found) / len(found), abs=0.01)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro-f1"])
@@ -156,13 +184,12 @@ def test_a_run_and_a_comparison_say_the_same_of_the_same_answers(project: Path, 
     assert (before, after) == (round(100 * gain["before"], 2), round(100 * gain["after"], 2))
 
 
-def test_run_again_it_asks_nothing_and_says_the_same(project: Path, server: ChatServer) -> None:
-    first = here("compare", "grid.toml", "--quiet", "--json").data
-    asked = server.answered.total()
-    again = here("compare", "grid.toml", "--quiet", "--json").data
-    assert server.answered.total() == asked
-    assert again["tables"]["scores"] == first["tables"]["scores"]
-    assert again["tables"]["against"] == first["tables"]["against"]
+def test_run_again_it_asks_nothing_and_says_the_same(compared: Compared) -> None:
+    asked = compared.server.answered.total()
+    again = here("compare", "grid.toml", "--quiet", "--json").data["tables"]
+    assert compared.server.answered.total() == asked
+    assert again["scores"] == compared.data["tables"]["scores"]
+    assert again["against"] == compared.data["tables"]["against"]
 
 
 def test_target_tasks_without_train_examples_are_told_before_anything_is_asked(
@@ -345,6 +372,7 @@ def test_methods_whose_names_differ_by_signs_only_are_runs_of_their_own(project:
     assert "my prompt [1].txt" in ended.out
 
 
+@pytest.mark.slow
 def test_a_config_in_another_folder_under_a_name_with_spaces(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_target_examples(project)
     text = (project / "run.toml").read_text(encoding="utf-8")
