@@ -19,7 +19,9 @@ then; and all that are not through are released a latency later at least, with a
 may be through then, the one with which the stage lasts shortest bounds it.
 
 Several runs on the same servers take at least as long as the longest of them would take alone, as the servers need for
-the work of all, and as the rate limits need to let all optimizer calls through.
+the work of all, and as the rate limits need to let all optimizer calls through. And for every k, all work from the k-th
+stages on is done after the first run can have come to a candidate of its k-th; a block of a prompt counts in the first
+stage of any run that needs it.
 """
 
 from collections import Counter
@@ -72,16 +74,26 @@ class BoundFinder:
 
     def bound(self, stages: Sequence[Stage]) -> Bound:
         """All stages together."""
-        bounds = [self._stage(stage) for stage in stages]
+        bounds = self._bounds(stages)
         return Bound(sum(bound.seconds for bound in bounds), sum(bound.server_seconds for bound in bounds))
 
     def together(self, runs: Sequence[Sequence[Stage]]) -> Bound:
-        """Several runs at once: the longest alone, or all work, or all optimizer calls through the rate limits."""
-        alone = [self._afresh().bound(stages).seconds for stages in runs]
-        work = sum(self.bound(stages).server_seconds for stages in runs)
+        """Several runs of as many stages at once: the longest alone, or all work, that of later stages when the first
+        run can be there, or all optimizer calls through the rate limits."""
+        alone = [self._afresh()._bounds(stages) for stages in runs]
+        work = [sum(bound.server_seconds for bound in self._bounds(at_once)) for at_once in zip(*runs, strict=True)]
+        begun = [
+            min(
+                sum(bound.seconds for bound in bounds[:number]) + self._first_release(stages[number])
+                for stages, bounds in zip(runs, alone, strict=True)
+            )
+            for number in range(len(work))
+        ]
         everything = [self._load(unit) for stages in runs for stage in stages for unit in stage.units]
         limited = self._limited_releases([load for load in everything if load.chain])
-        return Bound(max(*alone, work, limited[-1] if limited else 0.0), work)
+        longest = max(sum(bound.seconds for bound in bounds) for bounds in alone)
+        left = max(seconds + sum(work[number:]) for number, seconds in enumerate(begun))
+        return Bound(max(longest, left, limited[-1] if limited else 0.0), sum(work))
 
     def mean_call(self, stages: Sequence[Stage]) -> tuple[float, Usage]:
         """Seconds and tokens of a call of the optimizer model; 0 where there is none."""
@@ -90,6 +102,12 @@ class BoundFinder:
         count = max(1, len(calls))
         tokens = (sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages))
         return sum(map(self._latency, calls)) / count, Usage(*(round(each / count) for each in tokens))
+
+    def _bounds(self, stages: Sequence[Stage]) -> list[Bound]:
+        return [self._stage(stage) for stage in stages]
+
+    def _first_release(self, stage: Stage) -> float:
+        return min(sum(map(self._latency, unit.optimizer)) for unit in stage.units)
 
     def _afresh(self) -> "BoundFinder":
         return BoundFinder(server=self._server, replicas=self._replicas, optimizer=self._optimizer, answer=self._answer)

@@ -20,13 +20,15 @@ from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.work import Stage, work_of
 from metaspo.bench.workload import PAPER, Size, answer, make_run
 from metaspo.cache import MemoryStore
-from metaspo.engine.api import optimize
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.model_table import ModelTable
 from metaspo.engine.config.models import model_of
 from metaspo.engine.config.plan import Pace
 from metaspo.engine.gather import gather
 from metaspo.engine.prompts import PromptPair, render
+from metaspo.engine.runs.execute import run_prepared
+from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.observer import Observer
 from metaspo.engine.studies.needs import Need
 from metaspo.engine.studies.scale import at_scales
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -134,7 +136,11 @@ def ours(
         provider = SimulatedOpenAI(answer, optimizer)
         lanes = lanes_over(servers, provider, concurrency=concurrency, server=server, model=optimizer)
         async with Gateway(lanes, store=MemoryStore()) as gateway:
-            await gather(optimize(make_run(size, domain=domain), gateway=gateway) for domain in domains)
+            runs = [make_run(size, domain=domain) for domain in domains]
+            await gather(
+                run_prepared(run, gateway, LaneNames(place=place), observer=Observer())
+                for place, run in enumerate(runs)
+            )
             return asyncio.get_running_loop().time()
 
     return run_virtual(main())

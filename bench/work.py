@@ -50,7 +50,7 @@ class _Recorder(Gateway):
         self, request: Request, *, lane: str, account: Account | None = None, priority: Priority = ()
     ) -> Completion:
         """As the gateway; optimizer calls."""
-        iteration, phase, candidate, _, task, prompt = priorities.unchained(priority)
+        iteration, phase, candidate, _, task, prompt = priorities.unchained(priority[2:])
         self._unit(iteration, phase, candidate, task, prompt).optimizer.append(request)
         return await super().complete(request, lane=lane, account=account, priority=priority)
 
@@ -64,7 +64,7 @@ class _Recorder(Gateway):
         on_answer: OnAnswer | None = None,
     ) -> list[Completion | RequestRejected]:
         """As the gateway; evaluations."""
-        iteration, phase, _, task, prompt, candidate = priority
+        _, _, iteration, phase, _, task, prompt, candidate = priority
         if iteration in (0, priorities.LAST):  # no candidates, and no parts
             *_, task, prompt = priority
             candidate = 0

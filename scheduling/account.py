@@ -27,6 +27,7 @@ class Account:
     Attributes:
         out: reservations not settled yet; on_settled: is called when none is left.
         on_change: is called whenever something was set aside or settled.
+        place: of what it asks beside what others ask at once, for who makes its priorities.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Account:
         "on_change",
         "on_settled",
         "out",
+        "place",
         "purse",
     )
 
@@ -51,6 +53,7 @@ class Account:
         announce: Callable[["Account"], None] | None = None,
         purse: Purse | None = None,
         remembers: bool = False,
+        place: int = 0,
     ) -> None:
         """
         Args:
@@ -60,6 +63,7 @@ class Account:
             announce: is called whenever `announced` has grown, before the call that it grew for can go.
         """
         self.name = name
+        self.place = place
         self.purse = purse or Purse(budget, spent=spent)
         self.out = 0
         self.on_settled: Callable[[], None] | None = None

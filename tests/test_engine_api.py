@@ -214,6 +214,26 @@ async def test_of_several_runs_one_may_stop_and_the_others_finish(tmp_path: Path
     assert rich.result == alone.result
 
 
+async def test_of_runs_that_go_on_together_the_first_is_answered_first(tmp_path: Path) -> None:
+    """What it waits for then, the others fill; in step, all would wait at once."""
+    asked: list[str] = []
+
+    def noted(request: Request) -> str:
+        asked.extend(name for name in ("first", "second") if f"You are {name}." in request.messages[0].content)
+        return World(1).answer(request)
+
+    with ChatServer(noted) as server:
+        runs = []
+        for name in ("first", "second"):
+            made = mapping(tmp_path, name=name, system_prompt=f"You are {name}.")
+            made["base"] |= {"endpoints": [server.url], "concurrency": 1}
+            made["optimizer"]["endpoints"] = [server.url]
+            runs.append(prepare(made))
+        await optimize_many(runs, observer=lambda _: Observer())
+    score = 2 * 6  # train examples that its first prompts are scored on
+    assert asked[: score + 1].count("first") >= score
+
+
 async def test_no_runs_are_no_work() -> None:
     assert await optimize_many([], observer=lambda _: Observer()) == []
 

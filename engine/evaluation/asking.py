@@ -13,6 +13,7 @@ from metaspo.engine.evaluation.calling import Asked, CodeRun, NotStored, Raised
 from metaspo.engine.gather import gather_many
 from metaspo.engine.prompts import PromptPair, Roles, render
 from metaspo.engine.runtime.gateway import LaneNames
+from metaspo.engine.runtime.priorities import beside_others
 from metaspo.engine.strategies.demonstrations import demonstrates, without_own
 from metaspo.engine.tasks import Example, Task
 from metaspo.engine.tasks.base import PLACEHOLDER
@@ -149,7 +150,8 @@ class OneCall:
     async def ask(self, rows: Sequence[int], priority: Priority) -> Sequence[Completion | RequestRejected]:
         """See `Asking`."""
         base, asked = self._base, self._questions.of(rows)
-        return await base.gateway.complete_many(asked, lane=base.model.lane, account=base.account, priority=priority)
+        place = beside_others(priority, base.account)
+        return await base.gateway.complete_many(asked, lane=base.model.lane, account=base.account, priority=place)
 
 
 class ByProgram:

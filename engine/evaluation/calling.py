@@ -15,6 +15,7 @@ from metaspo.backends import Completion, Message, Request, RequestRejected, Usag
 from metaspo.engine.config.models import Model
 from metaspo.engine.evaluation.call_options import with_options
 from metaspo.engine.prompts import Roles, merged
+from metaspo.engine.runtime.priorities import beside_others
 from metaspo.engine.tasks.programs import CallingCode, Messages, ProgramError
 from metaspo.scheduling import Account, DrawCounter, Gateway, Priority
 
@@ -160,8 +161,9 @@ class CodeRun:
             if asking.priority is None:
                 completion = await self._look_up(request)
             else:
+                place = beside_others(asking.priority, asking.account)
                 answer = await asking.gateway.answer(
-                    request, lane=asking.model.lane, account=asking.account, priority=asking.priority
+                    request, lane=asking.model.lane, account=asking.account, priority=place
                 )
                 completion = answer.completion
         except (RequestRejected, asyncio.CancelledError):

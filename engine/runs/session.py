@@ -176,7 +176,7 @@ def make_context(
         optimizer=model_of(optimizer, lane=names.optimizer, temperature=OPTIMIZER_TEMPERATURE) if optimizer else None,
         judge=model_of(judge, lane=names.judge) if judge else None,
         gateway=gateway,
-        account=Account(name, announce=announce, purse=purse, remembers=True),
+        account=Account(name, announce=announce, purse=purse, remembers=True, place=names.place),
         journal=journal,
         observer=observer,
         started=started,

@@ -33,7 +33,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
     anybody waits to know.
     """
 
-    steps = count()
+    steps, account = count(), context.account
 
     async def ask(step: str, messages: Sequence[Message], parse: Callable[[str], T], /) -> T:
         model, place = context.optimizer, priorities.chained(priority, step=next(steps))
@@ -50,7 +50,7 @@ def asker(context: RunContext, address: str, *, priority: Priority, live: Callab
             try:
                 with logging_about(address=step_address):
                     answer = await context.gateway.complete(
-                        request, lane=model.lane, account=context.account, priority=place
+                        request, lane=model.lane, account=account, priority=priorities.beside_others(place, account)
                     )
                 parsed = parse(with_cut_tag(answer, model.sampling.stop))
             except RequestRejected as error:

@@ -7,7 +7,7 @@ cache.
 
 from typing import Literal
 
-from metaspo.scheduling import Priority
+from metaspo.scheduling import Account, Priority
 
 INNER, OUTER = 0, 1
 LAST = 1_000_000  # after every iteration
@@ -67,6 +67,14 @@ def staggered(first: Priority, *, part: int, lead: int) -> Priority:
     """
     iteration, phase, candidate, _, task, prompt = first
     return (iteration, phase, part + lead * candidate, candidate, task, prompt)
+
+
+def beside_others(priority: Priority, account: Account | None) -> Priority:
+    """The priority of what a run asks, beside what others ask at once: one run after the other, all test splits last.
+
+    In step, all runs would wait for their optimizers in the same seconds, and their servers for all of them.
+    """
+    return (int(priority[:1] == (LAST,)), account.place if account else 0, *priority)
 
 
 def final(*, stage: Literal["before", "after", "given"], task: int, prompt: int = 0) -> Priority:

@@ -97,8 +97,8 @@ async def compare(
 
     with command_purse(grid.budget, kept=_kept(grid), name=grid.config.name) as purse:
         async with open_for(everything, on_event=events, progress=progress, warn=warn) as (gateway, names):
-            jobs = _jobs(grid, names, moved, purse=purse, lost=lost or {})
             order = _cheapest_first(grid)
+            jobs = _jobs(grid, names, moved, order=order, purse=purse, lost=lost or {})
             results = await gather(run_cell(jobs[position], gateway) for position in order)
             return [result for _, result in sorted(zip(order, results, strict=True), key=lambda each: each[0])]
 
@@ -108,17 +108,19 @@ def _jobs(
     names: Sequence[LaneNames],
     moved: Sequence[Sequence[Prepared]],
     *,
+    order: Sequence[int],
     purse: Purse,
     lost: Mapping[int, str],
 ) -> list[Job]:
-    """A job for each cell. `names` are the lanes of all cells first, then those of all that is `moved`, in order."""
+    """A job for each cell, which asks before those that begin after it. `names` are the lanes of all cells first, then
+    those of all that is `moved`, in order."""
     rest = iter(names[len(grid.cells) :])
     return [
         Job(
             grid=grid,
             cell=cell,
-            names=lane_names,
-            moved=[(item, next(rest)) for item in items],
+            names=replace(lane_names, place=order.index(position)),
+            moved=[(item, replace(next(rest), place=order.index(position))) for item in items],
             purse=purse if cell.prepared.config.budget == grid.budget else None,  # else it has its own
             lost=lost.get(position, ""),
         )
