@@ -248,7 +248,9 @@ class Session:
                 conduct = self._conduct(gateway)
                 self._ledger.begin(process.number, self._widths, conduct=conduct)
                 async with self._visits(gateway, conduct):
-                    return await gather(self._one(config, gateway, events) for config in simulation.configs())
+                    return await gather(
+                        self._one(config, gateway, events, place) for place, config in enumerate(simulation.configs())
+                    )
         finally:
             if conduct is not None and not process.dead:
                 conduct.finish(interrupted=self.interrupted)
@@ -282,9 +284,9 @@ class Session:
                 if isinstance(error, Exception) and not self._process.dead:
                     self._ledger.breaks(f"a guest got {error!r}")
 
-    async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents) -> RunReport | RunStopped:
+    async def _one(self, config: RunConfig, gateway: Gateway, events: LaneEvents, place: int) -> RunReport | RunStopped:
         prepared = Prepared(config=config, tasks=self._simulation.plan.tasks, folder=self._simulation.folder)
-        names = LaneNames(judge=self._simulation.plan.judged or "judge")
+        names = LaneNames(judge=self._simulation.plan.judged or "judge", place=place)
         try:
             return await run_prepared(prepared, gateway, names, observer=Observer(), events=events)
         except RunStopped as stop:
