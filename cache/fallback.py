@@ -81,14 +81,15 @@ class FallbackStore(Store):
     async def _close(self) -> None:
         results = await self._put(self._kept) if self._kept else {}
         failures = [result for result in results.values() if isinstance(result, StoreError)]
-        try:
-            await self._store.aclose()
-        except StoreError as error:
-            failures = failures or [error]
         if failures:
             self._warn(
                 f"{len(failures)} of the answers in memory could not be kept and will be asked for again. {failures[0]}"
             )
+        try:
+            await self._store.aclose()
+        except StoreError as error:
+            if not failures:
+                self._warn(f"The cache could not be closed. {error}")
         self._kept.clear()
 
     async def _put(self, entries: Mapping[str, Entry]) -> Mapping[str, Entry | StoreError]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from ast import literal_eval
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -147,7 +148,11 @@ def _may_pass(error: Exception) -> bool:
 def _in_words(error: BaseException) -> str:
     """What the server said, without the command that redis-py puts before it: that may be a whole record."""
     before, _, said = str(error).rpartition(" of pipeline caused error: ")
-    return said.strip("(),'\"") if before else said
+    try:
+        arguments = literal_eval(said) if before else said
+    except (SyntaxError, ValueError):  # some versions write them as they are
+        return said
+    return " ".join(map(str, arguments)) if isinstance(arguments, tuple) else said
 
 
 def _kind(error: BaseException) -> type[BaseException]:

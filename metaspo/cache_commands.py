@@ -173,8 +173,8 @@ def import_command(
             raise ConfigError(f"there is no snapshot {source}: name a file that `metaspo cache export` wrote")
         if not trust:
             raise ConfigError(
-                f"{source}: once imported, its entries are what your models answer, on the word of whoever made it, "
-                "and nobody can check them: say --trust if you believe it"
+                f"{source}: your runs would take its entries for answers of your models, and nobody can check that "
+                "they are: add --trust if you trust whoever made it"
             )
         with closing(_open(location)) as cache:
             report = import_cache(cache, source)

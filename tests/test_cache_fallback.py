@@ -203,7 +203,7 @@ async def test_what_fails_at_the_end_is_told_with_how_many_it_costs(puts: int) -
         for number in range(puts):
             await store.put(make_key(number), make_entry())
     assert told[-1].endswith("It is full." if puts else "It stays open.")
-    assert not puts or told[-1].startswith(f"{puts} of the answers")
+    assert told[-1].startswith(f"{puts} of the answers" if puts else "The cache could not be closed.")
 
 
 class OnceFull(MemoryStore):

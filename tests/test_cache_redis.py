@@ -9,9 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from real_redis import PASSWORD, RealRedis, real_redis
+from redis import exceptions
+from redis.asyncio.client import Pipeline
 from store_script import names_in
 
 from metaspo.cache import (
@@ -30,8 +33,9 @@ from metaspo.cache import (
     prune_cache,
     verify_cache,
 )
+from metaspo.cache.redis_address import read_address
 from metaspo.cache.redis_maintenance import RedisMaintenance
-from metaspo.cache.redis_server import RIGHTS, check_safe
+from metaspo.cache.redis_server import RIGHTS, check_safe, explained
 from metaspo.cache.redis_store import PREFIX, RedisStore
 from metaspo.cache.sharing import Amounts, CapAsk, Drawn, RateAsk
 from metaspo.cache.testing import StoreConformance, claims_of, make_entry, make_key
@@ -88,6 +92,17 @@ async def test_a_server_without_room_says_so_and_shows_nothing_of_a_record(own_s
         )
     async with RedisStore(own_server.url) as store:
         assert (await store.get_many([make_key(1)]))[make_key(1)] == make_entry("a text"), "written as it closed"
+
+
+@pytest.mark.parametrize("said", ["OOM no room left (see 'maxmemory')", 'ERR "x"', "ERR it's (it)", "NOAUTH Please."])
+def test_what_the_server_said_in_a_batch_is_told_letter_by_letter(said: str) -> None:
+    """redis-py puts the command before it, with the record."""
+    refusal = exceptions.ResponseError(said)
+    Pipeline.annotate_exception(cast("Pipeline", None), refusal, 1, ("SET", "key", "a whole record"))
+    assert str(refusal) != said
+    with pytest.raises(StoreError) as told, explained(read_address("redis://127.0.0.1:1")):
+        raise refusal
+    assert str(told.value).endswith(f"({said}).")
 
 
 async def test_look_ups_of_one_moment_share_an_exchange(redis_server: RealRedis) -> None:

@@ -77,6 +77,15 @@ def test_the_sentence_is_of_the_mean_over_tasks() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [((1.001, 1.0), "1 token, 1 before: 1 token more a"), ((2.0, 1.0), "2 tokens, 1 before: 1,000 tokens more a")],
+)
+def test_one_token_is_one(tokens: tuple[float, float], said: str) -> None:
+    row = TaskRow(task="a", role="source", metric="accuracy", prompt_tokens=tokens[::-1])
+    assert said in cost_sentence([row])
+
+
 async def test_a_runs_tables_page_and_json_say_it(tmp_path: Path) -> None:
     report = await finished(tmp_path)
     assert report.directory is not None

@@ -79,7 +79,7 @@ def cost_sentence(rows: Sequence[TaskRow]) -> str:
     tokens = _means([row.prompt_tokens for row in rows])
     if tokens is None:
         return ""
-    sentence = f"A question with its prompts has {whole(tokens[1])} tokens, {whole(tokens[0])} before"
+    sentence = f"A question with its prompts has {_tokens(whole(tokens[1]))}, {whole(tokens[0])} before"
     prices = _means([row.dollars_per_thousand for row in rows])
     if prices is not None and any(prices):
         sentence += f"; a thousand calls cost {dollars(prices[1])}, {dollars(prices[0])} before"
@@ -91,10 +91,14 @@ def _difference(tokens: tuple[float, float], prices: tuple[float, float] | None)
     more = 1_000 * (tokens[1] - tokens[0])
     if abs(more) < 1:
         return ""
-    said = [f"{abs(more):,.0f} tokens {'more' if more > 0 else 'less'}"]
+    said = [f"{_tokens(f'{abs(more):,.0f}')} {'more' if more > 0 else 'less'}"]
     if prices is not None and (paid := prices[1] - prices[0]):
         said.append(f"{dollars(abs(paid))} {'more' if paid > 0 else 'less'}")
     return f": {' and '.join(said)} a thousand calls"
+
+
+def _tokens(count: str) -> str:
+    return f"{count} token{'' if count == '1' else 's'}"
 
 
 def _means(sides: Sequence[tuple[float, ...]]) -> tuple[float, float] | None:
