@@ -152,7 +152,7 @@ def sides(tokens: tuple[float, ...], prices: tuple[float, ...] = ()) -> TaskRow:
         ([sides((4.0, 2.0))], "has 2 tokens, 4 before: 2,000 tokens less a thousand calls."),
         ([sides((4.0, 4.0))], "has 4 tokens, 4 before."),
         ([sides((0.0, 0.0009))], "has 0 tokens, 0 before."),
-        ([sides((0.0, 0.001))], "has 0 tokens, 0 before: 1 tokens more a thousand calls."),
+        ([sides((0.0, 0.001))], "has 0 tokens, 0 before: 1 token more a thousand calls."),
         ([sides((4.0, 4.0), (0.5, 0.5))], "has 4 tokens, 4 before; a thousand calls cost $0.500, $0.500 before."),
         (
             [sides((4.0, 5.0), (0.5, 0.5))],

@@ -79,7 +79,7 @@ def test_the_sentence_is_of_the_mean_over_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "said"),
-    [((1.001, 1.0), "1 token, 1 before: 1 token more a"), ((2.0, 1.0), "2 tokens, 1 before: 1,000 tokens more a")],
+    [((1.25, 1.0), "1 token, 1 before: 250 tokens more a"), ((2.0, 1.0), "2 tokens, 1 before: 1,000 tokens more a")],
 )
 def test_one_token_is_one(tokens: tuple[float, float], said: str) -> None:
     row = TaskRow(task="a", role="source", metric="accuracy", prompt_tokens=tokens[::-1])
