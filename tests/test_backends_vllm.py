@@ -159,6 +159,20 @@ async def test_one_that_died_is_started_again_while_its_calls_go_elsewhere(put: 
     assert "again" in server.log_path.read_text()
 
 
+async def test_a_call_does_not_wait_for_one_that_is_started_again(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """Also while its new process runs and has yet to get ready: there may be others."""
+    fake: Installed = put({"calls": 0}, {"hang": True})
+    async with open_replica(replica(tmp_path)) as server:
+        await server.start()
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="died and is started again"):
+                await answer(server)
+            while server.pid is None:
+                await anyio.lowlevel.checkpoint()
+        assert server.address is None
+    assert len(fake.starts()) <= 2
+
+
 async def test_a_call_that_hears_late_of_a_death_ends_no_server_that_has_been_started_since(
     put: Any,  # noqa: ANN401
     tmp_path: Path,
