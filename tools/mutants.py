@@ -83,8 +83,8 @@ class Coverage:
 
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
         """The tests for a mutant, so many seconds of them: first those of the file that is called as its module is,
-        then of files that import it by name, of its own room, and of others, the quickest first; of all but the first
-        file the long ones last.
+        then of files that import it by name, of its own room, and of others, the quickest first; the long ones of all these
+        come last.
 
         What nothing in this process enters may run in another one, which the tests of its module start; or it was
         written since they were traced, and meets those of its folder.
@@ -103,7 +103,7 @@ class Coverage:
 
         def rank(test: str) -> tuple[bool, bool, bool, bool, float]:
             took = self.seconds[test]
-            return not test.startswith(own), took > LONG, not test.startswith(named), not test.startswith(room), took
+            return took > LONG, not test.startswith(own), not test.startswith(named), not test.startswith(room), took
 
         for test in sorted(tests, key=rank):
             total += self.seconds[test]
