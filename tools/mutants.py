@@ -83,8 +83,8 @@ class Coverage:
 
     def of(self, mutant: Mutant, *, seconds: float) -> list[str]:
         """The tests for a mutant, so many seconds of them: first those of the file that is called as its module is,
-        then of files that import it by name, of its own room, and of others, the quickest first; the long ones of all these
-        come last.
+        then of files that import it by name, of its own room, and of others, the quickest first; the long ones of all
+        these come last.
 
         What nothing in this process enters may run in another one, which the tests of its module start; or it was
         written since they were traced, and meets those of its folder.
