@@ -185,6 +185,18 @@ def test_what_a_call_gives_back_lets_the_first_in_line_go_on_and_then_the_next()
     assert (payer.taken(), other.taken()) == (Cost(1, 10, 0.0), Cost(3, 55, 0.0))
 
 
+def test_an_account_says_whenever_something_of_it_was_set_aside_or_settled() -> None:
+    """With what is taken by then; what does not fit is not set aside."""
+    account, taken = Account("run", Budget(calls=2)), list[float]()
+    account.on_change = lambda: taken.append(account.taken().calls)
+    funds = [account.reserve(Cost(1, 10, 0.0)) for _ in range(3)]
+    assert taken == [1, 2]
+    for each, calls in zip(funds, (0, 1), strict=False):
+        assert each is not None
+        account.settle(each.at_most, Cost(calls, 0, 0.0), 1.0)
+    assert taken == [1, 2, 1, 1]
+
+
 def test_an_account_says_when_nothing_of_it_is_out_and_is_silent_when_told() -> None:
     """Of a purse that others take from, too, it announces its own part, with what may be taken before the next word."""
     said: list[tuple[str, Cost]] = []

@@ -95,6 +95,17 @@ def test_a_call_is_broken_off_unless_its_answer_is_here_already(here: bool) -> N
     assert list(calls) == [other]
 
 
+def test_a_call_that_hangs_and_is_broken_off_is_one_of_those_that_are_asked_again() -> None:
+    """Few may be beside those answered: after it the next one is left to its time limit."""
+    calls = CallsOut("lane", LaneSettings())
+    first, second = (start(calls, number, 0.0) for number in range(2))
+    first.cancel = lambda: True
+    assert calls.may_ask_beside(second)
+    calls.break_off(first, 9.0)
+    assert str(first.abort_reason) == "lane gave no answer for 9 seconds."
+    assert (list(calls), calls.may_ask_beside(second)) == ([second], False)
+
+
 def test_calls_are_told_from_each_other_by_the_order_in_which_they_were_sent() -> None:
     """And what went to a flight last is known of it."""
     calls = CallsOut("lane", LaneSettings())

@@ -341,6 +341,24 @@ async def test_a_claim_is_renewed_while_its_call_is_out_and_given_back_with_its_
 
 
 @pytest.mark.virtual
+async def test_what_was_claimed_after_all_is_not_claimed_again_while_its_call_is_out() -> None:
+    """Another one had it first; from then on it is only renewed."""
+    store, server = ScriptedStore(), Server(latency=5.0)
+    store.told.taken = {KEYS[0]}
+    async with process(store, server) as gateway:
+        asked = asyncio.create_task(gateway.complete(BATCH[0], lane="lane"))
+        await asyncio.sleep(1)
+        assert server.calls == []
+        store.told.taken.clear()
+        await asyncio.sleep(1)
+        assert len(server.calls) == 1
+        claims = len(store.told.claimed)
+        assert (await asked).text == "question 0"
+    assert len(store.told.claimed) == claims
+    assert len(store.told.renewed) >= 3
+
+
+@pytest.mark.virtual
 async def test_what_others_have_claimed_is_looked_for_four_times_a_second_and_is_not_ours_to_give_back() -> None:
     """Their answer is a hit of ours; who has waited when they have gone asks."""
     store, server, account = ScriptedStore(), Server(), Account()

@@ -336,12 +336,12 @@ def test_lanes_are_found_by_the_model_s_name() -> None:
     with Client(lanes) as client:
         assert client.complete(ask("q", model="n")).text == "n"
         assert client.complete(ask("q", model="x"), lane="m").text == "m"
-        for call in (
-            lambda: client.complete(ask("q", model="x")),
-            lambda: client.complete(ask("q", model="n"), lane="x"),
-            lambda: client.complete_many([ask("q"), ask("q", model="n")]),
+        for call, words in (
+            (lambda: client.complete(ask("q", model="x")), "lane"),
+            (lambda: client.complete(ask("q", model="n"), lane="x"), "lane"),
+            (lambda: client.complete_many([ask("q"), ask("q", model="n")]), "for several lanes: hand over a batch"),
         ):
-            with pytest.raises(CallFailed, match="lane") as caught:
+            with pytest.raises(CallFailed, match=words) as caught:
                 call()
             assert caught.value.kind == "request"
 
