@@ -106,6 +106,18 @@ def test_a_call_that_hangs_and_is_broken_off_is_one_of_those_that_are_asked_agai
     assert (list(calls), calls.may_ask_beside(second)) == ([second], False)
 
 
+def test_of_three_calls_of_a_request_the_first_is_broken_off_for_a_fourth() -> None:
+    """And says how long that one took."""
+    calls, endpoint = CallsOut("lane", LaneSettings()), Endpoint(Server())
+    first = start(calls, 1, 2.0)
+    first.cancel = lambda: True
+    for at in (5.0, 7.0, 11.0):
+        assert first.abort_reason is None
+        calls.start_beside(first, endpoint, first.funds, RateLimits().reserve(1, at), at)
+    assert str(first.abort_reason) == "lane gave no answer for 9 seconds."
+    assert [call.sent for call in first.flight.out] == [5.0, 7.0, 11.0]
+
+
 def test_calls_are_told_from_each_other_by_the_order_in_which_they_were_sent() -> None:
     """And what went to a flight last is known of it."""
     calls = CallsOut("lane", LaneSettings())
