@@ -365,16 +365,18 @@ async def test_what_others_have_claimed_is_looked_for_four_times_a_second_and_is
     store.told.taken = {KEYS[0], KEYS[1], KEYS[2]}
     async with process(store, server) as gateway:
         first, second, third = (
-            asyncio.create_task(gateway.complete(BATCH[number], lane="lane", account=account)) for number in range(3)
+            asyncio.create_task(gateway.answer(BATCH[number], lane="lane", account=account)) for number in range(3)
         )
         await asyncio.sleep(2.1)
         assert len(store.told.claimed) == pytest.approx(9, abs=1)
         assert (server.calls, store.told.released) == ([], [])
         theirs = await stored_answer(store, KEYS[0])
-        assert (await first).text == theirs
+        hit = await first
+        assert (hit.completion.text, hit.source) == (theirs, "hit")
         assert account.statistics().total.hits == 1
         store.told.taken.remove(KEYS[1])
-        assert (await second).text == "question 1"
+        miss = await second
+        assert (miss.completion.text, miss.source) == ("question 1", "miss")
         assert [text for text, _ in server.calls] == ["question 1"]
     with pytest.raises(Exception, match="closed"):
         await third
