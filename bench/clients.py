@@ -1,10 +1,9 @@
 """Ways to send the same chat requests, each as a program would use it; run in a process of its own by `overhead`."""
 
 import asyncio
-import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,8 @@ import orjson
 from metaspo.backends import Message, OpenAICompatible, Request, Sampling
 from metaspo.backends.event_loop import new_event_loop
 from metaspo.backends.garbage import leave_alone_what_stays
-from metaspo.bench.measure import Timing, timed_async
+from metaspo.bench.in_flight import AT_ONCE, run_all
+from metaspo.bench.measure import Timing, keep_to_core, timed_async
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore
 from metaspo.scheduling import Gateway, Lane, LaneSettings
@@ -24,11 +24,9 @@ from metaspo.scheduling import Gateway, Lane, LaneSettings
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
-AT_ONCE = 64
 WARM_UP = 256
 MODEL = "bench"
 
-Ask = Callable[[Request], Awaitable[object]]
 Batch = Callable[[list[Request]], Awaitable[object]]
 
 
@@ -48,17 +46,6 @@ def make_requests(count: int, *, start: int = 0) -> list[Request]:
 def chat_messages(request: Request) -> list[dict[str, str]]:
     """A request's messages as plain data."""
     return [{"role": message.role, "content": message.content} for message in request.messages]
-
-
-async def run_all(ask: Ask, requests: Iterable[Request]) -> None:
-    """Send all, `AT_ONCE` in flight: as many tasks, each sending one after the other."""
-    rest = iter(requests)
-
-    async def worker() -> None:
-        for request in rest:
-            await ask(request)
-
-    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
 @asynccontextmanager
@@ -126,8 +113,7 @@ def main() -> None:
     """
     name, url, calls = sys.argv[1:]
     client = name.removesuffix(ON_UVLOOP)
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {1})  # the server has the other one
+    keep_to_core(1)  # the server has the other one
     leave_alone_what_stays()  # as a command does
     with asyncio.Runner(loop_factory=new_event_loop if client != name else asyncio.new_event_loop) as runner:
         figures = runner.run(measure(client, url, int(calls)))

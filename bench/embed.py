@@ -7,8 +7,8 @@ Everything runs under a Python that has the packages, each measurement in a proc
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +17,7 @@ import orjson
 from metaspo.bench import embedded, limited_server
 from metaspo.bench.embedded import WARM_UP
 from metaspo.bench.measure import spread
+from metaspo.bench.processes import ServerProcess, serving
 from metaspo.bench.report import Report, Row
 
 QUESTIONS, TURNS, RATE = 600, 3, 40
@@ -59,16 +60,16 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
     asked_again: dict[str, int] = {}
     for _ in range(turns):
         for whose in WHOSE:
-            with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, limited(python, UNLIMITED) as server:
+            with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, _limited(python, UNLIMITED) as server:
                 fresh[whose].append(_ask(python, name, whose, server.url, questions, cache))
-                before, _ = server.counts()
+                before = int(server.told()[0])
                 again[whose].append(_ask(python, name, whose, server.url, questions, cache))
-                asked_again[whose] = max(0, server.counts()[0] - before - WARM_UP)
+                asked_again[whose] = max(0, int(server.told()[0]) - before - WARM_UP)
     rows: list[Row] = []
     for whose, shown in WHOSE.items():
-        with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, limited(python, rate) as server:
+        with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as cache, _limited(python, rate) as server:
             limited_figures = _ask(python, name, whose, server.url, questions, cache, per_minute=round(60 * rate))
-            _, refused = server.counts()
+            refused = int(server.told()[1])
         rows.append(
             {
                 "package": name,
@@ -84,35 +85,9 @@ def _adapter(python: Path, name: str, questions: int, turns: int, rate: float) -
     return rows
 
 
-class Limited:
-    """A limited server that runs."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
-        self.url = f"http://127.0.0.1:{int(self._line())}/v1"
-
-    def counts(self) -> tuple[int, int]:
-        """Requests answered and refused so far."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
-        answered, refused = self._line().split()
-        return int(answered), int(refused)
-
-    def _line(self) -> bytes:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-
-@contextmanager
-def limited(python: Path, rate: float) -> Iterator[Limited]:
-    """A server that lets `rate` requests a second through."""
-    command = [str(python), *_program(limited_server), str(rate)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
-    try:
-        yield Limited(process)
-    finally:
-        process.communicate()
+def _limited(python: Path, rate: float) -> AbstractContextManager[ServerProcess]:
+    """A server that lets `rate` requests a second through; it tells how many it answered and refused."""
+    return serving([str(python), *_file(limited_server), str(rate)])
 
 
 def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: str, *, per_minute: int = 0) -> Found:
@@ -134,7 +109,7 @@ def _ask(python: Path, name: str, whose: str, url: str, questions: int, cache: s
 
 def _run(python: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> bytes:
     done = subprocess.run(  # noqa: S603 - our own
-        [str(python), *_program(embedded), *arguments],
+        [str(python), *_file(embedded), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
@@ -144,7 +119,7 @@ def _run(python: Path, arguments: Sequence[str], environment: dict[str, str] | N
     return done.stdout
 
 
-def _program(module: ModuleType) -> list[str]:
+def _file(module: ModuleType) -> list[str]:
     """A module as a program, by its file: the whole package takes seconds to import."""
     assert module.__file__ is not None
     return ["-P", module.__file__]

@@ -10,9 +10,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from typing import Any
 import orjson
 
 from metaspo.backends import OpenAICompatible
+from metaspo.bench.in_flight import AT_ONCE, run_all
 from metaspo.scheduling import Client, Lane, LaneSettings
 from metaspo.scheduling.loop_thread import LoopThread
 
-AT_ONCE = 64
 WARM_UP = 4  # questions before: packages import much at the first one
 MODEL = "bench"
 ANSWER = "yes"
@@ -145,7 +146,6 @@ def ask_langchain(work: Work) -> Asking:
 def ask_litellm(work: Work) -> Asking:
     """`acompletion`, so many at once."""
     import litellm
-    import openai
 
     if work.client is not None:
         from metaspo.adapters.litellm import register
@@ -154,22 +154,7 @@ def ask_litellm(work: Work) -> Asking:
     call: dict[str, Any] = {"model": f"{'openai' if work.client is None else 'metaspo'}/{MODEL}", **SETTINGS}
     call |= {} if work.client is not None else work.own
 
-    async def all_of_them() -> float:
-        rest, answered = iter(work.questions), 0
-
-        async def worker() -> None:
-            nonlocal answered
-            for question in rest:
-                try:
-                    said = await litellm.acompletion(messages=[{"role": "user", "content": question}], **call)
-                    answered += said.choices[0].message.content == ANSWER
-                except openai.OpenAIError:  # all of LiteLLM's are
-                    continue  # refused, in the end
-
-        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-        return work.share(answered)
-
-    return lambda: asyncio.run(all_of_them())
+    return lambda: asyncio.run(_completed(work, partial(litellm.acompletion, **call)))
 
 
 def ask_openai(work: Work) -> Asking:
@@ -178,25 +163,27 @@ def ask_openai(work: Work) -> Asking:
 
     url = work.url if work.client is None else _served(work)
 
-    async def all_of_them() -> float:
-        rest, answered = iter(work.questions), 0
-
-        async def worker(client: openai.AsyncOpenAI) -> None:
-            nonlocal answered
-            for question in rest:
-                try:
-                    said = await client.chat.completions.create(
-                        model=MODEL, messages=[{"role": "user", "content": question}], **SETTINGS
-                    )
-                    answered += said.choices[0].message.content == ANSWER
-                except openai.OpenAIError:
-                    continue  # refused, in the end
-
+    async def ask() -> float:
         async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
-            await asyncio.gather(*(worker(client) for _ in range(AT_ONCE)))
-        return work.share(answered)
+            return await _completed(work, partial(client.chat.completions.create, model=MODEL, **SETTINGS))
 
-    return lambda: asyncio.run(all_of_them())
+    return lambda: asyncio.run(ask())
+
+
+async def _completed(work: Work, complete: Callable[..., Awaitable[Any]]) -> float:
+    """The share that is answered, so many in flight; what is refused in the end is an error of OpenAI's SDK."""
+    import openai
+
+    answered = 0
+
+    async def ask(question: str) -> None:
+        nonlocal answered
+        with suppress(openai.OpenAIError):  # all of LiteLLM's are
+            said = await complete(messages=[{"role": "user", "content": question}])
+            answered += said.choices[0].message.content == ANSWER
+
+    await run_all(ask, work.questions)
+    return work.share(answered)
 
 
 def _served(work: Work) -> str:

@@ -1,10 +1,14 @@
-"""A model that answers at once, so that what is left of a run's time is metaspo's own; and one behind another."""
+"""A model that answers at once, so that what is left of a run's time is metaspo's own; one behind another; and a
+gateway whose evaluations are asked otherwise."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from metaspo.backends import Backend, Reply, Request, ServerInfo
+from metaspo.backends import Backend, Completion, Reply, Request, RequestRejected, ServerInfo
 from metaspo.backends.simulated import InProcess
+from metaspo.cache import MemoryStore
+from metaspo.scheduling import Account, Gateway, Lane, Priority
+from metaspo.scheduling.single_flight import OnAnswer
 
 
 class Behind:
@@ -55,3 +59,27 @@ class InstantModel(InProcess):
         if self._remember:
             self.requests.append(request)
         return self._reply(request, self._answer(request))
+
+
+class OtherwiseAsked(Gateway):
+    """A gateway whose evaluations pass by `asked` on their way; answers are kept in memory."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        super().__init__(lanes, store=MemoryStore())
+
+    def asked(self, requests: Sequence[Request], priority: Priority) -> tuple[Sequence[Request], Priority]:
+        """What is asked in their place, and how urgently."""
+        raise NotImplementedError
+
+    async def complete_many(
+        self,
+        requests: Sequence[Request],
+        *,
+        lane: str,
+        account: Account | None = None,
+        priority: Priority = (),
+        on_answer: OnAnswer | None = None,
+    ) -> list[Completion | RequestRejected]:
+        """As the gateway, of what `asked` makes of it."""
+        requests, priority = self.asked(requests, priority)
+        return await super().complete_many(requests, lane=lane, account=account, priority=priority, on_answer=on_answer)

@@ -4,16 +4,16 @@ the limit they use together, how often they are refused, and whether the cap hol
 import asyncio
 import os
 import shutil
-import signal
-import sys
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import anyio
 
+from metaspo.bench.processes import ServerProcess, program, serving
 from metaspo.bench.report import Report, Row
 from metaspo.engine.errors import ConfigError
 
@@ -21,8 +21,6 @@ PROCESSES, PER_MINUTE, SECONDS, BETWEEN = 8, 6_000, 180.0, 10.0
 SAVED_UP = 1.0  # seconds of its limit that the model's server saves up
 CAP_AT = 0.75  # of what the limit would let through in all is what may be spent
 PERIOD = 30.0  # seconds a row
-WORKER = "from metaspo.bench.machines_worker import main; main()"
-SERVER = "from metaspo.bench.limited_server import main; main()"
 
 
 async def measure_machines(
@@ -34,19 +32,20 @@ async def measure_machines(
     Raises `ConfigError` where there is none.
     """
     cap = round(per_minute / 60 * seconds * CAP_AT)
-    async with _shared(url) as shared, _limited(per_minute / 60) as upstream:
-        crowd = _Crowd([shared, upstream.url, str(per_minute), str(cap), f"bench {os.getpid()}".replace(" ", "-")])
+    limited = program("metaspo.bench.limited_server", per_minute / 60, SAVED_UP)
+    with _shared(url) as shared, serving(limited) as upstream:
+        crowd = _Crowd([shared, upstream.url, str(per_minute), str(cap), f"bench-{os.getpid()}"])
         try:
             for _ in range(processes):
-                await crowd.add()
-            while not (await upstream.counts())[0]:  # noqa: ASYNC110 - programs are starting
+                crowd.add()
+            while not _counts(upstream)[0]:  # noqa: ASYNC110 - programs are starting
                 await anyio.sleep(0.1)
             killing = asyncio.create_task(crowd.kill_again_and_again(between))
             rows = await _watch(upstream, seconds, per_minute / 60)
             killing.cancel()
         finally:
-            await crowd.end()
-        answered, _ = await upstream.counts()
+            crowd.end()
+        answered, _ = _counts(upstream)
     return Report(
         scenario="machines",
         title="Processes under one limit and one cap",
@@ -65,54 +64,26 @@ async def measure_machines(
     )
 
 
-class _Limited:
-    """The model's server."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/v1"
-        self._process = process
-
-    async def counts(self) -> tuple[int, int]:
-        """Answered and refused so far."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        answered, refused = (await self._process.stdout.readline()).split()
-        return int(answered), int(refused)
-
-
-@asynccontextmanager
-async def _limited(per_second: float) -> AsyncIterator[_Limited]:
-    process = await _python(SERVER, str(per_second), str(SAVED_UP))
-    try:
-        assert process.stdout is not None
-        yield _Limited(process, int(await process.stdout.readline()))
-    finally:
-        process.kill()
-        await process.wait()
-
-
-@asynccontextmanager
-async def _shared(url: str) -> AsyncIterator[str]:
+@contextmanager
+def _shared(url: str) -> Iterator[str]:
     """The URL of a Redis or Valkey server: one of our own where none is named."""
     if url:
         yield url
         return
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
+    server = shutil.which("redis-server") or shutil.which("valkey-server")
+    if server is None:
         raise ConfigError("neither redis-server nor valkey-server is installed: name a running one by --redis URL")
     with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
         path = Path(folder) / "redis.sock"
         options = ["--port", "0", "--unixsocket", str(path), "--dir", folder, "--save", "", "--appendonly", "yes"]
-        quiet = asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(program, *options, stdout=quiet, stderr=quiet)
+        process = subprocess.Popen([server, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
         try:
-            while not path.exists():  # noqa: ASYNC110 - another process makes it
-                await anyio.sleep(0.05)
+            while not path.exists():
+                sleep(0.05)
             yield f"unix://{path}"
         finally:
             process.kill()
-            await process.wait()
+            process.wait()
 
 
 class _Crowd:
@@ -124,48 +95,47 @@ class _Crowd:
 
     def __init__(self, arguments: list[str]) -> None:
         self._arguments = arguments
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._started = 0
         self.kills = 0
 
-    async def add(self) -> None:
+    def add(self) -> None:
         """One more."""
         self._started += 1
-        self._processes.append(await _python(WORKER, *self._arguments, str(self._started)))
+        command = program("metaspo.bench.machines_worker", *self._arguments, self._started)
+        self._processes.append(subprocess.Popen(command))  # noqa: S603 - our own words
 
     async def kill_again_and_again(self, between: float) -> None:
         """Until cancelled, always the one that has been there longest."""
         while True:
             await anyio.sleep(between)
             oldest = self._processes.pop(0)
-            if oldest.returncode is None:
-                oldest.send_signal(signal.SIGKILL)
+            if oldest.poll() is None:
+                oldest.kill()
                 self.kills += 1
-            await oldest.wait()
-            await self.add()
+            oldest.wait()
+            self.add()
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """End them all."""
         for process in self._processes:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            process.kill()
+            process.wait()
 
 
-async def _python(program: str, *arguments: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", program, *arguments, stdin=pipe, stdout=pipe
-    )
+def _counts(upstream: ServerProcess) -> tuple[int, int]:
+    """What the model's server has answered and refused so far."""
+    answered, refused = map(int, upstream.told())
+    return answered, refused
 
 
-async def _watch(upstream: _Limited, seconds: float, per_second: float) -> list[Row]:
+async def _watch(upstream: ServerProcess, seconds: float, per_second: float) -> list[Row]:
     rows: list[Row] = []
     began = perf_counter()
     before, at = (0, 0), began
     while at - began < seconds:
         await anyio.sleep(min(PERIOD, seconds - (at - began)))
-        counts, now = await upstream.counts(), perf_counter()
+        counts, now = _counts(upstream), perf_counter()
         rate = (counts[0] - before[0]) / (now - at)
         rows.append(
             {

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import count
 
 from metaspo.backends import Message, OpenAICompatible, Request, Sampling
+from metaspo.bench.in_flight import run_all
 from metaspo.cache import open_store
 from metaspo.scheduling import Account, Budget, BudgetExhausted, Gateway, Lane, LaneSettings
 
@@ -20,17 +21,15 @@ async def ask(store_url: str, url: str, per_minute: int, cap: int, group: str, n
     settings = LaneSettings(concurrency=64, requests_per_minute=per_minute, limit_group=group, billing="tokens")
     lane = Lane("model", [OpenAICompatible(url)], settings)
     account = Account(number, Budget(calls=cap, group=group))
-    questions = count()
     async with open_store(store_url) as store, Gateway([lane], store=store) as gateway:
 
-        async def worker() -> None:
-            for question in questions:
-                text = f"Process {number} of {group}, question {question}"
-                request = Request(model="m", messages=(Message("user", text),), sampling=Sampling(max_tokens=8))
-                await gateway.complete(request, lane="model", account=account)
+        async def ask_one(question: int) -> None:
+            text = f"Process {number} of {group}, question {question}"
+            request = Request(model="m", messages=(Message("user", text),), sampling=Sampling(max_tokens=8))
+            await gateway.complete(request, lane="model", account=account)
 
         with suppress(BudgetExhausted):
-            await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+            await run_all(ask_one, count(), at_once=AT_ONCE)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Time and memory of code on a machine that others use too: contenders take turns, the least disturbed turn counts."""
 
 import gc
+import os
 import resource
 import sys
 import time
@@ -25,6 +26,12 @@ class Spread:
 
     least: float
     middle: float
+
+
+def keep_to_core(number: int, process: int = 0) -> None:
+    """From here on a process, this one for 0, runs on that core alone, where there are several and one can choose."""
+    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(process, {number})
 
 
 @contextmanager

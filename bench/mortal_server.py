@@ -4,7 +4,6 @@ Arguments: port, file. Prints a line when it listens and serves until its standa
 """
 
 import asyncio
-import os
 import sys
 from hashlib import blake2b
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from metaspo.bench.completion import ANSWER
+from metaspo.bench.measure import keep_to_core
 
 DIGEST = 8  # bytes of a body's digest
 SECONDS = 0.02  # that an answer takes
@@ -44,8 +44,7 @@ async def serve(port: int, paid: BinaryIO) -> None:
 
 def main() -> None:
     """Serve as the arguments say (port, file)."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {0})  # the measured server has the other core
+    keep_to_core(0)  # the measured server has the other one
     port, file = sys.argv[1:]
     with open(file, "ab", buffering=0) as paid:
         asyncio.run(serve(int(port), paid))

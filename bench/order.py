@@ -15,10 +15,10 @@ from time import time_ns
 
 import anyio
 
-from metaspo.backends import Completion, OpenAICompatible, Reply, Request, RequestRejected, Usage
+from metaspo.backends import OpenAICompatible, Reply, Request, Usage
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.defaults import LIVE_CALLS, SEEDS
-from metaspo.bench.instant import Behind, InstantModel
+from metaspo.bench.instant import Behind, InstantModel, OtherwiseAsked
 from metaspo.bench.live import LiveTarget, hit_rate, prefix_counters
 from metaspo.bench.report import Report, Row
 from metaspo.bench.savings import LOOPS, SPREADS, Lever, prepare_run
@@ -26,12 +26,10 @@ from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
 from metaspo.bench.workload import Size
 from metaspo.bench.world import World
-from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared, RunReport, count_calls
 from metaspo.engine.api import optimize
 from metaspo.engine.runtime.priorities import LAST
-from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Priority
-from metaspo.scheduling.single_flight import OnAnswer
+from metaspo.scheduling import Lane, LaneSettings, Priority
 
 LIVE_SIZE = Size(tasks=3, test=0, iterations=1, inner=0, keep=1, outer=6)
 REJECTING = Lever(name="early rejection", early_rejection=True)
@@ -218,30 +216,22 @@ def _means(runs: Sequence[Ordered]) -> Row:
     }
 
 
-class _Reordered(Gateway):
+class _Reordered(OtherwiseAsked):
     """Gives the evaluations of a round another priority."""
 
     def __init__(self, lanes: Sequence[Lane], order: Order) -> None:
-        super().__init__(lanes, store=MemoryStore())
+        super().__init__(lanes)
         self._order = order
         self._batches: Counter[Priority] = Counter()
 
-    async def complete_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        lane: str,
-        account: Account | None = None,
-        priority: Priority = (),
-        on_answer: OnAnswer | None = None,
-    ) -> list[Completion | RequestRejected]:
-        """As the gateway, in the order under test."""
+    def asked(self, requests: Sequence[Request], priority: Priority) -> tuple[Sequence[Request], Priority]:
+        """The same in the order under test."""
         iteration, phase, part, task, prompt, candidate = priority
         if 0 < iteration < LAST:
             self._batches[priority] += 1
             batch = Batch(candidate=candidate, part=part, task=task, prompt=prompt, number=self._batches[priority])
             priority = (iteration, phase, *self._order(batch))
-        return await super().complete_many(requests, lane=lane, account=account, priority=priority, on_answer=on_answer)
+        return requests, priority
 
 
 class _Played(Behind):

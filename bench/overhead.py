@@ -4,7 +4,6 @@ The server and each client are processes of their own, the server on core 0 and 
 chosen; clients take turns. CPU time is all of the client's process, threads that write the cache included.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +14,16 @@ from pathlib import Path
 import orjson
 
 from metaspo.bench import peers
-from metaspo.bench.clients import AT_ONCE, CLIENTS, ON_UVLOOP
-from metaspo.bench.measure import spread
+from metaspo.bench.clients import CLIENTS, ON_UVLOOP
+from metaspo.bench.in_flight import AT_ONCE
+from metaspo.bench.measure import keep_to_core, spread
+from metaspo.bench.processes import program, serving
 from metaspo.bench.report import Report, Row
 
 CALLS = 4_000
 TURNS = 5
 BARE = "bare aiohttp + orjson"
 LIMIT = 600.0  # seconds for one client
-OURS = "from metaspo.bench.clients import main; main()"
 
 Command = Sequence[str]
 Found = dict[str, float]
@@ -39,7 +39,7 @@ def measure_overhead(
     """Our clients and, under a Python that has them, other people's; all in turns. It `tell`s whose turn it is."""
     clients = [name for name in CLIENTS if name != "openai SDK" or find_spec("openai")]
     on_uvloop = [f"{name}{ON_UVLOOP}" for name in (BARE, "metaspo") if find_spec("uvloop")]
-    commands: dict[str, Command] = {name: [sys.executable, "-P", "-c", OURS, name] for name in (*clients, *on_uvloop)}
+    commands: dict[str, Command] = {name: program("metaspo.bench.clients", name) for name in (*clients, *on_uvloop)}
     if peers_python is not None:
         script = [str(peers_python), peers.__file__]
         commands |= {name: [*script, name] for name in orjson.loads(_output(script))}
@@ -66,16 +66,9 @@ def measure_overhead(
 @contextmanager
 def fast_server() -> Iterator[str]:
     """The base URL of a running `fast_server`."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "metaspo.bench.fast_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-            os.sched_setaffinity(process.pid, {0})
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-    finally:
-        process.communicate()
+    with serving([sys.executable, "-P", "-m", "metaspo.bench.fast_server"]) as server:
+        keep_to_core(0, server.pid)
+        yield server.url
 
 
 def _output(command: Command) -> bytes:

@@ -6,15 +6,15 @@ that write the cache.
 """
 
 import asyncio
-import os
 import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from metaspo.backends import Completion, OpenAICompatible, Sampling
-from metaspo.bench.clients import AT_ONCE, MODEL, WARM_UP
-from metaspo.bench.measure import Timing, spread, timed_async
+from metaspo.bench.clients import MODEL, WARM_UP
+from metaspo.bench.in_flight import AT_ONCE
+from metaspo.bench.measure import Timing, keep_to_core, spread, timed_async
 from metaspo.bench.overhead import fast_server
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import filler
@@ -68,8 +68,7 @@ def measure_programs(*, examples: int = EXAMPLES, turns: int = TURNS) -> Report:
 
 
 async def _take_turns(url: str, *, examples: int, turns: int) -> dict[tuple[str, str], list[Timing]]:
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {1})  # the server has the other one
+    keep_to_core(1)  # the server has the other one
     timings: dict[tuple[str, str], list[Timing]] = {(kind, name): [] for kind in ("fresh", "again") for name in TASKS}
     settings = LaneSettings(concurrency=AT_ONCE, requests_per_minute=10**9, tokens_per_minute=10**12)
     lane = Lane("base", [OpenAICompatible(url)], settings)

@@ -17,9 +17,9 @@ from typing import overload
 import orjson
 
 from metaspo.backends import Completion, Message, Reply, Request, Sampling
-from metaspo.bench.apart import measured_apart
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import peak_memory, timed
+from metaspo.bench.processes import measured_apart
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import filler
 from metaspo.cache import DiskStore, Entry, Store

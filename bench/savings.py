@@ -12,9 +12,10 @@ from itertools import product
 from statistics import fmean
 from typing import Any, Literal
 
-from metaspo.backends import Completion, Request, RequestRejected, model_facts
+from metaspo.backends import Request, model_facts
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.bench.defaults import SEEDS
+from metaspo.bench.instant import OtherwiseAsked
 from metaspo.bench.report import Figure, Report, Row
 from metaspo.bench.simulated_openai import GPT_4O_MINI, SimulatedOpenAI
 from metaspo.bench.simulated_vllm import SimulatedVLLM, VLLMModel
@@ -27,8 +28,7 @@ from metaspo.engine.optimize.bilevel import run
 from metaspo.engine.runs.session import make_context
 from metaspo.engine.runtime.gateway import LaneNames
 from metaspo.engine.runtime.observer import Observer
-from metaspo.scheduling import Account, Gateway, Lane, LaneSettings, Prices, Priority
-from metaspo.scheduling.single_flight import OnAnswer
+from metaspo.scheduling import Gateway, Lane, LaneSettings, Prices, Priority
 
 LOOPS = Size(test=0)  # of the paper's size without the test splits, which nothing but deduplication can save on
 SMALL = Size(tasks=2, train=20, test=0, iterations=2, inner=2, keep=2, outer=4)
@@ -109,9 +109,8 @@ def spend(size: Size, world: World, lever: Lever, *, server: Server) -> Spent:
 
     async def main() -> Spent:
         lanes, vllm = _lanes(world, server)
-        kind = Gateway if lever.once else _EachApart
         journal = MemoryJournal()
-        async with kind(lanes, store=MemoryStore()) as gateway:
+        async with Gateway(lanes, store=MemoryStore()) if lever.once else _EachApart(lanes) as gateway:
             scope = make_context(prepared, gateway, LaneNames(), journal=journal, observer=Observer(), name="bench")
             result = await run(scope)
             use = scope.account.statistics().lanes["base"]
@@ -207,23 +206,15 @@ def _api_settings() -> LaneSettings:
     )
 
 
-class _EachApart(Gateway):
+class _EachApart(OtherwiseAsked):
     """Asks every evaluation anew, as if no two were alike: each is another draw."""
 
-    def __init__(self, lanes: Sequence[Lane], *, store: MemoryStore) -> None:
-        super().__init__(lanes, store=store)
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        super().__init__(lanes)
         self._asked = 0
 
-    async def complete_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        lane: str,
-        account: Account | None = None,
-        priority: Priority = (),
-        on_answer: OnAnswer | None = None,
-    ) -> list[Completion | RequestRejected]:
-        """As the gateway, with each request made different."""
+    def asked(self, requests: Sequence[Request], priority: Priority) -> tuple[Sequence[Request], Priority]:
+        """The same, with each request made different."""
         numbered = [replace(request, draw=self._asked + number) for number, request in enumerate(requests, start=1)]
         self._asked += len(requests)
-        return await super().complete_many(numbered, lane=lane, account=account, priority=priority, on_answer=on_answer)
+        return numbered, priority

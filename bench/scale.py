@@ -13,9 +13,9 @@ from pathlib import Path
 
 import orjson
 
-from metaspo.bench.apart import measured_apart
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import peak_memory, timed
+from metaspo.bench.processes import measured_apart
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, Size, answer, make_run
 from metaspo.cache import DiskStore

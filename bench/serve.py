@@ -2,20 +2,19 @@
 same; the server is a process of its own, and only its CPU time counts. They take turns."""
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter
 
 import aiohttp
 import orjson
 
-from metaspo.bench.clients import AT_ONCE, chat_messages, make_requests
+from metaspo.bench.clients import chat_messages, make_requests
+from metaspo.bench.in_flight import AT_ONCE, run_all
 from metaspo.bench.measure import Timing, spread
 from metaspo.bench.overhead import fast_server
+from metaspo.bench.processes import ServerProcess, program, serving
 from metaspo.bench.report import Report, Row
 from metaspo.bench.served import BARE, MODEL, OURS
 
@@ -45,48 +44,28 @@ def measure_serve(*, calls: int = CALLS, turns: int = TURNS) -> Report:
     return Report(scenario="serve", title="Server's CPU per request", rows=rows, notes=notes)
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server that runs, and tells of its use."""
-
-    process: "subprocess.Popen[bytes]"
-    url: str
-
-    def use(self) -> tuple[float, int]:
-        """CPU seconds so far, and bytes of memory now."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-        cpu, memory = self.process.stdout.readline().split()
-        return float(cpu), int(memory)
-
-    def cpu(self) -> float:
-        """CPU seconds so far."""
-        return self.use()[0]
-
-
 @contextmanager
-def served(name: str, upstream: str) -> Iterator[Served]:
+def served(name: str, upstream: str) -> Iterator[ServerProcess]:
     """One of the servers of `served`, in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder:
-        server = start_server(name, upstream, port=0, folder=folder)
-        try:
-            yield server
-        finally:
-            server.process.communicate()
+    with (
+        tempfile.TemporaryDirectory(prefix="metaspo-bench-") as folder,
+        serving(server_command(name, upstream, port=0, folder=folder)) as server,
+    ):
+        yield server
 
 
-def start_server(name: str, upstream: str, *, port: int, folder: str) -> Served:
-    """The same on a port, or any that is free for 0, with its cache in a folder; it ends with its standard input."""
-    program = "from metaspo.bench.served import main; main()"
-    command = [sys.executable, "-P", "-c", program, name, upstream, str(port), folder]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own
-    assert process.stdout is not None
-    return Served(process, f"http://127.0.0.1:{int(process.stdout.readline())}/v1/chat/completions")
+def server_command(name: str, upstream: str, *, port: int, folder: str) -> list[str]:
+    """Starts the same on a port, or any that is free for 0, with its cache in a folder."""
+    return program("metaspo.bench.served", name, upstream, port, folder)
 
 
-async def _ask(server: Served, calls: int, *, start: int) -> Timing:
+def use(server: ServerProcess) -> tuple[float, int]:
+    """CPU seconds so far, and bytes of memory now."""
+    cpu, memory = server.told()
+    return float(cpu), int(memory)
+
+
+async def _ask(server: ServerProcess, calls: int, *, start: int) -> Timing:
     """Seconds for so many chats, no two alike."""
     bodies = [
         orjson.dumps(
@@ -94,20 +73,18 @@ async def _ask(server: Served, calls: int, *, start: int) -> Timing:
         )
         for request in make_requests(calls, start=start)
     ]
-    rest = iter(bodies)
     headers = {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
 
-        async def worker() -> None:
-            for body in rest:
-                async with session.post(server.url, data=body) as answer:
-                    answer.raise_for_status()
-                    await answer.read()
+        async def post(body: bytes) -> None:
+            async with session.post(f"{server.url}/chat/completions", data=body) as answer:
+                answer.raise_for_status()
+                await answer.read()
 
-        cpu, wall = server.cpu(), perf_counter()
-        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+        (cpu, _), wall = use(server), perf_counter()
+        await run_all(post, bodies)
         wall = perf_counter() - wall
-        return Timing(server.cpu() - cpu, wall)
+        return Timing(use(server)[0] - cpu, wall)
 
 
 def _row(name: str, turns: Sequence[Timing], bare: Sequence[Timing], calls: int) -> Row:

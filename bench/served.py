@@ -5,7 +5,6 @@ that.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from aiohttp import web
 from metaspo.backends.event_loop import new_event_loop
 from metaspo.backends.garbage import leave_alone_what_stays
 from metaspo.bench.completion import ANSWER
-from metaspo.bench.measure import memory
+from metaspo.bench.measure import keep_to_core, memory
 from metaspo.serving import ServeConfig, open_server
 
 MODEL = "bench"
@@ -66,8 +65,7 @@ async def serve(name: str, upstream: str, port: int, folder: Path) -> None:
 
 def main() -> None:
     """Serve what the arguments name (name, upstream, port or 0 for any, folder of the cache)."""
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {1})  # whoever asks has the other one
+    keep_to_core(1)  # whoever asks has the other one
     leave_alone_what_stays()  # as the command does
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         name, upstream, port, folder = sys.argv[1:]

@@ -3,7 +3,6 @@ killed again and again: what its memory does, what clients see, what was paid fo
 
 import asyncio
 import random
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,8 +16,9 @@ import orjson
 from metaspo.backends.vllm import free_port
 from metaspo.bench.defaults import Victim
 from metaspo.bench.mortal_server import DIGEST
+from metaspo.bench.processes import ServerProcess, program
 from metaspo.bench.report import Report, Row
-from metaspo.bench.serve import Served, start_server
+from metaspo.bench.serve import server_command, use
 from metaspo.bench.served import MODEL, OURS, SLOTS
 from metaspo.bench.workload import filler
 
@@ -156,10 +156,7 @@ class _Model(_Mortal):
     lost_at_a_kill = SLOTS
 
     def __init__(self, port: int, paid: Path) -> None:
-        self._command = [
-            *(sys.executable, "-P", "-c", "from metaspo.bench.mortal_server import main; main()"),
-            *(str(port), str(paid)),
-        ]
+        self._command = program("metaspo.bench.mortal_server", port, str(paid))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -180,21 +177,21 @@ class _Server(_Mortal):
     lost_at_a_kill = 2 * SLOTS  # as many again are on their way to the cache, at most
 
     def __init__(self, upstream: str, folder: str) -> None:
-        self._upstream, self._folder, self._port = upstream, folder, free_port()
-        self._served: Served | None = None
-        self.url = f"http://127.0.0.1:{self._port}/v1/chat/completions"
+        port = free_port()
+        self._command = server_command(OURS, upstream, port=port, folder=folder)
+        self._served: ServerProcess | None = None
+        self.url = f"http://127.0.0.1:{port}/v1/chat/completions"
 
     async def start(self) -> None:
-        self._served = await asyncio.to_thread(start_server, OURS, self._upstream, port=self._port, folder=self._folder)
+        self._served = await asyncio.to_thread(ServerProcess, self._command)
 
     async def end(self) -> None:
         served, self._served = self._served, None
         if served is not None:
-            served.process.kill()
-            served.process.communicate()
+            served.kill()
 
     async def use(self) -> tuple[float, int]:
         """CPU seconds and bytes of memory of the one that is there."""
         while (served := self._served) is None:  # noqa: ASYNC110 - a process is starting
             await asyncio.sleep(DOWN / 10)
-        return served.use()
+        return use(served)

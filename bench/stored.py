@@ -14,9 +14,9 @@ from statistics import median
 
 import orjson
 
-from metaspo.bench.apart import measured_apart
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import settled_heap
+from metaspo.bench.processes import measured_apart
 from metaspo.bench.report import Report, Row
 from metaspo.bench.requests import BATCH, BATCHES, LANE, SETTINGS, Requests, answer, stream
 from metaspo.cache import DiskStore, Entry, request_key

@@ -21,6 +21,7 @@ import orjson
 
 from metaspo.bench.instant import InstantModel
 from metaspo.bench.measure import Timing, settled_heap, spread
+from metaspo.bench.processes import program
 from metaspo.bench.report import Report, Row
 from metaspo.bench.workload import BASE, OPTIMIZER, answer, filler
 from metaspo.cache import DiskStore
@@ -33,7 +34,6 @@ CONCURRENCY: Final = 20
 TASKS, TRAIN, TEST, ITERATIONS = 2, 30, 30, 2
 TURNS: Final = 40  # pairs
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where a disk that others use, too, disturbs no turn
-READS: Final = "from metaspo.bench.watching import main; main()"
 NOBODY, LOOKED_AT = "nobody", "its page (--web)"
 
 
@@ -81,7 +81,7 @@ async def _run(prepared: Prepared) -> Timing:
 @contextmanager
 def _reader(address: str) -> Iterator[Callable[[str], None]]:
     """Somebody who reads the page of the run that is named, in a process of its own; of none for ""."""
-    command = [sys.executable, "-P", "-c", READS, address]
+    command = program(__name__, address)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         assert process.stdin is not None
         assert process.stdout is not None

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from metaspo.backends import Completion, Request, RequestRejected
-from metaspo.bench.instant import InstantModel
+from metaspo.backends import Completion, Request
+from metaspo.bench.instant import InstantModel, OtherwiseAsked
 from metaspo.bench.workload import answer
-from metaspo.cache import MemoryStore
 from metaspo.engine import Prepared
 from metaspo.engine.api import optimize
 from metaspo.engine.runtime import priorities
-from metaspo.scheduling import Account, Gateway, Lane, Priority
-from metaspo.scheduling.single_flight import OnAnswer
+from metaspo.scheduling import Account, Lane, Priority
 
 
 @dataclass(slots=True)
@@ -33,17 +31,17 @@ class Stage:
 async def work_of(prepared: Prepared) -> list[Stage]:
     """What a run asks when its models answer as `workload.answer` does."""
     model = InstantModel(answer)
-    recorder = _Recorder([Lane("base", [model]), Lane("optimizer", [model])], store=MemoryStore())
+    recorder = _Recorder([Lane("base", [model]), Lane("optimizer", [model])])
     async with recorder:
         await optimize(prepared, gateway=recorder)
     return recorder.stages()
 
 
-class _Recorder(Gateway):
+class _Recorder(OtherwiseAsked):
     """Notes what is asked, by the priorities it is asked with."""
 
-    def __init__(self, lanes: Sequence[Lane], *, store: MemoryStore) -> None:
-        super().__init__(lanes, store=store)
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        super().__init__(lanes)
         self._units: dict[tuple[int, int], dict[Priority, Unit]] = {}
 
     async def complete(
@@ -54,22 +52,14 @@ class _Recorder(Gateway):
         self._unit(iteration, phase, candidate, task, prompt).optimizer.append(request)
         return await super().complete(request, lane=lane, account=account, priority=priority)
 
-    async def complete_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        lane: str,
-        account: Account | None = None,
-        priority: Priority = (),
-        on_answer: OnAnswer | None = None,
-    ) -> list[Completion | RequestRejected]:
-        """As the gateway; evaluations."""
+    def asked(self, requests: Sequence[Request], priority: Priority) -> tuple[Sequence[Request], Priority]:
+        """The same; evaluations are noted."""
         _, _, iteration, phase, _, task, prompt, candidate = priority
         if iteration in (0, priorities.LAST):  # no candidates, and no parts
             *_, task, prompt = priority
             candidate = 0
         self._unit(iteration, phase, candidate, task, prompt).evaluations.extend(requests)
-        return await super().complete_many(requests, lane=lane, account=account, priority=priority, on_answer=on_answer)
+        return requests, priority
 
     def stages(self) -> list[Stage]:
         """All that was noted, in the order in which a run comes to it."""
