@@ -226,11 +226,11 @@ class _Reordered(OtherwiseAsked):
 
     def asked(self, requests: Sequence[Request], priority: Priority) -> tuple[Sequence[Request], Priority]:
         """The same in the order under test."""
-        iteration, phase, part, task, prompt, candidate = priority
+        *place, iteration, phase, part, task, prompt, candidate = priority
         if 0 < iteration < LAST:
             self._batches[priority] += 1
             batch = Batch(candidate=candidate, part=part, task=task, prompt=prompt, number=self._batches[priority])
-            priority = (iteration, phase, *self._order(batch))
+            priority = (*place, iteration, phase, *self._order(batch))
         return requests, priority
 
 
