@@ -170,7 +170,7 @@ def measure_requests(counts: Sequence[int] = REQUESTS) -> Report:
             "MiB over start: the most the process held beyond what it had imported. own MiB: that without the answers "
             f"that the caller holds, as measured in the row `{ALONE}`.",
             f"The store keeps up to {MEMORY_BYTES >> 20} MiB of recent answers, SQLite up to {PAGES_MIB} MiB of pages: "
-            "memory grows until both are full, for some 100,000 requests.",
+            "memory grows until both are full, for some 30,000 requests.",
             f"most queued: in the lane, with a model that at first does not answer. A batch has {BATCH_WINDOW:,} "
             "requests under way, in flight or queued, before it waits for answers.",
         ),

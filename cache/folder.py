@@ -30,7 +30,7 @@ SETTINGS: dict[str, int | str] = {
     "disk_min_file_size": 2**62,  # no side files: every value stays in the database
     "disk_pickle_protocol": 0,  # nothing is pickled; diskcache wants the setting
     "sqlite_auto_vacuum": 0,
-    "sqlite_cache_size": 2**13,
+    "sqlite_cache_size": 2**8,  # pages, 1 MiB: more of them cost memory, and CPU as well
     "sqlite_journal_mode": "wal",
     "sqlite_mmap_size": 0,  # a mapped file that is cut short kills the process with SIGBUS
     "sqlite_synchronous": 1,

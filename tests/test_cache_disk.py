@@ -80,6 +80,17 @@ async def test_nothing_is_evicted(folder: Path) -> None:
     assert (settings["eviction_policy"], settings["cull_limit"], settings["statistics"]) == ("none", 0, 0)
 
 
+def test_little_of_the_database_is_held_in_memory(folder: Path) -> None:
+    """Whoever writes holds 1 MiB of its pages, also where an earlier version held 32."""
+    open_cache(folder).close()
+    with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE Settings SET value = 8192 WHERE key = 'sqlite_cache_size'")
+    cache = open_cache(folder)
+    ((pages,),), ((page,),) = (cache._sql(f"PRAGMA {size}").fetchall() for size in ("cache_size", "page_size"))
+    cache.close()
+    assert pages * page == 2**20
+
+
 async def test_writes_are_batched(folder: Path) -> None:
     """A thousand answers that come at once take a few transactions, not a thousand."""
     async with DiskStore(folder) as store:
