@@ -208,17 +208,21 @@ class Oracle:
         return "\n\n".join(["Worked examples:", *shown, NEXT, instruction]) if shown else None
 
     def gate(self, parents: Kept, size: int, address: str) -> dict[str, list[int]]:
-        """By task, the rows on which a candidate must beat its parent first; none without a gate."""
+        """By task, rows on which a candidate must beat its parent first, who misses some; none without a gate."""
         rng = rng_at(self.config.seed, f"{address}/gate")
-        trains = {task.name: len(task.train) for task in self.tasks}
-        return {name: rng.sample(range(trains[name]), min(size, trains[name])) for name in parents} if size else {}
+        whole = {task.name: range(len(task.train)) for task in self.tasks if task.name in parents}
+        while size:
+            drawn = {name: rng.sample(whole[name], min(size, len(whole[name]))) for name in parents}
+            if self.on_gate(parents, drawn) < 1 or self.on_gate(parents, whole) == 1:
+                return drawn
+        return {}
 
     def passes(self, nodes: Kept, parents: Kept, gate: dict[str, list[int]]) -> bool:
         """Whether it does: a refused example leaves that open, and the candidate is out for it later."""
         refused = any(node.refused for name in nodes for node in nodes[name])
         return refused or self.on_gate(nodes, gate) > self.on_gate(parents, gate)
 
-    def on_gate(self, nodes: Kept, gate: dict[str, list[int]]) -> float:
+    def on_gate(self, nodes: Kept, gate: Mapping[str, Sequence[int]]) -> float:
         """The mean over nodes of the mean grade on the gate's rows."""
         weights = {task.name: task.weight for task in self.tasks}
         weighed = [

@@ -207,6 +207,16 @@ def test_who_does_not_pass_the_gate_is_asked_its_rows_only() -> None:
     assert {event.unasked for event in out} == {15}
 
 
+def test_nobody_who_is_right_on_all_rows_of_a_gate_is_out_for_it() -> None:
+    """What it starts from would have all of them right, too, so that nothing could pass."""
+    loop = {"candidates": 3, "gate": 1, "keep": 1}
+    runs = Runs(make_config({"iterations": 3, "inner": loop, "outer": loop}), TASKS, Prolific(1), timing=1, width=64)
+    assert runs.session() is not None
+    out = [event.gate for event in runs.journal.events if isinstance(event, Rejected) and event.gate is not None]
+    assert out
+    assert max(out) < 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -139,11 +139,12 @@ async def test_user_prompts_that_the_present_one_has_beaten_are_told_as_tried_an
     ask = Optimizer(FINDINGS, "<new_prompt>New. {question}</new_prompt>")
     beaten = (Tried("Induced. {question}", at_most=0.25), Tried("Again. {question}", at_most=0.38))
     task = replace(view(failures=BOTH_WAYS), beaten=beaten)
-    await InformedInner().propose(inner(ask, task, tried=(Tried("Again. {question}", gate=0.5),)))
+    present = Tried(task.user_prompt, score=0.5)
+    await InformedInner().propose(inner(ask, task, tried=(Tried("Again. {question}", gate=0.5), present)))
     for request in ask.asked:
         assert '<tried outcome="at most 25%, not kept">\nInduced. {question}\n</tried>' in request
-        assert request.count("Again. {question}") == 1
-    assert Texts("informed").text("kinds", KINDS[1], {}) in ask.asked[1]
+        assert request.count("Again. {question}") == request.count("tone: {question}") == 1
+    assert Texts("informed").text("kinds", KINDS[2], {}) in ask.asked[1]
 
 
 async def test_how_answers_are_read_is_told_once_of_tasks_that_are_read_alike() -> None:

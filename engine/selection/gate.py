@@ -2,11 +2,13 @@
 
 The few are drawn from each task's rows by the run's seed and the candidate's address, so that who passes is a function
 of the answers, whatever their timing. Most candidates of a round are no better than their parent, and a gate sends them
-away for a fraction of their rows. What it loses is a better candidate that is unlucky on the few: if it mends some rows
+away for a fraction of their rows. Among the few is one that the parent has wrong, if there is any: else nothing could
+pass. What it loses is a better candidate that is unlucky on the few: if it mends some rows
 and breaks others, with the chance that at least as many of the broken as of the mended ones are drawn.
 """
 
 from collections.abc import Sequence
+from random import Random
 
 from metaspo.engine.addresses import candidate_address, join, rng_at
 from metaspo.engine.evaluation.evaluation import Evaluation
@@ -16,6 +18,8 @@ from metaspo.engine.runtime.priorities import node_by_node
 from metaspo.engine.selection.objective import KeepBest, Objective, ScoredPrompt, mean, refusal_so_far, start_of
 from metaspo.engine.selection.pruning import Contest, Stage, hard_and_easy
 from metaspo.scheduling import Priority
+
+BEST = 1.0  # grade
 
 
 class Gate(Contest):
@@ -105,8 +109,19 @@ class Gate(Contest):
         return mean([sum(grades) / len(grades) for grades in nodes if grades], weights=weights)
 
     def _rows(self, number: int) -> list[list[int]]:
-        """By node: the same ones of a task, whichever user prompt it is with; none of a guard."""
+        """By node: the same ones of a task, whichever user prompt it is with; none of a guard.
+
+        Drawn again while its start is right on all of them, and not on all of its own: nothing would be above it.
+        """
         rng = rng_at(self._seed, join(candidate_address(self._address, number), "gate"))
+        cards = start_of(self._starts, number).cards
+        whole = [range(0 if card.task in self._objective.floors else len(card.outcomes)) for card in cards]
+        rows = self._drawn(rng)
+        while _misses(cards, whole) and not _misses(cards, rows):
+            rows = self._drawn(rng)
+        return rows
+
+    def _drawn(self, rng: Random) -> list[list[int]]:
         drawn: dict[str, list[int]] = {}
         for card in self._starts[0].cards:
             if card.task not in drawn:
@@ -114,3 +129,9 @@ class Gate(Contest):
                 guard = card.task in self._objective.floors
                 drawn[card.task] = [] if guard else sorted(rng.sample(range(size), min(self._size, size)))
         return [drawn[card.task] for card in self._starts[0].cards]
+
+
+def _misses(cards: Sequence[Scorecard], rows: Sequence[Sequence[int]]) -> bool:
+    """Whether any of the rows has less than the best grade there is."""
+    nodes = zip(cards, rows, strict=True)
+    return any((card.outcomes[row].grade or 0.0) < BEST for card, of_node in nodes for row in of_node)

@@ -76,8 +76,8 @@ class _Informed:
         if not any(shown.values()):
             raise NoProposal("no failures to learn from, every train answer is right already")
         kept = {task.name: _still_right(task, self.right, context.rng) for task in tasks}
-        beaten = {one.prompt: one for one in (*(tasks[0].beaten if level == "user" else ()), *context.tried)}
-        tried = [_tried(texts, level, prompt) for prompt in [*beaten.values()][-TRIED:]]
+        parent = context.system_prompt if level == "system" else tasks[0].user_prompt
+        tried = [_tried(texts, level, prompt) for prompt in _others(context, tasks, level, parent)]
         slots = {
             "model": context.model,
             "max_tokens": str(context.max_tokens),
@@ -94,7 +94,6 @@ class _Informed:
         findings = await context.ask("analyze", _messages(texts, level, "analyze", slots), read_findings)
         rules = texts.text("rules", "user" if level == "user" else self.scope, {})
         rewrite = _messages(texts, level, "generate", {**slots, "findings": findings, "rules": rules})
-        parent = context.system_prompt if level == "system" else tasks[0].user_prompt
         examples = [train_example for task in tasks for train_example in task.train]
         beside = [context.system_prompt, *(task.user_prompt for task in tasks)]
         read = _telling(texts, level, self._reader(context, level, examples, parent, beside))
@@ -158,6 +157,13 @@ def _telling(texts: Texts, level: Level, read: Callable[[str], str]) -> Callable
             raise type(fault)(str(fault), again=told) from fault  # what is unfit stays so: it is counted apart
 
     return telling
+
+
+def _others(context: CandidateContext, tasks: Sequence[TaskView], level: Level, parent: str) -> list[Tried]:
+    """The last prompts that were tried, each once, without the present one."""
+    beaten = tasks[0].beaten if level == "user" else ()
+    known = {tried.prompt: tried for tried in (*beaten, *context.tried) if tried.prompt != parent}
+    return [*known.values()][-TRIED:]
 
 
 def _tried(texts: Texts, level: Level, tried: Tried) -> str:
