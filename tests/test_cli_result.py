@@ -121,7 +121,7 @@ def test_every_system_prompt_that_was_tried_has_a_reason() -> None:
     assert "of 5 tried: 1 dropped" in text
     assert "1 no better on the examples of the gate" in text
     assert "2 scored no better on the train examples (the best of them 50.0% against 62.5%)" in text
-    assert "1 not to be selected, whatever they scored (too long)" in text
+    assert "1 not to be selected, whatever the score (too long)" in text
     assert trials(*tried, *fell, Select(address="iter=1/outer", system="p3", chosen=3, score=0.5)) == ""
     assert trials(Proposal(address="iter=1/inner/task=a/cand=1", user="{question}")).endswith("none was tried.")
     nothing = Proposal(address="iter=1/outer/cand=1", none="every train answer is right already")

@@ -32,11 +32,11 @@ def below(candidate: int, worth: float, *, reach: float = 0.5, whole: bool = Tru
 @pytest.mark.parametrize(
     ("events", "why"),
     [
-        ([Rejected(address=at(1), bound=0.5)], "1 dropped as soon as they could not win any more"),
+        ([Rejected(address=at(1), bound=0.5)], "1 dropped once a win was out of reach"),
         ([Rejected(address=at(1), gate=0.0)], "1 no better on the examples of the gate"),
         (
             [Rejected(address=at(1), invalid="first"), Candidate(address=at(2), invalid="second")],
-            "2 not to be selected, whatever they scored (first)",
+            "2 not to be selected, whatever the score (first)",
         ),
         (
             [Candidate(address=at(1), score=0.25), Candidate(address=at(2), score=0.5), select(0, 0.625)],
@@ -66,7 +66,7 @@ def below(candidate: int, worth: float, *, reach: float = 0.5, whole: bool = Tru
         ([below(1, 0.9), select(0, 0.5)], "1 below the floor of a guard"),
         (
             [Rejected(address=at(1)), Rejected(address=at(2), invalid="no")],
-            "1 dropped as soon as they could not win any more; 1 not to be selected, whatever they scored (no)",
+            "1 dropped once a win was out of reach; 1 not to be selected, whatever the score (no)",
         ),
     ],
 )

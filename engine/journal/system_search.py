@@ -56,7 +56,7 @@ class SystemSearch:
         unshared: better in the mean, but the gain was one task's, or too little beside what the best user prompts lost.
         dropped: not scored to the end, since they could not win any more, or by statistical evidence.
         gated: no better than their parent on the examples of the gate, and so not scored on the others.
-        refused: not to be selected, whatever they scored: an example has no answer under them.
+        refused: not to be selected, whatever the score: an example has no answer under them.
         refusal: why not, the first of them.
         guarded: those that fell below the floor of a guard.
         adopted: how often a round adopted one.
@@ -107,14 +107,14 @@ class SystemSearch:
             charged = " before its length was charged" if self.best > self.against else ""
             close = f" (the best of them {self.best:.1%}{charged} against {self.against:.1%})"
         reasons = [
-            (self.dropped, "dropped as soon as they could not win any more"),
+            (self.dropped, "dropped once a win was out of reach"),
             (self.gated, "no better on the examples of the gate"),
             (self.outscored, f"scored no better on the train examples{close}"),
             (
                 self.unshared,
                 "better in the mean, but by one task alone, or by little beside what user prompts lost",
             ),
-            (self.refused, f"not to be selected, whatever they scored ({self.refusal})"),
+            (self.refused, f"not to be selected, whatever the score ({self.refusal})"),
             (len(self.guarded), "below the floor of a guard"),
         ]
         why = "; ".join(f"{number} {reason}" for number, reason in reasons if number)
