@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from draws import examples
 from engine_sessions import Runs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -179,7 +180,7 @@ SIZES = st.fixed_dictionaries(
 ).map(with_allowed)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25, random=60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     users=STARTS,
@@ -206,10 +207,13 @@ def test_selections_equal_the_oracles_at_any_concurrency_and_answer_order(
     assert last.score == pytest.approx(result.train_after), "the journal alone says how good the best prompts are"
 
 
+@pytest.mark.parametrize("worlds", [range(6), pytest.param(range(6, 24), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize(("keep", "margin"), [(1, 0), (3, 0), (1, 20)])
-def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(keep: int, margin: int) -> None:
+def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(
+    keep: int, margin: int, worlds: range
+) -> None:
     passed_over, adopted = 0, 0
-    for world in range(24):
+    for world in worlds:
         outer = {"candidates": 4, "failures": 1, "under": "first", "shared": True, "shared_margin": margin}
         outer |= {"keep": keep, "first_passes": 1 + world % 2}
         config = make_config({"seed": world, "iterations": 3, "inner": {"candidates": 1, "keep": 1}, "outer": outer})
@@ -231,7 +235,7 @@ def test_a_gain_that_tasks_do_not_share_is_passed_over_as_the_oracle_says(keep: 
     assert adopted
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     guards=GUARDS,
@@ -255,7 +259,7 @@ def test_an_interrupted_run_selects_the_same_and_pays_for_no_answer_twice(
     assert len(disturbed.answered) == len(set(disturbed.answered))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6, random=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=SIZES,
     users=STARTS,
@@ -282,7 +286,7 @@ def test_a_finished_run_started_again_makes_no_call(
 def test_each_of_several_kept_system_prompts_is_what_its_candidates_must_beat() -> None:
     sizes = {"iterations": 3, "inner": {"candidates": 1}, "redraws": 0}
     outer = {"candidates": 4, "keep": 3, "under": "first", "gate": 2}
-    for world in range(12):
+    for world in range(6):
         config, tasks = make_config({**sizes, "outer": outer}), tasks_of(2)
         oracle = Oracle(config, list(tasks), World(world).answer)
         oracle.run()
