@@ -29,10 +29,23 @@ LANES = ("base", "optimizer", "judge")
 
 
 def whole_but_own(cases: Sequence[str | tuple[object, ...]]) -> list[ParameterSet]:
-    """Strategies to parametrize with, of which `make check` leaves out those that are not MetaSPO's own."""
+    """Strategies to parametrize with, of which `make check` leaves out those that are not MetaSPO's own.
+
+    Of these, the default tests take one loop each where both are given, of the one the inner loop and of the next the
+    outer one.
+    """
     own = {"metaspo", "embedded"}
     values = [(case,) if isinstance(case, str) else case for case in cases]
-    return [pytest.param(*each, marks=() if own & {*each} else pytest.mark.whole) for each in values]
+    names = sorted({str(name) for name, *_ in values})
+
+    def marks(name: object, *loop: object) -> list[pytest.MarkDecorator]:
+        if own & {name, *loop}:
+            return []
+        other = ("outer", "inner")[names.index(str(name)) % 2]
+        both = {(name, "inner"), (name, "outer")} <= {*values}
+        return [pytest.mark.whole, *([pytest.mark.slow] if both and loop == (other,) else [])]
+
+    return [pytest.param(*each, marks=marks(*each)) for each in values]
 
 
 class Runs:

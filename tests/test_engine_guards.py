@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Oracle
 from rich.console import Console
+from sizes import rest_is_slow
 from test_engine_plan import PAPER, Counting, Prolific, run_of, run_prepared
 from world import World, make_config, make_task
 
@@ -189,7 +190,7 @@ def test_the_journal_says_whom_a_guard_refused_and_what_it_was_worth(early: bool
         assert "was selected, but 62.5% on guard 'guard', whose floor is 80.0%." in search.guards_cost
 
 
-@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("early", rest_is_slow([False, True]))
 def test_a_runs_end_its_page_and_its_files_say_what_became_of_the_guards(tmp_path: Path, early: bool) -> None:
     changes = {"inner": {"candidates": 0}, "outer": {"candidates": 6}, "iterations": 1, "early_rejection": early}
     config = make_config({**changes, "runs": str(tmp_path)})

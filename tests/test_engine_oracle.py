@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from draws import examples
 from engine_sessions import Runs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Refused
+from sizes import examples
 from world import JUDGE, LOOK_TWICE, World, doubted, judged, make_config, make_task, with_more, with_prompts
 
 from metaspo.backends import Request

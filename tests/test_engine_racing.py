@@ -11,6 +11,7 @@ from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from racing_oracle import RacingOracle
+from sizes import examples
 from world import World, fraction, make_config, make_task
 
 from metaspo.backends import Request
@@ -108,7 +109,7 @@ RACED = st.fixed_dictionaries(
     }
 )
 SPLITS = st.sampled_from([(152,), (60, 92)])
-SLOW = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(2, random=6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW

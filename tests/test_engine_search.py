@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from engine_sessions import Runs
+from engine_sessions import Runs, whole_but_own
 from world import World, make_config, make_task
 
 from metaspo.backends import Request
@@ -43,7 +43,7 @@ def runs_of(config: RunConfig, *, timing: int, width: int) -> Runs:
     return Runs(config, TASKS, World(5, malformed=0.1), timing=timing, width=width)
 
 
-@pytest.mark.parametrize(("name", "loop"), CASES)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
 def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption(name: str, loop: str) -> None:
     config = config_of(name, loop=loop)
     undisturbed = runs_of(config, timing=1, width=1)
@@ -56,7 +56,7 @@ def test_a_search_selects_the_same_at_any_concurrency_and_after_any_interruption
     assert len(disturbed.answered) == len(set(disturbed.answered)), "an answered call was asked again"
 
 
-@pytest.mark.parametrize(("name", "loop"), CASES)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
 def test_early_rejection_changes_no_selection_of_a_search(name: str, loop: str) -> None:
     whole = runs_of(config_of(name, loop=loop, early_rejection=False), timing=2, width=4)
     cut, result = finished(name, loop)
@@ -64,7 +64,7 @@ def test_early_rejection_changes_no_selection_of_a_search(name: str, loop: str) 
     assert selections(whole.journal.events) == selections(cut.journal.events)
 
 
-@pytest.mark.parametrize(("name", "loop"), CASES)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
 def test_a_search_keeps_within_what_was_planned(name: str, loop: str) -> None:
     config = config_of(name, loop=loop, early_rejection=False)
     runs = Runs(config, TASKS, World(5, malformed=0.0), timing=4, width=4)
@@ -97,7 +97,7 @@ def finished(name: str, loop: str) -> tuple[Runs, RunResult]:
     return runs, result
 
 
-@pytest.mark.parametrize(("name", "loop"), CASES)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
 def test_a_finished_search_runs_again_without_a_call_and_progress_never_passes_what_was_planned(
     name: str, loop: str
 ) -> None:
@@ -111,7 +111,7 @@ def is_base(request: Request) -> bool:
     return request.model == "answerer"
 
 
-@pytest.mark.parametrize(("name", "loop"), CASES)
+@pytest.mark.parametrize(("name", "loop"), whole_but_own(CASES))
 def test_a_search_finds_something_in_a_world_where_prompts_matter(name: str, loop: str) -> None:
     _, result = finished(name, loop)
     assert result.train_after > result.train_before

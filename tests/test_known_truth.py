@@ -10,6 +10,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 
 from metaspo.backends import Message, Request
 from metaspo.engine.strategies.registry import INNER, OUTER
@@ -137,7 +138,9 @@ def test_the_writer_sees_in_failures_what_their_prompts_lack() -> None:
     assert sum(f"[{subject}]" in one for one in said) > 120 > 20 > sum(f"[{manner}]" in one for one in said)
 
 
-@pytest.mark.parametrize(("name", "level", "role"), [("metaspo", "user", "source"), ("metaspo", "system", "target")])
+@pytest.mark.parametrize(
+    ("name", "level", "role"), rest_is_slow([("metaspo", "user", "source"), ("metaspo", "system", "target")])
+)
 def test_metaspo_improves_on_the_default(name: str, level: str, role: str) -> None:
     found = [measure(Job(world=World(seed), changes=by_itself(name, level)), train=12, test=20) for seed in SEEDS]
     assert fmean(one.gain(role) for one in found) > 0.1

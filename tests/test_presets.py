@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from draws import examples
 from engine_sessions import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sizes import examples
 from test_engine_plan import Prolific
 from world import World, make_config, make_task
 
