@@ -231,6 +231,7 @@ async def test_one_that_dies_too_often_is_given_up_with_its_words(put: Any, tmp_
     assert len(fake.starts()) == RESTARTS + 1
 
 
+@pytest.mark.slow
 async def test_one_that_answers_for_long_between_its_deaths_is_started_again_as_often_as_it_takes(
     put: Any,  # noqa: ANN401
     tmp_path: Path,
@@ -264,6 +265,7 @@ async def test_one_that_answers_too_little_between_its_deaths_is_given_up(
             await answer(server)
 
 
+@pytest.mark.slow
 async def test_one_that_is_given_up_stops_nothing_as_long_as_there_is_another(put: Any, tmp_path: Path) -> None:  # noqa: ANN401
     put({"calls": 0}, {}, {"say": "ValueError: no", "exit": 1})
     dying, living = vllm_replicas(VllmSettings(model=MODEL), [["0"], ["1"]], logs=tmp_path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer
 from command_line import here
+from sizes import rest_is_slow
 from world import World
 
 from metaspo.backends.vllm import free_port
@@ -65,6 +66,7 @@ def test_the_sessions_of_before_stay_in_the_journal(part: Part, back: RunDirecto
     assert (view.sessions, view.spent.calls) == (2, calls)
 
 
+@pytest.mark.slow
 def test_sessions_that_the_node_had_too_are_not_told_twice(part: Part, back: RunDirectory) -> None:
     """As where `runs` is in the project's folder, or on a file system that all have."""
     outcome = run_part(part)
@@ -100,7 +102,7 @@ def test_a_node_that_is_not_like_the_others_asks_nothing(
     assert server.calls == 0
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["", "by a cluster that ignores SIGINT"])
+@pytest.mark.parametrize("ignored", rest_is_slow([False, True]), ids=["", "by a cluster that ignores SIGINT"])
 def test_a_task_that_is_broken_off_stops_its_command_cleanly(part: Part, server: ChatServer, *, ignored: bool) -> None:
     """Also on a cluster that was started in the background of a script."""
     server.hold_after(10)

@@ -12,6 +12,7 @@ from chat_server import ChatServer
 from command_line import here, write_project
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 from test_engine_plan import PAPER, Prolific, tasks_of
 from world import World, make_config
 
@@ -64,7 +65,7 @@ def hours_taken(config: RunConfig, *, replicas: int) -> float:
     return run_virtual(main()).seconds / 3600
 
 
-@pytest.mark.parametrize("replicas", [1, 4, 16])
+@pytest.mark.parametrize("replicas", rest_is_slow([4, 1, 16]))
 def test_a_run_takes_what_was_planned(replicas: int) -> None:
     """No less than at least, no more than at most; and the two are not far from each other."""
     config = make_config(PAPER)
@@ -75,8 +76,8 @@ def test_a_run_takes_what_was_planned(replicas: int) -> None:
 
 
 @pytest.mark.parametrize("told", [False, True])
-@pytest.mark.parametrize("tokens_per_minute", [200_000, 4_000_000])
-@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("tokens_per_minute", rest_is_slow([200_000, 4_000_000]))
+@pytest.mark.parametrize("declared", rest_is_slow([True, False]))
 def test_a_run_that_waits_for_a_limit_takes_what_was_planned_however_tokens_are_counted(
     told: bool, tokens_per_minute: int, declared: bool
 ) -> None:
@@ -180,6 +181,7 @@ def at(tier: int | None, least: float, most: float) -> AtScale:
 
 
 @given(least=st.floats(1e-6, 1e6), times=st.floats(1, 1e6))
+@pytest.mark.slow
 def test_hours_are_drawn_between_round_numbers_that_are_told(least: float, times: float) -> None:
     """Two at least: bands between 0.06 and 0.07 hours had an axis without any."""
     figures = pytest.importorskip("metaspo.engine.report.scale_figure")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling_world import Server, SlotServer, ask, now
+from sizes import rest_is_slow
 
 from metaspo.backends import Overloaded, Request
 from metaspo.backends.virtual_time import run_virtual
@@ -74,13 +75,13 @@ def rate_of(server: Server, calls: int, setting: LaneSettings) -> float:
     return (last - first) / (server.finished_at[last] - server.finished_at[first])
 
 
-@pytest.mark.parametrize("slots", [1, 5, 24, 48, 100])
+@pytest.mark.parametrize("slots", rest_is_slow([1, 5, 24, 48, 100], but=4))
 def test_auto_comes_near_the_best_fixed_number_for_a_server_with_slots(slots: int) -> None:
     """Once it has settled, all slots are busy 95% of the time."""
     assert rate_of(SlotServer(slots=slots), 100 * slots + 200, AUTO) >= 0.95 * slots
 
 
-@pytest.mark.parametrize(("base", "per_call"), [(0.5, 0.01), (1.0, 0.1), (0.2, 0.0)])
+@pytest.mark.parametrize(("base", "per_call"), rest_is_slow([(0.2, 0.0), (0.5, 0.01), (1.0, 0.1)]))
 def test_auto_comes_near_the_best_fixed_number_for_a_server_that_batches(base: float, per_call: float) -> None:
     """Within 5% of the best of three fixed numbers, also where the gain of a larger batch fades slowly."""
     best = max(
@@ -105,7 +106,7 @@ def test_auto_may_fill_every_replica() -> None:
     assert 2.5 * 16 < sum(server.peak for server in servers) <= 3.5 * 16
 
 
-@pytest.mark.parametrize(("before", "after"), [(32, 64), (64, 32), (100, 50)])
+@pytest.mark.parametrize(("before", "after"), rest_is_slow([(32, 64), (64, 32), (100, 50)], but=2))
 def test_auto_follows_a_server_that_changes(before: int, after: int) -> None:
     """Soon after its slots double or halve, it is used to 90% again."""
 
@@ -141,7 +142,7 @@ class TellingServer(BatchServer):
         return {"running": min(self.running, self.most), "waiting": max(0, self.running - self.most)}
 
 
-@pytest.mark.parametrize("places", [4, 30, 64, 200])
+@pytest.mark.parametrize("places", rest_is_slow([4, 30, 64, 200], but=3))
 def test_a_server_that_tells_its_gauges_is_soon_full(places: int) -> None:
     """A thousand calls and some take little longer than with the best number; and few wait in its own line."""
 
@@ -224,6 +225,7 @@ def test_a_line_that_a_server_told_of_once_is_not_taken_to_be_there_for_ever() -
     assert took <= 60.0, "at the 13 that a server of 10 gets it would be 115"
 
 
+@pytest.mark.slow
 def test_a_server_with_nothing_waiting_that_refuses_what_is_too_much_is_asked_less() -> None:
     """Several times as many at once meet its bound once; from there it is gone up to slowly."""
     server, refused = TellingServer(places=1_000), 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from scheduling_world import Server, ask, now
+from sizes import rest_is_slow
 
 from metaspo.backends import Completion, LimitHints, Message, RateLimited, Reply, Request, Sampling, Usage
 from metaspo.backends.virtual_time import run_virtual
@@ -152,7 +153,7 @@ def test_a_provider_that_counts_what_is_declared_and_says_nothing(depth: float) 
     assert provider.use(60.0) >= 0.85
 
 
-@pytest.mark.parametrize(("declared", "larger"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize(("declared", "larger"), rest_is_slow([(True, True), (True, False), (False, False)]))
 @pytest.mark.parametrize("depth", [60, 2])
 @pytest.mark.parametrize("settings", [SET, UNSET], ids=["set", "unset"])
 def test_calls_that_use_different_shares_of_what_they_declare(
