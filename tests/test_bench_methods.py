@@ -31,6 +31,7 @@ def test_every_method_keeps_to_the_calls_it_is_given(name: str) -> None:
     assert found.dollars
 
 
+@pytest.mark.slow
 def test_a_report_compares_each_method_with_ours_in_each_world_and_in_all() -> None:
     report = measure_methods(
         seeds=2, calls=[CALLS], methods=["textgrad"], worlds=["added up", "entangled"], first_seed=7
@@ -41,6 +42,7 @@ def test_a_report_compares_each_method_with_ours_in_each_world_and_in_all() -> N
     assert [row["ahead, source"] == "–" for row in report.rows] == [True, False] * 3
 
 
+@pytest.mark.slow
 def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
     options = ["--seeds", "2", "--first-seed", "7", "--calls", str(CALLS), "--method", REFERENCE, "--json"]
     told = here("bench", "methods", *options).data
@@ -49,6 +51,7 @@ def test_the_seeds_of_a_report_are_those_that_are_asked_for() -> None:
     assert told["rows"][0]["source"] == known.rows[0]["source"]
 
 
+@pytest.mark.slow
 def test_apart_a_system_prompt_brings_unseen_tasks_nothing_or_harm() -> None:
     options = ["--seeds", "2", "--first-seed", "13005", "--calls", "500", "--method", "default", *APART, "--json"]
     rows = here("bench", "methods", *options).data["rows"]
@@ -74,6 +77,7 @@ def test_a_shape_with_a_key_set_otherwise_stands_beside_the_planned_one() -> Non
     assert (nowhere.code, "there is no such world" in nowhere.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
     changes = METHODS["metaspo+, informed"](CALLS)
     found = {
@@ -85,6 +89,7 @@ def test_a_writer_that_falls_into_a_trap_finds_something_else() -> None:
     assert (unknown.code, "known: plain, rambles, quotes, tactless, pushes, heedless" in unknown.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_pushes_are_counted_where_the_writer_pushes() -> None:
     """Of the prompts that are written from answers and of those found; the worlds lean there, and only there."""
     rows = measure_methods(seeds=2, calls=[CALLS], methods=[REFERENCE], worlds=["added up"], writer="pushes").rows
@@ -176,6 +181,7 @@ def test_an_instruction_is_proposed_from_what_a_summary_says_of_its_task() -> No
     assert not any(elsewhere & named(text) for text in texts)
 
 
+@pytest.mark.slow
 def test_a_tenth_is_a_tenth_of_what_the_defaults_asked() -> None:
     ours, paper = compare(World(7))
     assert 8_000 < paper.base < 20_000

@@ -7,6 +7,7 @@ from chat_server import ChatServer
 from command_line import here
 from hypothesis import given
 from hypothesis import strategies as st
+from sizes import rest_is_slow
 
 from metaspo.backends import Message, Request, Sampling
 from metaspo.bench import VLLMModel
@@ -67,6 +68,7 @@ def test_common_questions_are_as_hard_under_every_prompt() -> None:
             assert f"<answer>{wrong}" in world.answer(ask(worse, number))
 
 
+@pytest.mark.slow
 def test_salt_changes_the_texts_and_nothing_else() -> None:
     plain, salted = spent(ONCE), spend(SMALL, replace(LARGE, salt="[salt] "), ONCE, server="api")
     assert (salted.calls, salted.quality) == (plain.calls, plain.quality)
@@ -85,7 +87,7 @@ def test_a_world_that_repeats_itself_is_asked_once() -> None:
     assert spent(ONCE, world=never).calls == spent(NONE, world=never).calls
 
 
-@pytest.mark.parametrize("server", ["api", "vllm"])
+@pytest.mark.parametrize("server", rest_is_slow(["vllm", "api"]))
 def test_exact_levers_save_and_select_the_same(server: Server) -> None:
     none, once, rejecting = (spent(lever, server=server) for lever in (NONE, ONCE, REJECTING))
     assert none.selections == once.selections == rejecting.selections
@@ -107,6 +109,7 @@ def test_rounds_are_compared_up_to_the_first_stage_that_differs() -> None:
     assert same_rounds(full, other) == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_savings_report_has_a_row_for_every_lever_world_and_server() -> None:
     report = measure_savings(size=TINY, seeds=1)
     assert len(report.rows) == 2 * 2 * len(LEVERS)
@@ -134,6 +137,7 @@ def test_the_order_report_compares_all_orders() -> None:
 
 
 @given(st.integers(21, 10_000))
+@pytest.mark.slow
 def test_a_live_order_run_plans_no_more_calls_than_it_may(calls: int) -> None:
     prepared = prepare_run(size_within(calls), REJECTING, seed=0)
     assert calls - 21 < count_calls(prepared.config, prepared.tasks).base <= calls

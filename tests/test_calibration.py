@@ -64,6 +64,7 @@ def test_a_difference_is_seen_the_better_the_more_seeds_there_are() -> None:
     assert powers[2] > 0.5
 
 
+@pytest.mark.slow
 def test_the_record_can_be_made() -> None:
     ran = subprocess.run(
         [sys.executable, str(TOOLS / "calibration.py"), "--quick", "--repetitions", "10"],

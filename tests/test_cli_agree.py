@@ -49,6 +49,7 @@ def by_method(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["method"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_one_run_and_a_comparison_say_the_same_of_it(project: Path) -> None:
     tables = compared(project, 7)
     (run,) = here("optimize", "run.toml", "--quiet", "--json").data
@@ -74,7 +75,7 @@ def test_an_evaluation_says_the_same_of_a_fixed_prompt(project: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("seeds", [(7,), (7, 8, 9)])
+@pytest.mark.parametrize("seeds", [(7,), pytest.param((7, 8, 9), marks=pytest.mark.slow)])
 def test_the_tables_of_a_page_agree(project: Path, seeds: tuple[int, ...]) -> None:
     tables = compared(project, *seeds)
     scores = {method: row["mean over tasks"] for method, row in by_method(tables["scores"]).items()}

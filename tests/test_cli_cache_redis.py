@@ -24,6 +24,7 @@ def files_with(secret: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_what_one_machine_paid_for_another_one_finds(
     tmp_path: Path, server: ChatServer, store: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

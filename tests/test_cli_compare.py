@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 from command_line import here, task_table, write_project
+from sizes import rest_is_slow
 from world import World
 
 from metaspo.engine import evaluate
@@ -222,12 +223,14 @@ def test_a_prompt_is_transferred_to_another_model(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("over", "methods"),
-    [
-        ("loops", ["metaspo", "no-inner-loop", "no-outer-loop"]),
-        ("sources", ["2-source-tasks", "1-source-tasks"]),
-        ("roles", ["separate-roles", "merged-roles"]),
-        ("tasks", ["all-source-tasks", "without-a", "without-b"]),
-    ],
+    rest_is_slow(
+        [
+            ("loops", ["metaspo", "no-inner-loop", "no-outer-loop"]),
+            ("sources", ["2-source-tasks", "1-source-tasks"]),
+            ("roles", ["separate-roles", "merged-roles"]),
+            ("tasks", ["all-source-tasks", "without-a", "without-b"]),
+        ]
+    ),
 )
 def test_ablations_put_their_variants_side_by_side(project: Path, over: str, methods: list[str]) -> None:
     with_train_examples_of_the_target(project)
@@ -288,6 +291,7 @@ def test_a_plan_names_the_caps_that_all_cells_together_may_come_to(project: Path
         assert here("compare", "grid.toml", "--plan").out.count(f"less than the {calls:,} calls") == names
 
 
+@pytest.mark.slow
 def test_a_run_has_a_page(project: Path) -> None:
     assert here("optimize", "run.toml", "--quiet").code == 0
     ended = here("report", "run", "--figures", "pictures")
@@ -441,6 +445,7 @@ def test_a_plan_is_an_upper_bound_of_inducing_and_adapting(project: Path, server
     )
 
 
+@pytest.mark.slow
 def test_user_prompts_are_adapted_by_the_configs_strategy_whatever_the_method(project: Path) -> None:
     """A method whose inner loop searches is adapted to like the others."""
     with_target_examples(project)
@@ -451,6 +456,7 @@ def test_user_prompts_are_adapted_by_the_configs_strategy_whatever_the_method(pr
     assert [row["method"] for row in ended.data["tables"]["adapt"]] == ["default", "opro"]
 
 
+@pytest.mark.slow
 def test_a_plan_is_an_upper_bound_of_adapting_by_a_search(project: Path, server: ChatServer) -> None:
     with_target_examples(project)
     text = (project / "run.toml").read_text(encoding="utf-8")
@@ -487,7 +493,7 @@ def test_with_equal_calls_every_method_that_searches_makes_them_and_no_more(proj
     assert "train_calls: the first prompts alone take" in few.errors[0]
 
 
-@pytest.mark.parametrize("equal", [(), ("--equal-calls", "90")])
+@pytest.mark.parametrize("equal", [(), pytest.param(("--equal-calls", "90"), marks=pytest.mark.slow)])
 def test_budgets_that_differ_by_more_than_a_tenth_are_called_unequal(project: Path, equal: tuple[str, ...]) -> None:
     """Of what is printed beside each score: train calls, base calls, optimizer calls; of methods that search."""
     rows = {
@@ -504,7 +510,7 @@ def test_budgets_that_differ_by_more_than_a_tenth_are_called_unequal(project: Pa
         assert not equal or what != "train calls" or most <= 90
 
 
-@pytest.mark.parametrize("method", ["metaspo", "gepa", "textgrad"])
+@pytest.mark.parametrize("method", rest_is_slow(["metaspo", "gepa", "textgrad"]))
 def test_the_calls_of_a_method_are_those_that_it_makes_with_an_empty_cache(
     project: Path, server: ChatServer, method: str
 ) -> None:
@@ -518,6 +524,7 @@ def test_the_calls_of_a_method_are_those_that_it_makes_with_an_empty_cache(
         assert row["optimizer calls a cell"] == models.count("writer")
 
 
+@pytest.mark.slow
 def test_with_equal_calls_scores_are_those_of_as_many_base_calls_on_train_splits(project: Path) -> None:
     """Exactly these are made without early rejection; with it some are spared, and the same is found."""
     scored, made = [], []
@@ -568,6 +575,7 @@ def test_overlap_and_repeated_questions_are_told_by_every_command_and_by_the_api
     assert all(sentence in caplog.text for sentence in said)
 
 
+@pytest.mark.slow
 def test_what_a_cell_would_have_cost_with_an_empty_cache_does_not_hang_on_what_other_cells_asked(project: Path) -> None:
     """Side by side they share calls that are under way; again, they take everything from the cache."""
     text = (project / "run.toml").read_text(encoding="utf-8")

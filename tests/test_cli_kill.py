@@ -108,6 +108,7 @@ def test_of_a_cap_a_kill_takes_what_was_used_and_the_calls_under_way(tmp_path: P
 
 
 @pytest.mark.skipif(not BOOT_ID.exists(), reason="what a kill leaves is known to the call where a boot has an id")
+@pytest.mark.slow
 def test_after_a_kill_the_runs_of_a_comparison_say_together_what_its_own_book_says(tmp_path: Path) -> None:
     """To the call; nothing that the comparison had announced for all of them."""
     with ChatServer(WORLD.answer) as server:

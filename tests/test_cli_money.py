@@ -102,6 +102,7 @@ def test_a_sum_of_known_and_unknown_says_both(tmp_path: Path, monkeypatch: pytes
         assert " + unknown" in here("runs").out
 
 
+@pytest.mark.slow
 def test_a_cap_is_over_all_cells_and_stages_of_a_comparison(project: tuple[Path, ChatServer]) -> None:
     """With the sessions before, until it is raised."""
     folder, server = project

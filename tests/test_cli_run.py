@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from chat_server import BAD_KEY, ChatServer
 from command_line import Ended, apart, end, here, result_bytes, run_into, start, write_project
+from sizes import rest_is_slow
 from world import World
 
 from metaspo.backends import Request
@@ -69,6 +70,7 @@ def test_an_interrupted_run_pays_only_for_what_is_missing(
     assert selections(journal_of(project))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_that_drops_candidates_early_pays_for_no_more(
     tmp_path: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_killed_run_repeats_nothing_that_was_kept(
     assert selections(journal_of(project))
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_full_speed_comes_to_the_same(
     project: Path, server: ChatServer, undisturbed: tuple[bytes, Counter[str]]
 ) -> None:
@@ -433,7 +436,9 @@ def all_shown(terminal: FileIO) -> bytes:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
-@pytest.mark.parametrize(("program", "presses", "told"), [("in_thread", 1, "kept"), ("stubborn", 2, "at once")])
+@pytest.mark.parametrize(
+    ("program", "presses", "told"), rest_is_slow([("in_thread", 1, "kept"), ("stubborn", 2, "at once")])
+)
 def test_a_program_that_nothing_ends_does_not_hold_up_the_end(
     project: Path, server: ChatServer, program: str, presses: int, told: str
 ) -> None:

@@ -67,6 +67,7 @@ def with_more_source_tasks(project: Path, *names: str) -> None:
         file.write("\n" + "\n".join(map(task_table, names)))
 
 
+@pytest.mark.slow
 def test_a_prompt_for_all_domains_stands_beside_one_for_each_in_one_study(scopes: Path) -> None:
     data = here("compare", "grid.toml", "--quiet", "--json").data
     assert [row["method"] for row in data["tables"]["scores"]] == ["default", "metaspo", "global:metaspo"]
@@ -90,6 +91,7 @@ def test_a_prompt_for_all_domains_stands_beside_one_for_each_in_one_study(scopes
     assert "global:metaspo: one search for all domains" in written
 
 
+@pytest.mark.slow
 def test_what_one_prompt_for_all_domains_takes_is_asked_once(scopes: Path, server: ChatServer) -> None:
     assert here("compare", "grid.toml", "--quiet").code == 0
     asked = [count for body, count in server.answered.items() if '"answerer"' in body]
@@ -151,6 +153,7 @@ def test_without_several_domains_there_is_nothing_to_learn_one_prompt_for(projec
     assert (ended.code, "wants several domains" in ended.errors[0]) == (2, True)
 
 
+@pytest.mark.slow
 def test_fewer_source_tasks_are_drawn_by_the_seed_and_within_more_of_them(project: Path) -> None:
     with_more_source_tasks(project, "c", "d")
     seeds = [option for seed in range(1, 4) for option in ("--seed", str(seed))]

@@ -111,6 +111,7 @@ def test_the_command_that_goes_on_with_a_run_is_told_with_what_was_set_but_for_c
     assert "Go on with it" not in shown()
 
 
+@pytest.mark.slow
 def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_said(
     project: Path, server: ChatServer
 ) -> None:
@@ -124,6 +125,7 @@ def test_after_a_stop_a_killed_session_is_told_before_what_the_one_before_it_sai
     assert "budget" in lines[killed + 2]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_that_goes_on_is_not_told_to_be_started_again(project: Path, server: ChatServer) -> None:
     assert here("optimize", "run.toml", "--set", "budget.calls=30").code == 3
     assert "Not finished" in shown()
@@ -151,6 +153,7 @@ async def test_a_run_under_way_has_taken_the_minutes_until_now(tmp_path: Path) -
     assert line.seconds < 600
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_run_again_shows_both(project: Path, server: ChatServer) -> None:
     assert here("optimize", "run.toml").code == 0
     (project / ".metaspo" / "cache").rename(project / "lost")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer
 from command_line import LIMIT, here, run_into, write_project
+from sizes import rest_is_slow
 from world import World
 
 from metaspo.engine import environment, prepare
@@ -58,7 +59,7 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-@pytest.mark.parametrize("command", ["metaspo tasks", "metaspo tasks --json"])
+@pytest.mark.parametrize("command", rest_is_slow(["metaspo tasks", "metaspo tasks --json"]))
 def test_a_reader_that_leaves_is_no_fault(tmp_path: Path, command: str) -> None:
     """As `head` does; what is printed is larger than a pipe holds."""
     done = shell(f"(for i in 1 2 3; do {command} 2>&3 || exit 9; done) 3>&2 | head -n 1", tmp_path)
@@ -86,7 +87,7 @@ def test_a_result_that_cannot_be_written_is_told_and_kept(tmp_path: Path, server
     assert b"standard output cannot be written: No space left on device" in shown.stderr
 
 
-@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("closed", rest_is_slow(["0<&- 1>&- 2>&-", "1>&-", "2>&-"]))
 def test_a_stream_that_is_closed_ends_no_run(tmp_path: Path, server: ChatServer, closed: str) -> None:
     """A connection that has its number is none of the event loop's, and what is printed does not go there."""
     write_project(tmp_path, server.url)
@@ -95,7 +96,7 @@ def test_a_stream_that_is_closed_ends_no_run(tmp_path: Path, server: ChatServer,
     assert server.calls == sum(server.answered.values()) > 0
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437"])
+@pytest.mark.parametrize("encoding", rest_is_slow(["ascii", "latin-1", "cp437"]))
 def test_every_encoding_of_standard_output_will_do(
     tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +119,7 @@ def test_columns_is_heard_through_a_pipe(tmp_path: Path) -> None:
     assert len(narrow.stdout.splitlines()) > len(wide.stdout.splitlines())
 
 
-@pytest.mark.parametrize("width", ["0", "1", "-5", "99999999999999999999", "²", "wide"])
+@pytest.mark.parametrize("width", rest_is_slow(["0", "²", "1", "-5", "99999999999999999999", "wide"], but=2))
 def test_a_width_that_no_terminal_has_hides_nothing(tmp_path: Path, width: str) -> None:
     config = write_project(tmp_path, DEAD)
     done = shell(f"metaspo plan {config.name}", tmp_path, COLUMNS=width, LINES=width)

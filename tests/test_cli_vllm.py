@@ -60,6 +60,7 @@ def assert_keys_are_nowhere(folder: Path, starts: list[dict[str, Any]]) -> None:
     assert [path for path in kept if any(key in path.read_bytes() for key in keys)] == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_dies_on_the_way_has_the_result_of_any_other(tmp_path: Path, server: ChatServer) -> None:
     """The log is in its directory, with the words of both starts; no key is anywhere, and no process is left."""
     put(tmp_path / "plain", server)
@@ -77,6 +78,7 @@ def test_a_run_whose_server_dies_on_the_way_has_the_result_of_any_other(tmp_path
     assert_keys_are_nowhere(fake.folder.parent, starts)
 
 
+@pytest.mark.slow
 def test_every_command_that_asks_the_base_model_starts_it(
     tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,7 @@ def test_the_same_is_had_again_from_the_cache(finished: Path, server: ChatServer
 
 
 @pytest.mark.whole
+@pytest.mark.slow
 def test_a_result_says_whether_it_was_checked(finished: Path) -> None:
     run = run_of(finished)
     warning = f"`metaspo safety {run.name}` tells"

@@ -394,6 +394,7 @@ class Collector(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_not_there_is_said_once_with_the_variable_that_says_where_it_is(tmp_path: Path) -> None:
     with ChatServer(World(3).answer) as server:
         path = write_project(tmp_path, server.url)

@@ -69,6 +69,7 @@ def points_of(run: RunDirectory) -> list[tuple[int, float]]:
     return [(point.calls, round(point.score, DIGITS)) for point in view.history.points({})]
 
 
+@pytest.mark.slow
 def test_tensorboard_has_every_point_and_prompt_once_however_often_the_run_is_broken_off_and_repeated(
     tmp_path: Path,
 ) -> None:
@@ -103,6 +104,7 @@ def test_sessions_that_begin_in_one_second_write_files_of_their_own(tmp_path: Pa
     assert [step for step, _ in scalars(tmp_path, "test/a")] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_tracker_that_cannot_write_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "tb").write_text("a file, and no folder")
     with ChatServer(WORLD.answer) as server:

@@ -89,6 +89,7 @@ async def test_a_finished_run_is_read_by_keyboard_and_what_models_wrote_stays_te
         assert all(asked.startswith((address, "data:")) for asked in page.asked)
 
 
+@pytest.mark.slow
 async def test_a_run_is_followed_while_it_goes_on_and_through_a_break_of_the_connection(
     project: Path, server: ChatServer
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_run_is_followed_while_it_goes_on_and_through_a_break_of_the_con
             assert await page.value("seen.lines") == told, "every line comes once"
 
 
+@pytest.mark.slow
 async def test_the_page_fits_a_phone_and_has_a_dark_dress(finished: RunDirectory) -> None:
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
         await page.resize(360, 740)
@@ -125,6 +127,7 @@ async def test_the_page_fits_a_phone_and_has_a_dark_dress(finished: RunDirectory
         assert await page.value("getComputedStyle(document.body).backgroundColor") != light
 
 
+@pytest.mark.slow
 async def test_lines_that_come_in_thousands_are_counted_and_the_last_ones_shown(finished: RunDirectory) -> None:
     run = finished
     async with serve_watch(RUNS, port=0) as address, open_page() as page:
@@ -141,6 +144,7 @@ async def test_lines_that_come_in_thousands_are_counted_and_the_last_ones_shown(
         assert page.faults == []
 
 
+@pytest.mark.slow
 async def test_a_folder_of_runs_is_a_list_that_leads_to_each(finished: RunDirectory) -> None:
     more = await asyncio.to_thread(lambda: apart("optimize", "run.toml", "--quiet", "--set", "seed=1", folder=Path()))
     assert more.code == 0
@@ -171,6 +175,7 @@ async def test_a_run_is_stopped_by_two_presses_of_a_button(project: Path, server
     server.release()
 
 
+@pytest.mark.slow
 async def test_what_a_killed_run_was_scoring_is_not_being_scored_any_more(project: Path, server: ChatServer) -> None:
     running = await asyncio.to_thread(lambda: run_into(project, server, calls=60))
     async with open_page() as page, serve_watch(RUNS, port=0) as address:
