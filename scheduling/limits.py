@@ -201,7 +201,7 @@ class RateLimits:
         never said what its limits are, and does not say when to come back either (`bare`)."""
         if self._pace is not None:
             if bare:
-                self._pace.refused(reservation.at, now)
+                self._pace.refused(reservation.at)
             return
         if reservation.at <= self._squeezed_at or reservation.at <= self._known_since:
             return  # sent before the last refusal was heard, or the limits were: it tells nothing new

@@ -85,12 +85,10 @@ class LearnedPace:
                     self._steady *= 2
                     self._doubles_after = max(FIRST_CALLS, self._depth)
 
-    def refused(self, at: float, now: float) -> None:
+    def refused(self, at: float) -> None:
         """A call that went at a time was refused."""
         if at in self._sent:
             self._sent.remove(at)
-        if self._bucket is None:
-            self._bucket = Bucket(rate=1.0, burst=1.0, now=now)
         if at >= self._resumed_at:  # else it went before the last refusal was heard, and tells nothing new
             self._told_at = max(at, self._told_at or at)
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaspo.backends import LimitHints
 from metaspo.scheduling.allowance import BATCH, KEPT, UNKNOWN, Allowance, Rate, Wanted
 from metaspo.scheduling.limits import RateLimits
 
@@ -160,3 +161,7 @@ def test_limits_that_are_not_known_yet_are_shared_once_they_are() -> None:
     assert limits.wait(100, 0.0) == 0.0
     limits.reserve(100, 0.0)
     assert allowance.asked(0.0) is None
+    limits.hear(LimitHints(requests_limit=600, requests_remaining=599), limits.reserve(100, 1.0), 1.0)
+    assert [rate.per_second > 0 for rate in allowance.rates] == [True, False]
+    assert limits.wait(100, 1.0) > 0
+    assert allowance.asked(1.0) is not None

@@ -79,6 +79,17 @@ def test_answers_that_overtake_each_other_tell_nothing_false(order: list[int], w
     assert account.counting.way in (USED, way)
 
 
+def test_an_answer_that_tells_nothing_finds_no_other_way_to_count() -> None:
+    """It says nothing of tokens, it was overtaken, or nothing is to be learned."""
+    account = met(DECLARED)
+    nothing = LimitHints(requests_remaining=5)
+    hints, at, sums, used, declared = account.answers[0]
+    for counting, told in ((account.counting, nothing), (Counting(settled=True), hints)):
+        assert not counting.hear(told, limit=LIMIT, at=at, sums=sums, used=used, declared=declared, charge=1.0)
+    assert account.hear(1, 0) == [False, False]
+    assert True in account.hear()
+
+
 def test_what_is_declared_counts_until_headers_have_told() -> None:
     """Where they are going to; else what is used does from the first answer on."""
     for hints, way in (

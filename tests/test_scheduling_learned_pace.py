@@ -156,7 +156,7 @@ def test_whatever_a_server_takes_most_of_it_is_asked_for(rate: float, depth: flo
         pace.take(at)
         left, filled = min(depth, left + (at - filled) * rate), at
         if left < 1:
-            pace.refused(at, at)
+            pace.refused(at)
             refused += 1
             at += 1.0  # as long as the lane holds
         else:
@@ -172,7 +172,7 @@ def test_what_is_refused_now_and_then_by_others_is_gone_on_with_a_little_slower(
     pace = LearnedPace()
     for number in range(200):
         pace.take(number / 10)
-    pace.refused(19.9, 20.0)
+    pace.refused(19.9)
     assert pace.wait(21.0) == 0.0
     pace.take(21.0)
     assert pace.wait(21.0) == pytest.approx(1 / 9, rel=0.05)
@@ -184,7 +184,7 @@ def test_an_answer_counts_as_taken_only_if_it_was() -> None:
     for _ in range(50):
         pace.take(0.0)
     for _ in range(45):
-        pace.refused(0.0, 0.01)
+        pace.refused(0.0)
     sent = 0
     while pace.wait(1.0) == 0.0:
         pace.take(1.0)
@@ -197,12 +197,12 @@ def test_a_server_that_took_a_call_a_second_is_not_taken_for_a_faster_one() -> N
     """It goes on a tenth below what was taken since it went on, however fast the pace was that was refused."""
     pace = LearnedPace()
     pace.take(0.0)
-    pace.refused(0.0, 0.1)
+    pace.refused(0.0)
     assert pace.wait(0.1) == 0.0
     for second in range(1, 7):
         assert pace.wait(float(second)) == 0.0
         pace.take(float(second))
-    pace.refused(6.0, 6.1)
+    pace.refused(6.0)
     assert pace.wait(6.1) == 0.0
     pace.take(6.1)
     assert pace.wait(6.1) == pytest.approx(1 / 0.9)
@@ -232,13 +232,13 @@ def test_a_time_in_which_nothing_is_asked_tells_nothing_however_long_it_is(refus
         if depth == 1:
             go(4.0, every=0.125)
         for _ in range(refusals):
-            pace.refused(pace._sent[-1], at)
+            pace.refused(pace._sent[-1])
             at += 1.0
             go(4.0, every=0.125)
         at += pace.wait(at) + idle
         found.clear()
         go(2.0, every=0.125)
-        pace.refused(pace._sent[-1], at)
+        pace.refused(pace._sent[-1])
         at += 1.0
         go(20.0, every=0.0)
         return found

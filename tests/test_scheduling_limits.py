@@ -233,6 +233,27 @@ def test_slow_down_lowers_the_rate_and_grows_it_by_half_in_15_minutes() -> None:
     assert later == pytest.approx(first * 1.5, rel=0.1)
 
 
+def test_traffic_that_grew_too_fast_is_cut_once_in_a_quarter_of_a_minute() -> None:
+    """What is told again before that is of calls that went before the first cut."""
+    within, later = [], []
+    for again, limits in ((14.9, RateLimits()), (15.0, RateLimits())):
+        for tenth in range(600):
+            limits.reserve(1, tenth / 10)
+        limits.slow_down(60.0)
+        rates = within if again < 15 else later
+        rates.append(rate_of(limits, 60.0))
+        limits.slow_down(60.0 + again)
+        rates.append(rate_of(limits, 75.0))
+    assert within[1] == pytest.approx(within[0], rel=0.02)
+    assert later[1] < 0.9 * later[0]
+
+
+def rate_of(limits: RateLimits, now: float) -> float:
+    """Calls a second, by how long the second of two waits."""
+    limits.reserve(1, now)
+    return 1 / limits.wait(1, now)
+
+
 def run_arrivals_from(limits: RateLimits, now: float, end: float) -> list[float]:
     """Send as fast as the limits allow."""
     sent = []

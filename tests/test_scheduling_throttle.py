@@ -19,6 +19,7 @@ from metaspo.backends import (
 )
 from metaspo.scheduling import ConcurrencyChanged, Event, LaneSettings, LimitsLearned
 from metaspo.scheduling.concurrency import FIRST
+from metaspo.scheduling.counting import DECLARED, USED
 from metaspo.scheduling.retry import decide
 from metaspo.scheduling.throttle import SCOUTS, Throttle
 
@@ -183,3 +184,22 @@ def test_what_a_failure_changes_is_told() -> None:
     assert (learned.requests_per_minute, learned.tokens_per_minute) == (600, None)
     assert (changed.before, changed.after) == (FIRST, throttle.concurrency)
     assert throttle.concurrency < FIRST
+
+
+@pytest.mark.parametrize(
+    ("hints", "way"),
+    [
+        (None, USED),
+        (LimitHints(tokens_limit=60_000, tokens_remaining=59_000), USED),
+        (LimitHints(tokens_limit=60_000, tokens_remaining=59_000, tokens_reset=1.0), DECLARED),
+    ],
+    ids=repr,
+)
+def test_the_first_answer_tells_whether_headers_will_say_how_calls_count(hints: LimitHints | None, way: int) -> None:
+    """If so, all that is declared counts until they have; else what is used does from the start."""
+    throttle = Throttle(LaneSettings(), endpoints=1)
+    assert throttle.limits.reads_declared
+    call = throttle.limits.reserve(500, 0.0, (900, 600))
+    throttle.answered(call, answer("x")._replace(hints=hints), 1.0, taken=1.0)
+    assert throttle.limits.counting.way == way
+    assert throttle.limits.reads_declared == (hints is not None), "the limit of tokens is known"
