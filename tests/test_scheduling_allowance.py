@@ -1,5 +1,7 @@
 """What a lane takes of a shared rate: no more than was granted, not before its time, nothing kept unused."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,6 +138,7 @@ def test_no_more_requests_go_than_were_taken_and_the_rest_is_given_back(
             allowance.granted(wait, requests_sent=0, tokens_sent=0, now=now)
         assert gone <= taken
     allowance.give_all_back()
+    assert allowance.expires_at() == inf
     if (wanted := allowance.asked(now)) is not None:
         taken += wanted.requests + wanted.more_requests
     assert gone == taken

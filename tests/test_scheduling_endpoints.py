@@ -583,6 +583,8 @@ def test_gauges_are_those_of_all_that_are_up_and_preemptions_are_the_new_ones() 
     assert endpoints.hear_load(a, {"running": 1.0, "preemptions": 10.0}) == (4.0, 0.0, 2.0)
     assert endpoints.hear_load(a, {"preemptions": 3.0}) == (3.0, 0.0, 0.0)
     assert endpoints.hear_load(a, {"preemptions": 4.0}) == (3.0, 0.0, 1.0)
+    assert endpoints.hear_load(a, {"preemptions": 0.0}) == (3.0, 0.0, 0.0), "it was started anew"
+    assert endpoints.hear_load(a, {"running": 1.0}) == (4.0, 0.0, 0.0), "it tells none any more"
 
 
 def test_requests_that_failed_again_are_among_the_latest_though_they_were_met_before() -> None:
