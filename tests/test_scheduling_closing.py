@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+import anyio
 import pytest
 from scheduling_world import Server, ask, now
 
@@ -43,6 +44,23 @@ def test_work_goes_on_however_often_its_awaiter_is_cancelled() -> None:
 
     run_virtual(main())
     assert done == ["work"]
+
+
+def test_a_scope_that_is_cancelled_waits_for_the_work_and_takes_no_turns_of_the_loop_meanwhile() -> None:
+    """It would be told at every turn, so that no virtual time ever passed."""
+    done: list[float] = []
+
+    async def work() -> None:
+        await asyncio.sleep(1)
+        done.append(now())
+
+    async def main() -> bool:
+        with anyio.move_on_after(0.25) as scope:
+            await to_the_end(work())
+        return scope.cancel_called
+
+    assert run_virtual(main()) is True
+    assert done == [1.0]
 
 
 def test_what_the_work_raises_is_raised() -> None:

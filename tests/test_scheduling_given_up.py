@@ -25,6 +25,7 @@ from metaspo.scheduling import (
     Account,
     Budget,
     BudgetExhausted,
+    CallRecord,
     Doubted,
     Event,
     Gateway,
@@ -218,6 +219,25 @@ async def test_while_a_witness_is_asked_again_its_stored_answer_is_given_all_the
         assert (answered.completion, answered.source, now()) == (stored, "hit", begun)
         with pytest.raises(GivenUp):
             await asked
+
+
+@pytest.mark.virtual
+async def test_a_proof_is_one_call_to_whoever_is_told_of_calls() -> None:
+    """Of the account that pays for it; the request in doubt is told as any other."""
+    server, told, account = Server(), list[CallRecord](), Account("payer")
+    lane = Lane("lane", [server], replace(SETTINGS, attempts=1))
+    async with Gateway([lane], store=MemoryStore(), on_call=told.append) as gateway:
+        await gateway.complete(ask(0), lane="lane")
+        server.plan = failing(HalfAnswer("cut off"), 1)
+        with pytest.raises(GivenUp):
+            await gateway.complete(ask(1), lane="lane", account=account)
+    calls = {(record.request.messages[-1].content, record.status, record.account) for record in told}
+    assert len(told) == 3
+    assert calls == {
+        ("question 0", "miss", ""),
+        ("question 0", "miss", "payer"),
+        ("question 1", "refused", "payer"),
+    }
 
 
 @pytest.mark.virtual
