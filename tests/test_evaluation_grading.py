@@ -1,0 +1,69 @@
+"""Answers on their way to outcomes: by a metric in a thread, and by a grader that asks."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import anyio
+from test_evaluation_asking import MODEL, NOW, TASK, Place
+
+from metaspo import Gateway, Lane, MemoryStore
+from metaspo.backends import Completion, RequestRejected, Simulated, Usage
+from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.evaluation.grading import grading_of, outcomes_of
+from metaspo.engine.evaluation.scorecard import Outcome, Status
+from metaspo.engine.tasks import Example
+from metaspo.engine.tasks.graders import Grader
+from metaspo.engine.tasks.metrics import UserMetric
+from metaspo.engine.tasks.programs import Call
+
+
+def completion(text: str) -> Completion:
+    return Completion(text=text, finish_reason="stop", usage=Usage(1, 1), latency=0.0)
+
+
+async def test_who_waits_for_a_slow_metric_no_longer_has_the_rest_not_graded_either() -> None:
+    """The answer that is being graded is; a thread cannot be broken off."""
+    entered, go_on = threading.Event(), threading.Event()
+    graded: list[str | None] = []
+    outcomes: dict[int, Outcome] = {}
+
+    def slow(prediction: str | None, answers: object) -> float:
+        graded.append(prediction)
+        entered.set()
+        go_on.wait(30)
+        return 1.0
+
+    task = replace(TASK, metric=UserMetric("own:slow", slow))
+    async with Gateway([Lane("base", [Simulated(lambda _: "")])], store=MemoryStore()) as gateway:
+        grading = grading_of(Base(gateway=gateway, model=MODEL, roles="separate"), task, task.train)
+        answers = {row: completion("yes") for row in range(4)}
+        waiting = asyncio.create_task(grading.grade(answers, NOW, outcomes.__setitem__))
+        await asyncio.to_thread(entered.wait, 30)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        go_on.set()
+        with anyio.fail_after(30):
+            while anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
+                await anyio.lowlevel.checkpoint()
+    assert (graded, outcomes) == (["yes"], {})
+
+
+def test_an_answer_that_could_not_be_had_is_graded_by_nobody() -> None:
+    """It has the server's reason; what was answered beside it is graded."""
+    graded: list[str | None] = []
+
+    async def judge(prediction: str | None, example: Example, call: Call) -> float:
+        graded.append(prediction)
+        return 0.5
+
+    task = replace(TASK, metric=Grader(name="own:judge", function=judge, max_calls=1))
+    answers = {0: RequestRejected("too long"), 1: completion("yes")}
+    outcomes = Place().do(lambda base: outcomes_of(base, task, task.train, answers, priority=NOW))
+    assert {row: (outcome.status, outcome.grade) for row, outcome in outcomes.items()} == {
+        0: (Status.FAILED, None),
+        1: (Status.SCORED, 0.5),
+    }
+    assert (outcomes[0].reason, graded) == ("too long", ["yes"])
