@@ -164,6 +164,25 @@ async def test_one_damaged_entry_on_a_server_leaves_the_others_readable() -> Non
     assert len(told) == 1
 
 
+class ClosedBefore(MemoryStore):
+    """Cannot be closed twice."""
+
+    closings = 0
+
+    async def aclose(self) -> None:
+        self.closings += 1
+        if self.closings > 1:
+            raise StoreError("It is closed.")
+
+
+async def test_the_other_store_is_closed_once_however_often_it_is_asked_for() -> None:
+    behind, told = ClosedBefore(), list[str]()
+    store = FallbackStore(behind, warn=told.append)
+    for _ in range(2):
+        await store.aclose()
+    assert (behind.closings, told) == (1, [])
+
+
 class Unreached(Broken):
     """A store that counts who asks."""
 
