@@ -224,6 +224,26 @@ def test_an_exhausted_account_still_gets_what_is_stored() -> None:
     run_virtual(main())
 
 
+def test_who_has_reached_a_cap_is_told_so_at_once_however_full_the_lane_is() -> None:
+    """Nobody waits for a turn that brings nothing."""
+
+    async def main() -> None:
+        server, account = CountingServer(), Account("run", Budget(calls=1))
+        async with Gateway([Lane("lane", [server], LaneSettings(concurrency=1))], store=MemoryStore()) as gateway:
+            asked = [gateway.complete(ask(number), lane="lane", account=account) for number in range(2)]
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+            assert [isinstance(end, BudgetExhausted) for end in ends] == [False, True]
+            other = asyncio.create_task(gateway.complete(ask(2), lane="lane"))
+            await asyncio.sleep(0.1)
+            asked_at = now()
+            with pytest.raises(BudgetExhausted):
+                await gateway.complete(ask(3), lane="lane", account=account)
+            assert now() == asked_at
+            await other
+
+    run_virtual(main())
+
+
 def test_a_cap_spans_all_lanes() -> None:
     """Calls to two lanes are counted together."""
 
