@@ -15,6 +15,7 @@ from metaspo.backends import Completion, Request, RequestRejected, Usage
 from metaspo.engine.config.calls import count_calls
 from metaspo.engine.config.models import model_of
 from metaspo.engine.evaluation.asking import Base
+from metaspo.engine.evaluation.evaluation import Evaluation
 from metaspo.engine.evaluation.grading import grading_of
 from metaspo.engine.evaluation.scorecard import Outcome, Status
 from metaspo.engine.optimize.test_splits import score_given
@@ -306,3 +307,32 @@ def test_an_answer_under_the_first_prompts_is_recalled_once_however_many_chunks_
     asyncio.run(in_chunks())
     assert [outcomes[row].grade for row in range(6)] == [0.5] * 6
     assert [text.rpartition("number ")[2][0] for text in cache.looked_up] == [*"015324"]
+
+
+def test_an_answer_that_is_in_the_cache_without_its_grade_is_graded_and_looked_for_no_more() -> None:
+    """Beside one that is asked for now; each is counted once."""
+    (task, _) = tasks_with(ask)
+
+    async def twice(context: RunContext) -> list[tuple[int, int, int]]:
+        pair, told = PromptPair("s", "{question}"), list[tuple[int, int, int]]()
+
+        def note(missing: int) -> None:
+            use = context.account.statistics().lanes["base"]
+            told.append((missing, use.calls, use.hits))
+
+        plain = Evaluation(context, pair, make_task("a"), examples=task.train[:4], address="here")
+        await plain.ask([((0,), range(4))])
+        note(plain.missing)
+        graded = Evaluation(context, pair, task, examples=task.train, address="there")
+        await graded.recall()
+        note(graded.missing)
+        await graded.ask([((0,), range(len(task.train)))])
+        note(graded.missing)
+        return told
+
+    many = len(task.train)
+    assert Runs(make_config(ONCE), [task], Echo(1), timing=1, width=9).do(twice) == [
+        (0, 4, 0),
+        (many, 4, 4),
+        (0, many, 4),
+    ]
