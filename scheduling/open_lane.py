@@ -172,13 +172,15 @@ class OpenLane:
 
 
 async def _look(endpoint: Endpoint, health: Health) -> Mapping[str, float]:
-    """Ask an endpoint that is up for its gauges, start a cold one, probe any other."""
+    """Ask an endpoint that is up for its gauges, start a cold one, and any that may have to be started again; probe all
+    but the cold."""
     backend = endpoint.backend
     if health is Health.UP:
         return await backend.load()
-    if health is Health.COLD and isinstance(backend, Startable):
-        await backend.start()  # no clock runs meanwhile: neither a call's time limit nor the lane's patience
-        return {}
+    if isinstance(backend, Startable):
+        await backend.start()  # however long: no probe that ran out would see it come up
+    if health is Health.COLD:
+        return {}  # no clock ran: neither a call's time limit nor the lane's patience
     try:
         async with asyncio.timeout(PROBE_LIMIT):
             await backend.probe()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from scheduling_world import Server, ask, now
 
-from metaspo.backends import FatalError, Unreachable
+from metaspo.backends import FatalError, Request, ServerInfo, Unreachable
 from metaspo.backends.virtual_time import run_virtual
 from metaspo.cache import MemoryStore
 from metaspo.scheduling import EndpointDown, Event, Gateway, Lane, LaneSettings, LaneStopped, Unavailable
@@ -30,6 +30,8 @@ class ColdServer(Server):
         self.started = False
 
     async def start(self) -> None:
+        if self.started:
+            return
         self.starts += 1
         await asyncio.sleep(self.start_time)
         self.start_plan()
@@ -112,15 +114,15 @@ def test_what_could_not_start_is_started_once_somebody_has_mended_it(many_progra
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_start_that_may_succeed_later_rests_the_endpoint(comes_back: bool) -> None:
-    """A probe finds it when it is there; if none does, patience runs out."""
+    """It is started once more; if that does not help, patience runs out."""
 
     async def main() -> None:
         def fail() -> None:
-            raise Unreachable("nobody there")
+            if not comes_back or server.starts == 1:
+                raise Unreachable("nobody there")
 
         server, events = ColdServer(start_time=5.0), list[Event]()
         server.start_plan = fail
-        server.probe_plan = server.probe_plan if comes_back else fail
         async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore(), on_event=events.append) as gateway:
             if comes_back:
                 await gateway.complete(ask(0), lane="lane")
@@ -128,6 +130,40 @@ def test_a_start_that_may_succeed_later_rests_the_endpoint(comes_back: bool) -> 
                 with pytest.raises(Unavailable, match="nobody there"):
                     await gateway.complete(ask(0), lane="lane")
         assert isinstance(events[0], EndpointDown)
+
+    run_virtual(main())
+
+
+class OwnProcess(ColdServer):
+    """A start goes on when nobody waits for it any more, and who probes waits for it."""
+
+    starting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self.starting is None or (self.starting.done() and not self.started):
+            self.starting = asyncio.create_task(super().start())
+        await asyncio.wait({self.starting})
+
+    async def probe(self) -> ServerInfo:
+        await self.start()
+        return await super().probe()
+
+
+def test_one_that_died_is_asked_as_soon_as_it_is_there_again() -> None:
+    """However long that takes: probes that run out come later and later, and it would wait for the next."""
+
+    async def main() -> None:
+        def plan(_request: Request) -> None:
+            if not server.started:
+                raise Unreachable("It died and is started again.")
+
+        server = OwnProcess(start_time=55.0)
+        server.plan = plan
+        async with Gateway([Lane("lane", [server], HASTY)], store=MemoryStore()) as gateway:
+            await gateway.complete(ask(0), lane="lane")
+            died, server.started = now(), False
+            await gateway.complete(ask(1), lane="lane")
+            assert now() - died < 55 + 3
 
     run_virtual(main())
 
