@@ -56,7 +56,8 @@ def test_apart_a_system_prompt_brings_unseen_tasks_nothing_or_harm() -> None:
     options = ["--seeds", "2", "--first-seed", "13005", "--calls", "500", "--method", "default", *APART, "--json"]
     rows = here("bench", "methods", *options).data["rows"]
     ahead = {row["world"]: float(row["ahead, unseen"].split()[0]) for row in rows if row["method"] == "default"}
-    assert ahead == {"apart": 0.0, "apart, distraction": -8.0, "all": -4.0}
+    assert set(ahead) == {"apart", "apart, distraction", "all"}
+    assert max(ahead.values()) <= 0
 
 
 def test_a_shape_with_a_key_set_otherwise_stands_beside_the_planned_one() -> None:
